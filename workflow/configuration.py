@@ -1,0 +1,105 @@
+"""The configuration: checked against the schema, defaults filled, all problems at once."""
+
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The schema as a dictionary."""
+    loaded: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return loaded
+
+
+def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the configuration in which every key of the schema has a value.
+
+    >>> with_defaults({"tiles": {"tile_px": 128}})["tiles"]["mpp_um"]
+    1.0
+    """
+    return _filled(config, schema())
+
+
+def problems(config: dict[str, Any]) -> list[str]:
+    """Everything that is wrong with a configuration, one line each; empty when it is sound."""
+    from jsonschema import Draft202012Validator
+
+    found = [_message(error) for error in Draft202012Validator(schema()).iter_errors(config)]
+    if found:
+        return sorted(found)
+    tiles = with_defaults(config)["tiles"]
+    if tiles["overlap_px"] >= tiles["tile_px"]:
+        found.append(f"config tiles.overlap_px: {tiles['overlap_px']} is not less than tile_px {tiles['tile_px']}")
+    for key in ("model", "start_from"):
+        folder = config.get(key)
+        found += [
+            f"config {key}: no {name} in {folder}" for name in ("model.safetensors", "model.json") if folder and not (Path(folder) / name).is_file()
+        ]
+    if config.get("model") and config.get("start_from"):
+        found.append("config model and start_from: give one of them (model: predict only; start_from: train on from it)")
+    return found
+
+
+def documentation() -> str:
+    """docs/configuration.md, made from the schema."""
+    lines = [
+        "# Configuration",
+        "",
+        "Made from `workflow/schemas/config.schema.yaml` by `python -m workflow.configuration`; a test holds the two together.",
+        "Set keys in `config.yaml`, in a file given by `--configfile`, or on the command line: `--config results=out 'glands={threshold: 0.6}'`.",
+        "",
+        "| key | default | allowed | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| `{name}` | `{_shown(spec['default'])}` | {_allowed(spec)} | {spec['description']} |" for name, spec in _leaves(schema(), "")]
+    return "\n".join(lines) + "\n"
+
+
+def _filled(values: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    filled = dict(values)
+    for key, sub in spec["properties"].items():
+        value = filled.get(key, sub["default"])
+        filled[key] = _filled(value, sub) if sub.get("type") == "object" else value
+    return filled
+
+
+def _message(error: Any) -> str:  # noqa: ANN401  # jsonschema has no types
+    where = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = sorted(set(error.instance) - set(known))
+        hints = [difflib.get_close_matches(key, known, n=1) for key in unknown]
+        named = ", ".join(f"{key}" + (f" (did you mean {hint[0]}?)" if hint else "") for key, hint in zip(unknown, hints, strict=True))
+        return f"config {where or 'file'}: unknown key {named}"
+    return f"config {where}: {error.message}"
+
+
+def _leaves(spec: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, sub in spec["properties"].items():
+        if sub.get("type") == "object":
+            yield from _leaves(sub, f"{prefix}{key}.")
+        else:
+            yield prefix + key, sub
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _allowed(spec: dict[str, Any]) -> str:
+    if "enum" in spec:
+        return ", ".join(spec["enum"])
+    kind = spec["type"] if isinstance(spec["type"], str) else " or ".join(spec["type"])
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<", "multipleOf": "multiple of"}
+    return ", ".join([kind, *(f"{sign} {spec[key]}" for key, sign in signs.items() if key in spec)])
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent.parent / "docs" / "configuration.md").write_text(documentation(), encoding="utf-8")

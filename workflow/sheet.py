@@ -1,0 +1,174 @@
+"""The sheet of slides: read as text, checked as a whole, every problem listed with row and column."""
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+Split = Literal["labelled", "unlabelled", "validation", "test", "predict", "skip"]
+SPLITS: tuple[str, ...] = get_args(Split)
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+COLUMNS = ("slide", "path", "split", "annotation", "annotated", "mpp", "tissue", "roi", "patient")
+_NEEDS_ANNOTATION = ("labelled", "validation", "test")
+_MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
+_DEMO = "data/demo/"
+_MPP_RANGE_UM = (0.05, 20.0)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """One row. Paths are as Snakemake needs them; `mpp` in um per level-0 pixel, only where the sheet overrides the file."""
+
+    slide: str
+    path: str
+    split: str
+    annotation: str | None
+    annotated: Literal["regions", "whole"]
+    mpp: float | None
+    tissue: str | None
+    roi: str | None
+    patient: str | None
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The rows that are used (`skip` left out), and what is wrong with the sheet (empty when it is sound)."""
+
+    rows: tuple[Slide, ...]
+    problems: tuple[str, ...]
+
+    def __getitem__(self, slide: str) -> Slide:
+        return next(row for row in self.rows if row.slide == slide)
+
+    def ids(self, *splits: str) -> list[str]:
+        """Ids of the rows of these splits (all without an argument), in the sheet's order."""
+        return [row.slide for row in self.rows if not splits or row.split in splits]
+
+    def annotated(self, *splits: str) -> list[str]:
+        """Ids of the rows of these splits that have an annotation."""
+        return [row.slide for row in self.rows if row.annotation and (not splits or row.split in splits)]
+
+
+def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool = False) -> Sheet:
+    """Read and check a sheet.
+
+    Parameters
+    ----------
+    path : tab- or comma-separated UTF-8 text with a header, with or without byte order mark
+    allow_patients : patients that may stand on both sides of the labelled / held-out line
+    predict_only : a model is given, so no labelled row is needed
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return Sheet((), (f"{path}: cannot be read as UTF-8 text ({error}); give a sheet with `--config slides=SHEET`",))
+    if not lines:
+        return Sheet((), (f"{path}: empty; it needs a header with the columns slide, path, split",))
+    header, *body = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
+    header = [name.strip() for name in header]
+    missing = [name for name in ("slide", "path", "split") if name not in header]
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if missing or doubled:
+        found = [f"{path}: column {name} is missing (found: {', '.join(header)})" for name in missing]
+        return Sheet((), (*found, *(f"{path}: column {name} stands twice" for name in doubled)))
+
+    problems: list[str] = []
+    rows: list[Slide] = []
+    for number, cells in enumerate(body, start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) > len(header):
+            problems.append(f"{path} row {number}: {len(cells)} cells, but the header has {len(header)} columns")
+        values = {name: cell.strip() for name, cell in zip(header, cells + [""] * len(header), strict=False)}
+        row, found = _row(values, path.parent)
+        problems += [f"{path} row {number}, column {text}" for text in found]
+        rows.append(row)
+    problems += [f"{path}: {text}" for text in _across(rows, allow_patients, predict_only)]
+    return Sheet(tuple(row for row in rows if row.split != "skip"), tuple(problems))
+
+
+def _row(values: dict[str, str], folder: Path) -> tuple[Slide, list[str]]:
+    found: list[str] = []
+    say = found.append
+    slide, split = values["slide"], values["split"]
+    if not re.fullmatch(ID_PATTERN, slide):
+        say(f"slide: {slide!r} is not an id; use letters, digits, '_', '.', '-', beginning with a letter or digit")
+    if split not in SPLITS:
+        say(f"split: {split!r} is not one of {', '.join(SPLITS)}")
+    used = split != "skip"
+    where = {name: _located(values.get(name, ""), folder, name, say if used else None) for name in ("path", "annotation", "tissue", "roi")}
+    if not where["path"]:
+        say("path: empty; give the slide file")
+    if split in _NEEDS_ANNOTATION and not where["annotation"]:
+        say(f"annotation: empty, but a {split} slide needs outlines (GeoJSON from QuPath, or a mask image of glands)")
+    annotated = values.get("annotated", "") or "regions"
+    if annotated not in ("regions", "whole"):
+        say(f"annotated: {annotated!r} is not one of regions, whole")
+    is_mask = (where["annotation"] or "").lower().endswith(_MASK_ENDINGS)
+    return (
+        Slide(
+            slide=slide,
+            path=where["path"] or "",
+            split=split,
+            annotation=where["annotation"],
+            annotated="whole" if is_mask or annotated == "whole" else "regions",
+            mpp=_mpp(values.get("mpp", ""), say),
+            tissue=where["tissue"],
+            roi=where["roi"],
+            patient=values.get("patient") or None,
+            extra={name: value for name, value in values.items() if name not in COLUMNS},
+        ),
+        found,
+    )
+
+
+def _located(text: str, folder: Path, column: str, say: Callable[[str], None] | None) -> str | None:
+    """The path as seen from the working directory; said when it does not exist (the demo's files are made by a rule)."""
+    if not text:
+        return None
+    if text.startswith(_DEMO):
+        return text
+    path = Path(text).expanduser()
+    path = path if path.is_absolute() else folder / path
+    if say and not path.exists():
+        say(f"{column}: {text} does not exist (looked for {path})")
+    return str(path)
+
+
+def _mpp(text: str, say: Callable[[str], None]) -> float | None:
+    if not text:
+        return None
+    low, high = _MPP_RANGE_UM
+    try:
+        value = float(text)
+    except ValueError:
+        say(f"mpp: {text!r} is not a number of um per pixel")
+        return None
+    if not low <= value <= high:
+        say(f"mpp: {text} um per pixel is outside {low} to {high}; a 20x scan has about 0.5")
+        return None
+    return value
+
+
+def _across(rows: list[Slide], allow_patients: tuple[str, ...], predict_only: bool) -> list[str]:
+    found: list[str] = []
+    seen: dict[str, str] = {}
+    for row in rows:
+        other = seen.setdefault(row.slide.lower(), row.slide)
+        if sum(r.slide.lower() == row.slide.lower() for r in rows) > 1 and row.slide == other:
+            found.append(f"column slide: {row.slide!r} stands more than once (upper and lower case count as the same)")
+    used = [row for row in rows if row.split != "skip"]
+    if not used:
+        found.append("no slide to work on")
+    elif not predict_only and not any(row.split == "labelled" for row in used):
+        found.append("column split: no labelled slide to train on; outline some regions, or give a trained model with `--config model=FOLDER`")
+    held_out = {row.patient for row in used if row.split in ("validation", "test") and row.patient}
+    both = sorted({row.patient for row in used if row.split == "labelled" and row.patient in held_out and row.patient} - set(allow_patients))
+    if not predict_only:
+        found += [
+            f"column patient: {patient!r} is both labelled and held out; move its slides to one side, or name it in `allow_patients`" for patient in both
+        ]
+    return sorted(set(found))
