@@ -1,0 +1,118 @@
+"""Glands against outlines, and the tables of a run: what evaluate_slide and summarise do."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tiling.errors import AnnotationError
+from tiling.store.arrays import attributes, geometry_of, open_array, open_store, recorded_error
+from tiling.store.atomic import write_atomic
+
+POOLED = "pooled"
+_QUARTILES = (0.25, 0.5, 0.75)
+
+
+def evaluate_slide(glands: Path, labels: Path, out: Path, *, slide: str, split: str, method: str, min_area_um2: float) -> None:
+    """Score one slide: each annotated region is one image, then a pooled row.
+
+    Truth and prediction are cut to the region and to what is annotated (weight 1); objects under `min_area_um2` go from both.
+
+    Raises
+    ------
+    AnnotationError
+        The annotation could not be read (the recorded error is raised again).
+    """
+    from semimoe.metrics import object_scores, pixel_scores
+
+    error = recorded_error(labels)
+    if error:
+        raise AnnotationError(error)
+    geometry = geometry_of(glands)
+    images: list[tuple[str, Any, Any, Any]] = []
+    truth_store, predicted_store = open_store(labels), open_store(glands)
+    for number, region in enumerate(attributes(labels)["regions"], start=1):
+        y, x, h, w = region["window"]
+        window = (slice(y, y + h), slice(x, x + w))
+        inside = (np.asarray(open_array(truth_store, "region")[window]) == number) & (np.asarray(open_array(truth_store, "weight")[window]) > 0)
+        pair = [np.asarray(open_array(store, "labels")[window]) for store in (truth_store, predicted_store)]
+        truth, predicted = (_large(np.where(inside, labels, 0), min_area_um2 / geometry.um2_per_px) for labels in pair)
+        images.append((region["name"], truth, predicted, inside))
+
+    rows = []
+    for name, chosen in [*((image[0], [image]) for image in images), (POOLED, images)]:
+        pixels = pixel_scores([image[1] > 0 for image in chosen], [image[2] > 0 for image in chosen], [image[3] for image in chosen])
+        objects = object_scores([image[1] for image in chosen], [image[2] for image in chosen], mpp_um=geometry.mpp)
+        head = {"slide": slide, "split": split, "method": method, "region": name, "annotated_mm2": sum(i[3].sum() for i in chosen) * geometry.um2_per_px / 1e6}
+        rows.append({**head, **_shown(pixels), **_shown(objects), "min_area_um2": min_area_um2})
+    write_atomic(out, _csv(rows))
+
+
+def summarise(metrics: Sequence[str], glands: Sequence[str], tiles: Sequence[str], passed_through: dict[str, dict[str, str]], out: Path, cohort: Path) -> None:
+    """`metrics.csv` (all scores of a run) and `cohort.csv` (counts, areas and densities per slide and annotated region).
+
+    Parameters
+    ----------
+    metrics : `metrics/{slide}.csv` files
+    glands : `glands/{slide}.csv` files, one per predicted slide
+    tiles : tile stores of the same slides, in the same order
+    passed_through : per slide, its split and further columns of the sheet
+    """
+    frames = [pd.read_csv(path, dtype={"slide": str, "region": str}) for path in metrics]
+    columns = ["slide", "split", "method", "region"]
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    write_atomic(out, table.to_csv(index=False))
+    rows = [_cohort_row(Path(table_), Path(store), passed_through) for table_, store in zip(glands, tiles, strict=True)]
+    write_atomic(cohort, pd.DataFrame(rows).to_csv(index=False))
+
+
+def headline(metrics: Path, *, split: str = "test") -> list[dict[str, Any]]:
+    """The pooled rows of one split, first Semi-MoE, then what stands beside it."""
+    if not metrics.is_file():
+        return []
+    table = pd.read_csv(metrics, dtype={"slide": str, "region": str})
+    pooled = table[(table["region"] == POOLED) & (table["split"] == split)]
+    return sorted(json.loads(pooled.to_json(orient="records")), key=lambda row: (row["slide"], row["method"] != "semimoe"))
+
+
+def _large(labels: Any, least_px: float) -> Any:  # noqa: ANN401  # int arrays
+    """Labels without the objects smaller than `least_px` pixels."""
+    area = np.bincount(labels.ravel())
+    keep = area >= least_px
+    keep[0] = False
+    return np.where(keep[labels], labels, 0)
+
+
+def _shown(scores: Any) -> dict[str, Any]:  # noqa: ANN401  # a NamedTuple or dataclass of numbers
+    values = scores._asdict() if hasattr(scores, "_asdict") else dict(vars(scores))
+    return {name: "" if value is None else value for name, value in values.items()}
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cohort_row(table: Path, store: Path, passed_through: dict[str, dict[str, str]]) -> dict[str, Any]:
+    areas = pd.read_csv(table)["area_um2"]
+    slide = store.stem
+    tissue_mm2 = attributes(store)["tissue_um2"] / 1e6
+    quartiles = areas.quantile(list(_QUARTILES)).tolist() if len(areas) else [float("nan")] * 3
+    return {
+        "slide": slide,
+        **passed_through[slide],
+        "glands": len(areas),
+        "gland_area_mm2": areas.sum() / 1e6,
+        "tissue_mm2": tissue_mm2,
+        "gland_share": areas.sum() / 1e6 / tissue_mm2 if tissue_mm2 else float("nan"),
+        "glands_per_mm2": len(areas) / tissue_mm2 if tissue_mm2 else float("nan"),
+        **{f"gland_area_um2_q{round(100 * q)}": value for q, value in zip(_QUARTILES, quartiles, strict=True)},
+    }

@@ -1,0 +1,89 @@
+"""Tiles of a slide -> a model -> maps or pseudo-labels: what predict_slide and pseudo_label do."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiling.blend import blend_to_store
+from tiling.errors import SlideError
+from tiling.store.arrays import create_group, create_table, geometry_of, read_table, recorded_error, record_failure, set_attributes
+from tiling.store.atomic import building
+from tiling.store.tiles import StoredTiles, sample_windows, tile_windows
+from workflow.training import read_px
+
+log = logging.getLogger(__name__)
+_MPP_TOLERANCE = 0.1
+
+
+def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: int, gpu: int, threads: int, code_version: int) -> None:
+    """Predict one slide into uint8 maps by blending overlapping tiles.
+
+    Raises
+    ------
+    SlideError
+        The slide failed at tiling (the recorded error is raised again), or its resolution is not the model's.
+    """
+    from semimoe.prediction import Predictor
+
+    geometry = geometry_of(tiles)
+    predictor = Predictor.load(model, device="gpu" if gpu else "cpu", threads=threads)
+    trained_mpp = float(predictor.card["mpp_um"])
+    if abs(geometry.mpp / trained_mpp - 1) > _MPP_TOLERANCE:
+        raise SlideError(
+            f"{slide}: tiled at {geometry.mpp:.3g} um per pixel, but the model {model} was trained at {trained_mpp:.3g}; set tiles.mpp_um to {trained_mpp:.3g}"
+        )
+    windows = tile_windows(tiles)
+    blend_to_store(
+        maps,
+        slide=slide,
+        geometry=geometry,
+        source=StoredTiles(tiles, windows),
+        origins_yx_px=windows[:, :2],
+        tile_px=int(windows[0, 2]) if len(windows) else 0,
+        predict=predictor,
+        batch=batch,
+        parameters={"batch": batch},
+        model=predictor.card,
+        progress=True,
+        code_version=code_version,
+    )
+
+
+def pseudo_label(tiles: Path, model: Path, store: Path, *, slide: str, config: dict[str, Any], gpu: int, threads: int, code_version: int) -> None:
+    """Draw tissue tiles of an unlabelled slide, label them with the gating heads, and choose those to train on."""
+    from semimoe.prediction import Predictor
+
+    training = config["training"]
+    parameters = {key: training[key] for key in ("tiles_per_slide", "min_confidence")} | {"seed": config["seed"], "code_version": code_version}
+    error = recorded_error(tiles)
+    if error:
+        record_failure(store, SlideError(error), parameters)
+        return
+    predictor = Predictor.load(model, device="gpu" if gpu else "cpu", threads=threads)
+    windows = sample_windows(tiles, count=training["tiles_per_slide"], read_px=read_px(config["tiles"]["tile_px"]), seed=config["seed"])
+    source = StoredTiles(tiles, windows)
+    with building(store, parameters, keep_partial=False) as partial:
+        group = create_group(partial.folder)
+        side = int(windows[0, 2]) if len(windows) else 0
+        pseudo = group.create_array("pseudo", shape=(len(windows), 3, side, side), dtype=np.uint8, chunks=(1, 3, side or 1, side or 1))
+        columns: dict[str, list[Any]] = {"confidence": [], "agreement": [], "gate_weights": []}
+        for row in range(len(windows)):
+            maps, weights = predictor.with_gates(source[row].image[None])
+            gland, sdf, boundary, disagreement = maps[0]
+            pseudo[row] = np.stack([gland >= 0.5, np.rint((sdf + 1) * 127.5), boundary >= 0.5]).astype(np.uint8)
+            columns["confidence"].append(np.maximum(gland, 1 - gland).mean())
+            columns["agreement"].append(1 - disagreement.mean())
+            columns["gate_weights"].append(weights[0])
+        table = {name: np.asarray(values, np.float32).reshape(len(windows), *np.shape(values)[1:]) for name, values in columns.items()}
+        chosen = (table["confidence"] >= training["min_confidence"]).astype(np.uint8)
+        create_table(group, "tiles", {"window_px": windows, "chosen": chosen, **table})
+        log.info("%s: %d of %d tiles chosen", slide, int(chosen.sum()), len(windows))
+        attrs = {"status": "ok", "slide": slide, "parameters": parameters, "model": predictor.card, "version": code_version}
+        set_attributes(group, {**attrs, "geometry": geometry_of(tiles).to_dict()})
+
+
+def gate_weights(store: Path) -> np.ndarray[Any, Any]:
+    """Gate weights of a slide's pseudo-labelled tiles, float32 (N, tasks, experts)."""
+    return read_table(store, "tiles", ("gate_weights",))["gate_weights"]

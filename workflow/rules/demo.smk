@@ -1,0 +1,15 @@
+rule make_demo_slide:
+    output:
+        slide="data/demo/{slide}.tiff",
+        annotation="data/demo/{slide}.geojson",
+        truth="data/demo/{slide}.truth.tiff",
+    log:
+        f"{RESULTS}/logs/make_demo_slide/{{slide}}.log",
+    params:
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/make_demo_slide.py"

@@ -1,0 +1,130 @@
+def truth_of(slide):
+    """Labels of annotated slides, to draw regions and to keep proposals away from them."""
+    return {"labels": f"{RESULTS}/labels/{slide}.zarr"} if SHEET[slide].annotation else {}
+
+
+rule stitch_slide:
+    input:
+        maps=f"{RESULTS}/maps/{{slide}}.zarr",
+    output:
+        glands=directory(f"{RESULTS}/glands/{{slide}}.zarr"),
+    log:
+        f"{RESULTS}/logs/stitch_slide/{{slide}}.log",
+    params:
+        glands=config["glands"],
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/stitch_slide.py"
+
+
+rule export_slide:
+    input:
+        glands=f"{RESULTS}/glands/{{slide}}.zarr",
+        maps=f"{RESULTS}/maps/{{slide}}.zarr",
+    output:
+        geojson=f"{RESULTS}/glands/{{slide}}.{GEOJSON}",
+        csv=f"{RESULTS}/glands/{{slide}}.csv",
+    log:
+        f"{RESULTS}/logs/export_slide/{{slide}}.log",
+    params:
+        export=config["export"],
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/export_slide.py"
+
+
+rule propose_regions:
+    input:
+        unpack(lambda wildcards: truth_of(wildcards.slide)),
+        glands=f"{RESULTS}/glands/{{slide}}.zarr",
+        maps=f"{RESULTS}/maps/{{slide}}.zarr",
+        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+    output:
+        geojson=f"{RESULTS}/proposals/{{slide}}.geojson",
+    log:
+        f"{RESULTS}/logs/propose_regions/{{slide}}.log",
+    params:
+        proposals=config["proposals"],
+        origin=config["export"]["origin"],
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/propose_regions.py"
+
+
+rule overview_slide:
+    input:
+        unpack(lambda wildcards: truth_of(wildcards.slide)),
+        glands=f"{RESULTS}/glands/{{slide}}.zarr",
+        maps=f"{RESULTS}/maps/{{slide}}.zarr",
+        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+    output:
+        png=f"{RESULTS}/overviews/{{slide}}.png",
+    log:
+        f"{RESULTS}/logs/overview_slide/{{slide}}.log",
+    params:
+        title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/overview_slide.py"
+
+
+rule evaluate_slide:
+    input:
+        glands=f"{RESULTS}/glands/{{slide}}.zarr",
+        labels=f"{RESULTS}/labels/{{slide}}.zarr",
+    output:
+        metrics=f"{RESULTS}/metrics/{{slide}}.csv",
+    log:
+        f"{RESULTS}/logs/evaluate_slide/{{slide}}.log",
+    params:
+        split=lambda wildcards: SHEET[wildcards.slide].split,
+        method="semimoe",
+        min_area_um2=config["glands"]["min_area_um2"],
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
+    script:
+        "../scripts/evaluate_slide.py"
+
+
+use rule stitch_slide as stitch_slide_compared with:
+    input:
+        maps=f"{RESULTS}/compare/{{method}}/maps/{{slide}}.zarr",
+    output:
+        glands=directory(f"{RESULTS}/compare/{{method}}/glands/{{slide}}.zarr"),
+    log:
+        f"{RESULTS}/logs/stitch_slide_compared/{{method}}/{{slide}}.log",
+
+
+use rule evaluate_slide as evaluate_slide_compared with:
+    input:
+        glands=f"{RESULTS}/compare/{{method}}/glands/{{slide}}.zarr",
+        labels=f"{RESULTS}/labels/{{slide}}.zarr",
+    output:
+        metrics=f"{RESULTS}/compare/{{method}}/metrics/{{slide}}.csv",
+    log:
+        f"{RESULTS}/logs/evaluate_slide_compared/{{method}}/{{slide}}.log",
+    params:
+        split=lambda wildcards: SHEET[wildcards.slide].split,
+        method=lambda wildcards: wildcards.method,
+        min_area_um2=config["glands"]["min_area_um2"],
+        code_version=1,

@@ -1,0 +1,116 @@
+def stores(kind, slides):
+    return expand(f"{RESULTS}/{kind}/{{slide}}.zarr", slide=slides)
+
+
+# Each model depends on the slides it learns from, and on nothing else: one slide more to predict must not retrain.
+LEARNT = {
+    "tiles": stores("tiles", SHEET.ids("labelled")),
+    "labels": stores("labels", SHEET.ids("labelled")),
+    "validation_tiles": stores("tiles", SHEET.ids("validation")),
+    "validation_labels": stores("labels", SHEET.ids("validation")),
+}
+LEARNING = {key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")}
+
+
+rule train_supervised:
+    input:
+        **LEARNT,
+    output:
+        model=f"{RESULTS}/models/supervised/model.safetensors",
+        warm_start=f"{RESULTS}/models/supervised/warm_start.safetensors",
+        history=f"{RESULTS}/models/supervised/history.csv",
+        card=f"{RESULTS}/models/supervised/model.json",
+    log:
+        f"{RESULTS}/logs/train_supervised/supervised.log",
+    params:
+        config=LEARNING,
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=6000,
+    script:
+        "../scripts/train_supervised.py"
+
+
+rule pseudo_label:
+    input:
+        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        model=f"{RESULTS}/models/supervised/model.safetensors",
+        card=f"{RESULTS}/models/supervised/model.json",
+    output:
+        pseudo=directory(f"{RESULTS}/pseudo_labels/{{slide}}.zarr"),
+    log:
+        f"{RESULTS}/logs/pseudo_label/{{slide}}.log",
+    params:
+        config={key: config[key] for key in ("tiles", "training", "seed")},
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=4000,
+    script:
+        "../scripts/pseudo_label.py"
+
+
+rule train:
+    input:
+        **LEARNT,
+        unlabelled_tiles=stores("tiles", SHEET.ids("unlabelled")),
+        unlabelled_labels=stores("labels", SHEET.annotated("unlabelled")),
+        pseudo=stores("pseudo_labels", SHEET.ids("unlabelled")),
+        supervised=f"{RESULTS}/models/supervised/warm_start.safetensors",
+    output:
+        model=f"{RESULTS}/models/semimoe/model.safetensors",
+        history=f"{RESULTS}/models/semimoe/history.csv",
+        card=f"{RESULTS}/models/semimoe/model.json",
+    log:
+        f"{RESULTS}/logs/train/semimoe.log",
+    params:
+        config=LEARNING,
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    script:
+        "../scripts/train.py"
+
+
+rule predict_slide:
+    input:
+        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        model=f"{MODEL}/model.safetensors",
+        card=f"{MODEL}/model.json",
+    output:
+        maps=directory(f"{RESULTS}/maps/{{slide}}.zarr"),
+    log:
+        f"{RESULTS}/logs/predict_slide/{{slide}}.log",
+    params:
+        batch=config["prediction"]["batch"],
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=4000,
+    script:
+        "../scripts/predict_slide.py"
+
+
+use rule predict_slide as predict_slide_compared with:
+    input:
+        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        model=f"{RESULTS}/models/{{method}}/model.safetensors",
+        card=f"{RESULTS}/models/{{method}}/model.json",
+    output:
+        maps=directory(f"{RESULTS}/compare/{{method}}/maps/{{slide}}.zarr"),
+    log:
+        f"{RESULTS}/logs/predict_slide_compared/{{method}}/{{slide}}.log",

@@ -1,0 +1,63 @@
+def files_of(slide):
+    row = SHEET[slide]
+    given = {"slide": row.path, "tissue": row.tissue, "roi": row.roi}
+    return {name: path for name, path in given.items() if path}
+
+
+rule tile_slide:
+    input:
+        unpack(lambda wildcards: files_of(wildcards.slide)),
+    output:
+        tiles=directory(f"{RESULTS}/tiles/{{slide}}.zarr"),
+    log:
+        f"{RESULTS}/logs/tile_slide/{{slide}}.log",
+    params:
+        tiles=config["tiles"],
+        mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/tile_slide.py"
+
+
+rule label_slide:
+    input:
+        annotation=lambda wildcards: SHEET[wildcards.slide].annotation,
+        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+    output:
+        labels=directory(f"{RESULTS}/labels/{{slide}}.zarr"),
+    log:
+        f"{RESULTS}/logs/label_slide/{{slide}}.log",
+    params:
+        annotated=lambda wildcards: SHEET[wildcards.slide].annotated,
+        origin=config["export"]["origin"],
+        gland_class=config["export"]["gland_class"],
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+    script:
+        "../scripts/label_slide.py"
+
+
+rule preview:
+    input:
+        tiles=expand(f"{RESULTS}/tiles/{{slide}}.zarr", slide=SHEET.ids()),
+    output:
+        html=f"{RESULTS}/preview.html",
+        png=f"{RESULTS}/preview.png",
+    log:
+        f"{RESULTS}/logs/preview/all.log",
+    params:
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+    script:
+        "../scripts/preview.py"

@@ -1,0 +1,49 @@
+rule summarise:
+    input:
+        metrics=expand(f"{RESULTS}/metrics/{{slide}}.csv", slide=EVALUATED),
+        compared=expand(
+            f"{RESULTS}/compare/{{method}}/metrics/{{slide}}.csv",
+            method=COMPARED,
+            slide=SHEET.annotated("validation", "test"),
+        ),
+        glands=expand(f"{RESULTS}/glands/{{slide}}.csv", slide=SHEET.ids()),
+        tiles=expand(f"{RESULTS}/tiles/{{slide}}.zarr", slide=SHEET.ids()),
+    output:
+        metrics=f"{RESULTS}/metrics.csv",
+        cohort=f"{RESULTS}/cohort.csv",
+    log:
+        f"{RESULTS}/logs/summarise/all.log",
+    params:
+        passed_through={row.slide: {"split": row.split, "patient": row.patient or "", **row.extra} for row in SHEET.rows},
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+    script:
+        "../scripts/summarise.py"
+
+
+rule report:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+        cohort=f"{RESULTS}/cohort.csv",
+        card=f"{MODEL}/model.json",
+        overviews=expand(f"{RESULTS}/overviews/{{slide}}.png", slide=SHEET.ids()),
+        geojson=expand(f"{RESULTS}/glands/{{slide}}.{GEOJSON}", slide=SHEET.ids()),
+        proposals=expand(f"{RESULTS}/proposals/{{slide}}.geojson", slide=SHEET.ids()),
+    output:
+        html=f"{RESULTS}/report.html",
+    log:
+        f"{RESULTS}/logs/report/all.log",
+    params:
+        slides=SHEET.ids(),
+        results=RESULTS,
+        config=config,
+        code_version=1,
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,19 @@
+"""Make one synthetic slide of the demo with its exact outlines."""
+
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from workflow.jobs import job
+
+
+def main() -> None:
+    with job(snakemake.log[0]):
+        from tiling.synthetic import make_demo_slide
+
+        out = snakemake.output
+        make_demo_slide(snakemake.wildcards.slide, Path(out.slide), annotation=Path(out.annotation), truth=Path(out.truth))
+
+
+if __name__ == "__main__":
+    main()

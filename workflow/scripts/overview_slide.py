@@ -1,0 +1,19 @@
+"""One picture of a slide with its glands."""
+
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from workflow.jobs import job
+
+
+def main() -> None:
+    with job(snakemake.log[0]):
+        from tiling.pictures.overview import overview
+
+        given = {name: Path(path) for name, path in snakemake.input.items()}
+        overview(**given, out=Path(snakemake.output.png), title=snakemake.params.title)
+
+
+if __name__ == "__main__":
+    main()

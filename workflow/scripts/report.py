@@ -1,0 +1,18 @@
+"""One self-contained page about the run."""
+
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from workflow.jobs import job
+
+
+def main() -> None:
+    with job(snakemake.log[0]):
+        from workflow.report import write_report
+
+        write_report(Path(snakemake.params.results), snakemake.params.slides, snakemake.params.config, Path(snakemake.output.html))
+
+
+if __name__ == "__main__":
+    main()

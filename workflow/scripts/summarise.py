@@ -1,0 +1,22 @@
+"""All scores, and counts, areas and densities of every slide."""
+
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+from workflow.jobs import job
+
+
+def main() -> None:
+    with job(snakemake.log[0]):
+        from workflow.evaluation import summarise
+
+        given = snakemake.input
+        summarise(
+            [*given.metrics, *given.compared], given.glands, given.tiles, snakemake.params.passed_through,
+            Path(snakemake.output.metrics), Path(snakemake.output.cohort),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
