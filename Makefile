@@ -1,0 +1,46 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+RESULTS ?= results/demo
+# One thread each: a busy two-core machine is slower with more, and results do not depend on the number of cores.
+ONE := OMP_NUM_THREADS=1
+
+.PHONY: demo test check bench doctor clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    the whole pipeline on synthetic slides it makes itself (CPU, minutes)"
+	@echo "make test    all checks and tests"
+	@echo "make check   lint and types only"
+	@echo "make bench   speed and memory, each beside its peer"
+	@echo "make doctor  is this machine ready?"
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/snakemake --cores 2 --resources gpu=0 --configfile workflow/demo.yaml --config results=$(RESULTS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint --configfile workflow/demo.yaml
+
+test: check
+	$(ONE) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+doctor: $(STAMP)
+	$(BIN)/python -m workflow.doctor
+
+clean:
+	rm -rf $(VENV) .snakemake results/demo data/demo
