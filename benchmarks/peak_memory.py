@@ -1,0 +1,42 @@
+"""Peak memory of a command: PSS (shared pages counted once) summed over its process tree, sampled twice a second.
+
+    python benchmarks/peak_memory.py -- make demo
+"""
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import time
+
+import psutil
+
+_INTERVAL_S = 0.5
+_MIB = 2**20
+
+
+def tree_pss(root: psutil.Process) -> int:
+    """Bytes of proportional set size of a process and all below it, now."""
+    total = 0
+    for process in [root, *root.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # a process may end while we look
+            total += process.memory_full_info().pss
+    return total
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="+")
+    command = parser.parse_args().command
+    start, peak = time.perf_counter(), 0
+    process = subprocess.Popen(command)
+    while process.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            peak = max(peak, tree_pss(psutil.Process(process.pid)))
+        time.sleep(_INTERVAL_S)
+    print(f"{' '.join(command)}: status {process.returncode}, {time.perf_counter() - start:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)")
+    return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

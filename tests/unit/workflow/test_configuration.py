@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import yaml
+
+from workflow.configuration import documentation, problems, schema, with_defaults
+
+REPO = Path(__file__).parents[3]
+
+
+def test_shipped_configurations_are_sound() -> None:
+    for name in ("config.yaml", "workflow/demo.yaml"):
+        assert problems(yaml.safe_load((REPO / name).read_text())) == []
+
+
+def test_config_yaml_states_the_defaults_of_the_schema() -> None:
+    given = yaml.safe_load((REPO / "config.yaml").read_text())
+    assert with_defaults(given) == with_defaults({})
+
+
+def test_a_misspelt_key_is_named_with_a_hint() -> None:
+    assert problems({"tiles": {"mpp": 1.0}}) == ["config tiles: unknown key mpp (did you mean mpp_um?)"]
+
+
+def test_values_out_of_range_are_listed_together() -> None:
+    found = problems({"tiles": {"tile_px": 100}, "training": {"lr": -1}})
+    assert len(found) == 2
+    assert "tiles.tile_px" in found[0]
+
+
+def test_overlap_must_be_less_than_the_tile() -> None:
+    assert "tiles.overlap_px" in problems({"tiles": {"tile_px": 64, "overlap_px": 64}})[0]
+
+
+def test_a_model_folder_without_a_model_is_a_problem(tmp_path: Path) -> None:
+    assert len(problems({"model": str(tmp_path)})) == 2
+
+
+def test_documentation_is_made_from_the_schema() -> None:
+    assert (REPO / "docs" / "configuration.md").read_text() == documentation()
+
+
+def test_every_leaf_has_default_and_description() -> None:
+    def leaves(spec: dict) -> list[dict]:
+        found = []
+        for sub in spec["properties"].values():
+            found += leaves(sub) if sub.get("type") == "object" else [sub]
+        return found
+
+    assert all("default" in leaf and leaf["description"] for leaf in leaves(schema()))
+
+
+def test_settings_of_the_packages_take_every_key() -> None:
+    from workflow.training import settings
+
+    network, training = settings(with_defaults({}))
+    assert network.width == 32
+    assert training.tile_px == 256
