@@ -34,7 +34,7 @@ check: $(STAMP)
 	$(BIN)/snakemake --lint --configfile workflow/demo.yaml
 
 test: check
-	$(ONE) $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(ONE) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py

@@ -21,7 +21,14 @@ if not wrong:
     )
     wrong = list(SHEET.problems)
 if wrong:
-    sys.exit("\n".join([f"{len(wrong)} problem(s) in configuration and sheet; nothing was started:", *wrong]))
+    sys.exit(
+        "\n".join(
+            [
+                f"{len(wrong)} problem(s) in configuration and sheet; nothing was started:",
+                *wrong,
+            ]
+        )
+    )
 
 RESULTS = config["results"].rstrip("/")
 MODEL = config["model"] or f"{RESULTS}/models/semimoe"

@@ -1,6 +1,6 @@
 """Peak memory of a command: PSS (shared pages counted once) summed over its process tree, sampled twice a second.
 
-    python benchmarks/peak_memory.py -- make demo
+python benchmarks/peak_memory.py -- make demo
 """
 
 import argparse
@@ -34,7 +34,9 @@ def main() -> int:
         with contextlib.suppress(psutil.NoSuchProcess):
             peak = max(peak, tree_pss(psutil.Process(process.pid)))
         time.sleep(_INTERVAL_S)
-    print(f"{' '.join(command)}: status {process.returncode}, {time.perf_counter() - start:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)")
+    print(
+        f"{' '.join(command)}: status {process.returncode}, {time.perf_counter() - start:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)"
+    )
     return process.returncode
 
 

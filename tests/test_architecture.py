@@ -45,7 +45,9 @@ def test_arrows_point_one_way(package: str) -> None:
 
 
 def test_no_cycles_between_modules() -> None:
-    names = {".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__"): path for p in PACKAGES for path in modules(p)}
+    names = {
+        ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__"): path for p in PACKAGES for path in modules(p)
+    }
     arrows = {name: {i for i in imports(path) if i in names and i != name} for name, path in names.items()}
     done: set[str] = set()
 

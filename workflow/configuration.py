@@ -40,7 +40,9 @@ def problems(config: dict[str, Any]) -> list[str]:
     for key in ("model", "start_from"):
         folder = config.get(key)
         found += [
-            f"config {key}: no {name} in {folder}" for name in ("model.safetensors", "model.json") if folder and not (Path(folder) / name).is_file()
+            f"config {key}: no {name} in {folder}"
+            for name in ("model.safetensors", "model.json")
+            if folder and not (Path(folder) / name).is_file()
         ]
     if config.get("model") and config.get("start_from"):
         found.append("config model and start_from: give one of them (model: predict only; start_from: train on from it)")
@@ -53,12 +55,15 @@ def documentation() -> str:
         "# Configuration",
         "",
         "Made from `workflow/schemas/config.schema.yaml` by `python -m workflow.configuration`; a test holds the two together.",
-        "Set keys in `config.yaml`, in a file given by `--configfile`, or on the command line: `--config results=out 'glands={threshold: 0.6}'`.",
+        "Set keys in `config.yaml`, in a file given by `--configfile`, or on the command line:",
+        "`--config results=out 'glands={threshold: 0.6}'`.",
         "",
         "| key | default | allowed | meaning |",
         "|---|---|---|---|",
     ]
-    lines += [f"| `{name}` | `{_shown(spec['default'])}` | {_allowed(spec)} | {spec['description']} |" for name, spec in _leaves(schema(), "")]
+    lines += [
+        f"| `{name}` | `{_shown(spec['default'])}` | {_allowed(spec)} | {spec['description']} |" for name, spec in _leaves(schema(), "")
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -61,7 +61,9 @@ def _timed_tile() -> tuple[bool, str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noise.tiff"
         image = np.random.default_rng(0).integers(0, 256, (2048, 2048, 3), np.uint8)
-        tifffile.imwrite(path, image, tile=(256, 256), compression="jpeg", photometric="rgb", resolution=(20000, 20000), resolutionunit="CENTIMETER")
+        tifffile.imwrite(
+            path, image, tile=(256, 256), compression="jpeg", photometric="rgb", resolution=(20000, 20000), resolutionunit="CENTIMETER"
+        )
         start = time.perf_counter()
         with open_slide(path) as slide:
             read = slide.read(0, 0, 0, 2048, 2048)

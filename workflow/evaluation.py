@@ -39,7 +39,9 @@ def evaluate_slide(glands: Path, labels: Path, out: Path, *, slide: str, split: 
     for number, region in enumerate(attributes(labels)["regions"], start=1):
         y, x, h, w = region["window"]
         window = (slice(y, y + h), slice(x, x + w))
-        inside = (np.asarray(open_array(truth_store, "region")[window]) == number) & (np.asarray(open_array(truth_store, "weight")[window]) > 0)
+        inside = (np.asarray(open_array(truth_store, "region")[window]) == number) & (
+            np.asarray(open_array(truth_store, "weight")[window]) > 0
+        )
         pair = [np.asarray(open_array(store, "labels")[window]) for store in (truth_store, predicted_store)]
         truth, predicted = (_large(np.where(inside, labels, 0), min_area_um2 / geometry.um2_per_px) for labels in pair)
         images.append((region["name"], truth, predicted, inside))
@@ -48,12 +50,14 @@ def evaluate_slide(glands: Path, labels: Path, out: Path, *, slide: str, split: 
     for name, chosen in [*((image[0], [image]) for image in images), (POOLED, images)]:
         pixels = pixel_scores([image[1] > 0 for image in chosen], [image[2] > 0 for image in chosen], [image[3] for image in chosen])
         objects = object_scores([image[1] for image in chosen], [image[2] for image in chosen], mpp_um=geometry.mpp)
-        head = {"slide": slide, "split": split, "method": method, "region": name, "annotated_mm2": sum(i[3].sum() for i in chosen) * geometry.um2_per_px / 1e6}
+        head = {"slide": slide, "split": split, "method": method, "region": name, **_counts(chosen, geometry.um2_per_px)}
         rows.append({**head, **_shown(pixels), **_shown(objects), "min_area_um2": min_area_um2})
     write_atomic(out, _csv(rows))
 
 
-def summarise(metrics: Sequence[str], glands: Sequence[str], tiles: Sequence[str], passed_through: dict[str, dict[str, str]], out: Path, cohort: Path) -> None:
+def summarise(
+    metrics: Sequence[str], glands: Sequence[str], tiles: Sequence[str], passed_through: dict[str, dict[str, str]], out: Path, cohort: Path
+) -> None:
     """`metrics.csv` (all scores of a run) and `cohort.csv` (counts, areas and densities per slide and annotated region).
 
     Parameters
@@ -68,6 +72,8 @@ def summarise(metrics: Sequence[str], glands: Sequence[str], tiles: Sequence[str
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     write_atomic(out, table.to_csv(index=False))
     rows = [_cohort_row(Path(table_), Path(store), passed_through) for table_, store in zip(glands, tiles, strict=True)]
+    regions = table[(table["method"] == "semimoe") & (table["region"] != POOLED)]
+    rows += [_region_row(region, passed_through) for region in json.loads(regions.to_json(orient="records"))]
     write_atomic(cohort, pd.DataFrame(rows).to_csv(index=False))
 
 
@@ -88,6 +94,14 @@ def _large(labels: Any, least_px: float) -> Any:  # noqa: ANN401  # int arrays
     return np.where(keep[labels], labels, 0)
 
 
+def _counts(images: list[tuple[str, Any, Any, Any]], um2_per_px: float) -> dict[str, float | None]:
+    """What was predicted in the annotated area: gland counts and areas, cut at the region's edge."""
+    area = np.concatenate([np.bincount(predicted.ravel())[1:] for _, _, predicted, _ in images]) * um2_per_px
+    area = area[area > 0]
+    annotated_mm2 = float(sum(inside.sum() for *_, inside in images)) * um2_per_px / 1e6
+    return {"annotated_mm2": annotated_mm2, "glands": len(area), "gland_area_mm2": float(area.sum()) / 1e6, **_quartiles(pd.Series(area))}
+
+
 def _shown(scores: Any) -> dict[str, Any]:  # noqa: ANN401  # a NamedTuple or dataclass of numbers
     values = scores._asdict() if hasattr(scores, "_asdict") else dict(vars(scores))
     return {name: "" if value is None else value for name, value in values.items()}
@@ -103,16 +117,30 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 def _cohort_row(table: Path, store: Path, passed_through: dict[str, dict[str, str]]) -> dict[str, Any]:
     areas = pd.read_csv(table)["area_um2"]
-    slide = store.stem
     tissue_mm2 = attributes(store)["tissue_um2"] / 1e6
-    quartiles = areas.quantile(list(_QUARTILES)).tolist() if len(areas) else [float("nan")] * 3
+    head = {"slide": store.stem, "region": "", **passed_through[store.stem]}
+    return {**head, **_densities(len(areas), areas.sum() / 1e6, tissue_mm2), **_quartiles(areas)}
+
+
+def _region_row(row: dict[str, Any], passed_through: dict[str, dict[str, str]]) -> dict[str, Any]:
+    head = {"slide": row["slide"], "region": row["region"], **passed_through[row["slide"]]}
     return {
-        "slide": slide,
-        **passed_through[slide],
-        "glands": len(areas),
-        "gland_area_mm2": areas.sum() / 1e6,
-        "tissue_mm2": tissue_mm2,
-        "gland_share": areas.sum() / 1e6 / tissue_mm2 if tissue_mm2 else float("nan"),
-        "glands_per_mm2": len(areas) / tissue_mm2 if tissue_mm2 else float("nan"),
-        **{f"gland_area_um2_q{round(100 * q)}": value for q, value in zip(_QUARTILES, quartiles, strict=True)},
+        **head,
+        **_densities(row["glands"], row["gland_area_mm2"], row["annotated_mm2"]),
+        **{key: row[key] for key in _quartiles(pd.Series([0.0]))},
     }
+
+
+def _densities(glands: int, gland_mm2: float, area_mm2: float) -> dict[str, Any]:
+    """Counts and shares of an area: a slide's tissue, or what is annotated of a region."""
+    share = (
+        {"gland_share": gland_mm2 / area_mm2, "glands_per_mm2": glands / area_mm2}
+        if area_mm2
+        else {"gland_share": None, "glands_per_mm2": None}
+    )
+    return {"glands": glands, "gland_area_mm2": gland_mm2, "area_mm2": area_mm2, **share}
+
+
+def _quartiles(areas_um2: pd.Series) -> dict[str, float | None]:
+    values = areas_um2.quantile(list(_QUARTILES)).tolist() if len(areas_um2) else [None] * len(_QUARTILES)
+    return {f"gland_area_um2_q{round(100 * q)}": value for q, value in zip(_QUARTILES, values, strict=True)}

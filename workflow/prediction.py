@@ -8,7 +8,7 @@ import numpy as np
 
 from tiling.blend import blend_to_store
 from tiling.errors import SlideError
-from tiling.store.arrays import create_group, create_table, geometry_of, read_table, recorded_error, record_failure, set_attributes
+from tiling.store.arrays import create_group, create_table, geometry_of, read_table, record_failure, recorded_error, set_attributes
 from tiling.store.atomic import building
 from tiling.store.tiles import StoredTiles, sample_windows, tile_windows
 from workflow.training import read_px
@@ -32,7 +32,8 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
     trained_mpp = float(predictor.card["mpp_um"])
     if abs(geometry.mpp / trained_mpp - 1) > _MPP_TOLERANCE:
         raise SlideError(
-            f"{slide}: tiled at {geometry.mpp:.3g} um per pixel, but the model {model} was trained at {trained_mpp:.3g}; set tiles.mpp_um to {trained_mpp:.3g}"
+            f"{slide}: tiled at {geometry.mpp:.3g} um per pixel, but the model {model} was trained at {trained_mpp:.3g}; "
+            f"set tiles.mpp_um to {trained_mpp:.3g}"
         )
     windows = tile_windows(tiles)
     blend_to_store(
@@ -51,12 +52,17 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
     )
 
 
-def pseudo_label(tiles: Path, model: Path, store: Path, *, slide: str, config: dict[str, Any], gpu: int, threads: int, code_version: int) -> None:
+def pseudo_label(
+    tiles: Path, model: Path, store: Path, *, slide: str, config: dict[str, Any], gpu: int, threads: int, code_version: int
+) -> None:
     """Draw tissue tiles of an unlabelled slide, label them with the gating heads, and choose those to train on."""
     from semimoe.prediction import Predictor
 
     training = config["training"]
-    parameters = {key: training[key] for key in ("tiles_per_slide", "min_confidence")} | {"seed": config["seed"], "code_version": code_version}
+    parameters = {key: training[key] for key in ("tiles_per_slide", "min_confidence")} | {
+        "seed": config["seed"],
+        "code_version": code_version,
+    }
     error = recorded_error(tiles)
     if error:
         record_failure(store, SlideError(error), parameters)

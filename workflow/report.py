@@ -42,7 +42,7 @@ def write_report(results: Path, slides: list[str], config: dict[str, Any], out: 
     cohort = _rows(results / "cohort.csv")
     card = _card(results, config)
     page = environment.get_template("report.html").render(
-        slides=[_slide_card(results, slide, {row["slide"]: row for row in cohort}) for slide in slides],
+        slides=[_slide_card(results, slide, {row["slide"]: row for row in cohort if not row["region"]}) for slide in slides],
         headline=headline(results / "metrics.csv"),
         metrics=_rows(results / "metrics.csv"),
         cohort=cohort,
@@ -61,7 +61,12 @@ def headline_text(results: Path) -> str:
     from workflow.evaluation import headline
 
     geojson = sorted((results / "glands").glob("*.geojson*"))
-    lines = ["", f"Report:   {results / 'report.html'}", f"Outlines: {results / 'glands'}/*.geojson ({len(geojson)} slides), for QuPath", f"  e.g.    {geojson[0]}" if geojson else ""]
+    lines = [
+        "",
+        f"Report:   {results / 'report.html'}",
+        f"Outlines: {results / 'glands'}/*.geojson ({len(geojson)} slides), for QuPath",
+        f"  e.g.    {geojson[0]}" if geojson else "",
+    ]
     for row in headline(results / "metrics.csv"):
         name = {"semimoe": "Semi-MoE", "supervised": "supervised-only"}.get(row["method"], row["method"])
         scores = ", ".join(f"{label} {row[key]:.3f}" for label, key in _HEADLINE if row.get(key) is not None)
@@ -79,7 +84,12 @@ def report_after_failure(results: Path, slides: list[str], config: dict[str, Any
     return "\n".join(["", *(f"FAILED {where}: {why[-1]}" for where, why in failures), f"What exists, and what failed, is in {out}"])
 
 
-_HEADLINE = (("foreground Dice", "dice"), ("object F1", "object_f1"), ("object Dice", "object_dice"), ("object Hausdorff um", "object_hausdorff_um"))
+_HEADLINE = (
+    ("foreground Dice", "dice"),
+    ("object F1", "object_f1"),
+    ("object Dice", "object_dice"),
+    ("object Hausdorff um", "object_hausdorff_um"),
+)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -104,7 +114,7 @@ def _slide_card(results: Path, slide: str, cohort: dict[str, dict[str, str]]) ->
     geojson = sorted((results / "glands").glob(f"{slide}.geojson*"))
     stores = [results / kind / f"{slide}.zarr" for kind in ("tiles", "labels")]
     errors = [error for store in stores if store.is_dir() and (error := recorded_error(store))]
-    facts = {key: value for key, value in cohort.get(slide, {}).items() if key != "slide" and value}
+    facts = {key: value for key, value in cohort.get(slide, {}).items() if key not in ("slide", "region") and value}
     return SlideCard(slide, facts, _embedded(picture), geojson[0].name if geojson else None, errors[0] if errors else None)
 
 
@@ -146,5 +156,10 @@ def _figures(results: Path) -> list[tuple[str, str]]:
         return []
     figures = [("Training: losses, validation and pseudo-labels", training_figure(tables))]
     if "semimoe" in tables:
-        figures.append(("What each gate makes of the three experts (weights over the epochs; 1/3 each means it does not choose)", gate_figure(tables["semimoe"])))
+        figures.append(
+            (
+                "What each gate makes of the three experts (weights over the epochs; 1/3 each means it does not choose)",
+                gate_figure(tables["semimoe"]),
+            )
+        )
     return figures

@@ -164,11 +164,16 @@ def _across(rows: list[Slide], allow_patients: tuple[str, ...], predict_only: bo
     if not used:
         found.append("no slide to work on")
     elif not predict_only and not any(row.split == "labelled" for row in used):
-        found.append("column split: no labelled slide to train on; outline some regions, or give a trained model with `--config model=FOLDER`")
+        found.append(
+            "column split: no labelled slide to train on; outline some regions, or give a trained model with `--config model=FOLDER`"
+        )
     held_out = {row.patient for row in used if row.split in ("validation", "test") and row.patient}
-    both = sorted({row.patient for row in used if row.split == "labelled" and row.patient in held_out and row.patient} - set(allow_patients))
+    both = sorted(
+        {row.patient for row in used if row.split == "labelled" and row.patient in held_out and row.patient} - set(allow_patients)
+    )
     if not predict_only:
         found += [
-            f"column patient: {patient!r} is both labelled and held out; move its slides to one side, or name it in `allow_patients`" for patient in both
+            f"column patient: {patient!r} is both labelled and held out; move its slides to one side, or name it in `allow_patients`"
+            for patient in both
         ]
     return sorted(set(found))

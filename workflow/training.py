@@ -90,7 +90,11 @@ def train(
     if not labelled:
         raise AnnotationError("no labelled slide is left: " + "; ".join(f"{slide}: {why}" for slide, why in left_out.items()))
 
-    notes: dict[str, Any] = {"left_out": left_out, "slides": [store.slide for store in labelled], "data": _fingerprint(labelled + unlabelled + validation)}
+    notes: dict[str, Any] = {
+        "left_out": left_out,
+        "slides": [store.slide for store in labelled],
+        "data": _fingerprint(labelled + unlabelled + validation),
+    }
     if validation:
         train_source = _join([_labelled(store, training.tile_px) for store in labelled])
         held_out: JoinedTiles | None = _join([_pieces(store, region_pieces(_labels(store), max_px=_PIECE_PX)) for store in validation])
@@ -143,7 +147,8 @@ def _labelled(store: Store, tile_px: int, windows: NDArray[np.int64] | None = No
 
 
 def _windows(store: Store, tile_px: int) -> NDArray[np.int64]:
-    return region_windows(_labels(store), read_px=read_px(tile_px), stride_px=max(tile_px // _STRIDE_SHARE, 1))
+    windows: NDArray[np.int64] = region_windows(_labels(store), read_px=read_px(tile_px), stride_px=max(tile_px // _STRIDE_SHARE, 1))
+    return windows
 
 
 def _pieces(store: Store, windows: NDArray[np.int64]) -> StoredTiles:
@@ -154,7 +159,7 @@ def _unlabelled(store: Store, *, stored: bool) -> StoredTiles:
     """The tiles that the pseudo_label step chose; labels, where known, are for the log only."""
     from tiling.store.arrays import read_table
 
-    assert store.pseudo is not None  # noqa: S101  # the rule gives one per unlabelled slide
+    assert store.pseudo is not None  # the rule gives one per unlabelled slide
     table = read_table(store.pseudo, "tiles", ("window_px", "chosen"))
     rows = np.flatnonzero(table["chosen"])
     pseudo = {"pseudo": store.pseudo, "pseudo_rows": rows} if stored else {}

@@ -5,11 +5,11 @@ rule make_demo_slide:
         truth="data/demo/{slide}.truth.tiff",
     log:
         f"{RESULTS}/logs/make_demo_slide/{{slide}}.log",
-    params:
-        code_version=1,
     conda:
         "../../environment.yml"
     resources:
         mem_mb=2000,
+    params:
+        code_version=1,
     script:
         "../scripts/make_demo_slide.py"

@@ -1,6 +1,8 @@
 def truth_of(slide):
     """Labels of annotated slides, to draw regions and to keep proposals away from them."""
-    return {"labels": f"{RESULTS}/labels/{slide}.zarr"} if SHEET[slide].annotation else {}
+    return (
+        {"labels": f"{RESULTS}/labels/{slide}.zarr"} if SHEET[slide].annotation else {}
+    )
 
 
 rule stitch_slide:
@@ -10,14 +12,14 @@ rule stitch_slide:
         glands=directory(f"{RESULTS}/glands/{{slide}}.zarr"),
     log:
         f"{RESULTS}/logs/stitch_slide/{{slide}}.log",
-    params:
-        glands=config["glands"],
-        code_version=1,
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         mem_mb=2000,
+    params:
+        glands=config["glands"],
+        code_version=1,
     script:
         "../scripts/stitch_slide.py"
 
@@ -31,13 +33,13 @@ rule export_slide:
         csv=f"{RESULTS}/glands/{{slide}}.csv",
     log:
         f"{RESULTS}/logs/export_slide/{{slide}}.log",
-    params:
-        export=config["export"],
-        code_version=1,
     conda:
         "../../environment.yml"
     resources:
         mem_mb=2000,
+    params:
+        export=config["export"],
+        code_version=1,
     script:
         "../scripts/export_slide.py"
 
@@ -52,14 +54,14 @@ rule propose_regions:
         geojson=f"{RESULTS}/proposals/{{slide}}.geojson",
     log:
         f"{RESULTS}/logs/propose_regions/{{slide}}.log",
-    params:
-        proposals=config["proposals"],
-        origin=config["export"]["origin"],
-        code_version=1,
     conda:
         "../../environment.yml"
     resources:
         mem_mb=2000,
+    params:
+        proposals=config["proposals"],
+        origin=config["export"]["origin"],
+        code_version=1,
     script:
         "../scripts/propose_regions.py"
 
@@ -74,13 +76,13 @@ rule overview_slide:
         png=f"{RESULTS}/overviews/{{slide}}.png",
     log:
         f"{RESULTS}/logs/overview_slide/{{slide}}.log",
-    params:
-        title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
-        code_version=1,
     conda:
         "../../environment.yml"
     resources:
         mem_mb=2000,
+    params:
+        title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
+        code_version=1,
     script:
         "../scripts/overview_slide.py"
 
@@ -93,15 +95,15 @@ rule evaluate_slide:
         metrics=f"{RESULTS}/metrics/{{slide}}.csv",
     log:
         f"{RESULTS}/logs/evaluate_slide/{{slide}}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
     params:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method="semimoe",
         min_area_um2=config["glands"]["min_area_um2"],
         code_version=1,
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=4000,
     script:
         "../scripts/evaluate_slide.py"
 

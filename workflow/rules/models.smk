@@ -9,7 +9,9 @@ LEARNT = {
     "validation_tiles": stores("tiles", SHEET.ids("validation")),
     "validation_labels": stores("labels", SHEET.ids("validation")),
 }
-LEARNING = {key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")}
+LEARNING = {
+    key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")
+}
 
 
 rule train_supervised:
@@ -22,15 +24,15 @@ rule train_supervised:
         card=f"{RESULTS}/models/supervised/model.json",
     log:
         f"{RESULTS}/logs/train_supervised/supervised.log",
-    params:
-        config=LEARNING,
-        code_version=1,
     conda:
         "../../environment.yml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=6000,
+    params:
+        config=LEARNING,
+        code_version=1,
     script:
         "../scripts/train_supervised.py"
 
@@ -44,15 +46,15 @@ rule pseudo_label:
         pseudo=directory(f"{RESULTS}/pseudo_labels/{{slide}}.zarr"),
     log:
         f"{RESULTS}/logs/pseudo_label/{{slide}}.log",
-    params:
-        config={key: config[key] for key in ("tiles", "training", "seed")},
-        code_version=1,
     conda:
         "../../environment.yml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=4000,
+    params:
+        config={key: config[key] for key in ("tiles", "training", "seed")},
+        code_version=1,
     script:
         "../scripts/pseudo_label.py"
 
@@ -70,15 +72,15 @@ rule train:
         card=f"{RESULTS}/models/semimoe/model.json",
     log:
         f"{RESULTS}/logs/train/semimoe.log",
-    params:
-        config=LEARNING,
-        code_version=1,
     conda:
         "../../environment.yml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=8000,
+    params:
+        config=LEARNING,
+        code_version=1,
     script:
         "../scripts/train.py"
 
@@ -92,15 +94,15 @@ rule predict_slide:
         maps=directory(f"{RESULTS}/maps/{{slide}}.zarr"),
     log:
         f"{RESULTS}/logs/predict_slide/{{slide}}.log",
-    params:
-        batch=config["prediction"]["batch"],
-        code_version=1,
     conda:
         "../../environment.yml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=4000,
+    params:
+        batch=config["prediction"]["batch"],
+        code_version=1,
     script:
         "../scripts/predict_slide.py"
 

@@ -11,15 +11,15 @@ rule tile_slide:
         tiles=directory(f"{RESULTS}/tiles/{{slide}}.zarr"),
     log:
         f"{RESULTS}/logs/tile_slide/{{slide}}.log",
-    params:
-        tiles=config["tiles"],
-        mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
-        code_version=1,
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         mem_mb=2000,
+    params:
+        tiles=config["tiles"],
+        mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
+        code_version=1,
     script:
         "../scripts/tile_slide.py"
 
@@ -32,15 +32,15 @@ rule label_slide:
         labels=directory(f"{RESULTS}/labels/{{slide}}.zarr"),
     log:
         f"{RESULTS}/logs/label_slide/{{slide}}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
     params:
         annotated=lambda wildcards: SHEET[wildcards.slide].annotated,
         origin=config["export"]["origin"],
         gland_class=config["export"]["gland_class"],
         code_version=1,
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=2000,
     script:
         "../scripts/label_slide.py"
 
@@ -53,11 +53,11 @@ rule preview:
         png=f"{RESULTS}/preview.png",
     log:
         f"{RESULTS}/logs/preview/all.log",
-    params:
-        code_version=1,
     conda:
         "../../environment.yml"
     resources:
         mem_mb=1000,
+    params:
+        code_version=1,
     script:
         "../scripts/preview.py"

@@ -13,13 +13,16 @@ rule summarise:
         cohort=f"{RESULTS}/cohort.csv",
     log:
         f"{RESULTS}/logs/summarise/all.log",
-    params:
-        passed_through={row.slide: {"split": row.split, "patient": row.patient or "", **row.extra} for row in SHEET.rows},
-        code_version=1,
     conda:
         "../../environment.yml"
     resources:
         mem_mb=1000,
+    params:
+        passed_through={
+            row.slide: {"split": row.split, "patient": row.patient or "", **row.extra}
+            for row in SHEET.rows
+        },
+        code_version=1,
     script:
         "../scripts/summarise.py"
 
@@ -36,14 +39,14 @@ rule report:
         html=f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/logs/report/all.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
     params:
         slides=SHEET.ids(),
         results=RESULTS,
         config=config,
         code_version=1,
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=1000,
     script:
         "../scripts/report.py"

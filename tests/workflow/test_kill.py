@@ -1,0 +1,42 @@
+"""SIGKILL at any moment, and a rerun: the same bytes."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Run, environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
+_KILLS = 4
+# Logs tell of each try; locks and resume folders are not results.
+_NOT_RESULTS = {"logs"}
+
+
+def results_of(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".snakemake_timestamp" and path.suffix != ".lock")
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in files
+        if path.relative_to(folder).parts[0] not in _NOT_RESULTS and path.name not in ("timing.csv", "report.html")
+    }
+
+
+def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(run: Run) -> None:
+    pauses = random.Random(0)
+    more = ("--config", "results=killed")
+    for _ in range(_KILLS):
+        process = subprocess.Popen(
+            run.arguments(*more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+        )
+        time.sleep(pauses.uniform(6, 20))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        run.snakemake("--unlock", *more)
+    run.snakemake(*more)
+    whole, killed = results_of(run.folder / "results"), results_of(run.folder / "killed")
+    assert set(whole) == set(killed)
+    assert [name for name in whole if whole[name] != killed[name]] == []

@@ -1,0 +1,156 @@
+"""The whole pipeline, really run, and what must hold of its results."""
+
+import csv
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from conftest import GPU_RULES, ROWS, Run
+
+from tiling.store.arrays import attributes, open_array, open_store, read_table
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
+SLIDES = ("lab", "unl", "val", "test")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_slide_has_outlines_picture_and_proposals(run: Run) -> None:
+    results = run.folder / "results"
+    for slide in SLIDES:
+        assert (results / "overviews" / f"{slide}.png").stat().st_size > 10_000
+        assert json.loads((results / "proposals" / f"{slide}.geojson").read_text())["type"] == "FeatureCollection"
+        assert json.loads((results / "glands" / f"{slide}.geojson").read_text())["features"], slide
+
+
+def test_outlines_are_valid_and_their_area_is_the_label_images(run: Run) -> None:
+    results = run.folder / "results"
+    for slide in SLIDES:
+        features = json.loads((results / "glands" / f"{slide}.geojson").read_text())["features"]
+        shapes = [shapely.geometry.shape(feature["geometry"]) for feature in features]
+        assert all(shape.is_valid and shapely.set_precision(shape, 0.01).is_valid for shape in shapes)
+        store = results / "glands" / f"{slide}.zarr"
+        geometry = attributes(store)["geometry"]
+        area = read_table(store, "objects", ("area_px",))["area_px"] * geometry["downsample_x"] * geometry["downsample_y"]
+        assert len(area) == len(shapes) > 0
+        np.testing.assert_allclose(sorted(shape.area for shape in shapes), sorted(area), rtol=1e-9)
+        labels = np.asarray(open_array(open_store(store), "labels")[...])
+        assert np.bincount(labels.ravel())[1:].tolist() == read_table(store, "objects", ("area_px",))["area_px"].tolist()
+
+
+def test_training_learnt_more_than_chance(run: Run) -> None:
+    """Everything called gland scores the share of glands; the model does better on a slide it has not seen."""
+    results = run.folder / "results"
+    pooled = {row["method"]: row for row in rows(results / "metrics.csv") if row["slide"] == "test" and row["region"] == "pooled"}
+    assert set(pooled) == {"semimoe", "supervised"}
+    labels = np.asarray(open_array(open_store(results / "labels" / "test.zarr"), "labels")[...]) > 0
+    all_gland = 2 * labels.mean() / (1 + labels.mean())
+    assert float(pooled["semimoe"]["dice"]) > all_gland + 0.1
+
+
+def test_cohort_counts_what_was_exported(run: Run) -> None:
+    results = run.folder / "results"
+    whole = {row["slide"]: row for row in rows(results / "cohort.csv") if not row["region"]}
+    for slide in SLIDES:
+        assert int(whole[slide]["glands"]) == len(rows(results / "glands" / f"{slide}.csv"))
+    assert {row["slide"] for row in rows(results / "cohort.csv") if row["region"]} == {"lab", "val", "test"}
+
+
+def test_report_stands_alone_and_shows_slides_and_curves(run: Run) -> None:
+    page = (run.folder / "results" / "report.html").read_text()
+    assert page.count('src="data:image/') >= len(SLIDES)
+    assert page.count("<svg") == 2
+    assert "supervised-only" in page
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
+    assert "https://" not in page
+
+
+def test_second_run_has_nothing_to_do(run: Run) -> None:
+    assert run.planned() == set()
+
+
+def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
+    planned = run.planned("--config", "glands={threshold: 0.7, min_area_um2: 1000}")
+    assert "stitch_slide" in planned
+    assert not planned & GPU_RULES
+
+
+def test_one_slide_more_does_not_retrain(run: Run) -> None:
+    run.write_sheet("more.tsv", *ROWS, "new\tval.tiff\tpredict\t\t")
+    planned = run.planned("--config", "slides=more.tsv")
+    assert {"tile_slide", "predict_slide", "export_slide"} <= planned
+    assert not planned & {"train", "train_supervised", "pseudo_label"}
+
+
+def test_a_new_outline_retrains(run: Run) -> None:
+    copy = run.folder / "lab2.geojson"
+    shutil.copy(run.folder / "lab.geojson", copy)
+    run.write_sheet("outlines.tsv", ROWS[0].replace("lab.geojson", "lab2.geojson"), *ROWS[1:])
+    assert {"label_slide", "train_supervised", "train"} <= run.planned("--config", "slides=outlines.tsv")
+
+
+def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
+    whole = (run.folder / "test.tiff").read_bytes()
+    (run.folder / "broken.tiff").write_bytes(whole[: len(whole) // 3])
+    (run.folder / "text.tiff").write_text("no slide at all")
+    run.write_sheet("predict.tsv", "good\ttest.tiff\tpredict\t\t", "broken\tbroken.tiff\tpredict\t\t", "text\ttext.tiff\tpredict\t\t")
+    given = ("--config", "slides=predict.tsv", "results=predicted", "model=results/models/semimoe")
+    assert not run.planned(*given) & {"train", "train_supervised", "pseudo_label"}
+    done = run.snakemake(*given, check=False)
+    results = run.folder / "predicted"
+    assert done.returncode == 1
+    assert (results / "glands" / "good.geojson").read_bytes() != b""
+    features = {
+        slide: json.loads((run.folder / where / "glands" / f"{slide}.geojson").read_text())["features"]
+        for slide, where in (("good", "predicted"), ("test", "results"))
+    }
+    assert [f["geometry"] for f in features["good"]] == [f["geometry"] for f in features["test"]]
+    page = (results / "report.html").read_text()
+    for slide in ("broken", "text"):
+        assert not list((results / "glands").glob(f"{slide}*.geojson"))
+        assert f"{slide}.tiff" in done.stderr + done.stdout
+        assert f"{slide}.tiff" in page
+        assert attributes(results / "tiles" / f"{slide}.zarr")["status"] == "failed"
+
+    # Mended, the slide is tried again, and nothing else is.
+    time.sleep(1)  # file systems count modification times in whole seconds at worst
+    for name in ("broken", "text"):
+        (run.folder / f"{name}.tiff").write_bytes(whole)
+    assert "train" not in run.planned(*given)
+    run.snakemake(*given)
+    assert (results / "glands" / "broken.geojson").is_file()
+    assert run.planned(*given) == set()
+
+
+def test_six_faults_in_a_sheet_are_one_message_in_seconds(run: Run) -> None:
+    run.write_sheet(
+        "bad.tsv",
+        "a\tgone.tiff\tpredict\t\t",
+        "b\tlab.tiff\tholdout\t\t",
+        "B\tlab.tiff\tpredict\t\t",
+        "../c\tlab.tiff\tpredict\t\t",
+        "d\tlab.tiff\ttest\t\t",
+    )
+    (run.folder / "bad.tsv").write_text(
+        (run.folder / "bad.tsv").read_text().replace("annotated\n", "annotated\tmpp\n", 1) + "e\tlab.tiff\tpredict\t\t\t352.8\n"
+    )
+    done = run.snakemake("-n", "--config", "slides=bad.tsv", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in text
+    for told in (
+        "gone.tiff does not exist",
+        "'holdout' is not one of",
+        "'b' stands more than once",
+        "'../c' is not an id",
+        "352.8",
+        "needs outlines",
+    ):
+        assert told in text

@@ -1,0 +1,50 @@
+"""Two spawned workers inside a rule: scripts are guarded, stores open inside the worker."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPO, Run, environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
+
+SCRIPT = """
+from pathlib import Path
+
+from snakemake.script import snakemake
+
+
+def main() -> None:
+    import json
+
+    from torch.utils.data import DataLoader
+
+    from tiling.store.tiles import StoredTiles, tile_windows
+
+
+    store = Path(snakemake.input[0])
+    tiles = StoredTiles(store, tile_windows(store)[:8])
+    loader = DataLoader(tiles, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    sums = [int(tile.image.sum()) for tile in loader]
+    alone = [int(tiles[i].image.sum()) for i in range(len(tiles))]
+    Path(snakemake.output[0]).write_text(json.dumps([sums, alone]))
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_two_spawned_workers_read_the_same_tiles(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "read.py").write_text(SCRIPT)
+    (tmp_path / "Snakefile").write_text(
+        f"import sys\nsys.path.insert(0, {str(REPO)!r})\nrule read:\n    input: {str(run.folder / 'results' / 'tiles' / 'lab.zarr')!r}\n    output: 'sums.json'\n    script: 'read.py'\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(tmp_path / "Snakefile"), "--directory", str(tmp_path), "--cores", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**environment(), "PYTHONPATH": str(REPO)}, timeout=180)
+    assert done.returncode == 0, done.stderr
+    sums, alone = json.loads((tmp_path / "sums.json").read_text())
+    assert sums == alone
+    assert len(set(sums)) > 1
