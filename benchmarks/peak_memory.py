@@ -34,9 +34,8 @@ def main() -> int:
         with contextlib.suppress(psutil.NoSuchProcess):
             peak = max(peak, tree_pss(psutil.Process(process.pid)))
         time.sleep(_INTERVAL_S)
-    print(
-        f"{' '.join(command)}: status {process.returncode}, {time.perf_counter() - start:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)"
-    )
+    seconds = time.perf_counter() - start
+    print(f"{' '.join(command)}: status {process.returncode}, {seconds:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)")
     return process.returncode
 
 

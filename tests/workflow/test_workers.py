@@ -39,9 +39,8 @@ if __name__ == "__main__":
 
 def test_two_spawned_workers_read_the_same_tiles(run: Run, tmp_path: Path) -> None:
     (tmp_path / "read.py").write_text(SCRIPT)
-    (tmp_path / "Snakefile").write_text(
-        f"import sys\nsys.path.insert(0, {str(REPO)!r})\nrule read:\n    input: {str(run.folder / 'results' / 'tiles' / 'lab.zarr')!r}\n    output: 'sums.json'\n    script: 'read.py'\n"
-    )
+    store = run.folder / "results" / "tiles" / "lab.zarr"
+    (tmp_path / "Snakefile").write_text(f"rule read:\n    input: {str(store)!r}\n    output: 'sums.json'\n    script: 'read.py'\n")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(tmp_path / "Snakefile"), "--directory", str(tmp_path), "--cores", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**environment(), "PYTHONPATH": str(REPO)}, timeout=180)
     assert done.returncode == 0, done.stderr

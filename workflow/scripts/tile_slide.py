@@ -11,7 +11,7 @@ def main() -> None:
     with job(snakemake.log[0]):
         from tiling.tile import TileParameters, tile_slide
 
-        given = {name: Path(snakemake.input[name]) for name in ("tissue", "roi") if name in snakemake.input.keys()}
+        given = {name: Path(path) for name in ("tissue", "roi") if (path := snakemake.input.get(name))}
         tile_slide(
             Path(snakemake.input.slide), Path(snakemake.output.tiles), slide=snakemake.wildcards.slide,
             parameters=TileParameters(**snakemake.params.tiles), mpp=snakemake.params.mpp, workers=snakemake.threads,
