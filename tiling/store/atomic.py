@@ -129,12 +129,11 @@ def write_atomic(path: Path, text: str | bytes) -> None:
 
 
 def _read_journal(journal: Path) -> dict[str, Any]:
-    done: dict[str, Any] = {}
-    for line in journal.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):  # the last line of a killed run may be cut
-            key, note = json.loads(line)
-            done[key] = note
-    return done
+    text = journal.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:  # the last line of a killed run may be cut; what is added next must not join it
+        write_atomic(journal, whole)
+    return {key: note for key, note in map(json.loads, whole.splitlines())}
 
 
 def _stamp_of(journal: Path) -> str | None:
