@@ -37,7 +37,7 @@ test: check
 	$(ONE) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/peak_memory.py -- $(MAKE) demo
 
 doctor: $(STAMP)
 	$(BIN)/python -m workflow.doctor

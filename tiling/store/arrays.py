@@ -1,6 +1,7 @@
 """Zarr v3 arrays on the slide's grid: creating, opening, and the attributes every store carries.
 
-Attributes of ours live under one key, `gland_pipeline`: `status` ("ok" or "failed"), `error`, `geometry`, `parameters`, and what a stage adds.
+Attributes of ours live under one key, `gland_pipeline`: `status` ("ok" or "failed"), `error`, `geometry`, `parameters`,
+and what a stage adds.
 Arrays are opened by name: a workflow engine may leave files of its own in the folder.
 """
 

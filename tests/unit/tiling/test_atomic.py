@@ -81,7 +81,8 @@ def test_temporary_files_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
 def test_a_second_living_writer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic, "_LOCK_WAIT_S", 0.3)
     path = tmp_path / "x.zarr"
-    code = f"import time; from pathlib import Path; from tiling.store.atomic import locked\nwith locked(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(60)"
+    hold = f"with locked(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(60)"
+    code = f"import time; from pathlib import Path; from tiling.store.atomic import locked\n{hold}"
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
