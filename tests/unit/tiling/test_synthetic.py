@@ -1,0 +1,286 @@
+import hashlib
+import json
+import uuid
+from pathlib import Path
+
+import numpy as np
+import openslide
+import pytest
+import tifffile
+from PIL import Image
+from rasterio.features import rasterize
+from scipy import ndimage, optimize
+from shapely.geometry import box, shape
+from skimage.color import rgb2hed
+
+from tiling.synthetic import DEMO_SLIDES, make_slide
+from tiling.synthetic.slide import choose_regions
+from tiling.synthetic.tissue import plan_section, smooth_noise
+
+WIDTH, HEIGHT = 3402, 2203
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two small slides of the demo's recipe: one with regions, one outlined whole."""
+    out = tmp_path_factory.mktemp("synthetic")
+    for name, regions, pen in (("regions", 2, False), ("whole", None, True)):
+        make_slide(
+            out / f"{name}.tiff",
+            slide_id=name,
+            width_px=WIDTH,
+            height_px=HEIGHT,
+            seed=5,
+            annotation=out / f"{name}.geojson",
+            truth=out / f"{name}_truth.tiff",
+            regions=regions,
+            pen=pen,
+        )
+    return out
+
+
+def features(path: Path, name: str):
+    collection = json.loads(path.read_text())
+    return [f for f in collection["features"] if f["properties"]["classification"]["name"] == name]
+
+
+def test_openslide_reads_levels_and_pixel_size(folder):
+    with openslide.OpenSlide(folder / "regions.tiff") as slide:
+        assert slide.properties["openslide.vendor"] == "generic-tiff"
+        assert slide.dimensions == (WIDTH, HEIGHT)
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(0.5)
+        assert float(slide.properties["openslide.mpp-y"]) == pytest.approx(0.5)
+        assert slide.level_dimensions == ((3402, 2203), (1701, 1102), (851, 551))
+
+
+def test_files_appear_whole_and_leave_nothing_beside(folder):
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{name}{end}" for name in ("regions", "whole") for end in (".tiff", ".geojson", "_truth.tiff")
+    )
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+    digests = []
+    for number, seed in enumerate((1, 1, 2)):
+        paths = [tmp_path / f"{number}{end}" for end in (".tiff", ".geojson", "_truth.tiff")]
+        make_slide(
+            paths[0], slide_id="s", width_px=1101, height_px=1050, seed=seed, annotation=paths[1], truth=paths[2], regions=None, pen=True
+        )
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
+    assert digests[0] == digests[1]
+    assert all(a != b for a, b in zip(digests[0], digests[2], strict=True))
+
+
+def test_whole_annotation_is_the_truth_mask(folder):
+    truth = tifffile.imread(folder / "whole_truth.tiff")
+    assert truth.shape == (HEIGHT, WIDTH)
+    outlines = [shape(f["geometry"]) for f in features(folder / "whole.geojson", "Gland")]
+    drawn = rasterize([(outline, i + 1) for i, outline in enumerate(outlines)], out_shape=truth.shape, dtype="int32")
+    assert len(outlines) == truth.max() > 4
+    np.testing.assert_array_equal(drawn, truth)
+    assert [outline.area for outline in outlines] == np.bincount(truth.ravel())[1:].tolist()
+    assert not features(folder / "whole.geojson", "Region*")
+
+
+def test_each_gland_is_one_solid_piece_with_a_valid_outline(folder):
+    truth = tifffile.imread(folder / "whole_truth.tiff")
+    for number, window in enumerate(ndimage.find_objects(truth), start=1):
+        body = np.pad(truth[window] == number, 1)
+        assert ndimage.label(body)[1] == 1
+        assert ndimage.label(~body, np.ones((3, 3)))[1] == 1
+    assert all(shape(f["geometry"]).is_valid for f in features(folder / "whole.geojson", "Gland"))
+
+
+def test_features_look_like_an_export_of_qupath(folder):
+    for feature in json.loads((folder / "regions.geojson").read_text())["features"]:
+        assert feature["type"] == "Feature"
+        assert str(uuid.UUID(feature["id"])) == feature["id"]
+        assert feature["properties"]["objectType"] == "annotation"
+        assert len(feature["properties"]["classification"]["color"]) == 3
+        assert feature["geometry"]["coordinates"][0][0] == feature["geometry"]["coordinates"][0][-1]
+
+
+def test_regions_hold_every_gland_that_reaches_into_them_whole(folder):
+    truth = tifffile.imread(folder / "regions_truth.tiff")
+    path = folder / "regions.geojson"
+    regions = [shape(f["geometry"]) for f in features(path, "Region*")]
+    assert len(regions) == 2
+    assert regions[0].disjoint(regions[1])
+    expected = set()
+    for region in regions:
+        left, top, right, bottom = map(int, region.bounds)
+        assert box(*region.bounds).equals(region)
+        assert 1000 <= right - left <= 1400
+        assert 1000 <= bottom - top <= 1400
+        expected |= set(np.unique(truth[top:bottom, left:right]).tolist()) - {0}
+    areas = sorted(shape(f["geometry"]).area for f in features(path, "Gland"))
+    assert areas == sorted(np.bincount(truth.ravel())[sorted(expected)].tolist())
+    (ignored,) = features(path, "Ignore*")
+    assert regions[-1].contains(shape(ignored["geometry"]))
+
+
+def test_regions_do_not_change_the_tissue(folder):
+    np.testing.assert_array_equal(tifffile.imread(folder / "regions_truth.tiff"), tifffile.imread(folder / "whole_truth.tiff"))
+
+
+def test_touching_glands_are_parted_by_six_um():
+    plan = plan_section((900, 1000), np.random.default_rng(2), tissue_share=0.6)
+    nearest = []
+    for number in range(1, len(plan.glands) + 1):
+        away = ndimage.distance_transform_edt(plan.labels != number)
+        nearest.append(away[(plan.labels > 0) & (plan.labels != number)].min())
+    assert min(nearest) > 6
+    assert (np.array(nearest) < 13).mean() > 0.3
+
+
+def test_glands_cover_a_quarter_to_a_third_of_the_tissue_and_stay_inside():
+    plan = plan_section((1600, 1500), np.random.default_rng(3), tissue_share=0.6)
+    gland = plan.labels > 0
+    assert 0.25 < gland.sum() / plan.tissue.sum() < 0.35
+    assert plan.tissue[gland].all()
+    assert not plan.kind[gland].any()
+
+
+def test_glands_are_hollow_branching_and_of_the_size_of_glands():
+    plan = plan_section((1600, 1500), np.random.default_rng(4), tissue_share=0.6)
+    hollow = [bool((g.depth_um > g.height_um).any()) for g in plan.glands]
+    area = np.bincount(plan.labels.ravel())[1:]
+    solidity = [_solidity(plan.labels == number) for number in range(1, len(plan.glands) + 1)]
+    assert 0.5 < np.mean(hollow) <= 1
+    assert area.min() >= 5000
+    assert area.max() < 42_000
+    assert np.mean(np.array(solidity) < 0.88) > 0.15  # lobes and bends
+
+
+def test_pen_lies_on_glass_and_hardly_on_tissue(folder):
+    plain, marked = (np.asarray(openslide.OpenSlide(folder / f"{name}.tiff").get_thumbnail((650, 650))) for name in ("regions", "whole"))
+    ink = (plain.astype(int) - marked).max(axis=2) > 60
+    dark = plain.min(axis=2) < 215
+    assert ink.mean() > 0.005
+    assert ink[dark].mean() < 0.1
+
+
+def test_too_small_a_slide_and_too_many_regions_say_so(tmp_path):
+    with pytest.raises(ValueError, match="tiny: 800 x 1200 px is too small"):
+        make_slide(tmp_path / "x.tiff", slide_id="tiny", width_px=800, height_px=1200, seed=0)
+    labels = np.ones((1600, 1600), np.uint16)
+    with pytest.raises(ValueError, match="crowded: no place for 9 regions"):
+        choose_regions(labels, 9, np.random.default_rng(0), slide_id="crowded")
+    assert not list(tmp_path.iterdir())
+
+
+def test_smooth_noise_has_unit_variance_at_its_scale():
+    noise = smooth_noise(np.random.default_rng(0), (400, 300), 10.0)
+    assert noise.shape == (400, 300)
+    assert noise.std() == pytest.approx(1, abs=1e-3)
+    assert np.abs(np.diff(noise, axis=0)).max() < 1
+
+
+def test_demo_holds_every_split_and_no_two_slides_alike():
+    assert sorted(s.split for s in DEMO_SLIDES) == sorted(
+        ["labelled", "labelled", "unlabelled", "unlabelled", "validation", "test", "predict", "predict"]
+    )
+    assert len({s.slide for s in DEMO_SLIDES}) == len({s.seed for s in DEMO_SLIDES}) == 8
+    assert sum(s.regions or 0 for s in DEMO_SLIDES if s.split == "labelled") in (5, 6)
+
+
+# Colour must not be enough: what a threshold or a linear model on colour (blurred at several scales) reaches, fitted on the slide itself.
+
+
+def test_colour_alone_does_not_find_glands(folder):
+    image, labels, tissue = _at_two_um(folder / "regions.tiff", folder / "regions_truth.tiff")
+    dice, f1 = best_by_colour(image, labels, tissue)
+    assert 0.4 < dice <= 0.75
+    assert f1 <= 0.5
+
+
+@pytest.mark.slow
+def test_colour_alone_does_not_find_glands_of_the_demo_test_slide(tmp_path):
+    slide = next(s for s in DEMO_SLIDES if s.split == "test")
+    make_slide(
+        tmp_path / "test.tiff",
+        slide_id=slide.slide,
+        width_px=slide.width_px,
+        height_px=slide.height_px,
+        seed=slide.seed,
+        truth=tmp_path / "truth.tiff",
+        pen=slide.pen,
+        tissue_share=slide.tissue_share,
+    )
+    image, labels, tissue = _at_two_um(tmp_path / "test.tiff", tmp_path / "truth.tiff")
+    assert labels.max() >= 60
+    dice, f1 = best_by_colour(image, labels, tissue)
+    assert 0.4 < dice <= 0.75
+    assert f1 <= 0.5
+
+
+def test_scores_of_the_colour_test_find_what_colour_can_find():
+    labels = np.zeros((60, 60), np.int64)
+    labels[5:25, 5:25], labels[30:50, 30:50] = 1, 2
+    image = np.full((60, 60, 3), 0.9, np.float32)
+    image[labels > 0] = (0.4, 0.2, 0.6)
+    assert best_by_colour(image, labels, np.ones(labels.shape, bool)) == (1.0, 1.0)
+
+
+def best_by_colour(image, labels, tissue):
+    """Best Dice and object F1 over channels, thresholds, polarities and a logistic regression: an upper bound, fitted on the truth."""
+    hed = rgb2hed(image)
+    channels = [image[..., 0], image[..., 1], image[..., 2], image.mean(axis=-1), hed[..., 0], hed[..., 1]]
+    signed = [sign * channel for channel in channels for sign in (1, -1)] + [_logistic(image, labels, tissue)]
+    scores = [_best_threshold(score, labels, tissue) for score in signed]
+    return max(dice for dice, _ in scores), max(f1 for _, f1 in scores)
+
+
+def _logistic(image, labels, tissue):
+    blurred = [ndimage.gaussian_filter(image[..., c], sigma_um / 2)[tissue] for sigma_um in (0, 2, 4, 8, 16) for c in range(3)]
+    x = np.stack(blurred, axis=1).astype(np.float64)
+    x = np.column_stack([(x - x.mean(0)) / x.std(0), np.ones(len(x))])
+    y = (labels > 0)[tissue].astype(np.float64)
+    step = max(len(x) // 60_000, 1)
+    fit_x, fit_y = x[::step], y[::step]
+
+    def loss(w):
+        z = fit_x @ w
+        gradient = fit_x.T @ (0.5 * (1 + np.tanh(z / 2)) - fit_y) / len(fit_y)
+        return np.mean(np.logaddexp(0, z) - fit_y * z) + 1e-6 * w @ w, gradient + 2e-6 * w
+
+    score = np.full(tissue.shape, -np.inf)
+    score[tissue] = x @ optimize.minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
+    return score
+
+
+def _best_threshold(score, labels, tissue):
+    dice, f1 = 0.0, 0.0
+    for threshold in np.unique(np.quantile(score[tissue], np.linspace(0.02, 0.98, 25))):
+        found = (score >= threshold) & tissue
+        dice = max(dice, 2 * (found & (labels > 0)).sum() / (found.sum() + (labels > 0).sum()))
+        f1 = max(f1, _object_f1(found, labels))
+    return float(dice), f1
+
+
+def _object_f1(found, labels):
+    objects, count = ndimage.label(found)
+    glands = int(labels.max())
+    pairs = np.bincount(objects.ravel().astype(np.int64) * (glands + 1) + labels.ravel(), minlength=(count + 1) * (glands + 1))
+    pairs = pairs.reshape(count + 1, glands + 1)[:, 1:]
+    best = pairs[1:].argmax(axis=1)  # an object stands for one gland, however many it covers
+    hits = best[2 * pairs[np.arange(1, count + 1), best] > pairs.sum(axis=0)[best]]
+    return 2 * len(np.unique(hits)) / (count + glands)
+
+
+def _at_two_um(slide, truth):
+    """Image in 0..1, labels and tissue at 2 um/px (tissue: the darker side of the smoothed slide, gaps filled)."""
+    with openslide.OpenSlide(slide) as opened:
+        image = np.asarray(opened.read_region((0, 0), 0, opened.dimensions).convert("RGB"))
+    image = np.asarray(Image.fromarray(image).reduce(4))
+    labels = tifffile.imread(truth)[2::4, 2::4].astype(np.int64)
+    image = image[: labels.shape[0], : labels.shape[1]].astype(np.float32) / 255
+    tissue = ndimage.gaussian_filter(image[..., 1], 6) < 0.88
+    return image, labels, ndimage.binary_fill_holes(tissue) | (labels > 0)
+
+
+def _solidity(mask):
+    rows, columns = np.nonzero(mask)
+    from scipy.spatial import ConvexHull
+
+    return len(rows) / ConvexHull(np.column_stack([rows, columns]).astype(float)).volume
