@@ -1,0 +1,157 @@
+"""Tissue and pen of an open slide on a coarse grid, found by colour or given by a file."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from tiling.errors import SlideError
+from tiling.geometry import Geometry, blocks
+from tiling.parallel import for_each
+from tiling.slide.reader import Slide
+from tiling.slide.resolution import Plan, plan_coarser, read_scaled
+from tiling.tissue import pen_mask, tissue_mask
+
+Origin = Literal["bounds", "slide"]
+_BLOCK_PX = 256
+
+
+class Coarse(NamedTuple):
+    """Masks whose pixel covers stride_px x stride_px stored pixels.
+
+    Attributes
+    ----------
+    tissue, pen : bool (rows, columns)
+    stride_px : stored pixels per pixel
+    mpp_um : um per pixel
+    tissue_um2 : area of the tissue, um2
+    """
+
+    tissue: NDArray[np.bool_]
+    pen: NDArray[np.bool_]
+    stride_px: int
+    mpp_um: float
+    tissue_um2: float
+
+
+def find_tissue(
+    slide: Slide, plan: Plan, *, tissue_mpp_um: float, tissue: Path | None, roi: Path | None, origin: Origin, workers: int, progress: bool
+) -> Coarse:
+    """Tissue of a slide on a grid of whole stored pixels.
+
+    Parameters
+    ----------
+    slide : open slide
+    plan : of the stored array
+    tissue_mpp_um : um per pixel to look at, rounded to whole stored pixels
+    tissue, roi : GeoJSON or mask image; `tissue` replaces the tissue found, `roi` restricts it
+    origin : whether GeoJSON counts from the viewer's crop or from the slide's corner
+    workers, progress : see `for_each`
+
+    Raises
+    ------
+    SlideError
+        The slide cannot be read, or a mask file cannot.
+    """
+    factor = max(round(tissue_mpp_um / plan.geometry.mpp), 1)
+    coarse = plan_coarser(slide.facts, plan, factor)
+    geometry = coarse.geometry
+    rgb = np.empty((geometry.height_px, geometry.width_px, 3), np.uint8)
+
+    def read(block: tuple[slice, slice]) -> None:
+        rgb[block] = read_scaled(slide, coarse, *block)
+
+    for_each(read, blocks(geometry.height_px, geometry.width_px, _BLOCK_PX), workers=workers, what="tissue", progress=progress)
+    found = tissue_mask(rgb, geometry.mpp) if tissue is None else mask_from_file(tissue, geometry, origin=origin)
+    if roi is not None:
+        found = found & mask_from_file(roi, geometry, origin=origin)
+    return Coarse(found, pen_mask(rgb, geometry.mpp), factor, geometry.mpp, float(found.sum() * geometry.um2_per_px))
+
+
+def mask_from_file(path: Path, geometry: Geometry, *, origin: Origin) -> NDArray[np.bool_]:
+    """A mask on a grid, from GeoJSON polygons or from an image of the whole slide (0 = outside).
+
+    Parameters
+    ----------
+    path : .geojson, .json, or an image
+    geometry : frame of the mask that is asked for
+    origin : see `find_tissue`
+
+    Returns
+    -------
+    bool (height_px, width_px)
+
+    Raises
+    ------
+    SlideError
+        Not readable, without polygons, or an image of another shape than the slide.
+    """
+    try:
+        if path.suffix.lower() in (".geojson", ".json"):
+            return _rasterised(path, json.loads(path.read_text(encoding="utf-8-sig")), geometry, origin)
+        with PIL.Image.open(path) as image:
+            return _resampled(path, np.asarray(image), geometry)
+    except FileNotFoundError:
+        raise SlideError(f"{path}: no such file; correct columns 'tissue' and 'roi' of the sheet") from None
+    except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SlideError(f"{path}: neither GeoJSON nor a mask image ({error})") from error
+
+
+def _rasterised(path: Path, content: Any, geometry: Geometry, origin: Origin) -> NDArray[np.bool_]:  # noqa: ANN401  # JSON
+    import rasterio.features
+    from rasterio.transform import Affine
+
+    shapes = [shape for shape in _geometries(content) if shape.get("type") in ("Polygon", "MultiPolygon")]
+    if not shapes:
+        raise SlideError(f"{path}: no polygon in it; draw the area as a closed shape and export it again")
+    left, top = (geometry.bounds_x, geometry.bounds_y) if origin == "bounds" else (0, 0)
+    to_level0 = Affine(geometry.downsample_x, 0, -left, 0, geometry.downsample_y, -top)
+    try:
+        burned = rasterio.features.rasterize(
+            shapes, out_shape=(geometry.height_px, geometry.width_px), transform=to_level0, default_value=1, dtype=np.uint8
+        )
+    except (ValueError, TypeError) as error:
+        raise SlideError(f"{path}: a polygon cannot be read ({error})") from error
+    return np.asarray(burned, bool)
+
+
+def _geometries(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # JSON
+    """Geometries of GeoJSON in any of its wrappings: a list, a collection, a feature, a bare geometry."""
+    if isinstance(content, list):
+        return [shape for part in content for shape in _geometries(part)]
+    if not isinstance(content, dict):
+        return []
+    for key in ("features", "geometries", "geometry"):
+        if key in content:
+            return _geometries(content[key])
+    return [content]
+
+
+def _resampled(path: Path, image: NDArray[Any], geometry: Geometry) -> NDArray[np.bool_]:
+    """Nearest pixel of a mask image stretched over the slide."""
+    inside = np.asarray(image != 0)
+    if image.ndim == 3:
+        inside = np.asarray(inside.any(axis=-1))
+    height, width = inside.shape
+    wanted = geometry.slide_width_px / geometry.slide_height_px
+    # A mask made at 1/64 has sides rounded by one pixel; more than that is another picture.
+    slack = (1 + 1.5 / width) * (1 + 1.5 / height)
+    if not wanted / slack <= width / height <= wanted * slack:
+        raise SlideError(
+            f"{path}: {width} x {height} px has not the shape of the slide ({geometry.slide_width_px} x {geometry.slide_height_px})"
+        )
+    y = ((np.arange(geometry.height_px) + 0.5) * geometry.downsample_y / geometry.slide_height_px * height).astype(np.int64)
+    x = ((np.arange(geometry.width_px) + 0.5) * geometry.downsample_x / geometry.slide_width_px * width).astype(np.int64)
+    return np.asarray(inside[np.minimum(y, height - 1)[:, None], np.minimum(x, width - 1)[None, :]], bool)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a small file; raises SlideError when it is missing."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise SlideError(f"{path}: no such file; correct columns 'tissue' and 'roi' of the sheet") from None

@@ -1,0 +1,122 @@
+"""Plain images as slides (PNG, JPEG, BMP, striped TIFF), with a limit on what is decoded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import tifffile
+from numpy.typing import NDArray
+
+from tiling.slide.facts import PixelSize
+
+MAX_PIXELS = 2_000_000_000
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
+
+
+class NotBrightfield(Exception):
+    """Pixels that are not 8-bit RGB; `str()` is the reason."""
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether the first bytes are those of a (Big)TIFF."""
+    with path.open("rb") as handle:
+        return handle.read(4) in _TIFF_MAGIC
+
+
+def is_tiled(path: Path) -> bool:
+    """Whether the first page of a TIFF is tiled, and so can be read in pieces."""
+    with tifffile.TiffFile(path) as tiff:
+        return bool(tiff.pages.first.is_tiled)
+
+
+def check_tiff_pixels(path: Path) -> None:
+    """Refuse TIFF pixels that are not 8-bit RGB: OpenSlide would turn 16-bit and grey pages into RGB without a word.
+
+    Raises
+    ------
+    NotBrightfield
+        Says what the pixels are.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        page, series = tiff.pages.first, tiff.series[0]
+        palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+        if page.dtype != np.uint8:
+            raise NotBrightfield(f"pixels are {page.dtype}, not 8-bit RGB")
+        if not palette and page.samplesperpixel not in (3, 4):
+            raise NotBrightfield(f"{_channels(series)} channel(s) of {page.dtype}, not RGB")
+        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+            raise NotBrightfield("CMYK pixels, not RGB")
+        extra = {axis: size for axis, size in zip(series.axes, series.shape, strict=True) if axis in "CZT" and size > 1}
+        if series.kind == "ome" and extra:
+            raise NotBrightfield(f"axes {series.axes} of sizes {series.shape}: several planes, not one RGB image")
+
+
+def _channels(series: tifffile.TiffPageSeries) -> int:
+    return dict(zip(series.axes, series.shape, strict=True)).get("C", 1)
+
+
+class PlainImage:
+    """Header of a plain image; `decode` gives its pixels.
+
+    Raises
+    ------
+    NotBrightfield, OSError, ValueError
+        The header is damaged, the pixels are not RGB, or there are too many of them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tiff = is_tiff(path)
+        self.pixel_size: PixelSize | None
+        if self._tiff:
+            self._read_tiff_header()
+        else:
+            self._read_header()
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(
+                f"{self.width} x {self.height} pixels in one piece (limit {MAX_PIXELS:,}); convert it to a tiled pyramidal TIFF"
+            )
+
+    def _read_tiff_header(self) -> None:
+        self.resolution_place = "tiff resolution tags"
+        with tifffile.TiffFile(self._path) as tiff:
+            page = tiff.pages.first
+            self.format, self.width, self.height = "tiff", int(page.imagewidth), int(page.imagelength)
+            um = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
+            x, y = page.resolution
+            self.pixel_size = PixelSize(um / x, um / y, self.resolution_place) if um is not None and x > 0 and y > 0 else None
+
+    def _read_header(self) -> None:
+        self.resolution_place = "image resolution (dpi)"
+        with _unlimited(), PIL.Image.open(self._path) as image:
+            if image.mode not in _COLOUR_MODES:
+                raise NotBrightfield(f"image mode {image.mode}, not 8-bit RGB")
+            # Pillow opens a 16-bit PNG as RGB and drops the lower bytes.
+            if any("16" in str(tile[3]) for tile in image.tile):
+                raise NotBrightfield("16 bits per channel, not 8-bit RGB")
+            self.format, (self.width, self.height) = str(image.format).lower(), image.size
+            x, y = (float(value) for value in image.info.get("dpi", (0, 0)))
+            self.pixel_size = PixelSize(25400 / x, 25400 / y, self.resolution_place) if x > 0 and y > 0 else None
+
+    def decode(self) -> NDArray[np.uint8]:
+        """RGB pixels uint8 (h, w, 3), transparency laid over white."""
+        with _unlimited(), PIL.Image.open(self._path) as image:
+            if image.mode == "RGB":
+                return np.asarray(image)
+            layered = image.convert("RGBA")
+            white = PIL.Image.new("RGBA", layered.size, "white")
+            return np.asarray(PIL.Image.alpha_composite(white, layered).convert("RGB"))
+
+
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    """Pillow warns from 90 Mpx and stops at 180 Mpx; the limit here is MAX_PIXELS, checked on the header."""
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    try:
+        yield
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = limit

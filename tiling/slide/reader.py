@@ -1,0 +1,174 @@
+"""One reader for all slides: OpenSlide first, tiffslide for what it does not open, plain images last.
+
+Regions are asked for in level pixels and come back exact; what cannot be read is an error that names file, level and region,
+never white pixels in silence.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.errors import SlideError
+from tiling.slide.backends import Backend, BackendError, Described, OpenSlideBackend, PlainBackend, TiffSlideBackend, damaged_file
+from tiling.slide.facts import PixelSize, SlideFacts, check_is_file, choose_pixel_size, fingerprint, level_downsample
+from tiling.slide.plain import NotBrightfield, check_tiff_pixels, is_tiff, is_tiled
+
+log = logging.getLogger(__name__)
+
+
+def open_slide(path: Path, *, mpp: float | None = None) -> "Slide":
+    """Open a slide; use it in a `with` block.
+
+    Parameters
+    ----------
+    path : slide file
+    mpp : um per level-0 pixel, where the sheet overrides the file
+
+    Returns
+    -------
+    Slide
+        An absurd or missing pixel size is no error here: `tiling.slide.facts.mpp_problem` and `plan_scale` name it.
+
+    Raises
+    ------
+    SlideError
+        Missing, empty, damaged, of an unknown format, or not 8-bit RGB.
+    OSError
+        The disk or mount fails.
+    """
+    check_is_file(path)
+    try:
+        opener = _opener(path)
+        backend = opener(path)
+    except NotBrightfield as error:
+        raise SlideError(f"{path}: not a brightfield RGB image ({error}); export it as 8-bit RGB") from error
+    except BackendError as error:
+        raise SlideError(f"{path}: cannot be read as a slide ({error}); copy it again, or convert it to a tiled pyramidal TIFF") from error
+    return Slide(path, opener, backend, mpp)
+
+
+def _opener(path: Path) -> Callable[[Path], Backend]:
+    import openslide
+
+    with damaged_file():
+        detected = openslide.OpenSlide.detect_format(path)
+        tiff = is_tiff(path)
+        if tiff and detected is None:
+            check_tiff_pixels(path)
+            return TiffSlideBackend if is_tiled(path) else PlainBackend
+    if tiff:
+        _check_known_tiff(path)
+    return PlainBackend if detected is None else OpenSlideBackend
+
+
+def _check_known_tiff(path: Path) -> None:
+    try:
+        with damaged_file():
+            check_tiff_pixels(path)
+    except BackendError as error:
+        # OpenSlide knows its vendors' deviations better than a strict parser.
+        log.debug("%s: pixel type not checked (%s)", path, error)
+
+
+class Slide:
+    """An open slide.
+
+    Attributes
+    ----------
+    facts : SlideFacts
+    """
+
+    def __init__(self, path: Path, opener: Callable[[Path], Backend], backend: Backend, mpp: float | None) -> None:
+        self._path = path
+        self._opener = opener
+        self._backend = backend
+        self._reopen = threading.Lock()
+        self._closed_later: list[Backend] = []
+        self.facts = _facts(path, backend.describe(), mpp)
+
+    def read(self, level: int, y: int, x: int, h: int, w: int) -> NDArray[np.uint8]:
+        """Pixels of a region, uint8 (h, w, 3) RGB; safe to call from several threads.
+
+        Parameters
+        ----------
+        level : 0 = full resolution
+        y, x, h, w : region in pixels of that level; must lie inside it
+
+        Raises
+        ------
+        SlideError
+            The region cannot be read, also not after reopening the file.
+        ValueError
+            The region leaves the level.
+        """
+        width, height = self.facts.level_sizes_px[level]
+        if y < 0 or x < 0 or h < 1 or w < 1 or y + h > height or x + w > width:
+            raise ValueError(f"{self._path}: region y {y}, x {x}, {h} x {w} leaves level {level} of {height} x {width} (y, x)")
+        backend = self._backend
+        try:
+            return backend.read(level, y, x, h, w)
+        except BackendError as error:
+            log.warning("%s: level %d, y %d, x %d: %s; reopening the file and trying once more", self._path, level, y, x, error)
+        try:
+            return self._reopened(backend).read(level, y, x, h, w)
+        except BackendError as error:
+            raise SlideError(
+                f"{self._path}: level {level}, region y {y}, x {x}, {h} x {w} cannot be read ({error}); "
+                "copy the file again, or restrict it by `roi`"
+            ) from error
+
+    def _reopened(self, failed: Backend) -> Backend:
+        # An OpenSlide handle refuses everything after its first error. Other threads may still use the old one: closed at the end.
+        with self._reopen:
+            if self._backend is failed:
+                self._closed_later.append(failed)
+                # A lost mount or file shows here as OSError, which fails the job and not the slide.
+                with self._path.open("rb"):
+                    self._backend = self._opener(self._path)
+            return self._backend
+
+    def associated(self, name: str) -> NDArray[np.uint8]:
+        """An associated image (label, macro, thumbnail), uint8 (h, w, 3)."""
+        try:
+            return self._backend.associated(name)
+        except BackendError as error:
+            raise SlideError(f"{self._path}: associated image {name!r} cannot be read ({error})") from error
+
+    def close(self) -> None:
+        """Release the file."""
+        for backend in (self._backend, *self._closed_later):
+            backend.close()
+
+    def __enter__(self) -> "Slide":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _facts(path: Path, found: Described, mpp: float | None) -> SlideFacts:
+    sheet = None if mpp is None else PixelSize(mpp, mpp, "sheet")
+    chosen, looked_at = choose_pixel_size([("sheet", sheet), *found.pixel_sizes])
+    sizes = tuple((int(width), int(height)) for width, height in found.level_sizes_px)
+    width, height = sizes[0]
+    return SlideFacts(
+        path=str(path),
+        reader=found.reader,
+        vendor=found.vendor,
+        level_sizes_px=sizes,
+        downsamples=tuple((level_downsample(width, w), level_downsample(height, h)) for w, h in sizes),
+        mpp_x=chosen.mpp_x if chosen else None,
+        mpp_y=chosen.mpp_y if chosen else None,
+        mpp_origin=chosen.origin if chosen else "",
+        mpp_looked_at=looked_at,
+        bounds_level0=found.bounds_level0 or (0, 0, width, height),
+        fingerprint=fingerprint(path),
+        objective_power=found.objective_power,
+        associated=found.associated,
+        bytes=path.stat().st_size,
+    )

@@ -1,0 +1,139 @@
+"""Where the tissue is on a coarse picture of a slide: pale tissue stays, glass, dust and pen go.
+
+The rules are for haematoxylin and eosin: stained tissue has colour, glass and dust have none, and ink is blue, green, black
+or a red that no stain reaches. All lengths are physical, so that they hold at any resolution of the coarse picture.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.morphology import remove_small_holes, remove_small_objects
+
+_GLASS_LEAST = 200  # grey value; what is darker is never taken for the colour of the glass
+_CHROMA_RANGE = (7.0, 14.0)  # threshold on max - min of the glass-corrected RGB; Otsu chooses between
+_SMOOTH_UM = 8.0
+_CLOSE_UM = 16.0
+_MIN_ISLAND_UM2 = 20_000.0
+_MAX_HOLE_UM2 = 200_000.0
+_MIN_PEN_UM2 = 8_000.0
+_PEN_RIM_UM = 24.0
+
+
+def tissue_mask(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.bool_]:
+    """Tissue on a coarse picture.
+
+    Parameters
+    ----------
+    rgb : uint8 (h, w, 3), about 8 um per pixel
+    mpp_um : um per pixel
+
+    Returns
+    -------
+    bool (h, w)
+        Islands under 0.02 mm2 removed, holes under 0.2 mm2 (gland lumina, vessels) filled, pen left out.
+    """
+    pen = pen_mask(rgb, mpp_um)
+    balanced = _balanced(rgb)
+    sigma = (_SMOOTH_UM / mpp_um, _SMOOTH_UM / mpp_um, 0)
+    smooth = ndimage.gaussian_filter(balanced, sigma, truncate=3.0)
+    chroma = smooth.max(axis=-1) - smooth.min(axis=-1)
+    # Bluish-green glare and ink rims have colour too, but no stain of tissue leaves green the brightest channel.
+    stained = smooth[..., 1] <= np.maximum(smooth[..., 0], smooth[..., 2])
+    mask = (chroma > _chroma_threshold(chroma[~pen])) & stained & ~pen
+    mask = _closed(mask, _CLOSE_UM / mpp_um) & ~pen
+    mask = remove_small_holes(mask, max_size=_pixels(_MAX_HOLE_UM2, mpp_um)) & ~pen
+    # A picture of a fifth of a square millimetre may be a region cut out of tissue: dust is small against the picture too.
+    island = min(_pixels(_MIN_ISLAND_UM2, mpp_um), mask.size // 5)
+    return np.asarray(remove_small_objects(mask, max_size=island), bool)
+
+
+def pen_mask(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.bool_]:
+    """Ink of blue, green, black and red pens with its rim.
+
+    Parameters
+    ----------
+    rgb : uint8 (h, w, 3), about 8 um per pixel
+    mpp_um : um per pixel
+
+    Returns
+    -------
+    bool (h, w)
+    """
+    sigma = (_SMOOTH_UM / mpp_um, _SMOOTH_UM / mpp_um, 0)
+    smooth = ndimage.gaussian_filter(_balanced(rgb), sigma, truncate=3.0)
+    red, green, blue = smooth[..., 0], smooth[..., 1], smooth[..., 2]
+    brightest, darkest = smooth.max(axis=-1), smooth.min(axis=-1)
+    chroma = brightest - darkest
+    # Haematoxylin and eosin both take green away first; blue and green inks take red away first.
+    blue_or_green = (red < green - 8) & (chroma > 40)
+    black = (brightest < 90) & (chroma < 30)
+    bright_red = (red > 140) & (green < 75) & (blue < 85) & (red - blue > 80)
+    ink = _grown_into(blue_or_green, (red < green) & (chroma > 20)) | black | bright_red
+    ink = np.asarray(remove_small_objects(ink, max_size=_pixels(_MIN_PEN_UM2, mpp_um)), bool)
+    return np.asarray(ndimage.binary_dilation(ink, _disk(_PEN_RIM_UM / mpp_um)), bool) if ink.any() else ink
+
+
+def focus_score(gray: NDArray[Any]) -> float:
+    """Sharpness of a tile: variance of the Laplacian over the variance of the grey values (so that pale tissue is not called blurred).
+
+    Parameters
+    ----------
+    gray : (h, w) grey values, any number type
+
+    Returns
+    -------
+    float
+        0 for an even area; larger is sharper. Compare within one resolution only.
+    """
+    values = np.asarray(gray, np.float32)
+    variance = float(values.var())
+    if variance < 1.0:  # under one grey value squared there is nothing but rounding
+        return 0.0
+    return float(ndimage.laplace(values, mode="nearest").var() / variance)
+
+
+def _balanced(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Colours with the glass brought to neutral grey 240; without glass in the picture they stay."""
+    values = np.asarray(rgb, np.float32)
+    bright = values[values.min(axis=-1) >= _GLASS_LEAST]
+    if len(bright) < 16:
+        return values
+    # The glass is the most frequent bright colour: tissue spreads over many.
+    glass = np.array([np.bincount(bright[:, c].astype(np.int64), minlength=256).argmax() for c in range(3)], np.float32)
+    if glass.max() - glass.min() > 20:  # a picture of pale tissue only
+        return values
+    return np.minimum(values * (240.0 / glass), 255.0).astype(np.float32)
+
+
+def _chroma_threshold(chroma: NDArray[np.float32]) -> float:
+    low, high = _CHROMA_RANGE
+    if chroma.size == 0 or float(np.ptp(chroma)) < 1:
+        return high
+    # Few strongly stained areas must not raise the threshold over pale tissue: clipping first keeps Otsu between glass and pale.
+    otsu = threshold_otsu(np.minimum(chroma, 2 * high))  # type: ignore[no-untyped-call]
+    return float(np.clip(otsu, low, high))
+
+
+def _grown_into(seed: NDArray[np.bool_], area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.binary_propagation(seed, mask=area | seed), bool)
+
+
+def _closed(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:
+    pad = math.ceil(radius_px)
+    padded = np.pad(mask, pad, mode="edge")
+    closed = ndimage.binary_closing(padded, _disk(radius_px))
+    return np.asarray(closed[pad : pad + mask.shape[0], pad : pad + mask.shape[1]] | mask, bool)
+
+
+def _disk(radius_px: float) -> NDArray[np.bool_]:
+    reach = max(math.ceil(radius_px), 1)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return np.asarray(y**2 + x**2 <= max(radius_px, 1) ** 2, bool)
+
+
+def _pixels(area_um2: float, mpp_um: float) -> int:
+    return max(round(area_um2 / mpp_um**2), 1)
