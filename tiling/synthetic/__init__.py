@@ -1,11 +1,12 @@
 """Synthetic H&E slides with exact truth, for the demo and for tests."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tiling.synthetic.slide import make_slide
 
-__all__ = ["DEMO_SLIDES", "DemoSlide", "make_slide"]
+__all__ = ["DEMO_SLIDES", "DemoSlide", "make_demo_slide", "make_slide"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,28 @@ DEMO_SLIDES: tuple[DemoSlide, ...] = (
     DemoSlide("demo-predict-1", "predict", 107, 5601, 4203),
     DemoSlide("demo-predict-2", "predict", 108, 6000, 4500, pen=True, tissue_share=0.32),
 )
+
+
+def make_demo_slide(slide: str, out_tiff: Path, *, annotation: Path | None = None, truth: Path | None = None) -> None:
+    """Write one slide of `DEMO_SLIDES` by name; see `make_slide`.
+
+    Raises
+    ------
+    ValueError
+        The demo has no slide of that name.
+    """
+    demo = {known.slide: known for known in DEMO_SLIDES}.get(slide)
+    if demo is None:
+        raise ValueError(f"{slide}: the demo has no such slide; it has {', '.join(known.slide for known in DEMO_SLIDES)}")
+    make_slide(
+        out_tiff,
+        slide_id=demo.slide,
+        width_px=demo.width_px,
+        height_px=demo.height_px,
+        seed=demo.seed,
+        annotation=annotation,
+        truth=truth,
+        regions=demo.regions,
+        pen=demo.pen,
+        tissue_share=demo.tissue_share,
+    )

@@ -103,7 +103,7 @@ def _background(plan: Plan, fibres: Field, rng: np.random.Generator) -> tuple[Fi
     _paint_glands(h, e, plan, fine)
     fade = ndimage.gaussian_filter(plan.tissue.astype(np.float32), 1.0)
     thickness = (1 + 0.07 * broad + 0.06 * grain) * fade
-    h, e = (np.maximum(ndimage.gaussian_filter(dye, 0.7) * thickness, 0) for dye in (h, e))
+    h, e = (np.maximum(ndimage.gaussian_filter(dye, 0.7) * thickness, 0).astype(np.float32) for dye in (h, e))
     return h, e
 
 
@@ -118,8 +118,8 @@ def _fat(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Field, Field
     seeds[np.clip(y, 0, shape[0] - 1).astype(int), np.clip(x + jitter[1], 0, shape[1] - 1).astype(int)] = False
     distance = ndimage.distance_transform_edt(seeds[::2, ::2]).astype(np.float32)
     ridge = distance - ndimage.gaussian_filter(distance, 2.5) > 0.45
-    wall = np.asarray(Image.fromarray(ridge.astype(np.float32)).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
-    return 0.01 + 0.08 * wall, 0.02 + 0.4 * wall
+    wall: Field = np.asarray(Image.fromarray(ridge.astype(np.float32)).resize((shape[1], shape[0]), Image.Resampling.BILINEAR), np.float32)
+    return (0.01 + 0.08 * wall).astype(np.float32), (0.02 + 0.4 * wall).astype(np.float32)
 
 
 def _paint_glands(h: Field, e: Field, plan: Plan, fine: Field) -> None:
@@ -190,7 +190,7 @@ def _scatter(plan: Plan, per_um2: dict[Kind, float], crowd: Field, heading: Fiel
     keep = plan.tissue[y, x] & (plan.labels[y, x] == 0) & (rng.random(count) * highest < wanted)
     keep &= ~(np.isin(kind, (Kind.VESSEL, Kind.FAT)) & (plan.wall_um[y, x] > _WALL_UM))
     angle = heading[coarse] + rng.normal(0, 0.35, count)
-    return np.column_stack([points, angle])[keep].astype(np.float32)
+    return np.asarray(np.column_stack([points, angle])[keep], np.float32)
 
 
 def _palisade(plan: Plan, index: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from scipy import ndimage, optimize
 from shapely.geometry import box, shape
 from skimage.color import rgb2hed
 
-from tiling.synthetic import DEMO_SLIDES, make_slide
+from tiling.synthetic import DEMO_SLIDES, make_demo_slide, make_slide
 from tiling.synthetic.slide import choose_regions
 from tiling.synthetic.tissue import plan_section, smooth_noise
 
@@ -184,6 +184,11 @@ def test_demo_holds_every_split_and_no_two_slides_alike():
     assert sum(s.regions or 0 for s in DEMO_SLIDES if s.split == "labelled") in (5, 6)
 
 
+def test_unknown_demo_slide_is_named_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match=r"demo-9: the demo has no such slide; it has demo-labelled-1, "):
+        make_demo_slide("demo-9", tmp_path / "x.tiff")
+
+
 # Colour must not be enough: what a threshold or a linear model on colour (blurred at several scales) reaches, fitted on the slide itself.
 
 
@@ -197,16 +202,7 @@ def test_colour_alone_does_not_find_glands(folder):
 @pytest.mark.slow
 def test_colour_alone_does_not_find_glands_of_the_demo_test_slide(tmp_path):
     slide = next(s for s in DEMO_SLIDES if s.split == "test")
-    make_slide(
-        tmp_path / "test.tiff",
-        slide_id=slide.slide,
-        width_px=slide.width_px,
-        height_px=slide.height_px,
-        seed=slide.seed,
-        truth=tmp_path / "truth.tiff",
-        pen=slide.pen,
-        tissue_share=slide.tissue_share,
-    )
+    make_demo_slide(slide.slide, tmp_path / "test.tiff", truth=tmp_path / "truth.tiff")
     image, labels, tissue = _at_two_um(tmp_path / "test.tiff", tmp_path / "truth.tiff")
     assert labels.max() >= 60
     dice, f1 = best_by_colour(image, labels, tissue)
