@@ -69,6 +69,7 @@ def tile_slide(
     code_version: int,
     workers: int = 1,
     progress: bool = False,
+    record: bool = True,
 ) -> None:
     """Write `tiles/{slide}.zarr`; a slide that cannot be used leaves a store that says why.
 
@@ -85,9 +86,12 @@ def tile_slide(
     code_version : raised when the code gives other bytes
     workers : threads
     progress : show progress on stderr
+    record : leave a failed slide's error in the store; False raises it
 
     Raises
     ------
+    SlideError
+        The slide cannot be used (only without `record`).
     StoreError
         Another process writes the same store.
     OSError
@@ -115,6 +119,8 @@ def tile_slide(
                 _report(slide, counts, found)
                 set_attributes(group, {"slide": slide, "counts": counts, "parameters": stamp, "version": code_version})
     except SlideError as error:
+        if not record:
+            raise
         log.warning("%s is left out: %s", slide, error)
         record_failure(store, error, {**stamp, "slide": slide})
 

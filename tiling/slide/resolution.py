@@ -5,7 +5,7 @@ the source still has). It depends on i alone, so that an array does not depend o
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,22 @@ def plan_coarser(facts: SlideFacts, fine: Plan, factor: int) -> Plan:
     size = {"width_px": -(-fine.geometry.width_px // factor), "height_px": -(-fine.geometry.height_px // factor)}
     geometry = Geometry.from_dict({**plan.geometry.to_dict(), **size})
     return Plan(plan.level, plan.reduction_x, plan.reduction_y, plan.source_width_px, plan.source_height_px, geometry)
+
+
+def read_thumbnail(slide: Slide, max_px: int) -> NDArray[np.uint8]:
+    """The whole slide with a longest side of at most max_px, uint8 (h, w, 3); needs no pixel size.
+
+    Raises
+    ------
+    SlideError
+        See `Slide.read`.
+    """
+    facts = replace(slide.facts, mpp_x=1.0, mpp_y=1.0)
+    wanted = max(facts.width_px / max_px, facts.height_px / max_px, 1.0)
+    level = max((index for index, down in enumerate(facts.downsamples) if max(down) <= wanted), key=lambda index: facts.downsamples[index])
+    down_x, down_y = facts.downsamples[level]
+    plan = _plan(facts, level, _clean(wanted / down_x), _clean(wanted / down_y))
+    return read_scaled(slide, plan, slice(0, plan.geometry.height_px), slice(0, plan.geometry.width_px))
 
 
 def _clean(value: float) -> float:

@@ -1,0 +1,137 @@
+"""A sheet of slides from a folder: safe unique ids, the files' own names kept, and what to check before a run."""
+
+import csv
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiling.errors import SlideError
+from tiling.slide.facts import mpp_problem
+from tiling.slide.reader import open_slide
+
+_SLIDES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+_MASK_NAME = re.compile(r"(^|[_. -])(mask|masks|anno|annotation|label|labels|overlay)([_. -]|$)", re.IGNORECASE)
+_HEADER = ("slide", "path", "split", "mpp", "name", "check")
+_MAX_ID = 80
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One slide of a folder.
+
+    Attributes
+    ----------
+    slide : id, unique ignoring case
+    path : the file
+    split : "predict", or "skip" for a file that cannot be read
+    mpp : always "": the file's own pixel size is used; fill it in where `check` asks for it
+    name : path inside the folder, as it was
+    check : what is doubtful, "" when nothing is
+    """
+
+    slide: str
+    path: Path
+    split: str
+    mpp: str
+    name: str
+    check: str
+
+
+def sheet_from_folder(folder: Path) -> list[SheetRow]:
+    """Rows for every slide below a folder, sorted by name.
+
+    Raises
+    ------
+    SlideError
+        No such folder, or no slide in it.
+    """
+    if not folder.is_dir():
+        raise SlideError(f"{folder}: no such folder")
+    files = _slide_files(folder)
+    if not files:
+        raise SlideError(f"{folder}: no slide in it (looked for {', '.join((*_SLIDES, *_PICTURES))})")
+    names = [path.relative_to(folder) for path in files]
+    return [_row(slide, path, name) for slide, path, name in zip(unique_ids(names), files, names, strict=True)]
+
+
+def _slide_files(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        # MIRAX keeps its data in a folder of the slide's name; stores and hidden folders hold no slides.
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not name.endswith(".zarr") and f"{name}.mrxs" not in files
+        )
+        seen = {Path(name).suffix.lower() for name in files}
+        # Hamamatsu VMS keeps its pixels in JPEGs beside it.
+        wanted = _SLIDES if seen & {".vms", ".vmu"} else (*_SLIDES, *_PICTURES)
+        chosen = sorted(name for name in files if not name.startswith(".") and name.lower().endswith(wanted))
+        dicom = [name for name in chosen if name.lower().endswith(".dcm")]
+        # A DICOM slide is a folder of files; any one of them opens it.
+        found.extend(here / name for name in chosen if name not in dicom[1:])
+    return sorted(found)
+
+
+def _row(slide: str, path: Path, name: Path) -> SheetRow:
+    notes = []
+    if path.suffix.lower() in _PICTURES and _MASK_NAME.search(path.stem):
+        notes.append("looks like a mask, not a slide")
+    if path.suffix.lower() == ".dcm":
+        notes.append("DICOM: one row per folder")
+    try:
+        with open_slide(path) as opened:
+            problem = mpp_problem(opened.facts)
+        split = "predict"
+    except SlideError as error:
+        problem, split = str(error), "skip"
+    if problem is not None:
+        notes.append(problem.removeprefix(f"{path}: "))
+    return SheetRow(slide, path, split, "", str(name), "; ".join(notes))
+
+
+def unique_ids(names: Iterable[Path]) -> list[str]:
+    """Ids that are safe in paths and unique ignoring case: the stem, with its folders where stems repeat, with a number where that repeats.
+
+    >>> unique_ids([Path("a/s 1.svs"), Path("b/S_1.svs"), Path("µ.ome.tif")])
+    ['a_s_1', 'b_S_1', 'slide']
+    """
+    names = list(names)
+    short = [_safe(_stem(name.name)) for name in names]
+    taken: set[str] = set()
+    ids = []
+    for name, stem in zip(names, short, strict=True):
+        repeated = sum(other.lower() == stem.lower() for other in short) > 1
+        base = _safe("_".join((*name.parts[:-1], _stem(name.name)))) if repeated else stem
+        candidate, number = base, 2
+        while candidate.lower() in taken:
+            candidate, number = f"{base}-{number}", number + 1
+        taken.add(candidate.lower())
+        ids.append(candidate)
+    return ids
+
+
+def _stem(name: str) -> str:
+    stem = Path(name).stem
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
+
+
+def _safe(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    kept = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).lstrip("_.-").rstrip("_.")
+    return kept[:_MAX_ID] or "slide"
+
+
+def sheet_text(rows: Iterable[SheetRow], relative_to: Path) -> str:
+    """The sheet as tab-separated text, paths relative to the folder it will lie in."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(_HEADER)
+    for row in rows:
+        path = os.path.relpath(row.path.resolve(), relative_to.resolve())
+        writer.writerow((row.slide, path, row.split, row.mpp, row.name, " ".join(row.check.split())))
+    return text.getvalue()
