@@ -47,6 +47,7 @@ resource_scopes:
     gpu="local",
 
 
+include: "workflow/rules/common.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/slides.smk"
 include: "workflow/rules/models.smk"

@@ -13,8 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 SCRIPT = """
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 
 def main() -> None:
     import json

@@ -1,10 +1,3 @@
-def truth_of(slide):
-    """Labels of annotated slides, to draw regions and to keep proposals away from them."""
-    return (
-        {"labels": f"{RESULTS}/labels/{slide}.zarr"} if SHEET[slide].annotation else {}
-    )
-
-
 rule stitch_slide:
     input:
         maps=f"{RESULTS}/maps/{{slide}}.zarr",

@@ -1,19 +1,3 @@
-def stores(kind, slides):
-    return expand(f"{RESULTS}/{kind}/{{slide}}.zarr", slide=slides)
-
-
-# Each model depends on the slides it learns from, and on nothing else: one slide more to predict must not retrain.
-LEARNT = {
-    "tiles": stores("tiles", SHEET.ids("labelled")),
-    "labels": stores("labels", SHEET.ids("labelled")),
-    "validation_tiles": stores("tiles", SHEET.ids("validation")),
-    "validation_labels": stores("labels", SHEET.ids("validation")),
-}
-LEARNING = {
-    key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")
-}
-
-
 rule train_supervised:
     input:
         **LEARNT,

@@ -1,9 +1,3 @@
-def files_of(slide):
-    row = SHEET[slide]
-    given = {"slide": row.path, "tissue": row.tissue, "roi": row.roi}
-    return {name: path for name, path in given.items() if path}
-
-
 rule tile_slide:
     input:
         unpack(lambda wildcards: files_of(wildcards.slide)),

@@ -45,7 +45,6 @@ rule report:
         mem_mb=1000,
     params:
         slides=SHEET.ids(),
-        results=RESULTS,
         config=config,
         code_version=1,
     script:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from snakemake.script import snakemake
-
 from workflow.jobs import job
 
 
@@ -11,7 +9,8 @@ def main() -> None:
     with job(snakemake.log[0]):
         from workflow.report import write_report
 
-        write_report(Path(snakemake.params.results), snakemake.params.slides, snakemake.params.config, Path(snakemake.output.html))
+        out = Path(snakemake.output.html)
+        write_report(out.parent, snakemake.params.slides, snakemake.params.config, out)
 
 
 if __name__ == "__main__":
