@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from tiling.slide.facts import PixelSize
+from tiling.slide.images import OME_PLACE, PlainImage, ome_pixel_size
 
 Rgb = NDArray[np.uint8]  # (h, w, 3)
 
@@ -65,6 +67,9 @@ class OpenSlideBackend:
             self._slide = openslide.OpenSlide(path)
         except (openslide.OpenSlideError, openslide.OpenSlideUnsupportedFormatError) as error:
             raise BackendError(str(error)) from error
+        # Kept: after an error the handle refuses even these.
+        self._sizes = self._slide.level_dimensions
+        self._factors = self._slide.level_downsamples
         colour = self._slide.properties.get("openslide.background-color", "FFFFFF")
         self._background = np.array([int(colour[i : i + 2], 16) for i in (0, 2, 4)], np.uint16)
 
@@ -84,7 +89,7 @@ class OpenSlideBackend:
         return Described(
             "openslide",
             vendor,
-            tuple(self._slide.level_dimensions),
+            tuple(self._sizes),
             places,
             bounds,  # type: ignore[arg-type]
             _number(properties.get("openslide.objective-power")),
@@ -93,9 +98,9 @@ class OpenSlideBackend:
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb:
         """See Backend."""
-        if float(self._slide.level_downsamples[level]).is_integer():
+        if float(self._factors[level]).is_integer():
             return self._request(level, y, x, h, w)
-        width, height = self._slide.level_dimensions[level]
+        width, height = self._sizes[level]
         out = np.empty((h, w, 3), np.uint8)
         for top in range(y // _CELL_PX * _CELL_PX, y + h, _CELL_PX):
             for left in range(x // _CELL_PX * _CELL_PX, x + w, _CELL_PX):
@@ -106,7 +111,7 @@ class OpenSlideBackend:
         return out
 
     def _request(self, level: int, y: int, x: int, h: int, w: int) -> Rgb:
-        factor = self._slide.level_downsamples[level]
+        factor = self._factors[level]
         try:
             image = self._slide.read_region((round(x * factor), round(y * factor)), level, (w, h))
         except self._error as error:
@@ -134,6 +139,7 @@ class TiffSlideBackend:
         with damaged_file():
             self._slide = tiffslide.TiffSlide(path)
             self._levels: list[Any] = [self._slide.zarr_group[str(level)] for level in range(self._slide.level_count)]
+            self._ome = ome_pixel_size(path)
         self._planar = str(self._slide.properties.get("tiffslide.series-axes", "YXS")).startswith("S")
 
     def describe(self) -> Described:
@@ -145,7 +151,7 @@ class TiffSlideBackend:
             "tiffslide",
             vendor,
             tuple(self._slide.level_dimensions),
-            [("tiffslide.mpp-x", size), ("tiff resolution tags", _from_tags(properties))],
+            [(OME_PLACE, self._ome), ("tiffslide.mpp-x", size), ("tiff resolution tags", _from_tags(properties))],
             None,
             _number(properties.get("tiffslide.objective-power")),
             tuple(sorted(self._slide.associated_images)),
@@ -172,8 +178,6 @@ class PlainBackend:
     """PNG, JPEG, BMP or a TIFF without tiles: one level, decoded once and kept in memory."""
 
     def __init__(self, path: Path) -> None:
-        from tiling.slide.plain import PlainImage
-
         with damaged_file():
             self._image = PlainImage(path)
         self._pixels: Rgb | None = None
@@ -229,7 +233,8 @@ def damaged_file() -> Iterator[None]:
 
 
 _DAMAGE: tuple[type[BaseException], ...] = (
-    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, SyntaxError, ArithmeticError, EOFError, MemoryError
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, SyntaxError, ArithmeticError, EOFError, MemoryError,
+    PIL.Image.DecompressionBombError,
 )  # fmt: skip
 
 

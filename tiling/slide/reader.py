@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tiling.errors import SlideError
 from tiling.slide.backends import Backend, BackendError, Described, OpenSlideBackend, PlainBackend, TiffSlideBackend, damaged_file
 from tiling.slide.facts import PixelSize, SlideFacts, check_is_file, choose_pixel_size, fingerprint, level_downsample
-from tiling.slide.plain import NotBrightfield, check_tiff_pixels, is_tiff, is_tiled
+from tiling.slide.images import NotBrightfield, check_tiff_pixels, is_ome, is_tiff, is_tiled
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _opener(path: Path) -> Callable[[Path], Backend]:
     with damaged_file():
         detected = openslide.OpenSlide.detect_format(path)
         tiff = is_tiff(path)
-        if tiff and detected is None:
+        if tiff and (detected is None or (detected == "generic-tiff" and is_ome(path))):
             check_tiff_pixels(path)
             return TiffSlideBackend if is_tiled(path) else PlainBackend
     if tiff:
@@ -126,10 +126,10 @@ class Slide:
         # An OpenSlide handle refuses everything after its first error. Other threads may still use the old one: closed at the end.
         with self._reopen:
             if self._backend is failed:
-                self._closed_later.append(failed)
                 # A lost mount or file shows here as OSError, which fails the job and not the slide.
                 with self._path.open("rb"):
                     self._backend = self._opener(self._path)
+                self._closed_later.append(failed)
             return self._backend
 
     def associated(self, name: str) -> NDArray[np.uint8]:

@@ -78,7 +78,7 @@ def plan_scale(facts: SlideFacts, mpp_um: float) -> Plan:
 
 def _reduction(wanted: float) -> float:
     whole = max(round(wanted), 1)
-    return float(whole) if abs(wanted / whole - 1) <= TOLERANCE else wanted
+    return float(whole) if abs(whole / wanted - 1) <= TOLERANCE else wanted
 
 
 def plan_coarser(facts: SlideFacts, fine: Plan, factor: int) -> Plan:

@@ -1,8 +1,9 @@
-"""Plain images as slides (PNG, JPEG, BMP, striped TIFF), with a limit on what is decoded."""
+"""Headers of TIFFs and plain images: what the pixels are and how large, before anything is decoded; and the decoding of plain ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tiling.slide.facts import PixelSize
 
+OME_PLACE = "OME PhysicalSizeX"
 MAX_PIXELS = 2_000_000_000
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
@@ -30,6 +32,34 @@ def is_tiled(path: Path) -> bool:
     """Whether the first page of a TIFF is tiled, and so can be read in pieces."""
     with tifffile.TiffFile(path) as tiff:
         return bool(tiff.pages.first.is_tiled)
+
+
+def is_ome(path: Path) -> bool:
+    """Whether a TIFF carries OME-XML: its pixel size and sub-resolutions stand there, where OpenSlide's generic reader does not look."""
+    with tifffile.TiffFile(path) as tiff:
+        return bool(tiff.is_ome)
+
+
+_UM_PER_UNIT = {"\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25400.0}
+
+
+def ome_pixel_size(path: Path) -> PixelSize | None:
+    """Pixel size in the OME-XML of a TIFF (micrometres where it names no unit, as the schema says)."""
+    with tifffile.TiffFile(path) as tiff:
+        xml = tiff.ome_metadata
+    if xml is None or "<!DOCTYPE" in xml or "<!ENTITY" in xml:  # entities can blow up a parser
+        return None
+    try:
+        found = next((element for element in ElementTree.fromstring(xml).iter() if element.tag.endswith("}Pixels")), None)
+    except ElementTree.ParseError:
+        return None
+    if found is None:
+        return None
+    try:
+        x, y = (float(found.attrib[f"PhysicalSize{axis}"]) * _UM_PER_UNIT[found.get(f"PhysicalSize{axis}Unit", "um")] for axis in "XY")
+    except (KeyError, ValueError):
+        return None
+    return PixelSize(x, y, OME_PLACE)
 
 
 def check_tiff_pixels(path: Path) -> None:
