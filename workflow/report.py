@@ -12,6 +12,7 @@ from tiling.store.atomic import write_atomic
 TEMPLATE = Path(__file__).parent / "templates"
 _OVERVIEW_PX = 1600
 _LOG_LINES = 6
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,19 @@ def headline_text(results: Path) -> str:
     """What a finished run says last: where things are, and the scores on the test slides."""
     from workflow.evaluation import headline
 
-    geojson = sorted((results / "glands").glob("*.geojson*"))
-    lines = [
-        "",
-        f"Report:   {results / 'report.html'}",
-        f"Outlines: {results / 'glands'}/*.geojson ({len(geojson)} slides), for QuPath",
-        f"  e.g.    {geojson[0]}" if geojson else "",
-    ]
+    report, geojson = results / "report.html", sorted((results / "glands").glob("*.geojson*"))
+    lines = [f"Report:   {report}"] if report.is_file() else []
+    if geojson:
+        lines += [
+            f"Outlines: {len(geojson)} slide(s), drag them onto the slides in QuPath:",
+            *(f"          {path}" for path in geojson[:_SHOWN]),
+        ]
+        lines += [f"          ... and {len(geojson) - _SHOWN} more"] if len(geojson) > _SHOWN else []
     for row in headline(results / "metrics.csv"):
         name = {"semimoe": "Semi-MoE", "supervised": "supervised-only"}.get(row["method"], row["method"])
         scores = ", ".join(f"{label} {row[key]:.3f}" for label, key in _HEADLINE if row.get(key) is not None)
         lines.append(f"{row['slide']}: {name:16s} {scores}")
-    return "\n".join(line for line in lines if line or line == lines[0])
+    return "\n".join(["", *lines])
 
 
 def report_after_failure(results: Path, slides: list[str], config: dict[str, Any]) -> str:
