@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+from scipy import ndimage
+
+from tiling.errors import SlideError
+from tiling.geometry import Geometry
+from tiling.pictures.canvas import GLAND, REGION, inner_edges, round_length_um, thumbnail
+from tiling.pictures.overview import choose_close_ups, overview, reduced_mean, survey_labels
+from tiling.store.arrays import create_array, create_group, create_table, open_array, open_store, record_failure, set_attributes
+from tiling.store.atomic import building
+
+HEIGHT, WIDTH = 600, 900
+
+
+def geometry(height=HEIGHT, width=WIDTH):
+    return Geometry(width, height, 2 * width, 2 * height, 2.0, 2.0, 1.0, 1.0, 0, 0, 2 * width, 2 * height)
+
+
+def store(path, arrays, *, table=None, **values):
+    shape = next(iter(arrays.values())).shape[-2:]
+    with building(path, {}, keep_partial=False) as partial:
+        group = create_group(partial.folder)
+        for name, array in arrays.items():
+            create_array(group, name, array.shape, array.dtype)[...] = array
+        if table is not None:
+            create_table(group, "objects", table)
+        set_attributes(group, {"status": "ok", "geometry": geometry(*shape).to_dict(), **values})
+    return path
+
+
+def picture(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def objects_of(labels):
+    windows = [(y.start, x.start, y.stop - y.start, x.stop - x.start) for y, x in ndimage.find_objects(labels)]
+    return {"window_px": np.array(windows, np.int64).reshape(-1, 4), "area_px": np.bincount(labels.ravel())[1:].astype(np.int64)}
+
+
+def make_stores(folder, labels, disagreement, image=None):
+    if image is None:
+        image = np.full((3, *labels.shape), 200, np.uint8)
+    levels = {"0": image, "1": image[:, ::2, ::2], "2": image[:, ::4, ::4]}
+    return {
+        "tiles": store(folder / "tiles.zarr", levels),
+        "glands": store(folder / "glands.zarr", {"labels": labels}, table=objects_of(labels)),
+        "maps": store(folder / "maps.zarr", {"disagreement": disagreement}),
+    }
+
+
+@pytest.fixture
+def glands():
+    """Four glands: a large one, a pair that touches, and a small one the experts disagree about."""
+    labels = np.zeros((HEIGHT, WIDTH), np.int32)
+    labels[40:300, 60:400] = 1
+    labels[350:450, 500:600], labels[350:450, 600:700] = 2, 3
+    labels[100:180, 700:800] = 4
+    disagreement = np.full(labels.shape, 10, np.uint8)
+    disagreement[labels == 4] = 240
+    return labels, disagreement
+
+
+@settings(deadline=None, max_examples=60)
+@given(hnp.arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)))
+def test_inner_edges_are_object_pixels_beside_another_value(labels):
+    padded = np.pad(labels, 1, mode="edge")
+    for (y, x), found in np.ndenumerate(inner_edges(labels)):
+        around = {padded[y, x + 1], padded[y + 2, x + 1], padded[y + 1, x], padded[y + 1, x + 2]}
+        assert found == (labels[y, x] != 0 and around != {labels[y, x]})
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 10**6), st.sampled_from([64, 100, 256]))
+def test_survey_does_not_depend_on_the_block_and_agrees_with_the_whole_array(tmp_path_factory, seed, block_px):
+    rng = np.random.default_rng(seed)
+    coarse = ndimage.label(rng.random((15, 18)) < 0.6)[0] + 0
+    coarse[coarse > 0] += rng.integers(0, 2, (coarse > 0).sum())
+    labels = np.kron(coarse, np.ones((20, 20), int)).astype(np.int32)
+    labels = np.searchsorted(np.unique(np.append(0, labels)), labels).astype(np.int32)
+    disagreement = rng.integers(0, 256, labels.shape).astype(np.uint8)
+    paths = make_stores(tmp_path_factory.mktemp("survey"), labels, disagreement)
+    objects = objects_of(labels)
+    small = thumbnail(paths["tiles"], 120)
+    found = survey_labels(
+        open_array(open_store(paths["glands"]), "labels"),
+        open_array(open_store(paths["maps"]), "disagreement"),
+        objects["window_px"],
+        objects["area_px"],
+        small,
+        block_px=block_px,
+    )
+    numbers = np.arange(1, labels.max() + 1)
+    np.testing.assert_allclose(found.disagreement, ndimage.mean(disagreement, labels, numbers))
+    contact = np.zeros(labels.max() + 1, int)
+    for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
+        meet = (a != b) & (a > 0) & (b > 0)
+        contact += np.bincount(a[meet], minlength=len(contact)) + np.bincount(b[meet], minlength=len(contact))
+    np.testing.assert_array_equal(found.contact_px, contact[1:])
+    edges = np.zeros(found.edges.shape, bool)
+    for y, x in np.argwhere(inner_edges(labels)):
+        edges[int((y + 0.5) / small.px_per_pixel[0]), int((x + 0.5) / small.px_per_pixel[1])] = True
+    np.testing.assert_array_equal(found.edges, edges)
+
+
+@pytest.mark.parametrize(("step", "block"), [(1, 7), (3, 7), (5, 64), (40, 16)])
+def test_reduced_mean_is_the_mean_of_each_square(tmp_path, step, block):
+    values = np.random.default_rng(0).integers(0, 256, (67, 93)).astype(np.uint8)
+    path = store(tmp_path / "maps.zarr", {"disagreement": values})
+    found = reduced_mean(open_array(open_store(path), "disagreement"), step, block)
+    expected = [[values[y : y + step, x : x + step].mean() for x in range(0, 93, step)] for y in range(0, 67, step)]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_close_ups_are_the_largest_the_least_certain_and_touching_ones(glands, tmp_path):
+    area = np.array([88400, 10000, 10000, 8000])
+    chosen = choose_close_ups(area, np.array([10.0, 10, 10, 240]), np.array([0, 100, 100, 0]), 3)
+    assert chosen == [("largest", 0), ("least certain", 3), ("touching", 1)]
+    assert len(choose_close_ups(area, np.zeros(4), np.zeros(4, int), 9)) == 4
+    assert choose_close_ups(area[:0], np.zeros(0), np.zeros(0, int), 3) == []
+
+
+def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
+    image = np.tile(np.linspace(0, 255, WIDTH).astype(np.uint8), (3, HEIGHT, 1))
+    tiles = make_stores(tmp_path, *glands, image=image)["tiles"]
+    small = thumbnail(tiles, 300)
+    assert small.image.size == (300, 200)
+    assert small.px_per_pixel == (3.0, 3.0)
+    assert np.abs(np.asarray(small.image)[100, :, 0].astype(float) - np.linspace(0, 255, 300)).max() < 4
+    assert thumbnail(tiles, 5000).image.size == (WIDTH, HEIGHT)
+
+
+def test_overview_outlines_glands_where_they_are_and_boxes_regions(tmp_path, glands):
+    labels, disagreement = glands
+    paths = make_stores(tmp_path, labels, disagreement)
+    regions = [{"name": "Region* 1", "window": [20, 450, 300, 400]}]
+    annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
+    overview(**paths, out=tmp_path / "with.png", title="a slide", labels=annotated, block_px=256)
+    overview(**paths, out=tmp_path / "without.png", title="a slide")
+    with_regions, without = (picture(tmp_path / f"{name}.png") for name in ("with", "without"))
+    main = without[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
+    drawn = (main == GLAND).all(axis=-1)
+    np.testing.assert_array_equal(drawn, ndimage.binary_dilation(inner_edges(labels)))
+    blue = (with_regions[92 : 92 + HEIGHT, 20 : 20 + WIDTH] == REGION).all(axis=-1)
+    y, x = np.nonzero(blue)
+    assert (y.min(), x.min(), y.max(), x.max()) == (20, 450, 319, 849)
+    assert not (main == REGION).all(axis=-1).any()
+
+
+def test_overview_is_the_same_every_time_and_for_every_block(tmp_path, glands):
+    paths = make_stores(tmp_path, *glands)
+    overview(**paths, out=tmp_path / "a.png", title="x", block_px=128)
+    overview(**paths, out=tmp_path / "b.png", title="x", block_px=2048)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_close_ups_show_stored_pixels_one_to_one(tmp_path):
+    labels = np.zeros((HEIGHT, WIDTH), np.int32)
+    labels[300:340, 500:540] = 1
+    image = np.random.default_rng(0).integers(0, 255, (3, HEIGHT, WIDTH)).astype(np.uint8)
+    paths = make_stores(tmp_path, labels, np.zeros(labels.shape, np.uint8), image)
+    overview(**paths, out=tmp_path / "o.png", title="x", zoom_panels=1)
+    page = picture(tmp_path / "o.png")
+    inside = np.moveaxis(image, 0, -1)[305:335, 505:535]
+    rows, columns = np.nonzero((page[: -len(inside), : -len(inside)] == inside[0, 0]).all(axis=-1))
+    places = [(y, x) for y, x in zip(rows, columns, strict=True) if (page[y : y + 30, x : x + 30] == inside).all()]
+    assert len(places) == 2  # once in the slide (small enough to be shown whole) and once in the close-up
+
+
+def test_a_slide_without_glands_still_has_a_picture(tmp_path):
+    empty = np.zeros((HEIGHT, WIDTH), np.int32)
+    overview(**make_stores(tmp_path, empty, empty.astype(np.uint8)), out=tmp_path / "o.png", title="nothing")
+    assert picture(tmp_path / "o.png").shape[1] >= WIDTH
+
+
+def test_a_failed_slide_raises_its_recorded_error(tmp_path, glands):
+    paths = make_stores(tmp_path, *glands)
+    record_failure(paths["tiles"], SlideError("b12.svs: torn"), {})
+    with pytest.raises(SlideError, match=r"b12\.svs: torn"):
+        overview(**paths, out=tmp_path / "o.png", title="x")
+    assert not (tmp_path / "o.png").exists()
+
+
+@given(st.floats(0.01, 1e6))
+def test_scale_bar_is_round_and_at_least_two_fifths_of_what_fits(longest):
+    length = round_length_um(longest)
+    assert 0.39 * longest < length <= longest * 1.001
+    assert f"{length:.0e}"[0] in "125"

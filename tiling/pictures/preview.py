@@ -1,0 +1,218 @@
+"""A contact sheet of all tiled slides: what will be read, how long and how much disk it will take, and which slides are left out.
+
+To be looked at before the long computation.
+"""
+
+import base64
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from tiling.pictures.canvas import ERROR, INK, LEFT_OUT, TISSUE, Thumbnail, font, inner_edges, png_bytes, thumbnail, tint
+from tiling.store.arrays import attributes, open_array, open_store, read_table, recorded_error
+from tiling.store.atomic import write_atomic
+
+_CARD_PX = 420
+_COLUMNS = 4
+_GRID = (110, 110, 150)
+# Of the four maps, the labels and the GeoJSON together, per stored pixel under tiles, compressed; an upper estimate.
+_RESULT_BYTES_PER_PX = 1.0
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Slides before the run</title><style>
+body { font: 15px/1.4 sans-serif; color: #1e1e1e; background: white; margin: 2em auto; max-width: 1300px; padding: 0 1em }
+table { border-collapse: collapse } td, th { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: left }
+td.n, th.n { text-align: right } .error { color: #be1414; overflow-wrap: anywhere }
+.cards { display: flex; flex-wrap: wrap; gap: 1.2em } figure { margin: 0; max-width: 420px } img { max-width: 100%; border: 1px solid #ddd }
+</style></head><body>
+<h1>Slides before the run</h1>
+<p>{{ cards|length }} slides, {{ failed }} failed; {{ tiles }} tiles, {{ "%.1f"|format(tissue_mm2) }} mm² of tissue.
+Prediction takes about {{ duration }} at {{ "%g"|format(rate) }} tiles/s;
+tiles take {{ size(stored) }} on disk, results about {{ size(results) }} more.</p>
+<p>Teal: tissue. Grey: tiles. Orange: tiles left out (pen, out of focus).</p>
+<table><tr><th>slide</th><th class="n">tiles</th><th class="n">left out</th><th class="n">tissue mm²</th><th class="n">µm/px</th>
+<th>pixel size from</th><th class="n">tiles on disk</th><th class="n">results, about</th><th class="n">prediction, about</th></tr>
+{% for card in cards %}<tr><td>{{ card.slide }}</td>
+{% if card.error is not none %}<td colspan="8" class="error">{{ card.error }}</td>
+{% else %}<td class="n">{{ card.tiles }}</td><td class="n">{{ card.left_out }}</td><td class="n">{{ "%.2f"|format(card.tissue_mm2) }}</td>
+<td class="n">{{ "%.3g"|format(card.mpp_um) }}</td><td>{{ card.mpp_origin }}</td><td class="n">{{ size(card.stored_bytes) }}</td>
+<td class="n">{{ size(card.result_bytes) }}</td><td class="n">{{ time(card.tiles / rate) }}</td>{% endif %}</tr>
+{% endfor %}</table>
+<div class="cards">{% for card in cards if card.picture is not none %}
+<figure><figcaption>{{ card.slide }}</figcaption><img alt="{{ card.slide }}" src="{{ uri(card.picture) }}"></figure>{% endfor %}</div>
+</body></html>
+"""
+
+
+class Card(NamedTuple):
+    """What the sheet shows of one slide; a failed one has its error and nothing else.
+
+    Attributes
+    ----------
+    tiles, left_out : tiles to predict, and those left out (pen, focus)
+    tissue_mm2 : tissue area
+    mpp_um, mpp_origin : pixel size of the store, and where the slide's was found
+    stored_bytes, result_bytes : tiles on disk, and what maps and glands will take (an estimate)
+    picture : thumbnail with tissue and tiles
+    """
+
+    slide: str
+    error: str | None
+    tiles: int = 0
+    left_out: int = 0
+    tissue_mm2: float = 0.0
+    mpp_um: float = 0.0
+    mpp_origin: str = ""
+    stored_bytes: int = 0
+    result_bytes: int = 0
+    picture: Image.Image | None = None
+
+
+def contact_sheet(stores: list[Path], png: Path, html: Path, *, tiles_per_s: float = 20.0) -> None:
+    """Write the preview of all slides, as a picture and as one self-contained page.
+
+    Parameters
+    ----------
+    stores : tile stores, `{slide}.zarr`, also of failed slides
+    png, html : outputs, each written whole or not at all
+    tiles_per_s : expected speed of prediction
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    cards = [_card(store) for store in stores]
+    tiles = sum(card.tiles for card in cards)
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_PAGE)
+    text = page.render(
+        cards=cards,
+        failed=sum(card.error is not None for card in cards),
+        tiles=tiles,
+        tissue_mm2=sum(card.tissue_mm2 for card in cards),
+        rate=tiles_per_s,
+        duration=duration_text(tiles / tiles_per_s),
+        stored=sum(card.stored_bytes for card in cards),
+        results=sum(card.result_bytes for card in cards),
+        size=size_text,
+        time=duration_text,
+        uri=_data_uri,
+    )
+    write_atomic(png, png_bytes(_montage(cards, tiles_per_s)))
+    write_atomic(html, text)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as people say it.
+
+    >>> duration_text(7.2), duration_text(150), duration_text(3600 * 5.5)
+    ('8 s', '3 min', '5.5 h')
+    """
+    if seconds < 100:
+        return f"{int(np.ceil(seconds))} s"
+    return f"{int(np.ceil(seconds / 60))} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def size_text(size: float) -> str:
+    """Bytes in decimal units.
+
+    >>> size_text(950), size_text(12_340_000), size_text(3.2e9)
+    ('1 kB', '12 MB', '3.2 GB')
+    """
+    if size < 1e6:
+        return f"{int(np.ceil(size / 1e3))} kB"
+    return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+def _card(store: Path) -> Card:
+    slide = store.name.removesuffix(".zarr")
+    error = recorded_error(store)
+    if error is not None:
+        return Card(slide, error)
+    values = attributes(store)
+    table = read_table(store, "tiles", ("origin_yx_px", "status"))
+    small = thumbnail(store, _CARD_PX)
+    kept = table["status"] == 0
+    side = int(values["tile_px"])
+    stride = side - int(values["overlap_px"])
+    return Card(
+        slide,
+        None,
+        tiles=int(kept.sum()),
+        left_out=int((~kept).sum()),
+        tissue_mm2=float(values["tissue_um2"]) / 1e6,
+        mpp_um=small.geometry.mpp,
+        mpp_origin=str(values["mpp_origin"]),
+        stored_bytes=sum(path.stat().st_size for path in store.rglob("*") if path.is_file()),
+        # Neighbouring tiles share their overlap: each adds a square of one stride.
+        result_bytes=int(kept.sum() * stride**2 * _RESULT_BYTES_PER_PX),
+        picture=_picture(store, small, table["origin_yx_px"], kept, side, values),
+    )
+
+
+def _picture(
+    store: Path, small: Thumbnail, origin_yx_px: NDArray[np.int64], kept: NDArray[np.bool_], tile_px: int, values: dict[str, Any]
+) -> Image.Image:
+    """The thumbnail with the tissue's outline and the tiles."""
+    tissue = np.asarray(open_array(open_store(store), "tissue")[...])
+    pixel = float(values["tissue_mpp_um"]) / small.geometry.mpp
+    rows, columns = (
+        np.minimum(((np.arange(length) + 0.5) * scale / pixel).astype(int), cells - 1)
+        for length, scale, cells in zip((small.image.height, small.image.width), small.px_per_pixel, tissue.shape, strict=True)
+    )
+    image = small.image.copy()
+    draw = ImageDraw.Draw(image)
+    down, right = small.px_per_pixel
+    # Left-out tiles last: their frames lie on top of their neighbours'.
+    for wanted, colour in ((True, _GRID), (False, LEFT_OUT)):
+        for y, x in origin_yx_px[kept == wanted].tolist():
+            draw.rectangle((x / right, y / down, (x + tile_px) / right - 1, (y + tile_px) / down - 1), outline=colour)
+    # Half transparent: the overlaps of the tiles hide much of a small picture.
+    image = Image.blend(small.image, image, 0.55)
+    return tint(image, inner_edges(tissue[np.ix_(rows, columns)].astype(np.int32)), TISSUE)
+
+
+def _data_uri(picture: Image.Image) -> str:
+    """A picture for the page; 256 colours, since a cohort has hundreds."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture.quantize(256))).decode()
+
+
+def _montage(cards: list[Card], tiles_per_s: float) -> Image.Image:
+    """All cards in rows, on white."""
+    columns = max(min(_COLUMNS, len(cards)), 1)
+    pictures = [card.picture.height for card in cards if card.picture is not None]
+    cell_h, cell_w = max(pictures, default=60) + 76, _CARD_PX + 24
+    rows = -(-len(cards) // columns)
+    page = Image.new("RGB", (columns * cell_w + 24, max(rows, 1) * cell_h + 24), "white")
+    draw = ImageDraw.Draw(page)
+    for index, card in enumerate(cards):
+        x, y = 24 + index % columns * cell_w, 24 + index // columns * cell_h
+        draw.text((x, y), _cut(draw, card.slide, 18), fill=INK, font=font(18))
+        if card.picture is None:
+            for line, text in enumerate(_wrap(draw, f"failed: {card.error}", 14, (cell_h - 50) // 19)):
+                draw.text((x, y + 26 + 19 * line), text, fill=ERROR, font=font(14))
+            continue
+        facts = f"{card.tiles} tiles, {card.tissue_mm2:.2f} mm², {card.mpp_um:.3g} µm/px, {duration_text(card.tiles / tiles_per_s)}"
+        draw.text((x, y + 26), facts, fill=INK, font=font(14))
+        page.paste(card.picture, (x, y + 48))
+    return page
+
+
+def _cut(draw: ImageDraw.ImageDraw, text: str, size: int) -> str:
+    """As much of the text as fits across a card."""
+    while draw.textlength(text, font=font(size)) > _CARD_PX:
+        text = text[:-2] + "…"
+    return text
+
+
+def _wrap(draw: ImageDraw.ImageDraw, text: str, size: int, most_lines: int) -> list[str]:
+    """The text in lines as wide as a card; paths are broken anywhere."""
+    lines, line = [], ""
+    for letter in text.replace("\n", " "):
+        if draw.textlength(line + letter, font=font(size)) > _CARD_PX:
+            # Back to the last space, unless that leaves half a line empty.
+            cut = line.rfind(" ") + 1 if line.rfind(" ") > len(line) // 2 else len(line)
+            lines.append(line[:cut])
+            line = line[cut:]
+        line += letter
+    return [*lines, line][:most_lines]
