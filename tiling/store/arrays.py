@@ -47,6 +47,8 @@ def create_array(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: DT
         compressors=ZstdCodec(level=1),
         fill_value=fill,
         config={"write_empty_chunks": False},
+        # NGFF 0.5 asks for them; of a stack of tiles the first axis counts the tiles.
+        dimension_names=("n", "c", "y", "x")[-len(shape) :],
     )
 
 
