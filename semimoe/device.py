@@ -1,0 +1,64 @@
+"""Which device a job works on."""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+from semimoe.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+# Locks of claimed devices: held until this process ends.
+_HELD: dict[int, IO[str]] = {}
+
+
+def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.device":
+    """Set the number of CPU threads and choose the device; of several GPUs a free one is claimed by a file lock.
+
+    Raises
+    ------
+    DeviceError
+        A GPU was asked for and there is none, or all are claimed by other jobs.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    if device == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError(f"a GPU was asked for, but torch {torch.__version__} sees none; run on the CPU with --resources gpu=0")
+    return torch.device("cuda", claim(torch.cuda.device_count()))
+
+
+def claim(count: int, folder: Path | None = None) -> int:
+    """Claim one of `count` devices for this process: the first whose lock is free.
+
+    Parameters
+    ----------
+    folder : where the lock files lie; None: the machine's folder for temporary files
+
+    Raises
+    ------
+    DeviceError
+        All are taken by other processes.
+    """
+    if count == 1:
+        return 0  # nothing to choose; sharing the only device is the caller's decision
+    if _HELD:
+        return next(iter(_HELD))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    for index in range(count):
+        name = visible[index].strip() if len(visible) == count else str(index)
+        path = (folder or Path(tempfile.gettempdir())) / f"semimoe-gpu-{''.join(c for c in name if c.isalnum() or c == '-')}.lock"
+        handle = path.open("a")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            continue
+        _HELD[index] = handle
+        return index
+    raise DeviceError(f"all {count} GPUs are in use by other jobs of this program; allow fewer at once, e.g. --resources gpu={count}")

@@ -1,0 +1,71 @@
+"""Semi-MoE (arXiv 2509.13834, Algorithm 1): the gates' outputs on unlabelled tiles are the experts' pseudo-labels."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semimoe.data import Batch
+from semimoe.losses import Targets, pseudo_targets, total, unsupervised_terms
+from semimoe.methods.phase import PhaseLoss, Step
+from semimoe.methods.supervised import supervised_phase
+from semimoe.metrics import relabelled
+from semimoe.model import Outputs
+from semimoe.settings import TrainingSettings
+from semimoe.targets import make_targets
+
+
+def unsupervised_phase(step: Step) -> PhaseLoss | None:
+    """The experts learn from the pseudo-labels of the unlabelled batch; the gates get no gradient (eqs. 5 and 6).
+
+    Pseudo-labels come from the same forward pass, or are those stored with the tiles.
+    """
+    weight = unsup_weight(step.share, step.training)
+    if step.unlabelled is None or step.training.unsup_max == 0:
+        return None
+    batch = step.unlabelled
+    outputs = step.model(batch.image)
+    pseudo = batch.targets or _online(outputs, step)
+    terms = unsupervised_terms(outputs.experts, pseudo, batch.weight)
+    log = {f"unsup_{task}": loss.detach() for task, loss in terms._asdict().items()}
+    terms = terms._replace(sdf=step.training.sdf_weight * terms.sdf)
+    nothing = torch.zeros((), device=batch.image.device)
+    plain = weight * torch.stack(terms).sum().detach()
+    return PhaseLoss(total(nothing, step.aggregate(terms), weight), plain, log, _counts(pseudo.mask, batch), None)
+
+
+PHASES = (supervised_phase, unsupervised_phase)
+
+
+def unsup_weight(share: float, training: TrainingSettings) -> float:
+    """lambda_unsup(t) of eq. 7.
+
+    Parameters
+    ----------
+    share : t / T, [0, 1]
+    """
+    if training.unsup_schedule == "linear":
+        return training.unsup_max * share
+    return training.unsup_max * math.exp(-5 * (1 - share) ** 2)
+
+
+def _online(outputs: Outputs, step: Step) -> Targets:
+    pseudo = pseudo_targets(outputs.gates)
+    if step.training.pseudo == "gates":
+        return pseudo
+    made = [
+        make_targets(relabelled(mask), np.ones(mask.shape, np.uint8), mpp_um=step.mpp_um, network=step.network)
+        for mask in pseudo.mask.cpu().numpy()
+    ]
+    device = pseudo.mask.device
+    sdf = torch.from_numpy(np.stack([one.sdf for one in made]))[:, None].to(device)
+    boundary = torch.from_numpy(np.stack([one.boundary for one in made]).astype(np.int64)).to(device)
+    return Targets(pseudo.mask, sdf, boundary)
+
+
+def _counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Parts of the Dice of the pseudo-labels where truth happens to be known."""
+    known = batch.truth_weight > 0
+    predicted, true = (mask > 0) & known, (batch.truth > 0) & known
+    return {"pseudo_overlap": 2 * (predicted & true).sum(), "pseudo_size": predicted.sum() + true.sum()}

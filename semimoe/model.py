@@ -1,0 +1,97 @@
+"""Semi-MoE: three experts, one gate per task (eqs. 2, 3, 8, 9).
+
+B batch, E experts, C width, K classes of a task, H, W sides (multiples of 16).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from semimoe.experts import SeparateExperts, SharedExperts
+from semimoe.gates import CodeGate, PaperGate
+from semimoe.settings import STRIDE_PX, NetworkSettings
+
+TASKS = ("seg", "sdf", "bnd")
+CLASSES = {"seg": 2, "sdf": 1, "bnd": 2}
+
+
+class Heads(NamedTuple):
+    """Logits of the three tasks: tanh of `sdf` is the signed distance, softmax of the others a probability."""
+
+    seg: Tensor  # (B, 2, H, W)
+    sdf: Tensor  # (B, 1, H, W)
+    bnd: Tensor  # (B, 2, H, W)
+
+
+class Outputs(NamedTuple):
+    """What one forward pass gives; the gates' `seg` is the method's output."""
+
+    experts: Heads
+    gates: Heads
+    gate_weights: Tensor  # (B, tasks, E), rows add up to 1
+
+
+class SemiMoE(nn.Module):
+    """Experts, gates and heads.
+
+    Parameters
+    ----------
+    settings : what to build
+    mean, std : of the images, per channel, in [0, 1]; part of the model, so that there is one way of preparing images
+    """
+
+    mean: Tensor  # (1, 3, 1, 1)
+    std: Tensor  # (1, 3, 1, 1)
+
+    def __init__(
+        self, settings: NetworkSettings, *, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.25, 0.25, 0.25)
+    ) -> None:
+        super().__init__()
+        width, experts = settings.width, len(TASKS)
+        self.features = SeparateExperts(width, experts) if settings.experts == "separate" else SharedExperts(width, experts)
+        self.expert_heads = nn.ModuleList(nn.Conv2d(width, CLASSES[task], 1) for task in TASKS)
+        gate = PaperGate if settings.gate == "paper" else CodeGate
+        self.gates = nn.ModuleList(gate(width, experts) for _ in TASKS)
+        self.gate_heads = nn.ModuleList(nn.Conv2d(width, CLASSES[task], 1) for task in TASKS)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Images uint8 (B, 3, H, W) -> logits of experts and gates."""
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or any(side % STRIDE_PX for side in images.shape[2:]):
+            raise ValueError(
+                f"images {images.dtype} {tuple(images.shape)}; uint8 (B, 3, H, W) with sides that divide by {STRIDE_PX} is needed"
+            )
+        x = ((images / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        features = self.features(x)  # E x (B, C, H, W)
+        experts = Heads(*(head(feature) for head, feature in zip(self.expert_heads, features, strict=True)))
+        pooled = torch.cat([feature.mean(dim=(2, 3)) for feature in features], dim=1)  # (B, E C)
+        weights = torch.stack([gate(pooled) for gate in self.gates], dim=1)  # (B, tasks, E)
+        return Outputs(experts, self._gate_outputs(features, weights), weights)
+
+    def _gate_outputs(self, features: list[Tensor], weights: Tensor) -> Heads:
+        """Eq. 9, G_m = Head_m(sum_i W_mi X_i), computed as sum_i W_mi Head_m(X_i).
+
+        The head is linear and the weights add up to 1, so both are equal; this one reads each feature once for all tasks.
+        """
+        kernel = torch.cat([head.get_parameter("weight") for head in self.gate_heads])  # (2 + 1 + 2, C, 1, 1)
+        bias = torch.cat([head.get_parameter("bias") for head in self.gate_heads])  # (5,)
+        sizes = [CLASSES[task] for task in TASKS]
+        share = torch.repeat_interleave(weights, torch.tensor(sizes, device=weights.device), dim=1)  # (B, 5, E)
+        mixed = sum(
+            share[:, :, i, None, None] * functional.conv2d(feature, kernel) for i, feature in enumerate(features)
+        )  # (B, 5, 1, 1) x (B, 5, H, W) -> (B, 5, H, W)
+        return Heads(*torch.split(mixed + bias.view(1, -1, 1, 1), sizes, dim=1))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,150 @@
+"""A trained model as a function from images to maps.
+
+B batch, H, W sides (multiples of 16).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semimoe.errors import ModelError
+from semimoe.settings import STRIDE_PX, NetworkSettings
+from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from semimoe.model import Outputs, SemiMoE
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+# Share of the full scale of the distance field over which its opinion changes from background to gland.
+_SDF_SOFTNESS = 0.1
+
+
+class Predictor:
+    """A trained model, ready on its device; call it on images.
+
+    Attributes
+    ----------
+    card : what `model.json` says (threshold, split parameters, mpp_um, tile_px, ...)
+    """
+
+    def __init__(self, model: "SemiMoE", card: dict[str, Any], device: "torch.device") -> None:
+        import torch
+
+        self.card = card
+        self._device = device
+        self._model = model.to(memory_format=torch.channels_last).to(device).eval()  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, folder: Path, *, device: Literal["cpu", "gpu"], threads: int) -> "Predictor":
+        """Load a model folder.
+
+        Raises
+        ------
+        ModelError
+            Its files are missing, damaged or do not belong together.
+        DeviceError
+            A GPU was asked for and is not to be had.
+        """
+        from semimoe.device import choose_device
+        from semimoe.model import SemiMoE
+
+        card = load_card(folder)
+        tensors, _ = load_tensors(folder / WEIGHTS)
+        try:
+            model = SemiMoE(NetworkSettings(**card["network"]))
+            model.load_state_dict(tensors)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{folder}: {WEIGHTS} does not fit {CARD} ({str(error).splitlines()[0]}); fetch both from one run") from error
+        return cls(model, card, choose_device(device, threads=threads))
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Maps of a batch.
+
+        Parameters
+        ----------
+        images : uint8 (B, 3, H, W), H and W multiples of 16
+
+        Returns
+        -------
+        ndarray
+            float32 (B, 4, H, W): gland probability (of the gate), signed distance in [-1, 1], boundary probability, disagreement in [0, 1].
+        """
+        return self.with_gates(images)[0]
+
+    def with_gates(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Maps as above, and the gate weights, float32 (B, 3 tasks, 3 experts), tasks and experts in the order seg, sdf, bnd."""
+        import torch
+
+        with torch.inference_mode():
+            outputs = self._model(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
+            return maps_of(outputs).cpu().numpy(), outputs.gate_weights.float().cpu().numpy()
+
+
+def maps_of(outputs: "Outputs") -> "Tensor":
+    """Outputs of the network as maps, float32 (B, 4, H, W).
+
+    Disagreement is the range, max - min, of three opinions on "gland": the gate's probability, the seg expert's, and
+    sigmoid(s / 0.1) of the sdf expert's signed distance s.
+    """
+    import torch
+
+    gates, experts = outputs.gates, outputs.experts
+    gland = torch.softmax(gates.seg.float(), 1)[:, 1]  # (B, H, W)
+    boundary = torch.softmax(gates.bnd.float(), 1)[:, 1]
+    opinions = torch.stack(
+        [gland, torch.softmax(experts.seg.float(), 1)[:, 1], torch.sigmoid(torch.tanh(experts.sdf.float()[:, 0]) / _SDF_SOFTNESS)]
+    )  # (3, B, H, W)
+    disagreement = opinions.amax(0) - opinions.amin(0)
+    return torch.stack([gland, torch.tanh(gates.sdf.float()[:, 0]), boundary, disagreement], dim=1)
+
+
+def predict_array(predict: Predict, image: NDArray[np.uint8], *, tile_px: int, overlap_px: int, batch: int) -> NDArray[np.float32]:
+    """Maps of an image of any size that fits in memory, blended from overlapping tiles.
+
+    Parameters
+    ----------
+    predict : a `Predictor`, or any function uint8 (B, 3, H, W) -> float32 (B, K, H, W)
+    image : uint8 (3, H, W); mirrored at its edges where tiles reach beyond
+    tile_px, overlap_px : side of a tile, and what neighbours share, px
+
+    Returns
+    -------
+    ndarray
+        float32 (K, H, W). Weights fall linearly towards a tile's edge, so a constant prediction stays constant.
+    """
+    if not 0 <= overlap_px < tile_px or tile_px % STRIDE_PX:
+        raise ValueError(f"tile_px {tile_px}, overlap_px {overlap_px}: a multiple of {STRIDE_PX} and less than it are needed")
+    height, width = image.shape[1:]
+    origins = [(y, x) for y in _origins(height, tile_px, overlap_px) for x in _origins(width, tile_px, overlap_px)]
+    full = [max(side[-1] + tile_px, length) for side, length in zip(zip(*origins, strict=True), (height, width), strict=True)]
+    padded = np.pad(image, ((0, 0), (0, full[0] - height), (0, full[1] - width)), mode="symmetric")
+    ramp = np.minimum(np.arange(1, tile_px + 1), np.arange(tile_px, 0, -1)).clip(max=overlap_px + 1).astype(np.float32)
+    taper = np.outer(ramp, ramp)
+    total: NDArray[np.float32] | None = None
+    weight = np.zeros(full, np.float32)
+    for start in range(0, len(origins), batch):
+        chosen = origins[start : start + batch]
+        tiles = np.stack([padded[:, y : y + tile_px, x : x + tile_px] for y, x in chosen])
+        for (y, x), maps in zip(chosen, predict(tiles), strict=True):
+            if total is None:
+                total = np.zeros((len(maps), *full), np.float32)
+            total[:, y : y + tile_px, x : x + tile_px] += maps * taper
+            weight[y : y + tile_px, x : x + tile_px] += taper
+    assert total is not None  # there is at least one tile
+    blended: NDArray[np.float32] = (total / weight)[:, :height, :width]
+    return blended
+
+
+def _origins(length: int, tile_px: int, overlap_px: int) -> list[int]:
+    """Starts of tiles that cover [0, length) with at least the overlap; the last one ends at the end where there is room."""
+    if length <= tile_px:
+        return [0]
+    count = -(-(length - overlap_px) // (tile_px - overlap_px))
+    return [round(i * (length - tile_px) / (count - 1)) for i in range(count)]

@@ -1,0 +1,153 @@
+"""Training: one loop for all methods, resumable at every epoch."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from semimoe.errors import TrainingError
+from semimoe.settings import NetworkSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from semimoe.data import TileSource
+    from semimoe.run import Run
+
+log = logging.getLogger(__name__)
+
+METHODS = ("supervised", "semimoe")
+_WORKERS = 8
+
+
+def fit(
+    method: Literal["semimoe", "supervised"],
+    labelled: "TileSource",
+    unlabelled: "TileSource | None",
+    validation: "TileSource | None",
+    *,
+    network: NetworkSettings,
+    training: TrainingSettings,
+    mpp_um: float,
+    seed: int,
+    device: Literal["cpu", "gpu"],
+    threads: int,
+    out: Path,
+    resume: Path,
+    start_from: Path | None = None,
+    warm_start: Path | None = None,
+    notes: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> None:
+    """Train a model and write its folder: `model.safetensors`, `history.csv`, `timing.csv`, and last `model.json`.
+
+    A supervised run also writes `warm_start.safetensors`: weights and optimiser after `training.warm_start_epochs` epochs.
+    On the CPU the same arguments give the same bytes (`timing.csv` apart), whether or not the run was killed in between.
+
+    Parameters
+    ----------
+    method : semimoe, or supervised (the same network, L_sup only; `unlabelled` is not read)
+    labelled : tiles with labels; only pixels of weight 1 count
+    unlabelled : tiles without; labels they happen to carry are logged against, never trained on. None: L_sup only
+    validation : images with labels, of any size. None: last epoch, threshold 0.5
+    mpp_um : pixel size of all of them, um
+    out : model folder; only the files named above are replaced
+    resume : where the state of the last finished epoch is kept until the run ends
+    start_from : folder of a foreign model to fine-tune: all epochs, a tenth of the learning rate
+    warm_start : folder of a supervised run of the same settings: go on from its warm start, in the middle of the same schedule
+    notes : goes into `model.json` (data fingerprints, slides left out, licence)
+
+    Raises
+    ------
+    TrainingError
+        No labelled tiles, a loss that is not finite, or a start that does not fit.
+    """
+    from semimoe.run import Run
+
+    if method not in METHODS:
+        raise TrainingError(f"method {method!r}; one of {', '.join(METHODS)} is needed")
+    if not len(labelled):
+        raise TrainingError("no labelled tile; at least one annotated region is needed")
+    if start_from and warm_start and method == "supervised":
+        raise TrainingError("a supervised run takes start_from or nothing; warm_start is for the methods that branch off it")
+    if method == "supervised" or unlabelled is None or not len(unlabelled):
+        unlabelled = None
+    if validation is not None and not len(validation):
+        validation = None
+    run = Run.start(
+        method,
+        labelled,
+        unlabelled,
+        network=network,
+        training=training,
+        mpp_um=mpp_um,
+        seed=seed,
+        device=device,
+        threads=threads,
+        resume=resume,
+        start_from=start_from,
+        warm_start=warm_start,
+        notes=notes or {},
+    )
+    workers = 0 if device == "cpu" else max(1, min(threads - 1, _WORKERS))
+    with run.seeded():
+        _train(run, labelled, unlabelled, validation, workers=workers, progress=progress)
+        run.finish(validation, out)
+    shutil.rmtree(resume, ignore_errors=True)
+
+
+def _train(
+    run: "Run",
+    labelled: "TileSource",
+    unlabelled: "TileSource | None",
+    validation: "TileSource | None",
+    *,
+    workers: int,
+    progress: bool,
+) -> None:
+    """The epochs that are left."""
+    from tqdm import tqdm
+
+    from semimoe.data import Batch, batches
+
+    def stream(source: "TileSource", role: Literal["labelled", "unlabelled"]) -> "Iterator[Batch]":
+        return batches(
+            source,
+            role=role,
+            steps=run.steps,
+            first_epoch=run.epoch,
+            network=run.network,
+            training=run.training,
+            mpp_um=run.mpp_um,
+            seed=run.seed,
+            workers=workers,
+        )
+
+    with tqdm(
+        total=run.training.epochs * run.steps,
+        initial=run.epoch * run.steps,
+        desc=run.method,
+        unit="step",
+        disable=not progress,
+        mininterval=1 if _on_terminal() else 60,
+        dynamic_ncols=True,
+    ) as bar:
+        if run.epoch >= run.training.epochs:
+            return
+        labelled_batches = stream(labelled, "labelled")
+        unlabelled_batches = stream(unlabelled, "unlabelled") if unlabelled is not None else None
+        while run.epoch < run.training.epochs:
+            run.begin_epoch()
+            for step in range(run.steps):
+                run.step(step, next(labelled_batches), next(unlabelled_batches) if unlabelled_batches is not None else None)
+                bar.update()
+            row = run.end_epoch(validation)
+            shown = {"loss": f"{row['loss']:.3f}"}
+            if row["val_dice_gate"] is not None:
+                shown["dice"] = f"{row['val_dice_gate']:.3f}"
+            bar.set_postfix(shown, refresh=False)
+
+
+def _on_terminal() -> bool:
+    import sys
+
+    return sys.stderr.isatty()

@@ -1,0 +1,132 @@
+"""Scores on validation images, and what is chosen there: threshold and split parameters."""
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semimoe.data import TileSource
+from semimoe.errors import DataError
+from semimoe.instances import SplitParameters, encode, renumbered, split_glands
+from semimoe.metrics import object_scores
+from semimoe.prediction import Predict, predict_array
+from semimoe.settings import NetworkSettings, TrainingSettings
+
+DEFAULT_THRESHOLD = 0.5
+DEFAULT_SPLIT = {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0}
+_THRESHOLDS = [round(0.02 * i, 2) for i in range(1, 50)]
+_SEED_DEPTHS_UM = (3.0, 0.0, 1.5, 6.0)
+_BOUNDARY_LEVELS = (0.5, 0.25, 1.01)
+_GROWTHS_UM = (10.0, 20.0)
+_OVERLAP_SHARE = 4
+
+
+class Choice(NamedTuple):
+    """What validation decided, and how good it was there."""
+
+    threshold: float
+    split: dict[str, float]
+    scores: dict[str, Any]
+    warnings: list[str]
+
+
+class _Image(NamedTuple):
+    codes: NDArray[np.uint8]  # (4, H, W)
+    labels: NDArray[np.int32]  # (H, W)
+    counts: NDArray[np.bool_]  # (H, W)
+
+
+def pixel_dice(predict: Predict, source: TileSource, *, channels: tuple[int, ...], tile_px: int, batch: int) -> list[float]:
+    """Foreground Dice at 0.5 of some channels of `predict`, pooled over the pixels that count of all images."""
+    both, size = np.zeros(len(channels)), np.zeros(len(channels))
+    for number in range(len(source)):
+        maps, labels, counts = _predicted(predict, source, number, tile_px=tile_px, batch=batch)
+        true = (labels > 0) & counts
+        for i, channel in enumerate(channels):
+            predicted = (maps[channel] >= DEFAULT_THRESHOLD) & counts
+            both[i] += 2 * np.count_nonzero(true & predicted)
+            size[i] += np.count_nonzero(true) + np.count_nonzero(predicted)
+    return [float(b / s) if s else 1.0 for b, s in zip(both, size, strict=True)]
+
+
+def choose(predict: Predict, source: TileSource, *, network: NetworkSettings, training: TrainingSettings, mpp_um: float) -> Choice:
+    """Threshold by pooled pixel Dice, then split parameters by pooled object F1 + object Dice."""
+    images = [_image(predict, source, number, training) for number in range(len(source))]
+    threshold, dice = _best_threshold(images)
+    warnings = []
+    if threshold in (_THRESHOLDS[0], _THRESHOLDS[-1]):
+        warnings.append(f"the threshold {threshold} lies at the edge of the sweep: the network may not have learnt")
+    best: tuple[float, dict[str, float], dict[str, Any]] | None = None
+    for split in _candidates(network):
+        scores = _object_scores(images, threshold, split, network=network, training=training, mpp_um=mpp_um)
+        value = scores["object_f1"] + scores["object_dice"]
+        if best is None or value > best[0]:
+            best = (value, split, scores)
+    assert best is not None  # there is at least one candidate
+    return Choice(threshold, best[1], {"dice": dice, **best[2]}, warnings)
+
+
+def _predicted(
+    predict: Predict, source: TileSource, number: int, *, tile_px: int, batch: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
+    item = source[number]
+    if item.labels is None:
+        raise DataError(f"validation image {number} carries no labels")
+    counts = np.ones(item.labels.shape, bool) if item.weight is None else item.weight > 0
+    maps = predict_array(predict, item.image, tile_px=tile_px, overlap_px=tile_px // _OVERLAP_SHARE, batch=batch)
+    return maps, item.labels, counts
+
+
+def _image(predict: Predict, source: TileSource, number: int, training: TrainingSettings) -> _Image:
+    maps, labels, counts = _predicted(predict, source, number, tile_px=training.tile_px, batch=training.batch)
+    return _Image(encode(maps[:4]), np.where(counts, labels, 0).astype(np.int32), counts)
+
+
+def _best_threshold(images: list[_Image]) -> tuple[float, float]:
+    """The threshold of the best Dice (of equals the one nearest to 0.5), from histograms of codes: one pass over the pixels."""
+    gland, other = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    for image in images:
+        code, true = image.codes[0][image.counts], image.labels[image.counts] > 0
+        gland += np.bincount(code[true], minlength=256)
+        other += np.bincount(code[~true], minlength=256)
+    scored = []
+    for threshold in _THRESHOLDS:
+        level = round(255 * threshold)
+        hit, false = int(gland[level:].sum()), int(other[level:].sum())
+        size = hit + false + int(gland.sum())
+        scored.append((2 * hit / size if size else 1.0, -abs(threshold - DEFAULT_THRESHOLD), threshold))
+    dice, _, threshold = max(scored)
+    return threshold, dice
+
+
+def _candidates(network: NetworkSettings) -> list[dict[str, float]]:
+    """Split parameters to try, the defaults first: they win ties."""
+    depths = _SEED_DEPTHS_UM if network.sdf_scale == "um" else _SEED_DEPTHS_UM[:1]
+    return [
+        {"seed_depth_um": depth, "boundary_level": level, "growth_um": growth}
+        for depth, level, growth in itertools.product(depths, _BOUNDARY_LEVELS, _GROWTHS_UM)
+        if depth < network.sdf_um
+    ]
+
+
+def _object_scores(
+    images: list[_Image], threshold: float, split: dict[str, float], *, network: NetworkSettings, training: TrainingSettings, mpp_um: float
+) -> dict[str, Any]:
+    parameters = SplitParameters(
+        threshold=threshold, **split, min_area_um2=training.min_area_um2, sdf_um=network.sdf_um, use_sdf=network.sdf_scale == "um"
+    )
+    truth, found = [], []
+    for image in images:
+        gland, sdf, boundary, _ = image.codes
+        glands = split_glands(gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=parameters)
+        truth.append(_large(image.labels, training.min_area_um2 / mpp_um**2))
+        found.append(_large(np.where(image.counts, glands, 0).astype(np.int32), training.min_area_um2 / mpp_um**2))
+    scores = object_scores(truth, found, distances=False)
+    return {"object_f1": scores.object_f1, "object_dice": scores.object_dice}
+
+
+def _large(labels: NDArray[np.int32], least_px: float) -> NDArray[np.int32]:
+    numbered = renumbered(labels)
+    area = np.bincount(numbered.ravel())
+    return np.where((area >= least_px)[numbered], numbered, 0).astype(np.int32)
