@@ -14,7 +14,7 @@ from tiling.geometry import Geometry, blocks
 from tiling.parallel import for_each
 from tiling.slide.reader import Slide
 from tiling.slide.resolution import Plan, plan_coarser, read_scaled
-from tiling.tissue import pen_mask, tissue_mask
+from tiling.tissue import tissue_and_pen
 
 Origin = Literal["bounds", "slide"]
 _BLOCK_PX = 256
@@ -66,10 +66,12 @@ def find_tissue(
         rgb[block] = read_scaled(slide, coarse, *block)
 
     for_each(read, blocks(geometry.height_px, geometry.width_px, _BLOCK_PX), workers=workers, what="tissue", progress=progress)
-    found = tissue_mask(rgb, geometry.mpp) if tissue is None else mask_from_file(tissue, geometry, origin=origin)
+    found, pen = tissue_and_pen(rgb, geometry.mpp)
+    if tissue is not None:
+        found = mask_from_file(tissue, geometry, origin=origin)
     if roi is not None:
         found = found & mask_from_file(roi, geometry, origin=origin)
-    return Coarse(found, pen_mask(rgb, geometry.mpp), factor, geometry.mpp, float(found.sum() * geometry.um2_per_px))
+    return Coarse(found, pen, factor, geometry.mpp, float(found.sum() * geometry.um2_per_px))
 
 
 def mask_from_file(path: Path, geometry: Geometry, *, origin: Origin) -> NDArray[np.bool_]:

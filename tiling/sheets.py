@@ -5,6 +5,7 @@ import io
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +103,11 @@ def unique_ids(names: Iterable[Path]) -> list[str]:
     """
     names = list(names)
     short = [_safe(_stem(name.name)) for name in names]
+    often = Counter(stem.lower() for stem in short)
     taken: set[str] = set()
     ids = []
     for name, stem in zip(names, short, strict=True):
-        repeated = sum(other.lower() == stem.lower() for other in short) > 1
-        base = _safe("_".join((*name.parts[:-1], _stem(name.name)))) if repeated else stem
+        base = _safe("_".join((*name.parts[:-1], _stem(name.name)))) if often[stem.lower()] > 1 else stem
         candidate, number = base, 2
         while candidate.lower() in taken:
             candidate, number = f"{base}-{number}", number + 1

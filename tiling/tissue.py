@@ -36,19 +36,7 @@ def tissue_mask(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.bool_]:
     bool (h, w)
         Islands under 0.02 mm2 removed, holes under 0.2 mm2 (gland lumina, vessels) filled, pen left out.
     """
-    pen = pen_mask(rgb, mpp_um)
-    balanced = _balanced(rgb)
-    sigma = (_SMOOTH_UM / mpp_um, _SMOOTH_UM / mpp_um, 0)
-    smooth = ndimage.gaussian_filter(balanced, sigma, truncate=3.0)
-    chroma = smooth.max(axis=-1) - smooth.min(axis=-1)
-    # Bluish-green glare and ink rims have colour too, but no stain of tissue leaves green the brightest channel.
-    stained = smooth[..., 1] <= np.maximum(smooth[..., 0], smooth[..., 2])
-    mask = (chroma > _chroma_threshold(chroma[~pen])) & stained & ~pen
-    mask = _closed(mask, _CLOSE_UM / mpp_um) & ~pen
-    mask = remove_small_holes(mask, max_size=_pixels(_MAX_HOLE_UM2, mpp_um)) & ~pen
-    # A picture of a fifth of a square millimetre may be a region cut out of tissue: dust is small against the picture too.
-    island = min(_pixels(_MIN_ISLAND_UM2, mpp_um), mask.size // 5)
-    return np.asarray(remove_small_objects(mask, max_size=island), bool)
+    return tissue_and_pen(rgb, mpp_um)[0]
 
 
 def pen_mask(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.bool_]:
@@ -63,11 +51,28 @@ def pen_mask(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.bool_]:
     -------
     bool (h, w)
     """
-    sigma = (_SMOOTH_UM / mpp_um, _SMOOTH_UM / mpp_um, 0)
-    smooth = ndimage.gaussian_filter(_balanced(rgb), sigma, truncate=3.0)
+    return _pen(_smooth(rgb, mpp_um), mpp_um)
+
+
+def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Both masks, bool (h, w) each, from one look at the picture; see `tissue_mask` and `pen_mask`."""
+    smooth = _smooth(rgb, mpp_um)
+    pen = _pen(smooth, mpp_um)
+    chroma = smooth.max(axis=-1) - smooth.min(axis=-1)
+    # Bluish-green glare and ink rims have colour too, but no stain of tissue leaves green the brightest channel.
+    stained = smooth[..., 1] <= np.maximum(smooth[..., 0], smooth[..., 2])
+    mask = (chroma > _chroma_threshold(chroma[~pen])) & stained & ~pen
+    mask = _closed(mask, _CLOSE_UM / mpp_um) & ~pen
+    mask = remove_small_holes(mask, max_size=_pixels(_MAX_HOLE_UM2, mpp_um)) & ~pen
+    # A picture of a fifth of a square millimetre may be a region cut out of tissue: dust is small against the picture too.
+    island = min(_pixels(_MIN_ISLAND_UM2, mpp_um), mask.size // 5)
+    return np.asarray(remove_small_objects(mask, max_size=island), bool), pen
+
+
+def _pen(smooth: NDArray[np.float32], mpp_um: float) -> NDArray[np.bool_]:
     red, green, blue = smooth[..., 0], smooth[..., 1], smooth[..., 2]
-    brightest, darkest = smooth.max(axis=-1), smooth.min(axis=-1)
-    chroma = brightest - darkest
+    brightest = smooth.max(axis=-1)
+    chroma = brightest - smooth.min(axis=-1)
     # Haematoxylin and eosin both take green away first; blue and green inks take red away first.
     blue_or_green = (red < green - 8) & (chroma > 40)
     black = (brightest < 90) & (chroma < 30)
@@ -96,17 +101,23 @@ def focus_score(gray: NDArray[Any]) -> float:
     return float(ndimage.laplace(values, mode="nearest").var() / variance)
 
 
-def _balanced(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Colours with the glass brought to neutral grey 240; without glass in the picture they stay."""
-    values = np.asarray(rgb, np.float32)
-    bright = values[values.min(axis=-1) >= _GLASS_LEAST]
-    if len(bright) < 16:
-        return values
+def _smooth(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.float32]:
+    """Colours with the glass brought to neutral grey 240, smoothed; float32 (h, w, 3)."""
+    out = np.empty(rgb.shape, np.float32)
+    for c, factor in enumerate(_balance(rgb)):
+        channel = np.minimum(rgb[..., c] * factor, np.float32(255))
+        ndimage.gaussian_filter(channel, _SMOOTH_UM / mpp_um, truncate=3.0, output=out[..., c])
+    return out
+
+
+def _balance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Factor per channel, float32 (3,); ones without glass in the picture."""
+    bright = rgb.min(axis=-1) >= _GLASS_LEAST
     # The glass is the most frequent bright colour: tissue spreads over many.
-    glass = np.array([np.bincount(bright[:, c].astype(np.int64), minlength=256).argmax() for c in range(3)], np.float32)
-    if glass.max() - glass.min() > 20:  # a picture of pale tissue only
-        return values
-    return np.minimum(values * (240.0 / glass), 255.0).astype(np.float32)
+    glass = np.array([np.bincount(rgb[..., c][bright], minlength=256).argmax() for c in range(3)], np.float32)
+    if bright.sum() < 16 or np.ptp(glass) > 20:  # no glass, or a picture of pale tissue only
+        return np.ones(3, np.float32)
+    return np.asarray(240 / glass, np.float32)
 
 
 def _chroma_threshold(chroma: NDArray[np.float32]) -> float:

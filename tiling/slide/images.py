@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from tiling.slide.facts import PixelSize
 
 OME_PLACE = "OME PhysicalSizeX"
+_PAGES = 64
+# None, LZW, JPEG, Deflate, PackBits, old Deflate
+_OPENSLIDE_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
 MAX_PIXELS = 2_000_000_000
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
@@ -34,10 +37,13 @@ def is_tiled(path: Path) -> bool:
         return bool(tiff.pages.first.is_tiled)
 
 
-def is_ome(path: Path) -> bool:
-    """Whether a TIFF carries OME-XML: its pixel size and sub-resolutions stand there, where OpenSlide's generic reader does not look."""
+def suits_tiffslide(path: Path) -> bool:
+    """Whether a generic TIFF is better read by tiffslide.
+
+    OME-XML holds pixel size and sub-resolutions where OpenSlide's generic reader does not look, and some compressions it does not know.
+    """
     with tifffile.TiffFile(path) as tiff:
-        return bool(tiff.is_ome)
+        return bool(tiff.is_ome) or int(tiff.pages.first.compression) not in _OPENSLIDE_COMPRESSIONS
 
 
 _UM_PER_UNIT = {"\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25400.0}
@@ -71,7 +77,9 @@ def check_tiff_pixels(path: Path) -> None:
         Says what the pixels are.
     """
     with tifffile.TiffFile(path) as tiff:
-        page, series = tiff.pages.first, tiff.series[0]
+        # Labels and thumbnails of any kind may come first: the slide is the largest page.
+        pages = [page for page in tiff.pages[:_PAGES] if isinstance(page, tifffile.TiffPage)]
+        page, series = max(pages, key=lambda page: page.imagewidth * page.imagelength), tiff.series[0]
         palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
         if page.dtype != np.uint8:
             raise NotBrightfield(f"pixels are {page.dtype}, not 8-bit RGB")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tiling.errors import SlideError
 from tiling.slide.backends import Backend, BackendError, Described, OpenSlideBackend, PlainBackend, TiffSlideBackend, damaged_file
 from tiling.slide.facts import PixelSize, SlideFacts, check_is_file, choose_pixel_size, fingerprint, level_downsample
-from tiling.slide.images import NotBrightfield, check_tiff_pixels, is_ome, is_tiff, is_tiled
+from tiling.slide.images import NotBrightfield, check_tiff_pixels, is_tiff, is_tiled, suits_tiffslide
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _opener(path: Path) -> Callable[[Path], Backend]:
     with damaged_file():
         detected = openslide.OpenSlide.detect_format(path)
         tiff = is_tiff(path)
-        if tiff and (detected is None or (detected == "generic-tiff" and is_ome(path))):
+        if tiff and (detected is None or (detected == "generic-tiff" and suits_tiffslide(path))):
             check_tiff_pixels(path)
             return TiffSlideBackend if is_tiled(path) else PlainBackend
     if tiff:

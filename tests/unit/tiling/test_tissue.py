@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tiling.tissue import focus_score, pen_mask, tissue_mask
+from tiling.tissue import focus_score, pen_mask, tissue_and_pen, tissue_mask
 
 MPP = 8.0
 GLASS = (243, 243, 242)
@@ -80,6 +80,14 @@ def test_the_rules_are_physical_lengths_not_pixels():
 
 def test_a_picture_full_of_tissue_is_tissue():
     assert tissue_mask(picture((0, 0, 30, 30, EOSIN), size=(30, 30)), MPP).all()
+
+
+def test_both_masks_come_from_one_look():
+    image = picture((40, 30, 80, 60, EOSIN), (50, 140, 60, 30, INKS["blue"]))
+    tissue, pen = tissue_and_pen(image, MPP)
+    np.testing.assert_array_equal(tissue, tissue_mask(image, MPP))
+    np.testing.assert_array_equal(pen, pen_mask(image, MPP))
+    assert not (tissue & pen).any()
 
 
 def test_focus_falls_with_blur_and_not_with_contrast():

@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+import types
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+
+from tiling.__main__ import main
+from tiling.store.arrays import attributes, geometry_of
+
+
+def write_slide(path, mpp=0.5, size=(300, 400)):
+    image = np.full((*size, 3), (214, 130, 170), np.uint8)
+    tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", resolution=(1e4 / mpp, 1e4 / mpp), resolutionunit="CENTIMETER")
+    return str(path)
+
+
+def test_info_prints_the_facts_as_json(tmp_path, capsys):
+    assert main(["info", write_slide(tmp_path / "s.tiff"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["mpp_x"], facts["mpp_origin"], facts["problems"]) == (0.5, "tiff resolution tags", [])
+    assert facts["level_sizes_px"] == [[400, 300]]
+
+
+def test_info_names_an_absurd_pixel_size_with_the_remedy_and_succeeds(tmp_path, capsys):
+    slide = write_slide(tmp_path / "s.tiff", mpp=352.86)
+    assert main(["info", slide]) == 0
+    assert "set column 'mpp' in the sheet" in capsys.readouterr().out
+    assert main(["info", slide, "--json"]) == 0
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert "352.86" in problem
+    assert main(["info", slide, "--json", "--mpp", "0.5"]) == 0
+    assert json.loads(capsys.readouterr().out)["problems"] == []
+
+
+def one_line(capsys):
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_tile_refuses_with_status_2_and_one_line(tmp_path, capsys):
+    slide = write_slide(tmp_path / "s.tiff", mpp=352.86)
+    assert main(["tile", slide, str(tmp_path / "o.zarr")]) == 2
+    assert slide in one_line(capsys)
+    assert not (tmp_path / "o.zarr").exists()
+    assert main(["tile", str(tmp_path / "none.svs"), str(tmp_path / "o.zarr")]) == 2
+    assert "no such file" in one_line(capsys)
+    assert main(["tile", slide, str(tmp_path / "o.zarr"), "--overlap-px", "300"]) == 2
+    assert "overlap_px 300" in one_line(capsys)
+
+
+def test_tile_never_replaces_a_folder_that_is_not_its_store(tmp_path, capsys):
+    slide = write_slide(tmp_path / "s.tiff")
+    home = tmp_path / "home.zarr"
+    home.mkdir()
+    (home / "thesis.txt").write_text("years of work")
+    assert main(["tile", slide, str(home)]) == 2
+    assert "exists and is not a store" in one_line(capsys)
+    assert main(["tile", slide, str(tmp_path / "plain")]) == 2
+    assert (home / "thesis.txt").read_text() == "years of work"
+
+
+def test_tile_writes_a_store_and_may_replace_its_own(tmp_path):
+    slide, out = write_slide(tmp_path / "s.tiff", mpp=352.86), tmp_path / "o.zarr"
+    assert main(["tile", slide, str(out), "--mpp", "0.5", "--tile-px", "64", "--overlap-px", "16"]) == 0
+    assert (attributes(out)["tile_px"], attributes(out)["mpp_origin"]) == (64, "sheet")
+    assert main(["tile", slide, str(out), "--mpp", "0.5", "--working-mpp", "2"]) == 0
+    assert geometry_of(out).mpp == 2.0
+
+
+def test_sheet_goes_to_stdout_or_a_file(tmp_path, capsys, monkeypatch):
+    (tmp_path / "in").mkdir()
+    write_slide(tmp_path / "in" / "s.tiff")
+    monkeypatch.chdir(tmp_path)
+    assert main(["sheet", "in"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split("\t")[:3] == ["s", "in/s.tiff", "predict"]
+    assert main(["sheet", "in", "--out", "in/slides.tsv"]) == 0
+    assert (tmp_path / "in" / "slides.tsv").read_text().splitlines()[1].split("\t")[1] == "s.tiff"
+
+
+def test_thumbnail_is_a_picture_of_the_whole_slide(tmp_path, capsys):
+    slide = write_slide(tmp_path / "s.tiff")
+    assert main(["thumbnail", slide, str(tmp_path / "t.png"), "--max-px", "100"]) == 0
+    with PIL.Image.open(tmp_path / "t.png") as picture:
+        assert picture.size == (100, 75)
+        assert picture.getpixel((99, 74)) == (214, 130, 170)
+    assert main(["thumbnail", slide, str(tmp_path / "t.png"), "--max-px", "0"]) == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["tile", "x"], ["nonsense"], ["info", "s", "--mpp", "half"]])
+def test_wrong_arguments_are_one_line_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "--help" in one_line(capsys)
+
+
+def test_label_commands_hand_over_to_their_modules(tmp_path, capsys, monkeypatch):
+    calls = []
+    labels, export = types.ModuleType("tiling.annotation.labels"), types.ModuleType("tiling.glands.export")
+    labels.geojson_to_labels = lambda *args, **knobs: calls.append((*map(str, args), knobs)) or ["2 detections skipped"]
+    export.labels_to_geojson = lambda *args: calls.append(tuple(map(str, args))) or 3
+    monkeypatch.setitem(sys.modules, "tiling.annotation.labels", labels)
+    monkeypatch.setitem(sys.modules, "tiling.glands.export", export)
+    assert main(["geojson-to-labels", "a.geojson", "s.svs", "o.tiff", "--objects", "all"]) == 0
+    assert capsys.readouterr().err == "2 detections skipped\n"
+    assert main(["labels-to-geojson", "l.tiff", "o.geojson"]) == 0
+    assert calls == [("a.geojson", "s.svs", "o.tiff", {"gland_class": "Gland", "objects": "all"}), ("l.tiff", "o.geojson")]
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from tiling.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    assert not any(f"'{name}'" in loaded for name in ("numpy", "zarr", "openslide", "tifffile", "dask", "skimage", "torch"))
