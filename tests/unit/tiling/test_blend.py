@@ -1,0 +1,133 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tiling import blend
+from tiling.blend import MAPS, blend_to_store
+from tiling.geometry import Geometry
+from tiling.store.arrays import attributes, open_array, open_store
+from tiling.store.tiles import read_window
+
+TILE = 16
+
+
+def geometry(height: int, width: int) -> Geometry:
+    return Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, 0, 0, width, height)
+
+
+def grid(height: int, width: int, stride: int) -> np.ndarray:
+    return np.array([(y, x) for y in range(-stride // 2, height, stride) for x in range(-stride // 2, width, stride)], np.int64)
+
+
+class Cut:
+    """Tiles of an RGB image."""
+
+    def __init__(self, image: np.ndarray, origins: np.ndarray) -> None:
+        self.image, self.origins = image, origins
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def __getitem__(self, index: int) -> SimpleNamespace:
+        y, x = self.origins[index]
+        return SimpleNamespace(image=read_window(self.image, (y, x, TILE, TILE), fill=0))
+
+
+def identity(images: np.ndarray) -> np.ndarray:
+    """The first channel as three probabilities and as a distance: its code must come back unchanged."""
+    p = images[:, 0].astype(np.float32) / 255
+    return np.stack([p, p * 2 - 1, p, p], axis=1)
+
+
+def blended(path: Path, image: np.ndarray, origins: np.ndarray, predict=identity, batch: int = 3) -> dict[str, np.ndarray]:
+    blend_to_store(
+        path,
+        slide="s",
+        geometry=geometry(*image.shape[1:]),
+        source=Cut(image, origins),
+        origins_yx_px=origins,
+        tile_px=TILE,
+        predict=predict,
+        batch=batch,
+        parameters={},
+        model={"m": 1},
+        progress=False,
+        code_version=1,
+    )
+    return {name: np.asarray(open_array(open_store(path), name)[...]) for name in MAPS}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands of 32 rows, so that small maps have many."""
+    monkeypatch.setattr(blend, "SHARD_PX", 32)
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(1, 90), width=st.integers(1, 50), stride=st.integers(5, TILE), seed=st.integers(0, 99))
+def test_identity_prediction_restores_the_image(
+    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, stride: int, seed: int
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (3, height, width), np.uint8)
+    maps = blended(tmp_path_factory.mktemp("b") / "m.zarr", image, grid(height, width, stride))
+    for name in MAPS:
+        np.testing.assert_array_equal(maps[name], image[0])
+
+
+@pytest.mark.parametrize("value", [0, 1, 77, 254, 255])
+def test_a_constant_prediction_is_a_constant_map(tmp_path: Path, value: int) -> None:
+    image = np.full((3, 70, 45), value, np.uint8)
+    maps = blended(tmp_path / "m.zarr", image, grid(70, 45, 11))
+    assert all((maps[name] == value).all() for name in MAPS)
+
+
+def seamy(images: np.ndarray) -> np.ndarray:
+    """A predictor whose answer depends on the place in the tile, as a network's does."""
+    place = np.linspace(0, 1, TILE, dtype=np.float32)[None, :, None]
+    p = images[:, 0].astype(np.float32) / 255 * place
+    return np.stack([p, -p, p, p], axis=1)
+
+
+def test_nothing_depends_on_tile_order_or_batch(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (3, 80, 61), np.uint8)
+    origins = grid(80, 61, 10)
+    one = blended(tmp_path / "a.zarr", image, origins, seamy, batch=1)
+    two = blended(tmp_path / "b.zarr", image, rng.permutation(origins), seamy, batch=7)
+    assert all((one[name] == two[name]).all() for name in MAPS)
+
+
+def test_blending_is_the_weighted_mean_of_the_tiles(tmp_path: Path) -> None:
+    image = np.random.default_rng(4).integers(0, 256, (3, 50, 40), np.uint8)
+    origins = grid(50, 40, 9)
+    source = Cut(image, origins)
+    sums, total = np.zeros((50, 40)), np.zeros((50, 40))
+    for index, (y, x) in enumerate(origins):
+        maps = seamy(source[index].image[None])[0, 0]
+        for i in range(TILE):
+            for j in range(TILE):
+                if 0 <= y + i < 50 and 0 <= x + j < 40:
+                    weight = min(i + 0.5, TILE - i - 0.5) * min(j + 0.5, TILE - j - 0.5)
+                    sums[y + i, x + j] += weight * maps[i, j]
+                    total[y + i, x + j] += weight
+    expected = 255 * sums / total
+    got = blended(tmp_path / "m.zarr", image, origins, seamy)["gland"].astype(float)
+    assert np.abs(got - expected).max() <= 0.5 + 1e-3
+
+
+def test_where_no_tile_is_the_maps_are_zero_and_not_stored(tmp_path: Path) -> None:
+    image = np.full((3, 100, 40), 200, np.uint8)
+    maps = blended(tmp_path / "m.zarr", image, np.array([[70, 4]]))
+    seen = np.zeros((100, 40), bool)
+    seen[70:86, 4:20] = True
+    assert (maps["gland"] == np.where(seen, 200, 0)).all()
+    assert attributes(tmp_path / "m.zarr")["model"] == {"m": 1}
+
+
+def test_a_slide_without_tiles_gives_empty_maps(tmp_path: Path) -> None:
+    maps = blended(tmp_path / "m.zarr", np.zeros((3, 20, 20), np.uint8), np.zeros((0, 2), np.int64))
+    assert not any(maps[name].any() for name in MAPS)
