@@ -114,9 +114,7 @@ def survey_labels(
         rows = ((y + block[0].start + 0.5) / small.px_per_pixel[0]).astype(np.int64)
         columns = ((x + block[1].start + 0.5) / small.px_per_pixel[1]).astype(np.int64)
         edges[np.minimum(rows, edges.shape[0] - 1), np.minimum(columns, edges.shape[1] - 1)] = True
-        core = part[inner]
-        found, where = np.unique(core, return_inverse=True)
-        total[found] += np.bincount(where.ravel(), np.asarray(disagreement[block]).ravel())
+        total += np.bincount(part[inner].ravel(), np.asarray(disagreement[block]).ravel(), minlength=len(total))
         _count_contact(contact, part, inner)
     return Survey(edges, total[1:] / np.maximum(area_px, 1), contact[1:])
 
@@ -162,9 +160,11 @@ def reduced_mean(array: zarr.Array[Any], step_px: int, block_px: int) -> NDArray
     side = max(block_px // step_px, 1) * step_px
     result = np.zeros((-(-height // step_px), -(-width // step_px)))
     for rows, columns in blocks(height, width, side):
-        part = np.asarray(array[rows, columns], np.float64)
+        part = np.asarray(array[rows, columns])
+        if not part.any():  # most of a slide is glass
+            continue
         starts = [np.arange(0, length, step_px) for length in part.shape]
-        sums = np.add.reduceat(np.add.reduceat(part, starts[0], axis=0), starts[1], axis=1)
+        sums = np.add.reduceat(np.add.reduceat(part, starts[0], axis=0, dtype=np.float64), starts[1], axis=1)
         counts = [np.diff(np.append(start, length)) for start, length in zip(starts, part.shape, strict=True)]
         top, left = rows.start // step_px, columns.start // step_px
         result[top : top + sums.shape[0], left : left + sums.shape[1]] = sums / np.outer(*counts)
