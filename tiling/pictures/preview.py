@@ -26,7 +26,8 @@ _PAGE = """<!doctype html>
 body { font: 15px/1.4 sans-serif; color: #1e1e1e; background: white; margin: 2em auto; max-width: 1300px; padding: 0 1em }
 table { border-collapse: collapse } td, th { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: left }
 td.n, th.n { text-align: right } .error { color: #be1414; overflow-wrap: anywhere }
-.cards { display: flex; flex-wrap: wrap; gap: 1.2em; margin-top: 1.5em } figure { margin: 0; max-width: 420px } img { max-width: 100%; border: 1px solid #ddd }
+.cards { display: flex; flex-wrap: wrap; gap: 1.2em; margin-top: 1.5em }
+figure { margin: 0; max-width: 420px } img { max-width: 100%; border: 1px solid #ddd }
 </style></head><body>
 <h1>Slides before the run</h1>
 <p>{{ cards|length }} slides, {{ failed }} failed; {{ tiles }} tiles, {{ "%.1f"|format(tissue_mm2) }} mm² of tissue.
