@@ -195,7 +195,7 @@ class PlainBackend:
         with self._decode:
             if self._pixels is None:
                 with damaged_file():
-                    self._pixels = self._image.decode()
+                    self._pixels = flatten_alpha(self._image.decode(), _WHITE)
         return self._pixels[y : y + h, x : x + w].copy()
 
     def associated(self, name: str) -> Rgb:

@@ -80,10 +80,9 @@ def check_tiff_pixels(path: Path) -> None:
         # Labels and thumbnails of any kind may come first: the slide is the largest page.
         pages = [page for page in tiff.pages[:_PAGES] if isinstance(page, tifffile.TiffPage)]
         page, series = max(pages, key=lambda page: page.imagewidth * page.imagelength), tiff.series[0]
-        palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
         if page.dtype != np.uint8:
             raise NotBrightfield(f"pixels are {page.dtype}, not 8-bit RGB")
-        if not palette and page.samplesperpixel not in (3, 4):
+        if page.samplesperpixel not in (3, 4):
             raise NotBrightfield(f"{_channels(series)} channel(s) of {page.dtype}, not RGB")
         if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
             raise NotBrightfield("CMYK pixels, not RGB")
@@ -140,13 +139,16 @@ class PlainImage:
             self.pixel_size = PixelSize(25400 / x, 25400 / y, self.resolution_place) if x > 0 and y > 0 else None
 
     def decode(self) -> NDArray[np.uint8]:
-        """RGB pixels uint8 (h, w, 3), transparency laid over white."""
+        """RGB pixels uint8 (h, w, 3 or 4)."""
+        if self._tiff:
+            with tifffile.TiffFile(self._path) as tiff:
+                page = tiff.pages.first
+                pixels = np.asarray(page.asarray())
+                return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
         with _unlimited(), PIL.Image.open(self._path) as image:
             if image.mode == "RGB":
                 return np.asarray(image)
-            layered = image.convert("RGBA")
-            white = PIL.Image.new("RGBA", layered.size, "white")
-            return np.asarray(PIL.Image.alpha_composite(white, layered).convert("RGB"))
+            return np.asarray(image.convert("RGBA"))
 
 
 @contextmanager

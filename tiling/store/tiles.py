@@ -184,18 +184,13 @@ def _windows_of(weight: Any, window: Sequence[int], read_px: int, stride_px: int
     y, x, height, width = (int(value) for value in window)
     # Origins of the windows' middles: centred on the region, then outwards until a middle no longer touches it.
     axes = [_middles(start, size, core, stride_px) for start, size in ((y, height), (x, width))]
-    top, left = int(axes[0][0]), int(axes[1][0])
-    reach = (top, left, int(axes[0][-1]) + core - top, int(axes[1][-1]) + core - left)
-    inside = read_window(weight, reach, fill=0) > 0
-    table = np.zeros((inside.shape[0] + 1, inside.shape[1] + 1), np.int64)
-    table[1:, 1:] = inside.cumsum(0).cumsum(1)
-    rows, columns = axes[0] - top, axes[1] - left
-    held = (
-        table[np.ix_(rows + core, columns + core)]
-        - table[np.ix_(rows, columns + core)]
-        - table[np.ix_(rows + core, columns)]
-        + table[np.ix_(rows, columns)]
-    )
+    left, reach = int(axes[1][0]), int(axes[1][-1] - axes[1][0]) + core
+    columns = axes[1] - left
+    held = np.zeros((len(axes[0]), len(columns)), np.int64)
+    for row, top in enumerate(axes[0]):  # one band at a time: a slide annotated as a whole does not fit in memory
+        band = read_window(weight, (int(top), left, core, reach), fill=0) > 0
+        sums = np.concatenate([[0], band.sum(axis=0, dtype=np.int64).cumsum()])
+        held[row] = sums[columns + core] - sums[columns]
     enough = (held > 0) & (held >= min(_MIN_ANNOTATED * core * core, held.max() / 2))
     return [(int(axes[0][i]) - margin, int(axes[1][j]) - margin) for i, j in np.argwhere(enough)]
 

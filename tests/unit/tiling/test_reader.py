@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import struct
 import zlib
@@ -12,6 +13,7 @@ from tiling.slide import backends, reader
 from tiling.slide.backends import BackendError, flatten_alpha
 from tiling.slide.facts import fingerprint, mpp_problem
 from tiling.slide.reader import open_slide
+from tiling.slide.resolution import plan_scale
 
 
 @pytest.fixture
@@ -53,6 +55,25 @@ def test_plain_images_are_slides_of_one_level(tmp_path, rgb):
         np.testing.assert_array_equal(slide.read(0, 5, 6, 20, 30), rgb[5:25, 6:36])
     with open_slide(tmp_path / "striped.tif") as slide:
         np.testing.assert_array_equal(slide.read(0, 5, 6, 20, 30), rgb[5:25, 6:36])
+
+
+@pytest.mark.parametrize("options", [{"tile": (64, 64)}, {"rowsperstrip": 20}, {"rowsperstrip": 20, "compression": "deflate"}])
+def test_planar_tiffs_are_read_as_rgb(tmp_path, rgb, options):
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, np.moveaxis(rgb, -1, 0), photometric="rgb", planarconfig="separate", **options)
+    with open_slide(path) as slide:
+        assert slide.facts.level_sizes_px == ((230, 150),)
+        np.testing.assert_array_equal(slide.read(0, 13, 70, 100, 90), rgb[13:113, 70:160])
+
+
+def test_the_viewers_crop_and_the_objective_are_facts(tmp_path, rgb, monkeypatch):
+    describe = backends.OpenSlideBackend.describe
+    crop = {"bounds_level0": (10, 20, 100, 90), "objective_power": 40.0}
+    monkeypatch.setattr(backends.OpenSlideBackend, "describe", lambda self: describe(self)._replace(**crop))
+    with open_slide(write_tiled(tmp_path / "s.tiff", rgb)) as slide:
+        assert (slide.facts.bounds_level0, slide.facts.objective_power) == ((10, 20, 100, 90), 40.0)
+        geometry = plan_scale(dataclasses.replace(slide.facts, mpp_x=0.5, mpp_y=0.5), 1.0).geometry
+    assert (geometry.bounds_x, geometry.bounds_y, geometry.bounds_width_px, geometry.bounds_height_px) == (10, 20, 100, 90)
 
 
 def test_sheet_overrides_an_absurd_pixel_size(tmp_path, rgb):
@@ -145,6 +166,12 @@ def unusable(tmp_path):
         "five.ome.tif": (
             lambda path: tifffile.imwrite(path, np.zeros((5, 128, 128), np.uint8), tile=(64, 64), metadata={"axes": "CYX"}),
             "not a brightfield.*5 channel",
+        ),
+        "palette.tiff": (
+            lambda path: tifffile.imwrite(
+                path, image[..., 0], tile=(64, 64), photometric="palette", colormap=np.zeros((3, 256), np.uint16)
+            ),
+            "not a brightfield.*1 channel",
         ),
         "grey.png": (lambda path: PIL.Image.fromarray(image[..., 0]).save(path), "not a brightfield.*mode L"),
         "sixteen.png": (png_16_bit, "not a brightfield.*16 bits"),
