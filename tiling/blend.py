@@ -138,7 +138,7 @@ class _Band:
             total = self.total[:rows]
             seen = total > 0
             if seen.any():
-                codes = encode(self.sums[:, :rows] / np.where(seen, total, np.float32(1))) * seen
+                codes = encode(np.divide(self.sums[:, :rows], np.where(seen, total, 1), dtype=np.float32)) * seen
                 for array, code in zip(self.arrays, codes, strict=True):
                     array[self.first : self.first + rows] = code
             for held in (self.sums, self.total):
