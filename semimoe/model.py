@@ -16,6 +16,7 @@ from semimoe.settings import STRIDE_PX, NetworkSettings
 
 TASKS = ("seg", "sdf", "bnd")
 CLASSES = {"seg": 2, "sdf": 1, "bnd": 2}
+_GATE_HEAD_STD = 0.01
 
 
 class Heads(NamedTuple):
@@ -63,6 +64,9 @@ class SemiMoE(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        # The gates read a mixture that shifts while the experts settle: large first weights cost them a hundred steps of unlearning.
+        for head in self.gate_heads:
+            nn.init.normal_(head.get_parameter("weight"), std=_GATE_HEAD_STD)
 
     def forward(self, images: Tensor) -> Outputs:
         """Images uint8 (B, 3, H, W) -> logits of experts and gates."""

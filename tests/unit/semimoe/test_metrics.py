@@ -1,0 +1,161 @@
+"""Scores against hand-computed cases and a brute-force oracle of the challenge's rules."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from semimoe.metrics import object_scores, pixel_scores, relabelled
+
+EMPTY = np.zeros((6, 8), np.int32)
+
+
+def square(y: int, x: int, side: int, number: int = 1) -> np.ndarray:
+    labels = np.zeros((20, 20), np.int32)
+    labels[y : y + side, x : x + side] = number
+    return labels
+
+
+def brute_force(truth, prediction):
+    """The rules of the challenge, object by object and pixel by pixel."""
+    tp, fp, fn, sums = 0, 0, 0, [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    for g, s in zip(truth, prediction, strict=True):
+        points = [{n: np.argwhere(x == n) for n in np.unique(x) if n} for x in (g, s)]
+        hit = set()
+        for n in points[1]:
+            inside = g[(s == n) & (g > 0)]
+            if inside.size:
+                numbers, counts = np.unique(inside, return_counts=True)
+                best = numbers[counts.argmax()]
+                if counts.max() > 0.5 * len(points[0][best]):
+                    hit.add(n)
+        tp, fp, fn = tp + len(hit), fp + len(points[1]) - len(hit), fn + len(points[0]) - len(hit)
+        for side, (x, y, mine, theirs) in enumerate(((g, s, *points), (s, g, *points[::-1]))):
+            for n, own in mine.items():
+                inside = y[(x == n) & (y > 0)]
+                numbers, counts = np.unique(inside, return_counts=True)
+                distances = {k: hausdorff(own, other) for k, other in theirs.items()}
+                if inside.size:
+                    partner = numbers[counts.argmax()]
+                    dice, distance = 2 * counts.max() / (len(own) + len(theirs[partner])), distances[partner]
+                else:
+                    dice, distance = 0.0, min(distances.values(), default=np.inf)
+                sums[side] = [a + b for a, b in zip(sums[side], (len(own), len(own) * dice, len(own) * distance), strict=True)]
+    if not any(total[0] for total in sums):
+        return 1.0, 1.0, 0.0, 0, 0, 0
+    f1 = 2 * tp / (2 * tp + fp + fn)
+    dice = sum(d / a for a, d, _ in sums if a) / 2
+    distance = sum(h / a if a else np.inf for a, _, h in sums) / 2
+    return f1, dice, distance, tp, fp, fn
+
+
+def hausdorff(a, b):
+    distances = np.sqrt(((a[:, None] - b[None]) ** 2).sum(2))
+    return max(distances.min(1).max(), distances.min(0).max())
+
+
+def test_the_same_objects_score_perfectly() -> None:
+    labels = square(2, 2, 5) + square(10, 10, 6, 2)
+    scores = object_scores([labels], [labels * 7])
+    assert scores[:7] == (1.0, 1.0, 0.0, 0.0, 2, 0, 0)
+
+
+def test_a_shifted_square_by_hand() -> None:
+    scores = object_scores([square(0, 0, 4)], [square(0, 1, 4)], mpp_um=0.5)
+    assert (scores.tp, scores.fp, scores.fn) == (1, 0, 0)
+    assert scores.object_dice == pytest.approx(12 / 16)
+    assert (scores.object_hausdorff_px, scores.object_hausdorff_um) == (1.0, 0.5)
+
+
+def test_exactly_half_covered_is_no_hit() -> None:
+    scores = object_scores([square(0, 0, 4)], [square(0, 0, 4) * (np.arange(20) < 2)])
+    assert (scores.tp, scores.fp, scores.fn, scores.object_f1) == (0, 1, 1, 0.0)
+    assert scores.object_dice == pytest.approx(2 * 8 / 24)
+
+
+def test_two_glands_found_as_one() -> None:
+    truth = square(0, 0, 4) + square(0, 4, 4, 2)
+    scores = object_scores([truth], [(truth > 0).astype(np.int32)])
+    assert (scores.tp, scores.fp, scores.fn) == (1, 0, 1)
+    assert scores.object_f1 == pytest.approx(2 / 3)
+
+
+def test_nothing_in_both_is_perfect() -> None:
+    assert object_scores([EMPTY], [EMPTY])[:7] == (1.0, 1.0, 0.0, 0.0, 0, 0, 0)
+    assert pixel_scores([EMPTY], [EMPTY]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_objects_on_one_side_only_have_no_distance_to_report(swap) -> None:
+    empty = np.zeros((20, 20), np.int32)
+    pair = (empty, square(1, 1, 3)) if swap else (square(1, 1, 3), empty)
+    scores = object_scores([pair[0]], [pair[1]])
+    assert (scores.object_f1, scores.object_dice) == (0.0, 0.0)
+    assert scores.object_hausdorff_px is None
+    assert scores.object_hausdorff_um is None
+    assert scores.hausdorff_missing == 1
+
+
+def test_one_image_without_a_prediction_makes_the_pooled_distance_missing_not_smaller() -> None:
+    good, empty = square(1, 1, 5), np.zeros((20, 20), np.int32)
+    scores = object_scores([good, good], [good, empty])
+    assert scores.object_hausdorff_px is None
+    assert scores.hausdorff_missing == 1
+    assert scores.object_dice == pytest.approx((0.5 + 1) / 2)
+
+
+def test_pooling_weighs_objects_by_area_over_all_images() -> None:
+    small, large = square(0, 0, 2), square(0, 0, 10)
+    pooled = object_scores([small, large], [small, square(0, 5, 10)])
+    assert pooled.object_dice == pytest.approx((4 * 1 + 100 * 0.5) / 104)
+
+
+def test_pixels_without_weight_do_not_count() -> None:
+    truth, prediction = square(0, 0, 4), square(0, 2, 4)
+    weight = np.ones((20, 20), np.uint8)
+    assert pixel_scores([truth], [prediction]) == (0.5, 8 / 24)
+    weight[:, :2], weight[:, 4:] = 0, 0
+    assert pixel_scores([truth], [prediction], [weight]) == (1.0, 1.0)
+
+
+def test_pixel_scores_pool_pixels_not_images() -> None:
+    small, large = square(0, 0, 1), square(0, 0, 10)
+    assert pixel_scores([small, large], [0 * small, large]).dice == pytest.approx(200 / 201)
+
+
+LABELS = arrays(np.int32, (7, 9), elements=st.sampled_from([0, 0, 0, 1, 2, 3]))
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=2))
+def test_scores_agree_with_brute_force(pairs) -> None:
+    truth, prediction = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    scores = object_scores(truth, prediction)
+    f1, dice, distance, tp, fp, fn = brute_force(truth, prediction)
+    assert (scores.tp, scores.fp, scores.fn) == (tp, fp, fn)
+    assert scores.object_f1 == pytest.approx(f1)
+    assert scores.object_dice == pytest.approx(dice)
+    assert (scores.object_hausdorff_px or 0.0) == pytest.approx(distance if np.isfinite(distance) else 0.0)
+    assert (scores.object_hausdorff_px is None) == (not np.isfinite(distance))
+    assert object_scores(truth, prediction, distances=False)[:2] == scores[:2]
+
+
+def test_one_number_for_all_glands_is_split_by_8_connected_components() -> None:
+    labels = relabelled(np.array([[5, 0, 5], [0, 5, 0], [0, 0, 0], [5, 5, 0]]))
+    assert labels.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [2, 2, 0]]
+
+
+def test_images_of_different_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="image 0: shapes"):
+        object_scores([EMPTY], [EMPTY.T])
+    with pytest.raises(ValueError, match="image 0: shapes"):
+        pixel_scores([EMPTY], [EMPTY], [EMPTY.T])
+
+
+def test_metrics_need_no_torch() -> None:
+    code = "import sys, semimoe.metrics; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
