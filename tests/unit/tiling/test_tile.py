@@ -142,11 +142,19 @@ def test_level_shapes_end_at_512():
     assert level_shapes(513, 100) == [(513, 100), (257, 50)]
 
 
-def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path):
-    path = write_slide(tmp_path / "s.tiff", slide_image((2300, 2300), (1900, 1900, 350, 350)))
-    for workers in (1, 3):
-        tile_slide(path, tmp_path / f"{workers}.zarr", slide="s", parameters=PARAMETERS, code_version=1, workers=workers)
-    assert tree(tmp_path / "1.zarr") == tree(tmp_path / "3.zarr")
+@pytest.fixture(scope="module")
+def four_shards(tmp_path_factory):
+    """A slide whose tissue lies over the corner of four shards, and its store."""
+    folder = tmp_path_factory.mktemp("four_shards")
+    path = write_slide(folder / "s.tiff", slide_image((2300, 2300), (1900, 1900, 350, 350)))
+    tile_slide(path, folder / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    return path, folder / "s.zarr"
+
+
+def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, four_shards):
+    path, whole = four_shards
+    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1, workers=3)
+    assert tree(tmp_path / "s.zarr") == tree(whole)
 
 
 KILLED = """
@@ -167,9 +175,8 @@ tile_slide(Path(sys.argv[1]), Path(sys.argv[2]), slide="s", parameters=TileParam
 
 
 @pytest.mark.parametrize("finished", [1, 4])
-def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, monkeypatch, finished):
-    path = write_slide(tmp_path / "s.tiff", slide_image((2300, 2300), (1900, 1900, 350, 350)))
-    tile_slide(path, tmp_path / "whole.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, monkeypatch, four_shards, finished):
+    path, whole = four_shards
     run = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path), str(tmp_path / "killed.zarr")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -189,9 +196,9 @@ def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, monke
     write = pixels.read_scaled
     monkeypatch.setattr(pixels, "read_scaled", lambda slide, plan, y, x: written.append((y.start, x.start)) or write(slide, plan, y, x))
     tile_slide(path, tmp_path / "killed.zarr", slide="s", parameters=PARAMETERS, code_version=1)
-    chunks = attributes(tmp_path / "whole.zarr")["counts"]["chunks_read"]
+    chunks = attributes(whole)["counts"]["chunks_read"]
     assert len(written) <= chunks - finished  # those of finished shards are not read again
-    assert tree(tmp_path / "killed.zarr") == tree(tmp_path / "whole.zarr")
+    assert tree(tmp_path / "killed.zarr") == tree(whole)
 
 
 def test_unusable_slide_leaves_a_store_that_says_why(tmp_path, caplog):
