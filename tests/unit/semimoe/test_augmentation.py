@@ -1,0 +1,73 @@
+"""Random views: image, labels, weight and pseudo-labels stay together, and nothing is made up."""
+
+import numpy as np
+import pytest
+
+from semimoe.augmentation import augment, window_of
+
+
+def aligned(side: int, item, *, pseudo: bool = True):
+    """A window whose image shows its labels, with smooth pseudo-labels of the same disc."""
+    y, x = np.mgrid[:side, :side]
+    labels = ((y - side / 3) ** 2 + (x - side / 2) ** 2 < (side / 4) ** 2).astype(np.int32) * 7
+    image = np.stack([np.where(labels > 0, 60, 220)] * 3).astype(np.uint8)
+    maps = np.stack([labels > 0, np.where(labels > 0, 200, 40), labels > 0]).astype(np.uint8) if pseudo else None
+    return window_of(item(image, labels, None, maps))
+
+
+@pytest.mark.parametrize("how", ["slides", "paper", "none"])
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_stay_on_what_the_image_shows(how, seed, item) -> None:
+    made = augment(aligned(96, item), tile_px=64, how=how, rng=np.random.default_rng(seed))
+    assert made.image.shape == (3, 64, 64)
+    shown = made.image.mean(0) < 140
+    assert (shown == (made.labels == 7)).mean() > 0.97
+    assert (shown == (made.pseudo[0] > 0)).mean() > 0.97
+    assert (shown == (made.pseudo[1] > 120)).mean() > 0.97
+    assert made.weight.all()
+    assert set(np.unique(made.labels)) <= {0, 7}
+
+
+def test_a_small_window_is_mirrored_and_the_rest_does_not_count(item) -> None:
+    window = aligned(40, item)
+    made = augment(window, tile_px=64, how="none", rng=np.random.default_rng(0))
+    assert made.weight.sum() == made.inside.sum() == 40 * 40
+    assert not made.labels[made.weight == 0].any()
+    assert set(np.unique(made.image)) == {60, 220}
+    inside = np.argwhere(made.weight)
+    (y0, x0), (y1, x1) = inside.min(0), inside.max(0) + 1
+    np.testing.assert_array_equal(made.labels[y0:y1, x0:x1], window.labels)
+
+
+def test_padding_counts_as_outside_even_where_nothing_is_annotated(item) -> None:
+    window = aligned(40, item)._replace(weight=np.zeros((40, 40), np.uint8))
+    made = augment(window, tile_px=64, how="none", rng=np.random.default_rng(0))
+    assert made.inside.sum() == 40 * 40
+    assert not made.weight.any()
+
+
+def test_a_window_read_at_five_quarters_has_no_padding_at_any_scale(item) -> None:
+    window, rng = aligned(80, item, pseudo=False), np.random.default_rng(0)
+    assert all(augment(window, tile_px=64, how="slides", rng=rng).inside.all() for _ in range(60))
+
+
+def test_scale_is_reported_for_distances(item) -> None:
+    scales = [augment(aligned(96, item), tile_px=64, how="slides", rng=np.random.default_rng(s)).scale for s in range(40)]
+    assert 0.79 < min(scales) < 0.9
+    assert 1.1 < max(scales) < 1.27
+
+
+def test_chance_comes_from_the_generator_alone(item) -> None:
+    window = aligned(96, item)
+    one, two, other = (augment(window, tile_px=64, how="slides", rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.image, two.image)
+    assert (one.image != other.image).any()
+
+
+def test_stain_changes_colour_only_for_slides(item) -> None:
+    window = aligned(64, item)
+    paper = augment(window, tile_px=56, how="paper", rng=np.random.default_rng(0))
+    slides = augment(window, tile_px=64, how="slides", rng=np.random.default_rng(0))
+    assert paper.image.max() <= 220
+    assert paper.image.min() >= 60
+    assert abs(int(np.median(slides.image[:, slides.labels == 7])) - 60) > 0 or abs(int(slides.image.max()) - 220) > 0

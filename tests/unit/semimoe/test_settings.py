@@ -1,0 +1,79 @@
+"""Settings, schedule and device: what is accepted, what is refused and how."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from semimoe.device import choose_device
+from semimoe.errors import DeviceError, SettingsError
+from semimoe.methods.semimoe import unsup_weight
+from semimoe.schedule import lr_factor, steps_per_epoch
+from semimoe.settings import NetworkSettings, TrainingSettings, preset
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "name"),
+    [
+        (NetworkSettings, {"width": 6}, "width"),
+        (NetworkSettings, {"experts": "two"}, "experts"),
+        (NetworkSettings, {"sdf_um": 0}, "sdf_um"),
+        (TrainingSettings, {"tile_px": 100}, "tile_px"),
+        (TrainingSettings, {"update": "both"}, "update"),
+        (TrainingSettings, {"epochs": 5, "warm_start_epochs": 6}, "warm_start_epochs"),
+        (TrainingSettings, {"lr": 0}, "lr"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(kind, values, name) -> None:
+    with pytest.raises(SettingsError, match=name):
+        kind(**values)
+
+
+@pytest.mark.parametrize("name", ["paper", "public-code"])
+def test_presets_survive_json(name) -> None:
+    network, training = preset(name)
+    assert NetworkSettings(**json.loads(json.dumps(network.to_dict()))) == network
+    assert TrainingSettings(**json.loads(json.dumps(training.to_dict()))) == training
+
+
+def test_steps_are_one_pass_over_the_larger_list_bounded() -> None:
+    assert steps_per_epoch(10, 70, TrainingSettings(batch=8)) == 9
+    assert steps_per_epoch(10**6, 0, TrainingSettings()) == 500
+
+
+def test_cosine_falls_to_zero_and_halving_warms_up_then_halves() -> None:
+    cosine = TrainingSettings(epochs=10)
+    assert [round(lr_factor(e, cosine), 3) for e in (0, 5, 10)] == [1.0, 0.5, 0.0]
+    paper = preset("paper")[1]
+    assert [lr_factor(e, paper) for e in (0, 19, 20, 69, 70, 120)] == [0.05, 1.0, 1.0, 1.0, 0.5, 0.25]
+
+
+def test_unsupervised_weight_grows_to_its_maximum() -> None:
+    assert [unsup_weight(t, TrainingSettings()) for t in (0, 0.5, 1)] == [0, 0.25, 0.5]
+    paper = preset("paper")[1]
+    assert unsup_weight(0, paper) == pytest.approx(5 * 2.718281828**-5)
+    assert unsup_weight(1, paper) == 5
+
+
+def test_a_gpu_that_is_not_there_is_named_with_the_way_out(monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError, match="--resources gpu=0"):
+        choose_device("gpu", threads=1)
+
+
+def test_two_jobs_take_two_devices_and_a_third_is_told(tmp_path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from semimoe.device import claim\n"
+        "try: print(claim(2, Path(sys.argv[1])), flush=True); sys.stdin.read()\n"
+        "except ValueError as error: print(error)"
+    )
+    jobs = []
+    said = []
+    for _ in range(3):
+        jobs.append(subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        said.append(jobs[-1].stdout.readline().strip())
+    for job in jobs:
+        job.communicate()
+    assert said[:2] == ["0", "1"]
+    assert "all 2 GPUs are in use" in said[2]
