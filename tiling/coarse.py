@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tiling.errors import SlideError
 from tiling.geometry import Geometry, blocks
 from tiling.parallel import for_each
+from tiling.slide.backends import BackendError, damaged_file
 from tiling.slide.reader import Slide
 from tiling.slide.resolution import Plan, plan_coarser, read_scaled
 from tiling.tissue import tissue_and_pen
@@ -92,15 +93,20 @@ def mask_from_file(path: Path, geometry: Geometry, *, origin: Origin) -> NDArray
     SlideError
         Not readable, without polygons, or an image of another shape than the slide.
     """
+    geojson = path.suffix.lower() in (".geojson", ".json")
     try:
-        if path.suffix.lower() in (".geojson", ".json"):
-            return _rasterised(path, json.loads(path.read_text(encoding="utf-8-sig")), geometry, origin)
-        with PIL.Image.open(path) as image:
-            return _resampled(path, np.asarray(image), geometry)
+        with damaged_file():
+            content = json.loads(path.read_text(encoding="utf-8-sig")) if geojson else _pixels(path)
     except FileNotFoundError:
         raise SlideError(f"{path}: no such file; correct columns 'tissue' and 'roi' of the sheet") from None
-    except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except BackendError as error:
         raise SlideError(f"{path}: neither GeoJSON nor a mask image ({error})") from error
+    return _rasterised(path, content, geometry, origin) if geojson else _resampled(path, content, geometry)
+
+
+def _pixels(path: Path) -> NDArray[Any]:
+    with PIL.Image.open(path) as image:
+        return np.asarray(image)
 
 
 def _rasterised(path: Path, content: Any, geometry: Geometry, origin: Origin) -> NDArray[np.bool_]:  # noqa: ANN401  # JSON

@@ -31,10 +31,13 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item], *, worke
 
     if not items:
         return []
-    # A bar redraws on a terminal; in a log file every redraw would be a line.
-    seconds = 0.2 if sys.stderr.isatty() else 60.0
+    terminal = sys.stderr.isatty()
+    # A bar redraws itself on a terminal; in a log it is a line a minute, and nothing for what takes less.
+    seconds, look = (0.5, None) if terminal else (60.0, "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]\n")
     count = threading.Lock()
-    with tqdm(total=len(items), desc=what, unit="", mininterval=seconds, maxinterval=seconds, disable=not progress) as bar:
+    with tqdm(
+        total=len(items), desc=what, unit="", mininterval=seconds, maxinterval=seconds, delay=seconds, bar_format=look, disable=not progress
+    ) as bar:
         # By index: dask would walk through an item that is a list or tuple.
         def one(index: int) -> Result:
             result = function(items[index])

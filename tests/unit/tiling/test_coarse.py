@@ -31,7 +31,7 @@ def centres_inside(polygon, geometry, shift=(0, 0)):
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 1000), st.sampled_from([8.0, 5.5]), st.sampled_from([(0, 0), (37, 101)]), st.sampled_from(["bounds", "slide"]))
+@given(st.integers(0, 1000), st.sampled_from([8.0, 5.5, 1.0]), st.sampled_from([(0, 0), (37, 101)]), st.sampled_from(["bounds", "slide"]))
 def test_polygons_mark_the_pixels_whose_centre_they_hold(tmp_path_factory, seed, downsample, bounds, origin):
     geometry = frame(downsample=downsample, bounds=bounds)
     points = np.random.default_rng(seed).random((6, 2)) * [geometry.slide_width_px, geometry.slide_height_px]
@@ -69,6 +69,15 @@ def test_mask_image_is_stretched_over_the_slide(tmp_path):
 def test_mask_image_of_another_shape_is_refused(tmp_path):
     PIL.Image.fromarray(np.zeros((30, 20), np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(SlideError, match=r"m\.png: 20 x 30 px has not the shape of the slide"):
+        mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
+
+
+@pytest.mark.parametrize("keep", [10, 60])
+def test_a_cut_mask_image_costs_the_slide_not_the_job(tmp_path, keep):
+    whole = tmp_path / "whole.png"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 60), np.uint8)).save(whole)
+    (tmp_path / "m.png").write_bytes(whole.read_bytes()[:keep])
+    with pytest.raises(SlideError, match=r"m\.png: neither GeoJSON nor a mask image"):
         mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
 
 
