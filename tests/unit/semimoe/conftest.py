@@ -1,39 +1,14 @@
-"""Small pictures of touching discs with a known answer."""
+"""Fixtures of the model's tests."""
 
-from typing import NamedTuple
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+# Beside the tests, so that a process of its own can make the same pictures.
+sys.path.insert(0, str(Path(__file__).parent))
 
-class Item(NamedTuple):
-    image: NDArray[np.uint8]
-    labels: NDArray[np.int32] | None
-    weight: NDArray[np.uint8] | None = None
-    pseudo: NDArray[np.uint8] | None = None
-
-
-class Discs:
-    """Dark discs, some of them touching, on a bright ground; item i is the same whenever it is read."""
-
-    def __init__(self, count: int, side: int = 80, *, seed: int = 0, labels: bool = True, pseudo: bool = False) -> None:
-        self.count, self.side, self.seed, self.labels, self.pseudo = count, side, seed, labels, pseudo
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Item:
-        rng = np.random.default_rng([self.seed, index])
-        labels = np.zeros((self.side, self.side), np.int32)
-        y, x = np.mgrid[: self.side, : self.side]
-        for number in range(1, 1 + max(3, self.side**2 // 900)):
-            cy, cx, r = *rng.uniform(0, self.side, 2), rng.uniform(8, 13)
-            labels[((y - cy) ** 2 + (x - cx) ** 2 < r * r) & (labels == 0)] = number
-        ground = np.where(labels > 0, 110, 215)[None] + rng.normal(0, 25, (3, self.side, self.side))
-        image = np.clip(ground, 0, 255).astype(np.uint8)
-        pseudo = np.stack([labels > 0, np.where(labels > 0, 200, 50), labels == -1]).astype(np.uint8) if self.pseudo else None
-        return Item(image, labels if self.labels else None, None, pseudo)
+from disc_pictures import Discs, Item
 
 
 @pytest.fixture

@@ -1,0 +1,35 @@
+"""Small pictures of touching discs with a known answer."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Item(NamedTuple):
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32] | None
+    weight: NDArray[np.uint8] | None = None
+    pseudo: NDArray[np.uint8] | None = None
+
+
+class Discs:
+    """Dark discs, some of them touching, on a bright ground; item i is the same whenever it is read."""
+
+    def __init__(self, count: int, side: int = 80, *, seed: int = 0, labels: bool = True, pseudo: bool = False) -> None:
+        self.count, self.side, self.seed, self.labels, self.pseudo = count, side, seed, labels, pseudo
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Item:
+        rng = np.random.default_rng([self.seed, index])
+        labels = np.zeros((self.side, self.side), np.int32)
+        y, x = np.mgrid[: self.side, : self.side]
+        for number in range(1, 1 + max(3, self.side**2 // 900)):
+            cy, cx, r = *rng.uniform(0, self.side, 2), rng.uniform(8, 13)
+            labels[((y - cy) ** 2 + (x - cx) ** 2 < r * r) & (labels == 0)] = number
+        ground = np.where(labels > 0, 110, 215)[None] + rng.normal(0, 25, (3, self.side, self.side))
+        image = np.clip(ground, 0, 255).astype(np.uint8)
+        pseudo = np.stack([labels > 0, np.where(labels > 0, 200, 50), labels == -1]).astype(np.uint8) if self.pseudo else None
+        return Item(image, labels if self.labels else None, None, pseudo)

@@ -1,0 +1,236 @@
+"""Training for real, on tiny networks: it learns, it goes on after a kill, it compares fairly."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semimoe.errors import SettingsError, TrainingError
+from semimoe.metrics import pixel_scores
+from semimoe.model import SemiMoE
+from semimoe.prediction import Predictor, maps_of, predict_array
+from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.training import fit
+
+NETWORK = NetworkSettings(width=4)
+LEARNING = TrainingSettings(
+    tile_px=32, batch=4, epochs=3, warm_start_epochs=2, steps_per_epoch=24, augment="paper", lr=5e-3, min_area_um2=20
+)
+BRIEF = TrainingSettings(tile_px=32, batch=2, epochs=3, warm_start_epochs=1, steps_per_epoch=2, min_area_um2=20)
+FILES = ("model.safetensors", "history.csv", "model.json")
+
+
+def train(method, out, labelled, unlabelled=None, validation=None, *, training=BRIEF, **more) -> Path:
+    fit(
+        method,
+        labelled,
+        unlabelled,
+        validation,
+        **{"network": NETWORK, "training": training, "mpp_um": 1.0, "seed": 0, "device": "cpu", "threads": 1, "progress": False}
+        | {"out": out, "resume": out.with_name(out.name + ".resume")}
+        | more,
+    )
+    return out
+
+
+def bytes_of(folder: Path, names=FILES) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in names]
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def dice_on(predict, source) -> float:
+    items = [source[i] for i in range(len(source))]
+    maps = [predict_array(predict, one.image, tile_px=32, overlap_px=8, batch=8)[0] for one in items]
+    return pixel_scores([one.labels for one in items], [one > 0.5 for one in maps]).dice
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """A supervised run that learns discs, and Semi-MoE branching off it."""
+    from disc_pictures import Discs
+
+    base = tmp_path_factory.mktemp("learnt")
+    supervised = train("supervised", base / "supervised", Discs(6, 48), None, Discs(2, 90, seed=9), training=LEARNING)
+    semimoe = train(
+        "semimoe",
+        base / "semimoe",
+        Discs(6, 48),
+        Discs(10, 48, seed=5),
+        Discs(2, 90, seed=9),
+        training=LEARNING,
+        warm_start=supervised,
+        notes={"licence": "synthetic"},
+    )
+    return {"supervised": supervised, "semimoe": semimoe}
+
+
+@pytest.mark.parametrize("method", ["supervised", "semimoe"])
+def test_a_tiny_net_learns_touching_discs_that_an_untrained_one_does_not_see(learnt, discs, method) -> None:
+    unseen = discs(2, 90, seed=77)
+    assert dice_on(Predictor.load(learnt[method], device="cpu", threads=1), unseen) > 0.85
+    torch.manual_seed(0)
+    untrained = SemiMoE(NETWORK).eval()
+    with torch.inference_mode():
+        assert dice_on(lambda images: maps_of(untrained(torch.from_numpy(images))).numpy(), unseen) < 0.7
+
+
+def test_both_rows_of_a_comparison_have_the_same_schedule(learnt) -> None:
+    supervised, semimoe = history(learnt["supervised"]), history(learnt["semimoe"])
+    assert [row["epoch"] for row in supervised] == ["1", "2", "3"]
+    assert [row["epoch"] for row in semimoe] == ["3"]
+    assert supervised[-1]["lr"] == semimoe[-1]["lr"]
+    assert {row["steps"] for row in supervised + semimoe} == {"24"}
+
+
+def test_the_card_says_what_the_next_steps_need(learnt) -> None:
+    card = json.loads((learnt["semimoe"] / "model.json").read_text())
+    assert card["method"] == "semimoe"
+    assert card["threshold_from"] == "validation"
+    assert 0.02 <= card["threshold"] <= 0.98
+    assert set(card["split"]) == {"seed_depth_um", "boundary_level", "growth_um"}
+    assert (card["mpp_um"], card["tile_px"], card["sdf_um"], card["sdf_scale"]) == (1.0, 32, 20.0, "um")
+    assert card["notes"] == {"licence": "synthetic"}
+    assert card["validation"]["dice"] > 0.85
+    assert card["parameters"] == sum(p.numel() for p in SemiMoE(NETWORK).parameters())
+
+
+def test_the_history_tells_what_the_unsupervised_term_did(learnt) -> None:
+    supervised, row = history(learnt["supervised"])[-1], history(learnt["semimoe"])[-1]
+    assert supervised["unsup_share"] == supervised["pseudo_dice"] == ""
+    assert 0 < float(row["unsup_share"]) < 1
+    assert float(row["pseudo_dice"]) > 0.5
+    for task in ("seg", "sdf", "bnd"):
+        assert sum(float(row[f"gate_{task}_{expert}"]) for expert in ("seg", "sdf", "bnd")) == pytest.approx(1, abs=1e-4)
+        assert float(row[f"s_{task}"]) < 1
+    assert float(supervised["loss"]) < float(history(learnt["supervised"])[0]["loss"])
+
+
+def test_without_unlabelled_tiles_the_branch_is_the_supervised_run(tmp_path, discs) -> None:
+    supervised = train("supervised", tmp_path / "supervised", discs(3, 40))
+    semimoe = train("semimoe", tmp_path / "semimoe", discs(3, 40), warm_start=supervised)
+    assert (supervised / "model.safetensors").read_bytes() == (semimoe / "model.safetensors").read_bytes()
+
+
+def test_labels_of_unlabelled_tiles_are_never_trained_on(tmp_path, discs) -> None:
+    known = train("semimoe", tmp_path / "known", discs(3, 40), discs(4, 40, seed=5))
+    bare = train("semimoe", tmp_path / "bare", discs(3, 40), discs(4, 40, seed=5, labels=False))
+    assert (known / "model.safetensors").read_bytes() == (bare / "model.safetensors").read_bytes()
+    assert history(known)[-1]["pseudo_dice"] != ""
+    assert history(bare)[-1]["pseudo_dice"] == ""
+
+
+def test_stored_pseudo_labels_and_every_switch_train(tmp_path, discs) -> None:
+    base = vars(BRIEF)
+    for number, changes in enumerate(
+        (
+            {"update": "two-step", "optimizer": "sgd", "schedule": "halving", "unsup_schedule": "gaussian", "epochs": 1},
+            {"aggregate": "sum", "pseudo": "derived", "augment": "none", "epochs": 1},
+            {"precision": "bf16", "max_grad_norm": None, "epochs": 1},
+        )
+    ):
+        out = train(
+            "semimoe", tmp_path / str(number), discs(3, 40), discs(4, 40, labels=False), training=TrainingSettings(**base | changes)
+        )
+        assert np.isfinite(float(history(out)[-1]["loss"]))
+    stored = train("semimoe", tmp_path / "stored", discs(3, 40), discs(4, 40, labels=False, pseudo=True))
+    online = train("semimoe", tmp_path / "online", discs(3, 40), discs(4, 40, labels=False))
+    assert history(stored)[-1]["unsup_seg"] != history(online)[-1]["unsup_seg"]
+
+
+def test_without_validation_the_card_says_so(tmp_path, discs) -> None:
+    card = json.loads((train("supervised", tmp_path / "model", discs(2, 40)) / "model.json").read_text())
+    assert (card["threshold"], card["threshold_from"], card["best_epoch"]) == (0.5, "default", 3)
+    assert "no validation" in card["warnings"][0]
+
+
+def test_fine_tuning_starts_at_the_given_model_with_a_tenth_of_the_rate(tmp_path, discs) -> None:
+    first = train("supervised", tmp_path / "first", discs(3, 40))
+    tuned = train("supervised", tmp_path / "tuned", discs(3, 40, seed=3), start_from=first)
+    assert len(history(tuned)) == 3
+    assert float(history(tuned)[0]["lr"]) == pytest.approx(float(history(first)[0]["lr"]) / 10)
+    cards = [json.loads((folder / "model.json").read_text()) for folder in (first, tuned)]
+    assert cards[0]["normalisation"] == cards[1]["normalisation"]
+    with pytest.raises(TrainingError, match="another network"):
+        train("supervised", tmp_path / "other", discs(3, 40), start_from=first, network=NetworkSettings(width=8))
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_tiles(tmp_path, discs) -> None:
+    with pytest.raises(TrainingError, match=r"epoch \d, step \d: the loss of supervised_phase is .* on tiles \["):
+        train(
+            "supervised", tmp_path / "model", discs(2, 40), training=TrainingSettings(**vars(BRIEF) | {"lr": 1e30, "max_grad_norm": None})
+        )
+
+
+def test_no_labelled_tile_is_refused(tmp_path, discs) -> None:
+    with pytest.raises(TrainingError, match="no labelled tile"):
+        train("supervised", tmp_path / "model", discs(0))
+    with pytest.raises(SettingsError):
+        TrainingSettings(epochs=0)
+
+
+def test_other_files_in_the_folder_are_left_alone_and_no_state_stays(tmp_path, discs) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("kept")
+    train("supervised", tmp_path / "model", discs(2, 40))
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names == {"mine.txt", "timing.csv", "warm_start.safetensors", *FILES}
+    assert not (tmp_path / "model.resume").exists()
+
+
+def test_training_leaves_the_callers_generator_alone(tmp_path, discs) -> None:
+    before = torch.get_rng_state()
+    train("supervised", tmp_path / "model", discs(2, 40))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, discs) -> None:
+    """SIGKILL in the middle of an epoch, outputs deleted as a workflow engine would, then the same call again."""
+    longer = TrainingSettings(**vars(BRIEF) | {"epochs": 10})
+    script = tmp_path / "run.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\nfrom disc_pictures import Discs\nfrom semimoe.settings import TrainingSettings\n"
+        f"import importlib.util; spec = importlib.util.spec_from_file_location('t', {__file__!r})\n"
+        "t = importlib.util.module_from_spec(spec); spec.loader.exec_module(t)\n"
+        "t.train('supervised', Path(sys.argv[1]), Discs(3, 40), None, Discs(1, 40, seed=9), "
+        f"training=TrainingSettings(**{vars(longer)!r}))\n"
+    )
+    killed = tmp_path / "killed"
+    state = tmp_path / "killed.resume" / "epoch.pt"
+    job = subprocess.Popen([sys.executable, str(script), str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    while job.poll() is None and not state.is_file():
+        time.sleep(0.02)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    done = torch.load(state, weights_only=True)["epoch"]
+    assert 0 < done < longer.epochs
+    assert not (killed / "model.json").exists()
+    run = {"labelled": discs(3, 40), "validation": discs(1, 40, seed=9), "training": longer}
+    train("supervised", killed, **run)
+    whole = train("supervised", tmp_path / "whole", **run)
+    assert bytes_of(killed, (*FILES, "warm_start.safetensors")) == bytes_of(whole, (*FILES, "warm_start.safetensors"))
+
+
+def test_state_of_other_settings_is_discarded(tmp_path, discs, monkeypatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    plain = train("supervised", tmp_path / "plain", discs(2, 40), seed=1)
+    monkeypatch.setattr("semimoe.run.Run.finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train("supervised", tmp_path / "model", discs(2, 40), seed=0)
+    assert (tmp_path / "model.resume").is_dir()
+    monkeypatch.undo()
+    assert bytes_of(train("supervised", tmp_path / "model", discs(2, 40), seed=1)) == bytes_of(plain)
