@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 _EIGHT = np.ones((3, 3), int)
+_NO_OFFER = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def grow(labels: NDArray[np.int32], mask: NDArray[np.bool_], *, steps: int) -> N
     width = labels.shape[1] + 2
     field = np.pad(labels, 1).ravel()
     free = np.pad(mask, 1).ravel() & (field == 0)
-    offered = np.full(field.shape, np.iinfo(np.int32).max, np.int32)
+    offered = np.full(field.shape, _NO_OFFER, np.int32)
     offsets = [y * width + x for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
     front = np.flatnonzero(field)
     for _ in range(steps):
@@ -106,9 +107,9 @@ def grow(labels: NDArray[np.int32], mask: NDArray[np.bool_], *, steps: int) -> N
             target = front + offset
             open_ = free[target]
             target = target[open_]  # unique within one offset
+            reached.append(target[offered[target] == _NO_OFFER])
             offered[target] = np.minimum(offered[target], field[front[open_]])
-            reached.append(target)
-        front = np.unique(np.concatenate(reached))
+        front = np.concatenate(reached)
         if not len(front):
             break
         field[front] = offered[front]
@@ -118,10 +119,13 @@ def grow(labels: NDArray[np.int32], mask: NDArray[np.bool_], *, steps: int) -> N
 
 def renumbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """The same objects, numbered 1..N by first pixel in raster order."""
-    values, first = np.unique(labels, return_index=True)
-    values, first = values[values > 0], first[values > 0]
-    table = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-    table[values[np.argsort(first)]] = np.arange(1, len(values) + 1)
+    flat = labels.ravel()
+    pixels = np.flatnonzero(flat)[::-1]
+    first = np.full(int(flat.max(initial=0)) + 1, flat.size)
+    first[flat[pixels]] = pixels  # backwards, so that the first pixel is what stays
+    present = np.flatnonzero(first < flat.size)
+    table = np.zeros(len(first), np.int32)
+    table[present[np.argsort(first[present])]] = np.arange(1, len(present) + 1)
     numbered: NDArray[np.int32] = table[labels]
     return numbered
 

@@ -127,9 +127,12 @@ def relabelled(labels: Labels) -> NDArray[np.int32]:
 
 def _compact(labels: Labels) -> NDArray[np.int64]:
     """Numbers 0 (background), 1..N in the order of the given ones."""
-    values, inverse = np.unique(labels, return_inverse=True)
-    shift = 0 if values.size and values[0] == 0 else 1
-    numbered: NDArray[np.int64] = inverse.reshape(labels.shape) + shift
+    if labels.size and labels.min() < 0:
+        raise ValueError(f"labels go down to {labels.min()}; 0 is background and objects are numbered from 1")
+    present = np.zeros(int(labels.max(initial=0)) + 1, bool)
+    present[labels] = True
+    present[0] = False
+    numbered: NDArray[np.int64] = np.where(present, np.cumsum(present), 0)[labels]
     return numbered
 
 

@@ -1,0 +1,141 @@
+"""Images and masks in ordinary folders: the GlaS challenge as published, and anything laid out like it.
+
+An image is `X.png`, `.bmp`, `.tif` or `.jpg`; its mask is `X_anno.*` beside it, or `X.*` in a parallel folder of masks.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from semimoe.errors import DataError
+from semimoe.metrics import relabelled
+
+ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+_MASK_MARK = "_anno"
+_MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
+_PARTS = {"train": "train", "testA": "test", "testB": "test", "test": "test", "valid": "test"}
+
+
+class Tile(NamedTuple):
+    """One image with its mask."""
+
+    image: NDArray[np.uint8]  # (3, H, W)
+    labels: NDArray[np.int32] | None  # (H, W)
+    weight: NDArray[np.uint8] | None = None
+    pseudo: NDArray[np.uint8] | None = None
+
+
+class ImageFile(NamedTuple):
+    """An image and where its mask is, if it has one."""
+
+    name: str
+    image: Path
+    mask: Path | None
+
+
+class FolderImages:
+    """Images as a tile source; whole images, read when asked for.
+
+    Parameters
+    ----------
+    files : what to read
+    labels : False leaves masks out, for images used as unlabelled
+    """
+
+    def __init__(self, files: Sequence[ImageFile], *, labels: bool = True) -> None:
+        self.files = list(files)
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tile:
+        """Image uint8 (3, H, W) and labels int32 (H, W)."""
+        file = self.files[index]
+        image = read_image(file.image)
+        if file.mask is None or not self._labels:
+            return Tile(image, None)
+        labels = read_labels(file.mask)
+        if labels.shape != image.shape[1:]:
+            raise DataError(f"{file.mask}: {labels.shape[::-1]} px, but its image {file.image.name} has {image.shape[:0:-1]}")
+        return Tile(image, labels)
+
+
+def find_images(folder: Path) -> list[ImageFile]:
+    """Images of a folder in the order of their names, with their masks.
+
+    Raises
+    ------
+    DataError
+        The folder is missing or has no image.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    images_in = next((folder / name for name in ("Images", "images") if (folder / name).is_dir()), folder)
+    masks_in = [folder / name for name in _MASK_FOLDERS if (folder / name).is_dir()]
+    files = [path for path in images_in.iterdir() if path.suffix.lower() in ENDINGS and not path.stem.endswith(_MASK_MARK)]
+    if not files:
+        raise DataError(f"{folder}: no image ({', '.join(ENDINGS)})")
+    found = []
+    for path in sorted(files, key=lambda path: _natural(path.stem)):
+        beside = by_stem(images_in, path.stem + _MASK_MARK)
+        found.append(ImageFile(path.stem, path, beside or next((mask for m in masks_in if (mask := by_stem(m, path.stem))), None)))
+    return found
+
+
+def training_images(folder: Path) -> list[ImageFile]:
+    """Images to train on: `train/` of a folder that has it, the files named `train_*` of one that mixes parts, or all.
+
+    The test parts of a challenge are never among them.
+    """
+    if (folder / "train").is_dir():
+        return find_images(folder / "train")
+    files = find_images(folder)
+    parts = {file.name: file.name.split("_")[0] for file in files}
+    return [file for file in files if parts[file.name] == "train"] if any(p in _PARTS for p in parts.values()) else files
+
+
+def by_stem(folder: Path, stem: str) -> Path | None:
+    """The image file of that name, whatever its ending."""
+    return next(
+        (path for ending in ENDINGS for path in (folder / (stem + ending), folder / (stem + ending.upper())) if path.is_file()), None
+    )
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """An RGB image, uint8 (3, H, W)."""
+    try:
+        with Image.open(path) as file:
+            array = np.asarray(file.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error})") from error
+    return np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """A mask as instances: one number per gland as stored, or 8-connected components where all glands share one number."""
+    try:
+        with Image.open(path) as file:
+            array = np.asarray(file)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as a mask ({error})") from error
+    if array.ndim == 3 and (array == array[..., :1]).all():
+        array = array[..., 0]
+    if array.ndim != 2:
+        raise DataError(f"{path}: a mask has one channel, this has shape {array.shape}")
+    if array.dtype == np.bool_ or len(np.unique(array[array > 0])) <= 1:
+        return relabelled(array.astype(np.int32))
+    if not np.equal(array, np.rint(array)).all():
+        raise DataError(f"{path}: a mask holds whole numbers, one per gland")
+    return array.astype(np.int32)
+
+
+def _natural(name: str) -> tuple[str, int, str]:
+    """train_2 before train_10."""
+    head = name.rstrip("0123456789")
+    tail = name[len(head) :]
+    return head, int(tail) if tail else -1, name
