@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,23 @@ from semimoe.losses import AdaptiveLoss, SumLoss
 from semimoe.methods import semimoe, supervised
 from semimoe.methods.phase import Phase, Step
 from semimoe.model import TASKS, SemiMoE, count_parameters
+from semimoe.optimizers import make_optimizers
 from semimoe.prediction import maps_of
 from semimoe.schedule import lr_factor, steps_per_epoch
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.state import load_state, load_warm_start, save_state, save_warm_start, stamp
-from semimoe.weights import CARD, WARM_START, WEIGHTS, fingerprint, load_card, load_tensors, save_card, save_tensors, write_atomic
+from semimoe.state import load_state, resumable, save_state, stamp
+from semimoe.weights import (
+    CARD,
+    WARM_START,
+    WEIGHTS,
+    fingerprint,
+    load_card,
+    load_note,
+    load_tensors,
+    save_card,
+    save_tensors,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -36,9 +48,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PHASES: dict[str, tuple[Phase, ...]] = {"supervised": supervised.PHASES, "semimoe": semimoe.PHASES}
+_STATE = "epoch.safetensors"
 _FINE_TUNING_LR = 0.1
 # Maps of `maps_of` and the seg expert's probability after them.
 _GATE, _SEG_EXPERT = 0, 4
+
+
+class Best(NamedTuple):
+    """The best validation so far."""
+
+    epoch: int
+    dice: float
+    weights: dict[str, Tensor]
 
 
 @dataclass
@@ -65,7 +86,7 @@ class Run:
     epoch: int = 0
     rows: list[Row] = field(default_factory=list)
     timings: list[Row] = field(default_factory=list)
-    best: dict[str, Any] | None = None  # epoch, dice, weights of the best validation so far
+    best: Best | None = None
     means: EpochMeans = field(default_factory=EpochMeans)
     started: float = 0.0
 
@@ -96,7 +117,7 @@ class Run:
             devices=1 if device == "cpu" else [where.index],
             precision="bf16-mixed" if training.precision == "bf16" else "32-true",
         )
-        branch = _about(warm_start / WARM_START) if warm_start else {}
+        branch = load_note(warm_start / WARM_START) if warm_start else {}
         foreign = load_card(start_from) if start_from and not warm_start else None
         steps = branch.get("steps") or steps_per_epoch(len(labelled), len(unlabelled) if unlabelled is not None else 0, training)
         normalisation = branch.get("normalisation") or (foreign or {}).get("normalisation") or _statistics(labelled)
@@ -109,7 +130,7 @@ class Run:
         aggregate = (AdaptiveLoss(training.gamma) if training.aggregate == "amol" else SumLoss()).to(where)
         peak_lr = training.lr * (_FINE_TUNING_LR if start_from else 1)
         # Read before Fabric wraps it: a state dict must not depend on the wrapper.
-        optimizers = _optimizers(net, aggregate, training, peak_lr)
+        optimizers = make_optimizers(net, aggregate, training, peak_lr)
         model = fabric.setup_module(net)
         mark = stamp(
             {
@@ -132,22 +153,18 @@ class Run:
         return run
 
     def _go_on(self, warm_start: Path | None, branch: dict[str, Any]) -> None:
-        state = load_state(self.resume, self.mark)
-        if state is not None:
-            self.net.load_state_dict(state["model"])
-            self.aggregate.load_state_dict(state["aggregate"])
-            for name, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
-            self.epoch, self.rows, self.timings, self.best = state["epoch"], state["rows"], state["timings"], state["best"]
+        if resumable(self.resume / _STATE, self.mark):
+            about, best = load_state(self.resume / _STATE, self.net, self.aggregate, self.optimizers)
+            self.epoch, self.rows, self.timings = about["epoch"], about["rows"], about["timings"]
+            if about["best"] is not None:
+                epoch, dice = about["best"]
+                self.best = Best(epoch, dice, best)
             return
         shutil.rmtree(self.resume, ignore_errors=True)
         if warm_start is not None:
-            load_warm_start(warm_start / WARM_START, self.net, self.optimizers, self._s())
+            load_state(warm_start / WARM_START, self.net, self.aggregate, self.optimizers)
             self.epoch = int(branch["epoch"])
         self._keep_warm_start()
-
-    def _s(self) -> Tensor | None:
-        return self.aggregate.s if isinstance(self.aggregate, AdaptiveLoss) else None
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
@@ -203,15 +220,14 @@ class Run:
         row["lr"] = self.optimizers["network"].param_groups[0]["lr"]
         if self.method != "supervised":
             row["unsup_weight"] = semimoe.unsup_weight(self.epoch / self.training.epochs, self.training)
-        s = self._s()
-        if s is not None:
-            row |= {f"s_{task}": value for task, value in zip(TASKS, s.tolist(), strict=True)}
+        if isinstance(self.aggregate, AdaptiveLoss):
+            row |= {f"s_{task}": value for task, value in zip(TASKS, self.aggregate.s.tolist(), strict=True)}
         if validation is not None and (self.epoch % self.training.validate_every == 0 or self.epoch == self.training.epochs):
             row["val_dice_gate"], row["val_dice_seg"] = scoring.pixel_dice(
                 self._predict(), validation, channels=(_GATE, _SEG_EXPERT), tile_px=self.training.tile_px, batch=self.training.batch
             )
-            if self.best is None or row["val_dice_gate"] >= self.best["dice"]:
-                self.best = {"epoch": self.epoch, "dice": row["val_dice_gate"], "weights": _copy(self.net)}
+            if self.best is None or row["val_dice_gate"] >= self.best.dice:
+                self.best = Best(self.epoch, row["val_dice_gate"], _copy(self.net))
         self.rows.append(row)
         tiles = self.steps * self.training.batch * len(PHASES[self.method])
         self.timings.append(
@@ -230,19 +246,13 @@ class Run:
         """Kept beside the state until the run ends: a workflow deletes the outputs of a killed job."""
         if self.method == "supervised" and self.epoch == self.training.warm_start_epochs:
             about = {"epoch": self.epoch, "steps": self.steps, "normalisation": self.normalisation, "network": self.network.to_dict()}
-            save_warm_start(self.resume / WARM_START, self.net, self.optimizers, self._s(), about)
+            save_state(self.resume / WARM_START, self.net, self.aggregate, self.optimizers, about)
 
     def _keep_state(self) -> None:
-        state = {
-            "epoch": self.epoch,
-            "model": self.net.state_dict(),
-            "aggregate": self.aggregate.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "rows": self.rows,
-            "timings": self.timings,
-            "best": self.best,
-        }
-        save_state(self.resume, self.mark, state)
+        about = {"stamp": self.mark, "epoch": self.epoch, "rows": self.rows, "timings": self.timings}
+        about["best"] = None if self.best is None else [self.best.epoch, self.best.dice]
+        weights = None if self.best is None else self.best.weights
+        save_state(self.resume / _STATE, self.net, self.aggregate, self.optimizers, about, weights)
 
     def _predict(self) -> Callable[..., Any]:
         """Images -> maps of the gates, and the seg expert's gland probability as a fifth."""
@@ -259,7 +269,7 @@ class Run:
     def finish(self, validation: TileSource | None, out: Path) -> None:
         """Choose weights, threshold and split parameters, and write the model folder; `model.json` last."""
         if self.best is not None:
-            self.net.load_state_dict(self.best["weights"])
+            self.net.load_state_dict(self.best.weights)
         if validation is not None:
             choice = scoring.choose(self._predict(), validation, network=self.network, training=self.training, mpp_um=self.mpp_um)
         else:
@@ -291,17 +301,13 @@ class Run:
             "seed": self.seed,
             "epochs": self.training.epochs,
             "steps_per_epoch": self.steps,
-            "best_epoch": self.best["epoch"] if self.best else self.epoch,
+            "best_epoch": self.best.epoch if self.best else self.epoch,
             "validation": choice.scores,
             "warnings": choice.warnings,
             "parameters": count_parameters(self.net),
             "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
             "notes": self.notes,
         }
-
-
-def _about(path: Path) -> dict[str, Any]:
-    return load_tensors(path)[1]
 
 
 def _statistics(labelled: TileSource) -> dict[str, list[float]]:
@@ -320,16 +326,3 @@ def _load_foreign(folder: Path, net: SemiMoE) -> None:
 
 def _copy(net: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in net.state_dict().items()}
-
-
-def _optimizers(
-    net: nn.Module, aggregate: AdaptiveLoss | SumLoss, training: TrainingSettings, lr: float
-) -> dict[str, torch.optim.Optimizer]:
-    if training.optimizer == "sgd":
-        network: torch.optim.Optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=training.weight_decay)
-    else:
-        network = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=training.weight_decay)
-    optimizers = {"network": network}
-    if isinstance(aggregate, AdaptiveLoss):
-        optimizers["s"] = torch.optim.Adam(aggregate.parameters(), lr=training.amol_lr, weight_decay=training.amol_weight_decay)
-    return optimizers

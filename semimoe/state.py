@@ -1,23 +1,24 @@
-"""What a killed run goes on from: the state at the end of its last finished epoch."""
+"""Where a run stands at the end of an epoch: what a killed run goes on from, and what another method branches off.
+
+One safetensors file: weights, log-scales, optimiser state (and the best weights so far); numbers and rows as its JSON note.
+"""
 
 import hashlib
-import io
 import json
 import logging
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semimoe.errors import TrainingError
-from semimoe.weights import load_tensors, save_tensors, write_atomic
+from semimoe.errors import ModelError, TrainingError
+from semimoe.weights import load_note, load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
-_STATE = "epoch.pt"
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+_MODEL, _AGGREGATE, _OPTIMIZER, _BEST = "model.", "aggregate.", "optimizer.", "best."
 
 
 def stamp(values: dict[str, Any]) -> str:
@@ -25,70 +26,66 @@ def stamp(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def save_state(folder: Path, mark: str, state: dict[str, Any]) -> None:
-    """Write the state (tensors and builtins), atomically."""
-    import torch
-
-    content = io.BytesIO()
-    torch.save({"stamp": mark, **state}, content)
-    write_atomic(folder / _STATE, content.getvalue())
-
-
-def load_state(folder: Path, mark: str) -> dict[str, Any] | None:
-    """The state of a killed run of the same settings, or None; another one is discarded."""
-    import torch
-
-    path = folder / _STATE
-    if not path.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
-        log.warning("%s: cannot be read (%s); starting afresh", path, error)
-        return None
-    if state.get("stamp") != mark:
-        log.warning("%s: state of a run with other settings or data; starting afresh", path)
-        return None
-    log.info("going on after epoch %d", state["epoch"])
-    return state
-
-
-def save_warm_start(path: Path, model: "nn.Module", optimizers: "dict[str, Optimizer]", s: "Tensor | None", about: dict[str, Any]) -> None:
-    """Weights, log-scales and optimiser state in one safetensors file: a branch goes on exactly where the run was."""
+def save_state(
+    path: Path,
+    model: "nn.Module",
+    aggregate: "nn.Module",
+    optimizers: "Mapping[str, Optimizer]",
+    about: dict[str, Any],
+    best: "Mapping[str, Tensor] | None" = None,
+) -> None:
+    """Write where a run stands, atomically."""
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
-    if s is not None:
-        tensors["s"] = s
+    tensors |= {f"{_AGGREGATE}{name}": tensor for name, tensor in aggregate.state_dict().items()}
+    tensors |= {f"{_BEST}{name}": tensor for name, tensor in (best or {}).items()}
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{_OPTIMIZER}{name}.{index}.{key}": value for key, value in state.items() if value is not None}
     save_tensors(path, tensors, about)
 
 
-def load_warm_start(path: Path, model: "nn.Module", optimizers: "dict[str, Optimizer]", s: "Tensor | None") -> None:
-    """Put a warm start into a model and its optimisers.
+def load_state(
+    path: Path, model: "nn.Module", aggregate: "nn.Module", optimizers: "Mapping[str, Optimizer]"
+) -> "tuple[dict[str, Any], dict[str, Tensor]]":
+    """Put a saved state into model, loss and optimisers; gives its note and the best weights so far.
 
     Raises
     ------
     TrainingError
-        It is of another network or optimiser.
+        It is of another network.
+    ModelError
+        The file is missing or damaged.
     """
-    import torch
-
-    tensors, _ = load_tensors(path)
+    tensors, about = load_tensors(path)
     try:
-        model.load_state_dict({name.removeprefix(_MODEL): value for name, value in tensors.items() if name.startswith(_MODEL)})
-        if s is not None:
-            with torch.no_grad():
-                s.copy_(tensors["s"])
-    except (RuntimeError, KeyError) as error:
-        raise TrainingError(
-            f"{path}: a warm start of another network ({str(error).splitlines()[0]}); train supervised with the same settings"
-        ) from error
+        model.load_state_dict(_under(_MODEL, tensors))
+        aggregate.load_state_dict(_under(_AGGREGATE, tensors))
+    except RuntimeError as error:
+        raise TrainingError(f"{path}: of another network ({str(error).splitlines()[0]}); use the same settings for both runs") from error
     for name, optimizer in optimizers.items():
-        prefix = f"{_OPTIMIZER}{name}."
         states: dict[int, dict[str, Any]] = {}
-        for key, value in tensors.items():
-            if key.startswith(prefix):
-                index, field = key.removeprefix(prefix).split(".")
-                states.setdefault(int(index), {})[field] = value
+        for key, value in _under(f"{_OPTIMIZER}{name}.", tensors).items():
+            index, field = key.split(".")
+            states.setdefault(int(index), {})[field] = value
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return about, _under(_BEST, tensors)
+
+
+def resumable(path: Path, mark: str) -> bool:
+    """Whether a killed run of the same settings left a state here."""
+    if not path.is_file():
+        return False
+    try:
+        about = load_note(path)
+    except ModelError as error:
+        log.warning("%s; starting afresh", error)
+        return False
+    if about.get("stamp") != mark:
+        log.warning("%s: state of a run with other settings or data; starting afresh", path)
+        return False
+    log.info("going on after epoch %d", about["epoch"])
+    return True
+
+
+def _under(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +29,13 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", about: dict[str, Any]) -> None:
     """Write tensors (moved to the CPU) and a small JSON note into one safetensors file, atomically."""
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    write_atomic(path, save(ready, metadata={_KEY: json.dumps(about, sort_keys=True)}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file(ready, partial, metadata={_KEY: json.dumps(about, sort_keys=True)})
+    os.replace(partial, path)
 
 
 def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
@@ -41,14 +46,26 @@ def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     ModelError
         The file is missing, damaged, or not ours.
     """
+    with _opened(path) as (file, about):
+        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  # not a dict
+
+
+def load_note(path: Path) -> dict[str, Any]:
+    """The note alone, without reading the tensors."""
+    with _opened(path) as (_, about):
+        return about
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise ModelError(f"{path}: no such file; give the folder of a trained model")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[_KEY])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  # not a dict
+            about: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+            yield file, about
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ModelError(f"{path}: not a model of this program, or damaged ({error}); train it again or fetch it anew") from error
 

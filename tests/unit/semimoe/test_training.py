@@ -19,6 +19,7 @@ from semimoe.model import SemiMoE
 from semimoe.prediction import Predictor, maps_of, predict_array
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training import fit
+from semimoe.weights import load_tensors
 
 NETWORK = NetworkSettings(width=4)
 LEARNING = TrainingSettings(
@@ -208,13 +209,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, discs) -> None:
         f"training=TrainingSettings(**{vars(longer)!r}))\n"
     )
     killed = tmp_path / "killed"
-    state = tmp_path / "killed.resume" / "epoch.pt"
+    state = tmp_path / "killed.resume" / "epoch.safetensors"
     job = subprocess.Popen([sys.executable, str(script), str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"})
     while job.poll() is None and not state.is_file():
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
-    done = torch.load(state, weights_only=True)["epoch"]
+    done = load_tensors(state)[1]["epoch"]
     assert 0 < done < longer.epochs
     assert not (killed / "model.json").exists()
     run = {"labelled": discs(3, 40), "validation": discs(1, 40, seed=9), "training": longer}
