@@ -2,7 +2,9 @@
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -23,7 +25,7 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item], *, worke
     Raises
     ------
     Exception
-        The first error of the function; items not yet begun are left out.
+        The first error of the function; items not yet begun are left out, and those begun are finished before it is raised.
     """
     from dask.base import compute
     from dask.delayed import delayed
@@ -34,18 +36,49 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item], *, worke
     terminal = sys.stderr.isatty()
     # A bar redraws itself on a terminal; in a log it is a line a minute, and nothing for what takes less.
     seconds, look = (0.5, None) if terminal else (60.0, "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]\n")
-    count = threading.Lock()
+    turn = _Turn()
     with tqdm(
         total=len(items), desc=what, unit="", mininterval=seconds, maxinterval=seconds, delay=seconds, bar_format=look, disable=not progress
     ) as bar:
         # By index: dask would walk through an item that is a list or tuple.
         def one(index: int) -> Result:
-            result = function(items[index])
-            with count:
+            with turn.starting():
+                result = function(items[index])
+            with turn.change:
                 bar.update()
             return result
 
         tasks = [delayed(one, pure=False)(index) for index in range(len(items))]
         scheduler = "synchronous" if workers <= 1 else "threads"
-        results: tuple[Result, ...] = compute(*tasks, scheduler=scheduler, num_workers=max(workers, 1), traverse=False)  # type: ignore[no-untyped-call]
+        try:
+            results: tuple[Result, ...] = compute(*tasks, scheduler=scheduler, num_workers=max(workers, 1), traverse=False)  # type: ignore[no-untyped-call]
+        finally:
+            turn.end()
         return list(results)
+
+
+class _Turn:
+    """Who is at work: after an error dask returns at once, but the caller may close the slide only when the last thread has left it."""
+
+    def __init__(self) -> None:
+        self.change = threading.Condition()
+        self._running = 0
+        self._over = False
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        with self.change:
+            if self._over:
+                raise CancelledError
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self.change:
+                self._running -= 1
+                self.change.notify_all()
+
+    def end(self) -> None:
+        with self.change:
+            self._over = True
+            self.change.wait_for(lambda: self._running == 0)
