@@ -20,12 +20,14 @@ import numpy as np
 import shapely
 
 from tiling.geometry import Geometry
-from tiling.glands.measure import Measurements, measure
-from tiling.glands.trace import outline, windows
+from tiling.glands.measure import Measurements, mean_codes, measure
+from tiling.glands.trace import outline, outlines
 from tiling.store.arrays import geometry_of, open_array, open_store, read_table
 
 _NAMESPACE = uuid.UUID("0a4a2f0e-8f4b-5c6e-9d7b-2f6f1c3b5a71")
 _DECIMALS = 2  # QuPath snaps to 0.01 px
+_COLUMNS = (*Measurements._fields, "mean_probability", "mean_disagreement", "touches_border")
+_SHOWN = tuple(name.replace("_", " ") for name in _COLUMNS)
 Origin = Literal["bounds", "slide"]
 ObjectType = Literal["detection", "annotation"]
 
@@ -55,26 +57,25 @@ def export_glands(
     geometry = geometry_of(glands)
     objects = read_table(glands, "objects", ("first_px", "window_px", "touches_border"))
     labels = open_array(open_store(glands), "labels")
-    gland, disagreement = (open_array(open_store(maps), name) for name in ("gland", "disagreement"))
+    means = mean_codes(labels, [open_array(open_store(maps), name) for name in ("gland", "disagreement")], len(objects["first_px"]))
     place = to_viewer(geometry, origin)
+    scale = np.array([geometry.downsample_x, geometry.downsample_y])
     with ExitStack() as files:
         write = FeatureWriter(files.enter_context(appearing(geojson)), geometry, origin)
-        text = files.enter_context(appearing(table))
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["id", "label", "centroid_x_level0", "centroid_y_level0", *Measurements._fields, "touches_border"])
-        for row, y, x, inside in windows(labels, objects["window_px"]):
-            window = (slice(y, y + inside.shape[0]), slice(x, x + inside.shape[1]))
-            shape = outline(inside, y=y, x=x)
-            values = measure(inside, shape, np.asarray(gland[window]), np.asarray(disagreement[window]), geometry)
-            identity = gland_id(slide, int(objects["first_px"][row]))
-            border = int(objects["touches_border"][row])
-            measurements = {name.replace("_", " "): value for name, value in values._asdict().items()}
-            measurements["touches border"] = border
-            write.feature(place(shape), identity, name=class_name, color=color, object_type=object_type, measurements=measurements)
-            ys, xs = np.nonzero(inside)
-            centre = ((xs.mean() + x + 0.5) * geometry.downsample_x, (ys.mean() + y + 0.5) * geometry.downsample_y)
-            numbers = [f"{value:.6g}" if isinstance(value, float) else value for value in values]
-            rows.writerow([identity, row + 1, *(f"{value:.2f}" for value in centre), *numbers, border])
+        rows = csv.writer(files.enter_context(appearing(table)), lineterminator="\n")
+        rows.writerow(["id", "label", "centroid_x_level0", "centroid_y_level0", *_COLUMNS])
+        for found in outlines(labels, objects["window_px"]):
+            measured, centre = measure(found.shapes, geometry)
+            columns = [*measured, *(mean[found.rows] for mean in means), objects["touches_border"][found.rows]]
+            values = zip(*(column.tolist() for column in columns), strict=True)
+            for row, shape, (x, y), numbers in zip(
+                found.rows.tolist(), place(found.shapes), (centre * scale).tolist(), values, strict=True
+            ):
+                identity = gland_id(slide, int(objects["first_px"][row]))
+                rounded = [_number(value) for value in numbers]
+                measurements = dict(zip(_SHOWN, rounded, strict=True))
+                write.feature(shape, identity, name=class_name, color=color, object_type=object_type, measurements=measurements)
+                rows.writerow([identity, row + 1, f"{x:.2f}", f"{y:.2f}", *rounded])
         write.close()
     return len(objects["first_px"])
 
@@ -133,7 +134,7 @@ class FeatureWriter:
 
 
 def _number(value: float) -> float | int:
-    return value if isinstance(value, int) else float(f"{value:.6g}")
+    return value if isinstance(value, int) else float(f"{value:.9g}")
 
 
 @contextmanager

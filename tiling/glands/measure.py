@@ -1,4 +1,4 @@
-"""Measurements of one gland, in um and um2."""
+"""Measurements of glands, in um and um2, from their outlines and maps."""
 
 from typing import Any, NamedTuple
 
@@ -6,62 +6,110 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.geometry import Geometry
+from tiling.geometry import Geometry, blocks
+from tiling.store.arrays import SHARD_PX
+
+# A contour through the middles of pixel edges overrates most directions; this factor makes it right on average over all of them
+# (Kulpa 1977; for square pixels the same number as Crofton's formula with four directions).
+_OCTAGONAL = np.pi / (8 * (np.sqrt(2) - 1))
 
 
 class Measurements(NamedTuple):
-    """What the table and the GeoJSON say of a gland; all numbers finite.
+    """What the table and the GeoJSON say of each gland; columns of one length, all numbers finite.
 
     Attributes
     ----------
     area_um2 : pixels times the area of a pixel
-    perimeter_um : Crofton's estimate (four directions) of outer and inner contours, not the staircase of pixel edges
+    perimeter_um : of outer and inner contours, smoothed: not the staircase of pixel edges; within 5 % of a smooth contour's length
     solidity : area / area of the convex hull, 0..1
     eccentricity : of the ellipse of equal second moments, 0 (circle) .. 1
     orientation_deg : angle of its major axis against the x axis, anticlockwise as seen on the slide, -90..90
     holes : number of holes
-    mean_probability, mean_disagreement : over its pixels, 0..1
     """
 
-    area_um2: float
-    perimeter_um: float
-    solidity: float
-    eccentricity: float
-    orientation_deg: float
-    holes: int
-    mean_probability: float
-    mean_disagreement: float
+    area_um2: NDArray[np.float64]
+    perimeter_um: NDArray[np.float64]
+    solidity: NDArray[np.float64]
+    eccentricity: NDArray[np.float64]
+    orientation_deg: NDArray[np.float64]
+    holes: NDArray[np.int64]
 
 
-def measure(
-    inside: NDArray[np.bool_],
-    shape: Any,  # noqa: ANN401  # shapely has no types
-    gland: NDArray[np.uint8],
-    disagreement: NDArray[np.uint8],
-    geometry: Geometry,
-) -> Measurements:
-    """Measure one object.
+def measure(shapes: NDArray[np.object_], geometry: Geometry) -> tuple[Measurements, NDArray[np.float64]]:
+    """Measure outlines.
 
     Parameters
     ----------
-    inside : bool (h, w), its pixels in its bounding window
-    shape : its outline in stored pixel edges (shapely)
-    gland, disagreement : uint8 (h, w) codes of the same window
-    """
-    from skimage.measure import perimeter_crofton
+    shapes : object (n,), polygons in stored pixel edges, normalised (shells and holes run in opposite directions)
+    geometry : gives the pixel size
 
-    y, x = np.nonzero(inside)
-    spread = np.cov(np.stack([x * geometry.mpp_x, y * geometry.mpp_y]), bias=True) if len(x) > 1 else np.zeros((2, 2))
-    spread += np.diag([geometry.mpp_x**2, geometry.mpp_y**2]) / 12  # a pixel is a square, not a point
-    minor, major = np.sqrt(np.linalg.eigvalsh(spread))
-    parts = shape.geoms if hasattr(shape, "geoms") else [shape]
+    Returns
+    -------
+    Measurements
+    float64 (n, 2)
+        Centroids, (x, y) in stored pixel edges.
+    """
+    if not len(shapes):
+        nothing = np.zeros(0)
+        return Measurements(nothing, nothing, nothing, nothing, nothing, np.zeros(0, np.int64)), np.zeros((0, 2))
+    parts, whole = shapely.get_parts(shapes, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    owner = whole[part]
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    corner_of = owner[ring]
+    base = shapely.bounds(shapes)[:, :2]
+    points = points - base[corner_of]  # small numbers: sums of squares stay exact
+    same = ring[:-1] == ring[1:]
+    start, end, of = points[:-1][same], points[1:][same], corner_of[:-1][same]
+    area, centre, spread = _moments(start, end, of, len(shapes))
+    size = np.array([geometry.mpp_x, geometry.mpp_y])
+    spread = spread * size[:, None] * size
+    axes = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))
+    staircase = np.bincount(of, np.abs((end - start) * size).sum(axis=1), len(shapes))
+    # At each corner two half edges become one slanted line.
+    corners = np.bincount(of, minlength=len(shapes))
+    saved = (size.sum() - np.hypot(*size)) / 2
     return Measurements(
-        area_um2=len(x) * geometry.um2_per_px,
-        perimeter_um=float(perimeter_crofton(np.pad(inside, 1), directions=4)) * geometry.mpp,  # type: ignore[no-untyped-call]
-        solidity=len(x) / shapely.convex_hull(shape).area,
-        eccentricity=float(np.sqrt(max(1 - (minor / major) ** 2, 0))),
-        orientation_deg=float(np.degrees(0.5 * np.arctan2(-2 * spread[0, 1], spread[0, 0] - spread[1, 1]))),
-        holes=sum(len(part.interiors) for part in parts),
-        mean_probability=float(gland[inside].mean()) / 255,
-        mean_disagreement=float(disagreement[inside].mean()) / 255,
-    )
+        area_um2=area * geometry.um2_per_px,
+        perimeter_um=_OCTAGONAL * (staircase - corners * saved),
+        solidity=area / shapely.area(shapely.convex_hull(shapes)),
+        eccentricity=np.sqrt(np.maximum(1 - (axes[:, 0] / axes[:, 1]) ** 2, 0)),
+        orientation_deg=np.degrees(0.5 * np.arctan2(-2 * spread[:, 0, 1], spread[:, 0, 0] - spread[:, 1, 1])),
+        holes=np.bincount(owner, minlength=len(shapes)) - shapely.get_num_geometries(shapes),
+    ), centre + base
+
+
+def _moments(
+    start: NDArray[np.float64], end: NDArray[np.float64], of: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Area (n,), centroid (n, 2) and covariance (n, 2, 2) of polygons from their edges, by Green's theorem."""
+    cross = start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1]
+
+    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(of, values, count), np.float64)
+
+    area = total(cross) / 2
+    centre = np.stack([total((start[:, k] + end[:, k]) * cross) for k in (0, 1)], axis=1) / (6 * area)[:, None]
+    second = np.empty((count, 2, 2))
+    for i, j in ((0, 0), (0, 1), (1, 1)):
+        mixed = 2 * start[:, i] * start[:, j] + start[:, i] * end[:, j] + end[:, i] * start[:, j] + 2 * end[:, i] * end[:, j]
+        second[:, i, j] = second[:, j, i] = total(mixed * cross) / (24 * area) - centre[:, i] * centre[:, j]
+    return np.abs(area), centre, second
+
+
+def mean_codes(labels: Any, codes: list[Any], count: int, *, block_px: int = SHARD_PX) -> list[NDArray[np.float64]]:  # noqa: ANN401  # zarr arrays
+    """Mean of uint8 maps over each object 1..count, as 0..1: one float64 (count,) per map; read once, block by block."""
+    sums = np.zeros((len(codes) + 1, count + 1))
+    for block in blocks(labels.shape[0], labels.shape[1], block_px):
+        part = np.asarray(labels[block])
+        inside = part > 0
+        if not inside.any():
+            continue
+        found = part[inside]
+        low = int(found.min())
+        found -= low
+        weights = [None, *(np.asarray(array[block])[inside] for array in codes)]
+        for row, weight in zip(sums, weights, strict=True):
+            seen = np.bincount(found, weight)
+            row[low : low + len(seen)] += seen
+    return [row[1:] / np.maximum(sums[0, 1:], 1) / 255 for row in sums[1:]]

@@ -15,81 +15,118 @@ from rasterio.transform import Affine
 
 from tiling.geometry import blocks
 
-_LARGEST_PX = 64 * 2**20
+_BAND_PX = 512
 _BLOCK_PX = 2048
+_SMALL_PX = 1024
+_LARGEST_PX = 64 * 2**20
 
 
-class Window(NamedTuple):
-    """The bounding window of one object: its row in the object table, and its pixels, bool (h, w), from stored pixel (y, x) on."""
+class Outlines(NamedTuple):
+    """Some objects of the table, in its order.
 
-    row: int
-    y: int
-    x: int
-    inside: NDArray[np.bool_]
+    Attributes
+    ----------
+    rows : int64 (n,), row of the object table; the label is one more
+    shapes : object (n,), shapely Polygon or MultiPolygon in stored pixel edges, (x, y)
+    """
+
+    rows: NDArray[np.int64]
+    shapes: NDArray[np.object_]
 
 
-def windows(labels: Any, windows_px: NDArray[np.int64], *, block_px: int = _BLOCK_PX) -> Iterator[Window]:  # noqa: ANN401  # zarr or numpy array
-    """Every object's pixels; a block of labels is read once for all objects that lie inside it.
+def outlines(labels: Any, windows_px: NDArray[np.int64], *, band_px: int = _BAND_PX, block_px: int = _BLOCK_PX) -> Iterator[Outlines]:  # noqa: ANN401  # zarr or numpy array
+    """Outlines of all objects in the order of their labels, a band of rows at a time.
+
+    The area of an outline is its object's number of pixels; vertices are corners only; the form depends on no block.
+    Pixels are read once for all small objects that begin near each other; only objects larger than a block are read alone.
 
     Parameters
     ----------
     labels : int (y, x), label i + 1 = row i
-    windows_px : int64 (N, 4), y, x, h, w of each object's bounding window
+    windows_px : int64 (N, 4), y, x, h, w of each object's bounding window, by first pixel
+    band_px, block_px : height and width of the part in which objects that are read together begin
     """
-    ends = windows_px[:, :2] + windows_px[:, 2:] - 1
-    home = windows_px[:, :2] // block_px
-    alone = (home == ends // block_px).all(axis=1)
-    for block in blocks(*labels.shape, block_px):
-        here = np.flatnonzero((home[:, 0] == block[0].start // block_px) & (home[:, 1] == block[1].start // block_px))
-        if not len(here):
-            continue
-        pixels = np.asarray(labels[block]) if alone[here].any() else None
-        for row in here:
-            y, x, h, w = (int(value) for value in windows_px[row])
-            if pixels is not None and alone[row]:
-                part = pixels[y - block[0].start :, x - block[1].start :][:h, :w]
-            else:
-                part = np.asarray(labels[y : y + h, x : x + w])
-            yield Window(int(row), y, x, part == row + 1)
+    small = np.asarray((windows_px[:, 2:] <= _SMALL_PX).all(axis=1))
+    band = windows_px[:, 0] // band_px
+    for number in np.unique(band):
+        rows = np.flatnonzero(band == number)
+        traced = np.empty(len(rows), object)
+        column = windows_px[rows, 1] // block_px
+        for block in np.unique(column):
+            here = np.flatnonzero((column == block) & small[rows])
+            if len(here):
+                traced[here] = _traced_together(labels, rows[here], windows_px[rows[here]])
+        for place in np.flatnonzero(~small[rows]):
+            traced[place] = outline_of(labels, int(rows[place]), windows_px[rows[place]])
+        yield Outlines(rows, traced)
+
+
+def outline_of(labels: Any, row: int, window_px: NDArray[np.int64], *, largest_px: int = _LARGEST_PX, block_px: int = _BLOCK_PX) -> Any:  # noqa: ANN401  # arrays, shapely
+    """Outline of one object; beyond `largest_px` traced block by block and united, exactly."""
+    y, x, h, w = (int(value) for value in window_px)
+    if h * w <= largest_px:
+        return outline(np.asarray(labels[y : y + h, x : x + w]) == row + 1, y=y, x=x)
+    parts = []
+    for block in blocks(h, w, block_px):
+        top, left = y + block[0].start, x + block[1].start
+        inside = np.asarray(labels[top : y + block[0].stop, left : x + block[1].stop]) == row + 1
+        if inside.any():
+            parts.append(outline(inside, y=top, x=left))
+    whole = [_corners(part) for part in shapely.get_parts(shapely.union_all(parts))]
+    return shapely.normalize(whole[0] if len(whole) == 1 else shapely.MultiPolygon(whole))
 
 
 def outline(inside: NDArray[np.bool_], *, y: int = 0, x: int = 0) -> shapely.Polygon | shapely.MultiPolygon:
-    """Outline of an object in pixel edges: (x, y) of the whole image when the array begins at its pixel (y, x).
-
-    The area is the number of pixels; vertices are corners only; the form does not depend on how the object was cut.
+    """Outline of a mask in pixel edges: (x, y) of the whole image when the array begins at its pixel (y, x).
 
     >>> outline(np.array([[1, 0], [1, 1]], bool)).area
     3.0
     """
-    if inside.size > _LARGEST_PX:
-        parts = [
-            _traced(inside[block], y + block[0].start, x + block[1].start)
-            for block in blocks(inside.shape[0], inside.shape[1], _BLOCK_PX)
-            if inside[block].any()
-        ]
-        polygons = _polygons(_corners(shapely.union_all([polygon for part in parts for polygon in part])))
-    else:
-        polygons = _traced(inside, y, x)
-    whole = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
-    return shapely.normalize(whole)
+    return _traced(inside.astype(np.uint8), y, x)[1][0]
 
 
-def _traced(inside: NDArray[np.bool_], y: int, x: int) -> list[shapely.Polygon]:
-    found = shapes(inside.astype(np.uint8), mask=inside, connectivity=4, transform=Affine.translation(x, y))
-    return [shapely.Polygon(geometry["coordinates"][0], geometry["coordinates"][1:]) for geometry, _ in found]
+def _traced_together(labels: Any, rows: NDArray[np.int64], windows_px: NDArray[np.int64]) -> NDArray[np.object_]:  # noqa: ANN401  # zarr or numpy array
+    """Outlines of objects that lie near each other: object (n,), in the order of `rows`."""
+    y, x = (int(value) for value in windows_px[:, :2].min(axis=0))
+    bottom, right = (int(value) for value in (windows_px[:, :2] + windows_px[:, 2:]).max(axis=0))
+    pixels = np.asarray(labels[y:bottom, x:right])
+    # Other objects may be cut by this part: only the wanted ones are left, numbered from 1.
+    below, above = int(rows[0]), int(rows[-1]) + 2  # labels just outside those wanted
+    wanted = np.zeros(above - below + 1, np.int32)
+    wanted[rows + 1 - below] = np.arange(1, len(rows) + 1)
+    numbers, traced = _traced(wanted[np.clip(pixels, below, above) - below], y, x)
+    if len(numbers) != len(rows):
+        raise ValueError(f"{len(rows)} objects in the table, {len(numbers)} in the labels near y {y}, x {x}; stitch the slide again")
+    return traced
 
 
-def _polygons(shape: Any) -> list[shapely.Polygon]:  # noqa: ANN401  # shapely has no types
-    return [shape] if isinstance(shape, shapely.Polygon) else list(shape.geoms)
+def _traced(pixels: NDArray[Any], y: int, x: int) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Numbers found, ascending, and the outline of each."""
+    found = shapes(pixels, mask=pixels > 0, connectivity=4, transform=Affine.translation(x, y))
+    values, rings, polygon = [], [], []
+    for index, (geometry, value) in enumerate(found):
+        values.append(int(value))
+        rings += geometry["coordinates"]
+        polygon += [index] * len(geometry["coordinates"])
+    if not values:
+        return np.zeros(0, np.int64), np.zeros(0, object)
+    points = np.array([point for ring in rings for point in ring], np.float64)
+    lines = shapely.linearrings(points, indices=np.repeat(np.arange(len(rings)), [len(ring) for ring in rings]))
+    polygons = shapely.polygons(lines, indices=np.array(polygon))
+    order = np.argsort(values, kind="stable")
+    numbers, start, count = np.unique(np.array(values)[order], return_index=True, return_counts=True)
+    whole = polygons[order[start]]
+    for several in np.flatnonzero(count > 1):
+        whole[several] = shapely.MultiPolygon(list(polygons[order[start[several] : start[several] + count[several]]]))
+    return numbers, np.asarray(shapely.normalize(whole), object)
 
 
-def _corners(shape: Any) -> Any:  # noqa: ANN401
-    """The same rectilinear shape without vertices in the middle of an edge."""
+def _corners(polygon: shapely.Polygon) -> shapely.Polygon:
+    """The same rectilinear polygon without vertices in the middle of an edge."""
 
-    def ring(line: Any) -> NDArray[np.float64]:  # noqa: ANN401
+    def ring(line: Any) -> NDArray[np.float64]:  # noqa: ANN401  # shapely has no types
         points = np.asarray(line.coords)[:-1]
         turns = ((points - np.roll(points, 1, 0)) * (np.roll(points, -1, 0) - points)).sum(axis=1) == 0
         return np.asarray(points[turns])
 
-    cleaned = [shapely.Polygon(ring(part.exterior), [ring(hole) for hole in part.interiors]) for part in _polygons(shape)]
-    return shapely.MultiPolygon(cleaned)
+    return shapely.Polygon(ring(polygon.exterior), [ring(hole) for hole in polygon.interiors])
