@@ -162,8 +162,8 @@ def _unlabelled(store: Store, *, stored: bool) -> StoredTiles:
     assert store.pseudo is not None  # the rule gives one per unlabelled slide
     table = read_table(store.pseudo, "tiles", ("window_px", "chosen"))
     rows = np.flatnonzero(table["chosen"])
-    pseudo = {"pseudo": store.pseudo, "pseudo_rows": rows} if stored else {}
-    return StoredTiles(store.tiles, table["window_px"][rows], labels=store.labels, **pseudo)
+    pseudo = store.pseudo if stored else None
+    return StoredTiles(store.tiles, table["window_px"][rows], labels=store.labels, pseudo=pseudo, pseudo_rows=rows)
 
 
 def _hold_out(slides: list[Store], tile_px: int, share: float, seed: int) -> tuple[JoinedTiles, JoinedTiles | None, str]:

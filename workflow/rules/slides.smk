@@ -13,6 +13,7 @@ rule tile_slide:
     params:
         tiles=config["tiles"],
         mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
+        origin=config["export"]["origin"],
         code_version=1,
     script:
         "../scripts/tile_slide.py"

@@ -10,7 +10,10 @@ def main() -> None:
         from tiling.pictures.overview import overview
 
         given = {name: Path(path) for name, path in snakemake.input.items()}
-        overview(**given, out=Path(snakemake.output.png), title=snakemake.params.title)
+        overview(
+            given["tiles"], given["glands"], given["maps"], Path(snakemake.output.png),
+            title=snakemake.params.title, labels=given.get("labels"),
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ def main() -> None:
     with job(snakemake.log[0]):
         from tiling.tile import TileParameters, tile_slide
 
-        given = {name: Path(path) for name in ("tissue", "roi") if (path := snakemake.input.get(name))}
+        tissue, roi = (Path(path) if (path := snakemake.input.get(name)) else None for name in ("tissue", "roi"))
         tile_slide(
             Path(snakemake.input.slide), Path(snakemake.output.tiles), slide=snakemake.wildcards.slide,
             parameters=TileParameters(**snakemake.params.tiles), mpp=snakemake.params.mpp, workers=snakemake.threads,
-            code_version=snakemake.params.code_version, progress=True, **given,
+            code_version=snakemake.params.code_version, progress=True, tissue=tissue, roi=roi,
+            origin=snakemake.params.origin,
         )  # fmt: skip
 
 
