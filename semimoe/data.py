@@ -151,7 +151,7 @@ def batches(
         collate_fn=partial(_collate, role),
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
-        pin_memory=workers > 0,
+        pin_memory=workers > 0 and torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(seed),  # else the loader draws from the global generator
     )
     return iter(loader)

@@ -46,6 +46,7 @@ class SemiMoE(nn.Module):
 
     mean: Tensor  # (1, 3, 1, 1)
     std: Tensor  # (1, 3, 1, 1)
+    task_of_channel: Tensor  # int64 (2 + 1 + 2,): which gate decides on an output channel
 
     def __init__(
         self, settings: NetworkSettings, *, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.25, 0.25, 0.25)
@@ -59,6 +60,8 @@ class SemiMoE(nn.Module):
         self.gate_heads = nn.ModuleList(nn.Conv2d(width, CLASSES[task], 1) for task in TASKS)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        channels = torch.tensor([number for number, task in enumerate(TASKS) for _ in range(CLASSES[task])])
+        self.register_buffer("task_of_channel", channels, persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -88,12 +91,11 @@ class SemiMoE(nn.Module):
         """
         kernel = torch.cat([head.get_parameter("weight") for head in self.gate_heads])  # (2 + 1 + 2, C, 1, 1)
         bias = torch.cat([head.get_parameter("bias") for head in self.gate_heads])  # (5,)
-        sizes = [CLASSES[task] for task in TASKS]
-        share = torch.repeat_interleave(weights, torch.tensor(sizes, device=weights.device), dim=1)  # (B, 5, E)
+        share = weights[:, self.task_of_channel]  # (B, 5, E)
         mixed = sum(
             share[:, :, i, None, None] * functional.conv2d(feature, kernel) for i, feature in enumerate(features)
         )  # (B, 5, 1, 1) x (B, 5, H, W) -> (B, 5, H, W)
-        return Heads(*torch.split(mixed + bias.view(1, -1, 1, 1), sizes, dim=1))
+        return Heads(*torch.split(mixed + bias.view(1, -1, 1, 1), list(CLASSES.values()), dim=1))
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -164,6 +164,11 @@ class Run:
         if warm_start is not None:
             load_state(warm_start / WARM_START, self.net, self.aggregate, self.optimizers)
             self.epoch = int(branch["epoch"])
+            if self.epoch >= self.training.epochs:
+                raise TrainingError(
+                    f"{warm_start / WARM_START}: stands after epoch {self.epoch}, and the run has {self.training.epochs}; "
+                    "lower warm_start_epochs or raise epochs"
+                )
         self._keep_warm_start()
 
     @contextmanager

@@ -67,7 +67,7 @@ def fit(
         raise TrainingError(f"method {method!r}; one of {', '.join(METHODS)} is needed")
     if not len(labelled):
         raise TrainingError("no labelled tile; at least one annotated region is needed")
-    if start_from and warm_start and method == "supervised":
+    if warm_start and method == "supervised":
         raise TrainingError("a supervised run takes start_from or nothing; warm_start is for the methods that branch off it")
     if method == "supervised" or unlabelled is None or not len(unlabelled):
         unlabelled = None

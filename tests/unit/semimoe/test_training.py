@@ -23,7 +23,7 @@ from semimoe.weights import load_tensors
 
 NETWORK = NetworkSettings(width=4)
 LEARNING = TrainingSettings(
-    tile_px=32, batch=4, epochs=3, warm_start_epochs=2, steps_per_epoch=24, augment="paper", lr=5e-3, min_area_um2=20
+    tile_px=32, batch=4, epochs=3, warm_start_epochs=2, steps_per_epoch=10, augment="paper", lr=5e-3, min_area_um2=20
 )
 BRIEF = TrainingSettings(tile_px=32, batch=2, epochs=3, warm_start_epochs=1, steps_per_epoch=2, min_area_um2=20)
 FILES = ("model.safetensors", "history.csv", "model.json")
@@ -92,7 +92,7 @@ def test_both_rows_of_a_comparison_have_the_same_schedule(learnt) -> None:
     assert [row["epoch"] for row in supervised] == ["1", "2", "3"]
     assert [row["epoch"] for row in semimoe] == ["3"]
     assert supervised[-1]["lr"] == semimoe[-1]["lr"]
-    assert {row["steps"] for row in supervised + semimoe} == {"24"}
+    assert {row["steps"] for row in supervised + semimoe} == {"10"}
 
 
 def test_the_card_says_what_the_next_steps_need(learnt) -> None:
@@ -130,6 +130,30 @@ def test_labels_of_unlabelled_tiles_are_never_trained_on(tmp_path, discs) -> Non
     assert (known / "model.safetensors").read_bytes() == (bare / "model.safetensors").read_bytes()
     assert history(known)[-1]["pseudo_dice"] != ""
     assert history(bare)[-1]["pseudo_dice"] == ""
+
+
+def test_labels_outside_the_annotated_area_are_never_trained_on(tmp_path, discs) -> None:
+    class Partly(discs):
+        def __init__(self, outside: int) -> None:
+            super().__init__(3, 40)
+            self.outside = outside
+
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            weight = (np.arange(40) < 24).astype(np.uint8)[None].repeat(40, 0)
+            return item._replace(labels=np.where(weight > 0, item.labels, self.outside).astype(np.int32), weight=weight)
+
+    folders = [train("supervised", tmp_path / str(outside), Partly(outside), None, Partly(outside)) for outside in (0, 77)]
+    assert bytes_of(folders[0]) == bytes_of(folders[1])
+
+
+def test_a_branch_needs_epochs_to_go_and_a_method_that_branches(tmp_path, discs) -> None:
+    late = TrainingSettings(**vars(BRIEF) | {"epochs": 1, "warm_start_epochs": 1, "steps_per_epoch": 1})
+    whole = train("supervised", tmp_path / "whole", discs(2, 40), training=late)
+    with pytest.raises(TrainingError, match="stands after epoch 1"):
+        train("semimoe", tmp_path / "semimoe", discs(2, 40), training=late, warm_start=whole)
+    with pytest.raises(TrainingError, match="warm_start is for"):
+        train("supervised", tmp_path / "again", discs(2, 40), warm_start=whole)
 
 
 def test_stored_pseudo_labels_and_every_switch_train(tmp_path, discs) -> None:
@@ -198,7 +222,7 @@ def test_training_leaves_the_callers_generator_alone(tmp_path, discs) -> None:
 
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, discs) -> None:
     """SIGKILL in the middle of an epoch, outputs deleted as a workflow engine would, then the same call again."""
-    longer = TrainingSettings(**vars(BRIEF) | {"epochs": 10})
+    longer = TrainingSettings(**vars(BRIEF) | {"epochs": 6})
     script = tmp_path / "run.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
