@@ -23,9 +23,9 @@ from semimoe.weights import load_tensors
 
 NETWORK = NetworkSettings(width=4)
 LEARNING = TrainingSettings(
-    tile_px=32, batch=4, epochs=3, warm_start_epochs=2, steps_per_epoch=10, augment="paper", lr=5e-3, min_area_um2=20
+    tile_px=32, batch=4, epochs=3, warm_start_epochs=2, steps_per_epoch=16, augment="paper", lr=5e-3, min_area_um2=20
 )
-BRIEF = TrainingSettings(tile_px=32, batch=2, epochs=3, warm_start_epochs=1, steps_per_epoch=2, min_area_um2=20)
+BRIEF = TrainingSettings(tile_px=32, batch=2, epochs=2, warm_start_epochs=1, steps_per_epoch=2, min_area_um2=20)
 FILES = ("model.safetensors", "history.csv", "model.json")
 
 
@@ -92,7 +92,7 @@ def test_both_rows_of_a_comparison_have_the_same_schedule(learnt) -> None:
     assert [row["epoch"] for row in supervised] == ["1", "2", "3"]
     assert [row["epoch"] for row in semimoe] == ["3"]
     assert supervised[-1]["lr"] == semimoe[-1]["lr"]
-    assert {row["steps"] for row in supervised + semimoe} == {"10"}
+    assert {row["steps"] for row in supervised + semimoe} == {"16"}
 
 
 def test_the_card_says_what_the_next_steps_need(learnt) -> None:
@@ -176,14 +176,14 @@ def test_stored_pseudo_labels_and_every_switch_train(tmp_path, discs) -> None:
 
 def test_without_validation_the_card_says_so(tmp_path, discs) -> None:
     card = json.loads((train("supervised", tmp_path / "model", discs(2, 40)) / "model.json").read_text())
-    assert (card["threshold"], card["threshold_from"], card["best_epoch"]) == (0.5, "default", 3)
+    assert (card["threshold"], card["threshold_from"], card["best_epoch"]) == (0.5, "default", 2)
     assert "no validation" in card["warnings"][0]
 
 
 def test_fine_tuning_starts_at_the_given_model_with_a_tenth_of_the_rate(tmp_path, discs) -> None:
     first = train("supervised", tmp_path / "first", discs(3, 40))
     tuned = train("supervised", tmp_path / "tuned", discs(3, 40, seed=3), start_from=first)
-    assert len(history(tuned)) == 3
+    assert len(history(tuned)) == 2
     assert float(history(tuned)[0]["lr"]) == pytest.approx(float(history(first)[0]["lr"]) / 10)
     cards = [json.loads((folder / "model.json").read_text()) for folder in (first, tuned)]
     assert cards[0]["normalisation"] == cards[1]["normalisation"]
