@@ -1,25 +1,36 @@
-"""Connected components of an image larger than memory: blocks are labelled alone and joined across their faces."""
+"""8-connected components of an array too large for memory: label block by block, join across faces and corners.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Blocks are labelled on their own; the pairs of touching pieces form a graph, and its connected components are the answer.
+Numbers follow the first pixel in raster order, so they do not depend on the blocks.
+"""
+
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from zarr.codecs import ZstdCodec
 
-from tiling.parallel import for_each
+from tiling.geometry import blocks
+from tiling.store.arrays import CHUNK_PX
 
 Block = tuple[slice, slice]
 EIGHT = np.ones((3, 3), bool)
 
 
-@dataclass(frozen=True)
-class _Labelled:
-    """One block labelled alone: each component's first pixel (y * width + x of the whole image) and the labels along its faces."""
+class Pieces(NamedTuple):
+    """What joining needs to know of one block.
+
+    Attributes
+    ----------
+    first_px : int64 (n,), first pixel (y * width + x of the whole array) of pieces 1..n
+    top, bottom, left, right : int32, the pieces along the block's sides
+    """
 
     first_px: NDArray[np.int64]
     top: NDArray[np.int32]
@@ -28,95 +39,203 @@ class _Labelled:
     right: NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Components:
-    """8-connected components of the whole image, numbered from 1 by their first pixel in raster order.
+class Joined(NamedTuple):
+    """Components of the whole array.
 
     Attributes
     ----------
-    first_px : int64 (N,), y * width + x of each component's first pixel
-    number : per block, int32 lookup from the block's own labels (0 = background) to component numbers
+    numbers : per block int32 (n + 1,), component of each piece; entry 0 is 0
+    first_px : int64 (N,), first pixel of components 1..N, ascending
     """
 
+    numbers: list[NDArray[np.int32]]
     first_px: NDArray[np.int64]
-    number: list[NDArray[np.int32]]
 
 
-def label_blocks(
-    foreground: Callable[[Block], NDArray[np.bool_]],
-    into: Any,  # noqa: ANN401  # int32 zarr array
-    grid: list[Block],
-    *,
-    workers: int,
-    what: str,
-    progress: bool,
-) -> Components:
-    """Label the 8-connected components of an image block by block.
+class Grid:
+    """An array cut into square blocks, in raster order.
+
+    >>> len(Grid((5, 9), 4))
+    6
+    """
+
+    def __init__(self, shape: tuple[int, int], block_px: int) -> None:
+        self.shape = shape
+        self.block_px = block_px
+        self.blocks = blocks(*shape, block_px)
+        self.columns = -(-shape[1] // block_px)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def scratch(self, group: zarr.Group, name: str) -> zarr.Array[Any]:
+        """An int32 array for work in progress, one file per block: blocks can be written side by side."""
+        side = self.block_px
+        sharded = side % CHUNK_PX == 0
+        return group.create_array(
+            name,
+            shape=self.shape,
+            dtype=np.int32,
+            chunks=(CHUNK_PX, CHUNK_PX) if sharded else (side, side),
+            shards=(side, side) if sharded else None,
+            compressors=ZstdCodec(level=1),
+            fill_value=0,
+            config={"write_empty_chunks": False},
+        )
+
+
+def label_block(mask: NDArray[np.bool_], block: Block, width_px: int) -> tuple[NDArray[np.int32], Pieces | None]:
+    """8-connected pieces of one block.
 
     Parameters
     ----------
-    foreground : reads a block of the image, bool (h, w)
-    into : int32 (y, x) array of the image's size; receives each block's own labels (translate them with `number`)
-    grid : the blocks, in raster order, covering the image (`tiling.geometry.blocks`)
-    workers : threads; the result does not depend on it
+    mask : bool (h, w), the block
+    block : its place in the whole array
+    width_px : of the whole array
+
+    Returns
+    -------
+    int32 (h, w), pieces 1..n; and what joins them, None when there is none
     """
-    width = int(into.shape[1])
-
-    def label(block: Block) -> _Labelled:
-        labels, count = ndimage.label(foreground(block), EIGHT, output=np.int32)
-        if count:
-            into[block] = labels
-        pixels = np.flatnonzero(labels)
-        _, first = np.unique(labels.ravel()[pixels], return_index=True)
-        y, x = np.divmod(pixels[first], labels.shape[1])
-        return _Labelled(
-            (y + block[0].start).astype(np.int64) * width + x + block[1].start,
-            labels[0],
-            labels[-1],
-            labels[:, 0].copy(),
-            labels[:, -1].copy(),
-        )
-
-    labelled = for_each(label, grid, workers=workers, what=what, progress=progress)
-    counts = np.array([len(part.first_px) for part in labelled], np.int64)
-    offsets = np.concatenate([[0], counts.cumsum()])
-    pairs = _across_faces(labelled, offsets, columns=len({block[1].start for block in grid}))
-    total = int(offsets[-1])
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(total, total))
-    joined, component = connected_components(graph, directed=False) if total else (0, np.zeros(0, np.int32))
-
-    first_px = np.full(joined, np.iinfo(np.int64).max)
-    np.minimum.at(first_px, component, np.concatenate([part.first_px for part in labelled]))
-    order = np.argsort(first_px)
-    rank = np.empty(joined, np.int32)
-    rank[order] = np.arange(1, joined + 1, dtype=np.int32)
-    numbers = rank[component]
-    return Components(
-        first_px[order],
-        [np.concatenate([np.zeros(1, np.int32), numbers[start:stop]]) for start, stop in pairwise(offsets)],
-    )
+    labels, count = ndimage.label(mask, EIGHT, output=np.int32)
+    if not count:
+        return labels, None
+    first = first_pixels(labels, count, block, width_px)
+    return labels, Pieces(first, *(side.copy() for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1])))
 
 
-def _across_faces(labelled: list[_Labelled], offsets: NDArray[np.int64], *, columns: int) -> NDArray[np.int64]:
-    """Pairs of provisional labels (0-based over all blocks) that touch across a face or a corner: int64 (M, 2)."""
-    pairs = [np.zeros((0, 2), np.int64)]
+def first_pixels(labels: NDArray[np.int32], count: int, block: Block, width_px: int) -> NDArray[np.int64]:
+    """First pixel in raster order of labels 1..count of a block, as y * width + x of the whole array: int64 (count,)."""
+    places = np.flatnonzero(labels)[::-1]
+    y, x = np.divmod(_last_place(labels.ravel()[places], places, count), labels.shape[1])
+    return np.asarray((y + block[0].start) * width_px + x + block[1].start, np.int64)
 
-    def touch(a: int, b: int, face_a: NDArray[np.int32], face_b: NDArray[np.int32]) -> None:
-        both = (face_a > 0) & (face_b > 0)
-        if both.any():
-            found = np.stack([face_a[both] - 1 + offsets[a], face_b[both] - 1 + offsets[b]], axis=1)
-            pairs.append(np.unique(found, axis=0))
 
-    for a, part in enumerate(labelled):
-        has_right, below = (a + 1) % columns != 0, a + columns
-        neighbours = [(a + 1, part.right, labelled[a + 1].left)] if has_right else []
-        if below < len(labelled):
-            neighbours.append((below, part.bottom, labelled[below].top))
-        for b, mine, other in neighbours:
-            touch(a, b, mine, other)
-            touch(a, b, mine[1:], other[:-1])
-            touch(a, b, mine[:-1], other[1:])
-        if has_right and below < len(labelled):  # the corner that four blocks share
-            touch(a, below + 1, part.bottom[-1:], labelled[below + 1].top[:1])
-            touch(a + 1, below, labelled[a + 1].bottom[:1], labelled[below].top[-1:])
-    return np.concatenate(pairs)
+def _last_place(labels: NDArray[np.int32], places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The place that comes last in the list, of labels 1..count."""
+    found = np.zeros(count + 1, np.int64)
+    found[labels] = places  # of several assignments the last stays
+    return found[1:]
+
+
+class Seen(NamedTuple):
+    """What a block shows of labels 1..n.
+
+    Attributes
+    ----------
+    first_px : int64 (n,), y * width + x of the whole array
+    area_px : int64 (n,)
+    box_px : int64 (n, 4), top, left, bottom, right in the whole array; the last two just outside
+    """
+
+    first_px: NDArray[np.int64]
+    area_px: NDArray[np.int64]
+    box_px: NDArray[np.int64]
+
+
+def seen(labels: NDArray[np.int32], count: int, block: Block, width_px: int) -> Seen:
+    """First pixels, areas and bounding boxes of labels 1..count of a block; each occurs.
+
+    >>> seen(np.array([[0, 1], [2, 1]], np.int32), 2, (slice(10, 12), slice(20, 22)), 100).box_px.tolist()
+    [[10, 21, 12, 22], [11, 20, 12, 21]]
+    """
+    places = np.flatnonzero(labels)
+    numbers = labels.ravel()[places]
+    first = _last_place(numbers[::-1], places[::-1], count)
+    width = labels.shape[1]
+    x = places % width
+    left, right = np.full(count + 1, width), np.full(count + 1, -1)
+    np.minimum.at(left, numbers, x)
+    np.maximum.at(right, numbers, x)
+    top, bottom = first // width, _last_place(numbers, places, count) // width
+    corner = np.array([block[0].start, block[1].start])
+    box = np.stack([top, left[1:], bottom + 1, right[1:] + 1], axis=1) + np.tile(corner, 2)
+    area = np.bincount(numbers, minlength=count + 1)[1:].astype(np.int64)
+    return Seen((top + corner[0]) * width_px + first % width + corner[1], area, box)
+
+
+def merge(parts: Sequence[tuple[NDArray[np.int64], Seen]], count: int) -> Seen:
+    """What the whole array shows of objects 1..count, from (objects, what was seen of them) of its blocks."""
+    largest = np.iinfo(np.int64).max
+    whole = Seen(np.full(count, largest), np.zeros(count, np.int64), np.tile(np.array([largest, largest, -1, -1]), (count, 1)))
+    for objects, part in parts:
+        rows = objects - 1
+        np.minimum.at(whole.first_px, rows, part.first_px)
+        np.add.at(whole.area_px, rows, part.area_px)
+        np.minimum.at(whole.box_px[:, :2], rows, part.box_px[:, :2])
+        np.maximum.at(whole.box_px[:, 2:], rows, part.box_px[:, 2:])
+    return whole
+
+
+def join(grid: Grid, pieces: Sequence[Pieces | None]) -> Joined:
+    """Components of the whole array from the pieces of its blocks.
+
+    >>> grid = Grid((2, 4), 2)
+    >>> masks = [np.array([[0, 0], [0, 1]]), np.array([[1, 0], [0, 0]])]
+    >>> [join(grid, [label_block(m > 0, b, 4)[1] for m, b in zip(masks, grid.blocks)]).numbers[i].tolist() for i in (0, 1)]
+    [[0, 1], [0, 1]]
+    """
+    counts = [0 if piece is None else len(piece.first_px) for piece in pieces]
+    offset = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    total = int(offset[-1])
+    if not total:
+        return Joined([np.zeros(1, np.int32) for _ in pieces], np.zeros(0, np.int64))
+    pairs = [pair for index, piece in enumerate(pieces) if piece is not None for pair in _pairs(grid, pieces, offset, index, piece)]
+    a, b = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
+    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(total, total))
+    count, component = connected_components(graph, directed=False)
+    first = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first, component, np.concatenate([piece.first_px for piece in pieces if piece is not None]))
+    order = np.argsort(first)
+    number = np.empty(count, np.int32)
+    number[order] = np.arange(1, count + 1)
+    of_piece = number[component]
+    numbers = [np.concatenate([np.zeros(1, np.int32), of_piece[start:stop]]) for start, stop in pairwise(offset)]
+    return Joined(numbers, first[order])
+
+
+def _pairs(grid: Grid, pieces: Sequence[Pieces | None], offset: NDArray[np.int64], index: int, piece: Pieces) -> list[NDArray[np.int64]]:
+    """Touching pieces (2, n) between a block and its neighbours to the right and below (global numbers from 0)."""
+    column = index % grid.columns
+    last_column, below = column == grid.columns - 1, index + grid.columns
+    found = []
+    # Each neighbour, and the two lines of pixels that face each other; at a corner a line is one pixel long.
+    neighbours = [] if last_column else [(index + 1, piece.right, "left", slice(None))]
+    if below < len(grid):
+        neighbours.append((below, piece.bottom, "top", slice(None)))
+        if not last_column:
+            neighbours.append((below + 1, piece.bottom[-1:], "top", slice(0, 1)))
+        if column:
+            neighbours.append((below - 1, piece.bottom[:1], "top", slice(-1, None)))
+    for other_index, line, side, part in neighbours:
+        other = pieces[other_index]
+        if other is None:
+            continue
+        facing = getattr(other, side)[part]
+        n = len(line)
+        for shift in (-1, 0, 1):
+            mine, yours = line[max(-shift, 0) : n - max(shift, 0)], facing[max(shift, 0) : n - max(-shift, 0)]
+            both = (mine > 0) & (yours > 0)
+            pair = np.stack([mine[both] - 1 + offset[index], yours[both] - 1 + offset[other_index]])
+            found.append(np.unique(pair, axis=1))
+    return found
+
+
+class JoinedLabels:
+    """Reads any window of an array of block-wise pieces as numbers of the whole."""
+
+    def __init__(self, array: zarr.Array[Any], grid: Grid, numbers: list[NDArray[np.int32]]) -> None:
+        self.array, self.grid, self.numbers = array, grid, numbers
+
+    def __getitem__(self, window: Block) -> NDArray[np.int32]:
+        y, x = window
+        side = self.grid.block_px
+        labels = np.asarray(self.array[y, x])
+        for row in range(y.start // side, -(-y.stop // side)):
+            for column in range(x.start // side, -(-x.stop // side)):
+                part = (
+                    slice(max(row * side - y.start, 0), (row + 1) * side - y.start),
+                    slice(max(column * side - x.start, 0), (column + 1) * side - x.start),
+                )
+                labels[part] = self.numbers[row * self.grid.columns + column][labels[part]]
+        return labels
