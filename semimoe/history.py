@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _TASKS = ("seg", "sdf", "bnd")
 Row = dict[str, Any]
+_COLLAPSED = 0.95
 
 # `unsup_share` is the share of the unsupervised term in the weighted plain loss: lambda L_unsup / (L_sup + lambda L_unsup).
 COLUMNS = (
@@ -69,6 +70,19 @@ class EpochMeans:
             return None
         both = sums["plain_0"] + sums["plain_1"]
         return sums["plain_1"] / both if both else 0.0
+
+
+def collapsed_gates(row: Row) -> list[str]:
+    """Tasks whose gate listens to one expert alone, in words: the network then works, but not as a mixture."""
+    said = []
+    for task in _TASKS:
+        weights = {expert: row[f"gate_{task}_{expert}"] or 0.0 for expert in _TASKS}
+        expert = max(weights, key=lambda name: weights[name])
+        if weights[expert] > _COLLAPSED:
+            said.append(
+                f"the gate of task {task} listens to the {expert} expert alone (mean weight {weights[expert]:.2f}): expert collapse"
+            )
+    return said
 
 
 def to_csv(rows: list[Row], columns: tuple[str, ...]) -> str:

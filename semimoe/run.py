@@ -19,7 +19,7 @@ from semimoe import validation as scoring
 from semimoe.data import Batch, TileSource, image_statistics
 from semimoe.device import choose_device
 from semimoe.errors import TrainingError
-from semimoe.history import COLUMNS, TIMING_COLUMNS, EpochMeans, Row, to_csv
+from semimoe.history import COLUMNS, TIMING_COLUMNS, EpochMeans, Row, collapsed_gates, to_csv
 from semimoe.losses import AdaptiveLoss, SumLoss
 from semimoe.methods import semimoe, supervised
 from semimoe.methods.phase import Phase, Step
@@ -280,6 +280,7 @@ class Run:
         else:
             note = "no validation: last epoch, threshold 0.5 and default split parameters"
             choice = scoring.Choice(scoring.DEFAULT_THRESHOLD, dict(scoring.DEFAULT_SPLIT), {}, [note])
+        choice.warnings.extend(collapsed_gates(self.rows[-1]))
         for warning in choice.warnings:
             log.warning("%s", warning)
         about = {"network": self.network.to_dict(), "normalisation": self.normalisation}
