@@ -96,6 +96,7 @@ class Run:
         method: str,
         labelled: TileSource,
         unlabelled: TileSource | None,
+        validation: TileSource | None,
         *,
         network: NetworkSettings,
         training: TrainingSettings,
@@ -139,7 +140,7 @@ class Run:
                 "training": training.to_dict(),
                 "mpp_um": mpp_um,
                 "seed": seed,
-                "tiles": [len(labelled), len(unlabelled) if unlabelled is not None else 0],
+                "tiles": [0 if source is None else len(source) for source in (labelled, unlabelled, validation)],
                 "start_from": start_from and fingerprint(start_from / WEIGHTS),
                 "warm_start": warm_start and fingerprint(warm_start / WARM_START),
                 "notes": notes,
@@ -289,6 +290,9 @@ class Run:
         save_tensors(out / WEIGHTS, self.net.state_dict(), about)
         write_atomic(out / "history.csv", to_csv(self.rows, COLUMNS))
         write_atomic(out / "timing.csv", to_csv(self.timings, TIMING_COLUMNS))
+        for name in (WARM_START, WEIGHTS, "history.csv", "timing.csv", CARD):  # what a run killed while writing left
+            for leftover in out.glob(f".{name}.*.partial"):
+                leftover.unlink()
         save_card(out, self._card(choice, validated=validation is not None))
 
     def _card(self, choice: scoring.Choice, *, validated: bool) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def fit(
         method,
         labelled,
         unlabelled,
+        validation,
         network=network,
         training=training,
         mpp_um=mpp_um,
