@@ -1,211 +1,214 @@
-"""Outlines as pathologists draw them in QuPath -> regions, glands and ignored places.
+"""Annotations from QuPath (GeoJSON) -> polygons: kinder than QuPath's own reader, but nothing goes in silence.
 
-Read: FeatureCollection, Feature, array of features or bare geometry; plain, .gz or .zip; classes in every form QuPath has written.
-Only annotations count: our own predictions come back as detections and must not become truth.
+Only *annotations* count as truth; detections, points and lines are counted and skipped. Class names are matched literally
+(the star belongs to QuPath's names): `Region*`, `Ignore*`, the gland class, and what is derived from them (`Gland: tumour`).
 """
 
-import gzip
-import json
-import zipfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import shapely
 
+from tiling.annotation.features import features_of, load_json
+from tiling.annotation.polygons import polygon_of
 from tiling.errors import AnnotationError
 
-_MOST_BYTES = 2 * 2**30
-_REPAIR_LIMIT = 0.01
-_AREAL = ("Polygon", "MultiPolygon")
-_SKIPPED_SHAPES = ("Point", "MultiPoint", "LineString", "MultiLineString")
-_NOT_ANNOTATIONS = ("detection", "cell", "tile", "tma")
-_EMPTY = "Region*: empty"
+REGION, IGNORE, PROPOSED = "Region*", "Ignore*", "Proposed*"
+_EMPTY = f"{REGION}: empty"
+_MOST_MESSAGES = 30
 
 
 class Outline(NamedTuple):
-    """One drawn object: its name, and a shapely area in level-0 pixels of the viewer."""
+    """One annotated object.
+
+    Attributes
+    ----------
+    name : of a region: its own, unique in the file; of others their class
+    shape : shapely Polygon or MultiPolygon, (x, y) in level-0 pixels of the viewer, valid
+    id : of the feature; its place in the file where it has none
+    """
 
     name: str
     shape: Any
+    id: str = ""
 
 
 @dataclass
 class Annotations:
-    """What a file of outlines says.
+    """What an annotation file holds.
 
     Attributes
     ----------
-    regions : everything inside is outlined; `empty` names those that really have no gland
-    glands, ignored : one gland each; places where nothing is learnt or scored
-    messages : what was skipped or repaired, for the user
+    regions, glands, ignored : outlines of class Region*, of the gland class, and Ignore*
+    empty : names of the regions that are declared to hold no gland (class `Region*: empty`)
+    counts : objects read and skipped, by kind
+    messages : what was skipped or repaired, one sentence each
+    viewer_px : (width, height) of the viewer the file was made for, where it says so
     """
 
     regions: list[Outline] = field(default_factory=list)
-    empty: set[str] = field(default_factory=set)
     glands: list[Outline] = field(default_factory=list)
     ignored: list[Outline] = field(default_factory=list)
+    empty: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+    viewer_px: tuple[int, int] | None = None
 
 
 def read_annotations(path: Path, *, gland_class: str = "Gland", objects: Literal["annotations", "all"] = "annotations") -> Annotations:
-    """Read a file of outlines.
+    """Read an annotation file: GeoJSON, also `.gz` and `.zip`, in any of the wrappings QuPath writes.
 
     Parameters
     ----------
-    gland_class : class of glands; derived classes ("Gland: benign") count too
-    objects : "annotations", or "all" to read detections as well (for round trips)
+    path : file; small enough for memory
+    gland_class : class of a gland, and the part before the colon of a derived one
+    objects : "all" also takes detections (for round trips; our own predictions must not come back as truth)
+
+    Returns
+    -------
+    Annotations
+        May hold no region or gland: what that means is the caller's question.
 
     Raises
     ------
     AnnotationError
-        The file is cut, not GeoJSON, or holds an outline that cannot be repaired; with file, object and remedy.
+        Missing, cut, not GeoJSON, or a feature that cannot be understood: with file, feature and remedy.
     """
-    found = Annotations()
-    skipped: Counter[str] = Counter()
-    for number, feature in enumerate(_features(path), start=1):
-        geometry = feature.get("geometry")
-        reason = _skip(feature, geometry, objects)
-        if reason is None:
-            reason = _sort_in(found, feature, gland_class, f"{path}: object {feature.get('id') or number}")
-        if reason is not None:
-            skipped[reason] += 1
-    found.messages += [f"{path.name}: skipped {count} {what}" for what, count in sorted(skipped.items())]
+    content = load_json(path)
+    found = Annotations(viewer_px=_viewer(content))
+    seen: set[tuple[str, bytes]] = set()
+    for feature in features_of(content, path):
+        label = _class_of(feature.properties)
+        if objects == "annotations" and feature.kind != "annotation":
+            found.counts[f"{feature.kind}s"] += 1
+            continue
+        shape, notes = polygon_of(feature.geometry, f"{path}: feature {feature.id}")
+        found.messages += notes
+        if shape is None:
+            found.counts[_skipped_as(feature.geometry)] += 1
+            continue
+        key = (label, shapely.to_wkb(shapely.normalize(shape)))
+        if key in seen:
+            found.counts["duplicates"] += 1
+            continue
+        seen.add(key)
+        _sort_in(found, Outline(label, shape, feature.id), feature.properties, gland_class)
+    found.messages = [*found.messages[:_MOST_MESSAGES], *_more(found.messages), *_summary(found, path, gland_class)]
     return found
 
 
-def _skip(feature: dict[str, Any], geometry: dict[str, Any] | None, objects: str) -> str | None:
-    """Why an object is not looked at, or None."""
-    properties = _dict(feature.get("properties"))
-    # Before QuPath 0.4 the type stood under another name, before 0.2 in the id.
-    kind = str(properties.get("objectType") or properties.get("object_type") or feature.get("id") or "").lower()
-    if objects == "annotations" and any(word in kind for word in _NOT_ANNOTATIONS):
-        return "detection(s): only annotations are truth"
-    if geometry is None:
-        return "object(s) without a shape"
-    if geometry.get("type") in _SKIPPED_SHAPES:
-        return "point(s) or line(s)"
-    return None
-
-
-def _sort_in(found: Annotations, feature: dict[str, Any], gland_class: str, where: str) -> str | None:
-    """Put an object where it belongs; why not, or None."""
-    properties = _dict(feature.get("properties"))
-    name, label = _class_name(properties.get("classification")), str(properties.get("name") or "")
-    if name is None:
-        return "object(s) without a class"
-    base = name.split(":")[0]
-
-    def area() -> Any:  # noqa: ANN401  # shapely has no types
-        return _area(feature["geometry"], where, found.messages)
-
-    if base == "Region*":
-        label = label or f"region {len(found.regions) + 1}"
-        if label in {region.name for region in found.regions}:
-            label = f"{label} ({len(found.regions) + 1})"
-        found.regions.append(Outline(label, area()))
-        found.empty |= {label} if name == _EMPTY else set()
-    elif base == "Ignore*":
-        found.ignored.append(Outline(label or base, area()))
-    elif name == gland_class or name.startswith(f"{gland_class}:"):
-        found.glands.append(Outline(label or name, area()))
-    elif base == "Proposed*":
-        return "proposed region(s): give them the class Region* when they are corrected"
+def _sort_in(found: Annotations, outline: Outline, properties: dict[str, Any], gland_class: str) -> None:
+    base = outline.name.split(":")[0].strip()
+    if base == REGION:
+        name = _unique_name(properties.get("name"), {region.name for region in found.regions}, len(found.regions) + 1)
+        found.regions.append(outline._replace(name=name))
+        if outline.name == _EMPTY:
+            found.empty.add(name)
+    elif base == IGNORE:
+        found.ignored.append(outline)
+    elif gland_class in (base, outline.name) or outline.name.startswith(f"{gland_class}:"):
+        found.glands.append(outline)
+    elif base == PROPOSED:
+        found.counts["proposals"] += 1
     else:
-        return f"object(s) of class {name!r}"
-    return None
+        found.counts[f"class {outline.name!r}" if outline.name else "without class"] += 1
+        return
+    found.counts["read"] += base != PROPOSED
 
 
-def _features(path: Path) -> list[dict[str, Any]]:
-    try:
-        document = json.loads(_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: not whole GeoJSON ({error}); export it again from QuPath") from error
-    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
-        features = document.get("features")
-    elif isinstance(document, dict) and document.get("type") == "Feature":
-        features = [document]
-    elif isinstance(document, dict) and document.get("type") in _AREAL:
-        features = [{"geometry": document, "properties": {}}]
-    else:
-        features = document
-    if not isinstance(features, list) or not all(isinstance(f, dict) and isinstance(f.get("geometry") or {}, dict) for f in features):
-        raise AnnotationError(f"{path}: no GeoJSON features in it; export objects as GeoJSON from QuPath")
-    return features
+def _unique_name(given: Any, taken: set[str], number: int) -> str:  # noqa: ANN401  # JSON
+    name = given.strip()[:100] if isinstance(given, str) and given.strip() else f"region {number}"
+    return name if name not in taken else f"{name} ({number})"
 
 
-def _bytes(path: Path) -> bytes:
-    read: dict[str, Callable[[], bytes]] = {".zip": lambda: _unzipped(path), ".gz": lambda: _limited(gzip.open(path))}
-    try:
-        data = read.get(path.suffix.lower(), lambda: _limited(path.open("rb")))()
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise AnnotationError(f"{path}: cannot be read ({error}); export it again from QuPath") from error
-    if len(data) > _MOST_BYTES:
-        raise AnnotationError(f"{path}: more than {_MOST_BYTES} bytes; split it by slide")
-    return data
+def _class_of(properties: dict[str, Any]) -> str:
+    """Class name as QuPath shows it ("Gland: tumour"), "" without one.
 
-
-def _limited(handle: Any) -> bytes:  # noqa: ANN401  # a binary file
-    with handle:
-        data: bytes = handle.read(_MOST_BYTES + 1)
-    return data
-
-
-def _unzipped(path: Path) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        inside = [info for info in archive.infolist() if info.filename.lower().endswith((".geojson", ".json"))]
-        if len(inside) != 1:
-            raise AnnotationError(f"{path}: holds {len(inside)} GeoJSON files; give one")
-        return _limited(archive.open(inside[0]))
-
-
-def _dict(value: Any) -> dict[str, Any]:  # noqa: ANN401  # whatever the file says
-    return value if isinstance(value, dict) else {}
-
-
-def _class_name(classification: Any) -> str | None:  # noqa: ANN401  # whatever the file says
-    """Name of a class in every form QuPath has written; None when there is none.
-
-    >>> _class_name({"names": ["Gland", "benign"]}), _class_name("Gland"), _class_name({"name": "x", "parentClass": {"name": "Gland"}})
-    ('Gland: benign', 'Gland', 'Gland: x')
+    >>> [_class_of({"classification": c}) for c in ("Gland", {"names": ["Gland", "tumour"]}, {"name": "a", "parentClass": {"name": "b"}})]
+    ['Gland', 'Gland: tumour', 'b: a']
     """
-    if isinstance(classification, str):
-        return classification or None
-    if not isinstance(classification, dict):
-        return None
-    names = classification.get("names")
+    given = properties.get("classification", properties.get("pathClass"))
+    if isinstance(given, str):
+        return given.strip()
+    if isinstance(given, list):
+        given = {"names": given}
+    if not isinstance(given, dict):
+        return ""
+    names = given.get("names")
     if isinstance(names, list) and names:
-        return ": ".join(str(name) for name in names)
-    name, parent = classification.get("name"), _class_name(classification.get("parentClass"))
-    return f"{parent}: {name}" if parent and name else str(name) if name else parent
+        return ": ".join(str(name).strip() for name in names)
+    name = given.get("name")
+    name = name.strip() if isinstance(name, str) else ""
+    parent = given.get("parentClass")
+    above = _class_of({"classification": parent}) if isinstance(parent, dict | str) else ""
+    return f"{above}: {name}" if above and name else name or above
 
 
-def _area(geometry: dict[str, Any], where: str, messages: list[str]) -> Any:  # noqa: ANN401  # shapely has no types
-    """The shape of an object; small faults of drawing are repaired and said, others refused.
+def _skipped_as(geometry: Any) -> str:  # noqa: ANN401  # JSON
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if kind in ("Point", "MultiPoint"):
+        return "points"
+    return "lines" if kind in ("LineString", "MultiLineString") else "without area"
+
+
+def _viewer(content: Any) -> tuple[int, int] | None:  # noqa: ANN401  # JSON
+    given = content.get("viewer") if isinstance(content, dict) else None
+    if not isinstance(given, dict):
+        return None
+    width, height = given.get("width"), given.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+
+
+def _more(messages: list[str]) -> list[str]:
+    return [f"... and {len(messages) - _MOST_MESSAGES} more of this kind"] if len(messages) > _MOST_MESSAGES else []
+
+
+def _summary(found: Annotations, path: Path, gland_class: str) -> list[str]:
+    """One sentence for everything that was left out."""
+    left_out = {name: count for name, count in found.counts.items() if name != "read"}
+    if not left_out:
+        return []
+    text = f"{path}: left out: " + ", ".join(f"{count} {name}" for name, count in sorted(left_out.items()))
+    if found.counts["without class"] or any(name.startswith("class ") for name in left_out):
+        text += f" (classes that are read: {REGION}, {gland_class}, {IGNORE})"
+    return [text]
+
+
+def check_complete(found: Annotations, path: Path, *, annotated: Literal["regions", "whole"]) -> None:
+    """Refuse what does not say where everything is outlined.
 
     Raises
     ------
     AnnotationError
-        Not an area, or a repair would change it by 1 % or more.
+        No region (unless the whole slide is annotated), a region without an outline that is not declared empty, or no gland at all.
     """
-    if geometry.get("type") not in _AREAL:
-        raise AnnotationError(f"{where}: a {geometry.get('type')} is not an area; redraw it as a polygon")
-    try:
-        shape = shapely.force_2d(shapely.geometry.shape(geometry))
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise AnnotationError(f"{where}: its coordinates cannot be read ({error}); redraw it") from error
-    if shape.is_empty or not all(abs(bound) < 2**31 for bound in shape.bounds):
-        raise AnnotationError(f"{where}: it has no area, or coordinates that are no numbers; redraw it")
-    if shape.is_valid:
-        return shape
-    why = shapely.is_valid_reason(shape)
-    mended = shapely.make_valid(shape)  # keeps both lobes of a crossing, and what collapsed to lines beside
-    areas = [part for part in getattr(mended, "geoms", [mended]) if part.geom_type in _AREAL]
-    whole = shapely.union_all(areas)
-    drawn = shapely.area(shapely.MultiPolygon() if not areas else whole)
-    if not areas or abs(drawn - abs(shape.area)) >= _REPAIR_LIMIT * drawn:
-        raise AnnotationError(f"{where}: its outline crosses itself ({why}) and cannot be repaired without changing its area; redraw it")
-    messages.append(f"{where}: outline repaired ({why})")
-    return whole
+    if annotated == "whole":
+        if not found.glands and not found.empty:
+            raise AnnotationError(
+                f"{path}: no gland in it{_hint(found)}; export annotations, not detections, of the gland class, "
+                f"or draw one area of class '{_EMPTY}' when the slide has no gland"
+            )
+        return
+    if not found.regions:
+        raise AnnotationError(
+            f"{path}: no area of class {REGION} in it{_hint(found)}; draw one around each place where every gland is outlined, "
+            "or set column 'annotated' to whole in the sheet"
+        )
+    tree = shapely.STRtree([gland.shape for gland in found.glands])
+    for region in found.regions:
+        hits = [found.glands[i].shape for i in tree.query(region.shape, predicate="intersects")]
+        held = any(shapely.intersection(region.shape, shape).area > 0 for shape in hits)
+        if not held and region.name not in found.empty:
+            raise AnnotationError(
+                f"{path}: {region.name} (feature {region.id}) has no outline of a gland in it; is it really empty? "
+                f"then give it the class '{_EMPTY}', else outline its glands"
+            )
+        if held and region.name in found.empty:
+            found.messages.append(f"{path}: {region.name} is declared empty but holds outlines; they are read")
+
+
+def _hint(found: Annotations) -> str:
+    left_out = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()) if name != "read")
+    return f" (left out: {left_out})" if left_out else ""

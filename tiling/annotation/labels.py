@@ -1,25 +1,68 @@
 """Outlines -> instance labels and weights on the grid of a slide's tiles."""
 
+import hashlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import shapely
+import zarr
 from numpy.typing import NDArray
 
-from tiling.annotation.geojson import Annotations, Outline, read_annotations
-from tiling.annotation.masks import mask_labels
+from tiling.annotation.geojson import Annotations, Outline, check_complete, read_annotations
+from tiling.annotation.masks import MASK_ENDINGS, open_mask
+from tiling.annotation.rasterise import Raster, to_stored
 from tiling.errors import AnnotationError, SlideError
 from tiling.geometry import Geometry, blocks
-from tiling.store.arrays import SHARD_PX, create_array, create_group, geometry_of, record_failure, recorded_error, set_attributes
+from tiling.glands.components import Seen, merge, seen
+from tiling.store.arrays import (
+    SHARD_PX,
+    attributes,
+    create_array,
+    create_group,
+    geometry_of,
+    record_failure,
+    recorded_error,
+    set_attributes,
+)
 from tiling.store.atomic import building
 
 log = logging.getLogger(__name__)
-MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 _OFF_SLIDE = 0.5
+_TIFF_TILE_PX = 512
+_KINDS = ("glands", "regions", "ignored")
+Origin = Literal["bounds", "slide"]
+Annotated = Literal["regions", "whole"]
 Block = tuple[slice, slice]
+
+
+class Numbers(Protocol):
+    """Anything that reads a block as int32 numbers, 0 = nothing."""
+
+    def __getitem__(self, block: Block, /) -> NDArray[np.int32]: ...
+
+
+class _Source(NamedTuple):
+    """What the store is filled from.
+
+    Attributes
+    ----------
+    glands, regions, ignored : numbers of the grid, read block by block
+    gland_count : N
+    region_names : name of region k + 1
+    messages : what was skipped, repaired or clipped
+    """
+
+    glands: Numbers
+    regions: Numbers
+    ignored: Numbers
+    gland_count: int
+    region_names: list[str]
+    messages: list[str]
 
 
 def label_slide(
@@ -28,8 +71,8 @@ def label_slide(
     store: Path,
     *,
     slide: str,
-    annotated: Literal["regions", "whole"],
-    origin: Literal["bounds", "slide"],
+    annotated: Annotated,
+    origin: Origin,
     gland_class: str = "Gland",
     code_version: int,
 ) -> None:
@@ -44,172 +87,188 @@ def label_slide(
     tiles : tile store of the slide; its recorded failure is passed on
     annotated : only inside `Region*`, or the whole slide
     origin : frame of the GeoJSON's coordinates: the viewer's crop (openslide.bounds-*), or the whole slide
+
+    Raises
+    ------
+    StoreError
+        Another process writes the same store.
+    OSError
+        Disk or mount fail.
     """
-    parameters = {
-        "annotation": annotation.name,
-        "annotated": annotated,
-        "origin": origin,
-        "gland_class": gland_class,
-        "version": code_version,
-    }
+    given = {"annotated": annotated, "origin": origin, "gland_class": gland_class, "version": code_version}
+    parameters = {"annotation": annotation.name, **given}
     error = recorded_error(tiles)
-    if error:
+    if error is not None:
         record_failure(store, SlideError(error), parameters)
         return
     geometry = geometry_of(tiles)
     try:
-        if annotation.name.lower().endswith(MASK_ENDINGS):
-            source = _from_mask(annotation, geometry)
-        else:
-            drawn = read_annotations(annotation, gland_class=gland_class)
-            source = _from_outlines(drawn, annotation, geometry, annotated=annotated, origin=origin)
+        with ExitStack() as files:
+            source = _source(annotation, geometry, files, annotated=annotated, origin=origin, gland_class=gland_class)
+            stamp = {"sha256": _hash(annotation), "tiles": attributes(tiles).get("fingerprint", "")}
+            _write(store, source, geometry, {"slide": slide, "parameters": {**parameters, **stamp}, "version": code_version})
     except AnnotationError as failure:
-        log.warning("%s", failure)
+        log.warning("%s is left out of training and evaluation: %s", slide, failure)
         record_failure(store, failure, parameters)
-        return
-    _write(store, source, geometry, {"slide": slide, "parameters": parameters, "version": code_version})
 
 
-class _Source:
-    """What the store is filled from: a reader of blocks, and what the attributes say."""
+def _source(annotation: Path, geometry: Geometry, files: ExitStack, *, annotated: Annotated, origin: Origin, gland_class: str) -> _Source:
+    if annotation.name.lower().endswith(MASK_ENDINGS):
+        mask = files.enter_context(open_mask(annotation, geometry))
+        note = [] if mask.count else [f"{annotation}: no gland in it; the whole slide is taken as free of glands"]
+        return _Source(mask, _frame(geometry, "slide"), Raster([]), mask.count, ["whole"], note)
+    drawn = read_annotations(annotation, gland_class=gland_class)
+    check_complete(drawn, annotation, annotated=annotated)
+    glands, on_grid = _placed(drawn, annotation, geometry, origin)
+    if annotated == "whole":
+        if drawn.regions:
+            drawn.messages.append(f"{annotation}: {len(drawn.regions)} areas of class Region* are not used: the whole slide is annotated")
+        regions, names = _frame(geometry, origin), ["whole"]
+    else:
+        regions, names = Raster(on_grid["regions"]), [region.name for region in drawn.regions]
+    return _Source(glands, regions, Raster(on_grid["ignored"]), len(glands), names, drawn.messages)
 
-    def __init__(
-        self,
-        read: Callable[[Block], tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint16]]],
-        regions: list[dict[str, Any]],
-        messages: list[str],
-    ) -> None:
-        self.read, self.regions, self.messages = read, regions, messages
+
+def _placed(drawn: Annotations, path: Path, geometry: Geometry, origin: Origin) -> tuple[Raster, dict[str, list[Any]]]:
+    """The glands, ready to be read by blocks, and all outlines on the grid; what does not fit the slide is refused or said."""
+    _check_viewer(drawn, path, geometry, origin)
+    offset = _offset(geometry, origin)
+    on_grid = {kind: [to_stored(outline.shape, geometry, offset) for outline in getattr(drawn, kind)] for kind in _KINDS}
+    _check_place(drawn, on_grid, path, geometry)
+    glands = Raster(on_grid["glands"])
+    pairs, shared_px = glands.overlaps()
+    if pairs:
+        drawn.messages.append(f"{path}: {pairs} pairs of glands overlap, by up to {shared_px:.0f} px; the smaller one wins there")
+    return glands, on_grid
+
+
+def _offset(geometry: Geometry, origin: Origin) -> tuple[int, int]:
+    return (geometry.bounds_x, geometry.bounds_y) if origin == "bounds" else (0, 0)
+
+
+def _frame(geometry: Geometry, origin: Origin) -> Raster:
+    """The whole slide as one region: what the viewer shows."""
+    left, top, width, height = 0, 0, geometry.slide_width_px, geometry.slide_height_px
+    if origin == "bounds":
+        left, top, width, height = geometry.bounds_x, geometry.bounds_y, geometry.bounds_width_px, geometry.bounds_height_px
+    corner = to_stored(shapely.box(left, top, left + width, top + height), geometry, (0, 0))
+    x0, y0, x1, y1 = corner.bounds
+    # A last stored pixel that is cut by the slide's edge still counts.
+    return Raster([shapely.box(x0, y0, max(x1, geometry.width_px if left + width >= geometry.slide_width_px else x1),
+                               max(y1, geometry.height_px if top + height >= geometry.slide_height_px else y1))])  # fmt: skip
+
+
+def _check_viewer(drawn: Annotations, path: Path, geometry: Geometry, origin: Origin) -> None:
+    """Files of ours say what slide they belong to."""
+    expected = (geometry.slide_width_px, geometry.slide_height_px)
+    if origin == "bounds":
+        expected = (geometry.bounds_width_px, geometry.bounds_height_px)
+    if drawn.viewer_px is not None and drawn.viewer_px != expected:
+        raise AnnotationError(
+            f"{path}: made for a slide of {drawn.viewer_px[0]} x {drawn.viewer_px[1]} px, this one shows {expected[0]} x {expected[1]}; "
+            "wrong slide or origin?"
+        )
+
+
+def _check_place(drawn: Annotations, on_grid: dict[str, list[Any]], path: Path, geometry: Geometry) -> None:
+    """Outlines mostly off the slide are refused; those cut by its edge are said."""
+    shapes = np.array([shape for kind in _KINDS for shape in on_grid[kind]], object)
+    outlines: list[Outline] = [outline for kind in _KINDS for outline in getattr(drawn, kind)]
+    frame = shapely.box(0, 0, geometry.width_px, geometry.height_px)
+    area = shapely.area(shapes)
+    inside = shapely.area(shapely.intersection(shapes, frame))
+    if area.sum() > 0 and inside.sum() < (1 - _OFF_SLIDE) * area.sum():
+        raise AnnotationError(
+            f"{path}: {100 * (1 - inside.sum() / area.sum()):.0f} % of the outlined area lies off the slide "
+            f"({geometry.slide_width_px} x {geometry.slide_height_px} px); wrong slide, origin or downsample?"
+        )
+    cut = np.flatnonzero(inside < area * (1 - 1e-6))
+    if len(cut):
+        drawn.messages.append(f"{path}: {len(cut)} outlines reach over the slide's edge (first: {outlines[cut[0]].id}); cut there")
 
 
 def _write(store: Path, source: _Source, geometry: Geometry, attrs: dict[str, Any]) -> None:
     shape = (geometry.height_px, geometry.width_px)
-    for message in source.messages:
-        log.info("%s", message)
+    grid = blocks(*shape, SHARD_PX)
+    counts = {"annotated_px": 0, "gland_px": 0}
+    tallies: dict[str, list[tuple[NDArray[np.int64], Seen]]] = {"glands": [], "regions": [], "annotated": []}
     with building(store, {**attrs, "geometry": geometry.to_dict()}, keep_partial=False) as partial:
         group = create_group(partial.folder)
-        arrays = [
+        labels, weight, region = (
             create_array(group, name, shape, kind) for name, kind in (("labels", np.int32), ("weight", np.uint8), ("region", np.uint16))
+        )
+        for block in grid:
+            glands, regions = source.glands[block], source.regions[block]
+            inside = (regions > 0) & (source.ignored[block] == 0)
+            for array, values in ((labels, glands), (weight, inside), (region, regions)):
+                if values.any():
+                    array[block] = values.astype(array.dtype)
+            counts["annotated_px"] += int(inside.sum())
+            counts["gland_px"] += int((inside & (glands > 0)).sum())
+            for name, values in (("glands", glands), ("regions", regions), ("annotated", np.where(inside, glands, 0))):
+                tallies[name].append(_tally(values, block, shape[1]))
+        all_glands, all_regions = (
+            merge(tallies[name], n) for name, n in (("glands", source.gland_count), ("regions", len(source.region_names)))
+        )
+        messages = list(source.messages)
+        for what, array, found in (("glands", labels, all_glands), ("regions", region, all_regions)):
+            lost = int((found.area_px == 0).sum())
+            if lost:
+                messages.append(
+                    f"{lost} {what} have no pixel of their own (off the slide, too small, or covered by smaller ones); left out"
+                )
+                _close_gaps(array, found.area_px > 0, grid)
+        counts["glands"] = int((merge(tallies["annotated"], source.gland_count).area_px > 0).sum())
+        counts["glands_outside"] = int((all_glands.area_px > 0).sum()) - counts["glands"]
+        if not counts["annotated_px"]:
+            raise AnnotationError(
+                f"{attrs['parameters']['annotation']}: no annotated pixel is left (regions off the slide, or all ignored)"
+            )
+        names = zip(source.region_names, all_regions.area_px, all_regions.box_px.tolist(), strict=True)
+        windows = [
+            {"name": name, "window": [top, left, bottom - top, right - left]} for name, area, (top, left, bottom, right) in names if area
         ]
-        counts = {"annotated_px": 0, "gland_px": 0}
-        seen: set[int] = set()
-        for block in blocks(*shape, SHARD_PX):
-            values = source.read(block)
-            for array, value in zip(arrays, cast(tuple[NDArray[Any], ...], values), strict=True):
-                if value.any():
-                    array[block] = value
-            labels, weight, _ = values
-            counts["annotated_px"] += int(weight.sum())
-            counts["gland_px"] += int(((labels > 0) & (weight > 0)).sum())
-            seen.update(np.unique(labels[weight > 0]).tolist())
-        counts["glands"] = len(seen - {0})
-        given = {"regions": source.regions, "messages": source.messages, "counts": counts}
-        set_attributes(group, {"status": "ok", **attrs, "geometry": geometry.to_dict(), **given})
+        for message in messages:
+            log.info("%s", message)
+        set_attributes(group, {"status": "ok", **attrs, "geometry": geometry.to_dict()})
+        set_attributes(group, {"regions": windows, "messages": messages, "counts": counts})
 
 
-def _from_mask(path: Path, geometry: Geometry) -> _Source:
-    labels = mask_labels(path, geometry)
-
-    def read(block: Block) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint16]]:
-        part = labels[block]
-        return part, np.ones(part.shape, np.uint8), np.ones(part.shape, np.uint16)
-
-    return _Source(read, [_whole(geometry)], [])
+def _tally(values: NDArray[np.int32], block: Block, width_px: int) -> tuple[NDArray[np.int64], Seen]:
+    """Numbers present in a block, and where."""
+    present = np.unique(values)
+    present = present[present > 0]
+    local = np.where(values > 0, np.searchsorted(present, values) + 1, 0).astype(np.int32)
+    return present.astype(np.int64), seen(local, len(present), block, width_px)
 
 
-def _whole(geometry: Geometry) -> dict[str, Any]:
-    return {"name": "whole", "window": [0, 0, geometry.height_px, geometry.width_px]}
+def _close_gaps(array: zarr.Array[Any], present: NDArray[np.bool_], grid: list[Block]) -> None:
+    """Renumber what is present to 1..n, in place."""
+    lookup = np.zeros(len(present) + 1, array.dtype)
+    lookup[1:][present] = np.arange(1, int(present.sum()) + 1)
+    for block in grid:
+        values = np.asarray(array[block])
+        if values.any():
+            array[block] = lookup[values]
 
 
-def _from_outlines(
-    drawn: Annotations, path: Path, geometry: Geometry, *, annotated: Literal["regions", "whole"], origin: Literal["bounds", "slide"]
-) -> _Source:
-    shift = (geometry.bounds_x, geometry.bounds_y) if origin == "bounds" else (0, 0)
-    stored = {kind: [_to_stored(o, geometry, shift) for o in getattr(drawn, kind)] for kind in ("glands", "regions", "ignored")}
-    _refuse_off_slide([o for outlines in stored.values() for o in outlines], path, geometry)
-    if annotated == "regions":
-        _refuse_unclear(drawn, stored, path)
-    # Larger first: where glands overlap, the smaller one is drawn last and wins.
-    glands = sorted(stored["glands"], key=lambda outline: -outline.shape.area)
-    trees = [shapely.STRtree([outline.shape for outline in outlines]) for outlines in (glands, stored["regions"], stored["ignored"])]
-    windows = [_window(region, geometry) for region in stored["regions"]]
-    regions = (
-        [{"name": r.name, "window": w} for r, w in zip(stored["regions"], windows, strict=True)]
-        if annotated == "regions"
-        else [_whole(geometry)]
-    )
-
-    def read(block: Block) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint16]]:
-        labels = _rasterised(glands, trees[0], block, np.int32)
-        region = _rasterised(stored["regions"], trees[1], block, np.uint16) if annotated == "regions" else np.ones(labels.shape, np.uint16)
-        ignored = _rasterised(stored["ignored"], trees[2], block, np.uint16)
-        return labels, ((region > 0) & (ignored == 0)).astype(np.uint8), region
-
-    return _Source(read, regions, [*drawn.messages, *_overlaps(glands, trees[0])])
-
-
-def _to_stored(outline: Outline, geometry: Geometry, shift: tuple[int, int]) -> Outline:
-    scale = np.array([geometry.downsample_x, geometry.downsample_y])
-    return Outline(outline.name, shapely.transform(outline.shape, lambda points: (points + np.array(shift)) / scale))
-
-
-def _refuse_off_slide(outlines: list[Outline], path: Path, geometry: Geometry) -> None:
-    frame = shapely.box(0, 0, geometry.width_px, geometry.height_px)
-    total = sum(outline.shape.area for outline in outlines)
-    outside = total - sum(shapely.intersection(outline.shape, frame).area for outline in outlines)
-    if total and outside / total > _OFF_SLIDE:
-        raise AnnotationError(
-            f"{path}: {100 * outside / total:.0f} % of the outlines lie off the slide "
-            f"({geometry.slide_width_px} x {geometry.slide_height_px} px); wrong slide, origin or downsample?"
-        )
-
-
-def _refuse_unclear(drawn: Annotations, stored: dict[str, list[Outline]], path: Path) -> None:
-    """Regions must say what is outlined; an empty one must say that it is meant."""
-    if not drawn.regions:
-        raise AnnotationError(
-            f"{path}: no area of class Region* in it; draw one around each place where every gland is outlined, "
-            "or set column 'annotated' to whole in the sheet"
-        )
-    tree = shapely.STRtree([gland.shape for gland in stored["glands"]])
-    for region in stored["regions"]:
-        if region.name not in drawn.empty and not len(tree.query(region.shape, predicate="intersects")):
-            raise AnnotationError(f"{path}: {region.name} has no outline of a gland; really empty? then give it the class 'Region*: empty'")
-
-
-def _window(region: Outline, geometry: Geometry) -> list[int]:
-    left, top, right, bottom = region.shape.bounds
-    y, x = max(int(np.floor(top)), 0), max(int(np.floor(left)), 0)
-    return [y, x, min(int(np.ceil(bottom)), geometry.height_px) - y, min(int(np.ceil(right)), geometry.width_px) - x]
-
-
-def _rasterised(outlines: list[Outline], tree: Any, block: Block, kind: Any) -> NDArray[Any]:  # noqa: ANN401  # shapely, numpy dtype
-    """Outline i as value i + 1 in a block; later ones over earlier ones; a pixel belongs to what holds its centre."""
-    from rasterio.features import rasterize
-    from rasterio.transform import Affine
-
-    shape = (block[0].stop - block[0].start, block[1].stop - block[1].start)
-    here = sorted(tree.query(shapely.box(block[1].start, block[0].start, block[1].stop, block[0].stop)))
-    if not here:
-        return np.zeros(shape, kind)
-    values = ((outlines[number].shape, number + 1) for number in here)
-    place = Affine.translation(block[1].start, block[0].start)
-    return np.asarray(rasterize(values, out_shape=shape, transform=place, dtype=np.int32)).astype(kind)
-
-
-def _overlaps(glands: list[Outline], tree: Any) -> list[str]:  # noqa: ANN401  # shapely has no types
-    if not glands:
-        return []
-    shapes = [gland.shape for gland in glands]
-    pairs = tree.query(shapes, predicate="overlaps").T
-    count = sum(1 for a, b in pairs if a < b and shapely.intersection(shapes[a], shapes[b]).area > 1)
-    return [f"{count} pair(s) of glands overlap; the smaller one is kept where they do"] if count else []
+def _hash(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def geojson_to_labels(
-    annotations: Path, slide: Path, out: Path, *, gland_class: str = "Gland", objects: Literal["annotations", "all"] = "annotations"
+    annotations: Path,
+    slide: Path,
+    out: Path,
+    *,
+    gland_class: str = "Gland",
+    objects: Literal["annotations", "all"] = "annotations",
+    origin: Origin = "bounds",
 ) -> list[str]:
-    """Write outlines as an int32 instance label TIFF at level 0 of a slide; returns what was skipped or repaired.
+    """Write outlines as an int32 instance label TIFF at level 0 of a slide; returns what was skipped, clipped or repaired.
+
+    Labels follow the order of the file; where outlines overlap the smaller one wins.
 
     Raises
     ------
@@ -222,18 +281,24 @@ def geojson_to_labels(
 
     with open_slide(slide) as opened:
         facts = opened.facts
-    width, height = facts.level_sizes_px[0]
+    width, height = facts.width_px, facts.height_px
+    geometry = Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, *facts.bounds_level0)
     drawn = read_annotations(annotations, gland_class=gland_class, objects=objects)
-    shift = np.array([facts.bounds_level0[0], facts.bounds_level0[1]])
-    glands = [Outline(gland.name, shapely.transform(gland.shape, lambda points: points + shift)) for gland in drawn.glands]
-    tree = shapely.STRtree([gland.shape for gland in glands])
+    glands, _ = _placed(drawn, annotations, geometry, origin)
 
-    def tiles() -> Any:  # noqa: ANN401  # generator of tiles
-        for y in range(0, height, 1024):
-            for x in range(0, width, 1024):
-                yield _rasterised(glands, tree, (slice(y, y + 1024), slice(x, x + 1024)), np.int32)
+    def tiles() -> Iterator[NDArray[np.int32]]:
+        side = _TIFF_TILE_PX
+        for y in range(0, height, side):
+            for x in range(0, width, side):
+                yield glands[slice(y, y + side), slice(x, x + side)]
 
-    partial = out.with_name(f".{out.name}.partial")
-    tifffile.imwrite(partial, tiles(), shape=(height, width), dtype=np.int32, tile=(1024, 1024), compression="zlib", bigtiff=True)
-    partial.replace(out)
-    return [*drawn.messages, *_overlaps(glands, tree)]
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        tifffile.imwrite(
+            partial, tiles(), shape=(height, width), dtype=np.int32, tile=(_TIFF_TILE_PX, _TIFF_TILE_PX),
+            compression="zlib", bigtiff=True, metadata=None, software=False,
+        )  # fmt: skip
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return drawn.messages

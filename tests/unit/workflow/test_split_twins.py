@@ -1,7 +1,6 @@
 """The split rule lives twice, out of core and in memory: both must give the same glands."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest

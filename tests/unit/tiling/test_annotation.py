@@ -1,0 +1,238 @@
+"""Annotation files as the world sends them: read, repaired with a message, or refused by name."""
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+
+from tiling.annotation import features
+from tiling.annotation.geojson import check_complete, read_annotations
+from tiling.errors import AnnotationError
+
+SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
+
+
+def polygon(*rings: list) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": list(rings) or [SQUARE]}
+
+
+def feature(classification: Any = "Gland", geometry: Any = None, **properties: Any) -> dict[str, Any]:
+    named = {} if classification is None else {"classification": classification}
+    return {
+        "type": "Feature", "id": "f1", "geometry": polygon() if geometry is None else geometry,
+        "properties": {"objectType": "annotation", **named, **properties},
+    }  # fmt: skip
+
+
+def write(tmp_path: Path, content: Any, name: str = "a.geojson") -> Path:
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def collection(*items: Any) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": list(items)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        collection(feature()),
+        feature(),
+        [feature()],
+        [collection(feature())],
+        "\ufeff" + json.dumps(collection(feature())),
+        collection(feature(measurements=[{"name": "Area", "value": "NaN"}, {"name": "Area", "value": 1}])),
+        json.dumps(collection(feature(measurements={"a": 1.5}))).replace("1.5", "NaN"),
+        collection(feature(metadata={"x": None}, isLocked=True, name="<script>alert(1)</script>")),
+        collection(feature({"name": "Gland"})),
+        collection(feature({"name": "Gland", "colorRGB": -1})),
+        collection(feature({"names": ["Gland", "Tumor"]})),
+        collection(feature({"name": "Tumor", "parentClass": {"name": "Gland"}})),
+        collection(feature("Gland: Tumor")),
+        collection(feature(geometry={"type": "Polygon", "coordinates": [[[*p, 0.0] for p in SQUARE]]})),
+        collection(feature(geometry={"type": "MultiPolygon", "coordinates": [[SQUARE]]})),
+        collection(feature(geometry={"type": "GeometryCollection", "geometries": [polygon(), {"type": "Point", "coordinates": [1, 1]}]})),
+        collection({"type": "Feature", "id": "PathAnnotationObject", "geometry": polygon(), "properties": {"classification": "Gland"}}),
+        collection({"type": "Feature", "geometry": polygon(), "properties": {"classification": "Gland", "object_type": "annotation"}}),
+        collection(feature(objectType="something new")),
+        collection(feature(), feature()),
+    ],
+)
+def test_every_wrapping_and_every_form_of_class_gives_the_one_gland(tmp_path: Path, content: Any) -> None:
+    found = read_annotations(write(tmp_path, content))
+    assert [gland.shape.area for gland in found.glands] == [100]
+
+
+@pytest.mark.parametrize("name", ["a.geojson.gz", "a.json.gz", "a.zip"])
+def test_packed_files_are_read(tmp_path: Path, name: str) -> None:
+    text = json.dumps(collection(feature()))
+    path = tmp_path / name
+    if name.endswith("zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("../../evil.geojson", text)
+            archive.writestr("__MACOSX/a.geojson", "junk")
+            archive.writestr("readme.txt", "hello")
+            archive.writestr("b.geojson", json.dumps(feature("Region*")))
+    else:
+        path.write_bytes(gzip.compress(text.encode()))
+    found = read_annotations(path)
+    assert len(found.glands) == 1
+    assert len(found.regions) == name.endswith("zip")
+    assert not (tmp_path.parent.parent / "evil.geojson").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (json.dumps(collection(feature()))[:-40], "ends too early, at line 1, column"),
+        (json.dumps(collection(feature())) + " junk", "Extra data at line 1"),
+        ("", "empty"),
+        ("[" * 100_000, "not GeoJSON|ends too early"),
+        ('{"type": "Topology"}', "feature #1 is no GeoJSON feature .of type 'Topology'"),
+        ('"hello"', "no GeoJSON feature"),
+        (collection(feature(), None), "feature #2 is no GeoJSON"),
+        (collection(feature(geometry=[1, 2])), "feature #1 'f1': its geometry is no GeoJSON object"),
+        (collection(feature(geometry={"type": "Polygon"})), "feature #1 'f1': no coordinates"),
+        (collection(feature(geometry=polygon([[0, 0], [1, "a"], [2, 2]]))), r"coordinate \[1, 'a'\] is not a place"),
+        (collection(feature(geometry=polygon([[0, 0], [1e300, 1], [2, 2]]))), "not a place on a slide"),
+        (json.dumps(collection(feature())).replace("10", "NaN", 1), "not a place on a slide"),
+        (json.dumps(collection(feature())).replace("10", "1" * 5000, 1), "absurd number|not a place"),
+        (collection(feature(geometry=polygon([0, 1, 2]))), "a ring that is no list"),
+        (collection(feature(geometry={"type": "MultiPolygon", "coordinates": [5]})), "no list of rings"),
+    ],
+)
+def test_what_cannot_be_trusted_is_refused_by_file_and_feature(tmp_path: Path, content: Any, says: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(AnnotationError, match=says) as caught:
+        read_annotations(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_archives_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps(collection(feature())).encode())
+    (tmp_path / "cut.geojson.gz").write_bytes(whole[:-12])
+    (tmp_path / "no.geojson.gz").write_bytes(b"hello, no gzip")
+    (tmp_path / "no.zip").write_bytes(b"PK but not")
+    (tmp_path / "latin.geojson").write_bytes(json.dumps(feature(name="x")).encode().replace(b'"x"', b'"\xe9"'))
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("a.txt", "x")
+    for name, says in [
+        ("cut.geojson.gz", "cut or damaged"), ("no.geojson.gz", "cut or damaged"), ("no.zip", "cut or damaged"),
+        ("latin.geojson", "not UTF-8"), ("empty.zip", "no .geojson"), ("missing.geojson", "no such file"), (".", "a folder"),
+    ]:  # fmt: skip
+        with pytest.raises(AnnotationError, match=says):
+            read_annotations(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.geojson.gz", "a.zip"])
+def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(features, "MOST_BYTES", 1000)
+    bomb = "[" + " " * 5000 + "]"
+    path = write(tmp_path, bomb)
+    if name.endswith(".gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(bomb.encode()))
+    elif name.endswith(".zip"):
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.geojson", bomb)
+    with pytest.raises(AnnotationError, match="MiB of text"):
+        read_annotations(path)
+
+
+BOWTIE = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
+LOOP = [[0, 0], [10, 0], [10, 10], [4, 10], [4, -2], [6, -2], [6, 8], [0, 8], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("geometry", "area", "says"),
+    [
+        (polygon(BOWTIE), 50, "repaired"),  # both lobes
+        (polygon(LOOP), 96, "repaired"),  # what is circled twice is inside, not a hole
+        (polygon(SQUARE[:-1]), 100, "open outline closed"),
+        (polygon(SQUARE, [[20, 20], [22, 20], [22, 22], [20, 22], [20, 20]]), 104, "repaired"),  # a hole outside
+        ({"type": "MultiPolygon", "coordinates": [[SQUARE], [[[x + 5, y + 5] for x, y in SQUARE]]]}, 175, "repaired"),
+    ],
+)
+def test_slips_of_the_hand_are_repaired_with_a_message(tmp_path: Path, geometry: dict[str, Any], area: float, says: str) -> None:
+    found = read_annotations(write(tmp_path, collection(feature(geometry=geometry))))
+    [gland] = found.glands
+    assert gland.shape.is_valid
+    assert gland.shape.area == pytest.approx(area)
+    assert any(says in message and "feature #1 'f1'" in message for message in found.messages)
+
+
+def test_an_ellipse_written_as_its_box_is_an_ellipse(tmp_path: Path) -> None:
+    found = read_annotations(write(tmp_path, collection(feature(geometry={**polygon(), "isEllipse": True}))))
+    assert found.glands[0].shape.area == pytest.approx(25 * 3.14159, rel=0.01)
+
+
+def test_what_is_not_truth_is_counted_and_said(tmp_path: Path) -> None:
+    content = collection(
+        feature("Region*"), feature(), feature(objectType="detection"), feature(objectType="cell"), feature(objectType="tile"),
+        {"type": "Feature", "id": "PathDetectionObject", "geometry": polygon(), "properties": {"classification": "Gland"}},
+        feature(geometry={"type": "Point", "coordinates": [1, 1]}),
+        feature(geometry={"type": "LineString", "coordinates": [[0, 0], [1, 1]]}),
+        {**feature(), "geometry": None}, feature("Proposed*"), feature("Stroma"), feature(None), feature("gland"), feature("Region"),
+        feature(geometry=polygon([[0, 0], [1, 1], [0, 0]])),
+    )  # fmt: skip
+    found = read_annotations(write(tmp_path, content))
+    assert (len(found.regions), len(found.glands), len(found.ignored)) == (1, 1, 0)
+    expected = {"detections": 2, "cells": 1, "tiles": 1, "points": 1, "lines": 1, "proposals": 1, "class 'Stroma'": 1, "without class": 1,
+                "class 'gland'": 1, "class 'Region'": 1, "without area": 2, "read": 2}  # fmt: skip
+    assert dict(found.counts) == expected
+    assert "classes that are read: Region*, Gland, Ignore*" in found.messages[-1]
+    assert len(read_annotations(write(tmp_path, content), objects="all").glands) == 1, "the same outline twice is one gland"
+
+
+def test_an_id_that_only_sounds_like_a_detection_is_read(tmp_path: Path) -> None:
+    assert read_annotations(write(tmp_path, collection({**feature(), "id": "detection-tile-3"}))).glands
+
+
+def test_hostile_names_are_only_text(tmp_path: Path) -> None:
+    regions = [
+        feature("Region*", name="../../x\n<b>"),
+        feature("Region*", polygon([[20, 0], [30, 0], [30, 9], [20, 0]]), name="../../x\n<b>"),
+    ]
+    found = read_annotations(write(tmp_path, collection(*regions, {**feature(), "id": "x" * 10_000})))
+    assert len({region.name for region in found.regions}) == 2
+    assert len(found.glands[0].id) < 100
+
+
+def test_messages_stay_few(tmp_path: Path) -> None:
+    bowties = [feature(geometry=polygon([[x + i, y] for x, y in BOWTIE])) for i in range(200)]
+    assert len(read_annotations(write(tmp_path, collection(*bowties))).messages) < 40
+
+
+def test_a_region_must_hold_an_outline_or_be_declared_empty(tmp_path: Path) -> None:
+    far = polygon([[50, 50], [60, 50], [60, 60], [50, 60], [50, 50]])
+    touching = polygon([[10, 0], [20, 0], [20, 10], [10, 10], [10, 0]])
+
+    def checked(*items: Any, annotated: Any = "regions") -> list[str]:
+        path = write(tmp_path, collection(*items))
+        found = read_annotations(path)
+        check_complete(found, path, annotated=annotated)
+        return found.messages
+
+    with pytest.raises(AnnotationError, match=r"no area of class Region\*.*left out: 1 detections.*draw one"):
+        checked(feature(), feature(objectType="detection"))
+    for other in (far, touching):
+        with pytest.raises(AnnotationError, match=r"second \(feature #2 'f1'\) has no outline.*'Region\*: empty'"):
+            checked(feature("Region*"), feature("Region*", other, name="second"), feature())
+    assert checked(feature("Region*"), feature("Region*: empty", far), feature()) == []
+    assert "declared empty but holds outlines" in checked(feature("Region*: empty"), feature())[0]
+    with pytest.raises(AnnotationError, match="no gland in it"):
+        checked(feature("Stroma"), annotated="whole")
+    assert checked(feature(), annotated="whole") == []
+    assert checked(feature("Region*: empty"), annotated="whole") == []
+
+
+def test_a_repaired_outline_never_touches_itself_in_pixels(tmp_path: Path) -> None:
+    [gland] = read_annotations(write(tmp_path, collection(feature(geometry=polygon(LOOP))))).glands
+    assert shapely.set_precision(gland.shape, 0.01).is_valid
