@@ -31,7 +31,7 @@ def open_mask(path: Path, geometry: Geometry, *, block_px: int = SHARD_PX) -> It
     AnnotationError
         Not readable, another size, several channels, or fractions.
     """
-    with _opened(path) as image:
+    with opened_image(path) as image:
         yield Mask(path, image, geometry, block_px=block_px)
 
 
@@ -94,7 +94,7 @@ class Mask:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened_image(path: Path) -> Iterator[Any]:
     """The image, numpy or zarr; lazily where it is a TIFF."""
     import tifffile
     import zarr

@@ -19,10 +19,11 @@ from typing import IO, Any, Literal
 import numpy as np
 import shapely
 
-from tiling.geometry import Geometry
+from tiling.geometry import Geometry, blocks
+from tiling.glands.components import Seen, merge, seen
 from tiling.glands.measure import Measurements, mean_codes, measure
-from tiling.glands.trace import outline, outlines
-from tiling.store.arrays import geometry_of, open_array, open_store, read_table
+from tiling.glands.trace import outlines
+from tiling.store.arrays import SHARD_PX, geometry_of, open_array, open_store, read_table
 
 _NAMESPACE = uuid.UUID("0a4a2f0e-8f4b-5c6e-9d7b-2f6f1c3b5a71")
 _DECIMALS = 2  # QuPath snaps to 0.01 px
@@ -156,37 +157,68 @@ def appearing(path: Path) -> Iterator[IO[str]]:
 def labels_to_geojson(labels: Path, out: Path, *, class_name: str = "Gland", color: tuple[int, int, int] = (200, 0, 0)) -> int:
     """Outlines of an instance label image at level 0 (TIFF, 0 = background) as QuPath annotations; returns their number.
 
+    Read block by block; objects are written by first pixel.
+
     Raises
     ------
     AnnotationError
-        Not a single-channel image of whole numbers.
+        Not a readable single-channel image of whole numbers from 0.
     """
-    import tifffile
-
+    from tiling.annotation.masks import opened_image
     from tiling.errors import AnnotationError
 
-    image = tifffile.imread(labels)
-    if image.ndim != 2 or image.dtype.kind not in "ui":
-        raise AnnotationError(
-            f"{labels}: {image.dtype} {image.shape} is not a label image; give one channel of whole numbers, one per gland"
-        )
-    height, width = image.shape
-    geometry = Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, 0, 0, width, height)
-    with appearing(out) as text:
-        write = FeatureWriter(text, geometry, "slide")
-        count = 0
-        for shape, number in _label_shapes(image):
-            write.feature(shape, gland_id(labels.name, number), name=class_name, color=color, object_type="annotation")
-            count += 1
-        write.close()
-    return count
+    with opened_image(labels) as image:
+        if len(image.shape) != 2 or image.dtype.kind not in "ui":
+            raise AnnotationError(
+                f"{labels}: {image.dtype} {tuple(image.shape)} is not a label image; give one channel of whole numbers, one per gland"
+            )
+        height, width = image.shape
+        geometry = Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, 0, 0, width, height)
+        numbered = _Numbered(image)
+        if numbered.values.min(initial=0) < 0:
+            raise AnnotationError(f"{labels}: negative numbers in it; give one positive whole number per gland, 0 for background")
+        with appearing(out) as text:
+            write = FeatureWriter(text, geometry, "slide")
+            for found in outlines(numbered, numbered.windows_px):
+                for row, shape in zip(found.rows.tolist(), found.shapes, strict=True):
+                    identity = gland_id(labels.name, int(numbered.first_px[row]))
+                    write.feature(shape, identity, name=class_name, color=color, object_type="annotation")
+            write.close()
+    return len(numbered.first_px)
 
 
-def _label_shapes(image: Any) -> Iterator[tuple[Any, int]]:  # noqa: ANN401  # int array
-    from scipy import ndimage
+class _Numbered:
+    """A label image with any numbers as labels 1..N by first pixel.
 
-    numbers, compact = np.unique(image, return_inverse=True)
-    compact = compact.reshape(image.shape) + (0 if numbers[0] == 0 else 1)
-    kept = numbers[numbers != 0]
-    for number, window in zip(kept, ndimage.find_objects(compact.astype(np.int32)), strict=True):
-        yield outline(image[window] == number, y=window[0].start, x=window[1].start), int(number)
+    Attributes
+    ----------
+    values : int64 (N,), numbers of the image, ascending
+    first_px, windows_px : int64 (N,), (N, 4) as in the object table
+    """
+
+    def __init__(self, image: Any) -> None:  # noqa: ANN401  # numpy or zarr array
+        self._image, self.shape = image, tuple(image.shape)
+        height, width = self.shape
+        parts: list[tuple[np.ndarray[Any, Any], Seen]] = []
+        found: dict[int, int] = {}
+        for block in blocks(height, width, SHARD_PX):
+            pixels = np.asarray(image[block]).astype(np.int64)
+            values = np.unique(pixels)
+            values = values[values != 0]
+            local = np.where(pixels != 0, np.searchsorted(values, pixels) + 1, 0).astype(np.int32)
+            objects = np.array([found.setdefault(value, len(found) + 1) for value in values.tolist()], np.int64)
+            parts.append((objects, seen(local, len(values), block, width)))
+        whole = merge(parts, len(found))
+        order = np.argsort(whole.first_px)
+        number = np.empty(len(order), np.int32)
+        number[order] = np.arange(1, len(order) + 1)
+        known = np.fromiter(found, np.int64, len(found))
+        self.values = np.sort(known)
+        self._labels = np.concatenate([[0], number[np.argsort(known)]]).astype(np.int32)
+        self.first_px = whole.first_px[order]
+        top, left, bottom, right = whole.box_px[order].T
+        self.windows_px = np.stack([top, left, bottom - top, right - left], axis=1)
+
+    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray[Any, Any]:
+        pixels = np.asarray(self._image[window]).astype(np.int64)
+        return self._labels[np.where(pixels != 0, np.searchsorted(self.values, pixels) + 1, 0)]
