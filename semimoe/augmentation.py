@@ -26,7 +26,7 @@ class Window(NamedTuple):
     image: NDArray[np.uint8]  # (3, H, W)
     labels: NDArray[np.int32] | None  # (H, W)
     weight: NDArray[np.uint8]  # (H, W), 0 where nothing is known
-    inside: NDArray[np.uint8]  # (H, W), 0 where the image was padded
+    inside: NDArray[np.uint8]  # (H, W), 0 where the image was padded or shows no tissue
     pseudo: NDArray[np.uint8] | None  # (3, H, W): mask 0/1, sdf code round((s + 1) 127.5), boundary 0/1
     scale: float  # content is this many times larger than as read; distances (the sdf channel) are still as read
 
@@ -34,7 +34,8 @@ class Window(NamedTuple):
 def window_of(item: Any) -> Window:  # noqa: ANN401  # a TileItem; the Protocol lives in data
     """A source's item as a window; without a mask of its own everything counts."""
     weight = item.weight if item.weight is not None else np.ones(item.image.shape[1:], np.uint8)
-    return Window(item.image, item.labels, weight, np.ones(item.image.shape[1:], np.uint8), item.pseudo, 1.0)
+    inside = item.inside if item.inside is not None else np.ones(item.image.shape[1:], np.uint8)
+    return Window(item.image, item.labels, weight, inside, item.pseudo, 1.0)
 
 
 def augment(window: Window, *, tile_px: int, how: Literal["slides", "paper", "none"], rng: np.random.Generator) -> Window:

@@ -42,6 +42,10 @@ class TileItem(Protocol):
     def pseudo(self) -> NDArray[np.uint8] | None:
         """uint8 (3, H, W): mask 0/1, sdf code round((s + 1) 127.5), boundary 0/1; None: not made."""
 
+    @property
+    def inside(self) -> NDArray[np.uint8] | None:
+        """uint8 (H, W), 1 = pseudo-labels mean something here (tissue, not glass); None: everywhere."""
+
 
 class TileSource(Protocol):
     """A map-style, picklable set of tiles."""

@@ -33,6 +33,25 @@ def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.devi
     return torch.device("cuda", claim(torch.cuda.device_count()))
 
 
+def native_precision(device: Literal["cpu", "gpu"]) -> Literal["fp32", "bf16"]:
+    """bf16 where this machine multiplies it natively (AVX-512 BF16 or AMX, Ampere or newer), else fp32: emulated bf16 is slower."""
+    import torch
+
+    if device == "gpu":
+        native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = "avx512_bf16" in _cpu_flags()
+    return "bf16" if native else "fp32"
+
+
+def _cpu_flags() -> str:
+    """What the processor says it can do; empty where the system does not tell."""
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
 def claim(count: int, folder: Path | None = None) -> int:
     """Claim one of `count` devices for this process: the first whose lock is free.
 

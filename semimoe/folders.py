@@ -27,6 +27,7 @@ class Tile(NamedTuple):
     labels: NDArray[np.int32] | None  # (H, W)
     weight: NDArray[np.uint8] | None = None
     pseudo: NDArray[np.uint8] | None = None
+    inside: NDArray[np.uint8] | None = None
 
 
 class ImageFile(NamedTuple):

@@ -20,6 +20,8 @@ from tiling.store.atomic import building
 MAPS = ("gland", "sdf", "boundary", "disagreement")
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 (B, 3, T, T) -> float32 (B, 4, T, T)
 
+Within = Callable[[tuple[int, int, int, int]], NDArray[np.bool_]]  # (y, x, h, w) stored pixels -> bool (h, w)
+
 
 class Images(Protocol):
     """Tiles by index: anything with a uint8 (3, T, T) `image`."""
@@ -60,6 +62,7 @@ def blend_to_store(
     model: dict[str, Any],
     progress: bool,
     code_version: int,
+    within: Within | None = None,
 ) -> None:
     """Predict the tiles of a slide and blend them into `maps/{slide}.zarr`.
 
@@ -73,6 +76,7 @@ def blend_to_store(
     predict : uint8 (B, 3, T, T) -> float32 (B, 4, T, T): gland, sdf in [-1, 1], boundary, disagreement
     batch : B; the last batch may be smaller
     parameters, model : kept in the attributes, with `code_version`
+    within : bool (h, w) of a window (y, x, h, w): maps are 0 where it is False (glass); None: everywhere
     """
     order = np.lexsort((origins_yx_px[:, 1], origins_yx_px[:, 0]))
     given = {"parameters": parameters, "model": model, "version": code_version, "geometry": geometry.to_dict(), "tile_px": tile_px}
@@ -80,7 +84,7 @@ def blend_to_store(
         group = create_group(partial.folder)
         shape = (geometry.height_px, geometry.width_px)
         arrays = [create_array(group, name, shape, np.uint8) for name in MAPS]
-        band = _Band(shape, arrays, tile_px)
+        band = _Band(shape, arrays, tile_px, within)
         predictions = _predicted(source, order, predict, batch)
         shown = tqdm(predictions, total=len(order), desc=slide, unit="tile", disable=not progress, mininterval=5)
         for row, maps in zip(order, shown, strict=True):
@@ -109,39 +113,59 @@ def _predicted(source: Images, order: NDArray[np.int64], predict: Predict, batch
 
 
 class _Band:
-    """Weighted sums of the rows that are not final yet: `first` is the stored row of the accumulators' first row."""
+    """Weighted sums of the rows that are not final yet, and codes of the final rows of one row of shards.
 
-    def __init__(self, shape: tuple[int, int], arrays: list[Any], tile_px: int) -> None:
+    Tiles come ordered by row: when one begins at row y, everything above y is final, and at most `tile_px` rows are not.
+    `first` is the stored row of the sums' first row.
+    """
+
+    def __init__(self, shape: tuple[int, int], arrays: list[Any], tile_px: int, within: Within | None) -> None:
         self.shape = shape
+        self.within = within
         self.arrays = arrays
         self.weights = window(tile_px)
         self.tile_px = tile_px
         self.first = 0
-        # Whole shards are written at once; a tile may begin in the last row of one.
-        self.rows = SHARD_PX + tile_px
-        self.sums = np.zeros((len(MAPS), self.rows, shape[1]), np.float32)
-        self.total = np.zeros((self.rows, shape[1]), np.float32)
+        self.sums = np.zeros((len(MAPS), tile_px, shape[1]), np.float32)
+        self.total = np.zeros((tile_px, shape[1]), np.float32)
+        # Whole shards are written at once: a shard is the unit of writing.
+        self.codes = np.zeros((len(MAPS), min(SHARD_PX, shape[0]), shape[1]), np.uint8)
 
     def add(self, maps: NDArray[np.float32], y: int, x: int) -> None:
-        """Add one tile, cut at the slide's edge."""
+        """Add one tile, cut at the slide's edge; `flush_above(y)` comes first."""
         top, left = max(y, 0), max(x, 0)
         bottom, right = min(y + self.tile_px, self.shape[0]), min(x + self.tile_px, self.shape[1])
+        if bottom <= top or right <= left:
+            return
         inside = (slice(top - y, bottom - y), slice(left - x, right - x))
         here = (slice(top - self.first, bottom - self.first), slice(left, right))
         self.sums[:, *here] += maps[:, *inside] * self.weights[inside]
         self.total[here] += self.weights[inside]
 
     def flush_above(self, y: int) -> None:
-        """Write the shard rows that end above stored row `y` (all that is left when `y` is the height)."""
-        while self.first < self.shape[0] and (self.first + SHARD_PX <= y or y >= self.shape[0]):
-            rows = min(SHARD_PX, self.shape[0] - self.first)
-            total = self.total[:rows]
-            seen = total > 0
-            if seen.any():
-                codes = encode(np.divide(self.sums[:, :rows], np.where(seen, total, 1), dtype=np.float32)) * seen
-                for array, code in zip(self.arrays, codes, strict=True):
-                    array[self.first : self.first + rows] = code
-            for held in (self.sums, self.total):
-                held[..., : self.rows - SHARD_PX, :] = held[..., SHARD_PX:, :]
-                held[..., self.rows - SHARD_PX :, :] = 0
-            self.first += SHARD_PX
+        """Encode the rows above stored row `y`, and write the shards that end there (all that is left when `y` is the height)."""
+        while self.first < min(y, self.shape[0]):
+            shard = self.first // SHARD_PX * SHARD_PX
+            end = min(shard + SHARD_PX, self.shape[0])
+            stop = min(y, end)
+            self._encode(self.first - shard, stop - self.first)
+            self.first = stop
+            if stop == end:
+                if self.codes.any():
+                    for array, codes in zip(self.arrays, self.codes, strict=True):
+                        array[shard:end] = codes[: end - shard]
+                self.codes[...] = 0
+
+    def _encode(self, row: int, count: int) -> None:
+        """Turn the first `count` rows of the sums into codes from `row` on; rows without a tile stay 0."""
+        held = min(count, self.tile_px)
+        total = self.total[:held]
+        seen = total > 0
+        if self.within is not None and seen.any():
+            seen &= self.within((self.first, 0, held, self.shape[1]))
+        if seen.any():
+            means = np.divide(self.sums[:, :held], np.where(total > 0, total, 1), dtype=np.float32)
+            self.codes[:, row : row + held] = encode(means) * seen
+        for sums in (self.sums, self.total):
+            sums[..., : self.tile_px - held, :] = sums[..., held:, :]
+            sums[..., self.tile_px - held :, :] = 0

@@ -31,6 +31,8 @@ def _disk() -> tuple[bool, str]:
 def _torch() -> list[tuple[bool, str]]:
     import torch
 
+    from semimoe.device import native_precision
+
     built = torch.version.cuda
     lines = [(True, f"torch {torch.__version__}, built for {'CUDA ' + built if built else 'CPU only'}, {torch.get_num_threads()} threads")]
     if torch.cuda.is_available():
@@ -41,8 +43,7 @@ def _torch() -> list[tuple[bool, str]]:
     else:
         lines.append((True, "no GPU: use --resources gpu=0"))
     if not torch.cuda.is_available():
-        fast = bool(torch.backends.cpu.get_cpu_capability() == "AVX512") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        lines.append((True, f"bf16 on this CPU: {'yes, training.precision: bf16 pays' if fast else 'no'}"))
+        lines.append((True, f"precision on this CPU: {native_precision('cpu')} (training.precision: auto)"))
     return lines
 
 

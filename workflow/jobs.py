@@ -1,6 +1,7 @@
 """What every job of the run shares: its log, and errors that a user can act on."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ def job(log: str) -> Iterator[None]:
     """
     from tiling.errors import StoreError
 
+    # Threads that wait for work must not spin: on a shared node they take the processor from the job beside.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", buffering=1, encoding="utf-8") as handle:

@@ -10,7 +10,7 @@ from tiling.blend import blend_to_store
 from tiling.errors import SlideError
 from tiling.store.arrays import create_group, create_table, geometry_of, read_table, record_failure, recorded_error, set_attributes
 from tiling.store.atomic import building
-from tiling.store.tiles import StoredTiles, sample_windows, tile_windows
+from tiling.store.tiles import StoredTiles, Tissue, sample_windows, tile_windows
 from workflow.training import read_px
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
         model=predictor.card,
         progress=True,
         code_version=code_version,
+        within=Tissue(tiles).read,
     )
 
 
@@ -69,18 +70,20 @@ def pseudo_label(
         return
     predictor = Predictor.load(model, device="gpu" if gpu else "cpu", threads=threads)
     windows = sample_windows(tiles, count=training["tiles_per_slide"], read_px=read_px(config["tiles"]["tile_px"]), seed=config["seed"])
-    source = StoredTiles(tiles, windows)
+    source = StoredTiles(tiles, windows, tissue=True)
     with building(store, parameters, keep_partial=False) as partial:
         group = create_group(partial.folder)
         side = int(windows[0, 2]) if len(windows) else 0
         pseudo = group.create_array("pseudo", shape=(len(windows), 3, side, side), dtype=np.uint8, chunks=(1, 3, side or 1, side or 1))
         columns: dict[str, list[Any]] = {"confidence": [], "agreement": [], "gate_weights": []}
         for row in range(len(windows)):
-            maps, weights = predictor.with_gates(source[row].image[None])
+            tile = source[row]
+            maps, weights = predictor.with_gates(tile.image[None])
             gland, sdf, boundary, disagreement = maps[0]
+            tissue = np.asarray(tile.inside, bool)
             pseudo[row] = np.stack([gland >= 0.5, np.rint((sdf + 1) * 127.5), boundary >= 0.5]).astype(np.uint8)
-            columns["confidence"].append(np.maximum(gland, 1 - gland).mean())
-            columns["agreement"].append(1 - disagreement.mean())
+            columns["confidence"].append(np.maximum(gland, 1 - gland)[tissue].mean() if tissue.any() else 0)
+            columns["agreement"].append(1 - disagreement[tissue].mean() if tissue.any() else 0)
             columns["gate_weights"].append(weights[0])
         table = {name: np.asarray(values, np.float32).reshape(len(windows), *np.shape(values)[1:]) for name, values in columns.items()}
         chosen = (table["confidence"] >= training["min_confidence"]).astype(np.uint8)

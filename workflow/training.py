@@ -45,11 +45,15 @@ def stores(tiles: Sequence[str], labels: Sequence[str] = (), pseudo: Sequence[st
     return [Store(Path(p).stem, Path(p), by_slide.get(Path(p).stem), pseudo_by_slide.get(Path(p).stem)) for p in tiles]
 
 
-def settings(config: dict[str, Any]) -> tuple["NetworkSettings", "TrainingSettings"]:
-    """Network and training settings from the configuration."""
+def settings(config: dict[str, Any], *, gpu: int = 0) -> tuple["NetworkSettings", "TrainingSettings"]:
+    """Network and training settings from the configuration, `auto` resolved for this machine."""
     from semimoe.settings import NetworkSettings, TrainingSettings
 
     training = {key: value for key, value in config["training"].items() if key not in _OURS}
+    if training["precision"] == "auto":
+        from semimoe.device import native_precision
+
+        training["precision"] = native_precision("gpu" if gpu else "cpu")
     return NetworkSettings(**config["network"]), TrainingSettings(tile_px=config["tiles"]["tile_px"], **training)
 
 
@@ -81,7 +85,7 @@ def train(
     """
     from semimoe.training import fit
 
-    network, training = settings(config)
+    network, training = settings(config, gpu=gpu)
     share = config["training"]["validation_share"]
     left_out: dict[str, str] = {}
     labelled = _sound(labelled, left_out)
@@ -163,7 +167,7 @@ def _unlabelled(store: Store, *, stored: bool) -> StoredTiles:
     table = read_table(store.pseudo, "tiles", ("window_px", "chosen"))
     rows = np.flatnonzero(table["chosen"])
     pseudo = store.pseudo if stored else None
-    return StoredTiles(store.tiles, table["window_px"][rows], labels=store.labels, pseudo=pseudo, pseudo_rows=rows)
+    return StoredTiles(store.tiles, table["window_px"][rows], labels=store.labels, pseudo=pseudo, pseudo_rows=rows, tissue=True)
 
 
 def _hold_out(slides: list[Store], tile_px: int, share: float, seed: int) -> tuple[JoinedTiles, JoinedTiles | None, str]:

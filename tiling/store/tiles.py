@@ -23,12 +23,14 @@ class Tile(NamedTuple):
     labels : int32 (H, W), 0 background, 1..N; None without labels
     weight : uint8 (H, W), 1 = annotated and not ignored; None without labels
     pseudo : uint8 (3, H, W), mask 0/1, sdf code, boundary 0/1; None without pseudo-labels
+    inside : uint8 (H, W), 1 = tissue or near it; None where it was not asked for
     """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.int32] | None
     weight: NDArray[np.uint8] | None
     pseudo: NDArray[np.uint8] | None
+    inside: NDArray[np.uint8] | None = None
 
 
 class StoredTiles:
@@ -41,6 +43,7 @@ class StoredTiles:
     labels : label store of the same slide, or None
     pseudo : pseudo-label store, or None
     pseudo_rows : int64 (N,), row of that store for each window; by default row i belongs to window i
+    tissue : give each tile its `inside` as well
     """
 
     def __init__(
@@ -51,12 +54,15 @@ class StoredTiles:
         labels: Path | None = None,
         pseudo: Path | None = None,
         pseudo_rows: NDArray[np.int64] | None = None,
+        tissue: bool = False,
     ) -> None:
         self.tiles, self.labels, self.pseudo = tiles, labels, pseudo
         self.windows_px = np.asarray(windows_px, np.int64).reshape(-1, 4)
         self._pseudo_rows = np.arange(len(self.windows_px)) if pseudo_rows is None else np.asarray(pseudo_rows, np.int64)
         if len(self._pseudo_rows) != len(self.windows_px):
             raise ValueError(f"{len(self._pseudo_rows)} pseudo-label rows for {len(self.windows_px)} windows: give one per window")
+        self._tissue: Tissue | None = None
+        self._wants_tissue = tissue
         self._arrays: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -71,7 +77,11 @@ class StoredTiles:
             weight = read_window(self._array("weight", self.labels), window, fill=0)
         if self.pseudo is not None:
             pseudo = np.asarray(self._array("pseudo", self.pseudo)[int(self._pseudo_rows[index])])
-        return Tile(image, labels, weight, pseudo)
+        inside = None
+        if self._wants_tissue:
+            self._tissue = self._tissue or Tissue(self.tiles)
+            inside = self._tissue.read(window).astype(np.uint8)
+        return Tile(image, labels, weight, pseudo, inside)
 
     def _array(self, name: str, store: Path) -> Any:  # noqa: ANN401  # zarr.Array, whose type parameter says nothing here
         if name not in self._arrays:
@@ -80,7 +90,34 @@ class StoredTiles:
         return self._arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": {}}
+        return {**self.__dict__, "_arrays": {}, "_tissue": None}
+
+
+class Tissue:
+    """Where a slide has tissue, with a margin: predictions on glass mean nothing.
+
+    Parameters
+    ----------
+    tiles : tile store
+    margin_um : how far beyond the tissue mask still counts; a lumen that opens to the glass at the edge of a section is part of its gland
+    """
+
+    def __init__(self, tiles: Path, *, margin_um: float = 50.0) -> None:
+        from scipy import ndimage
+
+        given = attributes(tiles)
+        mask = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
+        self._stride_px = int(given["tissue_stride_px"])
+        reach = round(margin_um / (geometry_of(tiles).mpp * self._stride_px))
+        self._mask = ndimage.distance_transform_cdt(~mask, metric="chessboard") <= reach if mask.any() else mask
+
+    def read(self, window: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tissue in a (y, x, height, width) window of stored pixels, bool (height, width); False outside the slide."""
+        y, x, height, width = (int(value) for value in window)
+        rows, columns = (np.arange(start, start + size) // self._stride_px for start, size in ((y, height), (x, width)))
+        inside = [(axis >= 0) & (axis < limit) for axis, limit in zip((rows, columns), self._mask.shape, strict=True)]
+        picked = self._mask[np.clip(rows, 0, self._mask.shape[0] - 1)][:, np.clip(columns, 0, self._mask.shape[1] - 1)]
+        return np.asarray(picked & inside[0][:, None] & inside[1][None, :])
 
 
 class JoinedTiles:

@@ -11,6 +11,7 @@ class Item(NamedTuple):
     labels: NDArray[np.int32] | None
     weight: NDArray[np.uint8] | None = None
     pseudo: NDArray[np.uint8] | None = None
+    inside: NDArray[np.uint8] | None = None
 
 
 class Discs:

@@ -131,3 +131,26 @@ def test_where_no_tile_is_the_maps_are_zero_and_not_stored(tmp_path: Path) -> No
 def test_a_slide_without_tiles_gives_empty_maps(tmp_path: Path) -> None:
     maps = blended(tmp_path / "m.zarr", np.zeros((3, 20, 20), np.uint8), np.zeros((0, 2), np.int64))
     assert not any(maps[name].any() for name in MAPS)
+
+
+def test_where_there_is_no_tissue_the_maps_are_zero(tmp_path: Path) -> None:
+    image = np.full((3, 70, 45), 200, np.uint8)
+    origins = grid(70, 45, 11)
+    tissue = np.zeros((70, 45), bool)
+    tissue[30:50, 10:20] = True
+    blend_to_store(
+        tmp_path / "m.zarr",
+        slide="s",
+        geometry=geometry(70, 45),
+        source=Cut(image, origins),
+        origins_yx_px=origins,
+        tile_px=TILE,
+        predict=identity,
+        batch=4,
+        parameters={},
+        model={},
+        progress=False,
+        code_version=1,
+        within=lambda w: tissue[w[0] : w[0] + w[2], w[1] : w[1] + w[3]],
+    )
+    np.testing.assert_array_equal(open_array(open_store(tmp_path / "m.zarr"), "gland")[...], np.where(tissue, 200, 0))
