@@ -1,4 +1,9 @@
-"""Measurements of glands, in um and um2, from their outlines and maps."""
+"""Measurements of glands, in um and um2, from their outlines and maps.
+
+The table has the columns of `Measurements`, and `id` (UUID, the same in every run), `label` (number in the label store),
+`centroid_x_level0`, `centroid_y_level0` (level-0 pixels of the slide, whatever the origin of the GeoJSON), `mean_probability`,
+`mean_disagreement` (over the gland's pixels, 0..1) and `touches_border` (1: cut by the slide's edge).
+"""
 
 from typing import Any, NamedTuple
 

@@ -93,7 +93,7 @@ def check_for_qupath(collection: dict[str, Any], object_type: str) -> None:
         assert shapely.set_precision(as_float32, 0.01).is_valid
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 999), dense=st.sampled_from([0.3, 0.6, 0.85]), d=st.sampled_from([1.0, 2.0, 4.0003, 16.37]))
 def test_every_feature_keeps_qupaths_rules(tmp_path_factory: pytest.TempPathFactory, seed: int, dense: float, d: float) -> None:
     collection, _ = exported(tmp_path_factory.mktemp("e"), noisy(seed, (40, 50), dense), d=d)
@@ -179,7 +179,7 @@ def test_what_is_no_label_image_is_refused(tmp_path: Path, values: np.ndarray) -
 FRAME = Geometry(100, 100, 100, 100, 1.0, 1.0, 0.5, 0.5, 0, 0, 100, 100)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 9999), dense=st.sampled_from([0.02, 0.4, 0.97]))
 def test_measures_agree_with_sums_over_pixels(seed: int, dense: float) -> None:
     from skimage.measure import perimeter_crofton

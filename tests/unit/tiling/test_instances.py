@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiling.geometry import Geometry
+from tiling.glands import instances
 from tiling.glands.instances import SplitParameters, stitch
 from tiling.store.arrays import attributes, create_array, create_group, open_array, open_store, read_table, set_attributes
 
@@ -168,3 +169,22 @@ def test_an_empty_slide_has_no_glands_and_no_scratch_is_left(tmp_path: Path) -> 
     assert not stitched(tmp_path, store_of(tmp_path / "maps.zarr", empty, empty, empty)).any()
     assert attributes(tmp_path / "glands-2048-1.zarr")["split"]["threshold"] == 0.5
     assert not [path for path in tmp_path.iterdir() if "scratch" in path.name or "partial" in path.name]
+
+
+def test_a_run_that_died_half_way_leaves_no_trace_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = store_of(tmp_path / "maps.zarr", *four_tile_gland())
+    expected = stitched(tmp_path, maps, block_px=50)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(instances, "_owners", dies)
+        with pytest.raises(KeyboardInterrupt):
+            stitched(tmp_path, maps, block_px=64)
+    assert not (tmp_path / "glands-64-1.zarr").exists()
+    np.testing.assert_array_equal(stitched(tmp_path, maps, block_px=64), expected)
+    files = [{path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+             for store in (tmp_path / "glands-50-1.zarr", tmp_path / "glands-64-1.zarr")]  # fmt: skip
+    assert files[0] == files[1]
+    assert not list(tmp_path.glob("*.partial"))

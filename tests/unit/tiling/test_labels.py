@@ -78,7 +78,7 @@ def test_regions_glands_and_ignored_places_fall_where_they_were_drawn(tmp_path: 
     assert (labels.dtype, weight.dtype, region.dtype) == (np.int32, np.uint8, np.uint16)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32), d=st.sampled_from([1.0, 2.0, 3.0, 1.37]), block_px=st.integers(3, 40))
 def test_a_pixel_belongs_to_the_smallest_outline_that_holds_its_centre(seed: int, d: float, block_px: int) -> None:
     rng = np.random.default_rng(seed)
@@ -186,7 +186,7 @@ def test_a_mask_image_is_picked_under_the_pixel_centres(tmp_path: Path, suffix: 
     assert attributes(store)["regions"] == [{"name": "whole", "window": [0, 0, HEIGHT, WIDTH]}]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 999), dense=st.sampled_from([0.2, 0.45, 0.7]), block_px=st.integers(4, 70))
 def test_a_binary_mask_is_split_into_components_whatever_the_blocks(
     tmp_path_factory: pytest.TempPathFactory, seed: int, dense: float, block_px: int

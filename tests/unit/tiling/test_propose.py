@@ -100,7 +100,7 @@ def test_no_doubt_or_nothing_asked_for_gives_a_file_without_proposals(slide: dic
     assert json.loads(slide["out"].read_text())["type"] == "FeatureCollection"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 999), height=st.integers(5, 70), width=st.integers(5, 70), size=st.integers(3, 80), block_px=st.integers(1, 90))
 def test_squares_do_not_overlap_and_sums_do_not_depend_on_blocks(
     tmp_path_factory: pytest.TempPathFactory, seed: int, height: int, width: int, size: int, block_px: int

@@ -37,7 +37,7 @@ masks = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(image=masks, band_px=st.integers(1, 30), block_px=st.integers(1, 30), small_px=st.integers(0, 30))
 def test_outlines_are_the_union_of_their_pixels_in_label_order(image: np.ndarray, band_px: int, block_px: int, small_px: int) -> None:
     labels = numbered(image)
@@ -58,7 +58,7 @@ def test_outlines_are_the_union_of_their_pixels_in_label_order(image: np.ndarray
             assert (steps[1:] * steps[:-1] == 0).all(), "a vertex in the middle of an edge"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(image=masks, block_px=st.integers(1, 9))
 def test_a_large_object_traced_by_blocks_has_the_same_form(image: np.ndarray, block_px: int) -> None:
     labels = np.pad(image, 2).astype(np.int32)

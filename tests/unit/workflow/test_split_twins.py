@@ -16,7 +16,7 @@ from tiling.store.arrays import create_array, create_group, open_array, open_sto
 PARAMETERS = SplitParameters(threshold=0.5, seed_depth_um=3.0, boundary_level=0.5, growth_um=4.0, min_area_um2=0.0, sdf_um=20.0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 2**32), mpp=st.sampled_from([0.5, 1.0, 1.3]), least=st.sampled_from([0.0, 20.0, 33.8]), use_sdf=st.booleans(),
     block_px=st.integers(20, 80), growth=st.sampled_from([0.0, 2.5, 9.0]),
