@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Run, environment
+from small_run import Run, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 _KILLS = 4

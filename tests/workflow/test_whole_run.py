@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from conftest import GPU_RULES, ROWS, Run
+from small_run import GPU_RULES, ROWS, Run
 
 from tiling.store.arrays import attributes, open_array, open_store, read_table
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, Run, environment
+from small_run import REPO, Run, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
