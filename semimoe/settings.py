@@ -67,6 +67,7 @@ class TrainingSettings:
     unsup_max, unsup_schedule : largest weight of the unsupervised loss (eq. 7), and how it grows
     update : one optimiser step on both losses, or two (Algorithm 1)
     pseudo : pseudo-labels of all three gates, or of the mask gate alone with distance and boundary derived from its mask
+    statistics : which batches update the running statistics of batch normalisation
     augment : slides: geometry, scale and stain; paper: flips, quarter turns and crops
     validate_every : epochs between validations
     min_area_um2 : objects below it do not count when the split parameters are chosen on validation
@@ -93,6 +94,7 @@ class TrainingSettings:
     unsup_schedule: Literal["linear", "gaussian"] = "linear"
     update: Literal["joint", "two-step"] = "joint"
     pseudo: Literal["gates", "derived"] = "gates"
+    statistics: Literal["labelled", "both"] = "labelled"
     augment: Literal["slides", "paper", "none"] = "slides"
     validate_every: int = 1
     min_area_um2: float = 500.0
@@ -122,15 +124,26 @@ class TrainingSettings:
 
 
 # The paper's text, and the public code where it differs; tables use no warm start.
-_PAPER = {"optimizer": "sgd", "lr": 0.5, "schedule": "halving", "epochs": 200, "batch": 2, "warm_start_epochs": 0, "max_grad_norm": None}
+_PAPER = {
+    "optimizer": "sgd",
+    "lr": 0.5,
+    "schedule": "halving",
+    "epochs": 200,
+    "batch": 2,
+    "warm_start_epochs": 0,
+    "max_grad_norm": None,
+    "statistics": "both",
+    "augment": "paper",
+    "amol_weight_decay": 5e-5,
+}
 _PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "paper": (
         {"sdf_scale": "tile"},
-        {**_PAPER, "unsup_max": 5.0, "unsup_schedule": "gaussian", "update": "two-step", "augment": "paper", "amol_weight_decay": 5e-5},
+        {**_PAPER, "unsup_max": 5.0, "unsup_schedule": "gaussian", "update": "two-step"},
     ),
     "public-code": (
         {"sdf_scale": "tile", "boundary": "outer", "gate": "code"},
-        {**_PAPER, "sdf_weight": 0.5, "augment": "paper", "amol_weight_decay": 5e-5},
+        {**_PAPER, "sdf_weight": 0.5},
     ),
 }
 

@@ -1,10 +1,12 @@
 """Semi-MoE (arXiv 2509.13834, Algorithm 1): the gates' outputs on unlabelled tiles are the experts' pseudo-labels."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semimoe.data import Batch
 from semimoe.losses import Targets, pseudo_targets, total, unsupervised_terms
@@ -25,7 +27,8 @@ def unsupervised_phase(step: Step) -> PhaseLoss | None:
     if step.unlabelled is None or step.training.unsup_max == 0:
         return None
     batch = step.unlabelled
-    outputs = step.model(batch.image)
+    with kept_statistics(step.model) if step.training.statistics == "labelled" else nullcontext():
+        outputs = step.model(batch.image)
     pseudo = batch.targets or _online(outputs, step)
     terms = unsupervised_terms(outputs.experts, pseudo, batch.weight)
     log = {f"unsup_{task}": loss.detach() for task, loss in terms._asdict().items()}
@@ -50,6 +53,24 @@ def unsup_weight(share: float, training: TrainingSettings) -> float:
     return training.unsup_max * math.exp(-5 * (1 - share) ** 2)
 
 
+@contextmanager
+def kept_statistics(model: nn.Module) -> Iterator[None]:
+    """A forward pass in training mode that leaves the running statistics of batch normalisation as they are.
+
+    Unlabelled tiles show what nobody outlines (glass, fat, blood). Mixed into the running statistics they move the network at test time
+    away from the state in which its supervised loss was computed.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
 def _online(outputs: Outputs, step: Step) -> Targets:
     pseudo = pseudo_targets(outputs.gates)
     if step.training.pseudo == "gates":
@@ -66,6 +87,6 @@ def _online(outputs: Outputs, step: Step) -> Targets:
 
 def _counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
     """Parts of the Dice of the pseudo-labels where truth happens to be known."""
-    known = batch.truth_weight > 0
+    known = (batch.truth_weight > 0) & (batch.weight > 0)
     predicted, true = (mask > 0) & known, (batch.truth > 0) & known
     return {"pseudo_overlap": 2 * (predicted & true).sum(), "pseudo_size": predicted.sum() + true.sum()}

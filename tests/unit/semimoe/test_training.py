@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from semimoe.errors import SettingsError, TrainingError
+from semimoe.methods.semimoe import kept_statistics
 from semimoe.metrics import pixel_scores
 from semimoe.model import SemiMoE
 from semimoe.prediction import Predictor, maps_of, predict_array
@@ -259,3 +260,15 @@ def test_state_of_other_settings_is_discarded(tmp_path, discs, monkeypatch) -> N
     assert (tmp_path / "model.resume").is_dir()
     monkeypatch.undo()
     assert bytes_of(train("supervised", tmp_path / "model", discs(2, 40), seed=1)) == bytes_of(plain)
+
+
+def test_unlabelled_batches_leave_the_running_statistics_alone() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)).train()
+    before = {name: values.clone() for name, values in model.named_buffers()}
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with kept_statistics(model):
+        model(images)
+    assert torch.equal(model[1].running_mean, before["1.running_mean"])
+    assert torch.equal(model[1].running_var, before["1.running_var"])
+    model(images)
+    assert not torch.equal(model[1].running_mean, before["1.running_mean"])
