@@ -40,6 +40,7 @@ def write_report(results: Path, slides: list[str], config: dict[str, Any], out: 
     from workflow.evaluation import headline
 
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined)
+    environment.filters["short"] = _short
     cohort = _rows(results / "cohort.csv")
     card = _card(results, config)
     page = environment.get_template("report.html").render(
@@ -101,6 +102,18 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
+
+
+def _short(value: str) -> str:
+    """A number with four digits, a text as it is.
+
+    >>> _short("0.8588281"), _short("61"), _short("validation")
+    ('0.8588', '61', 'validation')
+    """
+    try:
+        return f"{float(value):.4g}" if "." in value else value
+    except ValueError:
+        return value
 
 
 def _card(results: Path, config: dict[str, Any]) -> dict[str, Any]:
