@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tiling.errors import SlideError
+from tiling.store.arrays import record_failure
+from workflow.configuration import with_defaults
+from workflow.report import headline_text, report_after_failure, write_report
+
+CONFIG = with_defaults({})
+HOSTILE = "<script>alert(1)</script>"
+
+
+def failed_run(results: Path) -> Path:
+    record_failure(results / "tiles" / "bad.zarr", SlideError(f"bad.svs: {HOSTILE}"), {})
+    log = results / "logs" / "predict_slide" / "bad.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"INFO reading\nERROR bad.svs: {HOSTILE}\n")
+    return results
+
+
+def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -> None:
+    results = failed_run(tmp_path / "r")
+    told = report_after_failure(results, ["good", "bad"], CONFIG)
+    assert "FAILED predict_slide/bad" in told
+    page = (results / "report.html").read_text()
+    assert "predict_slide/bad" in page
+    assert "not finished" in page
+
+
+def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
+    results = failed_run(tmp_path / "r")
+    write_report(results, ["bad", HOSTILE], CONFIG, results / "report.html")
+    page = (results / "report.html").read_text()
+    assert HOSTILE not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_report_of_a_failed_run_is_older_than_everything(tmp_path: Path) -> None:
+    results = failed_run(tmp_path / "r")
+    report_after_failure(results, ["bad"], CONFIG)
+    assert (results / "report.html").stat().st_mtime == 0
+
+
+def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
+    model = tmp_path / "models" / "semimoe"
+    model.mkdir(parents=True)
+    columns = ["epoch", "loss", "val_dice_gate", "val_dice_seg", "unsup_share", "pseudo_dice"]
+    columns += [f"gate_{task}_{expert}" for task in ("seg", "sdf", "bnd") for expert in ("seg", "sdf", "bnd")]
+    rows = np.random.default_rng(0).random((3, len(columns)))
+    text = "\n".join(",".join(map(str, row)) for row in [columns, *rows.tolist()])
+    (model / "history.csv").write_text(text + "\n")
+    (model / "model.json").write_text(json.dumps({"method": "semimoe", "threshold": 0.5}))
+    write_report(tmp_path, [], CONFIG, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text().count("<svg") == 2
+
+
+def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:
+    (tmp_path / "glands").mkdir()
+    (tmp_path / "glands" / "a.geojson").write_text("{}")
+    header = "slide,split,method,region,dice,jaccard,object_f1,object_dice,object_hausdorff_um,tp,fp,fn\n"
+    (tmp_path / "metrics.csv").write_text(
+        header + "a,test,supervised,pooled,0.8,0.7,0.6,0.5,,1,2,3\na,test,semimoe,pooled,0.9,0.8,0.7,0.6,12.5,1,2,3\n"
+    )
+    text = headline_text(tmp_path)
+    assert str(tmp_path / "glands" / "a.geojson") in text
+    assert text.index("Semi-MoE") < text.index("supervised-only")
+    assert "object F1 0.700" in text
+    assert text.count("Hausdorff") == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "glands"])
+def test_a_run_without_results_says_nothing_false(tmp_path: Path, name: str) -> None:
+    assert name not in headline_text(tmp_path)
