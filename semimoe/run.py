@@ -83,6 +83,7 @@ class Run:
     model: nn.Module  # the same behind autocast
     aggregate: AdaptiveLoss | SumLoss
     optimizers: dict[str, torch.optim.Optimizer]
+    foreign: Path | None = None  # the model that is fine-tuned
     epoch: int = 0
     rows: list[Row] = field(default_factory=list)
     timings: list[Row] = field(default_factory=list)
@@ -148,7 +149,7 @@ class Run:
         )
         run = cls(
             method, network, training, mpp_um, seed, steps, normalisation, resume, mark, notes, peak_lr,
-            fabric, where, net, model, aggregate, optimizers,
+            fabric, where, net, model, aggregate, optimizers, start_from,
         )  # fmt: skip
         run._go_on(warm_start, branch)
         return run
@@ -274,6 +275,7 @@ class Run:
 
     def finish(self, validation: TileSource | None, out: Path) -> None:
         """Choose weights, threshold and split parameters, and write the model folder; `model.json` last."""
+        before = self._score_foreign(validation)
         if self.best is not None:
             self.net.load_state_dict(self.best.weights)
         if validation is not None:
@@ -293,7 +295,19 @@ class Run:
         for name in (WARM_START, WEIGHTS, "history.csv", "timing.csv", CARD):  # what a run killed while writing left
             for leftover in out.glob(f".{name}.*.partial"):
                 leftover.unlink()
-        save_card(out, self._card(choice, validated=validation is not None))
+        save_card(out, self._card(choice, validated=validation is not None) | before)
+
+    def _score_foreign(self, validation: TileSource | None) -> dict[str, Any]:
+        """What the fine-tuned model scored on validation before: an entry of the card, empty without one."""
+        if self.foreign is None or validation is None:
+            return {}
+        tuned = _copy(self.net)
+        _load_foreign(self.foreign, self.net)
+        dice = scoring.pixel_dice(self._predict(), validation, channels=(_GATE,), tile_px=self.training.tile_px, batch=self.training.batch)[
+            0
+        ]
+        self.net.load_state_dict(tuned)
+        return {"validation_before": {"dice_at_half": dice}}
 
     def _card(self, choice: scoring.Choice, *, validated: bool) -> dict[str, Any]:
         return {

@@ -188,6 +188,7 @@ def test_fine_tuning_starts_at_the_given_model_with_a_tenth_of_the_rate(tmp_path
     assert float(history(tuned)[0]["lr"]) == pytest.approx(float(history(first)[0]["lr"]) / 10)
     cards = [json.loads((folder / "model.json").read_text()) for folder in (first, tuned)]
     assert cards[0]["normalisation"] == cards[1]["normalisation"]
+    assert "validation_before" not in cards[0]
     with pytest.raises(TrainingError, match="another network"):
         train("supervised", tmp_path / "other", discs(3, 40), start_from=first, network=NetworkSettings(width=8))
 
