@@ -24,13 +24,14 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     >>> with_defaults({"tiles": {"tile_px": 128}})["tiles"]["mpp_um"]
     1.0
     """
-    return _filled(config, schema())
+    return _filled(_typed(config, schema()), schema())
 
 
 def problems(config: dict[str, Any]) -> list[str]:
     """Everything that is wrong with a configuration, one line each; empty when it is sound."""
     from jsonschema import Draft202012Validator
 
+    config = _typed(config, schema())
     found = [_message(error) for error in Draft202012Validator(schema()).iter_errors(config)]
     if found:
         return sorted(found)
@@ -65,6 +66,26 @@ def documentation() -> str:
         f"| `{name}` | `{_shown(spec['default'])}` | {_allowed(spec)} | {spec['description']} |" for name, spec in _leaves(schema(), "")
     ]
     return "\n".join(lines) + "\n"
+
+
+def _typed(values: Any, spec: dict[str, Any]) -> Any:  # noqa: ANN401  # whatever YAML holds
+    """Texts where the schema wants something else, read as YAML: Snakemake hands nested values of `--config` over as text.
+
+    >>> _typed({"glands": {"threshold": "0.7"}, "results": "1"}, schema())
+    {'glands': {'threshold': 0.7}, 'results': '1'}
+    """
+    if isinstance(values, dict):
+        known = spec.get("properties", {})
+        return {key: _typed(value, known[key]) if key in known else value for key, value in values.items()}
+    if isinstance(values, list):
+        return [_typed(value, spec.get("items", {})) for value in values]
+    kinds = [spec["type"]] if isinstance(spec.get("type"), str) else spec.get("type", ["string"])
+    if not isinstance(values, str) or "string" in kinds:
+        return values
+    try:
+        return yaml.safe_load(values)
+    except yaml.YAMLError:
+        return values  # the schema says what was wanted instead
 
 
 def _filled(values: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:

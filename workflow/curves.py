@@ -53,5 +53,5 @@ def gate_figure(history: Any) -> str:  # noqa: ANN401  # a DataFrame
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]

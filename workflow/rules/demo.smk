@@ -5,6 +5,8 @@ rule make_demo_slide:
         truth="data/demo/{slide}.truth.tiff",
     log:
         f"{RESULTS}/logs/make_demo_slide/{{slide}}.log",
+    wildcard_constraints:
+        slide="demo-[a-z]+-[0-9]+",
     conda:
         "../../environment.yml"
     resources:

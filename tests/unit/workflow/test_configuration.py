@@ -21,6 +21,16 @@ def test_a_misspelt_key_is_named_with_a_hint() -> None:
     assert problems({"tiles": {"mpp": 1.0}}) == ["config tiles: unknown key mpp (did you mean mpp_um?)"]
 
 
+def test_texts_from_the_command_line_become_numbers() -> None:
+    given = {"glands": {"threshold": "0.7", "growth_um": "null"}, "export": {"color": ["1", "2", "3"], "compress": "true"}}
+    assert problems(given) == []
+    filled = with_defaults(given)
+    assert filled["glands"]["threshold"] == 0.7
+    assert filled["glands"]["growth_um"] is None
+    assert filled["export"]["color"] == [1, 2, 3]
+    assert filled["export"]["compress"] is True
+
+
 def test_values_out_of_range_are_listed_together() -> None:
     found = problems({"tiles": {"tile_px": 100}, "training": {"lr": -1}})
     assert len(found) == 2
