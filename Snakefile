@@ -32,6 +32,7 @@ if wrong:
 
 RESULTS = config["results"].rstrip("/")
 MODEL = config["model"] or f"{RESULTS}/models/semimoe"
+METHOD = "given model" if config["model"] else "semimoe"
 COMPARED = [] if config["model"] else config["compare"]
 GEOJSON = "geojson.gz" if config["export"]["compress"] else "geojson"
 EVALUATED = SHEET.annotated("labelled", "validation", "test")
@@ -50,7 +51,15 @@ resource_scopes:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/slides.smk"
-include: "workflow/rules/models.smk"
+
+
+if not config["model"]:
+
+    # Without them no rule owns a model given from inside the results, and Snakemake can never delete it.
+    include: "workflow/rules/training.smk"
+
+
+include: "workflow/rules/predict.smk"
 include: "workflow/rules/glands.smk"
 include: "workflow/rules/tables.smk"
 

@@ -116,6 +116,9 @@ def _rasterised(path: Path, content: Any, geometry: Geometry, origin: Origin) ->
     shapes = [shape for shape in _geometries(content) if shape.get("type") in ("Polygon", "MultiPolygon")]
     if not shapes:
         raise SlideError(f"{path}: no polygon in it; draw the area as a closed shape and export it again")
+    bad = [number for number, shape in enumerate(shapes, start=1) if not _sound(shape)]
+    if bad:
+        raise SlideError(f"{path}: polygon {bad[0]} has coordinates that cannot be read; draw it again and export the file")
     left, top = (geometry.bounds_x, geometry.bounds_y) if origin == "bounds" else (0, 0)
     to_level0 = Affine(geometry.downsample_x, 0, -left, 0, geometry.downsample_y, -top)
     try:
@@ -125,6 +128,17 @@ def _rasterised(path: Path, content: Any, geometry: Geometry, origin: Origin) ->
     except (ValueError, TypeError) as error:
         raise SlideError(f"{path}: a polygon cannot be read ({error})") from error
     return np.asarray(burned, bool)
+
+
+def _sound(shape: dict[str, Any]) -> bool:
+    """A polygon whose rings are finite points: rasterio passes over others in silence, and the slide would have no tissue."""
+    import shapely.geometry
+
+    try:
+        area = shapely.geometry.shape(shape)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError):
+        return False
+    return not area.is_empty and bool(np.isfinite(area.bounds).all())
 
 
 def _geometries(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401  # JSON

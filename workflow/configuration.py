@@ -45,6 +45,12 @@ def problems(config: dict[str, Any]) -> list[str]:
             for name in ("model.safetensors", "model.json")
             if folder and not (Path(folder) / name).is_file()
         ]
+    own = Path(config.get("results") or "results") / "models"
+    if config.get("start_from") and own.resolve() in Path(config["start_from"]).resolve().parents:
+        found.append(f"config start_from: {config['start_from']} would be replaced by this run; copy it, or choose other `results`")
+    training = with_defaults(config)["training"]
+    if training["warm_start_epochs"] >= training["epochs"]:
+        found.append(f"config training.warm_start_epochs: {training['warm_start_epochs']} is not less than epochs {training['epochs']}")
     if config.get("model") and config.get("start_from"):
         found.append("config model and start_from: give one of them (model: predict only; start_from: train on from it)")
     return found

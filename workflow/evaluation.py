@@ -15,6 +15,8 @@ from tiling.store.arrays import attributes, geometry_of, open_array, open_store,
 from tiling.store.atomic import write_atomic
 
 POOLED = "pooled"
+_COMPARED = ("supervised",)
+_TEXTS = ("slide", "split", "method", "region")
 _QUARTILES = (0.25, 0.5, 0.75)
 
 
@@ -44,7 +46,8 @@ def evaluate_slide(glands: Path, labels: Path, out: Path, *, slide: str, split: 
         )
         pair = [np.asarray(open_array(store, "labels")[window]) for store in (truth_store, predicted_store)]
         truth, predicted = (_large(np.where(inside, labels, 0), min_area_um2 / geometry.um2_per_px) for labels in pair)
-        images.append((region["name"], truth, predicted, inside))
+        name = region["name"] if region["name"] != POOLED else f"{POOLED} (region)"
+        images.append((name, truth, predicted, inside))
 
     rows = []
     for name, chosen in [*((image[0], [image]) for image in images), (POOLED, images)]:
@@ -67,12 +70,11 @@ def summarise(
     tiles : tile stores of the same slides, in the same order
     passed_through : per slide, its split and further columns of the sheet
     """
-    frames = [pd.read_csv(path, dtype={"slide": str, "region": str}) for path in metrics]
-    columns = ["slide", "split", "method", "region"]
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    frames = [_scores(Path(path)) for path in metrics]
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(_TEXTS))
     write_atomic(out, table.to_csv(index=False))
     rows = [_cohort_row(Path(table_), Path(store), passed_through) for table_, store in zip(glands, tiles, strict=True)]
-    regions = table[(table["method"] == "semimoe") & (table["region"] != POOLED)]
+    regions = table[~table["method"].isin(_COMPARED) & (table["region"] != POOLED)]
     rows += [_region_row(region, passed_through) for region in json.loads(regions.to_json(orient="records"))]
     write_atomic(cohort, pd.DataFrame(rows).to_csv(index=False))
 
@@ -81,9 +83,14 @@ def headline(metrics: Path, *, split: str = "test") -> list[dict[str, Any]]:
     """The pooled rows of one split, first Semi-MoE, then what stands beside it."""
     if not metrics.is_file():
         return []
-    table = pd.read_csv(metrics, dtype={"slide": str, "region": str})
+    table = _scores(metrics)
     pooled = table[(table["region"] == POOLED) & (table["split"] == split)]
-    return sorted(json.loads(pooled.to_json(orient="records")), key=lambda row: (row["slide"], row["method"] != "semimoe"))
+    return sorted(json.loads(pooled.to_json(orient="records")), key=lambda row: (row["slide"], row["method"] in _COMPARED))
+
+
+def _scores(path: Path) -> pd.DataFrame:
+    """A table of scores; a slide may be called NA."""
+    return pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=[""])
 
 
 def _large(labels: Any, least_px: float) -> Any:  # noqa: ANN401  # int arrays

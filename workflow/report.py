@@ -46,11 +46,13 @@ def write_report(results: Path, slides: list[str], config: dict[str, Any], out: 
     page = environment.get_template("report.html").render(
         slides=[_slide_card(results, slide, {row["slide"]: row for row in cohort if not row["region"]}) for slide in slides],
         headline=headline(results / "metrics.csv"),
+        compared="supervised" in {row["method"] for row in headline(results / "metrics.csv")},
+        parameters_from=_parameters_from(config, card),
         metrics=_rows(results / "metrics.csv"),
         cohort=cohort,
         card=card,
         figures=_figures(results),
-        failures=_failures(results),
+        failures=_failures(results, slides),
         left_out=card.get("notes", {}).get("left_out", {}) if card else {},
         config=json.dumps(config, indent=1),
         results=str(results),
@@ -83,7 +85,7 @@ def report_after_failure(results: Path, slides: list[str], config: dict[str, Any
     write_report(results, slides, config, out)
     # Older than everything: the next run sees that the report is out of date and makes it again.
     os.utime(out, (0, 0))
-    failures = _failures(results)
+    failures = _failures(results, slides)
     return "\n".join(["", *(f"FAILED {where}: {why[-1]}" for where, why in failures), f"What exists, and what failed, is in {out}"])
 
 
@@ -102,6 +104,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
+
+
+def _parameters_from(config: dict[str, Any], card: dict[str, Any]) -> str:
+    given = sorted(key for key in ("threshold", "seed_depth_um", "boundary_level", "growth_um") if config["glands"][key] is not None)
+    own = {"validation": "chosen on validation", "default": "defaults (no validation)"}.get(card.get("threshold_from", ""), "unknown")
+    return f"set in the configuration: {', '.join(given)}; otherwise {own}" if given else own
 
 
 def _short(value: str) -> str:
@@ -148,13 +156,13 @@ def _embedded(path: Path) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _failures(results: Path) -> list[tuple[str, list[str]]]:
-    """The end of every log that ends in an error."""
+def _failures(results: Path, slides: list[str]) -> list[tuple[str, list[str]]]:
+    """The end of every log of this sheet's jobs that ends in an error."""
     found = []
-    for log in sorted((results / "logs").rglob("*.log")):
+    wanted = {*slides, "all", "supervised", "semimoe"}
+    for log in sorted(path for path in (results / "logs").rglob("*.log") if path.stem in wanted):
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        failed = [line for line in lines if line.startswith(("ERROR ", "Traceback"))]
-        if failed:
+        if lines and (lines[-1].startswith("ERROR ") or any(line.startswith("Traceback") for line in lines)):
             found.append((str(log.relative_to(results / "logs").with_suffix("")), lines[-_LOG_LINES:]))
     return found
 

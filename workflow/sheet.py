@@ -11,6 +11,7 @@ Split = Literal["labelled", "unlabelled", "validation", "test", "predict", "skip
 SPLITS: tuple[str, ...] = get_args(Split)
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 COLUMNS = ("slide", "path", "split", "annotation", "annotated", "mpp", "tissue", "roi", "patient")
+RESERVED = ("region", "glands", "gland_area_mm2", "area_mm2", "gland_share", "glands_per_mm2", "method", "split")
 _NEEDS_ANNOTATION = ("labelled", "validation", "test")
 _MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 _DEMO = "data/demo/"
@@ -70,10 +71,12 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool
     header, *body = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
     header = [name.strip() for name in header]
     missing = [name for name in ("slide", "path", "split") if name not in header]
+    reserved = sorted((set(header) - set(COLUMNS)) & set(RESERVED))
     doubled = sorted({name for name in header if header.count(name) > 1})
-    if missing or doubled:
+    if missing or doubled or reserved:
         found = [f"{path}: column {name} is missing (found: {', '.join(header)})" for name in missing]
-        return Sheet((), (*found, *(f"{path}: column {name} stands twice" for name in doubled)))
+        found += [f"{path}: column {name} stands twice" for name in doubled]
+        return Sheet((), (*found, *(f"{path}: column {name} is a name of the result tables; rename it" for name in reserved)))
 
     problems: list[str] = []
     rows: list[Slide] = []
@@ -167,6 +170,7 @@ def _across(rows: list[Slide], allow_patients: tuple[str, ...], predict_only: bo
         found.append(
             "column split: no labelled slide to train on; outline some regions, or give a trained model with `--config model=FOLDER`"
         )
+    found += _leaks(used) if not predict_only else []
     held_out = {row.patient for row in used if row.split in ("validation", "test") and row.patient}
     both = sorted(
         {row.patient for row in used if row.split == "labelled" and row.patient in held_out and row.patient} - set(allow_patients)
@@ -177,3 +181,12 @@ def _across(rows: list[Slide], allow_patients: tuple[str, ...], predict_only: bo
             for patient in both
         ]
     return sorted(set(found))
+
+
+def _leaks(used: list[Slide]) -> list[str]:
+    """One file on two sides of a line that must hold: learnt from, chosen on (validation), scored on (test)."""
+    sides: dict[Path, set[str]] = {}
+    for row in used:
+        if row.path and row.split in _NEEDS_ANNOTATION:
+            sides.setdefault(Path(row.path).resolve(), set()).add(row.split)
+    return [f"column path: {path} is both {' and '.join(sorted(splits))}" for path, splits in sides.items() if len(splits) > 1]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -90,14 +90,14 @@ def train(
     left_out: dict[str, str] = {}
     labelled = _sound(labelled, left_out)
     validation = _sound(validation, left_out)
-    unlabelled = _sound(unlabelled, left_out)
+    unlabelled = _sound([_with_readable_labels(store) for store in unlabelled], left_out)
     if not labelled:
         raise AnnotationError("no labelled slide is left: " + "; ".join(f"{slide}: {why}" for slide, why in left_out.items()))
 
     notes: dict[str, Any] = {
         "left_out": left_out,
         "slides": [store.slide for store in labelled],
-        "data": _fingerprint(labelled + unlabelled + validation),
+        "data": _fingerprint(labelled + validation + [replace(store, labels=None) for store in unlabelled]),
     }
     if validation:
         train_source = _join([_labelled(store, training.tile_px) for store in labelled])
@@ -108,10 +108,16 @@ def train(
     if config["start_from"]:
         notes |= _inherited(Path(config["start_from"]))
     stored = config["training"]["pseudo_labels"] == "stored"
+    unlabelled_source = _join([_unlabelled(store, stored=stored) for store in unlabelled])
+    if method == "semimoe":
+        notes["unlabelled_tiles"] = len(unlabelled_source)
+        if not len(unlabelled_source):
+            notes["warnings"] = ["no unlabelled tile was used: this model is the supervised one by another name"]
+            log.warning("%s", notes["warnings"][0])
     fit(
         method,
         train_source,
-        _join([_unlabelled(store, stored=stored) for store in unlabelled]) if unlabelled else None,
+        unlabelled_source,
         held_out,
         network=network,
         training=training,
@@ -134,6 +140,11 @@ def _inherited(model: Path) -> dict[str, Any]:
     card = json.loads((model / "model.json").read_text())
     licence = card.get("notes", {}).get("licence")
     return {"start_from": str(model), **({"licence": licence} if licence else {})}
+
+
+def _with_readable_labels(store: Store) -> Store:
+    """Outlines on unlabelled slides serve the log only: unreadable ones are no reason to leave the slide out."""
+    return replace(store, labels=None) if store.labels and recorded_error(store.labels) else store
 
 
 def _sound(slides: list[Store], left_out: dict[str, str]) -> list[Store]:
@@ -182,24 +193,48 @@ def _unlabelled(store: Store, *, stored: bool) -> StoredTiles:
 
 
 def _hold_out(slides: list[Store], tile_px: int, share: float, seed: int) -> tuple[JoinedTiles, JoinedTiles | None, str]:
-    """Whole regions held out for validation, at least one; windows that come near them are not trained on."""
-    regions = [(store, region["window"]) for store in slides for region in attributes(_labels(store))["regions"]]
-    if len(regions) < 2:
-        log.warning("one labelled region and no validation slide: last epoch, threshold 0.5")
+    """Whole regions held out for validation; windows that come near them are not trained on.
+
+    Regions that lie within a training window of each other go together: what is held out is never seen in training.
+    """
+    groups = [(store, group) for store in slides for group in _groups(_regions(store), read_px(tile_px))]
+    if len(groups) < 2:
+        log.warning("one labelled region (or all of them close together) and no validation slide: last epoch, threshold 0.5")
         return _join([_labelled(store, tile_px) for store in slides]), None, "none: a single region, last epoch and threshold 0.5"
-    count = max(1, round(share * len(regions)))
-    chosen = sorted(np.random.default_rng(seed).choice(len(regions), count, replace=False))
-    held = {(regions[i][0].slide, tuple(regions[i][1])) for i in chosen}
+    count = min(max(1, round(share * len(groups))), len(groups) - 1)
+    chosen = set(np.random.default_rng(seed).choice(len(groups), count, replace=False).tolist())
     training, pieces = [], []
     for store in slides:
-        mine = [window for slide, window in sorted(held) if slide == store.slide]
-        windows = _windows(store, tile_px)
-        apart = ~np.any([_overlap(windows, window) for window in mine], axis=0) if mine else np.ones(len(windows), bool)
-        training.append(_labelled(store, tile_px, windows[apart]))
-        every = region_pieces(_labels(store), max_px=_PIECE_PX)
-        inside = np.any([_overlap(every, window) for window in mine], axis=0) if mine else np.zeros(len(every), bool)
-        pieces.append(_pieces(store, every[inside]))
-    return _join(training), _join(pieces), f"same slide, optimistic: {count} of {len(regions)} regions held out"
+        held = [window for number, (owner, group) in enumerate(groups) if number in chosen and owner == store for window in group]
+        windows, every = _windows(store, tile_px), region_pieces(_labels(store), max_px=_PIECE_PX)
+        training.append(_labelled(store, tile_px, windows[~_near(windows, held)]))
+        pieces.append(_pieces(store, every[_near(every, held)]))
+    return _join(training), _join(pieces), f"same slide, optimistic: {count} of {len(groups)} groups of regions held out"
+
+
+def _regions(store: Store) -> list[tuple[int, ...]]:
+    return [tuple(region["window"]) for region in attributes(_labels(store))["regions"]]
+
+
+def _groups(regions: list[tuple[int, ...]], reach_px: int) -> list[list[tuple[int, ...]]]:
+    """Regions (y, x, h, w) in groups that stay apart by more than `reach_px`.
+
+    >>> _groups([(0, 0, 10, 10), (100, 0, 10, 10), (15, 0, 5, 5)], 8)
+    [[(100, 0, 10, 10)], [(0, 0, 10, 10), (15, 0, 5, 5)]]
+    """
+    groups: list[list[tuple[int, ...]]] = []
+    for region in regions:
+        y, x, h, w = region
+        grown = [(y - reach_px, x - reach_px, h + 2 * reach_px, w + 2 * reach_px)]
+        close = [group for group in groups if _near(np.array(group, np.int64), grown).any()]
+        groups = [group for group in groups if group not in close] + [[*(member for group in close for member in group), region]]
+    return groups
+
+
+def _near(windows: NDArray[np.int64], held: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
+    """Which windows overlap any of the held ones, bool (N,)."""
+    overlaps = [_overlap(windows, window) for window in held]
+    return np.asarray(np.any(overlaps, axis=0)) if overlaps else np.zeros(len(windows), bool)
 
 
 def _overlap(windows: NDArray[np.int64], window: Sequence[int]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tiling.errors import AnnotationError
 from tiling.geometry import Geometry
 from tiling.glands.components import Grid, join, label_block
+from tiling.slide.backends import BackendError, damaged_file
 from tiling.store.arrays import SHARD_PX
 
 Block = tuple[slice, slice]
@@ -86,8 +87,9 @@ class Mask:
             for left in range(0, out.shape[1], _PICKED_PX):
                 columns = self._places[1][block[1]][left : left + _PICKED_PX]
                 try:
-                    part = np.asarray(self._image[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1])
-                except (ValueError, RuntimeError) as error:  # what decoders raise
+                    with damaged_file():
+                        part = np.asarray(self._image[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1])
+                except BackendError as error:
                     raise AnnotationError(f"{self._path}: damaged near row {rows[0]} ({error}); export or copy it again") from error
                 out[top : top + _PICKED_PX, left : left + _PICKED_PX] = part[np.ix_(rows - rows[0], columns - columns[0])]
         return out
@@ -96,19 +98,23 @@ class Mask:
 @contextmanager
 def opened_image(path: Path) -> Iterator[Any]:
     """The image, numpy or zarr; lazily where it is a TIFF."""
-    import tifffile
-    import zarr
-    from PIL import Image, UnidentifiedImageError
-
     with ExitStack() as files:
         try:
-            if path.suffix.lower() in (".tif", ".tiff"):
-                found = zarr.open(files.enter_context(tifffile.TiffFile(path)).aszarr(level=0), mode="r")
-                image: Any = found if isinstance(found, zarr.Array) else found["0"]
-            else:
-                image = np.asarray(files.enter_context(Image.open(path)))
+            image = _lazily(path, files)
         except FileNotFoundError:
             raise AnnotationError(f"{path}: no such file; correct column 'annotation' of the sheet") from None
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, tifffile.TiffFileError) as error:
+        except BackendError as error:
             raise AnnotationError(f"{path}: cannot be read as a mask image ({error}); export or copy it again") from error
         yield image
+
+
+def _lazily(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # numpy or zarr array
+    import tifffile
+    import zarr
+    from PIL import Image
+
+    with damaged_file():
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            return np.asarray(files.enter_context(Image.open(path)))
+        found = zarr.open(files.enter_context(tifffile.TiffFile(path)).aszarr(level=0), mode="r")
+        return found if isinstance(found, zarr.Array) else found["0"]

@@ -56,6 +56,7 @@ def propose_regions(
     slide: str,
     count: int,
     size_um: float,
+    gland_class: str = "Gland",
     origin: Any = "bounds",  # noqa: ANN401  # tiling.glands.export.Origin, imported late
 ) -> int:
     """Write `proposals/{slide}.geojson`; returns the number of proposed regions.
@@ -107,7 +108,7 @@ def propose_regions(
             shape = outline(np.asarray(array[y : y + h, x : x + w]) == row + 1, y=y, x=x)
             # Not the exported gland's id: this outline will be changed.
             identity = gland_id(f"{slide}/proposal/gland", int(objects["first_px"][row]))
-            write.feature(place(shape), identity, name="Gland", color=_GLAND_COLOR, object_type="annotation")
+            write.feature(place(shape), identity, name=gland_class, color=_GLAND_COLOR, object_type="annotation")
         write.close()
     return len(proposals)
 

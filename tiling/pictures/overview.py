@@ -223,7 +223,7 @@ def _heat_panel(disagreement: zarr.Array[Any], geometry: Geometry, panel_px: int
     image = Image.fromarray(np.ascontiguousarray(colours))
     grow = panel_px / max(image.size)
     image = image.resize((max(round(image.width * grow), 1), max(round(image.height * grow), 1)), Image.Resampling.NEAREST)
-    return f"disagreement: 0 dark, {highest:.2f} bright", image
+    return f"disagreement 0..{highest:.2f}", image
 
 
 def _close_up(

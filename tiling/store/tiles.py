@@ -23,7 +23,7 @@ class Tile(NamedTuple):
     labels : int32 (H, W), 0 background, 1..N; None without labels
     weight : uint8 (H, W), 1 = annotated and not ignored; None without labels
     pseudo : uint8 (3, H, W), mask 0/1, sdf code, boundary 0/1; None without pseudo-labels
-    inside : uint8 (H, W), 1 = tissue or near it; None where it was not asked for
+    inside : uint8 (H, W), 1 = tissue; None where it was not asked for
     """
 
     image: NDArray[np.uint8]
@@ -94,22 +94,11 @@ class StoredTiles:
 
 
 class Tissue:
-    """Where a slide has tissue, with a margin: predictions on glass mean nothing.
+    """Where a slide has tissue: predictions on glass mean nothing, for nobody outlines glass and no model learns what it is."""
 
-    Parameters
-    ----------
-    tiles : tile store
-    margin_um : how far beyond the tissue mask still counts; a lumen that opens to the glass at the edge of a section is part of its gland
-    """
-
-    def __init__(self, tiles: Path, *, margin_um: float = 50.0) -> None:
-        from scipy import ndimage
-
-        given = attributes(tiles)
-        mask = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
-        self._stride_px = int(given["tissue_stride_px"])
-        reach = round(margin_um / (geometry_of(tiles).mpp * self._stride_px))
-        self._mask = ndimage.distance_transform_cdt(~mask, metric="chessboard") <= reach if mask.any() else mask
+    def __init__(self, tiles: Path) -> None:
+        self._stride_px = int(attributes(tiles)["tissue_stride_px"])
+        self._mask = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
 
     def read(self, window: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tissue in a (y, x, height, width) window of stored pixels, bool (height, width); False outside the slide."""

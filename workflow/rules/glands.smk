@@ -54,6 +54,7 @@ rule propose_regions:
     params:
         proposals=config["proposals"],
         origin=config["export"]["origin"],
+        gland_class=config["export"]["gland_class"],
         code_version=1,
     script:
         "../scripts/propose_regions.py"
@@ -94,7 +95,7 @@ rule evaluate_slide:
         mem_mb=4000,
     params:
         split=lambda wildcards: SHEET[wildcards.slide].split,
-        method="semimoe",
+        method=METHOD,
         min_area_um2=config["glands"]["min_area_um2"],
         code_version=1,
     script:

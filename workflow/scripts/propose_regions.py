@@ -12,7 +12,8 @@ def main() -> None:
         given = {name: Path(path) for name, path in snakemake.input.items()}
         propose_regions(
             given["maps"], given["tiles"], given.get("labels"), given["glands"], Path(snakemake.output.geojson),
-            slide=snakemake.wildcards.slide, origin=snakemake.params.origin, **snakemake.params.proposals,
+            slide=snakemake.wildcards.slide, origin=snakemake.params.origin,
+            gland_class=snakemake.params.gland_class, **snakemake.params.proposals,
         )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tiling.store.arrays import create_array, create_group, create_table, record
 from tiling.store.tiles import (
     JoinedTiles,
     StoredTiles,
+    Tissue,
     _cut,
     _middles,
     read_window,
@@ -241,3 +243,13 @@ def test_region_pieces_are_windows_of_the_regions(tmp_path):
     assert region_pieces(labels, max_px=64).tolist() == [[0, 0, 64, 64], [0, 64, 64, 48], [100, 100, 32, 32]]
     with pytest.raises(ValueError, match="max_px 10 is less than 16"):
         region_pieces(labels, max_px=10)
+
+
+def test_tissue_is_read_on_the_stored_grid_and_false_outside_the_slide(tmp_path: Path) -> None:
+    mask = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
+    group = create_group(tmp_path / "t.zarr")
+    create_array(group, "tissue", mask.shape, np.uint8)[...] = mask
+    set_attributes(group, {"status": "ok", "tissue_stride_px": 4})
+    expected = np.pad(np.kron(mask, np.ones((4, 4), np.uint8)), 3)
+    read = Tissue(tmp_path / "t.zarr").read((-3, -3, 14, 18))
+    np.testing.assert_array_equal(read, expected[:14, :18] > 0)

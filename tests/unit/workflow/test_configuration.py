@@ -65,3 +65,17 @@ def test_settings_of_the_packages_take_every_key() -> None:
     network, training = settings(with_defaults({}))
     assert network.width == 32
     assert training.tile_px == 256
+
+
+def test_a_branch_must_leave_epochs_to_run() -> None:
+    assert "warm_start_epochs: 20 is not less than epochs 10" in problems({"training": {"epochs": 10}})[0]
+
+
+def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path) -> None:
+    model = tmp_path / "results" / "models" / "semimoe"
+    model.mkdir(parents=True)
+    for name in ("model.safetensors", "model.json"):
+        (model / name).touch()
+    given = {"start_from": str(model), "results": str(tmp_path / "results")}
+    assert "would be replaced by this run" in problems(given)[0]
+    assert problems({**given, "results": str(tmp_path / "other")}) == []

@@ -89,3 +89,17 @@ def test_cohort_counts_slides_and_regions_and_passes_columns_on(tmp_path: Path) 
     assert float(cohort[""]["gland_area_um2_q50"]) == 240
     assert {row["site"] for row in cohort.values()} == {"North, 1"}
     assert [row["method"] for row in headline(tmp_path / "metrics.csv")] == ["semimoe"]
+
+
+def test_a_slide_called_na_and_a_region_called_pooled_keep_their_names(tmp_path: Path) -> None:
+    glands, labels = stores(tmp_path)
+    group = create_group(labels)
+    set_attributes(group, {"regions": [{"name": POOLED, "window": [0, 0, 40, 40]}, {"name": "b", "window": [50, 50, 40, 40]}]})
+    evaluate_slide(glands, labels, tmp_path / "m.csv", slide="NA", split="test", method="semimoe", min_area_um2=0)
+    (tmp_path / "NA.csv").write_text("id,area_um2\n")
+    tiles = store(tmp_path / "tiles" / "NA.zarr", {"tissue_um2": 5000.0})
+    summarise(
+        [str(tmp_path / "m.csv")], [str(tmp_path / "NA.csv")], [str(tiles)], {"NA": {}}, tmp_path / "metrics.csv", tmp_path / "cohort.csv"
+    )
+    assert list(rows(tmp_path / "cohort.csv")) == ["", f"{POOLED} (region)", "b"]
+    assert [row["slide"] for row in headline(tmp_path / "metrics.csv")] == ["NA"]

@@ -99,3 +99,13 @@ def test_a_binary_file_is_no_sheet(tmp_path: Path) -> None:
     path = tmp_path / "slides.tsv"
     path.write_bytes(b"\xff\xfe\x00")
     assert "cannot be read as UTF-8" in load(path).problems[0]
+
+
+def test_one_file_on_two_sides_is_refused(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "x\ta.svs\tlabelled\ta.geojson\t\t", "y\t./a.svs\ttest\ta.geojson\t\t")
+    assert "is both labelled and test" in load(path).problems[0]
+
+
+def test_names_of_the_result_tables_are_refused_as_columns(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "x\ta.svs\tpredict\tcolon", header="slide\tpath\tsplit\tregion\n")
+    assert "column region is a name of the result tables" in load(path).problems[0]
