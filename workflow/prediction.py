@@ -8,7 +8,7 @@ import numpy as np
 
 from tiling.blend import blend_to_store
 from tiling.errors import SlideError
-from tiling.store.arrays import create_group, create_table, geometry_of, read_table, record_failure, recorded_error, set_attributes
+from tiling.store.arrays import create_group, create_table, geometry_of, record_failure, recorded_error, set_attributes
 from tiling.store.atomic import building
 from tiling.store.tiles import StoredTiles, Tissue, sample_windows, tile_windows
 from workflow.training import read_px
@@ -91,8 +91,3 @@ def pseudo_label(
         log.info("%s: %d of %d tiles chosen", slide, int(chosen.sum()), len(windows))
         attrs = {"status": "ok", "slide": slide, "parameters": parameters, "model": predictor.card, "version": code_version}
         set_attributes(group, {**attrs, "geometry": geometry_of(tiles).to_dict()})
-
-
-def gate_weights(store: Path) -> np.ndarray[Any, Any]:
-    """Gate weights of a slide's pseudo-labelled tiles, float32 (N, tasks, experts)."""
-    return read_table(store, "tiles", ("gate_weights",))["gate_weights"]

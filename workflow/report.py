@@ -42,11 +42,13 @@ def write_report(results: Path, slides: list[str], config: dict[str, Any], out: 
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined)
     environment.filters["short"] = _short
     cohort = _rows(results / "cohort.csv")
+    by_slide = {row["slide"]: row for row in cohort if not row["region"]}
+    tested = headline(results / "metrics.csv")
     card = _card(results, config)
     page = environment.get_template("report.html").render(
-        slides=[_slide_card(results, slide, {row["slide"]: row for row in cohort if not row["region"]}) for slide in slides],
-        headline=headline(results / "metrics.csv"),
-        compared="supervised" in {row["method"] for row in headline(results / "metrics.csv")},
+        slides=[_slide_card(results, slide, by_slide) for slide in slides],
+        headline=tested,
+        compared="supervised" in {row["method"] for row in tested},
         parameters_from=_parameters_from(config, card),
         metrics=_rows(results / "metrics.csv"),
         cohort=cohort,

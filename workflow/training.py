@@ -100,8 +100,8 @@ def train(
         "data": _fingerprint(labelled + validation + [replace(store, labels=None) for store in unlabelled]),
     }
     if validation:
-        train_source = _join([_labelled(store, training.tile_px) for store in labelled])
-        held_out: JoinedTiles | None = _join([_pieces(store, region_pieces(_labels(store), max_px=_PIECE_PX)) for store in validation])
+        train_source = _join([_labelled(store, _windows(store, training.tile_px)) for store in labelled])
+        held_out: JoinedTiles | None = _join([_labelled(store, region_pieces(_labels(store), max_px=_PIECE_PX)) for store in validation])
         notes["validation"] = [store.slide for store in validation]
     else:
         train_source, held_out, notes["validation"] = _hold_out(labelled, training.tile_px, share, config["seed"])
@@ -166,19 +166,13 @@ def _labels(store: Store) -> Path:
     return store.labels
 
 
-def _labelled(store: Store, tile_px: int, windows: NDArray[np.int64] | None = None) -> StoredTiles:
-    if windows is None:
-        windows = _windows(store, tile_px)
+def _labelled(store: Store, windows: NDArray[np.int64]) -> StoredTiles:
     return StoredTiles(store.tiles, windows, labels=store.labels)
 
 
 def _windows(store: Store, tile_px: int) -> NDArray[np.int64]:
     windows: NDArray[np.int64] = region_windows(_labels(store), read_px=read_px(tile_px), stride_px=max(tile_px // _STRIDE_SHARE, 1))
     return windows
-
-
-def _pieces(store: Store, windows: NDArray[np.int64]) -> StoredTiles:
-    return StoredTiles(store.tiles, windows, labels=store.labels)
 
 
 def _unlabelled(store: Store, *, stored: bool) -> StoredTiles:
@@ -200,15 +194,19 @@ def _hold_out(slides: list[Store], tile_px: int, share: float, seed: int) -> tup
     groups = [(store, group) for store in slides for group in _groups(_regions(store), read_px(tile_px))]
     if len(groups) < 2:
         log.warning("one labelled region (or all of them close together) and no validation slide: last epoch, threshold 0.5")
-        return _join([_labelled(store, tile_px) for store in slides]), None, "none: a single region, last epoch and threshold 0.5"
+        return (
+            _join([_labelled(store, _windows(store, tile_px)) for store in slides]),
+            None,
+            "none: a single region, last epoch and threshold 0.5",
+        )
     count = min(max(1, round(share * len(groups))), len(groups) - 1)
     chosen = set(np.random.default_rng(seed).choice(len(groups), count, replace=False).tolist())
     training, pieces = [], []
     for store in slides:
         held = [window for number, (owner, group) in enumerate(groups) if number in chosen and owner == store for window in group]
         windows, every = _windows(store, tile_px), region_pieces(_labels(store), max_px=_PIECE_PX)
-        training.append(_labelled(store, tile_px, windows[~_near(windows, held)]))
-        pieces.append(_pieces(store, every[_near(every, held)]))
+        training.append(_labelled(store, windows[~_near(windows, held)]))
+        pieces.append(_labelled(store, every[_near(every, held)]))
     return _join(training), _join(pieces), f"same slide, optimistic: {count} of {len(groups)} groups of regions held out"
 
 
