@@ -51,19 +51,22 @@ def pen_mask(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.bool_]:
     -------
     bool (h, w)
     """
-    return _pen(_smooth(rgb, mpp_um), mpp_um)
+    return _pen(_smooth(_balanced(rgb), mpp_um), mpp_um)
 
 
 def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Both masks, bool (h, w) each, from one look at the picture; see `tissue_mask` and `pen_mask`."""
-    smooth = _smooth(rgb, mpp_um)
+    balanced = _balanced(rgb)
+    smooth = _smooth(balanced, mpp_um)
     pen = _pen(smooth, mpp_um)
-    chroma = smooth.max(axis=-1) - smooth.min(axis=-1)
+    chroma = _chroma(smooth)
+    threshold = _chroma_threshold(chroma[~pen])
     # Bluish-green glare and ink rims have colour too, but no stain of tissue leaves green the brightest channel.
     stained = smooth[..., 1] <= np.maximum(smooth[..., 0], smooth[..., 2])
-    mask = (chroma > _chroma_threshold(chroma[~pen])) & stained & ~pen
+    mask = (chroma > threshold) & stained & ~pen
     mask = _closed(mask, _CLOSE_UM / mpp_um) & ~pen
     mask = remove_small_holes(mask, max_size=_pixels(_MAX_HOLE_UM2, mpp_um)) & ~pen
+    mask = _without_glass_rim(mask, _chroma(balanced) <= threshold, 2 * _SMOOTH_UM / mpp_um)
     # A picture of a fifth of a square millimetre may be a region cut out of tissue: dust is small against the picture too.
     island = min(_pixels(_MIN_ISLAND_UM2, mpp_um), mask.size // 5)
     return np.asarray(remove_small_objects(mask, max_size=island), bool), pen
@@ -72,7 +75,7 @@ def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float) -> tuple[NDArray[np.bo
 def _pen(smooth: NDArray[np.float32], mpp_um: float) -> NDArray[np.bool_]:
     red, green, blue = smooth[..., 0], smooth[..., 1], smooth[..., 2]
     brightest = smooth.max(axis=-1)
-    chroma = brightest - smooth.min(axis=-1)
+    chroma = _chroma(smooth)
     # Haematoxylin and eosin both take green away first; blue and green inks take red away first.
     blue_or_green = (red < green - 8) & (chroma > 40)
     black = (brightest < 90) & (chroma < 30)
@@ -101,13 +104,20 @@ def focus_score(gray: NDArray[Any]) -> float:
     return float(ndimage.laplace(values, mode="nearest").var() / variance)
 
 
-def _smooth(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.float32]:
-    """Colours with the glass brought to neutral grey 240, smoothed; float32 (h, w, 3)."""
-    out = np.empty(rgb.shape, np.float32)
-    for c, factor in enumerate(_balance(rgb)):
-        channel = np.minimum(rgb[..., c] * factor, np.float32(255))
-        ndimage.gaussian_filter(channel, _SMOOTH_UM / mpp_um, truncate=3.0, output=out[..., c])
+def _balanced(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Colours with the glass brought to neutral grey 240, float32 (h, w, 3)."""
+    return np.minimum(rgb * _balance(rgb), np.float32(255))
+
+
+def _smooth(balanced: NDArray[np.float32], mpp_um: float) -> NDArray[np.float32]:
+    out = np.empty_like(balanced)
+    for c in range(3):
+        ndimage.gaussian_filter(balanced[..., c], _SMOOTH_UM / mpp_um, truncate=3.0, output=out[..., c])
     return out
+
+
+def _chroma(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(rgb.max(axis=-1) - rgb.min(axis=-1), np.float32)
 
 
 def _balance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -138,6 +148,15 @@ def _closed(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:
     padded = np.pad(mask, pad, mode="edge")
     closed = ndimage.binary_closing(padded, _disk(radius_px))
     return np.asarray(closed[pad : pad + mask.shape[0], pad : pad + mask.shape[1]] | mask, bool)
+
+
+def _without_glass_rim(mask: NDArray[np.bool_], colourless: NDArray[np.bool_], reach_px: float) -> NDArray[np.bool_]:
+    """Smoothing carries strong stain out over the glass: the mask without its colourless rim, at most `reach_px` wide.
+
+    Colourless pixels inside (lumina) have no way in from the glass and stay.
+    """
+    glass = ndimage.binary_dilation(~mask, iterations=math.ceil(reach_px), mask=~mask | colourless)
+    return np.asarray(mask & ~glass, bool)
 
 
 def _disk(radius_px: float) -> NDArray[np.bool_]:

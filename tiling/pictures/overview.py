@@ -20,6 +20,7 @@ from tiling.store.atomic import write_atomic
 _MARGIN = 20
 _LEAST_WIDTH = 1000
 _PANEL_PX = 480
+_LEAST_MAIN_PX = 800
 
 
 class Survey(NamedTuple):
@@ -201,9 +202,10 @@ def _regions(labels: Path | None) -> list[dict[str, Any]]:
 
 
 def _main_panel(small: Thumbnail, edges: NDArray[np.bool_], regions: list[dict[str, Any]]) -> Image.Image:
-    image = tint(small.image, ndimage.binary_dilation(edges), GLAND)
+    times = _times(small.image.size, _LEAST_MAIN_PX)
+    image = _magnified(tint(small.image, ndimage.binary_dilation(edges) if times == 1 else edges, GLAND), times)
     draw = ImageDraw.Draw(image)
-    down, right = small.px_per_pixel
+    down, right = (px / times for px in small.px_per_pixel)
     for region in regions:
         y, x, h, w = region["window"]
         draw.rectangle((x / right, y / down, (x + w) / right - 1, (y + h) / down - 1), outline=REGION, width=2)
@@ -229,15 +231,25 @@ def _heat_panel(disagreement: zarr.Array[Any], geometry: Geometry, panel_px: int
 def _close_up(
     pixels: zarr.Array[Any], labels: zarr.Array[Any], window_px: NDArray[np.int64], geometry: Geometry, panel_px: int
 ) -> Image.Image:
-    """The surroundings of one object, one stored pixel per pixel, with outlines."""
+    """The surroundings of one object, a stored pixel per pixel (more where the slide is smaller than the panel), with outlines."""
     y, x, h, w = window_px.tolist()
     top = max(min(y + h // 2 - panel_px // 2, geometry.height_px - panel_px), 0)
     left = max(min(x + w // 2 - panel_px // 2, geometry.width_px - panel_px), 0)
     place = (slice(top, min(top + panel_px, geometry.height_px)), slice(left, min(left + panel_px, geometry.width_px)))
     image = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(pixels[:, place[0], place[1]]), 0, -1)))
-    image = tint(image, _two_px(np.asarray(labels[place])), GLAND)
-    draw_scale_bar(image, geometry.mpp_x)
+    times = _times(image.size, panel_px)
+    image = _magnified(tint(image, _two_px(np.asarray(labels[place])), GLAND), times)
+    draw_scale_bar(image, geometry.mpp_x / times)
     return image
+
+
+def _times(size: tuple[int, int], least_px: int) -> int:
+    """How many times a picture can be magnified until its longer side is about `least_px`; small slides must not be stamps."""
+    return max(least_px // max(size), 1)
+
+
+def _magnified(image: Image.Image, times: int) -> Image.Image:
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def _two_px(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -248,7 +260,9 @@ def _two_px(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 def _page(title: str, facts: str, main: Image.Image, panels: list[tuple[str, Image.Image]], *, regions: bool) -> Image.Image:
     """Title, slide, and the strip of panels below it, on white."""
-    strip_width = sum(panel.width for _, panel in panels) + _MARGIN * (len(panels) - 1)
+    # A narrow panel keeps the width of its caption: captions must not run into each other.
+    columns = [max(panel.width, round(_text_width(caption, 17))) for caption, panel in panels]
+    strip_width = sum(columns) + _MARGIN * (len(panels) - 1)
     width = max(main.width, strip_width, _LEAST_WIDTH) + 2 * _MARGIN
     top = 92
     strip_top = top + main.height + _MARGIN + 26
@@ -256,15 +270,19 @@ def _page(title: str, facts: str, main: Image.Image, panels: list[tuple[str, Ima
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, 12), title, fill=INK, font=font(28))
     draw.text((_MARGIN, 56), facts, fill=INK, font=font(18))
-    legend = _MARGIN + draw.textlength(facts, font=font(18)) + 30
+    legend = _MARGIN + _text_width(facts, 18) + 30
     for text, colour in (("gland", GLAND), *((("annotated region", REGION),) if regions else ())):
         draw.rectangle((legend, 60, legend + 22, 74), outline=colour, width=3)
         draw.text((legend + 30, 56), text, fill=INK, font=font(18))
-        legend += 50 + draw.textlength(text, font=font(18))
+        legend += 50 + _text_width(text, 18)
     page.paste(main, (_MARGIN, top))
     left = _MARGIN
-    for caption, panel in panels:
+    for (caption, panel), column in zip(panels, columns, strict=True):
         draw.text((left, strip_top - 26), caption, fill=INK, font=font(17))
         page.paste(panel, (left, strip_top))
-        left += panel.width + _MARGIN
+        left += column + _MARGIN
     return page
+
+
+def _text_width(text: str, size: int) -> float:
+    return float(font(size).getlength(text))

@@ -29,6 +29,17 @@ def test_tissue_of_every_stain_is_kept_and_glass_is_not(colour):
     assert not mask[~outer].any()
 
 
+@pytest.mark.parametrize("mpp", [8.0, 4.0])
+def test_strong_stain_does_not_carry_the_mask_over_the_glass(mpp):
+    mask = tissue_mask(picture((40, 50, 60, 80, HAEMATOXYLIN)), mpp)
+    truth = np.zeros((160, 200), bool)
+    truth[40:100, 50:130] = True
+    assert not (mask & ~truth).any()
+    # Smoothing rounds the corners; the straight edges lie where the stain begins.
+    assert mask[40:100, 56:124].all()
+    assert mask[46:94, 50:130].all()
+
+
 def test_pale_tissue_stays_beside_strong_tissue():
     mask = tissue_mask(picture((20, 20, 50, 50, HAEMATOXYLIN), (90, 100, 50, 60, PALE)), MPP)
     assert mask[25:65, 25:65].all()
