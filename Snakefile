@@ -1,9 +1,18 @@
 """Gland segmentation on whole slides from a few outlined regions. See README.md."""
 
 import sys
+import time
 from pathlib import Path
 
-from workflow.configuration import problems, with_defaults
+from workflow.configuration import (
+    compared,
+    geojson_ending,
+    method,
+    model_folder,
+    problems,
+    with_defaults,
+)
+from workflow.forecast import forecast, forecast_text, free_space, refusal
 from workflow.report import headline_text, report_after_failure
 from workflow.sheet import ID_PATTERN, load
 
@@ -30,12 +39,12 @@ if wrong:
         )
     )
 
+STARTED = time.time()
 RESULTS = config["results"].rstrip("/")
-MODEL = config["model"] or f"{RESULTS}/models/semimoe"
-METHOD = "given model" if config["model"] else "semimoe"
-COMPARED = [] if config["model"] else config["compare"]
-GEOJSON = "geojson.gz" if config["export"]["compress"] else "geojson"
-EVALUATED = SHEET.annotated("labelled", "validation", "test")
+MODEL = str(model_folder(config))
+METHOD = method(config)
+COMPARED = compared(config)
+GEOJSON = geojson_ending(config)
 
 
 wildcard_constraints:
@@ -79,9 +88,16 @@ rule all:
         expand(f"{RESULTS}/proposals/{{slide}}.geojson", slide=SHEET.ids()),
 
 
+onstart:
+    found, free = forecast(SHEET, config), free_space(Path(RESULTS))
+    if refused := refusal(found, free, config):
+        raise WorkflowError(refused)
+    print(forecast_text(found, free), file=sys.stderr)
+
+
 onsuccess:
-    print(headline_text(Path(RESULTS)), file=sys.stderr)
+    print(headline_text(SHEET.ids(), config), file=sys.stderr)
 
 
 onerror:
-    print(report_after_failure(Path(RESULTS), SHEET.ids(), config), file=sys.stderr)
+    print(report_after_failure(SHEET, config, since=STARTED), file=sys.stderr)

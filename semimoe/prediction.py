@@ -3,6 +3,7 @@
 B batch, H, W sides (multiples of 16).
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +64,24 @@ class Predictor:
         except (TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{folder}: {WEIGHTS} does not fit {CARD} ({str(error).splitlines()[0]}); fetch both from one run") from error
         return cls(model, card, choose_device(device, threads=threads))
+
+    @classmethod
+    def untrained(cls, network: NetworkSettings, *, threads: int) -> "Predictor":
+        """A network with random weights on the CPU: as fast as a trained one, to tell beforehand how long a run takes."""
+        from semimoe.device import choose_device
+        from semimoe.model import SemiMoE
+
+        return cls(SemiMoE(network), {}, choose_device("cpu", threads=threads))
+
+    def tiles_per_s(self, tile_px: int, *, least_s: float = 1.0) -> float:
+        """Measured speed on blank tiles, one at a time, over at least `least_s` seconds."""
+        blank = np.zeros((1, 3, tile_px, tile_px), np.uint8)
+        self(blank)  # the first call sets things up
+        start, done = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < least_s or not done:
+            self(blank)
+            done += 1
+        return done / elapsed
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Maps of a batch.

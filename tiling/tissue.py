@@ -106,7 +106,7 @@ def focus_score(gray: NDArray[Any]) -> float:
 
 def _balanced(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Colours with the glass brought to neutral grey 240, float32 (h, w, 3)."""
-    return np.minimum(rgb * _balance(rgb), np.float32(255))
+    return np.asarray(np.minimum(rgb * _balance(rgb), np.float32(255)), np.float32)
 
 
 def _smooth(balanced: NDArray[np.float32], mpp_um: float) -> NDArray[np.float32]:

@@ -56,6 +56,26 @@ def problems(config: dict[str, Any]) -> list[str]:
     return found
 
 
+def model_folder(config: dict[str, Any]) -> Path:
+    """The model that predicts: a given one, or the one this run trains."""
+    return Path(config["model"] or Path(config["results"]) / "models" / "semimoe")
+
+
+def method(config: dict[str, Any]) -> str:
+    """What the tables call the model that predicts."""
+    return "given model" if config["model"] else "semimoe"
+
+
+def compared(config: dict[str, Any]) -> list[str]:
+    """Methods whose scores stand beside."""
+    return [] if config["model"] else list(config["compare"])
+
+
+def geojson_ending(config: dict[str, Any]) -> str:
+    """How the names of outline files end."""
+    return "geojson.gz" if config["export"]["compress"] else "geojson"
+
+
 def documentation() -> str:
     """docs/configuration.md, made from the schema."""
     lines = [

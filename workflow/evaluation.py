@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,16 @@ def evaluate_slide(glands: Path, labels: Path, out: Path, *, slide: str, split: 
 
 
 def summarise(
-    metrics: Sequence[str], glands: Sequence[str], tiles: Sequence[str], passed_through: dict[str, dict[str, str]], out: Path, cohort: Path
+    metrics: Sequence[str],
+    glands: Sequence[str],
+    tiles: Sequence[str],
+    passed_through: dict[str, dict[str, str]],
+    out: Path,
+    cohort: Path,
+    *,
+    method: str = "",
+    lost: Mapping[str, str] = MappingProxyType({}),
+    unscored: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """`metrics.csv` (all scores of a run) and `cohort.csv` (counts, areas and densities per slide and annotated region).
 
@@ -69,13 +79,22 @@ def summarise(
     glands : `glands/{slide}.csv` files, one per predicted slide
     tiles : tile stores of the same slides, in the same order
     passed_through : per slide, its split and further columns of the sheet
+    method : name of the main method, for the rows of `unscored`
+    lost, unscored : slides without glands, or without scores -> the reason, which stands in column `error` of their rows
     """
-    frames = [_scores(Path(path)) for path in metrics]
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(_TEXTS))
+    frames = [_scores(Path(path)).assign(error="") for path in metrics]
+    failed = [
+        {"slide": slide, "split": passed_through[slide]["split"], "method": method, "region": POOLED, "error": reason}
+        for slide, reason in unscored.items()
+    ]
+    frames += [pd.DataFrame(failed)] if failed else []
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*_TEXTS, "error"])
     write_atomic(out, table.to_csv(index=False))
     rows = [_cohort_row(Path(table_), Path(store), passed_through) for table_, store in zip(glands, tiles, strict=True)]
     regions = table[~table["method"].isin(_COMPARED) & (table["region"] != POOLED)]
     rows += [_region_row(region, passed_through) for region in json.loads(regions.to_json(orient="records"))]
+    rows = [{**row, "error": ""} for row in rows]
+    rows += [{"slide": slide, "region": "", **passed_through[slide], "error": reason} for slide, reason in lost.items()]
     write_atomic(cohort, pd.DataFrame(rows).to_csv(index=False))
 
 

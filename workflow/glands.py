@@ -32,6 +32,9 @@ def export_slide(glands: Path, maps: Path, geojson: Path, csv: Path, *, slide: s
         origin=export["origin"],
         object_type=export["object_type"],
     )
+    for ending in ("geojson", "geojson.gz"):
+        if (other := geojson.parent / f"{slide}.{ending}") != geojson:
+            other.unlink(missing_ok=True)  # outlines of an earlier `export.compress`: two files would disagree
     if count == 0:
         log.warning(
             "%s: NO GLANDS FOUND. Likely causes: another stain or organ than the model's, a wrong pixel size (column mpp), "

@@ -2,16 +2,17 @@
 
 import base64
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiling.store.atomic import write_atomic
+from workflow.configuration import geojson_ending, model_folder
+from workflow.outcome import COMPLETE, Outcome, out_of_date, outcome, tables_after_failure
+from workflow.sheet import Sheet
 
 TEMPLATE = Path(__file__).parent / "templates"
 _OVERVIEW_PX = 1600
-_LOG_LINES = 6
 _SHOWN = 8
 
 
@@ -26,27 +27,28 @@ class SlideCard:
     error: str | None
 
 
-def write_report(results: Path, slides: list[str], config: dict[str, Any], out: Path) -> None:
-    """Write the report of everything that exists under `results`.
+def write_report(slides: list[str], config: dict[str, Any], out: Path, found: Outcome = COMPLETE) -> None:
+    """Write the report of a run.
 
     Parameters
     ----------
-    results : output folder of the run
     slides : ids of the sheet's slides, in its order
     config : the run's configuration, shown as it was
+    found : what failed, and which slides have no current results
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from workflow.evaluation import headline
 
+    results = Path(config["results"])
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined)
     environment.filters["short"] = _short
     cohort = _rows(results / "cohort.csv")
     by_slide = {row["slide"]: row for row in cohort if not row["region"]}
     tested = headline(results / "metrics.csv")
-    card = _card(results, config)
+    card = _card(config)
     page = environment.get_template("report.html").render(
-        slides=[_slide_card(results, slide, by_slide) for slide in slides],
+        slides=[_slide_card(slide, by_slide, config, found.lost.get(slide)) for slide in slides],
         headline=tested,
         compared="supervised" in {row["method"] for row in tested},
         parameters_from=_parameters_from(config, card),
@@ -54,7 +56,7 @@ def write_report(results: Path, slides: list[str], config: dict[str, Any], out: 
         cohort=cohort,
         card=card,
         figures=_figures(results),
-        failures=_failures(results, slides),
+        failures=found.failures,
         left_out=card.get("notes", {}).get("left_out", {}) if card else {},
         config=json.dumps(config, indent=1),
         results=str(results),
@@ -62,11 +64,12 @@ def write_report(results: Path, slides: list[str], config: dict[str, Any], out: 
     write_atomic(out, page)
 
 
-def headline_text(results: Path) -> str:
-    """What a finished run says last: where things are, and the scores on the test slides."""
+def headline_text(slides: list[str], config: dict[str, Any], found: Outcome = COMPLETE) -> str:
+    """What a run says last: where things are, and the scores on the test slides."""
     from workflow.evaluation import headline
 
-    report, geojson = results / "report.html", sorted((results / "glands").glob("*.geojson*"))
+    results = Path(config["results"])
+    report, geojson = results / "report.html", [path for slide in slides if (path := _outlines(slide, config, found.lost.get(slide)))]
     lines = [f"Report:   {report}"] if report.is_file() else []
     if geojson:
         lines += [
@@ -77,18 +80,25 @@ def headline_text(results: Path) -> str:
     for row in headline(results / "metrics.csv"):
         name = {"semimoe": "Semi-MoE", "supervised": "supervised-only"}.get(row["method"], row["method"])
         scores = ", ".join(f"{label} {row[key]:.3f}" for label, key in _HEADLINE if row.get(key) is not None)
-        lines.append(f"{row['slide']}: {name:16s} {scores}")
+        said = f"no scores: {row['error']}" if row.get("error") else scores
+        lines.append(f"{row['slide']}: {name:16s} {said}")
     return "\n".join(["", *lines])
 
 
-def report_after_failure(results: Path, slides: list[str], config: dict[str, Any]) -> str:
-    """Report of a run that failed, from what exists; returns what to tell the user."""
-    out = results / "report.html"
-    write_report(results, slides, config, out)
-    # Older than everything: the next run sees that the report is out of date and makes it again.
-    os.utime(out, (0, 0))
-    failures = _failures(results, slides)
-    return "\n".join(["", *(f"FAILED {where}: {why[-1]}" for where, why in failures), f"What exists, and what failed, is in {out}"])
+def report_after_failure(sheet: Sheet, config: dict[str, Any], *, since: float) -> str:
+    """Tables and report of a run that failed, from what is current; returns what to tell the user.
+
+    Parameters
+    ----------
+    since : when the run started, seconds since 1970
+    """
+    out = Path(config["results"]) / "report.html"
+    found = outcome(sheet, config, since=since)
+    tables_after_failure(sheet, config, found)
+    write_report(sheet.ids(), config, out, found)
+    out_of_date(out)
+    failures = [f"FAILED {failure.step}/{failure.subject}: {failure.reason}" for failure in found.failures]
+    return "\n".join([headline_text(sheet.ids(), config, found), "", *failures, f"What exists, and what failed, is in {out}"])
 
 
 _HEADLINE = (
@@ -126,21 +136,23 @@ def _short(value: str) -> str:
         return value
 
 
-def _card(results: Path, config: dict[str, Any]) -> dict[str, Any]:
-    path = Path(config["model"] or results / "models" / "semimoe") / "model.json"
+def _card(config: dict[str, Any]) -> dict[str, Any]:
+    path = model_folder(config) / "model.json"
     loaded: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return loaded
 
 
-def _slide_card(results: Path, slide: str, cohort: dict[str, dict[str, str]]) -> SlideCard:
-    from tiling.store.arrays import recorded_error
+def _slide_card(slide: str, cohort: dict[str, dict[str, str]], config: dict[str, Any], error: str | None) -> SlideCard:
+    """A slide without current results shows no picture: what is left of an earlier run is not of this one."""
+    geojson = _outlines(slide, config, error)
+    picture = None if error else _embedded(Path(config["results"]) / "overviews" / f"{slide}.png")
+    facts = {key: value for key, value in cohort.get(slide, {}).items() if key not in ("slide", "region", "error") and value}
+    return SlideCard(slide, facts, picture, geojson.name if geojson else None, error)
 
-    picture = results / "overviews" / f"{slide}.png"
-    geojson = sorted((results / "glands").glob(f"{slide}.geojson*"))
-    stores = [results / kind / f"{slide}.zarr" for kind in ("tiles", "labels")]
-    errors = [error for store in stores if store.is_dir() and (error := recorded_error(store))]
-    facts = {key: value for key, value in cohort.get(slide, {}).items() if key not in ("slide", "region") and value}
-    return SlideCard(slide, facts, _embedded(picture), geojson[0].name if geojson else None, errors[0] if errors else None)
+
+def _outlines(slide: str, config: dict[str, Any], error: str | None) -> Path | None:
+    path = Path(config["results"]) / "glands" / f"{slide}.{geojson_ending(config)}"
+    return path if path.is_file() and not error else None
 
 
 def _embedded(path: Path) -> str | None:
@@ -156,17 +168,6 @@ def _embedded(path: Path) -> str | None:
         data = io.BytesIO()
         image.convert("RGB").save(data, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def _failures(results: Path, slides: list[str]) -> list[tuple[str, list[str]]]:
-    """The end of every log of this sheet's jobs that ends in an error."""
-    found = []
-    wanted = {*slides, "all", "supervised", "semimoe"}
-    for log in sorted(path for path in (results / "logs").rglob("*.log") if path.stem in wanted):
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        if lines and (lines[-1].startswith("ERROR ") or any(line.startswith("Traceback") for line in lines)):
-            found.append((str(log.relative_to(results / "logs").with_suffix("")), lines[-_LOG_LINES:]))
-    return found
 
 
 def _figures(results: Path) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ Split = Literal["labelled", "unlabelled", "validation", "test", "predict", "skip
 SPLITS: tuple[str, ...] = get_args(Split)
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 COLUMNS = ("slide", "path", "split", "annotation", "annotated", "mpp", "tissue", "roi", "patient")
-RESERVED = ("region", "glands", "gland_area_mm2", "area_mm2", "gland_share", "glands_per_mm2", "method", "split")
+RESERVED = ("region", "glands", "gland_area_mm2", "area_mm2", "gland_share", "glands_per_mm2", "method", "split", "error")
 _NEEDS_ANNOTATION = ("labelled", "validation", "test")
 _MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 _DEMO = "data/demo/"
@@ -51,6 +51,14 @@ class Sheet:
     def annotated(self, *splits: str) -> list[str]:
         """Ids of the rows of these splits that have an annotation."""
         return [row.slide for row in self.rows if row.annotation and (not splits or row.split in splits)]
+
+    def evaluated(self) -> list[str]:
+        """Ids of the slides whose glands are scored against outlines."""
+        return self.annotated(*_NEEDS_ANNOTATION)
+
+    def passed_through(self) -> dict[str, dict[str, str]]:
+        """Per slide what the tables repeat of the sheet: split, patient, further columns."""
+        return {row.slide: {"split": row.split, "patient": row.patient or "", **row.extra} for row in self.rows}
 
 
 def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool = False) -> Sheet:

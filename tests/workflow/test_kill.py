@@ -21,7 +21,7 @@ def results_of(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in files
-        if path.relative_to(folder).parts[0] not in _NOT_RESULTS and path.name not in ("timing.csv", "report.html")
+        if path.relative_to(folder).parts[0] not in _NOT_RESULTS and path.name not in ("timing.csv", "report.html", "preview.html")
     }
 
 

@@ -89,6 +89,15 @@ def test_one_slide_more_does_not_retrain(run: Run) -> None:
     assert not planned & {"train", "train_supervised", "pseudo_label"}
 
 
+def test_outlines_of_an_unlabelled_slide_do_not_retrain(run: Run) -> None:
+    drawn = run.folder / "unl.geojson"
+    drawn.write_text(drawn.read_text() + "\n")  # another time alone is not another file
+    planned = run.planned()
+    assert "label_slide" in planned
+    assert not planned & GPU_RULES
+    run.snakemake()
+
+
 def test_a_new_outline_retrains(run: Run) -> None:
     copy = run.folder / "lab2.geojson"
     shutil.copy(run.folder / "lab.geojson", copy)
@@ -100,7 +109,12 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
     whole = (run.folder / "test.tiff").read_bytes()
     (run.folder / "broken.tiff").write_bytes(whole[: len(whole) // 3])
     (run.folder / "text.tiff").write_text("no slide at all")
-    run.write_sheet("predict.tsv", "good\ttest.tiff\tpredict\t\t", "broken\tbroken.tiff\tpredict\t\t", "text\ttext.tiff\tpredict\t\t")
+    run.write_sheet(
+        "predict.tsv",
+        "good\ttest.tiff\ttest\ttest.truth.tiff\twhole",
+        "broken\tbroken.tiff\tpredict\t\t",
+        "text\ttext.tiff\ttest\ttest.truth.tiff\twhole",
+    )
     given = ("--config", "slides=predict.tsv", "results=predicted", "model=results/models/semimoe")
     assert not run.planned(*given) & {"train", "train_supervised", "pseudo_label"}
     done = run.snakemake(*given, check=False)
@@ -113,6 +127,12 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
     }
     assert [f["geometry"] for f in features["good"]] == [f["geometry"] for f in features["test"]]
     page = (results / "report.html").read_text()
+    assert {(row["slide"], bool(row["dice"]), "text.tiff" in row["error"]) for row in rows(results / "metrics.csv")} == {
+        ("good", True, False),
+        ("text", False, True),
+    }
+    assert {row["slide"]: bool(row["error"]) for row in rows(results / "cohort.csv")} == {"good": False, "broken": True, "text": True}
+    assert "good: given model" in done.stderr, "the scores of the other slides are told all the same"
     for slide in ("broken", "text"):
         assert not list((results / "glands").glob(f"{slide}*.geojson"))
         assert f"{slide}.tiff" in done.stderr + done.stdout
@@ -126,7 +146,16 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
     assert "train" not in run.planned(*given)
     run.snakemake(*given)
     assert (results / "glands" / "broken.geojson").is_file()
+    assert not any(row["error"] for row in rows(results / "metrics.csv") + rows(results / "cohort.csv"))
     assert run.planned(*given) == set()
+
+
+def test_a_run_that_cannot_fit_is_refused_before_it_starts(run: Run) -> None:
+    done = run.snakemake("--config", "results=nowhere", "max_disk_gb=0.0001", check=False)
+    assert done.returncode == 1
+    assert "does not fit in 0.0001 GB (max_disk_gb)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (run.folder / "nowhere").exists()
 
 
 def test_six_faults_in_a_sheet_are_one_message_in_seconds(run: Run) -> None:

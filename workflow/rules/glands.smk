@@ -76,7 +76,7 @@ rule overview_slide:
         mem_mb=2000,
     params:
         title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/overview_slide.py"
 

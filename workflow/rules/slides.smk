@@ -14,7 +14,7 @@ rule tile_slide:
         tiles=config["tiles"],
         mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
         origin=config["export"]["origin"],
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/tile_slide.py"
 
@@ -50,9 +50,13 @@ rule preview:
         f"{RESULTS}/logs/preview/all.log",
     conda:
         "../../environment.yml"
+    threads: 8
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
     params:
-        code_version=1,
+        network=config["network"],
+        tile_px=config["tiles"]["tile_px"],
+        model=config["model"],
+        code_version=2,
     script:
         "../scripts/preview.py"

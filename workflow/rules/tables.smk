@@ -1,6 +1,6 @@
 rule summarise:
     input:
-        metrics=expand(f"{RESULTS}/metrics/{{slide}}.csv", slide=EVALUATED),
+        metrics=expand(f"{RESULTS}/metrics/{{slide}}.csv", slide=SHEET.evaluated()),
         compared=expand(
             f"{RESULTS}/compare/{{method}}/metrics/{{slide}}.csv",
             method=COMPARED,
@@ -18,11 +18,8 @@ rule summarise:
     resources:
         mem_mb=1000,
     params:
-        passed_through={
-            row.slide: {"split": row.split, "patient": row.patient or "", **row.extra}
-            for row in SHEET.rows
-        },
-        code_version=1,
+        passed_through=SHEET.passed_through(),
+        code_version=2,
     script:
         "../scripts/summarise.py"
 

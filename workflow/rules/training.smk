@@ -47,7 +47,8 @@ rule train:
     input:
         **LEARNT,
         unlabelled_tiles=stores("tiles", SHEET.ids("unlabelled")),
-        unlabelled_labels=stores("labels", SHEET.annotated("unlabelled")),
+        # Outlines of unlabelled slides are only compared with the pseudo-labels: to correct them must not retrain.
+        unlabelled_labels=ancient(stores("labels", SHEET.annotated("unlabelled"))),
         pseudo=stores("pseudo_labels", SHEET.ids("unlabelled")),
         supervised=f"{RESULTS}/models/supervised/warm_start.safetensors",
     output:

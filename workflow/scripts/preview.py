@@ -7,9 +7,13 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.pictures.preview import contact_sheet
+        from workflow.preview import preview
 
-        contact_sheet([Path(store) for store in snakemake.input.tiles], Path(snakemake.output.png), Path(snakemake.output.html))
+        given = {name: value for name, value in snakemake.params.items() if name != "code_version"}
+        preview(
+            [Path(store) for store in snakemake.input.tiles], Path(snakemake.output.png), Path(snakemake.output.html),
+            threads=snakemake.threads, **given,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

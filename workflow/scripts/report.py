@@ -9,8 +9,7 @@ def main() -> None:
     with job(snakemake.log[0]):
         from workflow.report import write_report
 
-        out = Path(snakemake.output.html)
-        write_report(out.parent, snakemake.params.slides, snakemake.params.config, out)
+        write_report(snakemake.params.slides, snakemake.params.config, Path(snakemake.output.html))
 
 
 if __name__ == "__main__":

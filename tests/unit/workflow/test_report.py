@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,10 +8,19 @@ import pytest
 from tiling.errors import SlideError
 from tiling.store.arrays import record_failure
 from workflow.configuration import with_defaults
+from workflow.outcome import Failure, Outcome
 from workflow.report import headline_text, report_after_failure, write_report
+from workflow.sheet import Sheet, Slide
 
-CONFIG = with_defaults({})
 HOSTILE = "<script>alert(1)</script>"
+
+
+def config(results: Path, **more: object) -> dict[str, Any]:
+    return with_defaults({"results": str(results), **more})
+
+
+def sheet(*slides: str) -> Sheet:
+    return Sheet(tuple(Slide(slide, f"{slide}.svs", "predict", None, "regions", None, None, None, None) for slide in slides), ())
 
 
 def failed_run(results: Path) -> Path:
@@ -23,16 +33,17 @@ def failed_run(results: Path) -> Path:
 
 def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -> None:
     results = failed_run(tmp_path / "r")
-    told = report_after_failure(results, ["good", "bad"], CONFIG)
+    told = report_after_failure(sheet("good", "bad"), config(results), since=0)
     assert "FAILED predict_slide/bad" in told
     page = (results / "report.html").read_text()
     assert "predict_slide/bad" in page
-    assert "not finished" in page
+    assert "not reached" in page
 
 
 def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
     results = failed_run(tmp_path / "r")
-    write_report(results, ["bad", HOSTILE], CONFIG, results / "report.html")
+    found = Outcome((Failure("predict_slide", "bad", (HOSTILE,)),), {"bad": HOSTILE, HOSTILE: ""})
+    write_report(["bad", HOSTILE], config(results), results / "report.html", found)
     page = (results / "report.html").read_text()
     assert HOSTILE not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -40,8 +51,8 @@ def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
 
 def test_the_report_of_a_failed_run_is_older_than_everything(tmp_path: Path) -> None:
     results = failed_run(tmp_path / "r")
-    report_after_failure(results, ["bad"], CONFIG)
-    assert (results / "report.html").stat().st_mtime == 0
+    report_after_failure(sheet("bad"), config(results), since=0)
+    assert all((results / name).stat().st_mtime == 0 for name in ("report.html", "metrics.csv", "cohort.csv"))
 
 
 def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
@@ -53,7 +64,7 @@ def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
     text = "\n".join(",".join(map(str, row)) for row in [columns, *rows.tolist()])
     (model / "history.csv").write_text(text + "\n")
     (model / "model.json").write_text(json.dumps({"method": "semimoe", "threshold": 0.5}))
-    write_report(tmp_path, [], CONFIG, tmp_path / "report.html")
+    write_report([], config(tmp_path), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count("<svg") == 2
 
 
@@ -64,8 +75,10 @@ def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(
         header + "a,test,supervised,pooled,0.8,0.7,0.6,0.5,,1,2,3\na,test,semimoe,pooled,0.9,0.8,0.7,0.6,12.5,1,2,3\n"
     )
-    text = headline_text(tmp_path)
+    (tmp_path / "glands" / "gone.geojson").write_text("{}")
+    text = headline_text(["a"], config(tmp_path))
     assert str(tmp_path / "glands" / "a.geojson") in text
+    assert "gone" not in text, "outlines of a slide that is no longer in the sheet"
     assert text.index("Semi-MoE") < text.index("supervised-only")
     assert "object F1 0.700" in text
     assert text.count("Hausdorff") == 1
@@ -73,4 +86,10 @@ def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["metrics.csv", "glands"])
 def test_a_run_without_results_says_nothing_false(tmp_path: Path, name: str) -> None:
-    assert name not in headline_text(tmp_path)
+    assert name not in headline_text(["a"], config(tmp_path))
+
+
+def test_outlines_of_another_setting_are_not_this_runs(tmp_path: Path) -> None:
+    (tmp_path / "glands").mkdir()
+    (tmp_path / "glands" / "a.geojson").write_text("{}")
+    assert "a.geojson" not in headline_text(["a"], config(tmp_path, export={"compress": True}))

@@ -1,0 +1,97 @@
+"""What a run will take, told before it starts; a run that cannot fit on the disk is refused."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiling.errors import StoreError
+from workflow.configuration import compared
+from workflow.sheet import Sheet, Slide
+
+# Bytes on disk per stored pixel of tissue, compressed, measured on H&E of several scanners; docs/outputs.md.
+_TILES_BYTES = 5.0
+_RESULTS_BYTES = 4.0
+_TISSUE_SHARE = 0.4  # of a slide, until its tissue is known
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is still to do.
+
+    Attributes
+    ----------
+    slides, pixels : slides without outlines that could be opened, and their size, pixels at the working resolution
+    expected_bytes, most_bytes : disk, when two fifths of each slide are tissue, and when all is
+    unread : slides that could not be opened yet (their job will say why)
+    """
+
+    slides: int
+    pixels: float
+    expected_bytes: float
+    most_bytes: float
+    unread: int
+
+
+def forecast(sheet: Sheet, config: dict[str, Any]) -> Forecast:
+    """Look at the headers of all slides that have no outlines yet."""
+    results = Path(config["results"])
+    waiting = [row for row in sheet.rows if not (results / "glands" / f"{row.slide}.csv").is_file()]
+    with ThreadPoolExecutor(_READERS) as pool:
+        sizes = list(pool.map(lambda row: _pixels(row, config["tiles"]["mpp_um"]), waiting))
+    beside = {*sheet.annotated("validation", "test")} if compared(config) else set()
+    most = 0.0
+    for row, pixels in zip(waiting, sizes, strict=True):
+        tiled = (results / "tiles" / f"{row.slide}.zarr").is_dir()
+        runs = 1 + (row.slide in beside)
+        most += (pixels or 0.0) * ((0 if tiled else _TILES_BYTES) + runs * _RESULTS_BYTES)
+    known = [pixels for pixels in sizes if pixels is not None]
+    return Forecast(len(known), sum(known), _TISSUE_SHARE * most, most, len(sizes) - len(known))
+
+
+def forecast_text(found: Forecast, free_bytes: float) -> str:
+    """One line for the user."""
+    return (
+        f"To do: {found.slides} slide(s), {found.pixels / 1e9:.2f} Gpx at the working resolution"
+        + (f" ({found.unread} more not readable yet)" if found.unread else "")
+        + f"; disk about {_gb(found.expected_bytes)} (at most {_gb(found.most_bytes)}), free {_gb(free_bytes)}."
+        " The time is in preview.html once the slides are tiled."
+    )
+
+
+def refusal(found: Forecast, free_bytes: float, config: dict[str, Any]) -> str | None:
+    """Why the run cannot fit; None when it can."""
+    allowed = config["max_disk_gb"]
+    room = free_bytes if allowed is None else min(free_bytes, allowed * 1e9)
+    if found.expected_bytes <= room:
+        return None
+    limit = _gb(room) + ("" if allowed is None else " (max_disk_gb)")
+    return (
+        f"{forecast_text(found, free_bytes)}\n"
+        f"This does not fit in {limit}: choose `results` on a larger disk, a coarser tiles.mpp_um, or fewer slides at a time"
+    )
+
+
+def free_space(results: Path) -> int:
+    """Free space of the disk that will hold the results, quotas not counted."""
+    there = next(folder for folder in (results.resolve(), *results.resolve().parents) if folder.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def _pixels(row: Slide, mpp_um: float) -> float | None:
+    """Pixels of the whole slide at the working resolution; None when it cannot be told yet: its job will say why."""
+    from tiling.slide.reader import open_slide
+    from tiling.slide.resolution import plan_scale
+
+    try:
+        with open_slide(Path(row.path), mpp=row.mpp) as slide:
+            geometry = plan_scale(slide.facts, mpp_um).geometry
+    except (ValueError, StoreError, OSError):
+        return None
+    return float(geometry.width_px) * geometry.height_px
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.2g} GB"

@@ -1,0 +1,25 @@
+"""The preview of a run: the contact sheet, with the time this machine will need."""
+
+from pathlib import Path
+from typing import Any
+
+from semimoe.prediction import Predictor
+from semimoe.settings import NetworkSettings
+from tiling.pictures.preview import contact_sheet
+
+
+def preview(stores: list[Path], png: Path, html: Path, *, network: dict[str, Any], tile_px: int, model: str | None, threads: int) -> None:
+    """Write the preview; the speed of prediction is measured here and now, on the CPU.
+
+    Parameters
+    ----------
+    stores : tile stores of all slides, also of failed ones
+    network, tile_px : of the configuration
+    model : folder of a given model; None: the network that this run trains
+    """
+    predictor = (
+        Predictor.load(Path(model), device="cpu", threads=threads)
+        if model
+        else Predictor.untrained(NetworkSettings(**network), threads=threads)
+    )
+    contact_sheet(stores, png, html, tiles_per_s=predictor.tiles_per_s(tile_px))
