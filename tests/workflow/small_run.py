@@ -78,3 +78,4 @@ ROWS = (
     "val\tval.tiff\tvalidation\tval.geojson\tregions",
     "test\ttest.tiff\ttest\ttest.truth.tiff\twhole",
 )
+SLIDES = tuple(row.split("\t")[0] for row in ROWS)

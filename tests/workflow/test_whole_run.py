@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from small_run import GPU_RULES, ROWS, Run
+from small_run import GPU_RULES, ROWS, SLIDES, Run
 
 from tiling.store.arrays import attributes, open_array, open_store, read_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
-SLIDES = ("lab", "unl", "val", "test")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
