@@ -13,8 +13,9 @@ from workflow.configuration import (
     with_defaults,
 )
 from workflow.forecast import forecast, forecast_text, free_space, refusal
+from workflow.outcome import planned
 from workflow.report import headline_text, report_after_failure
-from workflow.sheet import ID_PATTERN, load
+from workflow.sheet import ID_PATTERN, MADE, load
 
 
 configfile: str(Path(workflow.basedir) / "config.yaml")
@@ -27,6 +28,8 @@ if not wrong:
         Path(config["slides"]),
         allow_patients=tuple(config["allow_patients"]),
         predict_only=bool(config["model"]),
+        # A job on another machine looks for its own files only.
+        look_for_files=workflow.is_main_process,
     )
     wrong = list(SHEET.problems)
 if wrong:
@@ -40,7 +43,7 @@ if wrong:
     )
 
 STARTED = time.time()
-RESULTS = config["results"].rstrip("/")
+RESULTS = config["results"]
 MODEL = str(model_folder(config))
 METHOD = method(config)
 COMPARED = compared(config)
@@ -89,15 +92,23 @@ rule all:
 
 
 onstart:
-    found, free = forecast(SHEET, config), free_space(Path(RESULTS))
-    if refused := refusal(found, free, config):
+    expected, free = forecast(
+        SHEET, config, planned(workflow.dag, done=True)
+    ), free_space(Path(RESULTS))
+    if refused := refusal(expected, free, config):
         raise WorkflowError(refused)
-    print(forecast_text(found, free), file=sys.stderr)
+    print(forecast_text(expected, free), file=sys.stderr)
 
 
 onsuccess:
-    print(headline_text(SHEET.ids(), config), file=sys.stderr)
+    if any(job.step == "report" for job in planned(workflow.dag, done=True)):
+        print(headline_text(SHEET.ids(), config), file=sys.stderr)
 
 
 onerror:
-    print(report_after_failure(SHEET, config, since=STARTED), file=sys.stderr)
+    print(
+        report_after_failure(
+            SHEET, config, planned(workflow.dag, done=False), since=STARTED
+        ),
+        file=sys.stderr,
+    )

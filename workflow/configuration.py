@@ -24,7 +24,9 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     >>> with_defaults({"tiles": {"tile_px": 128}})["tiles"]["mpp_um"]
     1.0
     """
-    return _filled(_typed(config, schema()), schema())
+    filled = _filled(_typed(config, schema()), schema())
+    # One spelling: "./out" and "out//" are the folder "out", or rules and reports would speak of different files.
+    return {**filled, "results": str(Path(filled["results"]))}
 
 
 def problems(config: dict[str, Any]) -> list[str]:
@@ -45,6 +47,8 @@ def problems(config: dict[str, Any]) -> list[str]:
             for name in ("model.safetensors", "model.json")
             if folder and not (Path(folder) / name).is_file()
         ]
+    if Path(config.get("results") or "results") == Path():
+        found.append("config results: the working directory itself; name a folder in it")
     own = Path(config.get("results") or "results") / "models"
     if config.get("start_from") and own.resolve() in Path(config["start_from"]).resolve().parents:
         found.append(f"config start_from: {config['start_from']} would be replaced by this run; copy it, or choose other `results`")
@@ -58,7 +62,7 @@ def problems(config: dict[str, Any]) -> list[str]:
 
 def model_folder(config: dict[str, Any]) -> Path:
     """The model that predicts: a given one, or the one this run trains."""
-    return Path(config["model"] or Path(config["results"]) / "models" / "semimoe")
+    return Path(config["model"] or f"{config['results']}/models/semimoe")
 
 
 def method(config: dict[str, Any]) -> str:
@@ -115,9 +119,10 @@ def _typed(values: Any, spec: dict[str, Any]) -> Any:  # noqa: ANN401  # whateve
 
 
 def _filled(values: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
-    filled = dict(values)
+    """In the order of the schema: Snakemake takes the same values in another order for a change."""
+    filled = {}
     for key, sub in spec["properties"].items():
-        value = filled.get(key, sub["default"])
+        value = values.get(key, sub["default"])
         filled[key] = _filled(value, sub) if sub.get("type") == "object" else value
     return filled
 

@@ -1,18 +1,18 @@
 """What a run will take, told before it starts; a run that cannot fit on the disk is refused."""
 
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiling.errors import StoreError
-from workflow.configuration import compared
+from workflow.outcome import Job
 from workflow.sheet import Sheet, Slide
 
 # Bytes on disk per stored pixel of tissue, compressed, measured on H&E of several scanners; docs/outputs.md.
-_TILES_BYTES = 5.0
-_RESULTS_BYTES = 4.0
+_BYTES = {"tile_slide": 5.0, "predict_slide": 4.0, "predict_slide_compared": 4.0}
 _TISSUE_SHARE = 0.4  # of a slide, until its tissue is known
 _READERS = 8
 
@@ -23,7 +23,7 @@ class Forecast:
 
     Attributes
     ----------
-    slides, pixels : slides without outlines that could be opened, and their size, pixels at the working resolution
+    slides, pixels : slides to tile or to predict that could be opened, and their size, pixels at the working resolution
     expected_bytes, most_bytes : disk, when two fifths of each slide are tissue, and when all is
     unread : slides that could not be opened yet (their job will say why)
     """
@@ -35,20 +35,18 @@ class Forecast:
     unread: int
 
 
-def forecast(sheet: Sheet, config: dict[str, Any]) -> Forecast:
-    """Look at the headers of all slides that have no outlines yet."""
-    results = Path(config["results"])
-    waiting = [row for row in sheet.rows if not (results / "glands" / f"{row.slide}.csv").is_file()]
+def forecast(sheet: Sheet, config: dict[str, Any], jobs: Iterable[Job]) -> Forecast:
+    """Look at the headers of the slides that the planned jobs tile or predict."""
+    bytes_per_px: dict[str, float] = {}
+    for job in jobs:
+        if job.step in _BYTES:
+            bytes_per_px[job.subject] = bytes_per_px.get(job.subject, 0.0) + _BYTES[job.step]
+    waiting = [row for row in sheet.rows if row.slide in bytes_per_px]
     with ThreadPoolExecutor(_READERS) as pool:
         sizes = list(pool.map(lambda row: _pixels(row, config["tiles"]["mpp_um"]), waiting))
-    beside = {*sheet.annotated("validation", "test")} if compared(config) else set()
-    most = 0.0
-    for row, pixels in zip(waiting, sizes, strict=True):
-        tiled = (results / "tiles" / f"{row.slide}.zarr").is_dir()
-        runs = 1 + (row.slide in beside)
-        most += (pixels or 0.0) * ((0 if tiled else _TILES_BYTES) + runs * _RESULTS_BYTES)
-    known = [pixels for pixels in sizes if pixels is not None]
-    return Forecast(len(known), sum(known), _TISSUE_SHARE * most, most, len(sizes) - len(known))
+    known = {row.slide: pixels for row, pixels in zip(waiting, sizes, strict=True) if pixels is not None}
+    most = sum(pixels * bytes_per_px[slide] for slide, pixels in known.items())
+    return Forecast(len(known), sum(known.values()), _TISSUE_SHARE * most, most, len(waiting) - len(known))
 
 
 def forecast_text(found: Forecast, free_bytes: float) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 def job(log: str) -> Iterator[None]:
     """Run a job with stderr and logging in its log file.
 
-    An error with a message for the user (ValueError, StoreError, OSError) ends the job with that message as the log's last line;
-    anything else is a defect of ours and keeps its traceback.
+    Every error ends the log with one line that begins with ERROR. One with a message for the user (ValueError, StoreError, OSError) ends
+    the job with that message; anything else is a defect of ours, or of the machine, and leaves its traceback above that line.
     """
     from tiling.errors import StoreError
 
@@ -30,8 +31,16 @@ def job(log: str) -> Iterator[None]:
             yield
         except (ValueError, StoreError, OSError) as error:
             logging.debug("where", exc_info=True)
-            print(f"ERROR {error}", file=handle)
+            print(f"ERROR {_one_line(error)}", file=handle)
             print(f"{path.parent.name} {path.stem}: {error}", file=outside)
             sys.exit(1)
+        except BaseException as error:
+            traceback.print_exc(file=handle)
+            print(f"ERROR {type(error).__name__}: {_one_line(error)}", file=handle)
+            raise
         finally:
             sys.stderr = outside
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

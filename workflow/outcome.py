@@ -1,30 +1,44 @@
 """What a run came to when something failed: which slides have current results, and tables of those that do."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workflow.configuration import compared, method, model_folder
+from workflow.configuration import compared, method
 from workflow.sheet import Sheet
 
 _LOG_LINES = 6
 _CLOCK_SLACK_S = 60.0  # a file server's clock may run behind that of the machine that plans
-_TO_OUTLINES = ("tile_slide", "predict_slide", "stitch_slide", "export_slide")
-_TO_A_MODEL = ("train_supervised", "pseudo_label", "train")
-_TO_SCORES = ("label_slide", "evaluate_slide")
 _NOT_REACHED = "not reached"
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A job that failed.
+class Job:
+    """A job that should have run: it failed, was stopped, or was not reached.
 
     Attributes
     ----------
-    step : name of its rule
-    subject : slide, or what else the job was for
+    step, subject : name of its rule, and the slide (or model) it was for
+    log : where it writes what it does
+    inputs, outputs : files, relative to the working directory as the rules name them
+    """
+
+    step: str
+    subject: str
+    log: Path
+    inputs: frozenset[str] = frozenset()
+    outputs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that began and did not end well.
+
+    Attributes
+    ----------
+    step, subject : see `Job`
     lines : the end of its log
     """
 
@@ -40,46 +54,77 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What failed, and which slides have no outlines (`lost`) or no scores (`unscored`) of this configuration: slide -> reason."""
+    """What failed, and which files the run did not come to make: what lies there in their place is of an earlier run.
+
+    Attributes
+    ----------
+    failures : jobs that began and did not end well
+    lost, unscored : slides without current outlines, or scores -> the reason
+    stale : files that should have been made
+    """
 
     failures: tuple[Failure, ...] = ()
     lost: dict[str, str] = field(default_factory=dict)
     unscored: dict[str, str] = field(default_factory=dict)
+    stale: frozenset[str] = frozenset()
+
+    def current(self, path: Path) -> bool:
+        """Whether the file is there and of this run."""
+        return path.exists() and str(path) not in self.stale
 
 
 COMPLETE = Outcome()
 
 
-def outcome(sheet: Sheet, config: dict[str, Any], *, since: float) -> Outcome:
-    """What a failed run came to.
+def planned(dag: Any, *, done: bool) -> tuple[Job, ...]:  # noqa: ANN401  # Snakemake's own, without types
+    """The jobs of Snakemake's plan: all, or without those already done (then: what failed, and everything behind it)."""
+    return tuple(
+        Job(
+            step=job.rule.name,
+            subject=job.wildcards.get("slide") or (Path(str(job.log[0])).stem if job.log else "all"),
+            log=Path(str(job.log[0])) if job.log else Path("none"),
+            inputs=frozenset(str(path) for path in job.input),
+            outputs=frozenset(str(path) for path in job.output),
+        )
+        for job in dag.needrun_jobs(exclude_finished=not done)
+    )
 
-    A slide has current outlines when nothing on the way to them failed and each step's output is at least as new as what it was
-    made from: files of an earlier run, left where a step before them failed, are not results.
+
+def outcome(sheet: Sheet, config: dict[str, Any], jobs: Iterable[Job], *, since: float) -> Outcome:
+    """What a failed run came to.
 
     Parameters
     ----------
-    since : when the run started, seconds since 1970; older logs are of other runs
+    jobs : all that were not done, see `planned`
+    since : when the run started, seconds since 1970: a log that is older is of another run
     """
-    results, slides = Path(config["results"]), sheet.ids()
-    failures = tuple(_failures(results / "logs", {*slides, "all", "supervised", "semimoe"}, since - _CLOCK_SLACK_S))
-    why = {(failure.step, failure.subject): failure.reason for failure in failures}
-    no_model = next((f"no model: {failure.reason}" for failure in failures if failure.step in _TO_A_MODEL), "")
-    lost = {}
-    for slide in slides:
-        tiles, maps, glands = (results / kind / f"{slide}.zarr" for kind in ("tiles", "maps", "glands"))
-        table = results / "glands" / f"{slide}.csv"
-        current = _in_order(tiles, maps, glands, table) and _in_order(model_folder(config) / "model.safetensors", maps)
-        failed = next((why[step, slide] for step in _TO_OUTLINES if (step, slide) in why), no_model)
-        if failed or not current:
-            lost[slide] = failed or _NOT_REACHED
-    unscored = {}
-    for slide in sheet.evaluated():
-        labels, glands = (results / kind / f"{slide}.zarr" for kind in ("labels", "glands"))
-        table = results / "metrics" / f"{slide}.csv"
-        failed = lost.get(slide) or next((why[step, slide] for step in _TO_SCORES if (step, slide) in why), "")
-        if failed or not (_in_order(labels, table) and _in_order(glands, table)):
-            unscored[slide] = failed or _NOT_REACHED
-    return Outcome(failures, lost, unscored)
+    jobs = tuple(jobs)
+    results = Path(config["results"])
+    stale = frozenset(path for job in jobs for path in job.outputs)
+    began = [job for job in jobs if not job.inputs & stale and job.log.is_file() and job.log.stat().st_mtime >= since - _CLOCK_SLACK_S]
+    failures = tuple(Failure(job.step, job.subject, _end_of(job.log)) for job in began)
+    found = Outcome(failures, stale=stale)
+    makers = {path: job for job in jobs for path in job.outputs}
+    causes = {job: failure for job, failure in zip(began, failures, strict=True)}
+
+    def why(slide: str, path: Path) -> str:
+        """The first cause found going back from a file that was not made."""
+        waiting, seen = [str(path)], set()
+        while waiting:
+            job = makers.get(waiting.pop())
+            if job is None or job in seen:
+                continue
+            seen.add(job)
+            if job in causes:
+                failure = causes[job]
+                return failure.reason if failure.subject == slide else f"{failure.step}/{failure.subject}: {failure.reason}"
+            waiting += sorted(job.inputs)
+        return _NOT_REACHED
+
+    outlines = {slide: results / "glands" / f"{slide}.csv" for slide in sheet.ids()}
+    scores = {slide: results / "metrics" / f"{slide}.csv" for slide in sheet.evaluated()}
+    lost, unscored = ({slide: why(slide, path) for slide, path in files.items() if not found.current(path)} for files in (outlines, scores))
+    return Outcome(failures, lost, unscored, stale)
 
 
 def tables_after_failure(sheet: Sheet, config: dict[str, Any], found: Outcome) -> None:
@@ -87,17 +132,16 @@ def tables_after_failure(sheet: Sheet, config: dict[str, Any], found: Outcome) -
     from workflow.evaluation import summarise
 
     results = Path(config["results"])
-    scores = [results / "metrics" / f"{slide}.csv" for slide in sheet.evaluated() if slide not in found.unscored]
-    for name in compared(config):
-        scores += [
-            scored
-            for slide in sheet.annotated("validation", "test")
-            if slide not in found.unscored and (scored := _compared(results, name, slide)) is not None
-        ]
+    scores = [results / "metrics" / f"{slide}.csv" for slide in sheet.evaluated()]
+    scores += [
+        results / "compare" / name / "metrics" / f"{slide}.csv"
+        for name in compared(config)
+        for slide in sheet.annotated("validation", "test")
+    ]
     done = [slide for slide in sheet.ids() if slide not in found.lost]
     tables = (results / "metrics.csv", results / "cohort.csv")
     summarise(
-        [str(path) for path in scores],
+        [str(path) for path in scores if found.current(path)],
         [str(results / "glands" / f"{slide}.csv") for slide in done],
         [str(results / "tiles" / f"{slide}.zarr") for slide in done],
         sheet.passed_through(),
@@ -115,30 +159,9 @@ def out_of_date(path: Path) -> None:
     os.utime(path, (0, 0))
 
 
-def _compared(results: Path, name: str, slide: str) -> Path | None:
-    """Scores of a method that stands beside, when they are of its present model."""
-    maps, glands = (results / "compare" / name / kind / f"{slide}.zarr" for kind in ("maps", "glands"))
-    scores = results / "compare" / name / "metrics" / f"{slide}.csv"
-    return scores if _in_order(results / "models" / name / "model.safetensors", maps, glands, scores) else None
-
-
-def _in_order(*paths: Path) -> bool:
-    """All there, each at least as new as the one before."""
-    times = [time for path in paths if (time := _changed(path)) is not None]
-    return len(times) == len(paths) and times == sorted(times)
-
-
-def _changed(path: Path) -> float | None:
-    # Snakemake dates a folder by a file in it: writing into the folder later changes the folder's own time.
-    stamp = path / ".snakemake_timestamp"
-    dated = stamp if stamp.is_file() else path
-    return dated.stat().st_mtime if dated.exists() else None
-
-
-def _failures(logs: Path, subjects: set[str], since: float) -> Iterator[Failure]:
-    """The end of every log that ends in an error; `logs/{step}/{subject}.log`, or with a method between."""
-    for log in sorted(path for path in logs.rglob("*.log") if path.stem in subjects):
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        failed = bool(lines) and (lines[-1].startswith("ERROR ") or any(line.startswith("Traceback") for line in lines))
-        if failed and log.stat().st_mtime >= since:
-            yield Failure(log.relative_to(logs).parts[0], log.stem, tuple(lines[-_LOG_LINES:]))
+def _end_of(log: Path) -> tuple[str, ...]:
+    """The last lines of a log; a job that was killed did not write why."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    if lines and lines[-1].startswith("ERROR "):
+        return tuple(lines[-_LOG_LINES:])
+    return (*lines[-_LOG_LINES + 1 :], f"ERROR stopped without a message (killed, out of memory, or the run was interrupted); see {log}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiling.store.atomic import write_atomic
 from workflow.configuration import geojson_ending, model_folder
-from workflow.outcome import COMPLETE, Outcome, out_of_date, outcome, tables_after_failure
+from workflow.outcome import COMPLETE, Job, Outcome, out_of_date, outcome, tables_after_failure
 from workflow.sheet import Sheet
 
 TEMPLATE = Path(__file__).parent / "templates"
@@ -46,18 +46,18 @@ def write_report(slides: list[str], config: dict[str, Any], out: Path, found: Ou
     cohort = _rows(results / "cohort.csv")
     by_slide = {row["slide"]: row for row in cohort if not row["region"]}
     tested = headline(results / "metrics.csv")
-    card = _card(config)
+    card = _card(config, found)
     page = environment.get_template("report.html").render(
-        slides=[_slide_card(slide, by_slide, config, found.lost.get(slide)) for slide in slides],
+        slides=[_slide_card(slide, by_slide, config, found) for slide in slides],
         headline=tested,
         compared="supervised" in {row["method"] for row in tested},
         parameters_from=_parameters_from(config, card),
         metrics=_rows(results / "metrics.csv"),
         cohort=cohort,
         card=card,
-        figures=_figures(results),
+        figures=[] if config["model"] else _figures(results, found),
         failures=found.failures,
-        left_out=card.get("notes", {}).get("left_out", {}) if card else {},
+        left_out={} if config["model"] else card.get("notes", {}).get("left_out", {}),
         config=json.dumps(config, indent=1),
         results=str(results),
     )
@@ -69,7 +69,7 @@ def headline_text(slides: list[str], config: dict[str, Any], found: Outcome = CO
     from workflow.evaluation import headline
 
     results = Path(config["results"])
-    report, geojson = results / "report.html", [path for slide in slides if (path := _outlines(slide, config, found.lost.get(slide)))]
+    report, geojson = results / "report.html", [path for slide in slides if (path := _outlines(slide, config, found))]
     lines = [f"Report:   {report}"] if report.is_file() else []
     if geojson:
         lines += [
@@ -85,20 +85,26 @@ def headline_text(slides: list[str], config: dict[str, Any], found: Outcome = CO
     return "\n".join(["", *lines])
 
 
-def report_after_failure(sheet: Sheet, config: dict[str, Any], *, since: float) -> str:
+def report_after_failure(sheet: Sheet, config: dict[str, Any], jobs: tuple[Job, ...], *, since: float) -> str:
     """Tables and report of a run that failed, from what is current; returns what to tell the user.
 
     Parameters
     ----------
+    jobs : those that were not done, see `workflow.outcome.planned`
     since : when the run started, seconds since 1970
     """
+    found = outcome(sheet, config, jobs, since=since)
+    told = [f"FAILED {failure.step}/{failure.subject}: {failure.reason}" for failure in found.failures]
     out = Path(config["results"]) / "report.html"
-    found = outcome(sheet, config, since=since)
-    tables_after_failure(sheet, config, found)
-    write_report(sheet.ids(), config, out, found)
-    out_of_date(out)
-    failures = [f"FAILED {failure.step}/{failure.subject}: {failure.reason}" for failure in found.failures]
-    return "\n".join([headline_text(sheet.ids(), config, found), "", *failures, f"What exists, and what failed, is in {out}"])
+    if not any(job.step == "report" for job in jobs):  # the user asked for something else
+        return "\n".join(["", *told])
+    try:
+        tables_after_failure(sheet, config, found)
+        write_report(sheet.ids(), config, out, found)
+        out_of_date(out)
+    except Exception as error:  # a full disk, a damaged file: what failed must be told all the same
+        return "\n".join(["", *told, f"No report could be made of it: {type(error).__name__}: {error}"])
+    return "\n".join([headline_text(sheet.ids(), config, found), "", *told, f"What exists, and what failed, is in {out}"])
 
 
 _HEADLINE = (
@@ -136,33 +142,31 @@ def _short(value: str) -> str:
         return value
 
 
-def _card(config: dict[str, Any]) -> dict[str, Any]:
+def _card(config: dict[str, Any], found: Outcome) -> dict[str, Any]:
     path = model_folder(config) / "model.json"
-    loaded: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    loaded: dict[str, Any] = json.loads(path.read_text()) if found.current(path) else {}
     return loaded
 
 
-def _slide_card(slide: str, cohort: dict[str, dict[str, str]], config: dict[str, Any], error: str | None) -> SlideCard:
-    """A slide without current results shows no picture: what is left of an earlier run is not of this one."""
-    geojson = _outlines(slide, config, error)
-    picture = None if error else _embedded(Path(config["results"]) / "overviews" / f"{slide}.png")
+def _slide_card(slide: str, cohort: dict[str, dict[str, str]], config: dict[str, Any], found: Outcome) -> SlideCard:
+    geojson = _outlines(slide, config, found)
+    picture = Path(config["results"]) / "overviews" / f"{slide}.png"
     facts = {key: value for key, value in cohort.get(slide, {}).items() if key not in ("slide", "region", "error") and value}
-    return SlideCard(slide, facts, picture, geojson.name if geojson else None, error)
+    shown = _embedded(picture) if found.current(picture) else None
+    return SlideCard(slide, facts, shown, geojson.name if geojson else None, found.lost.get(slide))
 
 
-def _outlines(slide: str, config: dict[str, Any], error: str | None) -> Path | None:
+def _outlines(slide: str, config: dict[str, Any], found: Outcome) -> Path | None:
     path = Path(config["results"]) / "glands" / f"{slide}.{geojson_ending(config)}"
-    return path if path.is_file() and not error else None
+    return path if found.current(path) else None
 
 
-def _embedded(path: Path) -> str | None:
+def _embedded(path: Path) -> str:
     """A PNG as a data URI, as JPEG of bounded size: 300 slides must stay a page that opens."""
     import io
 
     from PIL import Image
 
-    if not path.is_file():
-        return None
     with Image.open(path) as image:
         image.thumbnail((_OVERVIEW_PX, _OVERVIEW_PX))
         data = io.BytesIO()
@@ -170,14 +174,14 @@ def _embedded(path: Path) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _figures(results: Path) -> list[tuple[str, str]]:
+def _figures(results: Path, found: Outcome) -> list[tuple[str, str]]:
     """Training curves and gate weights as inline SVG, (caption, markup)."""
     import pandas as pd
 
     from workflow.curves import gate_figure, training_figure
 
     histories = {name: results / "models" / name / "history.csv" for name in ("supervised", "semimoe")}
-    tables = {name: pd.read_csv(path) for name, path in histories.items() if path.is_file()}
+    tables = {name: pd.read_csv(path) for name, path in histories.items() if found.current(path)}
     if not tables:
         return []
     figures = [("Training: losses, validation and pseudo-labels", training_figure(tables))]

@@ -11,10 +11,11 @@ Split = Literal["labelled", "unlabelled", "validation", "test", "predict", "skip
 SPLITS: tuple[str, ...] = get_args(Split)
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 COLUMNS = ("slide", "path", "split", "annotation", "annotated", "mpp", "tissue", "roi", "patient")
-RESERVED = ("region", "glands", "gland_area_mm2", "area_mm2", "gland_share", "glands_per_mm2", "method", "split", "error")
+_QUARTILES = tuple(f"gland_area_um2_q{quartile}" for quartile in (25, 50, 75))
+RESERVED = ("region", "glands", "gland_area_mm2", "area_mm2", "gland_share", "glands_per_mm2", *_QUARTILES, "method", "split", "error")
 _NEEDS_ANNOTATION = ("labelled", "validation", "test")
 _MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
-_DEMO = "data/demo/"
+MADE = "data/demo/"  # files that a rule makes
 _MPP_RANGE_UM = (0.05, 20.0)
 
 
@@ -61,7 +62,7 @@ class Sheet:
         return {row.slide: {"split": row.split, "patient": row.patient or "", **row.extra} for row in self.rows}
 
 
-def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool = False) -> Sheet:
+def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool = False, look_for_files: bool = True) -> Sheet:
     """Read and check a sheet.
 
     Parameters
@@ -69,6 +70,7 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool
     path : tab- or comma-separated UTF-8 text with a header, with or without byte order mark
     allow_patients : patients that may stand on both sides of the labelled / held-out line
     predict_only : a model is given, so no labelled row is needed
+    look_for_files : name those that are missing
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -78,12 +80,16 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool
         return Sheet((), (f"{path}: empty; it needs a header with the columns slide, path, split",))
     header, *body = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
     header = [name.strip() for name in header]
+    while header and not header[-1]:  # spreadsheets leave separators at the end of every line
+        header.pop()
     missing = [name for name in ("slide", "path", "split") if name not in header]
     reserved = sorted((set(header) - set(COLUMNS)) & set(RESERVED))
-    doubled = sorted({name for name in header if header.count(name) > 1})
-    if missing or doubled or reserved:
+    nameless = [number for number, name in enumerate(header, start=1) if not name]
+    doubled = sorted({name for name in header if name and header.count(name) > 1})
+    if missing or doubled or reserved or nameless:
         found = [f"{path}: column {name} is missing (found: {', '.join(header)})" for name in missing]
         found += [f"{path}: column {name} stands twice" for name in doubled]
+        found += [f"{path}: column {number} has no name" for number in nameless]
         return Sheet((), (*found, *(f"{path}: column {name} is a name of the result tables; rename it" for name in reserved)))
 
     problems: list[str] = []
@@ -91,17 +97,19 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool
     for number, cells in enumerate(body, start=2):
         if not any(cell.strip() for cell in cells):
             continue
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
         if len(cells) > len(header):
             problems.append(f"{path} row {number}: {len(cells)} cells, but the header has {len(header)} columns")
         values = {name: cell.strip() for name, cell in zip(header, cells + [""] * len(header), strict=False)}
-        row, found = _row(values, path.parent)
+        row, found = _row(values, path.parent, look_for_files=look_for_files)
         problems += [f"{path} row {number}, column {text}" for text in found]
         rows.append(row)
     problems += [f"{path}: {text}" for text in _across(rows, allow_patients, predict_only)]
     return Sheet(tuple(row for row in rows if row.split != "skip"), tuple(problems))
 
 
-def _row(values: dict[str, str], folder: Path) -> tuple[Slide, list[str]]:
+def _row(values: dict[str, str], folder: Path, *, look_for_files: bool) -> tuple[Slide, list[str]]:
     found: list[str] = []
     say = found.append
     slide, split = values["slide"], values["split"]
@@ -109,7 +117,7 @@ def _row(values: dict[str, str], folder: Path) -> tuple[Slide, list[str]]:
         say(f"slide: {slide!r} is not an id; use letters, digits, '_', '.', '-', beginning with a letter or digit")
     if split not in SPLITS:
         say(f"split: {split!r} is not one of {', '.join(SPLITS)}")
-    used = split != "skip"
+    used = split != "skip" and look_for_files
     where = {name: _located(values.get(name, ""), folder, name, say if used else None) for name in ("path", "annotation", "tissue", "roi")}
     if not where["path"]:
         say("path: empty; give the slide file")
@@ -140,7 +148,7 @@ def _located(text: str, folder: Path, column: str, say: Callable[[str], None] | 
     """The path as seen from the working directory; said when it does not exist (the demo's files are made by a rule)."""
     if not text:
         return None
-    if text.startswith(_DEMO):
+    if text.startswith(MADE):
         return text
     path = Path(text).expanduser()
     path = path if path.is_absolute() else folder / path

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -75,6 +76,11 @@ def test_second_run_has_nothing_to_do(run: Run) -> None:
     assert run.planned() == set()
 
 
+@pytest.mark.parametrize("spelling", ["./results", "results//", "results/"])
+def test_another_spelling_of_the_folder_is_the_same_run(run: Run, spelling: str) -> None:
+    assert run.planned("--config", f"results={spelling}") == set()
+
+
 def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
     planned = run.planned("--config", "glands={threshold: 0.7, min_area_um2: 1000}")
     assert "stitch_slide" in planned
@@ -138,10 +144,11 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
         assert f"{slide}.tiff" in page
         assert attributes(results / "tiles" / f"{slide}.zarr")["status"] == "failed"
 
-    # Mended, the slide is tried again, and nothing else is.
+    # Mended, the slide is tried again, and nothing else is; also when the good copy kept its old date.
     time.sleep(1)  # file systems count modification times in whole seconds at worst
     for name in ("broken", "text"):
         (run.folder / f"{name}.tiff").write_bytes(whole)
+    os.utime(run.folder / "text.tiff", (1_500_000_000, 1_500_000_000))
     assert "train" not in run.planned(*given)
     run.snakemake(*given)
     assert (results / "glands" / "broken.geojson").is_file()

@@ -233,7 +233,7 @@ def damaged_file() -> Iterator[None]:
 
 
 _DAMAGE: tuple[type[BaseException], ...] = (
-    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, SyntaxError, ArithmeticError, EOFError, MemoryError,
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, SyntaxError, ArithmeticError, EOFError,
     PIL.Image.DecompressionBombError,
 )  # fmt: skip
 

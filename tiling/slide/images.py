@@ -1,7 +1,5 @@
 """Headers of TIFFs and plain images: what the pixels are and how large, before anything is decoded; and the decoding of plain ones."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,6 +15,8 @@ _PAGES = 64
 # None, LZW, JPEG, Deflate, PackBits, old Deflate
 _OPENSLIDE_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
 MAX_PIXELS = 2_000_000_000
+# Pillow warns from 90 Mpx and stops at 180 Mpx. Set once, for files are opened by several threads; the header is checked against it here.
+PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
 
@@ -128,7 +128,7 @@ class PlainImage:
 
     def _read_header(self) -> None:
         self.resolution_place = "image resolution (dpi)"
-        with _unlimited(), PIL.Image.open(self._path) as image:
+        with PIL.Image.open(self._path) as image:
             if image.mode not in _COLOUR_MODES:
                 raise NotBrightfield(f"image mode {image.mode}, not 8-bit RGB")
             # Pillow opens a 16-bit PNG as RGB and drops the lower bytes.
@@ -145,18 +145,7 @@ class PlainImage:
                 page = tiff.pages.first
                 pixels = np.asarray(page.asarray())
                 return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
-        with _unlimited(), PIL.Image.open(self._path) as image:
+        with PIL.Image.open(self._path) as image:
             if image.mode == "RGB":
                 return np.asarray(image)
             return np.asarray(image.convert("RGBA"))
-
-
-@contextmanager
-def _unlimited() -> Iterator[None]:
-    """Pillow warns from 90 Mpx and stops at 180 Mpx; the limit here is MAX_PIXELS, checked on the header."""
-    limit = PIL.Image.MAX_IMAGE_PIXELS
-    PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    try:
-        yield
-    finally:
-        PIL.Image.MAX_IMAGE_PIXELS = limit

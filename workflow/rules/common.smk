@@ -7,6 +7,19 @@ def files_of(slide):
     return {name: path for name, path in given.items() if path}
 
 
+def drawn_on(slide):
+    return SHEET[slide].tissue or SHEET[slide].roi
+
+
+def stamps(files):
+    """Size and time of files that the user brings; those that a rule makes are Snakemake's matter."""
+    given = {
+        name: Path(path) for name, path in files.items() if not path.startswith(MADE)
+    }
+    found = {name: path.stat() for name, path in given.items() if path.exists()}
+    return {name: (stat.st_size, int(stat.st_mtime)) for name, stat in found.items()}
+
+
 def stores(kind, slides):
     return expand(f"{RESULTS}/{kind}/{{slide}}.zarr", slide=slides)
 
@@ -18,6 +31,10 @@ LEARNT = {
     "validation_tiles": stores("tiles", SHEET.ids("validation")),
     "validation_labels": stores("labels", SHEET.ids("validation")),
 }
+if config["start_from"]:
+    LEARNT["start_from"] = [
+        f"{config['start_from']}/{name}" for name in ("model.safetensors", "model.json")
+    ]
 LEARNING = {
     key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")
 }

@@ -13,7 +13,12 @@ rule tile_slide:
     params:
         tiles=config["tiles"],
         mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
-        origin=config["export"]["origin"],
+        # Only outlines drawn in a viewer count from its crop.
+        origin=lambda wildcards: (
+            config["export"]["origin"] if drawn_on(wildcards.slide) else "slide"
+        ),
+        # A recorded failure is an output like any other: a copy put in the broken file's place is seen even when it is older.
+        files=lambda wildcards: stamps(files_of(wildcards.slide)),
         code_version=2,
     script:
         "../scripts/tile_slide.py"

@@ -47,7 +47,7 @@ rule train:
     input:
         **LEARNT,
         unlabelled_tiles=stores("tiles", SHEET.ids("unlabelled")),
-        # Outlines of unlabelled slides are only compared with the pseudo-labels: to correct them must not retrain.
+        # Outlines of unlabelled slides are only compared with the pseudo-labels: to correct them does not retrain (a first one does).
         unlabelled_labels=ancient(stores("labels", SHEET.annotated("unlabelled"))),
         pseudo=stores("pseudo_labels", SHEET.ids("unlabelled")),
         supervised=f"{RESULTS}/models/supervised/warm_start.safetensors",

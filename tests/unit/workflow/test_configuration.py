@@ -1,8 +1,9 @@
 from pathlib import Path
 
+import pytest
 import yaml
 
-from workflow.configuration import documentation, problems, schema, with_defaults
+from workflow.configuration import documentation, model_folder, problems, schema, with_defaults
 
 REPO = Path(__file__).parents[3]
 
@@ -79,3 +80,22 @@ def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path
     given = {"start_from": str(model), "results": str(tmp_path / "results")}
     assert "would be replaced by this run" in problems(given)[0]
     assert problems({**given, "results": str(tmp_path / "other")}) == []
+
+
+@pytest.mark.parametrize("spelling", ["./out", "out/", "out//", "x/../out"])
+def test_a_folder_has_one_spelling(spelling: str) -> None:
+    expected = "x/../out" if ".." in spelling else "out"
+    filled = with_defaults({"results": spelling})
+    assert filled["results"] == expected
+    assert str(model_folder(filled)) == f"{expected}/models/semimoe"
+
+
+@pytest.mark.parametrize("folder", [".", "./"])
+def test_results_need_a_folder_of_their_own(folder: str) -> None:
+    assert "working directory itself" in problems({"results": folder})[0]
+
+
+def test_the_order_in_which_keys_are_given_does_not_matter() -> None:
+    one = with_defaults({"seed": 1, "results": "r", "tiles": {"overlap_px": 32, "mpp_um": 2}})
+    other = with_defaults({"tiles": {"mpp_um": 2, "overlap_px": 32}, "results": "r", "seed": 1})
+    assert str(one) == str(other)

@@ -9,6 +9,7 @@ import tifffile
 
 from workflow.configuration import with_defaults
 from workflow.forecast import Forecast, forecast, forecast_text, free_space, refusal
+from workflow.outcome import Job
 from workflow.sheet import Sheet, Slide
 
 SIDE_PX = 512
@@ -31,30 +32,32 @@ def sheet(path: Path, *rows: tuple[str, str]) -> Sheet:
     return Sheet(tuple(Slide(name, str(path), split, "x.geojson", "regions", None, None, None, None) for name, split in rows), ())
 
 
+def jobs(*steps: tuple[str, str]) -> list[Job]:
+    return [Job(step, slide, Path("none")) for step, slide in steps]
+
+
 def test_pixels_and_bytes_are_those_of_the_working_resolution(slide: Path, tmp_path: Path) -> None:
-    found = forecast(sheet(slide, ("a", "predict")), config(tmp_path / "r"))
+    found = forecast(sheet(slide, ("a", "predict")), config(tmp_path / "r"), jobs(("tile_slide", "a"), ("predict_slide", "a")))
     assert (found.slides, found.pixels, found.unread) == (1, 256**2, 0)
     assert found.most_bytes == 256**2 * (5 + 4)
     assert found.expected_bytes == pytest.approx(0.4 * found.most_bytes)
 
 
 def test_a_slide_scored_by_two_methods_has_results_twice(slide: Path, tmp_path: Path) -> None:
-    assert forecast(sheet(slide, ("a", "test")), config(tmp_path / "r")).most_bytes == 256**2 * (5 + 4 + 4)
-    assert forecast(sheet(slide, ("a", "test")), config(tmp_path / "r", compare=[])).most_bytes == 256**2 * (5 + 4)
+    steps = jobs(("predict_slide", "a"), ("predict_slide_compared", "a"), ("stitch_slide", "a"))
+    assert forecast(sheet(slide, ("a", "test")), config(tmp_path / "r"), steps).most_bytes == 256**2 * (4 + 4)
 
 
-def test_what_is_done_is_not_counted_again(slide: Path, tmp_path: Path) -> None:
-    (tmp_path / "glands").mkdir()
-    (tmp_path / "glands" / "a.csv").touch()
-    (tmp_path / "tiles" / "b.zarr").mkdir(parents=True)
-    found = forecast(sheet(slide, ("a", "predict"), ("b", "predict")), config(tmp_path))
-    assert (found.slides, found.most_bytes) == (1, 256**2 * 4)
+def test_only_what_is_planned_counts(slide: Path, tmp_path: Path) -> None:
+    found = forecast(sheet(slide, ("a", "predict"), ("b", "predict")), config(tmp_path), jobs(("tile_slide", "b"), ("report", "all")))
+    assert (found.slides, found.most_bytes) == (1, 256**2 * 5)
 
 
 def test_a_slide_that_cannot_be_opened_does_not_stop_the_forecast(slide: Path, tmp_path: Path) -> None:
     torn = tmp_path / "torn.tiff"
     torn.write_text("no slide")
-    found = forecast(Sheet((*sheet(slide, ("a", "predict")).rows, *sheet(torn, ("b", "predict")).rows), ()), config(tmp_path / "r"))
+    both = Sheet((*sheet(slide, ("a", "predict")).rows, *sheet(torn, ("b", "predict")).rows), ())
+    found = forecast(both, config(tmp_path / "r"), jobs(("tile_slide", "a"), ("tile_slide", "b")))
     assert (found.slides, found.unread) == (1, 1)
     assert "1 more not readable yet" in forecast_text(found, 1e12)
 

@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tiling.errors import SlideError
-from tiling.store.arrays import record_failure
 from workflow.configuration import with_defaults
-from workflow.outcome import Failure, Outcome
+from workflow.outcome import Failure, Job, Outcome
 from workflow.report import headline_text, report_after_failure, write_report
 from workflow.sheet import Sheet, Slide
 
@@ -23,17 +21,16 @@ def sheet(*slides: str) -> Sheet:
     return Sheet(tuple(Slide(slide, f"{slide}.svs", "predict", None, "regions", None, None, None, None) for slide in slides), ())
 
 
-def failed_run(results: Path) -> Path:
-    record_failure(results / "tiles" / "bad.zarr", SlideError(f"bad.svs: {HOSTILE}"), {})
+def failed_run(results: Path) -> tuple[Job, ...]:
     log = results / "logs" / "predict_slide" / "bad.log"
     log.parent.mkdir(parents=True)
     log.write_text(f"INFO reading\nERROR bad.svs: {HOSTILE}\n")
-    return results
+    return Job("predict_slide", "bad", log, outputs=frozenset({str(results / "glands" / "bad.csv")})), Job("report", "all", Path("none"))
 
 
 def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -> None:
-    results = failed_run(tmp_path / "r")
-    told = report_after_failure(sheet("good", "bad"), config(results), since=0)
+    results = tmp_path / "r"
+    told = report_after_failure(sheet("good", "bad"), config(results), failed_run(results), since=0)
     assert "FAILED predict_slide/bad" in told
     page = (results / "report.html").read_text()
     assert "predict_slide/bad" in page
@@ -41,7 +38,7 @@ def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -
 
 
 def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
-    results = failed_run(tmp_path / "r")
+    results = tmp_path / "r"
     found = Outcome((Failure("predict_slide", "bad", (HOSTILE,)),), {"bad": HOSTILE, HOSTILE: ""})
     write_report(["bad", HOSTILE], config(results), results / "report.html", found)
     page = (results / "report.html").read_text()
@@ -50,8 +47,8 @@ def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
 
 
 def test_the_report_of_a_failed_run_is_older_than_everything(tmp_path: Path) -> None:
-    results = failed_run(tmp_path / "r")
-    report_after_failure(sheet("bad"), config(results), since=0)
+    results = tmp_path / "r"
+    report_after_failure(sheet("bad"), config(results), failed_run(results), since=0)
     assert all((results / name).stat().st_mtime == 0 for name in ("report.html", "metrics.csv", "cohort.csv"))
 
 

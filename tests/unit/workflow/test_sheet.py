@@ -109,3 +109,37 @@ def test_one_file_on_two_sides_is_refused(tmp_path: Path) -> None:
 def test_names_of_the_result_tables_are_refused_as_columns(tmp_path: Path) -> None:
     path = sheet(tmp_path, "x\ta.svs\tpredict\tcolon", header="slide\tpath\tsplit\tregion\n")
     assert "column region is a name of the result tables" in load(path).problems[0]
+
+
+@pytest.mark.parametrize("name", ["gland_area_um2_q50", "error", "glands"])
+def test_a_column_of_the_result_tables_is_not_overwritten_in_silence(tmp_path: Path, name: str) -> None:
+    path = sheet(tmp_path, "x\ta.svs\tpredict\t1", header=f"slide\tpath\tsplit\t{name}\n")
+    assert f"column {name} is a name of the result tables" in load(path, predict_only=True).problems[0]
+
+
+def test_the_result_tables_have_no_other_columns_than_the_reserved(tmp_path: Path) -> None:
+    """Whatever summarise writes beside the sheet's own columns is refused as a column of a sheet."""
+    from tiling.store.arrays import create_group, set_attributes
+    from workflow.evaluation import summarise
+    from workflow.sheet import COLUMNS, RESERVED
+
+    set_attributes(create_group(tmp_path / "x.zarr"), {"tissue_um2": 1e6})
+    (tmp_path / "x.csv").write_text("id,area_um2\na,100\n")
+    passed = load(sheet(tmp_path, "x\ta.svs\tpredict\t\t\t"), predict_only=True).passed_through()
+    summarise([], [str(tmp_path / "x.csv")], [str(tmp_path / "x.zarr")], passed, tmp_path / "metrics.csv", tmp_path / "cohort.csv")
+    written = (tmp_path / "cohort.csv").read_text().splitlines()[0].split(",")
+    assert set(written) <= {*RESERVED, *COLUMNS}
+
+
+def test_empty_columns_at_the_end_are_a_spreadsheets_and_others_need_a_name(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "x,a.svs,predict,,,,", header="slide,path,split,,\n")
+    loaded = load(path, predict_only=True)
+    assert (loaded.problems, loaded["x"].extra) == ((), {})
+    path = sheet(tmp_path, "x,a.svs,,predict", header="slide,path,,split\n")
+    assert load(path, predict_only=True).problems == (f"{path}: column 3 has no name",)
+
+
+def test_a_job_elsewhere_does_not_look_for_the_other_slides(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "x\tgone.svs\tpredict\t\t\t")
+    assert len(load(path, predict_only=True).problems) == 1
+    assert load(path, predict_only=True, look_for_files=False).problems == ()

@@ -1,0 +1,23 @@
+"""Whatever ends a job, its log says so in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from tiling.errors import SlideError
+from workflow.jobs import job
+
+
+def test_an_error_for_the_user_is_the_last_line_and_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit), job(str(tmp_path / "step" / "a.log")):
+        raise SlideError("a.svs: first\n  second")
+    assert (tmp_path / "step" / "a.log").read_text() == "ERROR a.svs: first second\n"
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("CUDA out of memory"), KeyboardInterrupt(), ZeroDivisionError("x")])
+def test_any_other_error_leaves_its_traceback_and_a_last_line(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), job(str(tmp_path / "a.log")):
+        raise error
+    lines = (tmp_path / "a.log").read_text().splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1].startswith(f"ERROR {type(error).__name__}")
