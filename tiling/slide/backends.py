@@ -14,7 +14,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from tiling.slide.facts import PixelSize
-from tiling.slide.images import OME_PLACE, PlainImage, ome_pixel_size
+from tiling.slide.images import OME_PLACE, PlainImage, ome_pixel_size, tiff_profile
+from tiling.slide.tiff import TiffTiles
 
 Rgb = NDArray[np.uint8]  # (h, w, 3)
 
@@ -33,6 +34,7 @@ class Described(NamedTuple):
     bounds_level0: tuple[int, int, int, int] | None
     objective_power: float | None
     associated: tuple[str, ...]
+    icc: bytes | None = None
 
 
 class Backend(Protocol):
@@ -54,6 +56,8 @@ class Backend(Protocol):
 # OpenSlide places a region by level-0 coordinates divided by the *mean* of both axes' ratios: a level pixel is seldom hit exactly, and the
 # sub-pixel shift would depend on where a read starts. Reading such levels in fixed cells makes a pixel's value independent of the request.
 _CELL_PX = 512
+# Formats whose levels are each one grid of tiles, without overlaps and without several areas (tiffslide names no vendor for plain ones).
+_DIRECT_VENDORS = ("aperio", "generic-tiff", "tiff")
 
 
 class OpenSlideBackend:
@@ -94,6 +98,7 @@ class OpenSlideBackend:
             bounds,  # type: ignore[arg-type]
             _number(properties.get("openslide.objective-power")),
             tuple(sorted(self._slide.associated_images)),
+            self._slide.color_profile.tobytes() if self._slide.color_profile is not None else None,
         )
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb:
@@ -140,6 +145,7 @@ class TiffSlideBackend:
             self._slide = tiffslide.TiffSlide(path)
             self._levels: list[Any] = [self._slide.zarr_group[str(level)] for level in range(self._slide.level_count)]
             self._ome = ome_pixel_size(path)
+            self._icc = tiff_profile(path)
         self._planar = str(self._slide.properties.get("tiffslide.series-axes", "YXS")).startswith("S")
 
     def describe(self) -> Described:
@@ -155,6 +161,7 @@ class TiffSlideBackend:
             None,
             _number(properties.get("tiffslide.objective-power")),
             tuple(sorted(self._slide.associated_images)),
+            self._icc,
         )
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb:
@@ -174,6 +181,44 @@ class TiffSlideBackend:
         self._slide.close()
 
 
+class DirectTiles:
+    """A library that knows the format, with the tiles of the file decoded directly wherever that gives the same pixels."""
+
+    def __init__(self, library: Backend, path: Path) -> None:
+        self._library = library
+        missing = None if isinstance(library, OpenSlideBackend) else 255
+        described = library.describe()
+        self._tiles: TiffTiles | None = None
+        if described.vendor in _DIRECT_VENDORS:
+            with damaged_file():
+                self._tiles = TiffTiles(path, described.level_sizes_px, missing=missing)
+        levels = self._tiles.levels if self._tiles is not None else ()
+        self._described = described._replace(reader=f"{described.reader}, tiles by tifffile") if any(levels) else described
+
+    def describe(self) -> Described:
+        """See Backend."""
+        return self._described
+
+    def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb:
+        """See Backend."""
+        if self._tiles is not None:
+            with damaged_file():
+                found = self._tiles.read(level, y, x, h, w)
+            if found is not None:
+                return found
+        return self._library.read(level, y, x, h, w)
+
+    def associated(self, name: str) -> Rgb:
+        """See Backend."""
+        return self._library.associated(name)
+
+    def close(self) -> None:
+        """See Backend."""
+        if self._tiles is not None:
+            self._tiles.close()
+        self._library.close()
+
+
 class PlainBackend:
     """PNG, JPEG, BMP or a TIFF without tiles: one level, decoded once and kept in memory."""
 
@@ -187,7 +232,7 @@ class PlainBackend:
         """See Backend."""
         image = self._image
         return Described(
-            "pillow", image.format, ((image.width, image.height),), [(image.resolution_place, image.pixel_size)], None, None, ()
+            "pillow", image.format, ((image.width, image.height),), [(image.resolution_place, image.pixel_size)], None, None, (), image.icc
         )
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb:

@@ -30,6 +30,7 @@ class SlideFacts:
     fingerprint : sha256 over size and samples of the bytes: changes when the file is replaced
     objective_power : nominal magnification, or None
     associated : names of the associated images (label, macro, ...)
+    colour_profile : name of the embedded ICC profile, "" when there is none
     bytes : size of the file
     """
 
@@ -46,6 +47,7 @@ class SlideFacts:
     fingerprint: str
     objective_power: float | None
     associated: tuple[str, ...]
+    colour_profile: str
     bytes: int
 
     @property

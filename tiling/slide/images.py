@@ -68,6 +68,13 @@ def ome_pixel_size(path: Path) -> PixelSize | None:
     return PixelSize(x, y, OME_PLACE)
 
 
+def tiff_profile(path: Path) -> bytes | None:
+    """The ICC profile of a TIFF's first page."""
+    with tifffile.TiffFile(path) as tiff:
+        tag = tiff.pages.first.tags.get("InterColorProfile")
+        return None if tag is None else bytes(tag.value)
+
+
 def check_tiff_pixels(path: Path) -> None:
     """Refuse TIFF pixels that are not 8-bit RGB: OpenSlide would turn 16-bit and grey pages into RGB without a word.
 
@@ -108,6 +115,7 @@ class PlainImage:
         self._path = path
         self._tiff = is_tiff(path)
         self.pixel_size: PixelSize | None
+        self.icc: bytes | None
         if self._tiff:
             self._read_tiff_header()
         else:
@@ -118,6 +126,7 @@ class PlainImage:
             )
 
     def _read_tiff_header(self) -> None:
+        self.icc = tiff_profile(self._path)
         self.resolution_place = "tiff resolution tags"
         with tifffile.TiffFile(self._path) as tiff:
             page = tiff.pages.first
@@ -135,6 +144,7 @@ class PlainImage:
             if any("16" in str(tile[3]) for tile in image.tile):
                 raise NotBrightfield("16 bits per channel, not 8-bit RGB")
             self.format, (self.width, self.height) = str(image.format).lower(), image.size
+            self.icc = image.info.get("icc_profile")
             x, y = (float(value) for value in image.info.get("dpi", (0, 0)))
             self.pixel_size = PixelSize(25400 / x, 25400 / y, self.resolution_place) if x > 0 and y > 0 else None
 

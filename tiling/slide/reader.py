@@ -9,25 +9,40 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiling.errors import SlideError
-from tiling.slide.backends import Backend, BackendError, Described, OpenSlideBackend, PlainBackend, TiffSlideBackend, damaged_file
+from tiling.slide.backends import (
+    Backend,
+    BackendError,
+    Described,
+    DirectTiles,
+    OpenSlideBackend,
+    PlainBackend,
+    TiffSlideBackend,
+    damaged_file,
+)
+from tiling.slide.colour import Convert, profile_name, to_srgb
 from tiling.slide.facts import PixelSize, SlideFacts, check_is_file, choose_pixel_size, fingerprint, level_downsample
 from tiling.slide.images import NotBrightfield, check_tiff_pixels, is_tiff, is_tiled, suits_tiffslide
+
+Icc = Literal["keep", "apply"]
 
 log = logging.getLogger(__name__)
 
 
-def open_slide(path: Path, *, mpp: float | None = None) -> "Slide":
+def open_slide(path: Path, *, mpp: float | None = None, copy: Path | None = None, icc: Icc = "keep") -> "Slide":
     """Open a slide; use it in a `with` block.
 
     Parameters
     ----------
     path : slide file
     mpp : um per level-0 pixel, where the sheet overrides the file
+    icc : "apply" brings the pixels from the file's embedded colour profile, where it has one, to sRGB
+    copy : where a copy of it is read (see `tiling.slide.scratch`); facts and errors name `path`
 
     Returns
     -------
@@ -42,14 +57,22 @@ def open_slide(path: Path, *, mpp: float | None = None) -> "Slide":
         The disk or mount fails.
     """
     check_is_file(path)
+    there = path if copy is None else copy
     try:
-        opener = _opener(path)
-        backend = opener(path)
+        opener = _opener(there)
+        backend = opener(there)
     except NotBrightfield as error:
         raise SlideError(f"{path}: not a brightfield RGB image ({error}); export it as 8-bit RGB") from error
     except BackendError as error:
         raise SlideError(f"{path}: cannot be read as a slide ({error}); copy it again, or convert it to a tiled pyramidal TIFF") from error
-    return Slide(path, opener, backend, mpp)
+    slide = Slide(path, there, opener, backend, mpp)
+    if icc == "apply" and (profile := backend.describe().icc) is not None:
+        try:
+            slide.convert = to_srgb(profile)
+        except ValueError as error:
+            slide.close()
+            raise SlideError(f"{path}: {error}; set tiles.icc to keep") from error
+    return slide
 
 
 def _opener(path: Path) -> Callable[[Path], Backend]:
@@ -60,10 +83,10 @@ def _opener(path: Path) -> Callable[[Path], Backend]:
         tiff = is_tiff(path)
         if tiff and (detected is None or (detected == "generic-tiff" and suits_tiffslide(path))):
             check_tiff_pixels(path)
-            return TiffSlideBackend if is_tiled(path) else PlainBackend
+            return (lambda path: DirectTiles(TiffSlideBackend(path), path)) if is_tiled(path) else PlainBackend
     if tiff:
         _check_known_tiff(path)
-    return PlainBackend if detected is None else OpenSlideBackend
+    return PlainBackend if detected is None else lambda path: DirectTiles(OpenSlideBackend(path), path)
 
 
 def _check_known_tiff(path: Path) -> None:
@@ -81,15 +104,18 @@ class Slide:
     Attributes
     ----------
     facts : SlideFacts
+    convert : from the file's colours to those that `read` gives; None: as they are
     """
 
-    def __init__(self, path: Path, opener: Callable[[Path], Backend], backend: Backend, mpp: float | None) -> None:
+    def __init__(self, path: Path, there: Path, opener: Callable[[Path], Backend], backend: Backend, mpp: float | None) -> None:
         self._path = path
+        self._there = there
         self._opener = opener
         self._backend = backend
         self._reopen = threading.Lock()
         self._closed_later: list[Backend] = []
         self.facts = _facts(path, backend.describe(), mpp)
+        self.convert: Convert | None = None
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> NDArray[np.uint8]:
         """Pixels of a region, uint8 (h, w, 3) RGB; safe to call from several threads.
@@ -109,6 +135,10 @@ class Slide:
         width, height = self.facts.level_sizes_px[level]
         if y < 0 or x < 0 or h < 1 or w < 1 or y + h > height or x + w > width:
             raise ValueError(f"{self._path}: region y {y}, x {x}, {h} x {w} leaves level {level} of {height} x {width} (y, x)")
+        pixels = self._read(level, y, x, h, w)
+        return pixels if self.convert is None else self.convert(pixels)
+
+    def _read(self, level: int, y: int, x: int, h: int, w: int) -> NDArray[np.uint8]:
         backend = self._backend
         try:
             return backend.read(level, y, x, h, w)
@@ -127,8 +157,8 @@ class Slide:
         with self._reopen:
             if self._backend is failed:
                 # A lost mount or file shows here as OSError, which fails the job and not the slide.
-                with self._path.open("rb"):
-                    self._backend = self._opener(self._path)
+                with self._there.open("rb"):
+                    self._backend = self._opener(self._there)
                 self._closed_later.append(failed)
             return self._backend
 
@@ -170,5 +200,15 @@ def _facts(path: Path, found: Described, mpp: float | None) -> SlideFacts:
         fingerprint=fingerprint(path),
         objective_power=found.objective_power,
         associated=found.associated,
+        colour_profile=_profile(found.icc),
         bytes=path.stat().st_size,
     )
+
+
+def _profile(icc: bytes | None) -> str:
+    if icc is None:
+        return ""
+    try:
+        return profile_name(icc)
+    except ValueError as error:
+        return str(error)

@@ -22,7 +22,7 @@ def facts(width=10000, height=8000, levels=(1,), mpp=0.25, mpp_y=None):
         downsamples=tuple((level_downsample(width, w), level_downsample(height, h)) for w, h in sizes),
         mpp_x=mpp, mpp_y=mpp if mpp_y is None else mpp_y, mpp_origin="openslide.mpp-x",
         mpp_looked_at=("sheet: none", f"openslide.mpp-x: {mpp}"),
-        bounds_level0=(0, 0, width, height), fingerprint="0", objective_power=None, associated=(), bytes=1,
+        bounds_level0=(0, 0, width, height), fingerprint="0", objective_power=None, associated=(), colour_profile="", bytes=1,
     )  # fmt: skip
 
 

@@ -1,0 +1,132 @@
+"""The fast path gives the pixels of the libraries it stands beside."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import numpy as np
+import openslide
+import pytest
+import tifffile
+from scipy import ndimage
+
+from tiling.slide import tiff
+from tiling.slide.backends import DirectTiles, OpenSlideBackend, TiffSlideBackend
+from tiling.slide.reader import open_slide
+
+HEIGHT, WIDTH = 500, 700
+APERIO = "Aperio Image Library v1.0.0\r\n700x500 [0,0 700x500] (128x128) J2K Q=70|AppMag = 20|MPP = 0.5"
+OPTIONS = {
+    "jpeg 4:2:0": {"photometric": "ycbcr", "compression": "jpeg", "subsampling": (2, 2)},
+    "jpeg 4:2:2": {"photometric": "ycbcr", "compression": "jpeg", "subsampling": (2, 1)},
+    "jpeg 4:4:4": {"photometric": "ycbcr", "compression": "jpeg", "subsampling": (1, 1)},
+    "jpeg rgb": {"photometric": "rgb", "compression": "jpeg"},
+    "lzw": {"photometric": "rgb", "compression": "lzw"},
+    "lzw, predictor": {"photometric": "rgb", "compression": "lzw", "predictor": True},
+    "deflate, predictor": {"photometric": "rgb", "compression": "deflate", "predictor": True},
+    "none": {"photometric": "rgb"},
+    "zstd": {"photometric": "rgb", "compression": "zstd"},
+    "jpeg 2000": {"photometric": "rgb", "compression": 34712},
+    "aperio jpeg 2000": {"photometric": "rgb", "compression": 33005, "description": APERIO, "metadata": None, "software": False},
+}
+
+
+@pytest.fixture(scope="module")
+def image():
+    """Smooth structure with sharp detail, so that a wrong tile, shift or colour shows."""
+    noise = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, 3))
+    return np.clip(ndimage.gaussian_filter(noise, (3, 3, 0)) * 600 + 170 + 10 * noise, 0, 255).astype(np.uint8)
+
+
+def write(path, image, *, tile=(128, 128), **options):
+    with tifffile.TiffWriter(path, bigtiff=path.stem.startswith("big")) as writer:
+        writer.write(image, tile=tile, resolution=(20000, 20000), resolutionunit="CENTIMETER", **options)
+    return path
+
+
+def library(path):
+    return OpenSlideBackend(path) if openslide.OpenSlide.detect_format(path) else TiffSlideBackend(path)
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_every_compression_gives_the_pixels_of_the_library(tmp_path, image, name):
+    path = write(tmp_path / ("s.svs" if "aperio" in name else "s.tif"), image, **OPTIONS[name])
+    with open_slide(path) as slide:
+        assert "tiles by tifffile" in slide.facts.reader
+        direct = slide.read(0, 13, 7, 480, 600)
+    # OpenSlide opens a generic TIFF whose compression it does not know, and fails at reading.
+    with closing(TiffSlideBackend(path) if name == "jpeg 2000" else library(path)) as known:
+        np.testing.assert_array_equal(direct, known.read(0, 13, 7, 480, 600))
+    if "jpeg" not in name:
+        np.testing.assert_array_equal(direct, image[13:493, 7:607])
+
+
+@pytest.mark.parametrize("tile", [(240, 240), (256, 128), (16, 64)])
+def test_tiles_of_any_shape_and_bigtiff(tmp_path, image, tile):
+    path = write(tmp_path / "big.tif", image, tile=tile, **OPTIONS["jpeg 4:2:0"])
+    with open_slide(path) as slide:
+        whole = slide.read(0, 0, 0, HEIGHT, WIDTH)
+        for y, x, h, w in ((0, 0, 1, 1), (HEIGHT - 1, WIDTH - 1, 1, 1), (239, 127, 3, 300), (100, 0, 200, WIDTH)):
+            np.testing.assert_array_equal(slide.read(0, y, x, h, w), whole[y : y + h, x : x + w])
+    with closing(library(path)) as known:
+        np.testing.assert_array_equal(whole, known.read(0, 0, 0, HEIGHT, WIDTH))
+
+
+def test_levels_of_odd_factors_are_exact_where_openslide_shifts_them(tmp_path, image):
+    path = tmp_path / "s.tif"
+    small = image[: HEIGHT * 10 // 33, : WIDTH * 10 // 33]
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(image, tile=(128, 128), photometric="rgb")
+        writer.write(small, tile=(128, 128), photometric="rgb", subfiletype=1)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(1, 5, 9, 100, 150), small[5:105, 9:159])
+
+
+def test_sub_resolutions_of_an_ome_tiff_are_read_directly(tmp_path, image):
+    path = tmp_path / "s.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(
+            image, tile=(128, 128), photometric="rgb", subifds=1, metadata={"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        )
+        writer.write(image[::2, ::2], tile=(128, 128), photometric="rgb", subfiletype=1)
+    with open_slide(path) as slide:
+        assert slide.facts.reader == "tiffslide, tiles by tifffile"
+        np.testing.assert_array_equal(slide.read(1, 3, 5, 200, 300), image[::2, ::2][3:203, 5:305])
+
+
+@pytest.mark.parametrize("ome", [False, True])
+def test_a_tile_that_is_missing_in_the_file_is_background_and_its_neighbours_stay(tmp_path, image, ome):
+    path = tmp_path / ("s.ome.tif" if ome else "s.tif")
+    tiles = [None if (y, x) == (128, 256) else image[y : y + 128, x : x + 128] for y in range(0, 384, 128) for x in range(0, 640, 128)]
+    with tifffile.TiffWriter(path, ome=ome) as writer:
+        writer.write(iter(tiles), shape=(384, 640, 3), dtype=np.uint8, tile=(128, 128), photometric="rgb")
+    expected = image[:384, :640].copy()
+    expected[128:256, 256:384] = 255
+    with open_slide(path) as slide:
+        assert "tiles by tifffile" in slide.facts.reader
+        np.testing.assert_array_equal(slide.read(0, 0, 0, 384, 640), expected)
+
+
+def test_a_file_cut_inside_a_tile_is_an_error_that_names_it(tmp_path, image):
+    path = write(tmp_path / "s.tif", image, **OPTIONS["jpeg 4:2:0"])
+    with tifffile.TiffFile(path) as opened:
+        page = opened.pages.first
+        last = max(range(len(page.dataoffsets)), key=lambda index: page.dataoffsets[index])
+        end = page.dataoffsets[last] + page.databytecounts[last]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: end - 10])
+    with closing(tiff.TiffTiles(path, ((WIDTH, HEIGHT),), missing=None)) as tiles:
+        assert tiles.read(0, 0, 0, 10, 10) is not None
+        with pytest.raises(EOFError, match=f"ends inside tile {last}"):
+            tiles.read(0, HEIGHT - 10, WIDTH - 10, 10, 10)
+
+
+def test_the_cache_stays_within_its_bound_and_threads_see_the_same_pixels(tmp_path, image, monkeypatch):
+    monkeypatch.setattr(tiff, "_CACHE_BYTES", 3 * 128 * 128 * 3)
+    path = write(tmp_path / "s.tif", image, **OPTIONS["lzw"])
+    places = [(y, x) for y in range(0, 400, 37) for x in range(0, 600, 53)] * 3
+    with closing(DirectTiles(library(path), path)) as backend, ThreadPoolExecutor(8) as pool:
+        reads = list(pool.map(lambda place: backend.read(0, *place, 90, 90), places))
+        cache = backend._tiles
+    assert all(np.array_equal(read, image[y : y + 90, x : x + 90]) for read, (y, x) in zip(reads, places, strict=True))
+    assert cache is not None
+    assert cache._cached_bytes == sum(tile.nbytes for tile in cache._cache.values()) <= 3 * 128 * 128 * 3

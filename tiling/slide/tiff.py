@@ -1,0 +1,147 @@
+"""Tiles of TIFF-family slides decoded directly: the fast path beside the libraries that know the vendors' formats.
+
+OpenSlide or tiffslide say what the levels are. A level whose page is tiled, RGB and compressed in a way known here is decoded tile by tile:
+the same pixels, several times faster. Where a tile is missing in the file OpenSlide is asked, which knows by the format's rule
+what stands there; in files that only tiffslide opens it is white (tiffslide itself would say black, which is tissue of a kind).
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+Rgb = NDArray[np.uint8]  # (h, w, 3)
+
+# Not here: old-style JPEG, and Aperio's YCbCr flavour of JPEG 2000, whose colours are left to the reader of the file.
+_COMPRESSIONS = (
+    tifffile.COMPRESSION.NONE,
+    tifffile.COMPRESSION.LZW,
+    tifffile.COMPRESSION.JPEG,
+    tifffile.COMPRESSION.ADOBE_DEFLATE,
+    tifffile.COMPRESSION.DEFLATE,
+    tifffile.COMPRESSION.APERIO_JP2000_RGB,
+    tifffile.COMPRESSION.JPEG2000,
+    tifffile.COMPRESSION.ZSTD,
+)
+_PHOTOMETRICS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+# Reads of neighbouring blocks share the tiles on their border.
+_CACHE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class TiledLevel:
+    """Where the tiles of a level are in the file; `across` tiles make a row."""
+
+    page: tifffile.TiffPage
+    tile_h_px: int
+    tile_w_px: int
+    across: int
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+class TiffTiles:
+    """An open TIFF whose tiles are decoded on demand; safe to use from several threads.
+
+    Parameters
+    ----------
+    path : TIFF file
+    level_sizes_px : (width, height) of the levels, as the library names them
+    missing : value of all pixels of a tile that is missing in the file; None: `read` gives None there
+    """
+
+    def __init__(self, path: Path, level_sizes_px: tuple[tuple[int, int], ...], *, missing: int | None) -> None:
+        self._missing = missing
+        self._tiff = tifffile.TiffFile(path)
+        pages = {(int(page.imagewidth), int(page.imagelength)): page for page in reversed(_pages(self._tiff)) if _known(page)}
+        self._levels = [_level(pages[size]) if size in pages else None for size in level_sizes_px]
+        self._file = os.open(path, os.O_RDONLY)
+        self._cache: OrderedDict[tuple[int, int], Rgb] = OrderedDict()
+        self._cached_bytes = 0
+        self._change = threading.Lock()
+
+    @property
+    def levels(self) -> tuple[bool, ...]:
+        """Which levels can be read here."""
+        return tuple(level is not None for level in self._levels)
+
+    def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb | None:
+        """Pixels of a region inside the level, uint8 (h, w, 3); None where OpenSlide is to be asked."""
+        found = self._levels[level]
+        if found is None:
+            return None
+        rows = range(y // found.tile_h_px, -(-(y + h) // found.tile_h_px))
+        columns = range(x // found.tile_w_px, -(-(x + w) // found.tile_w_px))
+        indices = [row * found.across + column for row in rows for column in columns]
+        if self._missing is None and any(found.counts[index] == 0 for index in indices):
+            return None
+        out = np.empty((h, w, 3), np.uint8)
+        for index in indices:
+            top, left = index // found.across * found.tile_h_px - y, index % found.across * found.tile_w_px - x
+            y0, x0 = max(top, 0), max(left, 0)
+            y1, x1 = min(top + found.tile_h_px, h), min(left + found.tile_w_px, w)
+            if found.counts[index] == 0 and self._missing is not None:
+                out[y0:y1, x0:x1] = self._missing
+            else:
+                out[y0:y1, x0:x1] = self._tile(level, found, index)[y0 - top : y1 - top, x0 - left : x1 - left]
+        return out
+
+    def _tile(self, level: int, found: TiledLevel, index: int) -> Rgb:
+        with self._change:
+            cached = self._cache.get((level, index))
+            if cached is not None:
+                self._cache.move_to_end((level, index))
+                return cached
+        data = os.pread(self._file, found.counts[index], found.offsets[index])
+        if len(data) < found.counts[index]:
+            raise EOFError(f"the file ends inside tile {index}, which should be {found.counts[index]} bytes at byte {found.offsets[index]}")
+        decoded: Any = found.page.decode(data, index, jpegtables=found.page.jpegtables)[0]
+        tile: Rgb = decoded[0]  # (depth 1, h, w, 3)
+        with self._change:
+            if (level, index) not in self._cache:
+                self._cache[level, index] = tile
+                self._cached_bytes += tile.nbytes
+            while self._cached_bytes > _CACHE_BYTES:
+                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return tile
+
+    def close(self) -> None:
+        """Release the file."""
+        os.close(self._file)
+        self._tiff.close()
+
+
+def _pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """All pages, with the sub-resolutions of OME-TIFF."""
+    pages: list[Any] = []
+    for page in tiff.pages:
+        pages.append(page)
+        pages += list(page.pages) if page.pages is not None else []
+    return [page for page in pages if isinstance(page, tifffile.TiffPage)]
+
+
+def _known(page: tifffile.TiffPage) -> bool:
+    return (
+        page.is_tiled
+        and page.dtype == np.uint8
+        and page.samplesperpixel == 3
+        and page.planarconfig == tifffile.PLANARCONFIG.CONTIG
+        and page.photometric in _PHOTOMETRICS
+        and page.compression in _COMPRESSIONS
+        and page.imagedepth == 1
+        and (page.compression == tifffile.COMPRESSION.JPEG or page.photometric == tifffile.PHOTOMETRIC.RGB)
+    )
+
+
+def _level(page: tifffile.TiffPage) -> TiledLevel:
+    across = -(-int(page.imagewidth) // int(page.tilewidth))
+    down = -(-int(page.imagelength) // int(page.tilelength))
+    if len(page.dataoffsets) < across * down or len(page.databytecounts) < across * down:
+        raise ValueError(f"the index of level {page.imagewidth} x {page.imagelength} names too few tiles")
+    return TiledLevel(page, int(page.tilelength), int(page.tilewidth), across, tuple(page.dataoffsets), tuple(page.databytecounts))
