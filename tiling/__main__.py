@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     tile.add_argument(
         "--origin", choices=("bounds", "slide"), default="bounds", help="what GeoJSON counts from (default %(default)s, as QuPath)"
     )
+    tile.add_argument("--icc", choices=("keep", "apply"), default="keep", help="embedded colour profile (default %(default)s)")
+    tile.add_argument("--scratch", type=Path, help="folder on a fast local disk to which the slide is copied while it is read")
     tile.add_argument("--workers", type=int, default=1, help="threads (default %(default)s)")
 
     sheet = _command(commands, "sheet", _sheet, "a sheet of the slides in a folder")
@@ -81,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     labels.add_argument("--gland-class", default="Gland", help="class of a gland (default %(default)s)")
     labels.add_argument(
         "--objects", choices=("annotations", "all"), default="annotations", help="also read detections: all (default %(default)s)"
+    )
+
+    tissue = _command(commands, "tissue", _tissue, "the tissue found in a tile store, to be corrected in QuPath (then: column tissue)")
+    tissue.add_argument("store", type=Path, help="results/tiles/SLIDE.zarr")
+    tissue.add_argument("out", type=Path, help="GeoJSON to write")
+    tissue.add_argument(
+        "--origin", choices=("bounds", "slide"), default="bounds", help="what GeoJSON counts from (default %(default)s, as QuPath)"
     )
 
     outlines = _command(commands, "labels-to-geojson", _labels_to_geojson, "a label image to outlines that QuPath opens")
@@ -113,6 +122,7 @@ def _info(given: argparse.Namespace) -> None:
     print(f"  bounds (x, y, width, height): {', '.join(map(str, facts.bounds_level0))}")
     print(f"  objective: {'unknown' if facts.objective_power is None else f'{facts.objective_power:g}x'}")
     print(f"  associated images: {', '.join(facts.associated) or 'none'}")
+    print(f"  colour profile: {facts.colour_profile or 'none'}")
     print(f"  fingerprint: {facts.fingerprint}")
     if problem is not None:
         print(f"  problem: {problem}")
@@ -128,6 +138,7 @@ def _tile(given: argparse.Namespace) -> None:
         overlap_px=given.overlap_px,
         tissue_mpp_um=given.tissue_mpp,
         min_tissue=given.min_tissue,
+        icc=given.icc,
     )
     tile_slide(
         given.slide,
@@ -142,6 +153,7 @@ def _tile(given: argparse.Namespace) -> None:
         workers=given.workers,
         progress=True,
         record=False,
+        scratch=given.scratch,
     )
 
 
@@ -189,6 +201,13 @@ def _geojson_to_labels(given: argparse.Namespace) -> None:
 
     for message in geojson_to_labels(given.annotations, given.slide, given.out, gland_class=given.gland_class, objects=given.objects):
         print(message, file=sys.stderr)
+
+
+def _tissue(given: argparse.Namespace) -> None:
+    from tiling.coarse import tissue_to_geojson
+
+    count = tissue_to_geojson(given.store, given.out, origin=given.origin)
+    print(f"{count} area(s) of tissue; correct them in QuPath, export, and name the file in column 'tissue' of the sheet", file=sys.stderr)
 
 
 def _labels_to_geojson(given: argparse.Namespace) -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tiling.errors import SlideError
 from tiling.geometry import Geometry, blocks
@@ -15,6 +17,7 @@ from tiling.parallel import for_each
 from tiling.slide.backends import BackendError, damaged_file
 from tiling.slide.reader import Slide
 from tiling.slide.resolution import Plan, plan_coarser, read_scaled
+from tiling.store.arrays import attributes, geometry_of, open_array, open_store
 from tiling.tissue import tissue_and_pen
 
 Origin = Literal["bounds", "slide"]
@@ -73,6 +76,32 @@ def find_tissue(
     if roi is not None:
         found = found & mask_from_file(roi, geometry, origin=origin)
     return Coarse(found, pen, factor, geometry.mpp, float(found.sum() * geometry.um2_per_px))
+
+
+def tissue_to_geojson(store: Path, out: Path, *, origin: Origin) -> int:
+    """The tissue of a tile store as areas that QuPath edits; returns their number. `mask_from_file` reads them back exactly.
+
+    Parameters
+    ----------
+    store : tile store
+    out : GeoJSON, level-0 pixels; an area at the slide's far edge may reach over it by less than a pixel of the mask
+    origin : whether it counts from the viewer's crop, as QuPath does, or from the slide's corner
+    """
+    from tiling.glands.export import FeatureWriter, appearing, gland_id, to_viewer
+    from tiling.glands.trace import outline
+
+    geometry, facts = geometry_of(store), attributes(store)
+    stride = int(facts["tissue_stride_px"])
+    place = to_viewer(replace(geometry, downsample_x=geometry.downsample_x * stride, downsample_y=geometry.downsample_y * stride), origin)
+    areas, count = ndimage.label(np.asarray(open_array(open_store(store), "tissue")[...]))
+    with appearing(out) as text:
+        write = FeatureWriter(text, geometry, origin)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(areas), start=1):
+            shape = outline(areas[rows, columns] == number, y=rows.start, x=columns.start)
+            identity = gland_id(f"{facts['slide']}/tissue", number)
+            write.feature(place(shape), identity, name="Tissue", color=(0, 150, 150), object_type="annotation")
+        write.close()
+    return int(count)
 
 
 def mask_from_file(path: Path, geometry: Geometry, *, origin: Origin) -> NDArray[np.bool_]:

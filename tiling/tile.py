@@ -16,8 +16,10 @@ from tiling.coarse import Coarse, Origin, file_hash, find_tissue
 from tiling.errors import SlideError
 from tiling.grid import TileTable, choose_tiles
 from tiling.pixels import Chunk, chunk_sides, chunks_under, measure_focus, write_pixels
-from tiling.slide.reader import Slide, open_slide
+from tiling.slide.facts import check_is_file
+from tiling.slide.reader import Icc, Slide, open_slide
 from tiling.slide.resolution import Plan, plan_scale
+from tiling.slide.scratch import near
 from tiling.store.arrays import create_array, create_group, create_table, record_failure, set_attributes
 from tiling.store.atomic import Partial, building
 from tiling.store.ome import WHITE, ome_attributes, write_pyramid
@@ -39,6 +41,7 @@ class TileParameters:
     min_tissue : least share of tissue in a tile
     max_pen : tiles with more than this share of ink are left out (status 1)
     min_focus : tiles less sharp than this are left out (status 1); see `tiling.tissue.focus_score`; 0 keeps all
+    icc : "apply" brings pixels from the file's embedded colour profile to sRGB; "keep" leaves them
     max_failed : share of the needed chunks that may be unreadable before the slide fails; the tiles over them are left out
     """
 
@@ -49,6 +52,7 @@ class TileParameters:
     min_tissue: float = 0.05
     max_pen: float = 0.5
     min_focus: float = 0.0
+    icc: Icc = "keep"
     max_failed: float = 0.0
 
     def __post_init__(self) -> None:
@@ -70,6 +74,7 @@ def tile_slide(
     workers: int = 1,
     progress: bool = False,
     record: bool = True,
+    scratch: Path | None = None,
 ) -> None:
     """Write `tiles/{slide}.zarr`; a slide that cannot be used leaves a store that says why.
 
@@ -87,6 +92,7 @@ def tile_slide(
     workers : threads
     progress : show progress on stderr
     record : leave a failed slide's error in the store; False raises it
+    scratch : folder on a fast local disk to which the slide is copied while it is read
 
     Raises
     ------
@@ -100,7 +106,8 @@ def tile_slide(
     stamp = {"source": str(source), "mpp": mpp, "origin": origin, "version": code_version, **asdict(parameters)}
     try:
         stamp |= {name: file_hash(path) for name, path in (("tissue", tissue), ("roi", roi)) if path is not None}
-        with open_slide(source, mpp=mpp) as opened:
+        check_is_file(source)
+        with near(source, scratch) as copy, open_slide(source, mpp=mpp, copy=copy, icc=parameters.icc) as opened:
             plan = plan_scale(opened.facts, parameters.mpp_um)
             with building(store, {**stamp, "slide": slide, "fingerprint": opened.facts.fingerprint}) as partial:
                 group = create_group(partial.folder)
@@ -196,6 +203,7 @@ def _attributes(slide: Slide, plan: Plan, found: Coarse, parameters: TileParamet
         "source": facts.path,
         "reader": facts.reader,
         "mpp_origin": facts.mpp_origin,
+        "colour_profile": facts.colour_profile,
         "tissue_mpp_um": found.mpp_um,
         "tissue_stride_px": found.stride_px,
         "tissue_um2": found.tissue_um2,

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -44,3 +46,19 @@ def job(log: str) -> Iterator[None]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
+
+
+def scratch_folder(config: dict[str, Any]) -> Path | None:
+    """The scratch disk of the machine this job runs on; from the configuration and not a parameter, for no byte depends on it.
+
+    Raises
+    ------
+    ValueError
+        It names an environment variable that is not set here.
+    """
+    if not config.get("scratch"):
+        return None
+    folder = os.path.expandvars(config["scratch"])
+    if "$" in folder:
+        raise ValueError(f"config scratch: {config['scratch']} is not set on {platform.node()}; name a folder, or set it to null")
+    return Path(folder)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.jobs import job, scratch_folder
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
             Path(snakemake.input.slide), Path(snakemake.output.tiles), slide=snakemake.wildcards.slide,
             parameters=TileParameters(**snakemake.params.tiles), mpp=snakemake.params.mpp, workers=snakemake.threads,
             code_version=snakemake.params.code_version, progress=True, tissue=tissue, roi=roi,
-            origin=snakemake.params.origin,
+            origin=snakemake.params.origin, scratch=scratch_folder(snakemake.config),
         )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -6,10 +7,12 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from tiling.coarse import mask_from_file
+from tiling.coarse import mask_from_file, tissue_to_geojson
 from tiling.errors import SlideError
 from tiling.geometry import Geometry
+from tiling.store.arrays import create_array, create_group, set_attributes
 
 
 def frame(width=60, height=40, downsample=8.0, bounds=(0, 0)):
@@ -85,3 +88,20 @@ def test_points_are_no_area(tmp_path):
     (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Point", "coordinates": [1, 2]}))
     with pytest.raises(SlideError, match="no polygon in it"):
         mask_from_file(tmp_path / "roi.geojson", frame(), origin="bounds")
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from([2.0, 2.75]), st.sampled_from([(0, 0), (16, 24)]), st.sampled_from(["bounds", "slide"]))
+def test_tissue_written_for_qupath_and_read_back_is_the_same_mask(tmp_path_factory, seed, downsample, bounds, origin):
+    folder = tmp_path_factory.mktemp("t")
+    mask = ndimage.binary_dilation(np.random.default_rng(seed).random((40, 60)) < 0.02, iterations=2)
+    fine = replace(frame(240, 160, downsample, bounds), mpp_x=2.0, mpp_y=2.0)
+    group = create_group(folder / "s.zarr")
+    create_array(group, "tissue", mask.shape, np.uint8)[...] = mask
+    set_attributes(group, {"status": "ok", "slide": "s", "geometry": fine.to_dict(), "tissue_stride_px": 4})
+    count = tissue_to_geojson(folder / "s.zarr", folder / "t.geojson", origin=origin)
+    features = json.loads((folder / "t.geojson").read_text())["features"]
+    assert count == len(features) == ndimage.label(mask)[1]
+    assert all(shapely.geometry.shape(feature["geometry"]).is_valid for feature in features)
+    coarse = replace(fine, width_px=60, height_px=40, downsample_x=4 * downsample, downsample_y=4 * downsample)
+    np.testing.assert_array_equal(mask_from_file(folder / "t.geojson", coarse, origin=origin), mask)

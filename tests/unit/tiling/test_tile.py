@@ -302,3 +302,11 @@ def test_inked_tiles_are_left_out(tmp_path):
 def test_impossible_parameters_are_named():
     with pytest.raises(ValueError, match="overlap_px 256 must be"):
         TileParameters(tile_px=256, overlap_px=256)
+
+
+def test_a_slide_read_from_a_scratch_copy_gives_the_same_bytes(tmp_path, tissue_slide):
+    path, _ = tissue_slide
+    for name, scratch in (("here", None), ("there", tmp_path / "scratch")):
+        tile_slide(path, tmp_path / name / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1, scratch=scratch)
+    assert tree(tmp_path / "here" / "s.zarr") == tree(tmp_path / "there" / "s.zarr")
+    assert list((tmp_path / "scratch").iterdir()) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tiling.errors import SlideError
-from workflow.jobs import job
+from workflow.jobs import job, scratch_folder
 
 
 def test_an_error_for_the_user_is_the_last_line_and_one_line(tmp_path: Path) -> None:
@@ -21,3 +21,12 @@ def test_any_other_error_leaves_its_traceback_and_a_last_line(tmp_path: Path, er
     lines = (tmp_path / "a.log").read_text().splitlines()
     assert lines[0].startswith("Traceback")
     assert lines[-1].startswith(f"ERROR {type(error).__name__}")
+
+
+def test_the_scratch_folder_is_that_of_the_machine_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_DISK", str(tmp_path))
+    assert scratch_folder({"scratch": "$LOCAL_DISK/slides"}) == tmp_path / "slides"
+    assert scratch_folder({"scratch": None}) is None
+    monkeypatch.delenv("LOCAL_DISK")
+    with pytest.raises(ValueError, match=r"\$LOCAL_DISK/slides is not set"):
+        scratch_folder({"scratch": "$LOCAL_DISK/slides"})
