@@ -1,5 +1,6 @@
 """Gland segmentation on whole slides from a few outlined regions. See README.md."""
 
+import re
 import sys
 import time
 from pathlib import Path

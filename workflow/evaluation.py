@@ -62,7 +62,7 @@ def evaluate_slide(glands: Path, labels: Path, out: Path, *, slide: str, split: 
 def summarise(
     metrics: Sequence[str],
     glands: Sequence[str],
-    tiles: Sequence[str],
+    cards: Sequence[str],
     passed_through: dict[str, dict[str, str]],
     out: Path,
     cohort: Path,
@@ -77,7 +77,7 @@ def summarise(
     ----------
     metrics : `metrics/{slide}.csv` files
     glands : `glands/{slide}.csv` files, one per predicted slide
-    tiles : tile stores of the same slides, in the same order
+    cards : `previews/{slide}.json` of the same slides, in the same order: their area of tissue
     passed_through : per slide, its split and further columns of the sheet
     method : name of the main method, for the rows of `unscored`
     lost, unscored : slides without glands, or without scores -> the reason, which stands in column `error` of their rows
@@ -90,7 +90,7 @@ def summarise(
     frames += [pd.DataFrame(failed)] if failed else []
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*_TEXTS, "error"])
     write_atomic(out, table.to_csv(index=False))
-    rows = [_cohort_row(Path(table_), Path(store), passed_through) for table_, store in zip(glands, tiles, strict=True)]
+    rows = [_cohort_row(Path(table_), Path(card), passed_through) for table_, card in zip(glands, cards, strict=True)]
     regions = table[~table["method"].isin(_COMPARED) & (table["region"] != POOLED)]
     rows += [_region_row(region, passed_through) for region in json.loads(regions.to_json(orient="records"))]
     rows = [{**row, "error": ""} for row in rows]
@@ -141,10 +141,10 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _cohort_row(table: Path, store: Path, passed_through: dict[str, dict[str, str]]) -> dict[str, Any]:
+def _cohort_row(table: Path, card: Path, passed_through: dict[str, dict[str, str]]) -> dict[str, Any]:
     areas = pd.read_csv(table)["area_um2"]
-    tissue_mm2 = attributes(store)["tissue_um2"] / 1e6
-    head = {"slide": store.stem, "region": "", **passed_through[store.stem]}
+    tissue_mm2 = json.loads(card.read_text(encoding="utf-8"))["tissue_mm2"]
+    head = {"slide": card.stem, "region": "", **passed_through[card.stem]}
     return {**head, **_densities(len(areas), areas.sum() / 1e6, tissue_mm2), **_quartiles(areas)}
 
 

@@ -12,7 +12,7 @@ from workflow.outcome import Job
 from workflow.sheet import Sheet, Slide
 
 # Bytes on disk per stored pixel of tissue, compressed, measured on H&E of several scanners; docs/outputs.md.
-_BYTES = {"tile_slide": 5.0, "predict_slide": 4.0, "predict_slide_compared": 4.0}
+_BYTES = {"tile_slide": 5.0, "tile_slide_for_once": 5.0, "predict_slide": 4.0, "predict_slide_compared": 4.0}
 _TISSUE_SHARE = 0.4  # of a slide, until its tissue is known
 _READERS = 8
 

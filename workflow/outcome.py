@@ -143,7 +143,7 @@ def tables_after_failure(sheet: Sheet, config: dict[str, Any], found: Outcome) -
     summarise(
         [str(path) for path in scores if found.current(path)],
         [str(results / "glands" / f"{slide}.csv") for slide in done],
-        [str(results / "tiles" / f"{slide}.zarr") for slide in done],
+        [str(results / "previews" / f"{slide}.json") for slide in done],
         sheet.passed_through(),
         *tables,
         method=method(config),

@@ -8,12 +8,12 @@ from semimoe.settings import NetworkSettings
 from tiling.pictures.preview import contact_sheet
 
 
-def preview(stores: list[Path], png: Path, html: Path, *, network: dict[str, Any], tile_px: int, model: str | None, threads: int) -> None:
+def preview(cards: list[Path], png: Path, html: Path, *, network: dict[str, Any], tile_px: int, model: str | None, threads: int) -> None:
     """Write the preview; the speed of prediction is measured here and now, on the CPU.
 
     Parameters
     ----------
-    stores : tile stores of all slides, also of failed ones
+    cards : of all slides, see `tiling.pictures.preview.write_card`
     network, tile_px : of the configuration
     model : folder of a given model; None: the network that this run trains
     """
@@ -22,4 +22,4 @@ def preview(stores: list[Path], png: Path, html: Path, *, network: dict[str, Any
         if model
         else Predictor.untrained(NetworkSettings(**network), threads=threads)
     )
-    contact_sheet(stores, png, html, tiles_per_s=predictor.tiles_per_s(tile_px))
+    contact_sheet(cards, png, html, tiles_per_s=predictor.tiles_per_s(tile_px))

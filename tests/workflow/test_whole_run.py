@@ -120,7 +120,7 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
         "broken\tbroken.tiff\tpredict\t\t",
         "text\ttext.tiff\ttest\ttest.truth.tiff\twhole",
     )
-    given = ("--config", "slides=predict.tsv", "results=predicted", "model=results/models/semimoe")
+    given = ("--config", "slides=predict.tsv", "results=predicted", "model=results/models/semimoe", "keep=[]", "scratch=disk")
     assert not run.planned(*given) & {"train", "train_supervised", "pseudo_label"}
     done = run.snakemake(*given, check=False)
     results = run.folder / "predicted"
@@ -152,6 +152,9 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
     assert "train" not in run.planned(*given)
     run.snakemake(*given)
     assert (results / "glands" / "broken.geojson").is_file()
+    # Of slides that are only predicted the tiles go, once all that needs them is made; the others stay.
+    assert sorted(path.name for path in (results / "tiles").glob("*.zarr")) == ["good.zarr", "text.zarr"]
+    assert list((run.folder / "disk").iterdir()) == []
     assert not any(row["error"] for row in rows(results / "metrics.csv") + rows(results / "cohort.csv"))
     assert run.planned(*given) == set()
 

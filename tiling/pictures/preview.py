@@ -4,6 +4,8 @@ To be looked at before the long computation.
 """
 
 import base64
+import io
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,34 +74,55 @@ class Card(NamedTuple):
     picture: Image.Image | None = None
 
 
-def contact_sheet(stores: list[Path], png: Path, html: Path, *, tiles_per_s: float) -> None:
+def write_card(store: Path, out: Path) -> None:
+    """What the preview shows of one slide, as JSON with its picture: it stays when the tiles go.
+
+    Parameters
+    ----------
+    store : tile store, `{slide}.zarr`, also of a failed slide
+    out : JSON file, written whole or not at all; the fields of `Card`, the picture as a data URI
+    """
+    card = _card(store)
+    write_atomic(out, json.dumps({**card._asdict(), "picture": None if card.picture is None else _data_uri(card.picture)}))
+
+
+def read_card(path: Path) -> Card:
+    """The card that `write_card` wrote."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values["picture"] is not None:
+        with Image.open(io.BytesIO(base64.b64decode(values["picture"].partition(",")[2]))) as image:
+            values["picture"] = image.convert("RGB")
+    return Card(**values)
+
+
+def contact_sheet(cards: list[Path], png: Path, html: Path, *, tiles_per_s: float) -> None:
     """Write the preview of all slides, as a picture and as one self-contained page.
 
     Parameters
     ----------
-    stores : tile stores, `{slide}.zarr`, also of failed slides
+    cards : files of `write_card`
     png, html : outputs, each written whole or not at all
     tiles_per_s : speed of prediction, measured on the CPU
     """
     from jinja2 import Environment, StrictUndefined
 
-    cards = [_card(store) for store in stores]
-    tiles = sum(card.tiles for card in cards)
+    shown = [read_card(path) for path in cards]
+    tiles = sum(card.tiles for card in shown)
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_PAGE)
     text = page.render(
-        cards=cards,
-        failed=sum(card.error is not None for card in cards),
+        cards=shown,
+        failed=sum(card.error is not None for card in shown),
         tiles=tiles,
-        tissue_mm2=sum(card.tissue_mm2 for card in cards),
+        tissue_mm2=sum(card.tissue_mm2 for card in shown),
         rate=tiles_per_s,
         duration=duration_text(tiles / tiles_per_s),
-        stored=sum(card.stored_bytes for card in cards),
-        results=sum(card.result_bytes for card in cards),
+        stored=sum(card.stored_bytes for card in shown),
+        results=sum(card.result_bytes for card in shown),
         size=size_text,
         time=duration_text,
         uri=_data_uri,
     )
-    write_atomic(png, png_bytes(_montage(cards)))
+    write_atomic(png, png_bytes(_montage(shown)))
     write_atomic(html, text)
 
 

@@ -7,6 +7,14 @@ def files_of(slide):
     return {name: path for name, path in given.items() if path}
 
 
+def any_of(slides):
+    """Pattern of these ids; of none it matches nothing."""
+    return "|".join(sorted(map(re.escape, slides))) or "(?!)"
+
+
+PASSING = set() if "tiles" in config["keep"] else set(SHEET.ids("predict"))
+
+
 def drawn_on(slide):
     return SHEET[slide].tissue or SHEET[slide].roi
 

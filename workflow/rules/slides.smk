@@ -5,6 +5,8 @@ rule tile_slide:
         tiles=directory(f"{RESULTS}/tiles/{{slide}}.zarr"),
     log:
         f"{RESULTS}/logs/tile_slide/{{slide}}.log",
+    wildcard_constraints:
+        slide=any_of(set(SHEET.ids()) - PASSING),
     conda:
         "../../environment.yml"
     threads: 2
@@ -22,6 +24,16 @@ rule tile_slide:
         code_version=2,
     script:
         "../scripts/tile_slide.py"
+
+
+# Slides that are only predicted give their tiles back once nothing waits for them; a run that needs them later makes them again.
+use rule tile_slide as tile_slide_for_once with:
+    output:
+        tiles=temp(directory(f"{RESULTS}/tiles/{{slide}}.zarr")),
+    log:
+        f"{RESULTS}/logs/tile_slide/{{slide}}.log",
+    wildcard_constraints:
+        slide=any_of(PASSING),
 
 
 rule label_slide:
@@ -45,9 +57,26 @@ rule label_slide:
         "../scripts/label_slide.py"
 
 
+rule preview_slide:
+    input:
+        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+    output:
+        card=f"{RESULTS}/previews/{{slide}}.json",
+    log:
+        f"{RESULTS}/logs/preview_slide/{{slide}}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+    params:
+        code_version=1,
+    script:
+        "../scripts/preview_slide.py"
+
+
 rule preview:
     input:
-        tiles=expand(f"{RESULTS}/tiles/{{slide}}.zarr", slide=SHEET.ids()),
+        cards=expand(f"{RESULTS}/previews/{{slide}}.json", slide=SHEET.ids()),
     output:
         html=f"{RESULTS}/preview.html",
         png=f"{RESULTS}/preview.png",

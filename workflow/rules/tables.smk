@@ -7,7 +7,7 @@ rule summarise:
             slide=SHEET.annotated("validation", "test"),
         ),
         glands=expand(f"{RESULTS}/glands/{{slide}}.csv", slide=SHEET.ids()),
-        tiles=expand(f"{RESULTS}/tiles/{{slide}}.zarr", slide=SHEET.ids()),
+        cards=expand(f"{RESULTS}/previews/{{slide}}.json", slide=SHEET.ids()),
     output:
         metrics=f"{RESULTS}/metrics.csv",
         cohort=f"{RESULTS}/cohort.csv",

@@ -11,7 +11,7 @@ def main() -> None:
 
         given = {name: value for name, value in snakemake.params.items() if name != "code_version"}
         preview(
-            [Path(store) for store in snakemake.input.tiles], Path(snakemake.output.png), Path(snakemake.output.html),
+            [Path(card) for card in snakemake.input.cards], Path(snakemake.output.png), Path(snakemake.output.html),
             threads=snakemake.threads, **given,
         )  # fmt: skip
 

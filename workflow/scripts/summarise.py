@@ -11,7 +11,7 @@ def main() -> None:
 
         given = snakemake.input
         summarise(
-            [*given.metrics, *given.compared], given.glands, given.tiles, snakemake.params.passed_through,
+            [*given.metrics, *given.compared], given.glands, given.cards, snakemake.params.passed_through,
             Path(snakemake.output.metrics), Path(snakemake.output.cohort),
         )  # fmt: skip
 

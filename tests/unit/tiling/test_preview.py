@@ -9,7 +9,7 @@ from PIL import Image
 from tiling.errors import SlideError
 from tiling.geometry import Geometry
 from tiling.pictures.canvas import ERROR
-from tiling.pictures.preview import contact_sheet, duration_text, size_text
+from tiling.pictures.preview import contact_sheet, duration_text, size_text, write_card
 from tiling.store.arrays import create_array, create_group, create_table, record_failure, set_attributes
 from tiling.store.atomic import building
 
@@ -36,11 +36,17 @@ def tile_store(path, *, status=(0, 0, 1), mpp=1.0):
     return path
 
 
+def cards_of(stores):
+    for store in stores:
+        write_card(store, store.with_suffix(".json"))
+    return [store.with_suffix(".json") for store in stores]
+
+
 @pytest.fixture
 def sheet(tmp_path):
     stores = [tile_store(tmp_path / "a-1.zarr"), tile_store(tmp_path / "a-2.zarr", status=(0, 0, 0), mpp=0.5), tmp_path / "torn.zarr"]
     record_failure(stores[2], SlideError("slides/<i>torn</i>.svs: no pixel size; set column 'mpp'"), {})
-    contact_sheet(stores, tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=0.5)
+    contact_sheet(cards_of(stores), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=0.5)
     return tmp_path
 
 
@@ -107,7 +113,7 @@ def test_tissue_outline_and_tiles_lie_where_they_are(sheet):
 
 def test_no_slides_or_only_failed_ones_still_give_a_page(tmp_path):
     record_failure(tmp_path / "t.zarr", SlideError("x" * 2000), {})
-    contact_sheet([tmp_path / "t.zarr"], tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=1.0)
+    contact_sheet(cards_of([tmp_path / "t.zarr"]), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=1.0)
     contact_sheet([], tmp_path / "q.png", tmp_path / "q.html", tiles_per_s=1.0)
     assert "1 slides, 1 failed; 0 tiles" in (tmp_path / "p.html").read_text()
     assert picture(tmp_path / "q.png").size

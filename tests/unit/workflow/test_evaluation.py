@@ -22,6 +22,13 @@ def store(path: Path, attrs: dict, **arrays: np.ndarray) -> Path:
     return path
 
 
+def card(path: Path) -> Path:
+    """5000 um2 of tissue."""
+    path.parent.mkdir()
+    path.write_text('{"tissue_mm2": 0.005}')
+    return path
+
+
 def stores(folder: Path) -> tuple[Path, Path]:
     """Two regions: a perfect gland in the first; in the second a true gland partly found, under an ignored strip, and a false one."""
     truth, found = np.zeros((100, 100), np.int32), np.zeros((100, 100), np.int32)
@@ -78,7 +85,7 @@ def test_a_recorded_annotation_error_is_raised_again(tmp_path: Path) -> None:
 def test_cohort_counts_slides_and_regions_and_passes_columns_on(tmp_path: Path) -> None:
     glands, labels = stores(tmp_path)
     evaluate_slide(glands, labels, tmp_path / "m.csv", slide="s", split="test", method="semimoe", min_area_um2=0)
-    tiles = store(tmp_path / "tiles" / "s.zarr", {"tissue_um2": 5000.0})
+    tiles = card(tmp_path / "cards" / "s.json")
     (tmp_path / "s.csv").write_text("id,area_um2\na,400\nb,240\nc,80\n")
     passed = {"s": {"split": "test", "site": "North, 1"}}
     summarise([str(tmp_path / "m.csv")], [str(tmp_path / "s.csv")], [str(tiles)], passed, tmp_path / "metrics.csv", tmp_path / "cohort.csv")
@@ -97,7 +104,7 @@ def test_a_slide_called_na_and_a_region_called_pooled_keep_their_names(tmp_path:
     set_attributes(group, {"regions": [{"name": POOLED, "window": [0, 0, 40, 40]}, {"name": "b", "window": [50, 50, 40, 40]}]})
     evaluate_slide(glands, labels, tmp_path / "m.csv", slide="NA", split="test", method="semimoe", min_area_um2=0)
     (tmp_path / "NA.csv").write_text("id,area_um2\n")
-    tiles = store(tmp_path / "tiles" / "NA.zarr", {"tissue_um2": 5000.0})
+    tiles = card(tmp_path / "cards" / "NA.json")
     summarise(
         [str(tmp_path / "m.csv")], [str(tmp_path / "NA.csv")], [str(tiles)], {"NA": {}}, tmp_path / "metrics.csv", tmp_path / "cohort.csv"
     )

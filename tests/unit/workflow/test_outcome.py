@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tiling.store.arrays import create_group, set_attributes
 from workflow.configuration import with_defaults
 from workflow.outcome import COMPLETE, Job, outcome, tables_after_failure
 from workflow.report import report_after_failure
@@ -27,7 +26,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     results = Path("results")
     for slide in ("a", "b"):
-        set_attributes(create_group(results / "tiles" / f"{slide}.zarr"), {"status": "ok", "tissue_um2": 1e6})
+        made(results / "previews" / f"{slide}.json", '{"tissue_mm2": 1.0}')
         made(results / "glands" / f"{slide}.csv", "id,area_um2\nx,100\n")
         made(results / "metrics" / f"{slide}.csv", f"{SCORES}{slide},test,semimoe,pooled,1,1,0.1,1,1,1,0.9\n")
         beside = results / "compare" / "supervised" / "metrics"

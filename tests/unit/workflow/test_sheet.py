@@ -119,14 +119,13 @@ def test_a_column_of_the_result_tables_is_not_overwritten_in_silence(tmp_path: P
 
 def test_the_result_tables_have_no_other_columns_than_the_reserved(tmp_path: Path) -> None:
     """Whatever summarise writes beside the sheet's own columns is refused as a column of a sheet."""
-    from tiling.store.arrays import create_group, set_attributes
     from workflow.evaluation import summarise
     from workflow.sheet import COLUMNS, RESERVED
 
-    set_attributes(create_group(tmp_path / "x.zarr"), {"tissue_um2": 1e6})
+    (tmp_path / "x.json").write_text('{"tissue_mm2": 1.0}')
     (tmp_path / "x.csv").write_text("id,area_um2\na,100\n")
     passed = load(sheet(tmp_path, "x\ta.svs\tpredict\t\t\t"), predict_only=True).passed_through()
-    summarise([], [str(tmp_path / "x.csv")], [str(tmp_path / "x.zarr")], passed, tmp_path / "metrics.csv", tmp_path / "cohort.csv")
+    summarise([], [str(tmp_path / "x.csv")], [str(tmp_path / "x.json")], passed, tmp_path / "metrics.csv", tmp_path / "cohort.csv")
     written = (tmp_path / "cohort.csv").read_text().splitlines()[0].split(",")
     assert set(written) <= {*RESERVED, *COLUMNS}
 
