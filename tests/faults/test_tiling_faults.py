@@ -71,8 +71,33 @@ for line in sys.stdin:
         tile_slide(Path(sys.argv[1]), Path(sys.argv[2]), slide="s", parameters=parameters, code_version=1, record=False)
         os._exit(0)
     print(child, flush=True)
+    sys.stdin.readline()  # until then the child is not reaped, and its number means nobody else
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+
+class Children:
+    """Tiles in child processes of a process that has everything imported."""
+
+    def __init__(self, parent: "subprocess.Popen[str]") -> None:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        self._say, self._hear = parent.stdin, parent.stdout
+        assert self._hear.readline() == "ready\n"
+
+    def begin(self) -> int:
+        """Start one; returns its process id."""
+        self._tell("go")
+        return int(self._hear.readline())
+
+    def end(self) -> int:
+        """Wait for it; returns its exit code, negative for a signal."""
+        self._tell("reap")
+        return int(self._hear.readline())
+
+    def _tell(self, word: str) -> None:
+        self._say.write(word + "\n")
+        self._say.flush()
 
 
 def test_killed_at_twenty_random_moments_the_store_is_absent_or_whole_and_then_the_same_bytes(
@@ -80,41 +105,29 @@ def test_killed_at_twenty_random_moments_the_store_is_absent_or_whole_and_then_t
 ) -> None:
     source, whole = sound
     store, pauses = tmp_path / "s.zarr", random.Random(1)
-    parent = subprocess.Popen(
-        [sys.executable, "-c", _CHILDREN, str(source), str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == "ready\n"
-
-    def begin() -> int:
-        parent.stdin.write("go\n")  # type: ignore[union-attr]
-        parent.stdin.flush()  # type: ignore[union-attr]
-        return int(parent.stdout.readline())  # type: ignore[union-attr]
-
-    start = time.perf_counter()
-    begin()
-    assert parent.stdout.readline() == "0\n"
-    seconds = time.perf_counter() - start
-    assert tree(store) == tree(whole)
-    killed = finished = 0
-    while killed < _KILLS:
-        if store.exists():
-            shutil.rmtree(store)
-        child = begin()
-        time.sleep(pauses.uniform(0, seconds / 3))
-        os.kill(child, signal.SIGKILL)
-        status = int(parent.stdout.readline())
-        killed += status == -signal.SIGKILL
-        finished += status == 0
-        assert not store.exists() or tree(store) == tree(whole)
-        assert finished < 50, "nothing is ever killed"
-    begin()
-    assert parent.stdout.readline() == "0\n"
-    assert tree(store) == tree(whole)
-    parent.stdin.close()
-    parent.stdout.close()
-    assert parent.wait() == 0
+    arguments = [sys.executable, "-c", _CHILDREN, str(source), str(store)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        children = Children(parent)
+        start = time.perf_counter()
+        children.begin()
+        assert children.end() == 0
+        seconds = time.perf_counter() - start
+        assert tree(store) == tree(whole)
+        killed = finished = 0
+        while killed < _KILLS:
+            if store.exists():
+                shutil.rmtree(store)
+            child = children.begin()
+            time.sleep(pauses.uniform(0, seconds / 3))
+            os.kill(child, signal.SIGKILL)
+            status = children.end()
+            killed += status == -signal.SIGKILL
+            finished += status == 0
+            assert not store.exists() or tree(store) == tree(whole)
+            assert finished < 50, "nothing is ever killed"
+        children.begin()
+        assert children.end() == 0
+        assert tree(store) == tree(whole)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare on this machine")
