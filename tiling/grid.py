@@ -86,13 +86,13 @@ def _window_shares(
     mask: NDArray[np.bool_], coarse_px: int, shape_px: tuple[int, int], low: list[NDArray[np.int64]], high: list[NDArray[np.int64]]
 ) -> NDArray[np.float64]:
     """Exact share of a coarse mask in every window of a grid, by fractional coverage on each axis: float64 (rows, columns)."""
-    weight = [_coverage(axis_low, axis_high, coarse_px, side) for axis_low, axis_high, side in zip(low, high, shape_px, strict=True)]
+    weight = [coverage(axis_low, axis_high, coarse_px, side) for axis_low, axis_high, side in zip(low, high, shape_px, strict=True)]
     area = (high[0] - low[0])[:, None] * (high[1] - low[1])[None, :]
     covered: NDArray[np.float64] = weight[0] @ mask.astype(np.float64) @ weight[1].T
     return np.asarray(covered / area, np.float64)
 
 
-def _coverage(low: NDArray[np.int64], high: NDArray[np.int64], coarse_px: int, side_px: int) -> NDArray[np.float64]:
+def coverage(low: NDArray[np.int64], high: NDArray[np.int64], coarse_px: int, side_px: int) -> NDArray[np.float64]:
     """Stored pixels of each coarse pixel inside each window: float64 (windows, coarse pixels)."""
     edges = np.minimum(np.arange(-(-side_px // coarse_px) + 1) * coarse_px, side_px)
     inside = np.minimum(high[:, None], edges[None, 1:]) - np.maximum(low[:, None], edges[None, :-1])

@@ -1,25 +1,46 @@
-"""Pixels of the chunks that tiles need, shard by shard, and what is measured on the finished tiles."""
+"""Pixels of the chunks that tiles need, at every level of the pyramid: each is read once and never read back.
+
+A shard of a coarser level is made from the four below it while they are in memory.
+"""
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from tiling.errors import SlideError
-from tiling.geometry import blocks
+from tiling.focus import CELL_PX, cell_sums, no_sums
 from tiling.parallel import for_each
 from tiling.slide.reader import Slide
 from tiling.slide.resolution import Plan, read_scaled
-from tiling.store.arrays import SHARD_PX
 from tiling.store.atomic import Partial
-from tiling.store.ome import WHITE
-from tiling.tissue import focus_score
+from tiling.store.ome import WHITE, halved
+from tiling.store.shards import ShardWriter
 
 log = logging.getLogger(__name__)
 
-Chunk = tuple[int, int]  # (row, column) on the chunk grid
+Chunk = tuple[int, int]  # (row, column) on the chunk grid of level 0
+Shard = tuple[int, int]  # (row, column) on the shard grid of its level
+Window = tuple[slice, slice]  # (y, x) in pixels of a level
+Planes = NDArray[np.uint8]  # (3, h, w)
+
+# A piece of work is a shard of level 1 and the four below it; larger ones would leave cores without any and cost memory.
+_MOST_LEVEL = 1
+
+
+class Written(NamedTuple):
+    """What came of the pixels.
+
+    Attributes
+    ----------
+    failed : chunks that could not be read; they stay white and must not be used
+    sums : for `tiling.focus.tile_focus`
+    """
+
+    failed: list[Chunk]
+    sums: NDArray[np.float32]
 
 
 def chunks_under(origin_yx_px: NDArray[np.int64], tile_px: int, shape_px: tuple[int, int], chunk_px: tuple[int, int]) -> NDArray[np.bool_]:
@@ -41,81 +62,149 @@ def chunks_under(origin_yx_px: NDArray[np.int64], tile_px: int, shape_px: tuple[
     return needed
 
 
-def write_pixels(
+def write_levels(
     slide: Slide,
     plan: Plan,
-    image: zarr.Array[Any],
+    levels: list[zarr.Array[Any]],
     partial: Partial,
     needed: NDArray[np.bool_],
     *,
     fail_fast: bool,
     workers: int,
     progress: bool,
-) -> list[Chunk]:
-    """Read the needed chunks and write them, one shard at a time, going on where an earlier run stopped.
+) -> Written:
+    """Read the needed chunks and write all levels, going on where an earlier run stopped; the bytes do not depend on the workers.
 
     Parameters
     ----------
     slide, plan : what is read and how
-    image : uint8 (3, y, x) array under construction
-    partial : its journal; the note of a shard lists its unreadable chunks
-    needed : bool (chunk rows, chunk columns)
+    levels : uint8 (3, y, x) arrays under construction, each half the size of the one before
+    partial : their journal; the note of a shard of level 0 lists its unreadable chunks
+    needed : bool (chunk rows, chunk columns) of level 0
     fail_fast : raise the first SlideError instead of going on without the chunk
     workers, progress : see `for_each`
-
-    Returns
-    -------
-    Chunks that could not be read; they stay white and must not be used.
     """
-    height, width = image.shape[-2:]
-    chunk_px = chunk_sides(image)
+    work = _Levels(slide, plan, levels, partial, needed, fail_fast)
+    before = [shard for shard in work.touched(0) if partial.is_done(_key(0, shard))]
+    for_each(work.measure_again, before, workers=workers, what="shards measured again", progress=progress)
+    first = max((level for level in range(min(_MOST_LEVEL + 1, len(levels))) if len(work.touched(level)) >= 2 * workers), default=0)
+    for level in range(first, len(levels)):
 
-    def write(block: tuple[slice, slice]) -> None:
-        rows, columns = block
-        pixels = np.full((3, rows.stop - rows.start, columns.stop - columns.start), WHITE, np.uint8)
-        failed = []
-        for chunk in _chunks_of(block, needed, chunk_px):
-            y, x = _extent(chunk, chunk_px, (height, width))
+        def make(shard: Shard, level: int = level) -> None:
+            work.make(level, shard)
+
+        todo = [shard for shard in work.touched(level) if not partial.is_done(_key(level, shard))]
+        for_each(make, todo, workers=workers, what="pixels" if level == first else f"pyramid level {level}", progress=progress)
+    notes = [partial.note(_key(0, shard)) for shard in work.touched(0)]
+    return Written([(int(row), int(column)) for note in notes for row, column in note], work.sums)
+
+
+class _Levels:
+    """The levels under construction; different shards of one level may be made at once."""
+
+    def __init__(
+        self, slide: Slide, plan: Plan, levels: list[zarr.Array[Any]], partial: Partial, needed: NDArray[np.bool_], fail_fast: bool
+    ) -> None:
+        self.slide, self.plan, self.partial, self.needed, self.fail_fast = slide, plan, partial, needed, fail_fast
+        self.arrays = levels
+        self.writers = [ShardWriter(array) for array in levels]
+        self.sums = no_sums(*self.writers[0].shape_px)
+
+    def touched(self, level: int) -> list[Shard]:
+        """Shards of a level that lie over some needed chunk."""
+        writer = self.writers[level]
+        counts = [-(-side // shard) for side, shard in zip(writer.shape_px, writer.shard_px, strict=True)]
+        return [shard for shard in np.ndindex(counts[0], counts[1]) if self._is_touched(level, self._window(level, shard))]
+
+    def make(self, level: int, shard: Shard) -> Planes | None:
+        """Write a shard and what is missing below it; returns it halved, None where nothing is needed."""
+        window = self._window(level, shard)
+        if not self._is_touched(level, window):
+            return None
+        key = _key(level, shard)
+        if self.partial.is_done(key):  # by a run that was killed
+            return halved(np.asarray(self.arrays[level][:, *window]))
+        if level:
+            half, failed = self._from_below(level, shard, window), None
+        else:
+            half, failed = self._from_slide(shard, window)
+        self.partial.done(key, failed)
+        return half
+
+    def measure_again(self, shard: Shard) -> None:
+        """Focus of a shard of level 0 that an earlier run wrote."""
+        for _, y, x in self._chunks(0, self._window(0, shard)):
+            self._measure(np.asarray(self.arrays[0][1, y, x]), y, x)
+
+    def _from_slide(self, shard: Shard, window: Window) -> tuple[Planes, list[list[int]]]:
+        rows, columns = window
+        half = _white(-(-(rows.stop - rows.start) // 2), -(-(columns.stop - columns.start) // 2))
+        encoded, failed = {}, []
+        for place, y, x in self._chunks(0, window):
             try:
-                rgb = read_scaled(slide, plan, y, x)
+                pixels = np.ascontiguousarray(np.moveaxis(read_scaled(self.slide, self.plan, y, x), -1, 0))
             except SlideError as error:
-                if fail_fast:
+                if self.fail_fast:
                     raise
                 log.warning("%s", error)
-                failed.append(list(chunk))
+                failed.append([y.start // self.writers[0].chunk_px[0], x.start // self.writers[0].chunk_px[1]])
                 continue
-            pixels[:, y.start - rows.start : y.stop - rows.start, x.start - columns.start : x.stop - columns.start] = np.moveaxis(
-                rgb, -1, 0
-            )
-        image[:, rows, columns] = pixels
-        partial.done(_key(block), failed)
+            self._measure(pixels[1], y, x)
+            encoded[place] = self.writers[0].encode(pixels)
+            _put(half, halved(pixels), (y.start - rows.start) // 2, (x.start - columns.start) // 2)
+        self.writers[0].write(shard, {place: data for place, data in encoded.items() if data is not None})
+        return half, failed
 
-    shards = [block for block in blocks(height, width, SHARD_PX) if _chunks_of(block, needed, chunk_px)]
-    for_each(write, [shard for shard in shards if not partial.is_done(_key(shard))], workers=workers, what="shards", progress=progress)
-    return [(int(row), int(column)) for shard in shards for row, column in partial.note(_key(shard))]
+    def _from_below(self, level: int, shard: Shard, window: Window) -> Planes:
+        rows, columns = window
+        pixels = _white(rows.stop - rows.start, columns.stop - columns.start)
+        below = self.writers[level - 1]
+        children = [
+            range(2 * side.start // piece, -(-min(2 * side.stop, whole) // piece))
+            for side, piece, whole in zip(window, below.shard_px, below.shape_px, strict=True)
+        ]
+        for row in children[0]:
+            for column in children[1]:
+                half = self.make(level - 1, (row, column))
+                if half is not None:
+                    _put(pixels, half, row * below.shard_px[0] // 2 - rows.start, column * below.shard_px[1] // 2 - columns.start)
+        encoded = {}
+        for place, y, x in self._chunks(level, window):
+            chunk = pixels[:, y.start - rows.start : y.stop - rows.start, x.start - columns.start : x.stop - columns.start]
+            encoded[place] = self.writers[level].encode(chunk)
+        self.writers[level].write(shard, {place: data for place, data in encoded.items() if data is not None})
+        return halved(pixels)
 
-
-def measure_focus(
-    image: zarr.Array[Any], origin_yx_px: NDArray[np.int64], tile_px: int, *, workers: int, progress: bool
-) -> NDArray[np.float32]:
-    """Focus score of every tile (its part inside the slide), float32 (N,); reads each shard once."""
-    height, width = image.shape[-2:]
-    shards: dict[tuple[int, int], list[int]] = {}
-    for index, (y, x) in enumerate(origin_yx_px // SHARD_PX):
-        shards.setdefault((int(y), int(x)), []).append(index)
-    focus = np.zeros(len(origin_yx_px), np.float32)
-
-    def measure(shard: tuple[int, int]) -> None:
-        top, left = shard[0] * SHARD_PX, shard[1] * SHARD_PX
-        reach = SHARD_PX + tile_px
+    def _measure(self, green: NDArray[np.uint8], y: slice, x: slice) -> None:
         # Green carries most of the contrast of both stains.
-        green = np.asarray(image[1, top : min(top + reach, height), left : min(left + reach, width)])
-        for index in shards[shard]:
-            y, x = origin_yx_px[index] - (top, left)
-            focus[index] = focus_score(green[y : y + tile_px, x : x + tile_px])
+        sums = cell_sums(green)
+        row, column = y.start // CELL_PX, x.start // CELL_PX
+        self.sums[row : row + sums.shape[0], column : column + sums.shape[1]] = sums
 
-    for_each(measure, list(shards), workers=workers, what="focus", progress=progress)
-    return focus
+    def _window(self, level: int, shard: Shard) -> Window:
+        y, x = (
+            slice(number * side, min((number + 1) * side, whole))
+            for number, side, whole in zip(shard, self.writers[level].shard_px, self.writers[level].shape_px, strict=True)
+        )
+        return y, x
+
+    def _is_touched(self, level: int, window: Window) -> bool:
+        rows, columns = (
+            slice((side.start << level) // chunk, -(-(side.stop << level) // chunk))
+            for side, chunk in zip(window, self.writers[0].chunk_px, strict=True)
+        )
+        return bool(self.needed[rows, columns].any())
+
+    def _chunks(self, level: int, window: Window) -> list[tuple[Chunk, slice, slice]]:
+        """Touched chunks of a shard: place within it, rows and columns within the level."""
+        side_y, side_x = self.writers[level].chunk_px
+        found = []
+        for row, y in enumerate(range(window[0].start, window[0].stop, side_y)):
+            for column, x in enumerate(range(window[1].start, window[1].stop, side_x)):
+                extent = slice(y, min(y + side_y, window[0].stop)), slice(x, min(x + side_x, window[1].stop))
+                if self._is_touched(level, extent):
+                    found.append(((row, column), *extent))
+        return found
 
 
 def chunk_sides(image: zarr.Array[Any]) -> tuple[int, int]:
@@ -123,15 +212,13 @@ def chunk_sides(image: zarr.Array[Any]) -> tuple[int, int]:
     return int(image.chunks[-2]), int(image.chunks[-1])
 
 
-def _chunks_of(block: tuple[slice, slice], needed: NDArray[np.bool_], chunk_px: tuple[int, int]) -> list[Chunk]:
-    rows, columns = (slice(side.start // chunk, -(-side.stop // chunk)) for side, chunk in zip(block, chunk_px, strict=True))
-    return [(int(y) + rows.start, int(x) + columns.start) for y, x in np.argwhere(needed[rows, columns])]
+def _white(height: int, width: int) -> Planes:
+    return np.full((3, height, width), WHITE, np.uint8)
 
 
-def _extent(chunk: Chunk, chunk_px: tuple[int, int], shape_px: tuple[int, int]) -> tuple[slice, slice]:
-    y, x = (slice(index * side, min((index + 1) * side, full)) for index, side, full in zip(chunk, chunk_px, shape_px, strict=True))
-    return y, x
+def _put(target: Planes, part: Planes, y: int, x: int) -> None:
+    target[:, y : y + part.shape[1], x : x + part.shape[2]] = part
 
 
-def _key(block: tuple[slice, slice]) -> str:
-    return f"0/{block[0].start}/{block[1].start}"
+def _key(level: int, shard: Shard) -> str:
+    return f"{level}/{shard[0]}/{shard[1]}"

@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 
 from tiling.coarse import Coarse, Origin, file_hash, find_tissue
 from tiling.errors import SlideError
+from tiling.focus import tile_focus
 from tiling.grid import TileTable, choose_tiles
-from tiling.pixels import Chunk, chunk_sides, chunks_under, measure_focus, write_pixels
+from tiling.pixels import Chunk, chunk_sides, chunks_under, write_levels
 from tiling.slide.facts import check_is_file
 from tiling.slide.reader import Icc, Slide, open_slide
 from tiling.slide.resolution import Plan, plan_scale
 from tiling.slide.scratch import near
 from tiling.store.arrays import create_array, create_group, create_table, record_failure, set_attributes
 from tiling.store.atomic import Partial, building
-from tiling.store.ome import WHITE, ome_attributes, write_pyramid
+from tiling.store.ome import WHITE, level_shapes, ome_attributes
 
 log = logging.getLogger(__name__)
 
+# 100k x 100k pixels at full resolution are 900 files; with the 2048 of other arrays they would be 3300, over many a quota.
+IMAGE_SHARD_PX = 4096
 _OK, _LEFT_OUT = 0, 1
 
 
@@ -40,7 +43,7 @@ class TileParameters:
     tissue_mpp_um : resolution at which tissue is found, um per pixel (rounded to whole stored pixels)
     min_tissue : least share of tissue in a tile
     max_pen : tiles with more than this share of ink are left out (status 1)
-    min_focus : tiles less sharp than this are left out (status 1); see `tiling.tissue.focus_score`; 0 keeps all
+    min_focus : tiles less sharp than this are left out (status 1); see `tiling.focus`; 0 keeps all
     icc : "apply" brings pixels from the file's embedded colour profile to sRGB; "keep" leaves them
     max_failed : share of the needed chunks that may be unreadable before the slide fails; the tiles over them are left out
     """
@@ -161,18 +164,22 @@ def _write_tiles(
         overlap_px=parameters.overlap_px,
         min_tissue=parameters.min_tissue,
     )
-    image = create_array(group, "0", (3, *shape), np.uint8, fill=WHITE)
-    needed = chunks_under(table.origin_yx_px, tile_px, shape, chunk_sides(image))
-    failed = write_pixels(slide, plan, image, partial, needed, fail_fast=parameters.max_failed == 0, workers=workers, progress=progress)
+    levels = [
+        create_array(group, str(level), (3, *size), np.uint8, fill=WHITE, shard_px=IMAGE_SHARD_PX)
+        for level, size in enumerate(level_shapes(*shape))
+    ]
+    chunk_px = chunk_sides(levels[0])
+    needed = chunks_under(table.origin_yx_px, tile_px, shape, chunk_px)
+    failed, sums = write_levels(
+        slide, plan, levels, partial, needed, fail_fast=parameters.max_failed == 0, workers=workers, progress=progress
+    )
     if len(failed) > parameters.max_failed * needed.sum():
         raise SlideError(
             f"{slide.facts.path}: {len(failed)} of {needed.sum()} blocks cannot be read; copy the file again, or restrict it by `roi`"
         )
-    levels = write_pyramid(group, partial, needed, chunk_px=chunk_sides(image), workers=workers, progress=progress)
-    group.attrs["ome"] = ome_attributes(name, plan.geometry, levels)
-
-    focus = measure_focus(image, table.origin_yx_px, tile_px, workers=workers, progress=progress)
-    status = _status(table, focus, _over(table.origin_yx_px, tile_px, failed, chunk_sides(image)), parameters)
+    group.attrs["ome"] = ome_attributes(name, plan.geometry, len(levels))
+    focus = tile_focus(sums, table.origin_yx_px, tile_px, shape)
+    status = _status(table, focus, _over(table.origin_yx_px, tile_px, failed, chunk_px), parameters)
     geometry = plan.geometry
     origin_xy = table.origin_yx_px[:, ::-1] * np.array([geometry.downsample_x, geometry.downsample_y])
     columns = {
@@ -201,7 +208,9 @@ def _attributes(slide: Slide, plan: Plan, found: Coarse, parameters: TileParamet
         "geometry": plan.geometry.to_dict(),
         "fingerprint": facts.fingerprint,
         "source": facts.path,
+        "source_bytes": facts.bytes,
         "reader": facts.reader,
+        "reader_version": facts.reader_version,
         "mpp_origin": facts.mpp_origin,
         "colour_profile": facts.colour_profile,
         "tissue_mpp_um": found.mpp_um,

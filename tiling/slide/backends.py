@@ -6,6 +6,7 @@ Each backend reads exact pixels of a level; what it cannot read it reports as `B
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ class Described(NamedTuple):
     """What a backend knows of its file: names as in `SlideFacts`; `pixel_sizes` in the order of trust."""
 
     reader: str
+    version: str
     vendor: str
     level_sizes_px: tuple[tuple[int, int], ...]
     pixel_sizes: list[tuple[str, PixelSize | None]]
@@ -67,6 +69,7 @@ class OpenSlideBackend:
         import openslide
 
         self._error = openslide.OpenSlideError
+        self._version = openslide.__library_version__
         try:
             self._slide = openslide.OpenSlide(path)
         except (openslide.OpenSlideError, openslide.OpenSlideUnsupportedFormatError) as error:
@@ -92,6 +95,7 @@ class OpenSlideBackend:
         bounds = tuple(int(properties[key]) for key in keys) if all(key in properties for key in keys) else None
         return Described(
             "openslide",
+            self._version,
             vendor,
             tuple(self._sizes),
             places,
@@ -155,6 +159,7 @@ class TiffSlideBackend:
         size = _pair(properties.get("tiffslide.mpp-x"), properties.get("tiffslide.mpp-y"), "tiffslide.mpp-x")
         return Described(
             "tiffslide",
+            version("tiffslide"),
             vendor,
             tuple(self._slide.level_dimensions),
             [(OME_PLACE, self._ome), ("tiffslide.mpp-x", size), ("tiff resolution tags", _from_tags(properties))],
@@ -193,7 +198,11 @@ class DirectTiles:
             with damaged_file():
                 self._tiles = TiffTiles(path, described.level_sizes_px, missing=missing)
         levels = self._tiles.levels if self._tiles is not None else ()
-        self._described = described._replace(reader=f"{described.reader}, tiles by tifffile") if any(levels) else described
+        self._described = described
+        if any(levels):
+            self._described = described._replace(
+                reader=f"{described.reader}, tiles by tifffile", version=f"{described.version}, {version('tifffile')}"
+            )
 
     def describe(self) -> Described:
         """See Backend."""
@@ -232,7 +241,15 @@ class PlainBackend:
         """See Backend."""
         image = self._image
         return Described(
-            "pillow", image.format, ((image.width, image.height),), [(image.resolution_place, image.pixel_size)], None, None, (), image.icc
+            "pillow",
+            PIL.__version__,
+            image.format,
+            ((image.width, image.height),),
+            [(image.resolution_place, image.pixel_size)],
+            None,
+            None,
+            (),
+            image.icc,
         )
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb:

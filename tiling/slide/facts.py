@@ -19,7 +19,8 @@ class SlideFacts:
     Attributes
     ----------
     path : the file as it was given
-    reader : library that reads it: openslide, tiffslide, pillow
+    reader : libraries that read it: openslide, tiffslide, pillow; "openslide, tiles by tifffile" where tiles are decoded directly
+    reader_version : their versions, in the same order
     vendor : format name the reader gives ("aperio", "generic-tiff", "jpeg", ...)
     level_sizes_px : (width, height) of each level
     downsamples : (x, y) level-0 pixels per pixel of each level; see `level_downsample`
@@ -36,6 +37,7 @@ class SlideFacts:
 
     path: str
     reader: str
+    reader_version: str
     vendor: str
     level_sizes_px: tuple[tuple[int, int], ...]
     downsamples: tuple[tuple[float, float], ...]

@@ -189,6 +189,7 @@ def _facts(path: Path, found: Described, mpp: float | None) -> SlideFacts:
     return SlideFacts(
         path=str(path),
         reader=found.reader,
+        reader_version=found.version,
         vendor=found.vendor,
         level_sizes_px=sizes,
         downsamples=tuple((level_downsample(width, w), level_downsample(height, h)) for w, h in sizes),

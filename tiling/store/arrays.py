@@ -18,8 +18,9 @@ from tiling.geometry import Geometry
 
 KEY = "gland_pipeline"
 CHUNK_PX = 512
-# One shard holds 4 x 4 chunks: 40k tiles would be 40k files otherwise, and clusters limit inodes.
+# One shard holds 4 x 4 chunks: 40k chunks would be 40k files otherwise, and clusters limit inodes.
 SHARD_PX = 2048
+ZSTD_LEVEL = 1  # higher levels keep the bytes of tissue as they are and take longer
 
 
 def create_group(folder: Path) -> zarr.Group:
@@ -27,7 +28,9 @@ def create_group(folder: Path) -> zarr.Group:
     return zarr.open_group(folder, mode="a", zarr_format=3)
 
 
-def create_array(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: DTypeLike, *, fill: int = 0) -> zarr.Array[Any]:
+def create_array(
+    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: DTypeLike, *, fill: int = 0, shard_px: int = SHARD_PX
+) -> zarr.Array[Any]:
     """A sharded, zstd-compressed array whose last two axes are (y, x); an existing one of the same name is returned as it is.
 
     A shard is the unit of writing: two writers never share one. Chunks equal to `fill` are not stored.
@@ -37,14 +40,14 @@ def create_array(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: DT
     height, width = shape[-2:]
     lead = shape[:-2]
     chunk = (*lead, *(min(CHUNK_PX, -(-side // 64) * 64) for side in (height, width)))
-    shard = (*lead, *(side if side < CHUNK_PX else SHARD_PX for side in chunk[-2:]))
+    shard = (*lead, *(side if side < CHUNK_PX else shard_px for side in chunk[-2:]))
     return group.create_array(
         name,
         shape=shape,
         dtype=np.dtype(dtype),
         chunks=chunk,
         shards=shard,
-        compressors=ZstdCodec(level=1),
+        compressors=ZstdCodec(level=ZSTD_LEVEL),
         fill_value=fill,
         config={"write_empty_chunks": False},
         # NGFF 0.5 asks for them; of a stack of tiles the first axis counts the tiles.

@@ -18,7 +18,7 @@ from tiling.slide.resolution import area_average, plan_coarser, plan_scale, read
 def facts(width=10000, height=8000, levels=(1,), mpp=0.25, mpp_y=None):
     sizes = tuple((width // k, height // k) for k in levels)
     return SlideFacts(
-        path="s.svs", reader="openslide", vendor="aperio", level_sizes_px=sizes,
+        path="s.svs", reader="openslide", reader_version="4", vendor="aperio", level_sizes_px=sizes,
         downsamples=tuple((level_downsample(width, w), level_downsample(height, h)) for w, h in sizes),
         mpp_x=mpp, mpp_y=mpp if mpp_y is None else mpp_y, mpp_origin="openslide.mpp-x",
         mpp_looked_at=("sheet: none", f"openslide.mpp-x: {mpp}"),

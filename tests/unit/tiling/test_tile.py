@@ -147,11 +147,14 @@ def four_shards(tmp_path_factory):
     """A slide whose tissue lies over the corner of four shards, and its store."""
     folder = tmp_path_factory.mktemp("four_shards")
     path = write_slide(folder / "s.tiff", slide_image((2300, 2300), (1900, 1900, 350, 350)))
-    tile_slide(path, folder / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tile, "IMAGE_SHARD_PX", 2048)
+        tile_slide(path, folder / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
     return path, folder / "s.zarr"
 
 
-def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, four_shards):
+def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch, four_shards):
+    monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
     path, whole = four_shards
     tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1, workers=3)
     assert tree(tmp_path / "s.zarr") == tree(whole)
@@ -160,7 +163,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, four_shards):
 KILLED = """
 import sys
 from pathlib import Path
-from tiling import pixels
+from tiling import pixels, tile
 from tiling.store import atomic
 from tiling.tile import TileParameters, tile_slide
 
@@ -170,12 +173,14 @@ def slow(self, key, note=None):
     print(key, flush=True)
     sys.stdin.readline()
 atomic.Partial.done = slow
+tile.IMAGE_SHARD_PX = 2048
 tile_slide(Path(sys.argv[1]), Path(sys.argv[2]), slide="s", parameters=TileParameters(tile_px=128, overlap_px=32), code_version=1)
 """
 
 
 @pytest.mark.parametrize("finished", [1, 4])
 def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, monkeypatch, four_shards, finished):
+    monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
     path, whole = four_shards
     run = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path), str(tmp_path / "killed.zarr")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -219,7 +224,7 @@ def test_a_full_disk_fails_the_job_and_not_the_slide(tmp_path, tissue_slide, mon
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tile, "write_pixels", full)
+    monkeypatch.setattr(tile, "write_levels", full)
     with pytest.raises(OSError, match="No space left"):
         tile_slide(tissue_slide[0], tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
     assert not (tmp_path / "s.zarr").exists()

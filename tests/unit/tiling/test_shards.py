@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from tiling.geometry import blocks
+from tiling.store.arrays import create_array, create_group
+from tiling.store.shards import ShardWriter
+
+
+def written(folder, values, fill=255):
+    """The array after all its shards were written directly."""
+    array = create_array(create_group(folder), "a", values.shape, values.dtype, fill=fill)
+    writer = ShardWriter(array)
+    for rows, columns in blocks(*writer.shape_px, writer.shard_px[0]):
+        chunks = {}
+        for y, x in blocks(rows.stop - rows.start, columns.stop - columns.start, writer.chunk_px[0]):
+            part = values[..., rows, columns][..., y, x]
+            encoded = writer.encode(part)
+            if encoded is not None:
+                chunks[y.start // writer.chunk_px[0], x.start // writer.chunk_px[1]] = encoded
+        writer.write((rows.start // writer.shard_px[0], columns.start // writer.shard_px[1]), chunks)
+    return array
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((3, 2100, 4500), np.uint8), ((2500, 700), np.int32), ((3, 600, 513), np.uint8)])
+def test_zarr_reads_what_was_written(tmp_path, shape, dtype):
+    values = np.random.default_rng(0).integers(0, 250, shape).astype(dtype)
+    values[..., :512, :512] = 255
+    array = written(tmp_path / "x.zarr", values)
+    np.testing.assert_array_equal(array[...], values)
+    np.testing.assert_array_equal(array[..., 500:530, 505:513], values[..., 500:530, 505:513])
+
+
+def test_empty_shards_leave_no_file_and_zarr_can_write_over_all(tmp_path):
+    values = np.full((3, 2100, 2100), 255, np.uint8)
+    values[:, 2050, 2050] = 7
+    array = written(tmp_path / "x.zarr", values)
+    files = [path for path in (tmp_path / "x.zarr" / "a").rglob("*") if path.is_file() and path.name != "zarr.json"]
+    assert [path.relative_to(tmp_path / "x.zarr" / "a").as_posix() for path in files] == ["c/0/1/1"]
+    array[:, 2060, 2060] = 9
+    assert array[:, 2049:2052, 2050].tolist() == [[255, 7, 255]] * 3
+
+
+def test_a_damaged_index_is_noticed(tmp_path):
+    values = np.arange(600 * 600, dtype=np.int32).reshape(600, 600)
+    array = written(tmp_path / "x.zarr", values, fill=0)
+    path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="checksum"):
+        array[...]

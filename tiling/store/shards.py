@@ -1,0 +1,82 @@
+"""Whole shards of a sharded Zarr array, encoded and written directly.
+
+Zarr's own writer costs about twice the compression it is asked for (benchmarks/store_codec.py); one shard, one writer is our rule anyway.
+The format is the `sharding_indexed` codec of the Zarr v3 specification: chunks, then an index of (offset, length) with its CRC-32C.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import imagecodecs
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.storage import LocalStore
+
+from tiling.store.arrays import ZSTD_LEVEL
+
+_ABSENT = np.iinfo(np.uint64).max
+
+
+class ShardWriter:
+    """Writer of an array made by `create_array`; safe to call from several threads for different shards.
+
+    Attributes
+    ----------
+    shape_px, chunk_px, shard_px : (y, x) sides of the array, of its chunks and of its shards
+    fill : value of what is not stored
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        if array.shards is None or not isinstance(array.store, LocalStore):
+            raise ValueError(f"{array.store_path}: not a sharded array on a disk")
+        self.shape_px = (int(array.shape[-2]), int(array.shape[-1]))
+        self.chunk_px = (int(array.chunks[-2]), int(array.chunks[-1]))
+        self.shard_px = (int(array.shards[-2]), int(array.shards[-1]))
+        self.fill = array.dtype.type(array.fill_value)
+        self._lead = array.shape[:-2]
+        self._folder = Path(array.store.root) / array.path / "c" / "/".join("0" for _ in self._lead)
+
+    def encode(self, pixels: NDArray[Any]) -> bytes | None:
+        """Compressed bytes of one chunk; None where all of it is fill, which is not stored.
+
+        Parameters
+        ----------
+        pixels : (..., h, w), at most a chunk; what is missing at the array's far edges is filled
+        """
+        height, width = pixels.shape[-2:]
+        chunk = np.ascontiguousarray(pixels)
+        if (height, width) != self.chunk_px:
+            chunk = np.full((*self._lead, *self.chunk_px), self.fill)
+            chunk[..., :height, :width] = pixels
+        if chunk.flat[0] == self.fill and bool((chunk == self.fill).all()):
+            return None
+        return bytes(imagecodecs.zstd_encode(chunk.data, level=ZSTD_LEVEL))  # type: ignore[arg-type]  # any buffer
+
+    def write(self, shard: tuple[int, int], chunks: dict[tuple[int, int], bytes]) -> None:
+        """Write a shard; without any chunk there is no file.
+
+        Parameters
+        ----------
+        shard : (row, column) on the grid of shards
+        chunks : encoded chunks by (row, column) within the shard
+        """
+        path = self._folder / str(shard[0]) / str(shard[1])
+        if not chunks:
+            path.unlink(missing_ok=True)
+            return
+        rows, columns = (side // chunk for side, chunk in zip(self.shard_px, self.chunk_px, strict=True))
+        index = np.full((rows, columns, 2), _ABSENT, "<u8")
+        offset = 0
+        for place in sorted(chunks):
+            index[place] = offset, len(chunks[place])
+            offset += len(chunks[place])
+        table = index.tobytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        with partial.open("wb") as file:
+            file.writelines(chunks[place] for place in sorted(chunks))
+            file.write(table + google_crc32c.value(table).to_bytes(4, "little"))
+        os.replace(partial, path)
