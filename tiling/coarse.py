@@ -70,7 +70,7 @@ def find_tissue(
         rgb[block] = read_scaled(slide, coarse, *block)
 
     for_each(read, blocks(geometry.height_px, geometry.width_px, _BLOCK_PX), workers=workers, what="tissue", progress=progress)
-    found, pen = tissue_and_pen(rgb, geometry.mpp)
+    found, pen = tissue_and_pen(rgb, geometry.mpp, workers=workers)
     if tissue is not None:
         found = mask_from_file(tissue, geometry, origin=origin)
     if roi is not None:

@@ -91,7 +91,7 @@ def write_levels(
     for level in range(first, len(levels)):
 
         def make(shard: Shard, level: int = level) -> None:
-            work.make(level, shard)
+            work.make(level, shard, halve=False)
 
         todo = [shard for shard in work.touched(level) if not partial.is_done(_key(level, shard))]
         for_each(make, todo, workers=workers, what="pixels" if level == first else f"pyramid level {level}", progress=progress)
@@ -116,18 +116,22 @@ class _Levels:
         counts = [-(-side // shard) for side, shard in zip(writer.shape_px, writer.shard_px, strict=True)]
         return [shard for shard in np.ndindex(counts[0], counts[1]) if self._is_touched(level, self._window(level, shard))]
 
-    def make(self, level: int, shard: Shard) -> Planes | None:
-        """Write a shard and what is missing below it; returns it halved, None where nothing is needed."""
+    def make(self, level: int, shard: Shard, *, halve: bool = True) -> Planes | None:
+        """Write a shard and what is missing below it; returns it halved, None where nothing is needed or `halve` is off."""
         window = self._window(level, shard)
         if not self._is_touched(level, window):
             return None
         key = _key(level, shard)
+        half = _white(*(-(-(side.stop - side.start) // 2) for side in window)) if halve else None
         if self.partial.is_done(key):  # by a run that was killed
-            return halved(np.asarray(self.arrays[level][:, *window]))
+            for _, y, x in self._chunks(level, window):
+                _put_half(half, np.asarray(self.arrays[level][:, y, x]), y.start - window[0].start, x.start - window[1].start)
+            return half
+        failed = None
         if level:
-            half, failed = self._from_below(level, shard, window), None
+            self._from_below(level, shard, window, half)
         else:
-            half, failed = self._from_slide(shard, window)
+            failed = self._from_slide(shard, window, half)
         self.partial.done(key, failed)
         return half
 
@@ -136,9 +140,8 @@ class _Levels:
         for _, y, x in self._chunks(0, self._window(0, shard)):
             self._measure(np.asarray(self.arrays[0][1, y, x]), y, x)
 
-    def _from_slide(self, shard: Shard, window: Window) -> tuple[Planes, list[list[int]]]:
+    def _from_slide(self, shard: Shard, window: Window, half: Planes | None) -> list[list[int]]:
         rows, columns = window
-        half = _white(-(-(rows.stop - rows.start) // 2), -(-(columns.stop - columns.start) // 2))
         encoded, failed = {}, []
         for place, y, x in self._chunks(0, window):
             try:
@@ -151,11 +154,11 @@ class _Levels:
                 continue
             self._measure(pixels[1], y, x)
             encoded[place] = self.writers[0].encode(pixels)
-            _put(half, halved(pixels), (y.start - rows.start) // 2, (x.start - columns.start) // 2)
+            _put_half(half, pixels, y.start - rows.start, x.start - columns.start)
         self.writers[0].write(shard, {place: data for place, data in encoded.items() if data is not None})
-        return half, failed
+        return failed
 
-    def _from_below(self, level: int, shard: Shard, window: Window) -> Planes:
+    def _from_below(self, level: int, shard: Shard, window: Window, half: Planes | None) -> None:
         rows, columns = window
         pixels = _white(rows.stop - rows.start, columns.stop - columns.start)
         below = self.writers[level - 1]
@@ -165,15 +168,16 @@ class _Levels:
         ]
         for row in children[0]:
             for column in children[1]:
-                half = self.make(level - 1, (row, column))
-                if half is not None:
-                    _put(pixels, half, row * below.shard_px[0] // 2 - rows.start, column * below.shard_px[1] // 2 - columns.start)
+                child = self.make(level - 1, (row, column))
+                if child is not None:
+                    _put(pixels, child, row * below.shard_px[0] // 2 - rows.start, column * below.shard_px[1] // 2 - columns.start)
         encoded = {}
         for place, y, x in self._chunks(level, window):
-            chunk = pixels[:, y.start - rows.start : y.stop - rows.start, x.start - columns.start : x.stop - columns.start]
+            top, left = y.start - rows.start, x.start - columns.start
+            chunk = pixels[:, top : y.stop - rows.start, left : x.stop - columns.start]
             encoded[place] = self.writers[level].encode(chunk)
+            _put_half(half, chunk, top, left)
         self.writers[level].write(shard, {place: data for place, data in encoded.items() if data is not None})
-        return halved(pixels)
 
     def _measure(self, green: NDArray[np.uint8], y: slice, x: slice) -> None:
         # Green carries most of the contrast of both stains.
@@ -218,6 +222,12 @@ def _white(height: int, width: int) -> Planes:
 
 def _put(target: Planes, part: Planes, y: int, x: int) -> None:
     target[:, y : y + part.shape[1], x : x + part.shape[2]] = part
+
+
+def _put_half(target: Planes | None, pixels: Planes, y: int, x: int) -> None:
+    """Halve pixels that stand at (y, x), even numbers, of an array into the half of that array."""
+    if target is not None:
+        _put(target, halved(pixels), y // 2, x // 2)
 
 
 def _key(level: int, shard: Shard) -> str:

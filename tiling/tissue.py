@@ -5,7 +5,7 @@ or a red that no stain reaches. All lengths are physical, so that they hold at a
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,13 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import remove_small_holes, remove_small_objects
 
+from tiling.parallel import for_each
+
 _GLASS_LEAST = 200  # grey value; what is darker is never taken for the colour of the glass
 _CHROMA_RANGE = (7.0, 14.0)  # threshold on max - min of the glass-corrected RGB; Otsu chooses between
 _SMOOTH_UM = 8.0
+_TRUNCATE = 3.0  # of the smoothing, standard deviations
+_BAND_PX = 256
 _CLOSE_UM = 16.0
 _MIN_ISLAND_UM2 = 20_000.0
 _MAX_HOLE_UM2 = 200_000.0
@@ -51,51 +55,88 @@ def pen_mask(rgb: NDArray[np.uint8], mpp_um: float) -> NDArray[np.bool_]:
     -------
     bool (h, w)
     """
-    return _pen(_smooth(_balanced(rgb), mpp_um), mpp_um)
+    return tissue_and_pen(rgb, mpp_um)[1]
 
 
-def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Both masks, bool (h, w) each, from one look at the picture; see `tissue_mask` and `pen_mask`."""
-    balanced = _balanced(rgb)
-    smooth = _smooth(balanced, mpp_um)
-    pen = _pen(smooth, mpp_um)
-    chroma = _chroma(smooth)
-    threshold = _chroma_threshold(chroma[~pen])
-    # Bluish-green glare and ink rims have colour too, but no stain of tissue leaves green the brightest channel.
-    stained = smooth[..., 1] <= np.maximum(smooth[..., 0], smooth[..., 2])
-    mask = (chroma > threshold) & stained & ~pen
+def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float, *, workers: int = 1) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Both masks, bool (h, w) each, from one look at the picture; see `tissue_mask` and `pen_mask`.
+
+    Colours are looked at in bands of rows on `workers` threads: as floats, a picture of a whole slide would be gigabytes.
+    """
+    balance = _balance(rgb)
+    colours = _colours(rgb, balance, mpp_um, workers)
+    pen = _pen(colours, mpp_um)
+    threshold = _chroma_threshold(colours.chroma[~pen])
+    mask = (colours.chroma > threshold) & colours.stained & ~pen
+    del colours
     mask = _closed(mask, _CLOSE_UM / mpp_um) & ~pen
     mask = remove_small_holes(mask, max_size=_pixels(_MAX_HOLE_UM2, mpp_um)) & ~pen
-    mask = _without_glass_rim(mask, _chroma(balanced) <= threshold, 2 * _SMOOTH_UM / mpp_um)
+    colourless = np.empty_like(mask)
+
+    def look(rows: slice) -> None:
+        colourless[rows] = _chroma(_balanced(rgb[rows], balance)) <= threshold
+
+    for_each(look, _bands(len(rgb)), workers=workers, what="tissue", progress=False)
+    mask = _without_glass_rim(mask, colourless, 2 * _SMOOTH_UM / mpp_um)
     # A picture of a fifth of a square millimetre may be a region cut out of tissue: dust is small against the picture too.
     island = min(_pixels(_MIN_ISLAND_UM2, mpp_um), mask.size // 5)
     return np.asarray(remove_small_objects(mask, max_size=island), bool), pen
 
 
-def _pen(smooth: NDArray[np.float32], mpp_um: float) -> NDArray[np.bool_]:
-    red, green, blue = smooth[..., 0], smooth[..., 1], smooth[..., 2]
-    brightest = _brightest(smooth)
-    chroma = _chroma(smooth)
-    # Haematoxylin and eosin both take green away first; blue and green inks take red away first.
-    blue_or_green = (red < green - 8) & (chroma > 40)
-    black = (brightest < 90) & (chroma < 30)
-    bright_red = (red > 140) & (green < 75) & (blue < 85) & (red - blue > 80)
-    ink = _grown_into(blue_or_green, (red < green) & (chroma > 20)) | black | bright_red
+class _Colours(NamedTuple):
+    """What the smoothed, glass-corrected colours say of each pixel, (h, w) each."""
+
+    chroma: NDArray[np.float32]
+    stained: NDArray[np.bool_]  # no stain of tissue leaves green the brightest channel; glare and ink rims may
+    blue_or_green: NDArray[np.bool_]  # surely ink
+    bluish: NDArray[np.bool_]  # ink where it touches such
+    black_or_red: NDArray[np.bool_]  # surely ink
+
+
+def _colours(rgb: NDArray[np.uint8], balance: NDArray[np.float32], mpp_um: float, workers: int) -> _Colours:
+    found = _Colours(np.empty(rgb.shape[:2], np.float32), *(np.empty(rgb.shape[:2], bool) for _ in range(4)))
+    sigma_px = _SMOOTH_UM / mpp_um
+    reach_px = math.ceil(_TRUNCATE * sigma_px) + 1
+
+    def look(rows: slice) -> None:
+        top = max(rows.start - reach_px, 0)
+        seen = _smooth(_balanced(rgb[top : rows.stop + reach_px], balance), sigma_px)[rows.start - top : rows.stop - top]
+        red, green, blue = seen[..., 0], seen[..., 1], seen[..., 2]
+        chroma = _chroma(seen)
+        found.chroma[rows] = chroma
+        found.stained[rows] = green <= np.maximum(red, blue)
+        # Haematoxylin and eosin both take green away first; blue and green inks take red away first.
+        found.blue_or_green[rows] = (red < green - 8) & (chroma > 40)
+        found.bluish[rows] = (red < green) & (chroma > 20)
+        black = (_brightest(seen) < 90) & (chroma < 30)
+        bright_red = (red > 140) & (green < 75) & (blue < 85) & (red - blue > 80)
+        found.black_or_red[rows] = black | bright_red
+
+    for_each(look, _bands(len(rgb)), workers=workers, what="colours", progress=False)
+    return found
+
+
+def _bands(height: int) -> list[slice]:
+    return [slice(top, min(top + _BAND_PX, height)) for top in range(0, height, _BAND_PX)]
+
+
+def _pen(colours: _Colours, mpp_um: float) -> NDArray[np.bool_]:
+    ink = _grown_into(colours.blue_or_green, colours.bluish) | colours.black_or_red
     ink = np.asarray(remove_small_objects(ink, max_size=_pixels(_MIN_PEN_UM2, mpp_um)), bool)
     return np.asarray(ndimage.binary_dilation(ink, _disk(_PEN_RIM_UM / mpp_um)), bool) if ink.any() else ink
 
 
-def _balanced(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _balanced(rgb: NDArray[np.uint8], balance: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours with the glass brought to neutral grey 240, float32 (h, w, 3)."""
     balanced = rgb.astype(np.float32)
-    balanced *= _balance(rgb)
+    balanced *= balance
     return np.minimum(balanced, np.float32(255), out=balanced)
 
 
-def _smooth(balanced: NDArray[np.float32], mpp_um: float) -> NDArray[np.float32]:
+def _smooth(balanced: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
     out = np.empty_like(balanced)
     for c in range(3):
-        ndimage.gaussian_filter(balanced[..., c], _SMOOTH_UM / mpp_um, truncate=3.0, output=out[..., c])
+        ndimage.gaussian_filter(balanced[..., c], sigma_px, truncate=_TRUNCATE, output=out[..., c])
     return out
 
 

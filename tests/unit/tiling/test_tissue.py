@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tiling import tissue
 from tiling.tissue import pen_mask, tissue_and_pen, tissue_mask
 
 MPP = 8.0
@@ -99,3 +100,16 @@ def test_both_masks_come_from_one_look():
     np.testing.assert_array_equal(tissue, tissue_mask(image, MPP))
     np.testing.assert_array_equal(pen, pen_mask(image, MPP))
     assert not (tissue & pen).any()
+
+
+def test_masks_do_not_depend_on_bands_or_threads(monkeypatch):
+    rng = np.random.default_rng(3)
+    rgb = np.full((150, 120, 3), 240, np.uint8)
+    rgb[20:100, 30:90] = np.array(EOSIN) + rng.integers(-20, 20, (80, 60, 1))
+    rgb[110:140, 10:100] = (40, 60, 150)
+    whole = tissue_and_pen(rgb, 8.0)
+    assert whole[0].any()
+    assert whole[1].any()
+    monkeypatch.setattr(tissue, "_BAND_PX", 7)
+    for one, other in zip(whole, tissue_and_pen(rgb, 8.0, workers=3), strict=True):
+        np.testing.assert_array_equal(one, other)
