@@ -1,59 +1,90 @@
 """Slide -> Zarr beside what people use today: the script of an afternoon (OpenSlide, Zarr defaults), tiffslide, and the bare decoder.
 
-python benchmarks/slide_to_zarr.py --slide REAL.svs --sides 16384 40000
+python benchmarks/slide_to_zarr.py --slide REAL.svs [--parts speed area] [--sides 16384 40000]
 
-The slide is a tiled JPEG pyramid of mirrored real tissue; without --slide, of synthetic tissue.
-Every contender reads all pixels at full resolution; ours also makes the pyramid, finds the tissue and measures focus. One process each.
+The slides are tiled JPEG pyramids of mirrored real tissue at 0.5 um per pixel; without --slide, of synthetic tissue. One process each.
+speed: every contender reads all pixels at full resolution; ours also makes the pyramid, finds the tissue and measures focus.
+area: ours alone, as a user runs it (tissue only): small to huge slides, full and sparse ones.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
 import psutil
 import tifffile
 from numpy.typing import NDArray
 
-TILE_PX = 512
+BLOCK_PX = 512  # what each contender reads at once, and the side of its chunks
+_FILE_TILE_PX = 256
+_MOTIF_PX = 4096
+_LEVELS = 4
+_AFTERNOON = "openslide -> zarr"
+_CORES = len(psutil.Process().cpu_affinity())
 
 
-def make_slide(source: Path | None, side_px: int, out: Path) -> None:
-    """A pyramidal tiled JPEG TIFF of side_px x side_px, mirrored tissue at 0.5 um per pixel."""
+def make_slide(motif: NDArray[np.uint8], side_px: int, out: Path, *, tissue_share: float = 1.0) -> None:
+    """A pyramidal tiled JPEG TIFF: a square of repeated tissue in the middle, glass around it.
+
+    Parameters
+    ----------
+    motif : uint8 (4096, 4096, 3)
+    tissue_share : of the slide's area
+    """
+    with tifffile.TiffWriter(out, bigtiff=True) as tiff:
+        for level in range(_LEVELS):
+            step = 1 << level
+            tiff.write(
+                _tiles(np.ascontiguousarray(motif[::step, ::step]), side_px >> level, tissue_share), shape=(side_px >> level,) * 2 + (3,),
+                dtype=np.uint8, subfiletype=int(level > 0), resolution=(20000 / step,) * 2, resolutionunit="CENTIMETER", metadata=None,
+                tile=(_FILE_TILE_PX, _FILE_TILE_PX), photometric="ycbcr", compression="jpeg", subsampling=(2, 2),
+            )  # fmt: skip
+
+
+def _tiles(motif: NDArray[np.uint8], side_px: int, tissue_share: float) -> Iterator[bytes]:
+    """Encoded tiles in raster order; each different one is encoded once."""
+    around, across = len(motif) // _FILE_TILE_PX, -(-side_px // _FILE_TILE_PX)
+    margin = round(across * (1 - tissue_share**0.5) / 2)
+
+    @cache
+    def tissue(row: int, column: int) -> bytes:
+        y, x = row * _FILE_TILE_PX, column * _FILE_TILE_PX
+        return _jpeg(motif[y : y + _FILE_TILE_PX, x : x + _FILE_TILE_PX])
+
+    glass = _jpeg(np.full((_FILE_TILE_PX, _FILE_TILE_PX, 3), 243, np.uint8))
+    inside = range(margin, across - margin)
+    for row in range(across):
+        for column in range(across):
+            yield tissue(row % around, column % around) if row in inside and column in inside else glass
+
+
+def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
+    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(rgb), level=80, colorspace="RGB", outcolorspace="YCBCR", subsampling="420"))
+
+
+def make_motif(source: Path | None, folder: Path) -> NDArray[np.uint8]:
+    """Mirrored tissue, uint8 (4096, 4096, 3)."""
     from tiling.slide.reader import open_slide
 
     if source is None:
         from tiling.synthetic import make_slide as synthetic
 
-        source = out.with_name("tissue.tiff")
+        source = folder / "tissue.tiff"
         synthetic(source, slide_id="bench", width_px=3000, height_px=3000, seed=0)
     with open_slide(source) as slide:
         pixels = slide.read(0, 0, 0, slide.facts.height_px, slide.facts.width_px)
     motif = np.concatenate([pixels, pixels[:, ::-1]], axis=1)
-    motif = np.concatenate([motif, motif[::-1]], axis=0)
-    options = {"tile": (256, 256), "photometric": "ycbcr", "compression": "jpeg", "compressionargs": {"level": 80}, "subsampling": (2, 2)}
-    with tifffile.TiffWriter(out, bigtiff=True) as tiff:
-        for level in range(4):
-            side, step = side_px >> level, 1 << level
-            small = np.ascontiguousarray(motif[::step, ::step])
-
-            tiff.write(
-                _tiles(small, side), shape=(side, side, 3), dtype=np.uint8, subfiletype=int(level > 0), resolution=(20000 / step,) * 2,
-                resolutionunit="CENTIMETER", metadata=None, **options,
-            )  # fmt: skip
-
-
-def _tiles(motif: NDArray[np.uint8], side_px: int) -> Iterator[NDArray[np.uint8]]:
-    """256 x 256 tiles of the motif repeated over the plane, raster order."""
-    for y in range(0, side_px, 256):
-        rows = motif[np.arange(y, y + 256) % motif.shape[0]]
-        for x in range(0, side_px, 256):
-            yield rows[:, np.arange(x, x + 256) % motif.shape[1]]
+    return np.concatenate([motif, motif[::-1]], axis=0)[:_MOTIF_PX, :_MOTIF_PX]
 
 
 def afternoon(slide: Path, out: Path) -> None:
@@ -62,12 +93,9 @@ def afternoon(slide: Path, out: Path) -> None:
     import zarr
 
     opened = openslide.OpenSlide(slide)
-    width, height = opened.dimensions
-    array = zarr.create_array(out, shape=(height, width, 3), chunks=(TILE_PX, TILE_PX, 3), dtype="uint8")
-    for y in range(0, height, TILE_PX):
-        for x in range(0, width, TILE_PX):
-            h, w = min(TILE_PX, height - y), min(TILE_PX, width - x)
-            array[y : y + h, x : x + w] = np.asarray(opened.read_region((x, y), 0, (w, h)))[..., :3]
+    array = zarr.create_array(out, shape=(*opened.dimensions[::-1], 3), chunks=(BLOCK_PX, BLOCK_PX, 3), dtype="uint8")
+    for x, y, w, h in _blocks(*opened.dimensions):
+        array[y : y + h, x : x + w] = np.asarray(opened.read_region((x, y), 0, (w, h)))[..., :3]
 
 
 def with_tiffslide(slide: Path, out: Path) -> None:
@@ -76,12 +104,9 @@ def with_tiffslide(slide: Path, out: Path) -> None:
     import zarr
 
     opened = tiffslide.TiffSlide(slide)
-    width, height = opened.dimensions
-    array = zarr.create_array(out, shape=(height, width, 3), chunks=(TILE_PX, TILE_PX, 3), dtype="uint8")
-    for y in range(0, height, TILE_PX):
-        for x in range(0, width, TILE_PX):
-            h, w = min(TILE_PX, height - y), min(TILE_PX, width - x)
-            array[y : y + h, x : x + w] = opened.read_region((x, y), 0, (w, h), as_array=True)
+    array = zarr.create_array(out, shape=(*opened.dimensions[::-1], 3), chunks=(BLOCK_PX, BLOCK_PX, 3), dtype="uint8")
+    for x, y, w, h in _blocks(*opened.dimensions):
+        array[y : y + h, x : x + w] = opened.read_region((x, y), 0, (w, h), as_array=True)
 
 
 def decoder(slide: Path, out: Path) -> None:
@@ -98,10 +123,8 @@ def our_reader(slide: Path, out: Path) -> None:
     from tiling.slide.reader import open_slide
 
     with open_slide(slide) as opened:
-        width, height = opened.facts.width_px, opened.facts.height_px
-        for y in range(0, height, TILE_PX):
-            for x in range(0, width, TILE_PX):
-                opened.read(0, y, x, min(TILE_PX, height - y), min(TILE_PX, width - x))
+        for x, y, w, h in _blocks(opened.facts.width_px, opened.facts.height_px):
+            opened.read(0, y, x, h, w)
 
 
 def openslide_reader(slide: Path, out: Path) -> None:
@@ -109,17 +132,22 @@ def openslide_reader(slide: Path, out: Path) -> None:
     import openslide
 
     opened = openslide.OpenSlide(slide)
-    width, height = opened.dimensions
-    for y in range(0, height, TILE_PX):
-        for x in range(0, width, TILE_PX):
-            np.asarray(opened.read_region((x, y), 0, (min(TILE_PX, width - x), min(TILE_PX, height - y))))
+    for x, y, w, h in _blocks(*opened.dimensions):
+        np.asarray(opened.read_region((x, y), 0, (w, h)))
 
 
-def ours(slide: Path, out: Path, workers: int) -> None:
-    """tile_slide with every pixel kept, pyramid, tissue and focus included."""
+def _blocks(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    for y in range(0, height, BLOCK_PX):
+        for x in range(0, width, BLOCK_PX):
+            yield x, y, min(BLOCK_PX, width - x), min(BLOCK_PX, height - y)
+
+
+def ours(slide: Path, out: Path, *, workers: int, tissue_only: bool) -> None:
+    """tile_slide at full resolution: with every pixel kept, or of the tissue alone."""
     from tiling.tile import TileParameters, tile_slide
 
-    parameters = TileParameters(mpp_um=0.5, tile_px=TILE_PX, overlap_px=0, min_tissue=0.0)
+    every = {"tile_px": BLOCK_PX, "overlap_px": 0, "min_tissue": 0.0}
+    parameters = TileParameters(mpp_um=0.5, **({} if tissue_only else every))
     tile_slide(slide, out, slide="bench", parameters=parameters, code_version=1, workers=workers, record=False)
 
 
@@ -127,17 +155,26 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
     "decoder": decoder,
     "openslide read": openslide_reader,
     "our read": our_reader,
-    "openslide -> zarr": afternoon,
+    _AFTERNOON: afternoon,
     "tiffslide -> zarr": with_tiffslide,
-    "ours, 1 thread": lambda slide, out: ours(slide, out, 1),
-    "ours, 2 threads": lambda slide, out: ours(slide, out, 2),
+    "ours, 1 thread": lambda slide, out: ours(slide, out, workers=1, tissue_only=False),
+    f"ours, {_CORES} threads": lambda slide, out: ours(slide, out, workers=_CORES, tissue_only=False),
 }
+ALONE = {"ours, tissue": lambda slide, out: ours(slide, out, workers=_CORES, tissue_only=True)}
 
 
-def measured(name: str, slide: Path, folder: Path) -> dict[str, float]:
-    """Seconds, peak PSS in MiB and bytes written of one contender in its own process."""
-    out = folder / "out.zarr"
-    subprocess.run(["rm", "-rf", str(out)], check=True)
+class Measured(NamedTuple):
+    """One contender in its own process: wall seconds without the start of Python, peak PSS in MiB, MB and files written."""
+
+    seconds: float
+    peak_mib: float
+    mb: float
+    files: int
+
+
+def measured(name: str, slide: Path, out: Path) -> Measured:
+    """Run one contender on one slide."""
+    shutil.rmtree(out, ignore_errors=True)
     process = subprocess.Popen([sys.executable, __file__, "--one", name, str(slide), str(out)], stdout=subprocess.PIPE, text=True)
     peak = 0
     while process.poll() is None:
@@ -145,45 +182,70 @@ def measured(name: str, slide: Path, folder: Path) -> dict[str, float]:
             peak = max(peak, psutil.Process(process.pid).memory_full_info().pss)
         except psutil.Error:
             break
-        time.sleep(0.1)
+        time.sleep(0.05)
     text, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"{name} failed")
     files = [path for path in out.rglob("*") if path.is_file()]
-    return {
-        "seconds": json.loads(text)["seconds"],
-        "peak_mib": peak / 2**20,
-        "mb": sum(f.stat().st_size for f in files) / 1e6,
-        "files": len(files),
-    }
+    return Measured(json.loads(text)["seconds"], peak / 2**20, sum(file.stat().st_size for file in files) / 1e6, len(files))
+
+
+def speed(motif: NDArray[np.uint8], sides: list[int], folder: Path) -> None:
+    """All contenders on full slides."""
+    for side in sides:
+        slide = folder / f"slide-{side}.tiff"
+        make_slide(motif, side, slide)
+        found = {}
+        print(f"{side} x {side} px, all tissue, {slide.stat().st_size / 1e6:.0f} MB", flush=True)
+        for name in CONTENDERS:
+            found[name] = one = measured(name, slide, folder / "out.zarr")
+            print(
+                f"  {name:20s} {one.seconds:7.1f} s {side**2 / 1e6 / one.seconds:6.0f} Mpx/s  peak {one.peak_mib:5.0f} MiB"
+                f"  {one.mb:6.0f} MB in {one.files:5.0f} files",
+                flush=True,
+            )
+        whole, single = found[f"ours, {_CORES} threads"], found["ours, 1 thread"]
+        print(f"  end to end: {found[_AFTERNOON].seconds / whole.seconds:.1f} x the script of an afternoon (goal 4)")
+        print(f"  read path, one thread: {found['decoder'].seconds / found['our read'].seconds:.0%} of the decode limit (goal 80 %), "
+              f"{found['openslide read'].seconds / found['our read'].seconds:.1f} x OpenSlide (goal 2.5)")  # fmt: skip
+        print(f"  {_CORES} threads over 1: {single.seconds / whole.seconds:.2f} x", flush=True)
+        slide.unlink()
+
+
+def area(motif: NDArray[np.uint8], cases: list[tuple[int, float]], folder: Path) -> None:
+    """Ours on slides of several sizes and shares of tissue: what a megapixel of tissue costs, and memory."""
+    print(f"ours, tissue only, {_CORES} threads")
+    for side, share in cases:
+        slide = folder / "slide.tiff"
+        make_slide(motif, side, slide, tissue_share=share)
+        one = measured(*ALONE, slide, folder / "out.zarr")
+        tissue = side**2 * share / 1e6
+        print(
+            f"  {side:6d} px, {share:4.0%} tissue {one.seconds:7.1f} s {1e3 * one.seconds / tissue:6.1f} ms per Mpx of tissue"
+            f"  peak {one.peak_mib:5.0f} MiB  {one.mb:6.0f} MB in {one.files:5.0f} files",
+            flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slide", type=Path, help="real slide whose tissue is mirrored")
-    parser.add_argument("--sides", type=int, nargs="+", default=[16384])
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS))
+    parser.add_argument("--parts", nargs="+", choices=("speed", "area"), default=("speed", "area"))
+    parser.add_argument("--sides", type=int, nargs="+", default=[16384, 40000])
     parser.add_argument("--one", nargs=3, metavar=("NAME", "SLIDE", "OUT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         name, slide, out = given.one
         start = time.perf_counter()
-        CONTENDERS[name](Path(slide), Path(out))
+        {**CONTENDERS, **ALONE}[name](Path(slide), Path(out))
         print(json.dumps({"seconds": time.perf_counter() - start}))
         return
     with tempfile.TemporaryDirectory() as folder:
-        for side in given.sides:
-            slide = Path(folder) / f"slide-{side}.tiff"
-            make_slide(given.slide, side, slide)
-            mpx = side**2 / 1e6
-            print(f"{side} x {side} px, {slide.stat().st_size / 1e6:.0f} MB", flush=True)
-            for name in given.contenders:
-                found = measured(name, slide, Path(folder))
-                print(
-                    f"  {name:20s} {found['seconds']:7.1f} s {mpx / found['seconds']:7.0f} Mpx/s  peak {found['peak_mib']:6.0f} MiB"
-                    f"  {found['mb']:7.0f} MB in {found['files']:5.0f} files",
-                    flush=True,
-                )
+        motif = make_motif(given.slide, Path(folder))
+        if "speed" in given.parts:
+            speed(motif, given.sides, Path(folder))
+        if "area" in given.parts:
+            area(motif, [(10_000, 1.0), (20_000, 1.0), (40_000, 1.0), (40_000, 0.15), (100_000, 0.15)], Path(folder))
 
 
 if __name__ == "__main__":

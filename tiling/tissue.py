@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.morphology import remove_small_holes, remove_small_objects
 
 from tiling.parallel import for_each
 
 _GLASS_LEAST = 200  # grey value; what is darker is never taken for the colour of the glass
 _CHROMA_RANGE = (7.0, 14.0)  # threshold on max - min of the glass-corrected RGB; Otsu chooses between
+_CHROMA_STEPS = 9  # per grey value: 28 grey values, all that matters, fit in a byte
 _SMOOTH_UM = 8.0
 _TRUNCATE = 3.0  # of the smoothing, standard deviations
 _BAND_PX = 256
@@ -66,11 +66,11 @@ def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float, *, workers: int = 1) -
     balance = _balance(rgb)
     colours = _colours(rgb, balance, mpp_um, workers)
     pen = _pen(colours, mpp_um)
-    threshold = _chroma_threshold(colours.chroma[~pen])
-    mask = (colours.chroma > threshold) & colours.stained & ~pen
+    threshold = _chroma_threshold(np.bincount(colours.chroma[~pen], minlength=256))
+    mask = (colours.chroma > threshold * _CHROMA_STEPS) & colours.stained & ~pen
     del colours
     mask = _closed(mask, _CLOSE_UM / mpp_um) & ~pen
-    mask = remove_small_holes(mask, max_size=_pixels(_MAX_HOLE_UM2, mpp_um)) & ~pen
+    mask = ~_without_small(~mask, _pixels(_MAX_HOLE_UM2, mpp_um)) & ~pen
     colourless = np.empty_like(mask)
 
     def look(rows: slice) -> None:
@@ -80,13 +80,13 @@ def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float, *, workers: int = 1) -
     mask = _without_glass_rim(mask, colourless, 2 * _SMOOTH_UM / mpp_um)
     # A picture of a fifth of a square millimetre may be a region cut out of tissue: dust is small against the picture too.
     island = min(_pixels(_MIN_ISLAND_UM2, mpp_um), mask.size // 5)
-    return np.asarray(remove_small_objects(mask, max_size=island), bool), pen
+    return _without_small(mask, island), pen
 
 
 class _Colours(NamedTuple):
     """What the smoothed, glass-corrected colours say of each pixel, (h, w) each."""
 
-    chroma: NDArray[np.float32]
+    chroma: NDArray[np.uint8]  # in steps of 1 / 9 grey value, up to 28
     stained: NDArray[np.bool_]  # no stain of tissue leaves green the brightest channel; glare and ink rims may
     blue_or_green: NDArray[np.bool_]  # surely ink
     bluish: NDArray[np.bool_]  # ink where it touches such
@@ -94,7 +94,7 @@ class _Colours(NamedTuple):
 
 
 def _colours(rgb: NDArray[np.uint8], balance: NDArray[np.float32], mpp_um: float, workers: int) -> _Colours:
-    found = _Colours(np.empty(rgb.shape[:2], np.float32), *(np.empty(rgb.shape[:2], bool) for _ in range(4)))
+    found = _Colours(np.empty(rgb.shape[:2], np.uint8), *(np.empty(rgb.shape[:2], bool) for _ in range(4)))
     sigma_px = _SMOOTH_UM / mpp_um
     reach_px = math.ceil(_TRUNCATE * sigma_px) + 1
 
@@ -103,7 +103,7 @@ def _colours(rgb: NDArray[np.uint8], balance: NDArray[np.float32], mpp_um: float
         seen = _smooth(_balanced(rgb[top : rows.stop + reach_px], balance), sigma_px)[rows.start - top : rows.stop - top]
         red, green, blue = seen[..., 0], seen[..., 1], seen[..., 2]
         chroma = _chroma(seen)
-        found.chroma[rows] = chroma
+        found.chroma[rows] = np.rint(np.minimum(chroma, 2 * _CHROMA_RANGE[1]) * _CHROMA_STEPS)
         found.stained[rows] = green <= np.maximum(red, blue)
         # Haematoxylin and eosin both take green away first; blue and green inks take red away first.
         found.blue_or_green[rows] = (red < green - 8) & (chroma > 40)
@@ -122,7 +122,7 @@ def _bands(height: int) -> list[slice]:
 
 def _pen(colours: _Colours, mpp_um: float) -> NDArray[np.bool_]:
     ink = _grown_into(colours.blue_or_green, colours.bluish) | colours.black_or_red
-    ink = np.asarray(remove_small_objects(ink, max_size=_pixels(_MIN_PEN_UM2, mpp_um)), bool)
+    ink = _without_small(ink, _pixels(_MIN_PEN_UM2, mpp_um))
     return np.asarray(ndimage.binary_dilation(ink, _disk(_PEN_RIM_UM / mpp_um)), bool) if ink.any() else ink
 
 
@@ -163,13 +163,26 @@ def _balance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(240 / glass, np.float32)
 
 
-def _chroma_threshold(chroma: NDArray[np.float32]) -> float:
+def _chroma_threshold(counts: NDArray[np.int64]) -> float:
+    """Threshold between glass and stain, grey values, from the histogram of `_Colours.chroma`."""
     low, high = _CHROMA_RANGE
-    if chroma.size == 0 or float(np.ptp(chroma)) < 1:
+    if np.count_nonzero(counts) < 2:
         return high
-    # Few strongly stained areas must not raise the threshold over pale tissue: clipping first keeps Otsu between glass and pale.
-    otsu = threshold_otsu(np.minimum(chroma, 2 * high))  # type: ignore[no-untyped-call]
+    # Few strongly stained areas must not raise the threshold over pale tissue: clipped values keep Otsu between glass and pale.
+    otsu = threshold_otsu(hist=(counts, np.arange(len(counts)) / _CHROMA_STEPS))  # type: ignore[no-untyped-call]
     return float(np.clip(otsu, low, high))
+
+
+def _without_small(mask: NDArray[np.bool_], most_px: int) -> NDArray[np.bool_]:
+    """The mask without its 4-connected components of at most `most_px` pixels."""
+    labels = np.empty(mask.shape, np.int32)
+    count = ndimage.label(mask, output=labels)
+    size = np.zeros(count + 1, np.int64)
+    for rows in _bands(len(mask)):  # counting makes numbers of eight bytes of all it is given
+        size += np.bincount(labels[rows].ravel(), minlength=count + 1)
+    keep = size > most_px
+    keep[0] = False
+    return np.asarray(keep[labels], bool)
 
 
 def _grown_into(seed: NDArray[np.bool_], area: NDArray[np.bool_]) -> NDArray[np.bool_]:
