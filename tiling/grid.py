@@ -59,12 +59,12 @@ def choose_tiles(
 
     # Each coarse tissue pixel that no chosen tile covers adds the tiles over its corners.
     covered = np.zeros(tissue.shape, bool)
-    for row, column in np.argwhere(chosen):
-        inside = [
-            _coarse_inside(low[0][row], high[0][row], coarse_px, shape_px[0]),
-            _coarse_inside(low[1][column], high[1][column], coarse_px, shape_px[1]),
-        ]
-        covered[inside[0], inside[1]] = True
+    starts, stops = np.array([_coarse_inside(*span, coarse_px, shape_px[1]) for span in zip(low[1], high[1], strict=True)]).T
+    for row in np.flatnonzero(chosen.any(axis=1)):
+        steps = np.zeros(tissue.shape[1] + 1, np.int64)
+        np.add.at(steps, starts[chosen[row]], 1)
+        np.add.at(steps, np.maximum(starts, stops)[chosen[row]], -1)
+        covered[slice(*_coarse_inside(low[0][row], high[0][row], coarse_px, shape_px[0]))] |= np.cumsum(steps)[:-1] > 0
     rows, columns = np.nonzero(tissue & ~covered)
     for corner_y in (rows * coarse_px, np.minimum((rows + 1) * coarse_px, shape_px[0]) - 1):
         for corner_x in (columns * coarse_px, np.minimum((columns + 1) * coarse_px, shape_px[1]) - 1):
@@ -76,10 +76,10 @@ def choose_tiles(
     return TileTable(table, share[chosen].astype(np.float32), pen_share[chosen].astype(np.float32))
 
 
-def _coarse_inside(low: int, high: int, coarse_px: int, side_px: int) -> slice:
-    """Coarse pixels that lie wholly in [low, high)."""
+def _coarse_inside(low: int, high: int, coarse_px: int, side_px: int) -> tuple[int, int]:
+    """First coarse pixel that lies wholly in [low, high), and the first behind them."""
     stop = -(-side_px // coarse_px) if high == side_px else high // coarse_px
-    return slice(-(-low // coarse_px), stop)
+    return -(-low // coarse_px), stop
 
 
 def _window_shares(

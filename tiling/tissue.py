@@ -66,7 +66,7 @@ def tissue_and_pen(rgb: NDArray[np.uint8], mpp_um: float, *, workers: int = 1) -
     balance = _balance(rgb)
     colours = _colours(rgb, balance, mpp_um, workers)
     pen = _pen(colours, mpp_um)
-    threshold = _chroma_threshold(np.bincount(colours.chroma[~pen], minlength=256))
+    threshold = _chroma_threshold(_counts(colours.chroma, ~pen))
     mask = (colours.chroma > threshold * _CHROMA_STEPS) & colours.stained & ~pen
     del colours
     mask = _closed(mask, _CLOSE_UM / mpp_um) & ~pen
@@ -173,14 +173,19 @@ def _chroma_threshold(counts: NDArray[np.int64]) -> float:
     return float(np.clip(otsu, low, high))
 
 
+def _counts(values: NDArray[Any], where: NDArray[np.bool_], length: int = 256) -> NDArray[np.int64]:
+    """How often each value stands where a mask is true; by bands, for numpy makes numbers of eight bytes of all it counts."""
+    counts = np.zeros(length, np.int64)
+    for rows in _bands(len(values)):
+        counts += np.bincount(values[rows][where[rows]], minlength=length)
+    return counts
+
+
 def _without_small(mask: NDArray[np.bool_], most_px: int) -> NDArray[np.bool_]:
     """The mask without its 4-connected components of at most `most_px` pixels."""
     labels = np.empty(mask.shape, np.int32)
     count = ndimage.label(mask, output=labels)
-    size = np.zeros(count + 1, np.int64)
-    for rows in _bands(len(mask)):  # counting makes numbers of eight bytes of all it is given
-        size += np.bincount(labels[rows].ravel(), minlength=count + 1)
-    keep = size > most_px
+    keep = _counts(labels, mask, count + 1) > most_px
     keep[0] = False
     return np.asarray(keep[labels], bool)
 
