@@ -28,7 +28,10 @@ if not wrong:
     SHEET = load(
         Path(config["slides"]),
         allow_patients=tuple(config["allow_patients"]),
-        predict_only=bool(config["model"]),
+        # To look at the slides before anything is outlined takes no labelled one.
+        training=not config["model"]
+        and workflow.is_main_process
+        and not any(Path(word).stem == "preview" for word in sys.argv),
         # A job on another machine looks for its own files only.
         look_for_files=workflow.is_main_process,
     )

@@ -62,14 +62,14 @@ class Sheet:
         return {row.slide: {"split": row.split, "patient": row.patient or "", **row.extra} for row in self.rows}
 
 
-def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool = False, look_for_files: bool = True) -> Sheet:
+def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = True, look_for_files: bool = True) -> Sheet:
     """Read and check a sheet.
 
     Parameters
     ----------
     path : tab- or comma-separated UTF-8 text with a header, with or without byte order mark
     allow_patients : patients that may stand on both sides of the labelled / held-out line
-    predict_only : a model is given, so no labelled row is needed
+    training : False where a model is given or the slides are only looked at: then no labelled row is needed
     look_for_files : name those that are missing
     """
     try:
@@ -105,7 +105,7 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), predict_only: bool
         row, found = _row(values, path.parent, look_for_files=look_for_files)
         problems += [f"{path} row {number}, column {text}" for text in found]
         rows.append(row)
-    problems += [f"{path}: {text}" for text in _across(rows, allow_patients, predict_only)]
+    problems += [f"{path}: {text}" for text in _across(rows, allow_patients, training)]
     return Sheet(tuple(row for row in rows if row.split != "skip"), tuple(problems))
 
 
@@ -172,7 +172,7 @@ def _mpp(text: str, say: Callable[[str], None]) -> float | None:
     return value
 
 
-def _across(rows: list[Slide], allow_patients: tuple[str, ...], predict_only: bool) -> list[str]:
+def _across(rows: list[Slide], allow_patients: tuple[str, ...], training: bool) -> list[str]:
     found: list[str] = []
     seen: dict[str, str] = {}
     for row in rows:
@@ -182,16 +182,16 @@ def _across(rows: list[Slide], allow_patients: tuple[str, ...], predict_only: bo
     used = [row for row in rows if row.split != "skip"]
     if not used:
         found.append("no slide to work on")
-    elif not predict_only and not any(row.split == "labelled" for row in used):
+    elif training and not any(row.split == "labelled" for row in used):
         found.append(
             "column split: no labelled slide to train on; outline some regions, or give a trained model with `--config model=FOLDER`"
         )
-    found += _leaks(used) if not predict_only else []
+    found += _leaks(used) if training else []
     held_out = {row.patient for row in used if row.split in ("validation", "test") and row.patient}
     both = sorted(
         {row.patient for row in used if row.split == "labelled" and row.patient in held_out and row.patient} - set(allow_patients)
     )
-    if not predict_only:
+    if training:
         found += [
             f"column patient: {patient!r} is both labelled and held out; move its slides to one side, or name it in `allow_patients`"
             for patient in both

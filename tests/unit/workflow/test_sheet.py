@@ -77,7 +77,7 @@ def test_skipped_rows_are_left_out_and_may_lack_files(tmp_path: Path) -> None:
 def test_a_sheet_without_labelled_slides_serves_prediction_only(tmp_path: Path) -> None:
     path = sheet(tmp_path, "x\ta.svs\tpredict\t\t\t")
     assert "no labelled slide" in load(path).problems[0]
-    assert load(path, predict_only=True).problems == ()
+    assert load(path, training=False).problems == ()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_names_of_the_result_tables_are_refused_as_columns(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["gland_area_um2_q50", "error", "glands"])
 def test_a_column_of_the_result_tables_is_not_overwritten_in_silence(tmp_path: Path, name: str) -> None:
     path = sheet(tmp_path, "x\ta.svs\tpredict\t1", header=f"slide\tpath\tsplit\t{name}\n")
-    assert f"column {name} is a name of the result tables" in load(path, predict_only=True).problems[0]
+    assert f"column {name} is a name of the result tables" in load(path, training=False).problems[0]
 
 
 def test_the_result_tables_have_no_other_columns_than_the_reserved(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_result_tables_have_no_other_columns_than_the_reserved(tmp_path: Pat
 
     (tmp_path / "x.json").write_text('{"tissue_mm2": 1.0}')
     (tmp_path / "x.csv").write_text("id,area_um2\na,100\n")
-    passed = load(sheet(tmp_path, "x\ta.svs\tpredict\t\t\t"), predict_only=True).passed_through()
+    passed = load(sheet(tmp_path, "x\ta.svs\tpredict\t\t\t"), training=False).passed_through()
     summarise([], [str(tmp_path / "x.csv")], [str(tmp_path / "x.json")], passed, tmp_path / "metrics.csv", tmp_path / "cohort.csv")
     written = (tmp_path / "cohort.csv").read_text().splitlines()[0].split(",")
     assert set(written) <= {*RESERVED, *COLUMNS}
@@ -132,13 +132,13 @@ def test_the_result_tables_have_no_other_columns_than_the_reserved(tmp_path: Pat
 
 def test_empty_columns_at_the_end_are_a_spreadsheets_and_others_need_a_name(tmp_path: Path) -> None:
     path = sheet(tmp_path, "x,a.svs,predict,,,,", header="slide,path,split,,\n")
-    loaded = load(path, predict_only=True)
+    loaded = load(path, training=False)
     assert (loaded.problems, loaded["x"].extra) == ((), {})
     path = sheet(tmp_path, "x,a.svs,,predict", header="slide,path,,split\n")
-    assert load(path, predict_only=True).problems == (f"{path}: column 3 has no name",)
+    assert load(path, training=False).problems == (f"{path}: column 3 has no name",)
 
 
 def test_a_job_elsewhere_does_not_look_for_the_other_slides(tmp_path: Path) -> None:
     path = sheet(tmp_path, "x\tgone.svs\tpredict\t\t\t")
-    assert len(load(path, predict_only=True).problems) == 1
-    assert load(path, predict_only=True, look_for_files=False).problems == ()
+    assert len(load(path, training=False).problems) == 1
+    assert load(path, training=False, look_for_files=False).problems == ()
