@@ -191,7 +191,8 @@ def _write_tiles(
         "status": status,
     }
     create_table(group, "tiles", columns)
-    create_array(group, "tissue", found.tissue.shape, np.uint8)[...] = found.tissue.astype(np.uint8)
+    for mask_name, mask in (("tissue", found.tissue), ("pen", found.pen)):
+        create_array(group, mask_name, mask.shape, np.uint8)[...] = mask.astype(np.uint8)
     return {
         "tiles": len(status),
         "tiles_left_out": int((status != _OK).sum()),

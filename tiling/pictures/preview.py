@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tiling.pictures.canvas import ERROR, INK, LEFT_OUT, TISSUE, Thumbnail, font, inner_edges, png_bytes, thumbnail, tint
+from tiling.pictures.canvas import ERROR, INK, LEFT_OUT, PEN, TISSUE, Thumbnail, font, inner_edges, png_bytes, thumbnail, tint
 from tiling.store.arrays import attributes, open_array, open_store, read_table, recorded_error
 from tiling.store.atomic import write_atomic
 
@@ -35,7 +35,7 @@ figure { margin: 0; max-width: 420px } img { max-width: 100%; border: 1px solid 
 <p>{{ cards|length }} slides, {{ failed }} failed; {{ tiles }} tiles, {{ "%.1f"|format(tissue_mm2) }} mm² of tissue.
 Prediction takes about {{ duration }} on the CPU of this machine ({{ "%.2g"|format(rate) }} tiles/s, measured now); a GPU is faster.
 Tiles take {{ size(stored) }} on disk, results about {{ size(results) }} more.</p>
-<p>Teal: tissue. Grey: tiles. Orange: tiles left out (pen, out of focus).</p>
+<p>Teal: tissue. Magenta: pen. Grey: tiles. Orange: tiles left out (pen, out of focus).</p>
 <table><tr><th>slide</th><th class="n">tiles</th><th class="n">left out</th><th class="n">tissue mm²</th><th class="n">µm/px</th>
 <th>pixel size from</th><th class="n">tiles on disk</th><th class="n">results, about</th><th class="n">prediction, about</th></tr>
 {% for card in cards %}<tr><td>{{ card.slide }}</td>
@@ -177,8 +177,8 @@ def _card(store: Path) -> Card:
 def _picture(
     store: Path, small: Thumbnail, origin_yx_px: NDArray[np.int64], kept: NDArray[np.bool_], tile_px: int, values: dict[str, Any]
 ) -> Image.Image:
-    """The thumbnail with the tissue's outline and the tiles."""
-    tissue = np.asarray(open_array(open_store(store), "tissue")[...])
+    """The thumbnail with the outlines of tissue and pen, and the tiles."""
+    tissue, pen = (np.asarray(open_array(open_store(store), name)[...]) for name in ("tissue", "pen"))
     pixel = float(values["tissue_mpp_um"]) / small.geometry.mpp
     rows, columns = (
         np.minimum(((np.arange(length) + 0.5) * scale / pixel).astype(int), cells - 1)
@@ -193,7 +193,9 @@ def _picture(
             draw.rectangle((x / right, y / down, (x + tile_px) / right - 1, (y + tile_px) / down - 1), outline=colour)
     # Half transparent: the overlaps of the tiles hide much of a small picture.
     image = Image.blend(small.image, image, 0.55)
-    return tint(image, inner_edges(tissue[np.ix_(rows, columns)].astype(np.int32)), TISSUE)
+    for mask, colour in ((pen, PEN), (tissue, TISSUE)):
+        image = tint(image, inner_edges(mask[np.ix_(rows, columns)].astype(np.int32)), colour)
+    return image
 
 
 def _data_uri(picture: Image.Image) -> str:

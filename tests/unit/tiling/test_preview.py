@@ -29,6 +29,7 @@ def tile_store(path, *, status=(0, 0, 1), mpp=1.0):
             part = image[:, :: 2**level, :: 2**level]
             create_array(group, str(level), part.shape, np.uint8, fill=255)[...] = part
         create_array(group, "tissue", tissue.shape, np.uint8)[...] = tissue
+        create_array(group, "pen", tissue.shape, np.uint8)[...] = 0
         create_table(group, "tiles", {"origin_yx_px": origin, "status": np.array(status, np.uint8)})
         values = {"tissue_mpp_um": 8.0 * mpp, "tissue_um2": 320.0 * 320 * mpp**2, "tile_px": 256, "overlap_px": 64, "mpp_origin": "sheet"}
         frame = Geometry(WIDTH, HEIGHT, WIDTH, HEIGHT, 1.0, 1.0, mpp, mpp, 0, 0, WIDTH, HEIGHT)
