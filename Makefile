@@ -6,7 +6,7 @@ RESULTS ?= results/demo
 # One thread each: a busy two-core machine is slower with more, and results do not depend on the number of cores.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: demo test check bench doctor clean
+.PHONY: demo test check bench bench-tiling bench-demo doctor clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,7 +36,15 @@ check: $(STAMP)
 test: check
 	$(ONE) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-bench: $(STAMP)
+# Speed and memory, each beside its peer; SLIDE=real.svs takes real tissue instead of synthetic.
+bench: bench-tiling bench-demo
+
+bench-tiling: $(STAMP)
+	$(BIN)/python benchmarks/slide_to_zarr.py $(if $(SLIDE),--slide $(SLIDE))
+	$(BIN)/python benchmarks/store_codec.py $(if $(SLIDE),--slide $(SLIDE))
+	$(BIN)/python benchmarks/tissue.py
+
+bench-demo: $(STAMP)
 	$(BIN)/python benchmarks/peak_memory.py -- $(MAKE) demo
 
 doctor: $(STAMP)

@@ -59,7 +59,7 @@ class Backend(Protocol):
 # sub-pixel shift would depend on where a read starts. Reading such levels in fixed cells makes a pixel's value independent of the request.
 _CELL_PX = 512
 # Formats whose levels are each one grid of tiles, without overlaps and without several areas (tiffslide names no vendor for plain ones).
-_DIRECT_VENDORS = ("aperio", "generic-tiff", "tiff")
+_DIRECT_VENDORS = ("aperio", "generic-tiff", "philips", "tiff")
 
 
 class OpenSlideBackend:
@@ -196,7 +196,7 @@ class DirectTiles:
         self._tiles: TiffTiles | None = None
         if described.vendor in _DIRECT_VENDORS:
             with damaged_file():
-                self._tiles = TiffTiles(path, described.level_sizes_px, missing=missing)
+                self._tiles = TiffTiles(path, described.level_sizes_px, missing=missing, padded=described.vendor == "philips")
         levels = self._tiles.levels if self._tiles is not None else ()
         self._described = described
         if any(levels):

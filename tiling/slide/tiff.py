@@ -54,13 +54,21 @@ class TiffTiles:
     path : TIFF file
     level_sizes_px : (width, height) of the levels, as the library names them
     missing : value of all pixels of a tile that is missing in the file; None: `read` gives None there
+    padded : the tiled pages are the levels in their order, filled up to whole tiles (Philips; OpenSlide takes the filling away)
     """
 
-    def __init__(self, path: Path, level_sizes_px: tuple[tuple[int, int], ...], *, missing: int | None) -> None:
+    def __init__(self, path: Path, level_sizes_px: tuple[tuple[int, int], ...], *, missing: int | None, padded: bool = False) -> None:
         self._missing = missing
         self._tiff = tifffile.TiffFile(path)
-        pages = {(int(page.imagewidth), int(page.imagelength)): page for page in reversed(_pages(self._tiff)) if _known(page)}
-        self._levels = [_level(pages[size]) if size in pages else None for size in level_sizes_px]
+        pages = [page for page in _pages(self._tiff) if page.is_tiled]
+        found: list[tifffile.TiffPage | None]
+        if padded:
+            found = [page if _holds(page, size) else None for page, size in zip(pages, level_sizes_px, strict=False)]
+            found += [None] * (len(level_sizes_px) - len(found))
+        else:
+            by_size = {(int(page.imagewidth), int(page.imagelength)): page for page in reversed(pages) if _known(page)}
+            found = [by_size.get(size) for size in level_sizes_px]
+        self._levels = [None if page is None or not _known(page) else _level(page) for page in found]
         self._file = os.open(path, os.O_RDONLY)
         self._cache: OrderedDict[tuple[int, int], Rgb] = OrderedDict()
         self._cached_bytes = 0
@@ -137,6 +145,12 @@ def _known(page: tifffile.TiffPage) -> bool:
         and page.imagedepth == 1
         and (page.compression == tifffile.COMPRESSION.JPEG or page.photometric == tifffile.PHOTOMETRIC.RGB)
     )
+
+
+def _holds(page: tifffile.TiffPage, size_px: tuple[int, int]) -> bool:
+    """Whether a page is a level of that (width, height), filled up to whole tiles."""
+    spare = int(page.imagewidth) - size_px[0], int(page.imagelength) - size_px[1]
+    return 0 <= spare[0] < page.tilewidth and 0 <= spare[1] < page.tilelength
 
 
 def _level(page: tifffile.TiffPage) -> TiledLevel:

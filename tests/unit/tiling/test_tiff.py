@@ -93,6 +93,60 @@ def test_sub_resolutions_of_an_ome_tiff_are_read_directly(tmp_path, image):
         np.testing.assert_array_equal(slide.read(1, 3, 5, 200, 300), image[::2, ::2][3:203, 5:305])
 
 
+def philips_xml(*spacings_mm):
+    """The least of Philips' description that OpenSlide accepts."""
+
+    def attribute(name, kind, content):
+        return f'<Attribute Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}">{content}</Attribute>'
+
+    def spacing(mm):
+        return attribute("DICOM_PIXEL_SPACING", "IDoubleArray", f"&quot;{mm}&quot; &quot;{mm}&quot;")
+
+    levels = "".join(f'<DataObject ObjectType="PixelDataRepresentation">{spacing(mm)}</DataObject>' for mm in spacings_mm)
+    sequence = attribute("PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE", "IDataObjectArray", f"<Array>{levels}</Array>")
+    scan = attribute("PIM_DP_IMAGE_TYPE", "IString", "WSI") + spacing(spacings_mm[0]) + sequence
+    scans = f'<Array><DataObject ObjectType="DPScannedImage">{scan}</DataObject></Array>'
+    return f'<DataObject ObjectType="DPUfsImport">{attribute("PIM_DP_SCANNED_IMAGES", "IDataObjectArray", scans)}</DataObject>'
+
+
+def test_philips_levels_are_read_without_their_filling(tmp_path, image):
+    """Levels are filled up to whole tiles, and the smallest are all one tile: only their order tells them apart."""
+    base = np.ascontiguousarray(np.tile(image, (2, 2, 1))[:768, :1280])
+    path = tmp_path / "s.tiff"
+    options = {"tile": (256, 256), "software": "Philips DP v1.0", "metadata": None, **OPTIONS["jpeg 4:2:0"]}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(base, description=philips_xml(0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008), **options)
+        for level in range(1, 6):
+            small = base[:: 2**level, :: 2**level]
+            filled = np.full([-(-side // 256) * 256 for side in small.shape[:2]] + [3], 255, np.uint8)
+            filled[: small.shape[0], : small.shape[1]] = small
+            writer.write(filled, description=f"level={level}", subfiletype=1, **options)
+    with open_slide(path) as slide, closing(OpenSlideBackend(path)) as known:
+        assert slide.facts.vendor == "philips"
+        assert slide.facts.reader == "openslide, tiles by tifffile"
+        assert (slide.facts.mpp_x, slide.facts.level_sizes_px[5]) == (0.25, (40, 24))
+        for level, (width, height) in enumerate(slide.facts.level_sizes_px):
+            np.testing.assert_array_equal(slide.read(level, 0, 0, height, width), known.read(level, 0, 0, height, width))
+
+
+def test_a_qptiff_is_read_directly_and_its_thumbnail_and_label_are_no_levels(tmp_path, image):
+    path = tmp_path / "s.qptiff"
+    description = '<?xml version="1.0"?><PerkinElmer-QPI-ImageDescription><ImageType>{}</ImageType></PerkinElmer-QPI-ImageDescription>'
+    options = {"photometric": "rgb", "software": "PerkinElmer-QPI", "metadata": None, "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(image, tile=(128, 128), resolution=(20000, 20000), description=description.format("FullResolution"), **options)
+        writer.write(image[::8, ::8], subfiletype=1, description=description.format("Thumbnail"), **options)
+        half, reduced = image[::2, ::2], description.format("ReducedResolution")
+        writer.write(half, tile=(128, 128), subfiletype=1, resolution=(10000, 10000), description=reduced, **options)
+        writer.write(image[:90, :90], description=description.format("Label"), **options)
+    with open_slide(path) as slide:
+        assert slide.facts.level_sizes_px == ((WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2))
+        assert "tiles by tifffile" in slide.facts.reader
+        assert slide.facts.mpp_x == pytest.approx(0.5)
+        np.testing.assert_array_equal(slide.read(0, 0, 0, HEIGHT, WIDTH), image)
+        np.testing.assert_array_equal(slide.read(1, 0, 0, HEIGHT // 2, WIDTH // 2), half)
+
+
 @pytest.mark.parametrize("ome", [False, True])
 def test_a_tile_that_is_missing_in_the_file_is_background_and_its_neighbours_stay(tmp_path, image, ome):
     path = tmp_path / ("s.ome.tif" if ome else "s.tif")
