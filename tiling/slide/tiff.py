@@ -97,7 +97,10 @@ class TiffTiles:
             if found.counts[index] == 0 and self._missing is not None:
                 out[y0:y1, x0:x1] = self._missing
             else:
-                out[y0:y1, x0:x1] = self._tile(level, found, index)[y0 - top : y1 - top, x0 - left : x1 - left]
+                # A tile that lies whole in the region is not asked for again; the next region needs the others.
+                whole = (y1 - y0, x1 - x0) == (found.tile_h_px, found.tile_w_px)
+                tile = self._decoded(found, index) if whole else self._tile(level, found, index)
+                out[y0:y1, x0:x1] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
         return out
 
     def _tile(self, level: int, found: TiledLevel, index: int) -> Rgb:
@@ -106,17 +109,21 @@ class TiffTiles:
             if cached is not None:
                 self._cache.move_to_end((level, index))
                 return cached
-        data = os.pread(self._file, found.counts[index], found.offsets[index])
-        if len(data) < found.counts[index]:
-            raise EOFError(f"the file ends inside tile {index}, which should be {found.counts[index]} bytes at byte {found.offsets[index]}")
-        decoded: Any = found.page.decode(data, index, jpegtables=found.page.jpegtables)[0]
-        tile: Rgb = decoded[0]  # (depth 1, h, w, 3)
+        tile = self._decoded(found, index)
         with self._change:
             if (level, index) not in self._cache:
                 self._cache[level, index] = tile
                 self._cached_bytes += tile.nbytes
             while self._cached_bytes > _CACHE_BYTES:
                 self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return tile
+
+    def _decoded(self, found: TiledLevel, index: int) -> Rgb:
+        data = os.pread(self._file, found.counts[index], found.offsets[index])
+        if len(data) < found.counts[index]:
+            raise EOFError(f"the file ends inside tile {index}, which should be {found.counts[index]} bytes at byte {found.offsets[index]}")
+        decoded: Any = found.page.decode(data, index, jpegtables=found.page.jpegtables)[0]
+        tile: Rgb = decoded[0]  # (depth 1, h, w, 3)
         return tile
 
     def close(self) -> None:
