@@ -11,8 +11,9 @@ from tiling.errors import StoreError
 from workflow.outcome import Job
 from workflow.sheet import Sheet, Slide
 
-# Bytes on disk per stored pixel of tissue, compressed, measured on H&E of several scanners; docs/outputs.md.
-_BYTES = {"tile_slide": 5.0, "tile_slide_for_once": 5.0, "predict_slide": 4.0, "predict_slide_compared": 4.0}
+# Bytes on disk per stored pixel, at most: three colours with their pyramid, and four maps, as if nothing could be compressed
+# (compressed they are 1.2 to 3.2 on the H&E of docs/benchmarks.md).
+_BYTES = {"tile_slide": 4.0, "tile_slide_for_once": 4.0, "predict_slide": 4.0, "predict_slide_compared": 4.0}
 _TISSUE_SHARE = 0.4  # of a slide, until its tissue is known
 _READERS = 8
 
