@@ -39,7 +39,7 @@ def jobs(*steps: tuple[str, str]) -> list[Job]:
 def test_pixels_and_bytes_are_those_of_the_working_resolution(slide: Path, tmp_path: Path) -> None:
     found = forecast(sheet(slide, ("a", "predict")), config(tmp_path / "r"), jobs(("tile_slide", "a"), ("predict_slide", "a")))
     assert (found.slides, found.pixels, found.unread) == (1, 256**2, 0)
-    assert found.most_bytes == 256**2 * (5 + 4)
+    assert found.most_bytes == 256**2 * (4 + 4)
     assert found.expected_bytes == pytest.approx(0.4 * found.most_bytes)
 
 
@@ -50,7 +50,7 @@ def test_a_slide_scored_by_two_methods_has_results_twice(slide: Path, tmp_path: 
 
 def test_only_what_is_planned_counts(slide: Path, tmp_path: Path) -> None:
     found = forecast(sheet(slide, ("a", "predict"), ("b", "predict")), config(tmp_path), jobs(("tile_slide", "b"), ("report", "all")))
-    assert (found.slides, found.most_bytes) == (1, 256**2 * 5)
+    assert (found.slides, found.most_bytes) == (1, 256**2 * 4)
 
 
 def test_a_slide_that_cannot_be_opened_does_not_stop_the_forecast(slide: Path, tmp_path: Path) -> None:
