@@ -127,6 +127,17 @@ def test_a_second_reader_opens_the_pyramid(tmp_path, tissue_slide):
         np.testing.assert_array_equal(np.asarray(node.data[2]), np.asarray(zarr.open_array(tmp_path / "s.zarr" / "2", mode="r")[...]))
 
 
+def test_a_reader_that_shares_no_code_with_zarr_gets_the_same_pixels(tmp_path, tissue_slide):
+    import tensorstore
+
+    path, _ = tissue_slide
+    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    for level in range(4):
+        folder = tmp_path / "s.zarr" / str(level)
+        foreign = tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{folder}/"}}).result()
+        np.testing.assert_array_equal(foreign[...].read().result(), zarr.open_array(folder, mode="r")[...])
+
+
 @pytest.mark.parametrize("size", [(7, 5), (1, 1), (4, 6)])
 def test_odd_edges_average_the_pixels_there_are(size):
     image = np.random.default_rng(0).integers(0, 256, (3, *size), np.uint8)
