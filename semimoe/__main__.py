@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from semimoe.settings import METHODS
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
@@ -31,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train on a folder of images")
     train.add_argument("--data", type=Path, required=True, help="GlaS folder, or images X.png with masks X_anno.png")
-    train.add_argument("--method", choices=("semimoe", "supervised"), default="semimoe")
+    train.add_argument("--method", choices=METHODS, default="semimoe")
     train.add_argument("--labelled", type=float, default=1.0, help="share of images whose masks are used")
     train.add_argument("--validation", type=float, default=0.2, help="share of images held out to choose checkpoint and threshold")
     train.add_argument("--mpp", type=float, default=0.62005, help="pixel size of the images, um (GlaS: 0.62005)")

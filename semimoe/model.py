@@ -32,7 +32,7 @@ class Outputs(NamedTuple):
 
     experts: Heads
     gates: Heads
-    gate_weights: Tensor  # (B, tasks, E), rows add up to 1
+    gate_weights: Tensor | None  # (B, tasks, E), rows add up to 1; None: a network without gates
 
 
 class SemiMoE(nn.Module):
@@ -62,23 +62,14 @@ class SemiMoE(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         channels = torch.tensor([number for number, task in enumerate(TASKS) for _ in range(CLASSES[task])])
         self.register_buffer("task_of_channel", channels, persistent=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_weights(self)
         # The gates read a mixture that shifts while the experts settle: large first weights cost them a hundred steps of unlearning.
         for head in self.gate_heads:
             nn.init.normal_(head.get_parameter("weight"), std=_GATE_HEAD_STD)
 
     def forward(self, images: Tensor) -> Outputs:
         """Images uint8 (B, 3, H, W) -> logits of experts and gates."""
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or any(side % STRIDE_PX for side in images.shape[2:]):
-            raise ValueError(
-                f"images {images.dtype} {tuple(images.shape)}; uint8 (B, 3, H, W) with sides that divide by {STRIDE_PX} is needed"
-            )
-        x = ((images / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features = self.features(x)  # E x (B, C, H, W)
+        features = self.features(normalised(images, self.mean, self.std))  # E x (B, C, H, W)
         experts = Heads(*(head(feature) for head, feature in zip(self.expert_heads, features, strict=True)))
         pooled = torch.cat([feature.mean(dim=(2, 3)) for feature in features], dim=1)  # (B, E C)
         weights = torch.stack([gate(pooled) for gate in self.gates], dim=1)  # (B, tasks, E)
@@ -96,6 +87,28 @@ class SemiMoE(nn.Module):
             share[:, :, i, None, None] * functional.conv2d(feature, kernel) for i, feature in enumerate(features)
         )  # (B, 5, 1, 1) x (B, 5, H, W) -> (B, 5, H, W)
         return Heads(*torch.split(mixed + bias.view(1, -1, 1, 1), list(CLASSES.values()), dim=1))
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Images uint8 (B, 3, H, W) as every network takes them: float32, channels last.
+
+    Raises
+    ------
+    ValueError
+        Another type or shape.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or any(side % STRIDE_PX for side in images.shape[2:]):
+        raise ValueError(f"images {images.dtype} {tuple(images.shape)}; uint8 (B, 3, H, W) with sides that divide by {STRIDE_PX} is needed")
+    return ((images / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def start_weights(model: nn.Module) -> None:
+    """Kaiming-normal kernels and zero biases of all convolutions."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semimoe.errors import ModelError
-from semimoe.settings import STRIDE_PX, NetworkSettings
+from semimoe.settings import METHODS, STRIDE_PX, NetworkSettings
 from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from semimoe.model import Outputs, SemiMoE
+    from semimoe.model import Outputs
+    from semimoe.networks import Network
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -35,7 +36,7 @@ class Predictor:
     card : what `model.json` says (threshold, split parameters, mpp_um, tile_px, ...)
     """
 
-    def __init__(self, model: "SemiMoE", card: dict[str, Any], device: "torch.device") -> None:
+    def __init__(self, model: "Network", card: dict[str, Any], device: "torch.device") -> None:
         import torch
 
         self.card = card
@@ -54,12 +55,14 @@ class Predictor:
             A GPU was asked for and is not to be had.
         """
         from semimoe.device import choose_device
-        from semimoe.model import SemiMoE
+        from semimoe.networks import build_network
 
         card = load_card(folder)
         tensors, _ = load_tensors(folder / WEIGHTS)
+        if card["method"] not in METHODS:
+            raise ModelError(f"{folder / CARD}: method {card['method']!r}, this program knows {', '.join(METHODS)}; update it")
         try:
-            model = SemiMoE(NetworkSettings(**card["network"]))
+            model = build_network(card["method"], NetworkSettings(**card["network"]))
             model.load_state_dict(tensors)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{folder}: {WEIGHTS} does not fit {CARD} ({str(error).splitlines()[0]}); fetch both from one run") from error
@@ -69,9 +72,9 @@ class Predictor:
     def untrained(cls, network: NetworkSettings, *, threads: int) -> "Predictor":
         """A network with random weights on the CPU: as fast as a trained one, to tell beforehand how long a run takes."""
         from semimoe.device import choose_device
-        from semimoe.model import SemiMoE
+        from semimoe.networks import build_network
 
-        return cls(SemiMoE(network), {}, choose_device("cpu", threads=threads))
+        return cls(build_network("semimoe", network), {}, choose_device("cpu", threads=threads))
 
     def tiles_per_s(self, tile_px: int, *, least_s: float = 1.0) -> float:
         """Measured speed on blank tiles, one at a time, over at least `least_s` seconds."""
@@ -98,12 +101,16 @@ class Predictor:
         return self.with_gates(images)[0]
 
     def with_gates(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Maps as above, and the gate weights, float32 (B, 3 tasks, 3 experts), tasks and experts in the order seg, sdf, bnd."""
+        """Maps as above, and the gate weights, float32 (B, 3 tasks, 3 experts), tasks and experts in the order seg, sdf, bnd.
+
+        A network without gates has weights 0.
+        """
         import torch
 
         with torch.inference_mode():
             outputs = self._model(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
-            return maps_of(outputs).cpu().numpy(), outputs.gate_weights.float().cpu().numpy()
+            gates = torch.zeros(len(images), 3, 3) if outputs.gate_weights is None else outputs.gate_weights
+            return maps_of(outputs).cpu().numpy(), gates.float().cpu().numpy()
 
 
 def maps_of(outputs: "Outputs") -> "Tensor":

@@ -21,13 +21,14 @@ from semimoe.device import choose_device
 from semimoe.errors import TrainingError
 from semimoe.history import COLUMNS, TIMING_COLUMNS, EpochMeans, Row, collapsed_gates, to_csv
 from semimoe.losses import AdaptiveLoss, SumLoss
-from semimoe.methods import semimoe, supervised
-from semimoe.methods.phase import Phase, Step
-from semimoe.model import TASKS, SemiMoE, count_parameters
+from semimoe.methods import PHASES, semimoe
+from semimoe.methods.phase import Step
+from semimoe.model import TASKS, count_parameters
+from semimoe.networks import Network, build_network
 from semimoe.optimizers import make_optimizers
 from semimoe.prediction import maps_of
 from semimoe.schedule import lr_factor, steps_per_epoch
-from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.settings import Method, NetworkSettings, TrainingSettings
 from semimoe.state import load_state, resumable, save_state, stamp
 from semimoe.weights import (
     CARD,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PHASES: dict[str, tuple[Phase, ...]] = {"supervised": supervised.PHASES, "semimoe": semimoe.PHASES}
 _STATE = "epoch.safetensors"
 _FINE_TUNING_LR = 0.1
 # Maps of `maps_of` and the seg expert's probability after them.
@@ -66,7 +66,7 @@ class Best(NamedTuple):
 class Run:
     """State of one training run between steps."""
 
-    method: str
+    method: Method
     network: NetworkSettings
     training: TrainingSettings
     mpp_um: float
@@ -79,7 +79,7 @@ class Run:
     peak_lr: float
     fabric: "Fabric"
     device: torch.device
-    net: SemiMoE  # the bare network
+    net: Network  # the bare network
     model: nn.Module  # the same behind autocast
     aggregate: AdaptiveLoss | SumLoss
     optimizers: dict[str, torch.optim.Optimizer]
@@ -94,7 +94,7 @@ class Run:
     @classmethod
     def start(
         cls,
-        method: str,
+        method: Method,
         labelled: TileSource,
         unlabelled: TileSource | None,
         validation: TileSource | None,
@@ -125,11 +125,11 @@ class Run:
         normalisation = branch.get("normalisation") or (foreign or {}).get("normalisation") or _statistics(labelled)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = SemiMoE(network, **normalisation).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net = build_network(method, network, **normalisation).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if foreign is not None and start_from is not None:
             _load_foreign(start_from, net)
         net.to(where)
-        aggregate = (AdaptiveLoss(training.gamma) if training.aggregate == "amol" else SumLoss()).to(where)
+        aggregate = (AdaptiveLoss(training.gamma) if training.aggregate == "amol" and method != "unet" else SumLoss()).to(where)
         peak_lr = training.lr * (_FINE_TUNING_LR if start_from else 1)
         # Read before Fabric wraps it: a state dict must not depend on the wrapper.
         optimizers = make_optimizers(net, aggregate, training, peak_lr)
@@ -225,7 +225,7 @@ class Run:
         self.epoch += 1
         row = self.means.row(self.steps) | {"epoch": self.epoch, "steps": self.steps}
         row["lr"] = self.optimizers["network"].param_groups[0]["lr"]
-        if self.method != "supervised":
+        if len(PHASES[self.method]) > 1:
             row["unsup_weight"] = semimoe.unsup_weight(self.epoch / self.training.epochs, self.training)
         if isinstance(self.aggregate, AdaptiveLoss):
             row |= {f"s_{task}": value for task, value in zip(TASKS, self.aggregate.s.tolist(), strict=True)}
@@ -339,7 +339,7 @@ def _statistics(labelled: TileSource) -> dict[str, list[float]]:
     return {"mean": mean, "std": std}
 
 
-def _load_foreign(folder: Path, net: SemiMoE) -> None:
+def _load_foreign(folder: Path, net: Network) -> None:
     try:
         net.load_state_dict(load_tensors(folder / WEIGHTS)[0])
     except RuntimeError as error:

@@ -5,6 +5,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from semimoe.errors import SettingsError
 
+Method = Literal["semimoe", "supervised", "unet"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Experts = Literal["separate", "shared"]
 GateForm = Literal["paper", "code"]
 SdfScale = Literal["um", "tile"]
@@ -62,7 +64,7 @@ class TrainingSettings:
     max_grad_norm : gradient norm of experts and gates is clipped to this; None: not clipped
     gamma : regulariser of the adaptive multi-objective loss (eq. 11)
     sdf_weight : factor on the distance term (the public code: 0.5)
-    aggregate : adaptive multi-objective loss (eq. 11), or the plain sums of eqs. 4 and 6
+    aggregate : adaptive multi-objective loss (eq. 11), or the plain sums of eqs. 4 and 6 (always so for `unet`)
     amol_lr, amol_weight_decay : Adam on the log-scales s of eq. 11
     unsup_max, unsup_schedule : largest weight of the unsupervised loss (eq. 7), and how it grows
     update : one optimiser step on both losses, or two (Algorithm 1)

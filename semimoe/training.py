@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from semimoe.errors import TrainingError
-from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.settings import METHODS, Method, NetworkSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from semimoe.data import TileSource
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-METHODS = ("supervised", "semimoe")
 _WORKERS = 8
 
 
 def fit(
-    method: Literal["semimoe", "supervised"],
+    method: Method,
     labelled: "TileSource",
     unlabelled: "TileSource | None",
     validation: "TileSource | None",
@@ -45,7 +44,8 @@ def fit(
 
     Parameters
     ----------
-    method : semimoe, or supervised (the same network, L_sup only; `unlabelled` is not read)
+    method : semimoe, supervised (the same network, L_sup only), or unet (a plain U-Net); the last two do not read `unlabelled`,
+        but its number of tiles counts for the steps of an epoch, so that rows of one table have had the same steps
     labelled : tiles with labels; only pixels of weight 1 count
     unlabelled : tiles without; labels they happen to carry are logged against, never trained on. None: L_sup only
     validation : images with labels, of any size. None: last epoch, threshold 0.5
@@ -67,10 +67,8 @@ def fit(
         raise TrainingError(f"method {method!r}; one of {', '.join(METHODS)} is needed")
     if not len(labelled):
         raise TrainingError("no labelled tile; at least one annotated region is needed")
-    if warm_start and method == "supervised":
-        raise TrainingError("a supervised run takes start_from or nothing; warm_start is for the methods that branch off it")
-    if method == "supervised" or unlabelled is None or not len(unlabelled):
-        unlabelled = None
+    if warm_start and method != "semimoe":
+        raise TrainingError(f"a {method} run takes start_from or nothing; warm_start is for the methods that branch off it")
     if validation is not None and not len(validation):
         validation = None
     run = Run.start(
@@ -89,6 +87,8 @@ def fit(
         warm_start=warm_start,
         notes=notes or {},
     )
+    if method != "semimoe" or unlabelled is None or not len(unlabelled):
+        unlabelled = None
     workers = 0 if device == "cpu" else max(1, min(threads - 1, _WORKERS))
     with run.seeded():
         _train(run, labelled, unlabelled, validation, workers=workers, progress=progress)

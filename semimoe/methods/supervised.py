@@ -17,6 +17,7 @@ def supervised_phase(step: Step) -> PhaseLoss:
     log = {f"sup_{task}_expert": loss.detach() for task, loss in experts._asdict().items()}
     log |= {f"sup_{task}_gate": loss.detach() for task, loss in gates._asdict().items()}
     plain = torch.stack(terms).sum().detach()
+    assert outputs.gate_weights is not None  # of a network with gates
     return PhaseLoss(step.aggregate(terms), plain, log, {}, outputs.gate_weights.detach().float().mean(0))
 
 

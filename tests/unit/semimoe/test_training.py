@@ -18,7 +18,7 @@ from semimoe.methods.semimoe import kept_statistics
 from semimoe.metrics import pixel_scores
 from semimoe.model import SemiMoE
 from semimoe.prediction import Predictor, maps_of, predict_array
-from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.settings import METHODS, NetworkSettings, TrainingSettings
 from semimoe.training import fit
 from semimoe.weights import load_tensors
 
@@ -75,10 +75,11 @@ def learnt(tmp_path_factory):
         warm_start=supervised,
         notes={"licence": "synthetic"},
     )
-    return {"supervised": supervised, "semimoe": semimoe}
+    unet = train("unet", base / "unet", Discs(6, 48), None, Discs(2, 90, seed=9), training=LEARNING)
+    return {"supervised": supervised, "semimoe": semimoe, "unet": unet}
 
 
-@pytest.mark.parametrize("method", ["supervised", "semimoe"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_tiny_net_learns_touching_discs_that_an_untrained_one_does_not_see(learnt, discs, method) -> None:
     unseen = discs(2, 90, seed=77)
     assert dice_on(Predictor.load(learnt[method], device="cpu", threads=1), unseen) > 0.85
@@ -94,6 +95,27 @@ def test_both_rows_of_a_comparison_have_the_same_schedule(learnt) -> None:
     assert [row["epoch"] for row in semimoe] == ["3"]
     assert supervised[-1]["lr"] == semimoe[-1]["lr"]
     assert {row["steps"] for row in supervised + semimoe} == {"16"}
+
+
+def test_every_method_takes_as_many_steps_as_the_longer_list_asks_for(tmp_path, discs) -> None:
+    training = TrainingSettings(**vars(BRIEF) | {"epochs": 1, "steps_per_epoch": None})
+    made = {m: train(m, tmp_path / m, discs(2, 40), discs(7, 40, labels=False), training=training) for m in METHODS}
+    assert {method: history(folder)[0]["steps"] for method, folder in made.items()} == dict.fromkeys(METHODS, "4")
+    assert {(made[method] / "warm_start.safetensors").is_file() for method in ("semimoe", "unet")} == {False}
+
+
+def test_a_plain_unet_is_a_row_like_any_other(learnt) -> None:
+    card, semimoe = (json.loads((learnt[method] / "model.json").read_text()) for method in ("unet", "semimoe"))
+    assert set(card) == set(semimoe)
+    assert card["parameters"] < semimoe["parameters"] / 2.9
+    predictor = Predictor.load(learnt["unet"], device="cpu", threads=1)
+    maps, gates = predictor.with_gates(np.zeros((2, 3, 32, 48), np.uint8))
+    assert maps.shape == (2, 4, 32, 48)
+    assert gates.shape == (2, 3, 3)
+    assert not gates.any()
+    row = history(learnt["unet"])[-1]
+    assert row["unsup_share"] == row["s_seg"] == row["gate_seg_seg"] == row["sup_seg_gate"] == ""
+    assert float(row["val_dice_gate"]) > 0.85
 
 
 def test_the_card_says_what_the_next_steps_need(learnt) -> None:

@@ -1,0 +1,17 @@
+"""The network of each method."""
+
+from collections.abc import Sequence
+
+from semimoe.model import SemiMoE
+from semimoe.settings import Method, NetworkSettings
+from semimoe.unet import UNet
+
+Network = SemiMoE | UNet
+
+
+def build_network(
+    method: Method, settings: NetworkSettings, *, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.25, 0.25, 0.25)
+) -> Network:
+    """An untrained network: a U-Net for `unet`, experts and gates for all others."""
+    kind = UNet if method == "unet" else SemiMoE
+    return kind(settings, mean=mean, std=std)

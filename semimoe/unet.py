@@ -1,0 +1,43 @@
+"""A plain U-Net with a head per task: the baseline without experts, gates or pseudo-labels.
+
+B batch, C width, H, W sides (multiples of 16).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from semimoe.experts import Decoder, Encoder
+from semimoe.model import CLASSES, TASKS, Heads, Outputs, normalised, start_weights
+from semimoe.settings import NetworkSettings
+
+
+class UNet(nn.Module):
+    """One expert of Semi-MoE, with all three heads on its last feature.
+
+    Parameters
+    ----------
+    settings : the width counts, and what the targets mean; nothing here is of experts or gates
+    mean, std : as of `SemiMoE`
+    """
+
+    mean: Tensor  # (1, 3, 1, 1)
+    std: Tensor  # (1, 3, 1, 1)
+
+    def __init__(
+        self, settings: NetworkSettings, *, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.25, 0.25, 0.25)
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(settings.width)
+        self.decoder = Decoder(settings.width)
+        self.heads = nn.ModuleList(nn.Conv2d(settings.width, CLASSES[task], 1) for task in TASKS)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        start_weights(self)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Images uint8 (B, 3, H, W) -> logits; the same ones stand for experts and gates."""
+        feature = self.decoder(self.encoder(normalised(images, self.mean, self.std)))  # (B, C, H, W)
+        heads = Heads(*(head(feature) for head in self.heads))
+        return Outputs(heads, heads, None)
