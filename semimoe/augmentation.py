@@ -38,13 +38,13 @@ def window_of(item: Any) -> Window:  # noqa: ANN401  # a TileItem; the Protocol 
     return Window(item.image, item.labels, weight, inside, item.pseudo, 1.0)
 
 
-def augment(window: Window, *, tile_px: int, how: Literal["slides", "paper", "none"], rng: np.random.Generator) -> Window:
+def augment(window: Window, *, tile_px: int, how: Literal["slides", "paper", "flips", "none"], rng: np.random.Generator) -> Window:
     """A random tile of `tile_px` from a window, which may be larger or smaller.
 
     Parameters
     ----------
     how : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; paper: crop of 7/8 resized (half of the time), flips,
-        quarter turns; none: the centre
+        quarter turns; flips: those alone, of any place; none: the centre
     rng : the only source of chance
     """
     scale = 1.0

@@ -30,7 +30,7 @@ _MOST_LABELS = 65535
 
 def train(given: argparse.Namespace) -> None:
     """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
-    from semimoe.settings import NetworkSettings, TrainingSettings, preset
+    from semimoe.settings import NetworkSettings, TrainingSettings, changed, preset
     from semimoe.training import fit
 
     network, training = (NetworkSettings(), TrainingSettings(warm_start_epochs=0)) if given.preset == "default" else preset(given.preset)
@@ -38,6 +38,7 @@ def train(given: argparse.Namespace) -> None:
         network = dataclasses.replace(network, width=given.width)
     asked = {"epochs": given.epochs, "steps_per_epoch": given.steps, "batch": given.batch, "tile_px": given.tile}
     training = dataclasses.replace(training, **{name: value for name, value in asked.items() if value is not None})
+    network, training = changed(network, training, given.set)
     labelled, unlabelled, validation = split_images(
         training_images(given.data), labelled=given.labelled, validation=given.validation, seed=given.seed
     )
@@ -51,6 +52,7 @@ def train(given: argparse.Namespace) -> None:
         mpp_um=given.mpp,
         seed=given.seed,
         device=given.device,
+        devices=given.devices,
         threads=given.threads,
         out=given.out,
         resume=given.out.with_name(given.out.name + ".resume"),

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from semimoe.augmentation import Window, augment, window_of
 from semimoe.errors import DataError
-from semimoe.losses import Targets
+from semimoe.losses import Share, Targets
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.targets import TargetArrays, make_targets
 
@@ -63,6 +63,7 @@ class Batch(NamedTuple):
     truth: Tensor  # int64 (B, H, W): mask of unlabelled tiles where known, for the log only
     truth_weight: Tensor  # uint8 (B, H, W)
     numbers: Tensor  # int64 (B,): places in the source, for messages
+    share: Share = Share()  # of the batch that one optimiser step sees
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -71,7 +72,7 @@ class Batch(NamedTuple):
             return tensor.to(device, non_blocking=True)
 
         targets = None if self.targets is None else Targets(*map(move, self.targets))
-        return Batch(move(self.image), move(self.weight), targets, move(self.truth), move(self.truth_weight), self.numbers)
+        return Batch(move(self.image), move(self.weight), targets, move(self.truth), move(self.truth_weight), self.numbers, self.share)
 
 
 class _Place(NamedTuple):
@@ -116,15 +117,22 @@ class _Tiles(Dataset[Batch]):
 class _Schedule(Sampler[_Place]):
     """Places of all epochs from `first` on: per epoch shuffled passes over the source, cut to `count`."""
 
-    def __init__(self, tiles: Sized, *, count: int, first: int, epochs: int, stream: int, seed: int) -> None:
+    def __init__(
+        self, tiles: Sized, *, count: int, first: int, epochs: int, stream: int, seed: int, batch: int, part: tuple[int, int]
+    ) -> None:
         self._tiles, self._count, self._first, self._epochs, self._stream, self._seed = len(tiles), count, first, epochs, stream, seed
+        self._batch, self._part = batch, part
 
     def __iter__(self) -> Iterator[_Place]:
         for epoch in range(self._first, self._epochs):
             rng = np.random.default_rng([self._seed, self._stream, epoch])
             passes = -(-self._count // self._tiles)
             order = np.concatenate([rng.permutation(self._tiles) for _ in range(passes)])[: self._count]
-            yield from (_Place(epoch, position, int(index)) for position, index in enumerate(order))
+            yield from (_Place(epoch, position, int(index)) for position, index in enumerate(order) if self._ours(position))
+
+    def _ours(self, position: int) -> bool:
+        number, parts = self._part
+        return position % self._batch * parts // self._batch == number
 
 
 def batches(
@@ -138,20 +146,31 @@ def batches(
     mpp_um: float,
     seed: int,
     workers: int,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """All batches of the epochs from `first_epoch` to the end of the schedule, `steps` per epoch.
 
     Parameters
     ----------
     workers : processes that read and augment (spawned); 0: this one
+    part : (k, n): the k-th of n equal parts of every batch
     """
     stream = _LABELLED if role == "labelled" else _UNLABELLED
     tiles = _Tiles(source, stream=stream, network=network, training=training, mpp_um=mpp_um, seed=seed)
-    schedule = _Schedule(source, count=steps * training.batch, first=first_epoch, epochs=training.epochs, stream=stream, seed=seed)
+    schedule = _Schedule(
+        source,
+        count=steps * training.batch,
+        first=first_epoch,
+        epochs=training.epochs,
+        stream=stream,
+        seed=seed,
+        batch=training.batch,
+        part=part,
+    )
     loader = DataLoader(
         tiles,
         sampler=schedule,
-        batch_size=training.batch,
+        batch_size=training.batch // part[1],
         collate_fn=partial(_collate, role),
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,

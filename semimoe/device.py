@@ -10,6 +10,7 @@ from semimoe.errors import DeviceError
 
 if TYPE_CHECKING:
     import torch
+    from lightning.fabric import Fabric
 
 # Locks of claimed devices: held until this process ends.
 _HELD: dict[int, IO[str]] = {}
@@ -31,6 +32,29 @@ def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.devi
     if not torch.cuda.is_available():
         raise DeviceError(f"a GPU was asked for, but torch {torch.__version__} sees none; run on the CPU with --resources gpu=0")
     return torch.device("cuda", claim(torch.cuda.device_count()))
+
+
+def start_fabric(device: Literal["cpu", "gpu"], *, devices: int, threads: int, precision: Literal["fp32", "bf16"]) -> "Fabric":
+    """Lightning's device, autocast and, with several devices, one process for each (this command is started once more for them).
+
+    Raises
+    ------
+    DeviceError
+        As of `choose_device`, or fewer GPUs than asked for.
+    """
+    import torch
+    from lightning.fabric import Fabric
+
+    autocast: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
+    if devices == 1:
+        where = choose_device(device, threads=threads)
+        return Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=1 if device == "cpu" else [where.index], precision=autocast)
+    if device == "gpu" and torch.cuda.device_count() < devices:
+        raise DeviceError(f"{devices} GPUs were asked for, but torch {torch.__version__} sees {torch.cuda.device_count()}")
+    fabric = Fabric(accelerator="cpu" if device == "cpu" else "cuda", devices=devices, strategy="ddp", precision=autocast)
+    fabric.launch()
+    torch.set_num_threads(threads)  # after the launch, which sets its own
+    return fabric
 
 
 def native_precision(device: Literal["cpu", "gpu"]) -> Literal["fp32", "bf16"]:

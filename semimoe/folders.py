@@ -54,6 +54,10 @@ class FolderImages:
     def __len__(self) -> int:
         return len(self.files)
 
+    def name(self, index: int) -> str:
+        """Name of an image, for messages."""
+        return self.files[index].name
+
     def __getitem__(self, index: int) -> Tile:
         """Image uint8 (3, H, W) and labels int32 (H, W)."""
         file = self.files[index]

@@ -6,8 +6,6 @@ B batch, E experts, C channels of an expert's feature.
 import torch
 from torch import Tensor, nn
 
-_DROPOUT = 0.1
-
 
 class PaperGate(nn.Module):
     """softmax(LinearAttn(MLP(AvgPool(X_c)))), LinearAttn = FC (reduction) + dropout + FC.
@@ -15,11 +13,12 @@ class PaperGate(nn.Module):
     The paper names no widths: the MLP halves E C channels, the attention reduces by four.
     """
 
-    def __init__(self, width: int, experts: int) -> None:
+    def __init__(self, width: int, experts: int, dropout: float) -> None:
         super().__init__()
         pooled, hidden = experts * width, experts * width // 2
         self.mlp = nn.Sequential(nn.Linear(pooled, hidden), nn.ReLU())
-        self.attention = nn.Sequential(nn.Linear(hidden, hidden // 4), nn.Dropout(_DROPOUT), nn.Linear(hidden // 4, experts))
+        reduced = max(hidden // 4, 1)
+        self.attention = nn.Sequential(nn.Linear(hidden, reduced), nn.Dropout(dropout), nn.Linear(reduced, experts))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features (B, E C) -> weights (B, E) that add up to 1."""
@@ -32,12 +31,12 @@ class CodeGate(nn.Module):
     That softmax over 3 C / 2 units divides them by about their number, so the expert weights start nearly uniform.
     """
 
-    def __init__(self, width: int, experts: int) -> None:
+    def __init__(self, width: int, experts: int, dropout: float) -> None:
         super().__init__()
         pooled, hidden = experts * width, experts * width // 2
         self.reduce = nn.Sequential(nn.Linear(pooled, hidden), nn.ReLU())
         self.attend = nn.Linear(hidden, hidden)
-        self.choose = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(hidden, experts))
+        self.choose = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, experts))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features (B, E C) -> weights (B, E) that add up to 1."""

@@ -26,11 +26,34 @@ class Targets(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """One loss per task (scalars)."""
+    """One loss per task (scalars); None where the network has no head for it."""
 
     seg: Tensor
-    sdf: Tensor
-    bnd: Tensor
+    sdf: Tensor | None
+    bnd: Tensor | None
+
+    def known(self) -> dict[str, Tensor]:
+        """Losses by task, without the absent ones."""
+        return {task: loss for task, loss in self._asdict().items() if loss is not None}
+
+    def times(self, *, images: float, pixels: float) -> "Terms":
+        """Scaled: the Dice losses, which are means over images, by one factor, the distance loss, a mean over pixels, by another."""
+        return Terms(
+            images * self.seg,
+            None if self.sdf is None else pixels * self.sdf,
+            None if self.bnd is None else images * self.bnd,
+        )
+
+
+class Share(NamedTuple):
+    """How much of a whole batch a part of it is, by tiles, by images that have weight, and by pixels that have.
+
+    The losses of the parts, each times its share, add up to the loss of the whole, and so do their gradients.
+    """
+
+    tiles: float = 1.0
+    images: float = 1.0
+    pixels: float = 1.0
 
 
 def seg_dice(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
@@ -64,19 +87,22 @@ def task_losses(heads: Heads, targets: Targets, weight: Tensor) -> Terms:
     """Loss per task of one set of heads: the summands of eqs. 4 and 6."""
     return Terms(
         seg_dice(heads.seg, targets.mask, weight),
-        sdf_error(heads.sdf, targets.sdf, weight),
-        boundary_dice(heads.bnd, targets.boundary, weight),
+        None if heads.sdf is None else sdf_error(heads.sdf, targets.sdf, weight),
+        None if heads.bnd is None else boundary_dice(heads.bnd, targets.boundary, weight),
     )
 
 
 def supervised_terms(experts: Terms, gates: Terms) -> Terms:
     """Eq. 4 per task: experts and gates learn from the same targets."""
-    return Terms(*(expert + gate for expert, gate in zip(experts, gates, strict=True)))
+    gate = gates.known()
+    return Terms(**{task: loss + gate[task] if task in gate else loss for task, loss in experts._asdict().items()})
 
 
 def pseudo_targets(gates: Heads) -> Targets:
-    """Eq. 5: what the gates say, without a gradient."""
-    return Targets(gates.seg.detach().argmax(1), torch.tanh(gates.sdf.detach().float()), gates.bnd.detach().argmax(1))
+    """Eq. 5: what the gates say, without a gradient; 0 for a task without a gate."""
+    mask = gates.seg.detach().argmax(1)
+    sdf = torch.zeros_like(mask, dtype=torch.float32)[:, None] if gates.sdf is None else torch.tanh(gates.sdf.detach().float())
+    return Targets(mask, sdf, torch.zeros_like(mask) if gates.bnd is None else gates.bnd.detach().argmax(1))
 
 
 def unsupervised_terms(experts: Heads, pseudo: Targets, weight: Tensor) -> Terms:
@@ -100,17 +126,27 @@ class AdaptiveLoss(nn.Module):
         self.gamma = gamma
         self.s = nn.Parameter(torch.full((len(Terms._fields),), _S_START))  # s_seg, s_sdf, s_bnd
 
-    def forward(self, terms: Terms) -> Tensor:
-        """Losses per task -> scalar."""
-        return (torch.exp(-self.s) * torch.stack(terms) + self.gamma * torch.exp(self.s)).sum()
+    def forward(self, terms: Terms, share: float = 1.0) -> Tensor:
+        """Losses per task -> scalar; `share` of the regulariser belongs to this part of a batch."""
+        losses = _scalars(terms)
+        s = self.s[[number for number, task in enumerate(Terms._fields) if task in terms.known()]]
+        return (torch.exp(-s) * losses + share * self.gamma * torch.exp(s)).sum()
 
 
 class SumLoss(nn.Module):
     """The plain sum of the task losses, as written in eqs. 4 and 6."""
 
-    def forward(self, terms: Terms) -> Tensor:
+    def forward(self, terms: Terms, share: float = 1.0) -> Tensor:  # the share as of the adaptive loss
         """Losses per task -> scalar."""
-        return torch.stack(terms).sum()
+        return _scalars(terms).sum()
+
+
+def _scalars(terms: Terms) -> Tensor:
+    """The losses there are, (tasks,)."""
+    known = list(terms.known().values())
+    if any(loss.ndim for loss in known):
+        raise ValueError(f"losses of shapes {[tuple(loss.shape) for loss in known]}; each must be a scalar, nothing is broadcast")
+    return torch.stack(known)
 
 
 def _weighted_classes(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -103,32 +103,47 @@ class Predictor:
     def with_gates(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Maps as above, and the gate weights, float32 (B, 3 tasks, 3 experts), tasks and experts in the order seg, sdf, bnd.
 
-        A network without gates has weights 0.
+        Where there is no such gate or expert the weight is 0.
         """
         import torch
 
         with torch.inference_mode():
             outputs = self._model(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
-            gates = torch.zeros(len(images), 3, 3) if outputs.gate_weights is None else outputs.gate_weights
-            return maps_of(outputs).cpu().numpy(), gates.float().cpu().numpy()
+            return maps_of(outputs).cpu().numpy(), self._named_weights(outputs)
+
+    def _named_weights(self, outputs: "Outputs") -> NDArray[np.float32]:
+        """Gate weights by task and expert, whatever gates and experts there are."""
+        from semimoe.model import TASKS
+
+        named = np.zeros((len(outputs.gates.seg), len(TASKS), len(TASKS)), np.float32)
+        if outputs.gate_weights is not None:
+            settings = self._model.settings
+            gates, experts = ([TASKS.index(task) for task in tasks] for tasks in (settings.gates_of, settings.experts_of))
+            named[:, np.array(gates)[:, None], experts] = outputs.gate_weights.float().cpu().numpy()
+        return named
 
 
 def maps_of(outputs: "Outputs") -> "Tensor":
     """Outputs of the network as maps, float32 (B, 4, H, W).
 
     Disagreement is the range, max - min, of three opinions on "gland": the gate's probability, the seg expert's, and
-    sigmoid(s / 0.1) of the sdf expert's signed distance s.
+    sigmoid(s / 0.1) of the sdf expert's signed distance s. Where a task has no gate its expert is asked; where it has no expert
+    either, the map is 0.
     """
     import torch
 
     gates, experts = outputs.gates, outputs.experts
     gland = torch.softmax(gates.seg.float(), 1)[:, 1]  # (B, H, W)
-    boundary = torch.softmax(gates.bnd.float(), 1)[:, 1]
-    opinions = torch.stack(
-        [gland, torch.softmax(experts.seg.float(), 1)[:, 1], torch.sigmoid(torch.tanh(experts.sdf.float()[:, 0]) / _SDF_SOFTNESS)]
-    )  # (3, B, H, W)
-    disagreement = opinions.amax(0) - opinions.amin(0)
-    return torch.stack([gland, torch.tanh(gates.sdf.float()[:, 0]), boundary, disagreement], dim=1)
+    nothing = torch.zeros_like(gland)
+    bnd = experts.bnd if gates.bnd is None else gates.bnd
+    boundary = nothing if bnd is None else torch.softmax(bnd.float(), 1)[:, 1]
+    sdf = experts.sdf if gates.sdf is None else gates.sdf
+    distance = nothing if sdf is None else torch.tanh(sdf.float()[:, 0])
+    opinions = [gland, torch.softmax(experts.seg.float(), 1)[:, 1]]
+    if experts.sdf is not None:
+        opinions.append(torch.sigmoid(torch.tanh(experts.sdf.float()[:, 0]) / _SDF_SOFTNESS))
+    said = torch.stack(opinions)  # (2 or 3, B, H, W)
+    return torch.stack([gland, distance, boundary, said.amax(0) - said.amin(0)], dim=1)
 
 
 def predict_array(predict: Predict, image: NDArray[np.uint8], *, tile_px: int, overlap_px: int, batch: int) -> NDArray[np.float32]:

@@ -1,6 +1,8 @@
 """Settings of the network and of its training: plain values that JSON can hold, checked when made."""
 
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from semimoe.errors import SettingsError
@@ -8,6 +10,7 @@ from semimoe.errors import SettingsError
 Method = Literal["semimoe", "supervised", "unet"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Experts = Literal["separate", "shared"]
+TaskSet = Literal["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"]
 GateForm = Literal["paper", "code"]
 SdfScale = Literal["um", "tile"]
 BoundaryTarget = Literal["instance", "outer"]
@@ -23,16 +26,24 @@ class NetworkSettings:
     Attributes
     ----------
     width : channels of the first U-Net level (the paper: 64)
+    tasks : the experts there are, one per task (Table 2 of the paper)
     experts : three U-Nets, or one encoder with three decoders
+    gates : one gate per task, or that of the mask alone (Table 4); distance and boundary then come from their experts
     gate : gate of the paper (eq. 8), or of the public code
+    gate_heads : first weights of the gates' heads: small ones, or Kaiming-normal as everywhere else (paper and public code)
+    dropout : share of the gates' hidden units that a training step leaves out
     sdf_scale : signed distance in um, or divided by its maximum in the tile (the paper)
     sdf_um : distance at which the signed distance saturates, um (with `sdf_scale="um"`)
     boundary : boundary target per gland, or around the binary mask (the public code)
     """
 
     width: int = 64
+    tasks: TaskSet = "seg+sdf+bnd"
     experts: Experts = "separate"
+    gates: Literal["multi", "single"] = "multi"
     gate: GateForm = "paper"
+    gate_heads: Literal["small", "kaiming"] = "small"
+    dropout: float = 0.1
     sdf_scale: SdfScale = "um"
     sdf_um: float = 20.0
     boundary: BoundaryTarget = "instance"
@@ -42,6 +53,22 @@ class NetworkSettings:
         # The gate's hidden layers have 3 C / 2 and 3 C / 8 units.
         _require(self.width >= 4 and self.width % 4 == 0, "network.width", self.width, "a multiple of 4, at least 4")
         _require(self.sdf_um > 0, "network.sdf_um", self.sdf_um, "above 0")
+        _require(0 <= self.dropout < 1, "network.dropout", self.dropout, "from 0 to less than 1")
+
+    @property
+    def experts_of(self) -> tuple[str, ...]:
+        """Tasks that have an expert."""
+        return tuple(self.tasks.split("+"))
+
+    @property
+    def gates_of(self) -> tuple[str, ...]:
+        """Tasks that have a gate."""
+        return self.experts_of if self.gates == "multi" else ("seg",)
+
+    @property
+    def predicts_depth(self) -> bool:
+        """Whether the predicted distance is one in um, by which glands can be split."""
+        return self.sdf_scale == "um" and "sdf" in self.experts_of
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -68,9 +95,11 @@ class TrainingSettings:
     amol_lr, amol_weight_decay : Adam on the log-scales s of eq. 11
     unsup_max, unsup_schedule : largest weight of the unsupervised loss (eq. 7), and how it grows
     update : one optimiser step on both losses, or two (Algorithm 1)
-    pseudo : pseudo-labels of all three gates, or of the mask gate alone with distance and boundary derived from its mask
-    statistics : which batches update the running statistics of batch normalisation
-    augment : slides: geometry, scale and stain; paper: flips, quarter turns and crops
+    pseudo : pseudo-labels of all three gates, or of the mask gate alone with distance and boundary derived from its mask (so
+        too where the network has a single gate)
+    statistics : which batches update the running statistics of batch normalisation; frozen: none, and they stand in for those
+        of the batch in training too (for fine-tuning with few tiles)
+    augment : slides: geometry, scale and stain; paper: flips, quarter turns and crops; flips: those without the crops
     validate_every : epochs between validations
     min_area_um2 : objects below it do not count when the split parameters are chosen on validation
     precision : bf16: autocast
@@ -96,8 +125,8 @@ class TrainingSettings:
     unsup_schedule: Literal["linear", "gaussian"] = "linear"
     update: Literal["joint", "two-step"] = "joint"
     pseudo: Literal["gates", "derived"] = "gates"
-    statistics: Literal["labelled", "both"] = "labelled"
-    augment: Literal["slides", "paper", "none"] = "slides"
+    statistics: Literal["labelled", "both", "frozen"] = "labelled"
+    augment: Literal["slides", "paper", "flips", "none"] = "slides"
     validate_every: int = 1
     min_area_um2: float = 500.0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -140,11 +169,11 @@ _PAPER = {
 }
 _PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "paper": (
-        {"sdf_scale": "tile"},
+        {"sdf_scale": "tile", "gate_heads": "kaiming"},
         {**_PAPER, "unsup_max": 5.0, "unsup_schedule": "gaussian", "update": "two-step"},
     ),
     "public-code": (
-        {"sdf_scale": "tile", "boundary": "outer", "gate": "code"},
+        {"sdf_scale": "tile", "boundary": "outer", "gate": "code", "gate_heads": "kaiming"},
         {**_PAPER, "sdf_weight": 0.5},
     ),
 }
@@ -158,6 +187,35 @@ def preset(name: Literal["paper", "public-code"]) -> tuple[NetworkSettings, Trai
     """
     network, training = _PRESETS[name]
     return NetworkSettings(**network), TrainingSettings(**training)
+
+
+def changed(network: NetworkSettings, training: TrainingSettings, assignments: Sequence[str]) -> tuple[NetworkSettings, TrainingSettings]:
+    """Settings with some of them set by `name=value`, the value as in JSON or a bare word.
+
+    >>> network, training = changed(NetworkSettings(), TrainingSettings(), ["experts=shared", "max_grad_norm=null"])
+    >>> network.experts, training.max_grad_norm
+    ('shared', None)
+
+    Raises
+    ------
+    SettingsError
+        There is no such setting, or the value does not suit it.
+    """
+    ours: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    names = [{field.name for field in fields(kind)} for kind in (network, training)]
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        owner = next((i for i, known in enumerate(names) if name in known), None)
+        if owner is None or not text:
+            raise SettingsError(f"{assignment!r}: NAME=VALUE with one of {', '.join(sorted(names[0] | names[1]))} is needed")
+        try:
+            ours[owner][name] = json.loads(text)
+        except ValueError:
+            ours[owner][name] = text
+    try:
+        return replace(network, **ours[0]), replace(training, **ours[1])
+    except TypeError as error:
+        raise SettingsError(f"{', '.join(assignments)}: a value of another type is needed ({error})") from error
 
 
 def _check_choices(settings: NetworkSettings | TrainingSettings) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semimoe.errors import ModelError, TrainingError
-from semimoe.weights import load_note, load_tensors, save_tensors
+from semimoe.weights import CARD, WEIGHTS, load_note, load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,6 +69,22 @@ def load_state(
             states.setdefault(int(index), {})[field] = value
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return about, _under(_BEST, tensors)
+
+
+def load_foreign(folder: Path, model: "nn.Module") -> None:
+    """Put the weights of a finished model into a network.
+
+    Raises
+    ------
+    TrainingError
+        It is of another network.
+    """
+    try:
+        model.load_state_dict(load_tensors(folder / WEIGHTS)[0])
+    except RuntimeError as error:
+        raise TrainingError(
+            f"start_from {folder}: another network ({str(error).splitlines()[0]}); take the network settings of its {CARD}"
+        ) from error
 
 
 def resumable(path: Path, mark: str) -> bool:

@@ -10,7 +10,7 @@ from semimoe.errors import TrainingError
 from semimoe.settings import METHODS, Method, NetworkSettings, TrainingSettings
 
 if TYPE_CHECKING:
-    from semimoe.data import TileSource
+    from semimoe.data import Batch, TileSource
     from semimoe.run import Run
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ def fit(
     seed: int,
     device: Literal["cpu", "gpu"],
     threads: int,
+    devices: int = 1,
     out: Path,
     resume: Path,
     start_from: Path | None = None,
@@ -50,6 +51,7 @@ def fit(
     unlabelled : tiles without; labels they happen to carry are logged against, never trained on. None: L_sup only
     validation : images with labels, of any size. None: last epoch, threshold 0.5
     mpp_um : pixel size of all of them, um
+    devices : processes that share every batch, one GPU each; the other ones run this program's command line again
     out : model folder; only the files named above are replaced
     resume : where the state of the last finished epoch is kept until the run ends
     start_from : folder of a foreign model to fine-tune: all epochs, a tenth of the learning rate
@@ -61,6 +63,7 @@ def fit(
     TrainingError
         No labelled tiles, a loss that is not finite, or a start that does not fit.
     """
+    from semimoe.result import finish
     from semimoe.run import Run
 
     if method not in METHODS:
@@ -81,6 +84,7 @@ def fit(
         mpp_um=mpp_um,
         seed=seed,
         device=device,
+        devices=devices,
         threads=threads,
         resume=resume,
         start_from=start_from,
@@ -91,9 +95,11 @@ def fit(
         unlabelled = None
     workers = 0 if device == "cpu" else max(1, min(threads - 1, _WORKERS))
     with run.seeded():
-        _train(run, labelled, unlabelled, validation, workers=workers, progress=progress)
-        run.finish(validation, out)
-    shutil.rmtree(resume, ignore_errors=True)
+        _train(run, labelled, unlabelled, validation, workers=workers, progress=progress and run.chief)
+        if run.chief:
+            finish(run, validation, out)
+    if run.chief:
+        shutil.rmtree(resume, ignore_errors=True)
 
 
 def _train(
@@ -108,7 +114,8 @@ def _train(
     """The epochs that are left."""
     from tqdm import tqdm
 
-    from semimoe.data import Batch, batches
+    from semimoe.data import batches
+    from semimoe.stepping import NotFiniteError
 
     def stream(source: "TileSource", role: Literal["labelled", "unlabelled"]) -> "Iterator[Batch]":
         return batches(
@@ -121,6 +128,7 @@ def _train(
             mpp_um=run.mpp_um,
             seed=run.seed,
             workers=workers,
+            part=(run.fabric.global_rank, run.fabric.world_size),
         )
 
     with tqdm(
@@ -139,13 +147,28 @@ def _train(
         while run.epoch < run.training.epochs:
             run.begin_epoch()
             for step in range(run.steps):
-                run.step(step, next(labelled_batches), next(unlabelled_batches) if unlabelled_batches is not None else None)
+                tiles = next(labelled_batches)
+                others = next(unlabelled_batches) if unlabelled_batches is not None else None
+                try:
+                    run.step(step, tiles, others)
+                except NotFiniteError as error:
+                    seen = f"labelled tiles {_named(labelled, tiles)}"
+                    if unlabelled is not None and others is not None:
+                        seen += f", unlabelled tiles {_named(unlabelled, others)}"
+                    where = f"epoch {run.epoch + 1}, step {step + 1}"
+                    raise TrainingError(f"{where}: {error}, on {seen}; look at them, or lower training.lr ({run.training.lr})") from error
                 bar.update()
             row = run.end_epoch(validation)
             shown = {"loss": f"{row['loss']:.3f}"}
             if row["val_dice_gate"] is not None:
                 shown["dice"] = f"{row['val_dice_gate']:.3f}"
             bar.set_postfix(shown, refresh=False)
+
+
+def _named(source: "TileSource", batch: "Batch") -> str:
+    """Numbers of tiles, and their names where the source has them."""
+    name = getattr(source, "name", None)
+    return "[" + ", ".join(str(number) if name is None else f"{number} ({name(number)})" for number in batch.numbers.tolist()) + "]"
 
 
 def _on_terminal() -> bool:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from semimoe.experts import Decoder, Encoder
-from semimoe.model import CLASSES, TASKS, Heads, Outputs, normalised, start_weights
+from semimoe.model import CLASSES, Outputs, heads_of, normalised, start_weights
 from semimoe.settings import NetworkSettings
 
 
 class UNet(nn.Module):
-    """One expert of Semi-MoE, with all three heads on its last feature.
+    """One expert of Semi-MoE, with the heads of all tasks on its last feature.
 
     Parameters
     ----------
-    settings : the width counts, and what the targets mean; nothing here is of experts or gates
+    settings : width and tasks; what it says of experts and gates does not apply
     mean, std : as of `SemiMoE`
     """
 
@@ -31,7 +31,8 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder = Encoder(settings.width)
         self.decoder = Decoder(settings.width)
-        self.heads = nn.ModuleList(nn.Conv2d(settings.width, CLASSES[task], 1) for task in TASKS)
+        self.heads = nn.ModuleList(nn.Conv2d(settings.width, CLASSES[task], 1) for task in settings.experts_of)
+        self.settings = settings
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         start_weights(self)
@@ -39,5 +40,5 @@ class UNet(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         """Images uint8 (B, 3, H, W) -> logits; the same ones stand for experts and gates."""
         feature = self.decoder(self.encoder(normalised(images, self.mean, self.std)))  # (B, C, H, W)
-        heads = Heads(*(head(feature) for head in self.heads))
+        heads = heads_of(self.settings.experts_of, [head(feature) for head in self.heads])
         return Outputs(heads, heads, None)

@@ -102,7 +102,7 @@ def _best_threshold(images: list[_Image]) -> tuple[float, float]:
 
 def _candidates(network: NetworkSettings) -> list[dict[str, float]]:
     """Split parameters to try, the defaults first: they win ties."""
-    depths = _SEED_DEPTHS_UM if network.sdf_scale == "um" else _SEED_DEPTHS_UM[:1]
+    depths = _SEED_DEPTHS_UM if network.predicts_depth else _SEED_DEPTHS_UM[:1]
     return [
         {"seed_depth_um": depth, "boundary_level": level, "growth_um": growth}
         for depth, level, growth in itertools.product(depths, _BOUNDARY_LEVELS, _GROWTHS_UM)
@@ -114,7 +114,7 @@ def _object_scores(
     images: list[_Image], threshold: float, split: dict[str, float], *, network: NetworkSettings, training: TrainingSettings, mpp_um: float
 ) -> dict[str, Any]:
     parameters = SplitParameters(
-        threshold=threshold, **split, min_area_um2=training.min_area_um2, sdf_um=network.sdf_um, use_sdf=network.sdf_scale == "um"
+        threshold=threshold, **split, min_area_um2=training.min_area_um2, sdf_um=network.sdf_um, use_sdf=network.predicts_depth
     )
     truth, found = [], []
     for image in images:

@@ -7,10 +7,11 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from semimoe.data import Batch
 from semimoe.losses import Targets, pseudo_targets, total, unsupervised_terms
-from semimoe.methods.phase import PhaseLoss, Step
+from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
 from semimoe.methods.supervised import supervised_phase
 from semimoe.metrics import relabelled
 from semimoe.model import Outputs
@@ -30,12 +31,10 @@ def unsupervised_phase(step: Step) -> PhaseLoss | None:
     with kept_statistics(step.model) if step.training.statistics == "labelled" else nullcontext():
         outputs = step.model(batch.image)
     pseudo = batch.targets or _online(outputs, step)
-    terms = unsupervised_terms(outputs.experts, pseudo, batch.weight)
-    log = {f"unsup_{task}": loss.detach() for task, loss in terms._asdict().items()}
-    terms = terms._replace(sdf=step.training.sdf_weight * terms.sdf)
-    nothing = torch.zeros((), device=batch.image.device)
-    plain = weight * torch.stack(terms).sum().detach()
-    return PhaseLoss(total(nothing, step.aggregate(terms), weight), plain, log, _counts(pseudo.mask, batch), None)
+    losses = unsupervised_terms(outputs.experts, pseudo, batch.weight).times(images=batch.share.images, pixels=batch.share.pixels)
+    terms = weighted_sdf(losses, step.training)
+    loss = total(torch.zeros((), device=batch.image.device), step.aggregate(terms, batch.share.tiles), weight)
+    return PhaseLoss(loss, weight * summed(terms), task_log("unsup_{}", losses), _counts(pseudo.mask, batch), None)
 
 
 PHASES = (supervised_phase, unsupervised_phase)
@@ -60,7 +59,7 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
     Unlabelled tiles show what nobody outlines (glass, fat, blood). Mixed into the running statistics they move the network at test time
     away from the state in which its supervised loss was computed.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
@@ -73,7 +72,8 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
 
 def _online(outputs: Outputs, step: Step) -> Targets:
     pseudo = pseudo_targets(outputs.gates)
-    if step.training.pseudo == "gates":
+    judged = all(gate is not None for expert, gate in zip(outputs.experts, outputs.gates, strict=True) if expert is not None)
+    if step.training.pseudo == "gates" and judged:
         return pseudo
     made = [
         make_targets(relabelled(mask), np.ones(mask.shape, np.uint8), mpp_um=step.mpp_um, network=step.network)

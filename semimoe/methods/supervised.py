@@ -1,24 +1,20 @@
 """Supervised-only: the same experts and gates, L_sup alone (eq. 4). The row that every table needs, and Semi-MoE's first phase."""
 
-import torch
-
 from semimoe.losses import supervised_terms, task_losses
-from semimoe.methods.phase import PhaseLoss, Step
+from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
 
 
 def supervised_phase(step: Step) -> PhaseLoss:
     """Experts and gates learn from the labelled batch."""
-    assert step.labelled.targets is not None  # the loader refuses labelled tiles without labels
-    outputs = step.model(step.labelled.image)
-    experts = task_losses(outputs.experts, step.labelled.targets, step.labelled.weight)
-    gates = task_losses(outputs.gates, step.labelled.targets, step.labelled.weight)
-    terms = supervised_terms(experts, gates)
-    terms = terms._replace(sdf=step.training.sdf_weight * terms.sdf)
-    log = {f"sup_{task}_expert": loss.detach() for task, loss in experts._asdict().items()}
-    log |= {f"sup_{task}_gate": loss.detach() for task, loss in gates._asdict().items()}
-    plain = torch.stack(terms).sum().detach()
-    assert outputs.gate_weights is not None  # of a network with gates
-    return PhaseLoss(step.aggregate(terms), plain, log, {}, outputs.gate_weights.detach().float().mean(0))
+    batch = step.labelled
+    assert batch.targets is not None  # the loader refuses labelled tiles without labels
+    outputs = step.model(batch.image)
+    experts = task_losses(outputs.experts, batch.targets, batch.weight).times(images=batch.share.images, pixels=batch.share.pixels)
+    gates = task_losses(outputs.gates, batch.targets, batch.weight).times(images=batch.share.images, pixels=batch.share.pixels)
+    terms = weighted_sdf(supervised_terms(experts, gates), step.training)
+    log = task_log("sup_{}_expert", experts) | task_log("sup_{}_gate", gates)
+    weights = batch.share.tiles * outputs.gate_weights.detach().float().mean(0)
+    return PhaseLoss(step.aggregate(terms, batch.share.tiles), summed(terms), log, {}, weights)
 
 
 PHASES = (supervised_phase,)

@@ -5,8 +5,11 @@ import torch
 
 from semimoe.history import COLUMNS, EpochMeans, collapsed_gates, to_csv
 from semimoe.methods.phase import PhaseLoss
+from semimoe.settings import NetworkSettings
 
 UNIFORM = {f"gate_{task}_{expert}": 1 / 3 for task in ("seg", "sdf", "bnd") for expert in ("seg", "sdf", "bnd")}
+
+CHOOSING = {name: {"seg": 0.5, "sdf": 0.3, "bnd": 0.2}[name[-3:]] for name in UNIFORM}
 
 
 def result(loss, plain, *, gates=None, **counts):
@@ -14,7 +17,7 @@ def result(loss, plain, *, gates=None, **counts):
 
 
 def test_an_epoch_is_the_mean_of_its_steps_and_the_share_that_of_the_plain_losses() -> None:
-    means = EpochMeans()
+    means = EpochMeans(NetworkSettings())
     for loss in (1.0, 3.0):
         means.add(0, result(loss, 3.0, gates=torch.eye(3)))
         means.add(1, result(0.5, 1.0, pseudo_overlap=6, pseudo_size=10))
@@ -26,7 +29,7 @@ def test_an_epoch_is_the_mean_of_its_steps_and_the_share_that_of_the_plain_losse
 
 
 def test_nothing_to_report_is_an_empty_cell() -> None:
-    means = EpochMeans()
+    means = EpochMeans(NetworkSettings())
     means.add(0, result(1.0, 1.0))
     line = to_csv([means.row(1)], COLUMNS).splitlines()[1].split(",")
     assert line[COLUMNS.index("pseudo_dice")] == line[COLUMNS.index("unsup_share")] == ""
@@ -34,7 +37,24 @@ def test_nothing_to_report_is_an_empty_cell() -> None:
 
 
 def test_a_gate_that_listens_to_one_expert_is_named() -> None:
-    assert collapsed_gates(UNIFORM) == []
-    said = collapsed_gates(UNIFORM | {"gate_seg_seg": 0.01, "gate_seg_sdf": 0.02, "gate_seg_bnd": 0.97})
+    assert collapsed_gates([CHOOSING]) == []
+    said = collapsed_gates([CHOOSING | {"gate_seg_seg": 0.001, "gate_seg_sdf": 0.003, "gate_seg_bnd": 0.996}])
     assert len(said) == 1
     assert "task seg listens to the bnd expert alone" in said[0]
+
+
+def test_gates_within_a_hundredth_of_uniform_for_twenty_epochs_are_named() -> None:
+    assert len(collapsed_gates([CHOOSING] + [UNIFORM] * 20)) == 3
+    assert collapsed_gates([UNIFORM] * 20 + [CHOOSING]) == []
+    assert collapsed_gates([UNIFORM] * 10 + [CHOOSING] + [UNIFORM] * 19) == []
+    nearly = UNIFORM | {"gate_sdf_seg": 0.35}
+    assert ["task sdf" in said for said in collapsed_gates([nearly] * 20)] == [False, False]
+    assert "in 3 epochs" in collapsed_gates([UNIFORM] * 3)[0]
+
+
+def test_a_network_without_gates_or_with_one_expert_cannot_collapse() -> None:
+    none = dict.fromkeys(UNIFORM)
+    assert collapsed_gates([none] * 20) == []
+    assert collapsed_gates([none | {"gate_seg_seg": 1.0}] * 20) == []
+    two = none | {f"gate_{task}_{expert}": 0.5 for task in ("seg", "sdf") for expert in ("seg", "sdf")}
+    assert len(collapsed_gates([two] * 20)) == 2

@@ -43,13 +43,13 @@ def test_gate_output_is_the_head_of_the_weighted_features() -> None:
 @pytest.mark.parametrize("gate", [PaperGate, CodeGate])
 def test_gate_weights_depend_on_the_image(gate) -> None:
     torch.manual_seed(0)
-    weights = gate(8, 3).eval()(torch.randn(4, 24) * 5)
+    weights = gate(8, 3, 0.1).eval()(torch.randn(4, 24) * 5)
     assert weights.std(0).max() > 1e-4
 
 
 def test_code_gate_starts_nearly_uniform() -> None:
     torch.manual_seed(0)
-    weights = CodeGate(64, 3).eval()(torch.rand(8, 192))
+    weights = CodeGate(64, 3, 0.1).eval()(torch.rand(8, 192))
     assert weights.min() > 0.3
     assert weights.max() < 0.36
 

@@ -216,7 +216,7 @@ def test_fine_tuning_starts_at_the_given_model_with_a_tenth_of_the_rate(tmp_path
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_tiles(tmp_path, discs) -> None:
-    with pytest.raises(TrainingError, match=r"epoch \d, step \d: the loss of supervised_phase is .* on tiles \["):
+    with pytest.raises(TrainingError, match=r"epoch \d, step \d: the loss of supervised_phase is .*, on labelled tiles \["):
         train(
             "supervised", tmp_path / "model", discs(2, 40), training=TrainingSettings(**vars(BRIEF) | {"lr": 1e30, "max_grad_norm": None})
         )
@@ -277,7 +277,7 @@ def test_state_of_other_settings_is_discarded(tmp_path, discs, monkeypatch) -> N
         raise KeyboardInterrupt
 
     plain = train("supervised", tmp_path / "plain", discs(2, 40), seed=1)
-    monkeypatch.setattr("semimoe.run.Run.finish", stop)
+    monkeypatch.setattr("semimoe.result.finish", stop)
     with pytest.raises(KeyboardInterrupt):
         train("supervised", tmp_path / "model", discs(2, 40), seed=0)
     assert (tmp_path / "model.resume").is_dir()
