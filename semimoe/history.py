@@ -109,9 +109,8 @@ def collapsed_gates(rows: list[Row]) -> list[str]:
         if largest > _ALONE:
             said.append(f"expert collapse: the gate of task {task} listens to the {expert} expert alone (mean weight {largest:.3f})")
         if all(abs(weight - 1 / len(weights)) <= _UNIFORM for weights in epochs for weight in weights.values()):
-            said.append(
-                f"expert collapse: the gate of task {task} prefers no expert (weights within {_UNIFORM} of uniform in {len(epochs)} epochs)"
-            )
+            since = f"for {len(epochs)} epochs" if len(epochs) > 1 else "for an epoch"
+            said.append(f"expert collapse: the gate of task {task} prefers no expert (weights within {_UNIFORM} of uniform {since})")
     return said
 
 

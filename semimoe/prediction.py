@@ -3,6 +3,7 @@
 B batch, H, W sides (multiples of 16).
 """
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semimoe.errors import ModelError
+from semimoe.errors import DeviceError, ModelError
 from semimoe.settings import METHODS, STRIDE_PX, NetworkSettings
 from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors
 
@@ -22,10 +23,51 @@ if TYPE_CHECKING:
     from semimoe.model import Outputs
     from semimoe.networks import Network
 
+log = logging.getLogger(__name__)
+
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 # Share of the full scale of the distance field over which its opinion changes from background to gland.
 _SDF_SOFTNESS = 0.1
+
+
+class Fitting:
+    """A function of images, called with as many at once as fit into memory: half as many each time it runs out.
+
+    Attributes
+    ----------
+    most : images at once, at most; None: as many as are given
+    """
+
+    def __init__(self, function: Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], ...]]) -> None:
+        self._function = function
+        self.most: int | None = None
+
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """Results for images (B, ...), each (B, ...).
+
+        Raises
+        ------
+        DeviceError
+            A single image does not fit.
+        """
+        import torch
+
+        while True:
+            step = min(self.most or len(images), len(images))
+            try:
+                parts = [self._function(images[start : start + step]) for start in range(0, len(images), step)]
+                return parts[0] if len(parts) == 1 else tuple(np.concatenate(results) for results in zip(*parts, strict=True))
+            except torch.OutOfMemoryError as error:
+                if step == 1:
+                    raise DeviceError(
+                        f"a single tile of {images.shape[-1]} px does not fit into memory; use smaller tiles ({error})"
+                    ) from error
+            # Outside the handler: the traceback holds the tensors that did not fit.
+            self.most = (step + 1) // 2
+            log.warning("out of memory: going on with %d tiles at a time", self.most)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
 
 class Predictor:
@@ -41,6 +83,7 @@ class Predictor:
 
         self.card = card
         self._device = device
+        self._fitting = Fitting(self._forward)
         self._model = model.to(memory_format=torch.channels_last).to(device).eval()  # type: ignore[call-overload]
 
     @classmethod
@@ -105,10 +148,19 @@ class Predictor:
 
         Where there is no such gate or expert the weight is 0.
         """
+        maps, gates = self._fitting(np.ascontiguousarray(images))
+        return maps, gates
+
+    @property
+    def most_at_once(self) -> int | None:
+        """Tiles that fitted into memory at once after it ran out; None: it never did."""
+        return self._fitting.most
+
+    def _forward(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         import torch
 
         with torch.inference_mode():
-            outputs = self._model(torch.from_numpy(np.ascontiguousarray(images)).to(self._device))
+            outputs = self._model(torch.from_numpy(images).to(self._device))
             return maps_of(outputs).cpu().numpy(), self._named_weights(outputs)
 
     def _named_weights(self, outputs: "Outputs") -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -25,7 +26,7 @@ from semimoe.methods import PHASES, semimoe
 from semimoe.model import TASKS, Outputs
 from semimoe.networks import Network, build_network
 from semimoe.optimizers import make_optimizers
-from semimoe.prediction import maps_of
+from semimoe.prediction import Fitting, Predict, maps_of
 from semimoe.schedule import lr_factor, steps_per_epoch
 from semimoe.settings import Method, NetworkSettings, TrainingSettings
 from semimoe.state import load_foreign, load_state, resumable, save_state, stamp
@@ -273,17 +274,18 @@ class Run:
         save_state(self.resume / _STATE, self.net, self.aggregate, self.optimizers, about, weights)
         write_atomic(self.resume / "history.csv", to_csv(self.rows, COLUMNS))  # to look at, and what a failed run leaves
 
-    def predict(self) -> Callable[..., Any]:
+    def predict(self) -> Predict:
         """Images -> maps of the gates, and the seg expert's gland probability as a fifth."""
         self.model.eval()
 
         @torch.inference_mode()
-        def predict(images: Any) -> Any:  # noqa: ANN401  # arrays
+        def forward(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
             outputs = self.model(torch.from_numpy(images).to(self.device))
             seg_expert = torch.softmax(outputs.experts.seg.float(), 1)[:, 1:]
-            return torch.cat([maps_of(outputs), seg_expert], dim=1).cpu().numpy()
+            return (torch.cat([maps_of(outputs), seg_expert], dim=1).cpu().numpy(),)
 
-        return predict
+        fitting = Fitting(forward)
+        return lambda images: fitting(images)[0]
 
 
 class _Autocast(nn.Module):

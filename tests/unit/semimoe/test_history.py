@@ -49,7 +49,7 @@ def test_gates_within_a_hundredth_of_uniform_for_twenty_epochs_are_named() -> No
     assert collapsed_gates([UNIFORM] * 10 + [CHOOSING] + [UNIFORM] * 19) == []
     nearly = UNIFORM | {"gate_sdf_seg": 0.35}
     assert ["task sdf" in said for said in collapsed_gates([nearly] * 20)] == [False, False]
-    assert "in 3 epochs" in collapsed_gates([UNIFORM] * 3)[0]
+    assert "for 3 epochs" in collapsed_gates([UNIFORM] * 3)[0]
 
 
 def test_a_network_without_gates_or_with_one_expert_cannot_collapse() -> None:

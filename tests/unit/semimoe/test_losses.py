@@ -130,6 +130,46 @@ def test_adaptive_loss_rests_where_e_to_the_s_is_the_root_of_loss_over_gamma() -
     assert adaptive(terms).item() > value.item()
 
 
+def test_optimising_the_scales_finds_that_point() -> None:
+    adaptive, terms = AdaptiveLoss(0.8), Terms(*torch.tensor([0.05, 0.3, 2.5]))
+    optimizer = torch.optim.Adam(adaptive.parameters(), lr=0.05)
+    for _ in range(800):
+        optimizer.zero_grad()
+        adaptive(terms).backward()
+        optimizer.step()
+    expected = torch.sqrt(torch.stack(list(terms)) / 0.8)
+    torch.testing.assert_close(torch.exp(adaptive.s.detach()), expected, atol=0, rtol=1e-3)
+
+
+def test_a_task_without_a_head_has_no_loss_and_no_regulariser() -> None:
+    adaptive, made = AdaptiveLoss(0.4), heads()._replace(sdf=None)
+    terms = task_losses(made, targets(), ONES)
+    assert set(terms.known()) == {"seg", "bnd"}
+    value = adaptive(terms)
+    value.backward()
+    assert adaptive.s.grad is not None
+    assert adaptive.s.grad[1] == 0
+    assert value.item() == pytest.approx((math.exp(-1) * (terms.seg + terms.bnd)).item() + 2 * 0.4 * math.e)
+    # An expert without a gate: eq. 4 has one summand for it.
+    both = supervised_terms(task_losses(heads(), targets(), ONES), terms)
+    assert both.sdf is not None
+    assert both.sdf.item() == pytest.approx(sdf_error(heads().sdf, targets().sdf, ONES).item())
+
+
+@pytest.mark.parametrize("loss", [AdaptiveLoss(0.4), SumLoss()])
+def test_losses_that_are_not_scalars_are_refused(loss) -> None:
+    with pytest.raises(ValueError, match="scalar"):
+        loss(Terms(torch.ones(3), torch.tensor(1.0), torch.tensor(1.0)))
+
+
+@pytest.mark.parametrize("wrong", [{"mask": (1, H, W)}, {"sdf": (B, H, W)}, {"boundary": (B, H, 1)}])
+@pytest.mark.parametrize("loss", [task_losses, unsupervised_terms])
+def test_targets_of_another_shape_are_refused_whatever_the_task(loss, wrong) -> None:
+    given = targets()._replace(**{name: torch.zeros(shape, dtype=getattr(targets(), name).dtype) for name, shape in wrong.items()})
+    with pytest.raises(ValueError, match="must be equal"):
+        loss(heads(), given, ONES)
+
+
 def test_plain_sum_and_total() -> None:
     ones = Terms(*torch.ones(3))
     assert SumLoss()(supervised_terms(ones, ones)).item() == 6

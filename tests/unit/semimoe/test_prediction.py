@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semimoe.errors import ModelError
+from semimoe.errors import DeviceError, ModelError
 from semimoe.model import SemiMoE
 from semimoe.prediction import Predictor, maps_of, predict_array
 from semimoe.settings import NetworkSettings
@@ -55,6 +55,29 @@ def test_maps_are_in_their_ranges_and_do_not_depend_on_the_batch(folder) -> None
     np.testing.assert_allclose(predictor(images[1:2])[0], maps[1], atol=1e-5)
 
 
+def test_out_of_memory_halves_the_batch_and_changes_nothing(folder, caplog, monkeypatch) -> None:
+    predictor = Predictor.load(folder, device="cpu", threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8)
+    maps, gates = predictor.with_gates(images)
+    assert predictor.most_at_once is None
+    forward = SemiMoE.forward
+
+    def small(self, given):
+        if len(given) > 1:
+            raise torch.OutOfMemoryError
+        return forward(self, given)
+
+    monkeypatch.setattr(SemiMoE, "forward", small)
+    in_parts = predictor.with_gates(images)
+    assert predictor.most_at_once == 1
+    assert "going on with 1 tiles at a time" in caplog.text
+    np.testing.assert_allclose(in_parts[0], maps, atol=1e-5)
+    np.testing.assert_allclose(in_parts[1], gates, atol=1e-5)
+    monkeypatch.setattr(SemiMoE, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(DeviceError, match="use smaller tiles"):
+        predictor(images)
+
+
 def test_disagreement_is_the_range_of_three_opinions() -> None:
     outputs = SemiMoE(NETWORK).eval()(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
     seg = torch.zeros(1, 2, 16, 16)
@@ -67,7 +90,7 @@ def test_disagreement_is_the_range_of_three_opinions() -> None:
     assert maps_of(dissent)[:, 3].min() > 0.999
 
 
-@pytest.mark.parametrize("damage", ["no card", "card", "weights", "other network", "pickle", "missing key"])
+@pytest.mark.parametrize("damage", ["no card", "card", "weights", "other network", "pickle", "missing key", "other method"])
 def test_a_damaged_model_is_refused_by_name(folder, damage) -> None:
     weights, card = folder / "model.safetensors", folder / "model.json"
     if damage == "no card":
@@ -80,6 +103,8 @@ def test_a_damaged_model_is_refused_by_name(folder, damage) -> None:
         save_card(folder, CARD | {"network": NETWORK.to_dict() | {"width": 8}})
     elif damage == "pickle":
         torch.save({}, weights)
+    elif damage == "other method":
+        save_card(folder, CARD | {"method": "unknown"})
     else:
         save_card(folder, {key: value for key, value in CARD.items() if key != "threshold"})
     with pytest.raises(ModelError, match=str(folder)):

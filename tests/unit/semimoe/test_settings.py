@@ -10,7 +10,7 @@ from semimoe.device import choose_device
 from semimoe.errors import DeviceError, SettingsError
 from semimoe.methods.semimoe import unsup_weight
 from semimoe.schedule import lr_factor, steps_per_epoch
-from semimoe.settings import NetworkSettings, TrainingSettings, preset
+from semimoe.settings import NetworkSettings, TrainingSettings, changed, preset
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ from semimoe.settings import NetworkSettings, TrainingSettings, preset
         (NetworkSettings, {"width": 6}, "width"),
         (NetworkSettings, {"experts": "two"}, "experts"),
         (NetworkSettings, {"sdf_um": 0}, "sdf_um"),
+        (NetworkSettings, {"tasks": "sdf+bnd"}, "tasks"),
+        (NetworkSettings, {"dropout": 1.0}, "dropout"),
         (TrainingSettings, {"tile_px": 100}, "tile_px"),
         (TrainingSettings, {"update": "both"}, "update"),
         (TrainingSettings, {"epochs": 5, "warm_start_epochs": 6}, "warm_start_epochs"),
@@ -35,6 +37,32 @@ def test_presets_survive_json(name) -> None:
     network, training = preset(name)
     assert NetworkSettings(**json.loads(json.dumps(network.to_dict()))) == network
     assert TrainingSettings(**json.loads(json.dumps(training.to_dict()))) == training
+
+
+def test_presets_are_what_the_paper_says_and_what_its_code_does() -> None:
+    """Every line of `method.md` on which they differ, and what they share."""
+    (paper_net, paper), (code_net, code) = preset("paper"), preset("public-code")
+    assert (paper_net.gate, code_net.gate) == ("paper", "code")
+    assert (paper_net.boundary, code_net.boundary) == ("instance", "outer")
+    assert (paper.unsup_max, paper.unsup_schedule, code.unsup_max, code.unsup_schedule) == (5.0, "gaussian", 0.5, "linear")
+    assert (paper.update, code.update) == ("two-step", "joint")
+    assert (paper.sdf_weight, code.sdf_weight) == (1.0, 0.5)
+    for network, training in (preset("paper"), preset("public-code")):
+        assert (network.width, network.tasks, network.experts, network.gates) == (64, "seg+sdf+bnd", "separate", "multi")
+        assert (network.sdf_scale, network.gate_heads, network.dropout) == ("tile", "kaiming", 0.1)
+        assert (training.optimizer, training.lr, training.weight_decay, training.schedule) == ("sgd", 0.5, 5e-5, "halving")
+        assert (training.epochs, training.batch, training.tile_px, training.precision) == (200, 2, 256, "fp32")
+        assert (training.aggregate, training.gamma, training.amol_lr, training.amol_weight_decay) == ("amol", 0.4, 0.05, 5e-5)
+        assert (training.pseudo, training.statistics, training.augment) == ("gates", "both", "paper")
+        assert (training.warm_start_epochs, training.max_grad_norm, training.steps_per_epoch) == (0, None, None)
+
+
+def test_any_setting_can_be_given_by_name() -> None:
+    network, training = changed(NetworkSettings(), TrainingSettings(), ["tasks=seg+sdf", "gamma=0.8", "steps_per_epoch=7"])
+    assert (network.tasks, training.gamma, training.steps_per_epoch) == ("seg+sdf", 0.8, 7)
+    for wrong in ("gama=1", "gamma", "gamma=", "gamma=much", "experts=two"):
+        with pytest.raises(SettingsError, match=r"gam|experts"):
+            changed(NetworkSettings(), TrainingSettings(), [wrong])
 
 
 def test_steps_are_one_pass_over_the_larger_list_bounded() -> None:

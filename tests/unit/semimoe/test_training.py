@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from disc_pictures import Item
 
 from semimoe.errors import SettingsError, TrainingError
 from semimoe.methods.semimoe import kept_statistics
@@ -186,6 +188,7 @@ def test_stored_pseudo_labels_and_every_switch_train(tmp_path, discs) -> None:
             {"update": "two-step", "optimizer": "sgd", "schedule": "halving", "unsup_schedule": "gaussian", "epochs": 1},
             {"aggregate": "sum", "pseudo": "derived", "augment": "none", "epochs": 1},
             {"precision": "bf16", "max_grad_norm": None, "epochs": 1},
+            {"statistics": "frozen", "augment": "flips", "epochs": 1},
         )
     ):
         out = train(
@@ -195,6 +198,90 @@ def test_stored_pseudo_labels_and_every_switch_train(tmp_path, discs) -> None:
     stored = train("semimoe", tmp_path / "stored", discs(3, 40), discs(4, 40, labels=False, pseudo=True))
     online = train("semimoe", tmp_path / "online", discs(3, 40), discs(4, 40, labels=False))
     assert history(stored)[-1]["unsup_seg"] != history(online)[-1]["unsup_seg"]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"tasks": "seg+sdf"},
+        {"tasks": "seg+bnd", "experts": "shared"},
+        {"tasks": "seg"},
+        {"gates": "single", "experts": "shared"},
+        {"gates": "single", "tasks": "seg+bnd"},
+        {"experts": "shared", "gate": "code", "sdf_scale": "tile", "boundary": "outer", "gate_heads": "kaiming"},
+    ],
+)
+def test_every_network_trains_is_logged_and_predicts(tmp_path, discs, network) -> None:
+    settings = NetworkSettings(**{"width": 4} | network)
+    once = TrainingSettings(**vars(BRIEF) | {"epochs": 1})
+    run = {"labelled": discs(3, 40), "unlabelled": discs(4, 40, labels=False), "validation": discs(1, 40, seed=9), "training": once}
+    out = train("semimoe", tmp_path / "model", network=settings, **run)
+    row = history(out)[-1]
+    for task in ("seg", "sdf", "bnd"):
+        there = task in settings.experts_of
+        assert {row[name] != "" for name in (f"sup_{task}_expert", f"unsup_{task}", f"s_{task}")} == {there}
+        for expert in ("seg", "sdf", "bnd"):
+            assert (row[f"gate_{task}_{expert}"] != "") == (task in settings.gates_of and expert in settings.experts_of)
+    card = json.loads((out / "model.json").read_text())
+    assert card["sdf_scale"] == (settings.sdf_scale if "sdf" in settings.experts_of else "none")
+    maps, gates = Predictor.load(out, device="cpu", threads=1).with_gates(np.zeros((2, 3, 32, 32), np.uint8))
+    assert maps.shape == (2, 4, 32, 32)
+    assert (gates[0] > 0).sum() == len(settings.gates_of) * len(settings.experts_of)
+    np.testing.assert_allclose(gates.sum(2)[:, : len(settings.gates_of) if settings.gates == "single" else 1], 1, rtol=1e-5)
+
+
+def test_a_single_gates_pseudo_labels_are_derived_from_its_mask(tmp_path, discs) -> None:
+    once = TrainingSettings(**vars(BRIEF) | {"epochs": 1})
+    single = NetworkSettings(width=4, gates="single")
+    made = [
+        train("semimoe", tmp_path / how, discs(3, 40), discs(4, 40, labels=False), network=single, training=replace(once, pseudo=how))
+        for how in ("gates", "derived")
+    ]
+    assert bytes_of(made[0], FILES[:2]) == bytes_of(made[1], FILES[:2])
+
+
+class Filled:
+    """Tiles that are one gland, or none; optionally annotated on their left half only."""
+
+    def __init__(self, gland: int, *, partly: bool) -> None:
+        self.gland, self.partly = gland, partly
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index):
+        image = np.random.default_rng(index).integers(0, 255, (3, 40, 40)).astype(np.uint8)
+        weight = (np.arange(40) < 20).astype(np.uint8)[None].repeat(40, 0) if self.partly else None
+        return Item(image, np.full((40, 40), self.gland, np.int32), weight)
+
+
+@pytest.mark.parametrize("gland", [0, 1])
+@pytest.mark.parametrize("partly", [False, True])
+@pytest.mark.parametrize("network", [{}, {"sdf_scale": "tile", "boundary": "outer"}])
+def test_tiles_that_are_all_gland_or_none_train_and_validate(tmp_path, gland, partly, network) -> None:
+    source = Filled(gland, partly=partly)
+    once = TrainingSettings(**vars(BRIEF) | {"epochs": 1, "augment": "flips"})
+    out = train("semimoe", tmp_path / "model", source, source, source, network=NetworkSettings(width=4, **network), training=once)
+    row = history(out)[-1]
+    assert all(np.isfinite(float(row[name])) for name in ("loss", "unsup_share", "val_dice_gate"))
+    assert all(np.isfinite(tensor.numpy()).all() for tensor in load_tensors(out / "model.safetensors")[0].values())
+
+
+def test_what_a_running_training_has_seen_lies_beside_its_state(tmp_path, discs, monkeypatch) -> None:
+    monkeypatch.setattr("semimoe.result.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        train("supervised", tmp_path / "model", discs(2, 40))
+    with (tmp_path / "model.resume" / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def test_gates_that_prefer_no_expert_are_reported_in_log_and_card(tmp_path, discs, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("semimoe.gates.PaperGate.forward", lambda _, pooled: torch.softmax(0 * pooled[:, :3], 1))
+    long = TrainingSettings(**vars(BRIEF) | {"epochs": 21, "steps_per_epoch": 1})
+    out = train("supervised", tmp_path / "model", discs(2, 40), training=long)
+    warnings = json.loads((out / "model.json").read_text())["warnings"]
+    assert sum("prefers no expert (weights within 0.01 of uniform for 20 epochs)" in warning for warning in warnings) == 3
+    assert [record.message[:9] for record in caplog.records if "prefers" in record.message][:3] == ["epoch 20:"] * 3
 
 
 def test_without_validation_the_card_says_so(tmp_path, discs) -> None:
