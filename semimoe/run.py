@@ -121,7 +121,7 @@ class Run:
         aggregate = (AdaptiveLoss(training.gamma) if training.aggregate == "amol" and method != "unet" else SumLoss()).to(fabric.device)
         peak_lr = training.lr * (_FINE_TUNING_LR if start_from else 1)
         optimizers = make_optimizers(net, aggregate, training, peak_lr)
-        model = _Autocast(net, fabric)
+        model = Autocast(net, fabric)
         stepper = Stepper(
             model,
             aggregate,
@@ -288,7 +288,7 @@ class Run:
         return lambda images: fitting(images)[0]
 
 
-class _Autocast(nn.Module):
+class Autocast(nn.Module):
     """A network at the precision of the run."""
 
     def __init__(self, net: Network, fabric: "Fabric") -> None:

@@ -56,6 +56,12 @@ def stepped(micro_batch: int, *, update: str = "joint", broken: type[Exception] 
     return state, results, stepper
 
 
+def run(labelled, unlabelled, validation, *, method, out, training=None, devices=1) -> None:
+    settings = {"network": NETWORK, "training": training or TrainingSettings(**BRIEF), "mpp_um": 1.0, "seed": 0}
+    where = {"device": "cpu", "threads": 1, "devices": devices, "out": out, "resume": out.with_name("resume"), "progress": False}
+    fit(method, labelled, unlabelled, validation, **settings, **where)
+
+
 def refuse(images, most, kind) -> None:
     if len(images) > most:
         raise kind(f"{len(images)} tiles")
@@ -132,10 +138,7 @@ def test_a_run_that_ran_out_of_memory_keeps_its_batch_and_says_so(tmp_path, disc
 
     monkeypatch.setattr(SemiMoE, "forward", small)
     out = tmp_path / "model"
-    fit(
-        "semimoe", discs(4, 40), discs(4, 40, seed=1), discs(1, 90, seed=2), network=NETWORK,
-        training=TrainingSettings(**BRIEF), mpp_um=1.0, seed=0, device="cpu", threads=1, out=out, resume=tmp_path / "resume", progress=False,
-    )  # fmt: skip
+    run(discs(4, 40), discs(4, 40, seed=1), discs(1, 90, seed=2), method="semimoe", out=out)
     card = json.loads((out / "model.json").read_text())
     assert (card["training"]["batch"], card["micro_batch"]) == (4, 2)
     assert "out of memory: going on with 2 tiles at a time, the batch stays 4" in caplog.text
@@ -179,18 +182,13 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path, discs) -> None:
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, discs) -> None:
     with pytest.raises(ValueError, match="multiple of their number"):
-        fit(
-            "unet", discs(2, 40), None, None, network=NETWORK, training=TrainingSettings(**BRIEF), mpp_um=1.0,
-            seed=0, device="cpu", threads=1, devices=3, out=tmp_path / "model", resume=tmp_path / "resume", progress=False,
-        )  # fmt: skip
+        run(discs(2, 40), None, None, method="unet", out=tmp_path / "model", devices=3)
 
 
 def test_a_loss_that_is_not_finite_names_the_images(tmp_path, discs) -> None:
     pictures(tmp_path / "data", discs)
     source = FolderImages(find_images(tmp_path / "data"))
+    endless = TrainingSettings(**BRIEF | {"lr": 1e30, "max_grad_norm": None})
     with pytest.raises(TrainingError, match=r"labelled tiles \[\d \(disc_\d\)"):
-        fit(
-            "supervised", source, None, None, network=NETWORK, training=TrainingSettings(**BRIEF | {"lr": 1e30, "max_grad_norm": None}),
-            mpp_um=1.0, seed=0, device="cpu", threads=1, out=tmp_path / "model", resume=tmp_path / "resume", progress=False,
-        )  # fmt: skip
+        run(source, None, None, method="supervised", out=tmp_path / "model", training=endless)
     assert not (tmp_path / "model").exists()
