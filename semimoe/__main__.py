@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, help="steps per epoch")
     train.add_argument("--batch", type=int)
     train.add_argument("--tile", type=int, help="side of a training tile, px")
+    train.add_argument("--start-from", type=Path, help="folder of a trained model to fine-tune, at a tenth of the learning rate")
     train.add_argument("--set", metavar="NAME=VALUE", nargs="+", default=[], help="any other setting of semimoe/settings.py")
     train.add_argument("--devices", type=int, default=1, help="processes (GPUs) that share every batch")
     train.add_argument("--seed", type=int, default=0)

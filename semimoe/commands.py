@@ -32,8 +32,11 @@ def train(given: argparse.Namespace) -> None:
     """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
     from semimoe.settings import NetworkSettings, TrainingSettings, changed, preset
     from semimoe.training import fit
+    from semimoe.weights import load_card
 
     network, training = (NetworkSettings(), TrainingSettings(warm_start_epochs=0)) if given.preset == "default" else preset(given.preset)
+    if given.start_from is not None:
+        network = NetworkSettings(**load_card(given.start_from)["network"])
     if given.width is not None:
         network = dataclasses.replace(network, width=given.width)
     asked = {"epochs": given.epochs, "steps_per_epoch": given.steps, "batch": given.batch, "tile_px": given.tile}
@@ -56,6 +59,7 @@ def train(given: argparse.Namespace) -> None:
         threads=given.threads,
         out=given.out,
         resume=given.out.with_name(given.out.name + ".resume"),
+        start_from=given.start_from,
         notes={
             "images": {
                 "labelled": [file.name for file in labelled],

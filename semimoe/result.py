@@ -46,11 +46,11 @@ def _score_foreign(run: Run, validation: TileSource | None) -> dict[str, Any]:
     if run.foreign is None or validation is None:
         return {}
     tuned = copied(run.net)
-    load_foreign(run.foreign, run.net)
+    load_foreign(run.foreign.folder, run.net)
     tile_px, batch = run.training.tile_px, run.training.batch
     (dice,) = scoring.pixel_dice(run.predict(), validation, channels=(GATE,), tile_px=tile_px, batch=batch)
     run.net.load_state_dict(tuned)
-    return {"validation_before": {"dice_at_half": dice}}
+    return {"validation_before": {"dice_at_half": dice, "tuned_dice_at_half": run.best.dice if run.best else None}}
 
 
 def _card(run: Run, choice: scoring.Choice, *, validated: bool) -> dict[str, Any]:
@@ -76,5 +76,13 @@ def _card(run: Run, choice: scoring.Choice, *, validated: bool) -> dict[str, Any
         "devices": run.fabric.world_size,
         "parameters": count_parameters(run.net),
         "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
-        "notes": run.notes,
+        "notes": _inherited(run) | run.notes,
     }
+
+
+def _inherited(run: Run) -> dict[str, Any]:
+    """The licence of a model's data goes with every model made from it."""
+    if run.foreign is None:
+        return {}
+    licence = run.foreign.card.get("notes", {}).get("licence")
+    return {"start_from": str(run.foreign.folder), **({"licence": licence} if licence else {})}

@@ -52,6 +52,13 @@ class Best(NamedTuple):
     weights: dict[str, Tensor]
 
 
+class Foreign(NamedTuple):
+    """A finished model that a run starts from."""
+
+    folder: Path
+    card: dict[str, Any]
+
+
 @dataclass
 class Run:
     """State of one training run between steps."""
@@ -73,7 +80,7 @@ class Run:
     aggregate: AdaptiveLoss | SumLoss
     optimizers: dict[str, torch.optim.Optimizer]
     stepper: Stepper
-    foreign: Path | None = None  # the model that is fine-tuned
+    foreign: Foreign | None = None  # the model that is fine-tuned
     epoch: int = 0
     rows: list[Row] = field(default_factory=list)
     timings: list[Row] = field(default_factory=list)
@@ -107,14 +114,14 @@ class Run:
             raise SettingsError(f"batch {training.batch} cannot be shared by {devices} devices; it must be a multiple of their number")
         fabric = start_fabric(device, devices=devices, threads=threads, precision=training.precision)
         branch = load_note(warm_start / WARM_START) if warm_start else {}
-        foreign = load_card(start_from) if start_from and not warm_start else None
+        foreign = Foreign(start_from, load_card(start_from)) if start_from else None
         steps = branch.get("steps") or steps_per_epoch(len(labelled), len(unlabelled) if unlabelled is not None else 0, training)
-        normalisation = branch.get("normalisation") or (foreign or {}).get("normalisation") or _statistics(labelled)
+        normalisation = branch.get("normalisation") or (foreign.card["normalisation"] if foreign else None) or _statistics(labelled)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = build_network(method, network, **normalisation).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if foreign is not None and start_from is not None:
-            load_foreign(start_from, net)
+        if foreign is not None and warm_start is None:
+            load_foreign(foreign.folder, net)
         if devices > 1 and device == "gpu":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         net.to(fabric.device)
@@ -149,7 +156,7 @@ class Run:
         )
         run = cls(
             method, network, training, mpp_um, seed, steps, normalisation, resume, mark, notes, peak_lr,
-            fabric, net, model, aggregate, optimizers, stepper, start_from,
+            fabric, net, model, aggregate, optimizers, stepper, foreign,
         )  # fmt: skip
         run._go_on(warm_start, branch)
         return run

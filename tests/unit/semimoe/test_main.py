@@ -45,6 +45,19 @@ def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys
     assert "semimoe" in capsys.readouterr().out
 
 
+def test_methods_settings_and_a_given_model_are_chosen_on_the_command_line(pictures) -> None:
+    data = str(pictures / "data")
+    small = ["--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--data", data]
+    first, tuned = pictures / "unet", pictures / "tuned"
+    assert main(["train", *small, "--method", "unet", "--width", "4", "--set", "tasks=seg+bnd", "optimizer=sgd", "--out", str(first)]) == 0
+    card = json.loads((first / "model.json").read_text())
+    assert (card["method"], card["network"]["tasks"], card["training"]["optimizer"]) == ("unet", "seg+bnd", "sgd")
+    assert main(["train", *small, "--method", "unet", "--start-from", str(first), "--out", str(tuned)]) == 0
+    assert json.loads((tuned / "model.json").read_text())["network"] == card["network"]
+    assert main(["train", *small, "--set", "gama=1", "--out", str(pictures / "none")]) == 2
+    assert main(["predict", "--model", str(tuned), "--images", f"{data}/testA", "--out", str(pictures / "masks")]) == 0
+
+
 def test_a_perfect_prediction_scores_one(pictures, capsys) -> None:
     truth = pictures / "data" / "testA"
     masks = pictures / "masks"

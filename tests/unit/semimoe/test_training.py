@@ -302,6 +302,18 @@ def test_fine_tuning_starts_at_the_given_model_with_a_tenth_of_the_rate(tmp_path
         train("supervised", tmp_path / "other", discs(3, 40), start_from=first, network=NetworkSettings(width=8))
 
 
+def test_fine_tuning_says_what_it_gained_and_inherits_the_licence(learnt, tmp_path, discs) -> None:
+    held_out = discs(2, 90, seed=9)
+    tuned = train("semimoe", tmp_path / "tuned", discs(2, 48, seed=3), None, held_out, start_from=learnt["semimoe"])
+    card = json.loads((tuned / "model.json").read_text())
+    assert card["notes"] == {"licence": "synthetic", "start_from": str(learnt["semimoe"])}
+    before = dice_on(Predictor.load(learnt["semimoe"], device="cpu", threads=1), held_out)
+    assert card["validation_before"]["dice_at_half"] == pytest.approx(before, abs=2e-3)
+    assert card["validation_before"]["tuned_dice_at_half"] == pytest.approx(
+        max(float(row["val_dice_gate"]) for row in history(tuned)), rel=1e-4
+    )
+
+
 def test_a_loss_that_is_not_finite_stops_with_its_tiles(tmp_path, discs) -> None:
     with pytest.raises(TrainingError, match=r"epoch \d, step \d: the loss of supervised_phase is .*, on labelled tiles \["):
         train(
