@@ -60,6 +60,26 @@ rule propose_regions:
         "../scripts/propose_regions.py"
 
 
+rule qupath_scripts:
+    output:
+        import_all=f"{RESULTS}/qupath/import_all.groovy",
+        export_annotations=f"{RESULTS}/qupath/export_annotations.groovy",
+    log:
+        f"{RESULTS}/logs/qupath_scripts/all.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=500,
+    params:
+        slides=[(row.slide, row.path) for row in SHEET.rows],
+        results=str(Path(RESULTS).absolute()),
+        gland_class=config["export"]["gland_class"],
+        ending=GEOJSON,
+        code_version=1,
+    script:
+        "../scripts/qupath_scripts.py"
+
+
 rule overview_slide:
     input:
         unpack(lambda wildcards: truth_of(wildcards.slide)),
