@@ -1,6 +1,6 @@
 """Scripts that carry a run's outlines into a whole QuPath project, and its annotations back.
 
-QuPath runs them once per image (Run > Run for project). They name the slides of the sheet and look for the outlines when they are run.
+QuPath runs them once per image (Run > Run for project). They name the slides of the sheet, and find the outlines beside themselves.
 """
 
 import re
@@ -12,19 +12,18 @@ from tiling.store.atomic import write_atomic
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_scripts(slides: Iterable[tuple[str, str]], results: str, gland_class: str, ending: str, *, into: Path, out: Path) -> None:
+def write_scripts(slides: Iterable[tuple[str, str]], gland_class: str, ending: str, *, into: Path, out: Path) -> None:
     """Write the scripts for import and export.
 
     Parameters
     ----------
     slides : id and path of each slide
-    results : folder of the results, absolute
     gland_class : class of the glands
     ending : of the outline files, "geojson" or "geojson.gz"
     into, out : Groovy scripts, of the import and of the export
     """
     rows = ",\n".join(f"    [id: {literal(slide)}, file: {literal(Path(path).name)}]" for slide, path in slides)
-    values = {"RESULTS": literal(results), "SLIDES": rows, "GLAND_CLASS": literal(gland_class), "ENDING": ending}
+    values = {"SLIDES": rows, "GLAND_CLASS": literal(gland_class), "ENDING": ending}
     find_slide = _filled("find_slide.groovy", values).rstrip("\n")
     for template, path in (("import_all.groovy", into), ("export_annotations.groovy", out)):
         write_atomic(path, _filled(template, {"FIND_SLIDE": find_slide, **values}))

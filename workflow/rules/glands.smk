@@ -72,7 +72,6 @@ rule qupath_scripts:
         mem_mb=500,
     params:
         slides=[(row.slide, row.path) for row in SHEET.rows],
-        results=str(Path(RESULTS).absolute()),
         gland_class=config["export"]["gland_class"],
         ending=GEOJSON,
         code_version=1,

@@ -1,5 +1,3 @@
-// Where the results lie: edit this line on a machine where they lie elsewhere, or put the folder into the project's and name it results.
-def results = new File(@RESULTS@)
 // The slides of the run, and their image files.
 def slides = [
 @SLIDES@
@@ -31,7 +29,4 @@ def found = fitting(([image] + files).findAll { it })
 if (found.size() > 1) {
     println "${image}: NOT DONE, it may be ${found.collect { it.id }.join(' or ')}; rename the image in the project to one of these"
     return
-}
-if (!results.isDirectory()) {
-    results = new File(buildFilePath(PROJECT_BASE_DIR, 'results'))
 }

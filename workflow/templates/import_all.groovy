@@ -2,6 +2,7 @@
 // Objects of an earlier import are replaced. What you drew, changed, or took into a region of class Region* stays as it is.
 import java.util.zip.GZIPInputStream
 import qupath.lib.io.PathIO
+import qupath.lib.scripting.ScriptAttributes
 import static qupath.lib.scripting.QP.*
 
 @FIND_SLIDE@
@@ -9,11 +10,19 @@ if (!found) {
     println "${image}: skipped, no slide of this run has its name"
     return
 }
+// This script lies in the results: wherever they were copied to, the outlines are beside it.
+def results
+try {
+    results = new File(getProperty(ScriptAttributes.FILE_PATH)).getParentFile().getParentFile()
+} catch (MissingPropertyException error) {
+    println "${image}: NOT DONE, open the script from the folder qupath of the results instead of pasting it"
+    return
+}
 def slide = found[0].id
 def glandFile = new File(results, "glands/${slide}.@ENDING@")
 def proposalFile = new File(results, "proposals/${slide}.geojson")
 if (!glandFile.isFile()) {
-    println "${image}: NOT DONE, there is no ${glandFile}: the slide failed or is not finished (see report.html), or the results lie elsewhere"
+    println "${image}: NOT DONE, there is no ${glandFile}: the slide failed or is not finished, see report.html"
     return
 }
 

@@ -1,8 +1,7 @@
-// Arguments: folder with import_all.groovy, export_annotations.groovy and a project. Prints what the scripts say, and what is there then.
+// Arguments: folder of results, and of a project. Prints what the scripts say, and what is there then.
 import qupath.lib.scripting.QP
 
-def folder = new File(args[0])
-QP.projectFolder = new File(folder, 'project')
+QP.projectFolder = new File(args[1])
 def image = { id, name, file, width -> [id: id, name: name, file: "/scans/${file}".toString(), width: width, height: 80, hierarchy: Draw.hierarchy()] }
 def known = image('1', 'b01.svs', 'b01.svs', 100)
 def renamed = image('2', 'patient 7', 'scan.svs', 100)
@@ -14,7 +13,8 @@ QP.entries = [known, renamed, wrongSize, twice, stranger, failed]
 
 def run = { script, it ->
     QP.image = it
-    new GroovyShell(this.class.classLoader).evaluate(new File(folder, script))
+    def file = new File(args[0], "qupath/${script}")
+    new GroovyShell(this.class.classLoader, new Binding('qupath.script.file': file.path)).evaluate(file)
 }
 def show = { it ->
     def lines = it.hierarchy.getAllObjects(false).collect {
@@ -37,6 +37,9 @@ Draw.reshape(at(known, 75), [70, 10, 82, 20])  // a gland of the second square i
 known.hierarchy.addObjects([Draw.annotation('Gland', [50, 60, 60, 70])])
 run('import_all.groovy', known)
 show(known)
+println '-- pasted'
+QP.image = known
+new GroovyShell(this.class.classLoader).evaluate(new File(args[0], 'qupath/import_all.groovy').text)
 println '-- out'
 twice.hierarchy.addObjects([Draw.annotation('Gland', [50, 60, 60, 70])])
 stranger.hierarchy.addObjects([Draw.annotation('Region*', [50, 60, 60, 70])])
