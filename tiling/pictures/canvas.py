@@ -20,6 +20,7 @@ LEFT_OUT = (220, 110, 0)
 PEN = (200, 0, 160)
 ERROR = (190, 20, 20)
 RULER_PX = 30
+_LEAST_BAR_PX = 30
 
 
 class Thumbnail(NamedTuple):
@@ -129,12 +130,12 @@ def cut_text(text: str, size: int, most_px: float) -> str:
 
 
 def with_scale_bar(image: Image.Image, um_per_pixel: float, least_width_px: int = 120) -> Image.Image:
-    """The picture with a labelled bar below it, at most a quarter of it long: below, for a biopsy is thinner than a label."""
+    """The picture with a labelled bar below it, about a quarter of it long at most: below, for a biopsy is thinner than a label."""
     page = Image.new("RGB", (max(image.width, least_width_px), image.height + RULER_PX), "white")
     page.paste(image, (0, 0))
     draw = ImageDraw.Draw(page)
-    length_um = round_length_um(um_per_pixel * max(image.width / 4, 1))
-    length = max(round(length_um / um_per_pixel), 1)
+    length_um = round_length_um(um_per_pixel * max(image.width / 4, _LEAST_BAR_PX))
+    length = round(length_um / um_per_pixel)
     text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
     middle = image.height + RULER_PX // 2
     draw.rectangle((0, middle - 2, length - 1, middle + 2), fill=INK)

@@ -12,6 +12,8 @@ from tiling.geometry import Geometry
 from tiling.pictures.canvas import GLAND, inner_edges, magnified, tint, with_scale_bar
 
 _ROOM = 1.15
+_SURROUNDINGS = 2  # of a small gland this many times its size is shown
+_MOST_TIMES = 4
 _WIDEST_PX = 4096  # of a gland as large as a slide its middle is shown
 
 
@@ -59,16 +61,18 @@ def choose_close_ups(
 
 
 def close_up(pixels: zarr.Array[Any], labels: zarr.Array[Any], window_px: NDArray[np.int64], geometry: Geometry, panel_px: int) -> CloseUp:
-    """The surroundings of one object with all outlines, a stored pixel per pixel; smaller where the object would not fit.
+    """One object and its surroundings with all outlines: a stored pixel per pixel, several for a small object, fewer for a large one.
 
     Parameters
     ----------
     pixels, labels : uint8 (3, y, x), int32 (y, x)
     window_px : y, x, h, w of the object
-    panel_px : side of the picture; a slide that is smaller is magnified
+    panel_px : side of the picture
     """
     y, x, h, w = window_px.tolist()
-    side = min(max(panel_px, int(_ROOM * max(h, w))), max(_WIDEST_PX, panel_px))
+    longest = max(h, w)
+    times = min(max(panel_px // (_SURROUNDINGS * longest), 1), _MOST_TIMES)
+    side = max(panel_px // times, min(int(_ROOM * longest), _WIDEST_PX))
     top = max(min(y + h // 2 - side // 2, geometry.height_px - side), 0)
     left = max(min(x + w // 2 - side // 2, geometry.width_px - side), 0)
     place = (slice(top, min(top + side, geometry.height_px)), slice(left, min(left + side, geometry.width_px)))
@@ -78,9 +82,11 @@ def close_up(pixels: zarr.Array[Any], labels: zarr.Array[Any], window_px: NDArra
     if max(image.size) > panel_px:
         factor = panel_px / max(image.size)
         image = image.resize((max(round(image.width * factor), 1), max(round(image.height * factor), 1)), Image.Resampling.BOX)
-        rows, columns = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(image.size[::-1], shown.shape, strict=True))
-        shown = shown[np.ix_(rows, columns)]
-    image = magnified(tint(image, _two_px(shown), GLAND), panel_px)
+    else:
+        image = magnified(image, panel_px)
+    # Outlines are drawn on the picture's own pixels: as thin on a large gland as on a small one.
+    rows, columns = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(image.size[::-1], shown.shape, strict=True))
+    image = tint(image, _two_px(shown[np.ix_(rows, columns)]), GLAND)
     return CloseUp(with_scale_bar(image, geometry.mpp_x * window[3] / image.width), window)
 
 

@@ -112,7 +112,7 @@ def _fact(kind: str, row: int, area_px: NDArray[np.int64], survey: Survey, small
         return f"disagreement {survey.disagreement[row] / 255:.2f}"
     if kind == "touching":
         return f"along {survey.contact_px[row] * small.geometry.mpp:.0f} µm"
-    return f"{area_px[row] * small.geometry.um2_per_px:.0f} µm²"
+    return f"{area_px[row] * small.geometry.um2_per_px:,.0f} µm²".replace(",", " ")
 
 
 def _regions(labels: Path | None) -> list[dict[str, Any]]:
@@ -137,9 +137,12 @@ def _main_panel(small: Thumbnail, edges: NDArray[np.bool_], regions: list[dict[s
         box = (x / right, y / down, (x + w) / right - 1, (y + h) / down - 1)
         draw.rectangle(box, outline=colour, width=line_px)
         text = cut_text(name, 15, image.width - box[0] - 8)
-        # Names of regions stand inside at the top, letters at the bottom; a name that would cover another one is left out.
-        left, top = box[0] + 5, max(box[1] + 3, 0) if colour is REGION else min(box[3], image.height) - 20
-        place = (left, top, left + text_width(text, 15), top + 17)
+        # Names of regions stand inside at the top; one that would cover another is left out. Letters stand at the bottom, and move aside.
+        width, letter = text_width(text, 15), colour is INK
+        left, top = box[0] + 5, min(box[3], image.height) - 20 if letter else max(box[1] + 3, 0)
+        while letter and any(_overlap((left, top, left + width, top + 17), other) for other in taken):
+            left += width + 4
+        place = (left, top, left + width, top + 17)
         if text and not any(_overlap(place, other) for other in taken):
             taken.append(place)
             draw.text((left, top), text, fill=colour, font=font(15), stroke_width=2, stroke_fill="white")

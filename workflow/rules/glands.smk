@@ -55,7 +55,7 @@ rule propose_regions:
         proposals=config["proposals"],
         origin=config["export"]["origin"],
         gland_class=config["export"]["gland_class"],
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/propose_regions.py"
 
@@ -95,7 +95,7 @@ rule overview_slide:
         mem_mb=2000,
     params:
         title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/overview_slide.py"
 

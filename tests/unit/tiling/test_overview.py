@@ -163,17 +163,24 @@ def test_overview_is_the_same_every_time_and_for_every_block(tmp_path, glands):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_close_ups_show_stored_pixels_one_to_one(tmp_path):
+@pytest.mark.parametrize(("gland_px", "times"), [(200, 1), (100, 2), (60, 3), (3, 4)])
+def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gland_px, times):
     labels = np.zeros((HEIGHT, WIDTH), np.int32)
-    labels[300:340, 500:540] = 1
+    labels[300 : 300 + gland_px, 500 : 500 + gland_px] = 1
     image = np.random.default_rng(0).integers(0, 255, (3, HEIGHT, WIDTH)).astype(np.uint8)
     paths = make_stores(tmp_path, labels, np.zeros(labels.shape, np.uint8), image)
-    overview(**paths, out=tmp_path / "o.png", title="x", zoom_panels=1)
-    page = picture(tmp_path / "o.png")
-    inside = np.moveaxis(image, 0, -1)[305:335, 505:535]
-    rows, columns = np.nonzero((page[: -len(inside), : -len(inside)] == inside[0, 0]).all(axis=-1))
-    places = [(y, x) for y, x in zip(rows, columns, strict=True) if (page[y : y + 30, x : x + 30] == inside).all()]
-    assert len(places) == 2  # once in the slide (small enough to be shown whole) and once in the close-up
+    pixels, array = open_array(open_store(paths["tiles"]), "0"), open_array(open_store(paths["glands"]), "labels")
+    found = close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
+    top, left, h, w = found.window_px
+    assert (h, w) == (400 // times, 400 // times)
+    assert abs(top + h / 2 - 300 - gland_px / 2) <= 1 or top + h == HEIGHT
+    expected = np.moveaxis(image, 0, -1)[top : top + h, left : left + w].repeat(times, 0).repeat(times, 1)
+    shown = np.asarray(found.image)[: len(expected), : len(expected)]
+    drawn = (shown == GLAND).all(axis=-1)
+    np.testing.assert_array_equal(shown[~drawn], expected[~drawn])
+    inside = (labels[top : top + h, left : left + w] == 1).repeat(times, 0).repeat(times, 1)
+    two = inside & ~ndimage.binary_erosion(inside, iterations=2)
+    np.testing.assert_array_equal(drawn, two)
 
 
 def test_a_gland_larger_than_its_panel_is_shown_whole(tmp_path):
@@ -231,8 +238,8 @@ def test_the_scale_bar_is_as_long_as_it_says(width, um_per_pixel):
     page = np.asarray(with_scale_bar(Image.new("RGB", (width, 3)), um_per_pixel))
     bar = (page[3 + 15] == (30, 30, 30)).all(axis=-1)
     length = int(np.argmin(bar))
-    said = round_length_um(um_per_pixel * max(width / 4, 1))
-    assert abs(length * um_per_pixel - said) <= max(um_per_pixel / 2, um_per_pixel - said) + 1e-6
+    said = round_length_um(um_per_pixel * max(width / 4, 30))
+    assert abs(length * um_per_pixel - said) <= um_per_pixel / 2 + 1e-6
     assert page.shape[1] >= length + 8 + text_width(f"{said / 1000:g} mm" if said >= 1000 else f"{said:g} µm", 15)
 
 
