@@ -1,17 +1,20 @@
 """What the commands of `python -m semimoe` do."""
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from semimoe.errors import DataError, SettingsError
-from semimoe.folders import FolderImages, ImageFile, by_stem, find_images, read_image, read_labels, training_images
+from semimoe.folders import FolderImages, ImageFile, by_stem, find_images, image_size, read_image, read_labels, training_images
 from semimoe.metrics import object_scores, pixel_scores
+from semimoe.resolution import SQUARE_PX, Resolution, enlarged, isotropic, squeezed
+
+if TYPE_CHECKING:
+    from semimoe.settings import NetworkSettings, TrainingSettings
 
 _SHOWN = (
     "dice",
@@ -30,38 +33,67 @@ _MOST_LABELS = 65535
 
 def train(given: argparse.Namespace) -> None:
     """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
-    from semimoe.settings import NetworkSettings, TrainingSettings, preset
     from semimoe.training import fit
 
-    network, training = (NetworkSettings(), TrainingSettings(warm_start_epochs=0)) if given.preset == "default" else preset(given.preset)
-    if given.width is not None:
-        network = dataclasses.replace(network, width=given.width)
-    asked = {"epochs": given.epochs, "steps_per_epoch": given.steps, "batch": given.batch, "tile_px": given.tile}
-    training = dataclasses.replace(training, **{name: value for name, value in asked.items() if value is not None})
+    network, training = _settings(given)
     labelled, unlabelled, validation = split_images(
         training_images(given.data), labelled=given.labelled, validation=given.validation, seed=given.seed
     )
+    resolution = _resolution(given, labelled)
+
+    def source(files: list[ImageFile], *, labels: bool = True) -> FolderImages | None:
+        return FolderImages(files, labels=labels, resolution=resolution) if files else None
+
     fit(
         given.method,
-        FolderImages(labelled),
-        FolderImages(unlabelled) if unlabelled else None,
-        FolderImages(validation) if validation else None,
+        FolderImages(labelled, resolution=resolution),
+        source(unlabelled, labels=given.unlabelled_truth),
+        source(validation),
         network=network,
         training=training,
-        mpp_um=given.mpp,
+        mpp_um=resolution.mpp_um,
         seed=given.seed,
         device=given.device,
         threads=given.threads,
         out=given.out,
         resume=given.out.with_name(given.out.name + ".resume"),
         notes={
+            "resolution": resolution.to_dict(),
             "images": {
                 "labelled": [file.name for file in labelled],
                 "unlabelled": [file.name for file in unlabelled],
                 "validation": [file.name for file in validation],
-            }
+            },
         },
     )
+
+
+def _settings(given: argparse.Namespace) -> "tuple[NetworkSettings, TrainingSettings]":
+    """Preset, then the short options, then `--set`."""
+    from semimoe.overrides import overridden
+    from semimoe.settings import NetworkSettings, TrainingSettings, preset
+
+    network, training = (NetworkSettings(), TrainingSettings(warm_start_epochs=0)) if given.preset == "default" else preset(given.preset)
+    short = {
+        "network.width": given.width,
+        "training.lr": given.lr,
+        "training.epochs": given.epochs,
+        "training.steps_per_epoch": given.steps,
+        "training.batch": given.batch,
+        "training.tile_px": given.tile,
+    }
+    asked = [f"{name}={value}" for name, value in short.items() if value is not None]
+    return overridden(network, training, [*asked, *given.set])
+
+
+def _resolution(given: argparse.Namespace, files: list[ImageFile]) -> Resolution:
+    """As asked; the presets of the paper squeeze to a square."""
+    resize = given.resize or ("area" if given.preset == "default" else "square")
+    if resize == "area":
+        return isotropic(given.mpp, given.work_mpp)
+    if given.work_mpp is not None:
+        raise SettingsError("--work-mpp and --resize square exclude each other: a square has its own scale; give --resize area")
+    return squeezed(given.mpp, [image_size(file.image) for file in files], side_px=SQUARE_PX)
 
 
 def split_images(
@@ -103,14 +135,28 @@ def predict(given: argparse.Namespace) -> None:
         threshold=card["threshold"], **card["split"], min_area_um2=least, sdf_um=card["sdf_um"], use_sdf=card["sdf_scale"] == "um"
     )
     given.out.mkdir(parents=True, exist_ok=True)
-    mpp_um, tile_px = float(card["mpp_um"]), int(card["tile_px"])
+    tile_px = int(card["tile_px"])
+    resolution = _resolution_of(card, given.mpp)
     for file in find_images(given.images):
-        maps = predict_array(predictor, read_image(file.image), tile_px=tile_px, overlap_px=tile_px // 4, batch=given.batch)
+        image = read_image(file.image)
+        shape = (image.shape[1], image.shape[2])
+        maps = predict_array(predictor, resolution.image(image), tile_px=tile_px, overlap_px=tile_px // 4, batch=given.batch)
         gland, sdf, boundary, _ = encode(maps)
-        labels = split_glands(gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=parameters)
+        mpp_um = resolution.mpp_um
+        glands = split_glands(gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=parameters)
+        labels = enlarged(glands, resolution.reduction(shape), shape)
         if labels.max(initial=0) > _MOST_LABELS:
             raise DataError(f"{file.image}: more than {_MOST_LABELS} glands do not fit a 16-bit mask; cut the image")
         Image.fromarray(labels.astype(np.uint16)).save(given.out / f"{file.name}.png")
+
+
+def _resolution_of(card: dict[str, Any], image_mpp_um: float | None) -> Resolution:
+    """How the images of a prediction are brought to the model's pixels; their own size as in training unless given."""
+    trained = card.get("notes", {}).get("resolution")
+    image_mpp_um = image_mpp_um or (trained or {}).get("image_mpp_um", card["mpp_um"])
+    if trained and trained["square_px"] is not None:
+        return Resolution(image_mpp_um, card["mpp_um"], trained["square_px"])
+    return isotropic(image_mpp_um, card["mpp_um"])
 
 
 def evaluate(given: argparse.Namespace) -> None:

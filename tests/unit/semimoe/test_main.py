@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from semimoe.__main__ import main
+from semimoe.folders import image_size
 
 
 def save(path, array) -> None:
@@ -43,6 +44,54 @@ def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys
     (pictures / "semimoe.json").write_text(printed)
     assert main(["table", str(pictures / "semimoe.json")]) == 0
     assert "semimoe" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "mpp_um", "square"), [(["--work-mpp", "2"], 2.0, None), (["--resize", "square"], 56 / 256, 256), ([], 1.0, None)]
+)
+def test_masks_come_back_in_the_size_of_the_images(pictures, asked, mpp_um, square) -> None:
+    model, out, data = pictures / "model", pictures / "predicted", pictures / "data"
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--batch", "2", "--mpp", "1", "--set", "training.steps_per_epoch=1"]
+    assert main(["train", "--data", str(data), "--method", "supervised", "--lr", "0.001", "--out", str(model), *small, *asked]) == 0
+    card = json.loads((model / "model.json").read_text())
+    assert (card["mpp_um"], card["notes"]["resolution"]["square_px"]) == (pytest.approx(mpp_um), square)
+    assert (card["training"]["lr"], card["training"]["steps_per_epoch"]) == (0.001, 1)
+    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)]) == 0
+    assert image_size(out / "testA_1.png") == (56, 56)
+
+
+def test_masks_of_unlabelled_images_are_never_opened(pictures, capsys) -> None:
+    data = pictures / "data"
+    masks = sorted((data / "train").glob("*_anno.bmp"))
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--labelled",
+        "0.3",
+        "--seed",
+        "3",
+    ]
+    command = ["train", "--data", str(data), "--out", str(pictures / "model"), *small]
+    assert main(command) == 0
+    roles = json.loads((pictures / "model" / "model.json").read_text())["notes"]["images"]
+    assert len(roles["unlabelled"]) == 3
+    for mask in masks:
+        if mask.stem.removesuffix("_anno") in roles["unlabelled"]:
+            mask.write_bytes(b"no image")
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--unlabelled-truth"]) == 2
+    assert "_anno.bmp" in capsys.readouterr().err
 
 
 def test_a_perfect_prediction_scores_one(pictures, capsys) -> None:
