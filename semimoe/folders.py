@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
 
 from semimoe.errors import DataError
 from semimoe.metrics import relabelled
 from semimoe.resolution import Resolution
 
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+# Fewer values than this are taken at their word.
+_SHADES = 8
 _MASK_MARK = "_anno"
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
 # Decoded images are kept up to this size in all: the 85 of GlaS take 100 MB, at half resolution 26 MB.
 _KEPT_BYTES = 2 * 2**30
-_PARTS = {"train": "train", "testA": "test", "testB": "test", "test": "test", "valid": "test"}
 
 
 class Tile(NamedTuple):
@@ -106,18 +108,6 @@ def find_images(folder: Path) -> list[ImageFile]:
     return found
 
 
-def training_images(folder: Path) -> list[ImageFile]:
-    """Images to train on: `train/` of a folder that has it, the files named `train_*` of one that mixes parts, or all.
-
-    The test parts of a challenge are never among them.
-    """
-    if (folder / "train").is_dir():
-        return find_images(folder / "train")
-    files = find_images(folder)
-    parts = {file.name: file.name.split("_")[0] for file in files}
-    return [file for file in files if parts[file.name] == "train"] if any(p in _PARTS for p in parts.values()) else files
-
-
 def by_stem(folder: Path, stem: str) -> Path | None:
     """The image file of that name, whatever its ending."""
     return next(
@@ -145,7 +135,33 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """A mask as instances: one number per gland as stored, or 8-connected components where all glands share one number."""
+    """A mask as instances: one number per gland as stored, or 8-connected components where all glands share one number.
+
+    Raises
+    ------
+    DataError
+        Not an image of one channel, not whole numbers, or resampled edges.
+    """
+    array = _read_mask(path)
+    if array.dtype == np.bool_ or len(np.unique(array[array > 0])) <= 1:
+        return relabelled((array > 0).astype(np.int32))
+    if not np.equal(array, np.rint(array)).all() or array.min() < 0:
+        raise DataError(f"{path}: a mask holds whole numbers, 0 for background and one per gland")
+    if _blurred(array):
+        raise DataError(
+            f"{path}: {len(np.unique(array))} different values, most of them without any solid patch: resized or saved with losses; "
+            "a mask is 0 and one other value, or one number per gland"
+        )
+    return array.astype(np.int32)
+
+
+def mask_values(path: Path) -> list[int]:
+    """The different numbers above 0 of a mask as stored."""
+    array = _read_mask(path)
+    return [int(value) for value in np.unique(array[array > 0])]
+
+
+def _read_mask(path: Path) -> NDArray[Any]:
     try:
         with Image.open(path) as file:
             array = np.asarray(file)
@@ -155,11 +171,16 @@ def read_labels(path: Path) -> NDArray[np.int32]:
         array = array[..., 0]
     if array.ndim != 2:
         raise DataError(f"{path}: a mask has one channel, this has shape {array.shape}")
-    if array.dtype == np.bool_ or len(np.unique(array[array > 0])) <= 1:
-        return relabelled(array.astype(np.int32))
-    if not np.equal(array, np.rint(array)).all():
-        raise DataError(f"{path}: a mask holds whole numbers, one per gland")
-    return array.astype(np.int32)
+    return array
+
+
+def _blurred(labels: NDArray[Any]) -> bool:
+    """Whether most numbers are nowhere 3 x 3 pixels of their own, which glands are and the shades of a resampled edge are not."""
+    numbers = np.unique(labels)
+    if len(numbers) < _SHADES:
+        return False
+    solid = np.unique(labels[ndimage.minimum_filter(labels, 3) == ndimage.maximum_filter(labels, 3)])
+    return bool(2 * len(solid) < len(numbers))
 
 
 def _natural(name: str) -> tuple[str, int, str]:

@@ -119,15 +119,29 @@ def area_average(image: NDArray[np.uint8], reduction: tuple[float, float]) -> ND
     if all(float(factor).is_integer() for factor in reduction):
         rgb = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
         return np.ascontiguousarray(np.asarray(rgb.reduce((int(reduction[1]), int(reduction[0])))).transpose(2, 0, 1))
-    mean: NDArray[Any] = image
-    for axis, (size, factor) in enumerate(zip(reduced_shape(_plane(image), reduction), reduction, strict=True), start=1):
-        taps = _taps(image.shape[axis], size, factor)
-        shape = (-1, 1) if axis == 1 else (-1,)
+    rounded: NDArray[np.uint8] = np.floor(_averaged(image, reduction) + np.float32(0.5)).astype(np.uint8)
+    return rounded
+
+
+def square_map(values: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
+    """Area average of a map (h, w) on side_px x side_px pixels; finer ones share the value they lie in."""
+    height, width = values.shape
+    if values.shape == (side_px, side_px):
+        return values
+    return _averaged(values, (height / side_px, width / side_px))
+
+
+def _averaged(array: NDArray[Any], reduction: tuple[float, float]) -> NDArray[np.float32]:
+    """Mean over the last two axes, as a sum over taps in a fixed order, like that of slides."""
+    mean = array
+    for axis, (size, factor) in enumerate(zip(reduced_shape(_plane(array), reduction), reduction, strict=True), start=array.ndim - 2):
+        taps = _taps(array.shape[axis], size, factor)
+        shape = (-1, 1) if axis == array.ndim - 2 else (-1,)
         total = np.zeros((*mean.shape[:axis], size, *mean.shape[axis + 1 :]), np.float32)
         for pixel, weight in zip(taps.pixel, taps.weight, strict=True):
             total += mean.take(pixel, axis=axis) * weight.astype(np.float32).reshape(shape)
         mean = total * (1 / taps.weight.sum(0)).astype(np.float32).reshape(shape)
-    return np.floor(mean + np.float32(0.5)).astype(np.uint8)
+    return mean
 
 
 def majority(labels: NDArray[np.int32], reduction: tuple[float, float]) -> NDArray[np.int32]:
