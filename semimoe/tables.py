@@ -66,7 +66,7 @@ def _table(results: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
     groups: dict[_Run, list[Mapping[str, Any]]] = {}
     for name, result in results.items():
         groups.setdefault(_run(name, result), []).append(result)
-    several = {run.method for run in groups if sum(other[:4] == run[:4] for other in groups) > 1}
+    several = {run.method for run in groups if len({other.settings for other in groups if other.method == run.method}) > 1}
     rows: dict[str, dict[str, str]] = {}
     for run, members in groups.items():
         name = f"{run.method} ({run.settings})" if run.method in several else run.method
@@ -82,13 +82,27 @@ def _run(name: str, result: Mapping[str, Any]) -> _Run:
     model = result.get("model")
     if model is None:
         return _Run(name, "", "", "", "")
-    settings = json.dumps([model["network"], model["training"], model["resolution"]], sort_keys=True)
     labelled, unlabelled, used = ("" if model[key] is None else str(model[key]) for key in ("labelled", "unlabelled", "labels_used"))
-    return _Run(model["method"], labelled, unlabelled, used, hashlib.sha256(settings.encode()).hexdigest()[:6])
+    settings = hashlib.sha256(json.dumps(_settings(result), sort_keys=True).encode()).hexdigest()[:6]
+    return _Run(model["method"], labelled, unlabelled, used, settings)
+
+
+def _settings(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a model by dotted name."""
+    model = result["model"]
+    groups = {group: model[group] or {} for group in ("network", "training", "resolution")}
+    return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
 
 
 def _remarks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    remarks = ["labels used = labelled + validation images"]
+    remarks = []
+    by_settings = {_run(name, result)[::4]: _settings(result) for name, result in results.items() if "model" in result}
+    for (method, mark), settings in by_settings.items():
+        others = [other for (name, _), other in by_settings.items() if name == method]
+        apart = [f"{key} {value}" for key, value in settings.items() if any(other.get(key) != value for other in others)]
+        if apart:
+            remarks.append(f"{method} ({mark}): {', '.join(apart)}")
+    remarks.append("labels used = labelled + validation images")
     remarks += dict.fromkeys(result["patients"]["note"] for result in results.values() if "patients" in result)
     repeated = [name for name, result in results.items() if list(results.values()).count(result) > 1]
     return remarks + ([f"the same result is given twice: {', '.join(repeated)}"] if repeated else [])
