@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--protocol", choices=_PROTOCOLS, default="honest", help="honest: whole patients held out; as-published: nobody")
     train.add_argument("--validation", type=float, default=0.15, help="least share of images held out to choose checkpoint and threshold")
     train.add_argument("--split", type=Path, help="list of images and roles (csv, see `splits`) instead of the three options above")
-    train.add_argument("--mpp", type=float, default=0.62005, help="pixel size of the images, um (GlaS: 0.62005)")
+    train.add_argument("--mpp", type=float, help="pixel size of the images, um; default: 0.62005, that of GlaS")
     train.add_argument("--work-mpp", type=float, help="pixel size that the network sees, um; default: that of the images")
     train.add_argument("--resize", choices=("area", "square"), help="square: the paper's squeeze to 256 x 256, default of its presets")
     train.add_argument("--unlabelled-truth", action="store_true", help="open masks of unlabelled images, for the log's Dice alone")

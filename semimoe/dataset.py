@@ -70,9 +70,11 @@ class Dataset:
         if not self.cases:
             return {"known": False, "note": f"no {GRADES}: whether training patients are also in the test parts is not known"}
         tests = [part for part in ("testA", "testB") if any(part_of(name) == part for name in self.cases)]
+        if not tests:
+            return {"known": False, "note": f"{GRADES} lists no test part: whether training patients are also in one is not known"}
         training = self.patients("train")
         shared = training & set().union(*(self.patients(part) for part in tests))
-        note = f"{len(shared)} of {len(training)} training patients are also in {' and '.join(tests) or 'no listed test part'}"
+        note = f"{len(shared)} of {len(training)} training patients are also in {' and '.join(tests)}"
         if "testB" not in tests and len(training) == _GLAS_PATIENTS:
             note += f" ({GRADES} lists no testB; with it, 11 of 15)"
         return {"known": True, "training": len(training), "also_in_test": len(shared), "test_parts": tests, "note": note}
@@ -95,7 +97,8 @@ def open_dataset(folder: Path) -> Dataset:
     if not inside:
         for file in find_images(folder):
             parts.setdefault(part_of(file.name) or "train", []).append(file)
-    named = all(part_of(file.name) == part for part, files in parts.items() for file in files)
+    # testA_3 may lie in test/.
+    named = all(part_of(file.name).startswith(part) for part, files in parts.items() for file in files)
     layout = "one folder per part" if inside else "one folder"
     # A part alone may be given: its table lies beside it.
     grades = next((path for path in (folder / GRADES, folder.parent / GRADES) if named and path.is_file()), None)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from semimoe.dataset import Dataset, open_dataset
+from semimoe.dataset import GLAS_MPP_UM, Dataset, open_dataset
 from semimoe.errors import DataError, SettingsError
 from semimoe.folders import FolderImages, ImageFile, image_size
 from semimoe.resolution import SQUARE_PX, Resolution, isotropic, squeezed
@@ -30,7 +30,7 @@ def run(given: argparse.Namespace) -> None:
     )
     if not labelled:
         raise DataError(f"{given.split}: no image of role labelled")
-    resolution = _resolution(given, labelled)
+    resolution = _resolution(given, dataset, labelled)
     log.info(
         "%d labelled, %d unlabelled, %d validation images; pixels of %.4g um",
         *map(len, (labelled, unlabelled, validation)),
@@ -105,11 +105,14 @@ def _settings(given: argparse.Namespace) -> "tuple[NetworkSettings, TrainingSett
     return overridden(network, training, [*asked, *given.set])
 
 
-def _resolution(given: argparse.Namespace, files: list[ImageFile]) -> Resolution:
+def _resolution(given: argparse.Namespace, dataset: Dataset, files: list[ImageFile]) -> Resolution:
     """As asked; the presets of the paper squeeze to a square."""
+    image_mpp_um = given.mpp or GLAS_MPP_UM
+    if given.mpp is None and dataset.kind != "glas":
+        log.warning("%s is not GlaS and --mpp was not given: pixels of %g um are assumed", given.data, image_mpp_um)
     resize = given.resize or ("area" if given.preset == "default" else "square")
     if resize == "area":
-        return isotropic(given.mpp, given.work_mpp)
+        return isotropic(image_mpp_um, given.work_mpp)
     if given.work_mpp is not None:
         raise SettingsError("--work-mpp and --resize square exclude each other: a square has its own scale; give --resize area")
-    return squeezed(given.mpp, [image_size(file.image) for file in files], side_px=SQUARE_PX)
+    return squeezed(image_mpp_um, [image_size(file.image) for file in files], side_px=SQUARE_PX)

@@ -68,6 +68,15 @@ def test_test_images_among_own_ones_are_not_trained_on(tmp_path) -> None:
     assert not dataset.shared_patients()["known"]
 
 
+def test_images_of_testA_in_a_folder_test_are_those_of_glas(tmp_path) -> None:
+    image(tmp_path / "train" / "train_1.png")
+    image(tmp_path / "test" / "testA_1.png")
+    (tmp_path / "Grade.csv").write_text(TABLE)
+    assert open_dataset(tmp_path).kind == "glas"
+    (tmp_path / "Grade.csv").write_text(TABLE[: TABLE.index("testA")])
+    assert "lists no test part" in str(open_dataset(tmp_path).shared_patients()["note"])
+
+
 @pytest.mark.parametrize("held", ["valid", "test"])
 def test_crag_as_published(tmp_path, held) -> None:
     for part in ("train", held):
