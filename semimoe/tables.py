@@ -25,6 +25,9 @@ _TITLES = {
     "masks as given": "Masks as given: nothing is known about how they were chosen",
 }
 
+# Supervised-only with the same network, and a plain network.
+_BESIDE = ("supervised", "unet")
+
 
 class _Run(NamedTuple):
     """What makes two results cells of the same row."""
@@ -102,6 +105,10 @@ def _remarks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         apart = [f"{key} {value}" for key, value in settings.items() if any(other.get(key) != value for other in others)]
         if apart:
             remarks.append(f"{method} ({mark}): {', '.join(apart)}")
+    methods = {method for method, _ in by_settings}
+    absent = [name for name in _BESIDE if name not in methods]
+    if methods and absent:
+        remarks.append(f"no row of {' and '.join(absent)} beside: a gain counts over what the same labels give alone")
     remarks.append("labels used = labelled + validation images")
     remarks += dict.fromkeys(result["patients"]["note"] for result in results.values() if "patients" in result)
     repeated = [name for name, result in results.items() if list(results.values()).count(result) > 1]

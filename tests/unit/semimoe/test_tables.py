@@ -67,6 +67,11 @@ def test_one_missing_distance_is_never_left_out_of_a_mean() -> None:
     assert "missing" in tables({"a": one, "b": two})
 
 
+def test_a_table_without_its_baselines_says_so() -> None:
+    assert "no row of supervised and unet beside" in tables({"a": result()})
+    assert "beside" not in tables({name: result(method=name) for name in ("semimoe", "supervised", "unet")})
+
+
 def test_a_result_given_twice_is_said() -> None:
     assert "given twice: a, b" in tables({"a": result(), "b": result()})
 
