@@ -30,6 +30,8 @@ class ObjectScores(NamedTuple):
     object_hausdorff_px, object_hausdorff_um : area-weighted symmetric Hausdorff distance of partners, in both directions
     tp, fp, fn : objects
     hausdorff_missing : images with objects on one side only; any of them makes the pooled distance infinite
+    splits : predicted objects too many, where several lie by more than half inside the same true object
+    merges : true objects too many, where several lie by more than half inside the same predicted object
     """
 
     object_f1: float
@@ -40,6 +42,8 @@ class ObjectScores(NamedTuple):
     fp: int
     fn: int
     hausdorff_missing: int
+    splits: int
+    merges: int
 
 
 class _Side(NamedTuple):
@@ -103,13 +107,15 @@ def object_scores(
     ValueError
         Shapes or numbers of images differ.
     """
-    tp = fp = fn = missing = 0
+    tp = fp = fn = missing = splits = merges = 0
     sides = [_Side(), _Side()]
     for number, (true, predicted) in enumerate(zip(truth, prediction, strict=True)):
         _same_shape(number, true, predicted)
         pair = _Pair.of(*(_compact(labels, min_object_um2 / mpp_um**2) for labels in (true, predicted)))
         hits = _hits(pair)
         tp, fp, fn = tp + hits, fp + len(pair.area_b) - 1 - hits, fn + len(pair.area_a) - 1 - hits
+        splits += _too_many(pair.area_b, pair.partner_of_b, pair.shared_b)
+        merges += _too_many(pair.area_a, pair.partner_of_a, pair.shared_a)
         one_sided = (len(pair.area_a) == 1) != (len(pair.area_b) == 1)
         missing += one_sided
         measure = _Distances(pair) if distances and not one_sided else None
@@ -117,12 +123,11 @@ def object_scores(
         sides[1] = sides[1].plus(_side(pair, measure, swapped=True))
     if not any(side.area for side in sides):
         nothing = 0.0 if distances else None
-        return ObjectScores(1.0, 1.0, nothing, nothing, 0, 0, 0, 0)
+        return ObjectScores(1.0, 1.0, nothing, nothing, 0, 0, 0, 0, 0, 0)
     dice = sum(side.dice / side.area for side in sides if side.area) / 2
     hausdorff = None if missing or not distances else sum(side.hausdorff / side.area for side in sides) / 2
-    return ObjectScores(
-        2 * tp / (2 * tp + fp + fn), dice, hausdorff, None if hausdorff is None else hausdorff * mpp_um, tp, fp, fn, missing
-    )
+    hausdorff_um = None if hausdorff is None else hausdorff * mpp_um
+    return ObjectScores(2 * tp / (2 * tp + fp + fn), dice, hausdorff, hausdorff_um, tp, fp, fn, missing, splits, merges)
 
 
 def relabelled(labels: Labels) -> NDArray[np.int32]:
@@ -187,6 +192,13 @@ def _hits(pair: _Pair) -> int:
     """Predicted objects that cover more than half of the true object they overlap most."""
     found = pair.partner_of_b > 0
     return int(np.count_nonzero(2 * pair.shared_b[found] > pair.area_a[pair.partner_of_b[found]]))
+
+
+def _too_many(area: NDArray[np.int64], partner: NDArray[np.int64], shared: NDArray[np.int64]) -> int:
+    """Objects that lie by more than half inside a partner which holds another one already."""
+    inside = (partner > 0) & (2 * shared > area)
+    held = np.bincount(partner[inside])
+    return int(np.maximum(held - 1, 0).sum())
 
 
 def _side(pair: _Pair, measure: "_Distances | None", *, swapped: bool) -> _Side:

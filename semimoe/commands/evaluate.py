@@ -161,6 +161,8 @@ def _text(result: dict[str, Any]) -> str:
         "fp",
         "fn",
         "hausdorff_missing",
+        "splits",
+        "merges",
     )
     rows = {**result["images"], "mean of images": result["mean"], **pooled}
     head.append(f"objects of at least {result['min_object_um2']:g} um2 count, those of the challenge")

@@ -202,3 +202,15 @@ def test_images_of_different_shape_are_refused() -> None:
 def test_metrics_need_no_torch() -> None:
     code = "import sys, semimoe.metrics; print([m for m in ('torch', 'lightning') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_splits_and_merges_are_counted_by_what_lies_inside():
+    truth, prediction = np.zeros((20, 60), int), np.zeros((20, 60), int)
+    truth[2:12, 0:10], truth[2:12, 12:22], truth[2:12, 24:34] = 1, 2, 3
+    prediction[2:12, 0:34] = 1  # three true objects in one: two too many
+    truth[2:12, 40:60] = 4
+    prediction[2:12, 40:49], prediction[2:12, 50:58], prediction[10:18, 58:60] = 2, 3, 4  # the last lies outside by more than half
+    scores = object_scores([truth], [prediction])
+    assert (scores.merges, scores.splits) == (2, 1)
+    turned = object_scores([prediction], [truth])
+    assert (turned.merges, turned.splits) == (1, 2)
