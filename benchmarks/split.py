@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+
 from semimoe.metrics import object_scores
 from tiling.store.arrays import attributes, geometry_of, open_array, open_store
 
