@@ -82,6 +82,7 @@ include: "workflow/rules/tables.smk"
 
 localrules:
     all,
+    qupath_scripts,
 
 
 rule all:
@@ -93,6 +94,8 @@ rule all:
         expand(f"{RESULTS}/glands/{{slide}}.{GEOJSON}", slide=SHEET.ids()),
         expand(f"{RESULTS}/overviews/{{slide}}.png", slide=SHEET.ids()),
         expand(f"{RESULTS}/proposals/{{slide}}.geojson", slide=SHEET.ids()),
+        f"{RESULTS}/qupath/import_all.groovy",
+        f"{RESULTS}/qupath/export_annotations.groovy",
 
 
 onstart:

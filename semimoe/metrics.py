@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 Labels = NDArray[np.integer[Any]]
 
@@ -30,6 +30,8 @@ class ObjectScores(NamedTuple):
     object_hausdorff_px, object_hausdorff_um : area-weighted symmetric Hausdorff distance of partners, in both directions
     tp, fp, fn : objects
     hausdorff_missing : images with objects on one side only; any of them makes the pooled distance infinite
+    splits : predicted objects too many, where several lie by more than half inside the same true object
+    merges : true objects too many, where several lie by more than half inside the same predicted object
     """
 
     object_f1: float
@@ -40,6 +42,8 @@ class ObjectScores(NamedTuple):
     fp: int
     fn: int
     hausdorff_missing: int
+    splits: int
+    merges: int
 
 
 class _Side(NamedTuple):
@@ -81,13 +85,21 @@ def pixel_scores(
     return PixelScores(2 * both / (either + both), both / either)
 
 
-def object_scores(truth: Sequence[Labels], prediction: Sequence[Labels], *, mpp_um: float = 1.0, distances: bool = True) -> ObjectScores:
+def object_scores(
+    truth: Sequence[Labels],
+    prediction: Sequence[Labels],
+    *,
+    mpp_um: float = 1.0,
+    min_object_um2: float = 0.0,
+    distances: bool = True,
+) -> ObjectScores:
     """Object F1, Dice and Hausdorff distance, pooled over the objects of all images.
 
     Parameters
     ----------
     truth, prediction : int (H, W), 0 background, one number per object; one pair per image
     mpp_um : size of a pixel, um
+    min_object_um2 : smaller objects go from truth and prediction alike, um2; 0: none do (the challenge)
     distances : False leaves the Hausdorff distance out (reported as None), which is most of the work
 
     Raises
@@ -95,27 +107,27 @@ def object_scores(truth: Sequence[Labels], prediction: Sequence[Labels], *, mpp_
     ValueError
         Shapes or numbers of images differ.
     """
-    tp = fp = fn = missing = 0
+    tp = fp = fn = missing = splits = merges = 0
     sides = [_Side(), _Side()]
     for number, (true, predicted) in enumerate(zip(truth, prediction, strict=True)):
         _same_shape(number, true, predicted)
-        a, b = _compact(true), _compact(predicted)
-        overlap = _overlaps(a, b)
-        hits = _hits(overlap)
-        tp, fp, fn = tp + hits, fp + overlap.shape[1] - 1 - hits, fn + overlap.shape[0] - 1 - hits
-        one_sided = (overlap.shape[0] == 1) != (overlap.shape[1] == 1)
+        pair = _Pair.of(*(_compact(labels, min_object_um2 / mpp_um**2) for labels in (true, predicted)))
+        hits = _hits(pair)
+        tp, fp, fn = tp + hits, fp + len(pair.area_b) - 1 - hits, fn + len(pair.area_a) - 1 - hits
+        splits += _too_many(pair.area_b, pair.partner_of_b, pair.shared_b)
+        merges += _too_many(pair.area_a, pair.partner_of_a, pair.shared_a)
+        one_sided = (len(pair.area_a) == 1) != (len(pair.area_b) == 1)
         missing += one_sided
-        with_distances = distances and not one_sided
-        sides[0] = sides[0].plus(_side(a, b, overlap, distances=with_distances))
-        sides[1] = sides[1].plus(_side(b, a, overlap.T, distances=with_distances))
+        measure = _Distances(pair) if distances and not one_sided else None
+        sides[0] = sides[0].plus(_side(pair, measure, swapped=False))
+        sides[1] = sides[1].plus(_side(pair, measure, swapped=True))
     if not any(side.area for side in sides):
         nothing = 0.0 if distances else None
-        return ObjectScores(1.0, 1.0, nothing, nothing, 0, 0, 0, 0)
+        return ObjectScores(1.0, 1.0, nothing, nothing, 0, 0, 0, 0, 0, 0)
     dice = sum(side.dice / side.area for side in sides if side.area) / 2
     hausdorff = None if missing or not distances else sum(side.hausdorff / side.area for side in sides) / 2
-    return ObjectScores(
-        2 * tp / (2 * tp + fp + fn), dice, hausdorff, None if hausdorff is None else hausdorff * mpp_um, tp, fp, fn, missing
-    )
+    hausdorff_um = None if hausdorff is None else hausdorff * mpp_um
+    return ObjectScores(2 * tp / (2 * tp + fp + fn), dice, hausdorff, hausdorff_um, tp, fp, fn, missing, splits, merges)
 
 
 def relabelled(labels: Labels) -> NDArray[np.int32]:
@@ -125,77 +137,133 @@ def relabelled(labels: Labels) -> NDArray[np.int32]:
     return numbered
 
 
-def _compact(labels: Labels) -> NDArray[np.int64]:
-    """Numbers 0 (background), 1..N in the order of the given ones."""
+class _Pair(NamedTuple):
+    """Two label arrays of one image and what their objects share; number 0 is background everywhere."""
+
+    a: NDArray[np.int32]  # (H, W), 0..N
+    b: NDArray[np.int32]  # (H, W), 0..M
+    area_a: NDArray[np.int64]  # (N + 1,) px
+    area_b: NDArray[np.int64]  # (M + 1,) px
+    partner_of_a: NDArray[np.int64]  # (N + 1,) the object of b that shares most pixels, of equals the smaller number; 0: none
+    partner_of_b: NDArray[np.int64]  # (M + 1,)
+    shared_a: NDArray[np.int64]  # (N + 1,) px shared with that partner
+    shared_b: NDArray[np.int64]  # (M + 1,)
+
+    @classmethod
+    def of(cls, a: NDArray[np.int32], b: NDArray[np.int32]) -> "_Pair":
+        area_a, area_b = np.bincount(a.ravel()), np.bincount(b.ravel())
+        both = (a > 0) & (b > 0)
+        # Sparse: two slides of many thousand glands each would make a matrix of gigabytes.
+        ones = np.ones(int(np.count_nonzero(both)), np.int64)
+        counts = sparse.coo_array((ones, (a[both], b[both])), shape=(len(area_a), len(area_b)))
+        counts.sum_duplicates()
+        rows, columns = counts.coords
+        partner_a, shared_a = _largest(rows, columns, counts.data, len(area_a))
+        partner_b, shared_b = _largest(columns, rows, counts.data, len(area_b))
+        return cls(a, b, area_a, area_b, partner_a, partner_b, shared_a, shared_b)
+
+
+def _compact(labels: Labels, least_px: float) -> NDArray[np.int32]:
+    """Numbers 0 (background), 1..N in the order of the given ones, of objects of at least that many pixels."""
     if labels.size and labels.min() < 0:
         raise ValueError(f"labels go down to {labels.min()}; 0 is background and objects are numbered from 1")
-    present = np.zeros(int(labels.max(initial=0)) + 1, bool)
-    present[labels] = True
+    numbers = labels
+    if labels.max(initial=0) > labels.size:  # a table of that length would not fit
+        numbers = np.searchsorted(np.concatenate([[0], np.unique(labels[labels > 0])]), labels)
+    area = np.bincount(numbers.ravel(), minlength=1)
+    present = (area > 0) & (area >= least_px)
     present[0] = False
-    numbered: NDArray[np.int64] = np.where(present, np.cumsum(present), 0)[labels]
-    return numbered
+    table: NDArray[np.int32] = np.where(present, np.cumsum(present), 0).astype(np.int32)
+    return table[numbers]
 
 
-def _overlaps(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pixels shared by object i of a and j of b; row and column 0 are background."""
-    rows, columns = int(a.max(initial=0)) + 1, int(b.max(initial=0)) + 1
-    counts: NDArray[np.int64] = np.bincount((a * columns + b).ravel(), minlength=rows * columns).reshape(rows, columns)
-    return counts
+def _largest(
+    rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]], counts: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Per row the column of the largest count, ties to the smaller, and that count; 0 and 0 where there is none."""
+    order = np.lexsort((columns, -counts, rows))
+    row, first = np.unique(rows[order], return_index=True)
+    partner, shared = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    partner[row], shared[row] = columns[order][first], counts[order][first]
+    return partner, shared
 
 
-def _hits(overlap: NDArray[np.int64]) -> int:
+def _hits(pair: _Pair) -> int:
     """Predicted objects that cover more than half of the true object they overlap most."""
-    if min(overlap.shape) == 1:
-        return 0
-    partner = overlap[1:, 1:].argmax(axis=0)  # per predicted object; ties to the smaller number
-    shared = overlap[1:, 1:].max(axis=0)
-    area = overlap.sum(axis=1)[1:][partner]
-    return int(np.count_nonzero(2 * shared > area))
+    found = pair.partner_of_b > 0
+    return int(np.count_nonzero(2 * pair.shared_b[found] > pair.area_a[pair.partner_of_b[found]]))
 
 
-def _side(a: NDArray[np.int64], b: NDArray[np.int64], overlap: NDArray[np.int64], *, distances: bool) -> _Side:
-    """Sums over the objects of `a`, each with its partner in `b`: the one it shares most pixels with."""
-    area_a, area_b = overlap.sum(axis=1), overlap.sum(axis=0)
-    boxes_a, boxes_b = ndimage.find_objects(a), ndimage.find_objects(b)
-    total = _Side()
-    for number in range(1, len(area_a)):
-        shared = overlap[number, 1:]
-        partner = int(shared.argmax()) + 1 if shared.size and shared.max() > 0 else 0
-        area = float(area_a[number])
-        dice = 2 * float(overlap[number, partner]) / (area + float(area_b[partner])) if partner else 0.0
-        hausdorff = 0.0
-        if distances:
-            hausdorff = (
-                _hausdorff(a, number, boxes_a[number - 1], b, partner, boxes_b[partner - 1])
-                if partner
-                else _to_nearest(a, number, boxes_a[number - 1], b, boxes_b)
-            )
-        total = total.plus(_Side(area, area * dice, area * hausdorff))
-    return total
+def _too_many(area: NDArray[np.int64], partner: NDArray[np.int64], shared: NDArray[np.int64]) -> int:
+    """Objects that lie by more than half inside a partner which holds another one already."""
+    inside = (partner > 0) & (2 * shared > area)
+    held = np.bincount(partner[inside])
+    return int(np.maximum(held - 1, 0).sum())
 
 
-def _to_nearest(a: NDArray[np.int64], number: int, box: tuple[slice, ...], b: NDArray[np.int64], boxes: list[tuple[slice, ...]]) -> float:
-    """Smallest Hausdorff distance between an object and any object of `b`.
+def _side(pair: _Pair, measure: "_Distances | None", *, swapped: bool) -> _Side:
+    """Sums over the objects of a (swapped: of b), each with its partner on the other side."""
+    area, other, partner, shared = pair.area_a, pair.area_b, pair.partner_of_a, pair.shared_a
+    if swapped:
+        area, other, partner, shared = pair.area_b, pair.area_a, pair.partner_of_b, pair.shared_b
+    area, partner, shared = area[1:], partner[1:], shared[1:]
+    dice = 2 * shared / (area + np.where(partner > 0, other[partner], 0))  # 0 without a partner: nothing is shared
+    hausdorff = 0.0
+    if measure is not None:
+        hausdorff = sum(
+            float(size) * (measure.nearest(i, swapped=swapped) if j == 0 else measure.between(*((j, i) if swapped else (i, j))))
+            for i, (size, j) in enumerate(zip(area.tolist(), partner.tolist(), strict=True), start=1)
+        )
+    return _Side(float(area.sum()), float((area * dice).sum()), hausdorff)
 
-    The distance from all of an object's pixels to `number` is a lower bound, so few candidates are computed in full.
+
+class _Distances:
+    """Symmetric Hausdorff distances between the pixels of objects of a and of b, px; each is measured once.
+
+    A distance transform needs only the box around both objects: a nearest pixel lies nowhere else.
     """
-    to_object = ndimage.distance_transform_edt(a != number)
-    bounds = np.asarray(ndimage.maximum(to_object, b, np.arange(1, len(boxes) + 1)))
-    best = np.inf
-    for candidate in np.argsort(bounds, kind="stable"):
-        if bounds[candidate] >= best:
-            break
-        best = min(best, _hausdorff(a, number, box, b, int(candidate) + 1, boxes[candidate]))
-    return float(best)
+
+    def __init__(self, pair: _Pair) -> None:
+        self._pair = pair
+        self._boxes = ndimage.find_objects(pair.a), ndimage.find_objects(pair.b)
+        self._corners = tuple(np.array([[(side.start, side.stop) for side in box] for box in boxes]) for boxes in self._boxes)
+        self._known: dict[tuple[int, int], float] = {}
+
+    def between(self, i: int, j: int) -> float:
+        """Object i of a and object j of b."""
+        if (i, j) not in self._known:
+            self._known[i, j] = self._measured(i, j)
+        return self._known[i, j]
+
+    def nearest(self, number: int, *, swapped: bool) -> float:
+        """Smallest distance of an object of a (swapped: of b) to any object of the other side.
+
+        Two sets are at least as far apart as their boxes differ on any side, so few candidates are measured.
+        """
+        mine, theirs = self._corners[::-1] if swapped else self._corners
+        bounds = np.abs(theirs - mine[number - 1]).max(axis=(1, 2))
+        best = np.inf
+        for other in np.argsort(bounds, kind="stable").tolist():
+            if bounds[other] >= best:
+                break
+            best = min(best, self.between(*((other + 1, number) if swapped else (number, other + 1))))
+        return float(best)
+
+    def _measured(self, i: int, j: int) -> float:
+        box = tuple(
+            slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(self._boxes[0][i - 1], self._boxes[1][j - 1], strict=True)
+        )
+        first, second = self._pair.a[box] == i, self._pair.b[box] == j
+        return max(_farthest(first, second), _farthest(second, first))
 
 
-def _hausdorff(a: NDArray[np.int64], i: int, box_a: tuple[slice, ...], b: NDArray[np.int64], j: int, box_b: tuple[slice, ...]) -> float:
-    """Symmetric Hausdorff distance between the pixels of two objects, px."""
-    box = tuple(slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(box_a, box_b, strict=True))
-    first, second = a[box] == i, b[box] == j
-    there = ndimage.distance_transform_edt(~second)[first].max()
-    back = ndimage.distance_transform_edt(~first)[second].max()
-    return float(max(there, back))
+def _farthest(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Largest distance of a pixel of the first set to the second one, px."""
+    outside = first & ~second
+    if not outside.any():
+        return 0.0
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~second)
+    return float(distance[outside].max())
 
 
 def _same_shape(number: int, a: NDArray[Any], b: NDArray[Any]) -> None:

@@ -1,8 +1,6 @@
 """Settings of the network and of its training: plain values that JSON can hold, checked when made."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from semimoe.errors import SettingsError
@@ -187,35 +185,6 @@ def preset(name: Literal["paper", "public-code"]) -> tuple[NetworkSettings, Trai
     """
     network, training = _PRESETS[name]
     return NetworkSettings(**network), TrainingSettings(**training)
-
-
-def changed(network: NetworkSettings, training: TrainingSettings, assignments: Sequence[str]) -> tuple[NetworkSettings, TrainingSettings]:
-    """Settings with some of them set by `name=value`, the value as in JSON or a bare word.
-
-    >>> network, training = changed(NetworkSettings(), TrainingSettings(), ["experts=shared", "max_grad_norm=null"])
-    >>> network.experts, training.max_grad_norm
-    ('shared', None)
-
-    Raises
-    ------
-    SettingsError
-        There is no such setting, or the value does not suit it.
-    """
-    ours: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    names = [{field.name for field in fields(kind)} for kind in (network, training)]
-    for assignment in assignments:
-        name, _, text = assignment.partition("=")
-        owner = next((i for i, known in enumerate(names) if name in known), None)
-        if owner is None or not text:
-            raise SettingsError(f"{assignment!r}: NAME=VALUE with one of {', '.join(sorted(names[0] | names[1]))} is needed")
-        try:
-            ours[owner][name] = json.loads(text)
-        except ValueError:
-            ours[owner][name] = text
-    try:
-        return replace(network, **ours[0]), replace(training, **ours[1])
-    except TypeError as error:
-        raise SettingsError(f"{', '.join(assignments)}: a value of another type is needed ({error})") from error
 
 
 def _check_choices(settings: NetworkSettings | TrainingSettings) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from semimoe.data import TileSource
 from semimoe.errors import DataError
-from semimoe.instances import SplitParameters, encode, renumbered, split_glands
+from semimoe.instances import SplitParameters, encode, split_glands
 from semimoe.metrics import object_scores
 from semimoe.prediction import Predict, predict_array
 from semimoe.settings import NetworkSettings, TrainingSettings
@@ -120,13 +120,7 @@ def _object_scores(
     for image in images:
         gland, sdf, boundary, _ = image.codes
         glands = split_glands(gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=parameters)
-        truth.append(_large(image.labels, training.min_area_um2 / mpp_um**2))
-        found.append(_large(np.where(image.counts, glands, 0).astype(np.int32), training.min_area_um2 / mpp_um**2))
-    scores = object_scores(truth, found, distances=False)
+        truth.append(image.labels)
+        found.append(np.where(image.counts, glands, 0).astype(np.int32))
+    scores = object_scores(truth, found, mpp_um=mpp_um, min_object_um2=training.min_area_um2, distances=False)
     return {"object_f1": scores.object_f1, "object_dice": scores.object_dice}
-
-
-def _large(labels: NDArray[np.int32], least_px: float) -> NDArray[np.int32]:
-    numbered = renumbered(labels)
-    area = np.bincount(numbered.ravel())
-    return np.where((area >= least_px)[numbered], numbered, 0).astype(np.int32)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ from typing import IO, Any, NamedTuple
 from tiling.errors import AnnotationError
 
 MOST_BYTES = 1 << 29
+# Each value costs up to 64 bytes once parsed: half a GB of "[],[]," would take the machine's memory. Ten million points still fit.
+MOST_VALUES = 1 << 25
 _ENDINGS = (".geojson", ".json")
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _GEOMETRIES = {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
 # QuPath before 0.3 named the kind of object in its id.
 _OLD_IDS = {"PathAnnotationObject": "annotation", "PathDetectionObject": "detection", "PathCellObject": "cell", "PathTileObject": "tile"}
@@ -37,7 +41,7 @@ class Feature(NamedTuple):
 
 
 def load_json(path: Path) -> Any:  # noqa: ANN401  # JSON
-    """Content of a GeoJSON file, plain, `.gz` or `.zip` (of one or more such files, then a list).
+    """Content of a GeoJSON file, plain, gzip or zip (of one or more such files, then a list), whatever its name ends in.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def load_json(path: Path) -> Any:  # noqa: ANN401  # JSON
         raise AnnotationError(f"{path}: no such file; correct column 'annotation' of the sheet") from None
     except IsADirectoryError:
         raise AnnotationError(f"{path}: a folder; give the GeoJSON file in it") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise AnnotationError(f"{path}: cut or damaged archive ({error}); export it again") from error
     contents = [_parsed(text, path, name) for name, text in texts]
     if not contents:
@@ -59,23 +63,36 @@ def load_json(path: Path) -> Any:  # noqa: ANN401  # JSON
 
 
 def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
-    name = path.name.lower()
-    if name.endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            left = MOST_BYTES
-            for member in archive.infolist():
-                if not member.filename.lower().endswith(_ENDINGS) or member.filename.startswith("__MACOSX"):
-                    continue
+    with path.open("rb") as raw:
+        start = raw.read(4)
+        raw.seek(0)
+        # What a file is, not what it is called: QuPath reads a wrong ending as nothing at all.
+        if start.startswith(_ZIP) or path.suffix.lower() == ".zip":
+            yield from _members(raw, path)
+        elif start.startswith(_GZIP) or path.suffix.lower() == ".gz":
+            with gzip.open(raw) as stream:
+                yield "", _limited(stream, path, MOST_BYTES)
+        else:
+            yield "", _limited(raw, path, MOST_BYTES)
+
+
+def _members(raw: IO[bytes], path: Path) -> Iterator[tuple[str, bytes]]:
+    """Texts of the GeoJSON files in an archive; all together are as large as one may be."""
+    left = MOST_BYTES
+    with zipfile.ZipFile(raw) as archive:
+        for member in archive.infolist():
+            if not member.filename.lower().endswith(_ENDINGS) or member.filename.startswith("__MACOSX"):
+                continue
+            try:
                 with archive.open(member) as stream:
                     text = _limited(stream, path, left)
-                left -= len(text)
-                yield f" ({member.filename})", text
-    elif name.endswith(".gz"):
-        with gzip.open(path) as stream:
-            yield "", _limited(stream, path, MOST_BYTES)
-    else:
-        with path.open("rb") as stream:
-            yield "", _limited(stream, path, MOST_BYTES)
+            except OSError as error:
+                # bzip2 says so of damaged data; an error of the disk has a number.
+                if error.errno is not None:
+                    raise
+                raise zipfile.BadZipFile(str(error)) from error
+            left -= len(text)
+            yield f" ({shown(member.filename)})", text
 
 
 def _limited(stream: IO[bytes] | gzip.GzipFile | io.BufferedReader, path: Path, most: int) -> bytes:
@@ -90,6 +107,8 @@ def _parsed(text: bytes, path: Path, member: str) -> Any:  # noqa: ANN401  # JSO
     where = f"{path}{member}"
     if not text.strip():
         raise AnnotationError(f"{where}: empty; export the annotations again")
+    if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise AnnotationError(f"{where}: more than {MOST_VALUES >> 20} million values; export only the annotations, not detections")
     try:
         return json.loads(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -140,7 +159,18 @@ def _feature(item: dict[str, Any], number: int) -> Feature:
     given = item.get("id", properties.get("id"))
     old = _OLD_IDS.get(given) if isinstance(given, str) else None
     # Hostile or overlong ids go into messages only, and shown as text.
-    name = repr(given)[:80] if given is not None and old is None else ""
-    kind = properties.get("objectType", properties.get("object_type", old))
-    kind = kind.lower() if isinstance(kind, str) else "annotation"
+    name = repr(given)[:80] if isinstance(given, str | int | float) and old is None else ""
+    said = (properties.get("objectType"), properties.get("object_type"), old)
+    kind = next((word for word in said if isinstance(word, str)), "annotation")
+    kind = _OLD_IDS.get(kind, kind.lower())
     return Feature(f"#{number} {name}".strip(), kind if kind in _KINDS else "annotation", item.get("geometry"), properties)
+
+
+def shown(text: str) -> str:
+    r"""A name from outside as it may stand in one line of a message, a table or a picture.
+
+    >>> shown("a\n\ud800b")
+    'a ?b'
+    """
+    one_line = " ".join("".join(letter if letter.isprintable() or "\ud800" <= letter <= "\udfff" else " " for letter in text[:200]).split())
+    return one_line.encode("utf-8", "replace").decode()[:100]

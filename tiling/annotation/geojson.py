@@ -11,13 +11,16 @@ from typing import Any, Literal, NamedTuple
 
 import shapely
 
-from tiling.annotation.features import features_of, load_json
-from tiling.annotation.polygons import polygon_of
+from tiling.annotation.features import features_of, load_json, shown
+from tiling.annotation.polygons import AmbiguousOutline, polygon_of
 from tiling.errors import AnnotationError
 
 REGION, IGNORE, PROPOSED = "Region*", "Ignore*", "Proposed*"
 _EMPTY = f"{REGION}: empty"
 _MOST_MESSAGES = 30
+_MOST_KINDS = 20
+_MOST_PARENTS = 8
+_MOST_REGIONS = 65535  # as many as `region` of a label store can number
 
 
 class Outline(NamedTuple):
@@ -46,6 +49,7 @@ class Annotations:
     counts : objects read and skipped, by kind
     messages : what was skipped or repaired, one sentence each
     viewer_px : (width, height) of the viewer the file was made for, where it says so
+    names : of the regions
     """
 
     regions: list[Outline] = field(default_factory=list)
@@ -55,6 +59,7 @@ class Annotations:
     counts: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
     viewer_px: tuple[int, int] | None = None
+    names: set[str] = field(default_factory=set)
 
 
 def read_annotations(path: Path, *, gland_class: str = "Gland", objects: Literal["annotations", "all"] = "annotations") -> Annotations:
@@ -69,7 +74,8 @@ def read_annotations(path: Path, *, gland_class: str = "Gland", objects: Literal
     Returns
     -------
     Annotations
-        May hold no region or gland: what that means is the caller's question.
+        May hold no region or gland: what that means is the caller's question. An outline that crosses itself too far to be repaired is
+        refused by its id; where a gland or `Ignore*` was meant, its hull is ignored: it must not be learnt as background.
 
     Raises
     ------
@@ -84,7 +90,14 @@ def read_annotations(path: Path, *, gland_class: str = "Gland", objects: Literal
         if objects == "annotations" and feature.kind != "annotation":
             found.counts[f"{feature.kind}s"] += 1
             continue
-        shape, notes = polygon_of(feature.geometry, f"{path}: feature {feature.id}")
+        try:
+            shape, notes = polygon_of(feature.geometry, f"{path}: feature {feature.id}")
+        except AmbiguousOutline as refused:
+            found.messages.append(str(refused))
+            found.counts["outlines that cross themselves"] += 1
+            if _base(label, gland_class) in (gland_class, IGNORE):
+                found.ignored.append(Outline(label, refused.hull, feature.id))
+            continue
         found.messages += notes
         if shape is None:
             found.counts[_skipped_as(feature.geometry)] += 1
@@ -100,27 +113,44 @@ def read_annotations(path: Path, *, gland_class: str = "Gland", objects: Literal
 
 
 def _sort_in(found: Annotations, outline: Outline, properties: dict[str, Any], gland_class: str) -> None:
-    base = outline.name.split(":")[0].strip()
-    if base == REGION:
-        name = _unique_name(properties.get("name"), {region.name for region in found.regions}, len(found.regions) + 1)
+    base = _base(outline.name, gland_class)
+    if base == gland_class:
+        found.glands.append(outline)
+    elif base == REGION:
+        name = _unique_name(properties.get("name"), found.names, len(found.regions) + 1)
+        found.names.add(name)
         found.regions.append(outline._replace(name=name))
         if outline.name == _EMPTY:
             found.empty.add(name)
     elif base == IGNORE:
         found.ignored.append(outline)
-    elif gland_class in (base, outline.name) or outline.name.startswith(f"{gland_class}:"):
-        found.glands.append(outline)
     elif base == PROPOSED:
         found.counts["proposals"] += 1
-    else:
-        found.counts[f"class {outline.name!r}" if outline.name else "without class"] += 1
         return
-    found.counts["read"] += base != PROPOSED
+    else:
+        found.counts[f"class {shown(outline.name)!r}" if outline.name else "without class"] += 1
+        return
+    found.counts["read"] += 1
+
+
+def _base(label: str, gland_class: str) -> str:
+    """What a class is derived from; the gland class may hold a colon itself.
+
+    >>> _base("Gland: tumour", "Gland"), _base("Gland: tumour", "Gland: tumour"), _base("Region*: empty", "Gland")
+    ('Gland', 'Gland: tumour', 'Region*')
+    """
+    if label == gland_class or label.startswith(f"{gland_class}:"):
+        return gland_class
+    return label.partition(":")[0].strip()
 
 
 def _unique_name(given: Any, taken: set[str], number: int) -> str:  # noqa: ANN401  # JSON
-    name = given.strip()[:100] if isinstance(given, str) and given.strip() else f"region {number}"
-    return name if name not in taken else f"{name} ({number})"
+    name = shown(given) if isinstance(given, str) else ""
+    name = name or f"region {number}"
+    unique = name
+    while unique in taken:
+        unique, number = f"{name} ({number})", number + 1
+    return unique
 
 
 def _class_of(properties: dict[str, Any]) -> str:
@@ -130,20 +160,23 @@ def _class_of(properties: dict[str, Any]) -> str:
     ['Gland', 'Gland: tumour', 'b: a']
     """
     given = properties.get("classification", properties.get("pathClass"))
-    if isinstance(given, str):
-        return given.strip()
-    if isinstance(given, list):
-        given = {"names": given}
-    if not isinstance(given, dict):
-        return ""
-    names = given.get("names")
-    if isinstance(names, list) and names:
-        return ": ".join(str(name).strip() for name in names)
-    name = given.get("name")
-    name = name.strip() if isinstance(name, str) else ""
-    parent = given.get("parentClass")
-    above = _class_of({"classification": parent}) if isinstance(parent, dict | str) else ""
-    return f"{above}: {name}" if above and name else name or above
+    names: list[str] = []
+    while given is not None and len(names) < _MOST_PARENTS:
+        if isinstance(given, str):
+            names.append(given)
+        elif isinstance(given, list):
+            names += [str(name) for name in reversed(given) if isinstance(name, str | int | float)]
+        elif isinstance(given, dict):
+            listed = given.get("names")
+            if isinstance(listed, list) and listed:
+                given = listed
+                continue
+            name = given.get("name")
+            names += [name] if isinstance(name, str) else []
+            given = given.get("parentClass")
+            continue
+        break
+    return ": ".join(name for name in map(str.strip, reversed(names)) if name)
 
 
 def _skipped_as(geometry: Any) -> str:  # noqa: ANN401  # JSON
@@ -170,7 +203,7 @@ def _summary(found: Annotations, path: Path, gland_class: str) -> list[str]:
     left_out = {name: count for name, count in found.counts.items() if name != "read"}
     if not left_out:
         return []
-    text = f"{path}: left out: " + ", ".join(f"{count} {name}" for name, count in sorted(left_out.items()))
+    text = f"{path}: left out: {_listed(left_out)}"
     if found.counts["without class"] or any(name.startswith("class ") for name in left_out):
         text += f" (classes that are read: {REGION}, {gland_class}, {IGNORE})"
     return [text]
@@ -196,6 +229,8 @@ def check_complete(found: Annotations, path: Path, *, annotated: Literal["region
             f"{path}: no area of class {REGION} in it{_hint(found)}; draw one around each place where every gland is outlined, "
             "or set column 'annotated' to whole in the sheet"
         )
+    if len(found.regions) > _MOST_REGIONS:
+        raise AnnotationError(f"{path}: {len(found.regions)} areas of class {REGION}, at most {_MOST_REGIONS} can be numbered; join them")
     tree = shapely.STRtree([gland.shape for gland in found.glands])
     for region in found.regions:
         hits = [found.glands[i].shape for i in tree.query(region.shape, predicate="intersects")]
@@ -210,5 +245,12 @@ def check_complete(found: Annotations, path: Path, *, annotated: Literal["region
 
 
 def _hint(found: Annotations) -> str:
-    left_out = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()) if name != "read")
-    return f" (left out: {left_out})" if left_out else ""
+    left_out = {name: count for name, count in found.counts.items() if name != "read"}
+    return f" (left out: {_listed(left_out)})" if left_out else ""
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """Counts by kind in one line, of many kinds the first ones."""
+    kinds = sorted(counts.items())
+    more = [f"{len(kinds) - _MOST_KINDS} more kinds"] if len(kinds) > _MOST_KINDS else []
+    return ", ".join([*(f"{count} {name}" for name, count in kinds[:_MOST_KINDS]), *more])

@@ -126,6 +126,9 @@ def _source(annotation: Path, geometry: Geometry, files: ExitStack, *, annotated
         regions, names = _frame(geometry, origin), ["whole"]
     else:
         regions, names = Raster(on_grid["regions"]), [region.name for region in drawn.regions]
+        pairs, _ = regions.overlaps()
+        if pairs:
+            drawn.messages.append(f"{annotation}: {pairs} pairs of regions overlap; what they share belongs to the smaller one")
     return _Source(glands, regions, Raster(on_grid["ignored"]), len(glands), names, drawn.messages)
 
 
@@ -218,7 +221,11 @@ def _write(store: Path, source: _Source, geometry: Geometry, attrs: dict[str, An
                     f"{lost} {what} have no pixel of their own (off the slide, too small, or covered by smaller ones); left out"
                 )
                 _close_gaps(array, found.area_px > 0, grid)
-        counts["glands"] = int((merge(tallies["annotated"], source.gland_count).area_px > 0).sum())
+        counted = merge(tallies["annotated"], source.gland_count).area_px
+        counts["glands"] = int((counted > 0).sum())
+        cut = int(((counted > 0) & (counted < all_glands.area_px)).sum())
+        if cut:
+            messages.append(f"{cut} glands reach over the edge of a region or into Ignore*; only what lies inside counts")
         counts["glands_outside"] = int((all_glands.area_px > 0).sum()) - counts["glands"]
         if not counts["annotated_px"]:
             raise AnnotationError(

@@ -12,15 +12,32 @@ from tiling.errors import AnnotationError
 _FARTHEST_PX = 1e8
 _CORNERS = 4
 _ELLIPSE_SEGMENTS = 32
+_MOST_CHANGE = 0.01
+
+
+class AmbiguousOutline(AnnotationError):
+    """An outline that crosses itself so far that nobody can tell what it encloses.
+
+    Attributes
+    ----------
+    hull : shapely geometry that holds all of it
+    """
+
+    def __init__(self, message: str, hull: Any) -> None:  # noqa: ANN401  # shapely
+        super().__init__(message)
+        self.hull = hull
 
 
 def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN401  # JSON, shapely
     """Polygon or MultiPolygon of a geometry, None when it has no area (point, line, null), and what was repaired.
 
-    Open rings are closed; crossing rings keep every part they enclose; overlapping parts are united.
+    Open rings are closed. A ring that crosses itself, or a hole outside, is repaired when that changes the area by less than 1 %, and keeps
+    every part it encloses; parts that overlap are united.
 
     Raises
     ------
+    AmbiguousOutline
+        A crossing that would change the area by more.
     AnnotationError
         Coordinates that are no numbers or absurd, a ring that is no list: damaged, so nothing about it can be trusted.
     """
@@ -30,19 +47,36 @@ def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN
         raise AnnotationError(f"{where}: its geometry is no GeoJSON object; delete it or export it again")
     notes: list[str] = []
     parts = _parts(geometry, where, notes)
-    if not parts:
-        return None, notes
-    valid = all(part.is_valid for part in parts)
-    shape = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-    if not (valid and shape.is_valid):
-        reason = shapely.is_valid_reason(shape)
-        # "structure" unites what a ring winds around twice, where "linework" would punch a hole; both keep both lobes of an 8.
-        shape = shapely.unary_union([shapely.make_valid(part, method="structure", keep_collapsed=False) for part in parts])
-        notes.append(f"{where}: outline repaired ({reason}); look at it in QuPath")
-    polygons = [part for part in shapely.get_parts(shape).tolist() if isinstance(part, shapely.Polygon) and part.area > 0]
+    repaired = [part if part.is_valid else _repaired(part, where, notes) for part in parts]
+    shape = repaired[0] if len(repaired) == 1 else shapely.MultiPolygon([part for whole in repaired for part in _polygons(whole)])
+    if not shape.is_valid:
+        notes.append(f"{where}: parts that overlap are united ({shapely.is_valid_reason(shape)}); look at it in QuPath")
+        shape = shapely.unary_union(repaired)
+    polygons = _polygons(shape)
     if not polygons:
-        return None, [*notes, f"{where}: encloses no area; skipped"]
+        return None, [*notes, f"{where}: encloses no area; skipped"] if parts else notes
     return (polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)), notes
+
+
+def _repaired(polygon: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # shapely
+    """The polygon without its crossings, if both ways to count its area agree."""
+    reason = shapely.is_valid_reason(polygon)
+    # "structure" unites what a ring winds around twice, where "linework" would punch a hole; both keep both lobes of an 8.
+    shape = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
+    # The area of the ring as it runs: lobes count by their sense of rotation, what is circled twice counts twice.
+    change = abs(shape.area - polygon.area)
+    if change > _MOST_CHANGE * max(shape.area, polygon.area):
+        share = 100 * change / max(shape.area, polygon.area)
+        raise AmbiguousOutline(
+            f"{where}: crosses itself ({reason}), and a repair would change its area by {share:.0f} %; left out: draw it again in QuPath",
+            polygon.convex_hull,
+        )
+    notes.append(f"{where}: outline repaired ({reason}); look at it in QuPath")
+    return shape
+
+
+def _polygons(shape: Any) -> list[Any]:  # noqa: ANN401  # shapely
+    return [part for part in shapely.get_parts(shape).tolist() if isinstance(part, shapely.Polygon) and part.area > 0]
 
 
 def _parts(geometry: dict[str, Any], where: str, notes: list[str]) -> list[Any]:

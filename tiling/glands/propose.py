@@ -16,6 +16,16 @@ _CELLS_A_SIDE = 16
 _LEAST_TISSUE = 0.25
 _REGION_COLOR = (255, 165, 0)
 _GLAND_COLOR = (200, 0, 0)
+_BLOCK_PX = 2048
+
+
+def _entropy_codes() -> NDArray[np.int32]:
+    """round(255 H(code / 255)), H the entropy of a yes-or-no question in bits."""
+    p = np.arange(1, 255) / 255
+    return np.pad(np.rint(-255 * (p * np.log2(p) + (1 - p) * np.log2(1 - p))), 1).astype(np.int32)
+
+
+ENTROPY = _entropy_codes()
 
 
 class Proposal(NamedTuple):
@@ -24,7 +34,7 @@ class Proposal(NamedTuple):
     Attributes
     ----------
     window_px : y, x, height, width
-    doubt : mean over the square of expert disagreement and ambiguity of the probability, both 0..1 and counted on tissue only
+    doubt : mean over the square of the experts' disagreement and the entropy of the gate's probability (bits), both 0..1, on tissue only
     """
 
     window_px: tuple[int, int, int, int]
@@ -36,9 +46,9 @@ class Cells(NamedTuple):
 
     Attributes
     ----------
-    doubt : disagreement code + 255 - |2 probability code - 255|, over tissue pixels
+    doubt : disagreement code + entropy code of the gland probability, over tissue pixels
     tissue : tissue pixels
-    labelled : annotated pixels
+    labelled : pixels of a region or of a drawn gland
     """
 
     doubt: NDArray[np.int64]
@@ -64,8 +74,8 @@ def propose_regions(
     Parameters
     ----------
     maps, tiles, glands : stores of the slide
-    labels : label store, or None; proposals stay away from what is annotated; a failed one counts as none
-    out : GeoJSON of annotations, `Proposed*` squares and the glands that reach into them, whole
+    labels : label store, or None; proposals stay away from regions and drawn glands; a failed one counts as none
+    out : GeoJSON of annotations, `Proposed*` squares and the glands that reach into them, whole; not those that somebody has drawn already
     count : most regions; fewer where no further square holds tissue
     size_um : side of a region
     origin : "bounds" subtracts the offset of the viewer's crop, as QuPath does
@@ -78,13 +88,14 @@ def propose_regions(
     import shapely
 
     from tiling.glands.export import FeatureWriter, appearing, gland_id, to_viewer
-    from tiling.glands.trace import outline
+    from tiling.glands.trace import outline_of
 
     geometry = geometry_of(maps)
     geometry_of(tiles)
     known = None if labels is None or recorded_error(labels) else labels
     proposals = choose(maps, tiles, known, geometry, count=count, size_um=size_um)
     array = open_array(open_store(glands), "labels")
+    drawn = None if known is None else open_array(open_store(known), "labels")
     objects = read_table(glands, "objects", ("first_px", "window_px"))
     place = to_viewer(geometry, origin)
     with appearing(out) as text:
@@ -104,11 +115,13 @@ def propose_regions(
             rows.update((np.unique(array[y : y + h, x : x + w]) - 1).tolist())
         # A gland between two squares is written once.
         for row in sorted(rows - {-1}):
-            y, x, h, w = (int(value) for value in objects["window_px"][row])
-            shape = outline(np.asarray(array[y : y + h, x : x + w]) == row + 1, y=y, x=x)
+            window = objects["window_px"][row]
+            if drawn is not None and _is_drawn(array, drawn, row, window):
+                continue
             # Not the exported gland's id: this outline will be changed.
             identity = gland_id(f"{slide}/proposal/gland", int(objects["first_px"][row]))
-            write.feature(place(shape), identity, name=gland_class, color=_GLAND_COLOR, object_type="annotation")
+            shape = place(outline_of(array, row, window))
+            write.feature(shape, identity, name=gland_class, color=_GLAND_COLOR, object_type="annotation")
         write.close()
     return len(proposals)
 
@@ -145,22 +158,32 @@ def reduce_cells(maps: Path, tiles: Path, labels: Path | None, geometry: Geometr
     shape = (geometry.height_px, geometry.width_px)
     gland, disagreement = (open_array(open_store(maps), name) for name in ("gland", "disagreement"))
     tissue, stride = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0, int(attributes(tiles)["tissue_stride_px"])
-    weight = None if labels is None else open_array(open_store(labels), "weight")
+    known = [] if labels is None else [open_array(open_store(labels), name) for name in ("region", "labels")]
     sums = Cells(*(np.zeros((-(-shape[0] // cell_px), -(-shape[1] // cell_px)), np.int64) for _ in Cells._fields))
     for block in blocks(*shape, max(block_px // cell_px, 1) * cell_px):
         rows, columns = (np.minimum(np.arange(part.start, part.stop) // stride, n - 1) for part, n in zip(block, tissue.shape, strict=True))
         on_tissue = tissue[rows[:, None], columns]
-        annotated = None if weight is None else np.asarray(weight[block]) > 0
         here = tuple(slice(part.start // cell_px, -(-part.stop // cell_px)) for part in block)
-        if annotated is not None and annotated.any():
-            sums.labelled[here] = _cell_sums(annotated, cell_px)
+        if known:
+            sums.labelled[here] = _cell_sums(np.any([np.asarray(array[block]) > 0 for array in known], axis=0), cell_px)
         if on_tissue.any():
             sums.tissue[here] = _cell_sums(on_tissue, cell_px)
-            probability = np.asarray(gland[block]).astype(np.int32)
-            doubt = np.asarray(disagreement[block]).astype(np.int32) + 255 - np.abs(2 * probability - 255)
+            doubt = np.asarray(disagreement[block]).astype(np.int32) + ENTROPY[np.asarray(gland[block])]
             # Where no tile was predicted, probability 0 is certain: no doubt.
             sums.doubt[here] = _cell_sums(np.where(on_tissue, doubt, 0), cell_px)
     return sums
+
+
+def _is_drawn(labels: Any, drawn: Any, row: int, window_px: NDArray[np.int64]) -> bool:  # noqa: ANN401  # zarr arrays
+    """Whether most of a predicted gland lies on drawn ones; one may be as large as the slide, so it is read in blocks."""
+    y, x, h, w = (int(value) for value in window_px)
+    covered = total = 0
+    for rows, columns in blocks(h, w, _BLOCK_PX):
+        place = (slice(y + rows.start, y + rows.stop), slice(x + columns.start, x + columns.stop))
+        inside = np.asarray(labels[place]) == row + 1
+        total += int(inside.sum())
+        covered += int((np.asarray(drawn[place])[inside] > 0).sum())
+    return 2 * covered > total
 
 
 def _cell_sums(values: NDArray[Any], cell_px: int) -> NDArray[np.int64]:

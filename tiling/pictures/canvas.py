@@ -19,6 +19,8 @@ TISSUE = (0, 130, 150)
 LEFT_OUT = (220, 110, 0)
 PEN = (200, 0, 160)
 ERROR = (190, 20, 20)
+RULER_PX = 30
+_LEAST_BAR_PX = 30
 
 
 class Thumbnail(NamedTuple):
@@ -82,6 +84,12 @@ def tint(image: Image.Image, mask: NDArray[np.bool_], colour: tuple[int, int, in
     return Image.fromarray(pixels)
 
 
+def magnified(image: Image.Image, least_px: int) -> Image.Image:
+    """The picture a whole number of times as large, its longer side at most `least_px`; larger ones as they are: no slide is a stamp."""
+    times = max(least_px // max(image.size), 1)
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+
+
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib ships it: the one font at hand everywhere that has µ and ²."""
@@ -100,18 +108,39 @@ def round_length_um(longest_um: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= longest_um * (1 + 1e-9)))
 
 
-def draw_scale_bar(image: Image.Image, um_per_pixel: float) -> None:
-    """A labelled bar in the lower left corner, at most a quarter of the picture long."""
-    draw = ImageDraw.Draw(image)
-    length_um = round_length_um(um_per_pixel * image.width / 4)
+def text_width(text: str, size: int) -> int:
+    """Pixels across a line of text."""
+    return int(np.ceil(font(size).getlength(text)))
+
+
+def cut_text(text: str, size: int, most_px: float) -> str:
+    """As much of a line as fits, with an ellipsis where something is missing; "" where not even that fits.
+
+    >>> cut_text("abc", 16, 1000), cut_text("W" * 100, 16, 50), cut_text("abc", 16, 3)
+    ('abc', 'WW…', '')
+    """
+    if text_width(text, size) <= most_px:
+        return text
+    # Bisection: names of slides and regions may be as long as their makers like.
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if text_width(text[:middle] + "…", size) <= most_px else (low, middle - 1)
+    return text[:low] + "…" if low else ""
+
+
+def with_scale_bar(image: Image.Image, um_per_pixel: float, least_width_px: int = 120) -> Image.Image:
+    """The picture with a labelled bar below it, about a quarter of it long at most: below, for a biopsy is thinner than a label."""
+    page = Image.new("RGB", (max(image.width, least_width_px), image.height + RULER_PX), "white")
+    page.paste(image, (0, 0))
+    draw = ImageDraw.Draw(page)
+    length_um = round_length_um(um_per_pixel * max(image.width / 4, _LEAST_BAR_PX))
     length = round(length_um / um_per_pixel)
     text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
-    left, bottom = 12, image.height - 12
-    size = 16
-    width = max(length, int(draw.textlength(text, font=font(size))))
-    draw.rectangle((left - 6, bottom - size - 16, left + width + 6, bottom + 6), fill="white")
-    draw.text((left, bottom - size - 14), text, fill=INK, font=font(size))
-    draw.rectangle((left, bottom - 4, left + length - 1, bottom), fill=INK)
+    middle = image.height + RULER_PX // 2
+    draw.rectangle((0, middle - 2, length - 1, middle + 2), fill=INK)
+    draw.text((length + 8, middle), text, fill=INK, font=font(15), anchor="lm")
+    return page
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -1,41 +1,51 @@
-"""One picture of a slide with its glands: the whole slide with outlines, where the experts disagree, and close-ups at stored resolution.
+"""One picture of a slide with its glands: the whole slide with outlines, close-ups, and where the model is sure and where it is not.
 
 Label and map arrays are read block by block: memory does not grow with the slide.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from tiling.geometry import Geometry, blocks, halo
-from tiling.pictures.canvas import GLAND, INK, REGION, Thumbnail, draw_scale_bar, font, inner_edges, png_bytes, thumbnail, tint
+from tiling.pictures.canvas import (
+    GLAND,
+    INK,
+    REGION,
+    Thumbnail,
+    cut_text,
+    font,
+    magnified,
+    png_bytes,
+    text_width,
+    thumbnail,
+    tint,
+    with_scale_bar,
+)
+from tiling.pictures.close_ups import choose_close_ups, close_up
+from tiling.pictures.heat import heat_map
+from tiling.pictures.survey import Survey, survey_labels
 from tiling.store.arrays import SHARD_PX, attributes, open_array, open_store, read_table
 from tiling.store.atomic import write_atomic
 
 _MARGIN = 20
+_CAPTION_PX = 26
 _LEAST_WIDTH = 1000
-_PANEL_PX = 480
 _LEAST_MAIN_PX = 800
+_PANEL_PX = 480
+_LEAST_PANEL_PX = 320
+Window = tuple[int, int, int, int]
 
 
-class Survey(NamedTuple):
-    """What one pass over the labels finds.
+class Panel(NamedTuple):
+    """A picture with a line above it."""
 
-    Attributes
-    ----------
-    edges : bool (h, w) on the thumbnail's grid, outlines
-    disagreement : float64 (N,), mean code 0..255 of each object
-    contact_px : int64 (N,), pixel edges shared with other objects
-    """
-
-    edges: NDArray[np.bool_]
-    disagreement: NDArray[np.float64]
-    contact_px: NDArray[np.int64]
+    caption: str
+    image: Image.Image
 
 
 def overview(
@@ -59,7 +69,7 @@ def overview(
     title : first line of the picture
     labels : label store, to draw the annotated regions
     max_px : longer side of the slide in the picture
-    zoom_panels : close-ups, 1:1 stored pixels: the largest gland, the least certain one, touching ones, then the next of each
+    zoom_panels : close-ups: the largest gland, the least certain one, touching ones, then the next of each
     block_px : side of the blocks in which arrays are read, stored pixels
 
     Raises
@@ -70,128 +80,39 @@ def overview(
     small = thumbnail(tiles, max_px)
     objects = read_table(glands, "objects", ("window_px", "area_px"))
     label_array = open_array(open_store(glands), "labels")
-    disagreement = open_array(open_store(maps), "disagreement")
+    gland, disagreement = (open_array(open_store(maps), name) for name in ("gland", "disagreement"))
     survey = survey_labels(label_array, disagreement, objects["window_px"], objects["area_px"], small, block_px=block_px)
-    main = _main_panel(small, survey.edges, _regions(labels))
-    panel_px = min(_PANEL_PX, (max(main.width, _LEAST_WIDTH) - zoom_panels * _MARGIN) // (zoom_panels + 1))
-    panels = [_heat_panel(disagreement, small.geometry, panel_px, block_px)]
+    width = max(small.image.width, _LEAST_WIDTH)
+    panel_px = max(min(_PANEL_PX, (width - (zoom_panels - 1) * _MARGIN) // max(zoom_panels, 1)), _LEAST_PANEL_PX)
     pixels = open_array(open_store(tiles), "0")
-    for caption, row in choose_close_ups(objects["area_px"], survey.disagreement, survey.contact_px, zoom_panels):
-        close = _close_up(pixels, label_array, objects["window_px"][row], small.geometry, panel_px)
-        panels.append((f"{caption}: gland {row + 1}", close))
+    shown: list[Window] = []
+    close_ups: list[Panel] = []
+    for kind, row in choose_close_ups(objects["area_px"], survey.disagreement, survey.contact_px, zoom_panels):
+        picture = close_up(pixels, label_array, objects["window_px"][row], small.geometry, panel_px)
+        shown.append(picture.window_px)
+        letter = chr(ord("A") + len(close_ups) % 26)
+        close_ups.append(Panel(f"{letter}  {kind}: gland {row + 1}, {_fact(kind, row, objects['area_px'], survey, small)}", picture.image))
+    tissue = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
+    heat_px = (width - _MARGIN) // 2
+    heat = [
+        Panel("gland probability", heat_map(
+            gland, tissue, small.geometry, palette="viridis", max_px=heat_px, block_px=block_px, highest=1.0)),
+        Panel("disagreement of the experts", heat_map(
+            disagreement, tissue, small.geometry, palette="magma", max_px=heat_px, block_px=block_px)),
+    ]  # fmt: skip
     area_um2 = float(objects["area_px"].sum()) * small.geometry.um2_per_px
     facts = f"{len(objects['area_px'])} glands, {area_um2 / 1e6:.3f} mm² of gland; {small.geometry.mpp:.3g} µm per stored pixel"
-    write_atomic(out, png_bytes(_page(title, facts, main, panels, regions=labels is not None)))
+    main = _main_panel(small, survey.edges, _regions(labels), shown)
+    write_atomic(out, png_bytes(_page(title, facts, main, [close_ups, heat], regions=labels is not None)))
 
 
-def survey_labels(
-    labels: zarr.Array[Any],
-    disagreement: zarr.Array[Any],
-    windows_px: NDArray[np.int64],
-    area_px: NDArray[np.int64],
-    small: Thumbnail,
-    *,
-    block_px: int,
-) -> Survey:
-    """Outlines on the thumbnail's grid and measures of each object, in one pass over the blocks that hold objects.
-
-    Parameters
-    ----------
-    labels : int32 (y, x), 0 background, 1..N
-    disagreement : uint8 (y, x)
-    windows_px, area_px : of the object table, row i = label i + 1
-    small : thumbnail, gives the grid
-    block_px : side of a block
-    """
-    height, width = labels.shape
-    edges = np.zeros((small.image.height, small.image.width), bool)
-    total = np.zeros(len(area_px) + 1)
-    contact = np.zeros(len(area_px) + 1, np.int64)
-    for block in _occupied(blocks(height, width, block_px), windows_px, block_px, width):
-        outer, inner = halo(block, 1, height, width)
-        part = np.asarray(labels[outer])
-        y, x = np.nonzero(inner_edges(part)[inner])
-        # The centre of a stored pixel decides where on the thumbnail it falls.
-        rows = ((y + block[0].start + 0.5) / small.px_per_pixel[0]).astype(np.int64)
-        columns = ((x + block[1].start + 0.5) / small.px_per_pixel[1]).astype(np.int64)
-        edges[np.minimum(rows, edges.shape[0] - 1), np.minimum(columns, edges.shape[1] - 1)] = True
-        total += np.bincount(part[inner].ravel(), np.asarray(disagreement[block]).ravel(), minlength=len(total))
-        _count_contact(contact, part, inner)
-    return Survey(edges, total[1:] / np.maximum(area_px, 1), contact[1:])
-
-
-def choose_close_ups(
-    area_px: NDArray[np.int64], disagreement: NDArray[np.float64], contact_px: NDArray[np.int64], count: int
-) -> list[tuple[str, int]]:
-    """Captions and rows of the objects worth a close look, each object once.
-
-    Fragments below a quarter of the median area are never the least certain one: they would fill every picture.
-
-    >>> choose_close_ups(np.array([100, 900, 110, 5]), np.array([3.0, 1, 9, 200]), np.array([7, 0, 2, 0]), 3)
-    [('largest', 1), ('least certain', 2), ('touching', 0)]
-    """
-    if not len(area_px):
-        return []
-    fair = area_px >= np.median(area_px) / 4
-    orders = {
-        "largest": [int(i) for i in np.argsort(-area_px, kind="stable")],
-        "least certain": [int(i) for i in np.argsort(-disagreement, kind="stable") if fair[i]],
-        "touching": [int(i) for i in np.argsort(-contact_px, kind="stable") if contact_px[i]],
-    }
-    chosen: dict[int, str] = {}
-    while len(chosen) < min(count, len(area_px)):
-        before = len(chosen)
-        for caption, order in orders.items():
-            row = next((i for i in order if i not in chosen), None)
-            if row is not None and len(chosen) < count:
-                chosen[row] = caption
-        if len(chosen) == before:
-            break
-    return [(caption, row) for row, caption in chosen.items()]
-
-
-def reduced_mean(array: zarr.Array[Any], step_px: int, block_px: int) -> NDArray[np.float64]:
-    """Mean over step x step pixels, read in blocks; at the far edges over the pixels there are.
-
-    Returns
-    -------
-    float64 (ceil(h / step), ceil(w / step))
-    """
-    height, width = array.shape
-    side = max(block_px // step_px, 1) * step_px
-    result = np.zeros((-(-height // step_px), -(-width // step_px)))
-    for rows, columns in blocks(height, width, side):
-        part = np.asarray(array[rows, columns])
-        if not part.any():  # most of a slide is glass
-            continue
-        starts = [np.arange(0, length, step_px) for length in part.shape]
-        sums = np.add.reduceat(np.add.reduceat(part, starts[0], axis=0, dtype=np.float64), starts[1], axis=1)
-        counts = [np.diff(np.append(start, length)) for start, length in zip(starts, part.shape, strict=True)]
-        top, left = rows.start // step_px, columns.start // step_px
-        result[top : top + sums.shape[0], left : left + sums.shape[1]] = sums / np.outer(*counts)
-    return result
-
-
-def _occupied(parts: list[tuple[slice, slice]], windows_px: NDArray[np.int64], block_px: int, width: int) -> list[tuple[slice, slice]]:
-    """Blocks that an object's window reaches into, raster order."""
-    across = -(-width // block_px)
-    hit: set[int] = set()
-    for y, x, h, w in windows_px.tolist():
-        for row in range(y // block_px, (y + h - 1) // block_px + 1):
-            hit.update(range(row * across + x // block_px, row * across + (x + w - 1) // block_px + 1))
-    return [parts[index] for index in sorted(hit)]
-
-
-def _count_contact(contact: NDArray[np.int64], part: NDArray[np.int32], inner: tuple[slice, slice]) -> None:
-    """Add each object's pixel edges with other objects; an edge across two blocks is counted by each for its own pixel."""
-    for axis in (0, 1):
-        low = part[:-1] if axis == 0 else part[:, :-1]
-        high = part[1:] if axis == 0 else part[:, 1:]
-        y, x = np.nonzero((low != high) & (low != 0) & (high != 0))
-        for label, dy, dx in ((low[y, x], 0, 0), (high[y, x], 1 - axis, axis)):
-            row, column = y + dy, x + dx
-            mine = (row >= inner[0].start) & (row < inner[0].stop) & (column >= inner[1].start) & (column < inner[1].stop)
-            np.add.at(contact, label[mine], 1)
+def _fact(kind: str, row: int, area_px: NDArray[np.int64], survey: Survey, small: Thumbnail) -> str:
+    """Why a gland is shown."""
+    if kind == "least certain":
+        return f"disagreement {survey.disagreement[row] / 255:.2f}"
+    if kind == "touching":
+        return f"along {survey.contact_px[row] * small.geometry.mpp:.0f} µm"
+    return f"{area_px[row] * small.geometry.um2_per_px:,.0f} µm²".replace(",", " ")
 
 
 def _regions(labels: Path | None) -> list[dict[str, Any]]:
@@ -201,88 +122,63 @@ def _regions(labels: Path | None) -> list[dict[str, Any]]:
     return list(attributes(labels).get("regions", []))
 
 
-def _main_panel(small: Thumbnail, edges: NDArray[np.bool_], regions: list[dict[str, Any]]) -> Image.Image:
-    times = _times(small.image.size, _LEAST_MAIN_PX)
-    image = _magnified(tint(small.image, ndimage.binary_dilation(edges) if times == 1 else edges, GLAND), times)
-    draw = ImageDraw.Draw(image)
+def _main_panel(small: Thumbnail, edges: NDArray[np.bool_], regions: list[dict[str, Any]], shown: Sequence[Window]) -> Image.Image:
+    """The slide with outlines, regions, and the places of the close-ups."""
+    image = small.image
+    enlarged = max(image.size) * 2 <= _LEAST_MAIN_PX
+    image = magnified(tint(image, edges if enlarged else ndimage.binary_dilation(edges), GLAND), _LEAST_MAIN_PX)
+    times = image.width / small.image.width
     down, right = (px / times for px in small.px_per_pixel)
-    for region in regions:
-        y, x, h, w = region["window"]
-        draw.rectangle((x / right, y / down, (x + w) / right - 1, (y + h) / down - 1), outline=REGION, width=2)
-        draw.text((x / right + 5, y / down + 3), str(region["name"]), fill=REGION, font=font(15), stroke_width=2, stroke_fill="white")
-    draw_scale_bar(image, small.geometry.mpp_x * right)
-    return image
+    draw = ImageDraw.Draw(image)
+    taken: list[tuple[float, float, float, float]] = []
+    marks = [(region["window"], str(region["name"]), REGION, 2) for region in regions]
+    marks += [(window, chr(ord("A") + index % 26), INK, 1) for index, window in enumerate(shown)]
+    for (y, x, h, w), name, colour, line_px in marks:
+        box = (x / right, y / down, (x + w) / right - 1, (y + h) / down - 1)
+        draw.rectangle(box, outline=colour, width=line_px)
+        text = cut_text(name, 15, image.width - box[0] - 8)
+        # Names of regions stand inside at the top; one that would cover another is left out. Letters stand at the bottom, and move aside.
+        width, letter = text_width(text, 15), colour is INK
+        left, top = box[0] + 5, min(box[3], image.height) - 20 if letter else max(box[1] + 3, 0)
+        while letter and any(_overlap((left, top, left + width, top + 17), other) for other in taken):
+            left += width + 4
+        place = (left, top, left + width, top + 17)
+        if text and not any(_overlap(place, other) for other in taken):
+            taken.append(place)
+            draw.text((left, top), text, fill=colour, font=font(15), stroke_width=2, stroke_fill="white")
+    return with_scale_bar(image, small.geometry.mpp_x * right)
 
 
-def _heat_panel(disagreement: zarr.Array[Any], geometry: Geometry, panel_px: int, block_px: int) -> tuple[str, Image.Image]:
-    """The disagreement of the experts over the slide, dark = none."""
-    import matplotlib
-
-    step = max(-(-max(geometry.height_px, geometry.width_px) // panel_px), 1)
-    mean = reduced_mean(disagreement, step, block_px) / 255
-    highest = float(mean.max()) or 1.0
-    colours = matplotlib.colormaps["magma"](mean / highest, bytes=True)[..., :3]
-    image = Image.fromarray(np.ascontiguousarray(colours))
-    grow = panel_px / max(image.size)
-    image = image.resize((max(round(image.width * grow), 1), max(round(image.height * grow), 1)), Image.Resampling.NEAREST)
-    return f"disagreement 0..{highest:.2f}", image
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _close_up(
-    pixels: zarr.Array[Any], labels: zarr.Array[Any], window_px: NDArray[np.int64], geometry: Geometry, panel_px: int
-) -> Image.Image:
-    """The surroundings of one object, a stored pixel per pixel (more where the slide is smaller than the panel), with outlines."""
-    y, x, h, w = window_px.tolist()
-    top = max(min(y + h // 2 - panel_px // 2, geometry.height_px - panel_px), 0)
-    left = max(min(x + w // 2 - panel_px // 2, geometry.width_px - panel_px), 0)
-    place = (slice(top, min(top + panel_px, geometry.height_px)), slice(left, min(left + panel_px, geometry.width_px)))
-    image = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(pixels[:, place[0], place[1]]), 0, -1)))
-    times = _times(image.size, panel_px)
-    image = _magnified(tint(image, _two_px(np.asarray(labels[place])), GLAND), times)
-    draw_scale_bar(image, geometry.mpp_x / times)
-    return image
-
-
-def _times(size: tuple[int, int], least_px: int) -> int:
-    """How many times a picture can be magnified until its longer side is about `least_px`; small slides must not be stamps."""
-    return max(least_px // max(size), 1)
-
-
-def _magnified(image: Image.Image, times: int) -> Image.Image:
-    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-
-
-def _two_px(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Outlines two pixels wide that stay inside their objects, so that touching ones can be told apart."""
-    edges = inner_edges(labels)
-    return np.asarray(edges | (ndimage.binary_dilation(edges) & (labels != 0)))
-
-
-def _page(title: str, facts: str, main: Image.Image, panels: list[tuple[str, Image.Image]], *, regions: bool) -> Image.Image:
-    """Title, slide, and the strip of panels below it, on white."""
+def _page(title: str, facts: str, main: Image.Image, strips: list[list[Panel]], *, regions: bool) -> Image.Image:
+    """Title, slide, and strips of panels below it, on white."""
     # A narrow panel keeps the width of its caption: captions must not run into each other.
-    columns = [max(panel.width, round(_text_width(caption, 17))) for caption, panel in panels]
-    strip_width = sum(columns) + _MARGIN * (len(panels) - 1)
-    width = max(main.width, strip_width, _LEAST_WIDTH) + 2 * _MARGIN
+    columns = [[max(panel.image.width, text_width(panel.caption, 17)) for panel in strip] for strip in strips]
+    legend = [("gland", GLAND), *((("annotated region", REGION),) if regions else ()), ("close-up", INK)]
+    legend_width = sum(50 + text_width(text, 18) for text, _ in legend)
+    widths = [sum(strip) + _MARGIN * (len(strip) - 1) for strip in columns]
+    width = max(main.width, *widths, text_width(facts, 18) + 30 + legend_width, _LEAST_WIDTH) + 2 * _MARGIN
     top = 92
-    strip_top = top + main.height + _MARGIN + 26
-    page = Image.new("RGB", (width, strip_top + max(panel.height for _, panel in panels) + _MARGIN), "white")
+    heights = [_MARGIN + _CAPTION_PX + max(panel.image.height for panel in strip) for strip in strips if strip]
+    page = Image.new("RGB", (width, top + main.height + sum(heights) + _MARGIN), "white")
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, 12), title, fill=INK, font=font(28))
+    draw.text((_MARGIN, 12), cut_text(title, 28, width - 2 * _MARGIN), fill=INK, font=font(28))
     draw.text((_MARGIN, 56), facts, fill=INK, font=font(18))
-    legend = _MARGIN + _text_width(facts, 18) + 30
-    for text, colour in (("gland", GLAND), *((("annotated region", REGION),) if regions else ())):
-        draw.rectangle((legend, 60, legend + 22, 74), outline=colour, width=3)
-        draw.text((legend + 30, 56), text, fill=INK, font=font(18))
-        legend += 50 + _text_width(text, 18)
+    left = _MARGIN + text_width(facts, 18) + 30
+    for text, colour in legend:
+        draw.rectangle((left, 60, left + 22, 74), outline=colour, width=1 if colour is INK else 3)
+        draw.text((left + 30, 56), text, fill=INK, font=font(18))
+        left += 50 + text_width(text, 18)
     page.paste(main, (_MARGIN, top))
-    left = _MARGIN
-    for (caption, panel), column in zip(panels, columns, strict=True):
-        draw.text((left, strip_top - 26), caption, fill=INK, font=font(17))
-        page.paste(panel, (left, strip_top))
-        left += column + _MARGIN
+    top += main.height
+    for strip, wide, height in zip([strip for strip in strips if strip], [column for column in columns if column], heights, strict=True):
+        left = _MARGIN
+        for panel, column in zip(strip, wide, strict=True):
+            draw.text((left, top + _MARGIN), panel.caption, fill=INK, font=font(17))
+            page.paste(panel.image, (left, top + _MARGIN + _CAPTION_PX))
+            left += column + _MARGIN
+        top += height
     return page
-
-
-def _text_width(text: str, size: int) -> float:
-    return float(font(size).getlength(text))

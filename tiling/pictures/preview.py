@@ -13,7 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tiling.pictures.canvas import ERROR, INK, LEFT_OUT, PEN, TISSUE, Thumbnail, font, inner_edges, png_bytes, thumbnail, tint
+from tiling.pictures.canvas import (
+    ERROR,
+    INK,
+    LEFT_OUT,
+    PEN,
+    TISSUE,
+    Thumbnail,
+    cut_text,
+    font,
+    inner_edges,
+    png_bytes,
+    thumbnail,
+    tint,
+)
 from tiling.store.arrays import attributes, open_array, open_store, read_table, recorded_error
 from tiling.store.atomic import write_atomic
 
@@ -213,7 +226,7 @@ def _montage(cards: list[Card]) -> Image.Image:
     draw = ImageDraw.Draw(page)
     for index, card in enumerate(cards):
         x, y = 24 + index % columns * cell_w, 24 + index // columns * cell_h
-        draw.text((x, y), _cut(draw, card.slide, 18), fill=INK, font=font(18))
+        draw.text((x, y), cut_text(card.slide, 18, _CARD_PX), fill=INK, font=font(18))
         if card.picture is None:
             for line, text in enumerate(_wrap(draw, f"failed: {card.error}", 14, (cell_h - 50) // 19)):
                 draw.text((x, y + 26 + 19 * line), text, fill=ERROR, font=font(14))
@@ -222,13 +235,6 @@ def _montage(cards: list[Card]) -> Image.Image:
         draw.text((x, y + 26), facts, fill=INK, font=font(14))
         page.paste(card.picture, (x, y + 48))
     return page
-
-
-def _cut(draw: ImageDraw.ImageDraw, text: str, size: int) -> str:
-    """As much of the text as fits across a card."""
-    while draw.textlength(text, font=font(size)) > _CARD_PX:
-        text = text[:-2] + "…"
-    return text
 
 
 def _wrap(draw: ImageDraw.ImageDraw, text: str, size: int, most_lines: int) -> list[str]:

@@ -55,9 +55,28 @@ rule propose_regions:
         proposals=config["proposals"],
         origin=config["export"]["origin"],
         gland_class=config["export"]["gland_class"],
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/propose_regions.py"
+
+
+rule qupath_scripts:
+    output:
+        import_all=f"{RESULTS}/qupath/import_all.groovy",
+        export_annotations=f"{RESULTS}/qupath/export_annotations.groovy",
+    log:
+        f"{RESULTS}/logs/qupath_scripts/all.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=500,
+    params:
+        slides=[(row.slide, row.path) for row in SHEET.rows],
+        gland_class=config["export"]["gland_class"],
+        ending=GEOJSON,
+        code_version=1,
+    script:
+        "../scripts/qupath_scripts.py"
 
 
 rule overview_slide:
@@ -76,7 +95,7 @@ rule overview_slide:
         mem_mb=2000,
     params:
         title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/overview_slide.py"
 

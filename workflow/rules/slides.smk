@@ -52,7 +52,7 @@ rule label_slide:
         annotated=lambda wildcards: SHEET[wildcards.slide].annotated,
         origin=config["export"]["origin"],
         gland_class=config["export"]["gland_class"],
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/label_slide.py"
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from semimoe.errors import DataError
-from semimoe.folders import FolderImages, find_images, read_labels, training_images
+from semimoe.folders import FolderImages, find_images, read_labels
 
 MASK = np.array([[3, 3, 0, 0], [0, 0, 0, 8]], np.uint8)
 
@@ -38,17 +38,6 @@ def test_parallel_folders_of_images_and_annotations(tmp_path) -> None:
     assert find_images(tmp_path)[0].mask == tmp_path / "Annotation" / "a.png"
 
 
-def test_test_parts_are_never_trained_on(tmp_path) -> None:
-    for name in ("train_1", "testA_1", "testB_1"):
-        image(tmp_path / "mixed" / f"{name}.png")
-    assert [file.name for file in training_images(tmp_path / "mixed")] == ["train_1"]
-    image(tmp_path / "parts" / "train" / "x.png")
-    image(tmp_path / "parts" / "testA" / "y.png")
-    assert [file.name for file in training_images(tmp_path / "parts")] == ["x"]
-    image(tmp_path / "own" / "biopsy.png")
-    assert [file.name for file in training_images(tmp_path / "own")] == ["biopsy"]
-
-
 def test_one_number_for_all_glands_becomes_components(tmp_path) -> None:
     save(tmp_path / "binary.png", (MASK > 0).astype(np.uint8) * 255)
     assert read_labels(tmp_path / "binary.png").tolist() == [[1, 1, 0, 0], [0, 0, 0, 2]]
@@ -66,6 +55,25 @@ def test_files_that_are_no_masks_are_named(tmp_path) -> None:
             read_labels(tmp_path / name)
     with pytest.raises(DataError, match="no image"):
         find_images(_empty(tmp_path))
+
+
+def test_a_mask_with_resampled_edges_is_refused(tmp_path) -> None:
+    mask = np.zeros((60, 60), np.uint8)
+    mask[10:40, 12:50] = 255
+    blurred = Image.fromarray(mask).resize((83, 77), Image.Resampling.BICUBIC)
+    blurred.save(tmp_path / "resized.png")
+    with pytest.raises(DataError, match=r"resized\.png.*resized or saved with losses"):
+        read_labels(tmp_path / "resized.png")
+    save(tmp_path / "many.png", np.kron(np.arange(100, dtype=np.uint8).reshape(10, 10), np.ones((4, 4), np.uint8)))
+    assert read_labels(tmp_path / "many.png").max() == 99
+
+
+def test_images_are_decoded_once(tmp_path) -> None:
+    image(tmp_path / "a.png")
+    source = FolderImages(find_images(tmp_path))
+    first = source[0]
+    (tmp_path / "a.png").unlink()
+    assert source[0] is first
 
 
 def _empty(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from semimoe.__main__ import main
+from semimoe.folders import image_size
 
 
 def save(path, array) -> None:
@@ -49,13 +50,79 @@ def test_methods_settings_and_a_given_model_are_chosen_on_the_command_line(pictu
     data = str(pictures / "data")
     small = ["--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--data", data]
     first, tuned = pictures / "unet", pictures / "tuned"
-    assert main(["train", *small, "--method", "unet", "--width", "4", "--set", "tasks=seg+bnd", "optimizer=sgd", "--out", str(first)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                *small,
+                "--method",
+                "unet",
+                "--width",
+                "4",
+                "--set",
+                "network.tasks=seg+bnd",
+                "--set",
+                "training.optimizer=sgd",
+                "--out",
+                str(first),
+            ]
+        )
+        == 0
+    )
     card = json.loads((first / "model.json").read_text())
     assert (card["method"], card["network"]["tasks"], card["training"]["optimizer"]) == ("unet", "seg+bnd", "sgd")
     assert main(["train", *small, "--method", "unet", "--start-from", str(first), "--out", str(tuned)]) == 0
     assert json.loads((tuned / "model.json").read_text())["network"] == card["network"]
-    assert main(["train", *small, "--set", "gama=1", "--out", str(pictures / "none")]) == 2
+    assert main(["train", *small, "--set", "training.gama=1", "--out", str(pictures / "none")]) == 2
     assert main(["predict", "--model", str(tuned), "--images", f"{data}/testA", "--out", str(pictures / "masks")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "mpp_um", "square"), [(["--work-mpp", "2"], 2.0, None), (["--resize", "square"], 56 / 256, 256), ([], 1.0, None)]
+)
+def test_masks_come_back_in_the_size_of_the_images(pictures, asked, mpp_um, square) -> None:
+    model, out, data = pictures / "model", pictures / "predicted", pictures / "data"
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--batch", "2", "--mpp", "1", "--set", "training.steps_per_epoch=1"]
+    assert main(["train", "--data", str(data), "--method", "supervised", "--lr", "0.001", "--out", str(model), *small, *asked]) == 0
+    card = json.loads((model / "model.json").read_text())
+    assert (card["mpp_um"], card["notes"]["resolution"]["square_px"]) == (pytest.approx(mpp_um), square)
+    assert (card["training"]["lr"], card["training"]["steps_per_epoch"]) == (0.001, 1)
+    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)]) == 0
+    assert image_size(out / "testA_1.png") == (56, 56)
+
+
+def test_masks_of_unlabelled_images_are_never_opened(pictures, capsys) -> None:
+    data = pictures / "data"
+    masks = sorted((data / "train").glob("*_anno.bmp"))
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--labelled",
+        "0.3",
+        "--seed",
+        "3",
+    ]
+    command = ["train", "--data", str(data), "--out", str(pictures / "model"), *small]
+    assert main(command) == 0
+    roles = json.loads((pictures / "model" / "model.json").read_text())["notes"]["images"]
+    assert len(roles["unlabelled"]) == 2
+    for mask in masks:
+        if mask.stem.removesuffix("_anno") in roles["unlabelled"]:
+            mask.write_bytes(b"no image")
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--unlabelled-truth"]) == 2
+    assert "_anno.bmp" in capsys.readouterr().err
 
 
 def test_a_perfect_prediction_scores_one(pictures, capsys) -> None:
@@ -72,6 +139,62 @@ def test_a_perfect_prediction_scores_one(pictures, capsys) -> None:
     assert "pooled" in capsys.readouterr().out
 
 
+def test_a_folder_against_itself_and_a_shifted_copy_by_hand(tmp_path, capsys) -> None:
+    """Two squares of 20 x 20 px, one of them moved by 3 px down and 4 px right."""
+    truth, prediction = tmp_path / "testA", tmp_path / "moved"
+    mask, moved = np.zeros((2, 60, 90), np.uint8)
+    mask[5:25, 5:25], mask[30:50, 50:70] = 1, 2
+    moved[5:25, 5:25], moved[33:53, 54:74] = 1, 2
+    save(truth / "testA_1.png", np.full((60, 90, 3), 200, np.uint8))
+    save(truth / "testA_1_anno.png", mask)
+    save(prediction / "testA_1.png", moved)
+    assert main(["evaluate", "--truth", str(truth), "--prediction", str(truth), "--json"]) == 0
+    pooled = json.loads(capsys.readouterr().out)["pooled"]
+    assert [pooled[key] for key in ("dice", "object_f1", "object_dice", "object_hausdorff_px", "object_hausdorff_um")] == [1, 1, 1, 0, 0]
+    assert main(["evaluate", "--truth", str(truth), "--prediction", str(prediction), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    pooled, shared = result["pooled"], 17 * 16
+    assert pooled["dice"] == pytest.approx((400 + shared) / 800)
+    assert pooled["jaccard"] == pytest.approx((400 + shared) / (400 + 800 - shared))
+    assert (pooled["object_f1"], pooled["tp"]) == (1, 2)
+    assert pooled["object_dice"] == pytest.approx((1 + shared / 400) / 2)
+    # Moved by (3, 4): the far corner is 5 px off.
+    assert pooled["object_hausdorff_px"] == pytest.approx(5 / 2)
+    assert pooled["object_hausdorff_um"] == pytest.approx(5 / 2 * 0.62005)
+    assert result["mean"]["dice"] == pooled["dice"]
+
+
+def test_protocols_of_one_model(pictures, capsys) -> None:
+    data, model = pictures / "data", pictures / "model"
+    (data / "Grade.csv").write_text("name,patient ID, grade\ntrain_1,1, benign\ntrain_2,1, benign\ntrain_3,2, benign\ntestA_1,2, benign\n")
+    (pictures / "list.csv").write_text("image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n")
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+    command = ["train", "--data", str(data), "--method", "supervised", "--out", str(model), "--split", str(pictures / "list.csv"), *small]
+    assert main(command) == 0
+    notes = json.loads((model / "model.json").read_text())["notes"]
+    assert notes["images"] == {"labelled": ["train_1", "train_2"], "unlabelled": [], "validation": ["train_3"]}
+    assert (notes["labels_used"], notes["patients"]["also_in_test"]) == (3, 1)
+    files = []
+    for protocol in ("honest", "as-published"):
+        capsys.readouterr()
+        assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), "--protocol", protocol, "--json"]) == 0
+        files.append(pictures / f"{protocol}.json")
+        files[-1].write_text(capsys.readouterr().out)
+    honest, published = (json.loads(path.read_text()) for path in files)
+    assert honest["threshold"]["from"] == "validation"
+    assert "on these test images" in published["threshold"]["from"]
+    assert published["pooled"]["dice"] == max(published["dice_by_threshold"].values())
+    out = pictures / "predicted"
+    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--truth", str(data / "testA"), "--prediction", str(out), "--mpp", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pooled"] == honest["pooled"]
+    assert main(["table", *map(str, files)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("Protocol ") == 2
+    assert "1 of 2 training patients are also in testA" in shown
+
+
 def test_a_missing_prediction_is_an_error_that_names_it(pictures, capsys) -> None:
     truth = pictures / "data" / "testA"
     save(pictures / "masks" / "testA_1.png", np.zeros((56, 56), np.uint8))
@@ -86,6 +209,10 @@ def test_a_missing_prediction_is_an_error_that_names_it(pictures, capsys) -> Non
         ["predict", "--model", "nowhere", "--images", "nowhere", "--out", "out"],
         ["evaluate", "--truth", "nowhere", "--prediction", "nowhere"],
         ["table", "nowhere.json"],
+        ["data-check", "nowhere"],
+        ["splits", "--data", "nowhere", "--out", "out"],
+        ["evaluate", "--truth", "nowhere", "--model", "nowhere"],
+        ["evaluate", "--truth", "x", "--prediction", "nowhere", "--protocol", "as-published"],
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(command, tmp_path, monkeypatch, capsys) -> None:
@@ -93,8 +220,19 @@ def test_wrong_input_is_one_line_and_status_2(command, tmp_path, monkeypatch, ca
     assert main(command) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "nowhere" in said
+    assert "nowhere" in said or "as-published" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_never_replace_the_images(pictures, capsys) -> None:
+    folder = pictures / "own"
+    save(folder / "a.png", np.zeros((32, 32, 3), np.uint8))
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--validation", "0"]
+    data = ["--data", str(pictures / "data"), "--out", str(pictures / "m")]
+    assert main(["train", *data, "--method", "supervised", *small]) == 0
+    assert main(["predict", "--model", str(pictures / "m"), "--images", str(folder), "--out", str(folder)]) == 2
+    assert "would replace the images" in capsys.readouterr().err
+    assert image_size(folder / "a.png") == (32, 32)
 
 
 def test_masks_of_another_size_and_broken_files_are_named(pictures, capsys) -> None:

@@ -144,6 +144,49 @@ def test_scores_agree_with_brute_force(pairs) -> None:
     assert object_scores(truth, prediction, distances=False)[:2] == scores[:2]
 
 
+@settings(max_examples=60, deadline=None)
+@given(LABELS, LABELS, st.sampled_from([0.0, 1.0, 2.5, 6.0]))
+def test_small_objects_go_from_both_sides(truth, prediction, least_um2) -> None:
+    mpp_um = 0.5
+
+    def large(labels):
+        numbers, counts = np.unique(labels, return_counts=True)
+        return np.where(np.isin(labels, numbers[counts * mpp_um**2 >= least_um2]), labels, 0)
+
+    assert object_scores([truth], [prediction], mpp_um=mpp_um, min_object_um2=least_um2) == object_scores(
+        [large(truth)], [large(prediction)], mpp_um=mpp_um
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_large_far_and_unmatched_objects_agree_with_brute_force(seed) -> None:
+    rng = np.random.default_rng(seed)
+    pair = []
+    for _ in range(2):
+        labels = np.zeros((60, 80), np.int32)
+        for number in range(1, int(rng.integers(2, 9))):
+            y, x = rng.integers(0, 50), rng.integers(0, 65)
+            labels[y : y + rng.integers(1, 15), x : x + rng.integers(1, 15)] = number
+        pair.append(labels)
+    scores, expected = object_scores([pair[0]], [pair[1]]), brute_force([pair[0]], [pair[1]])
+    assert scores.object_hausdorff_px == pytest.approx(expected[2])
+    assert (scores.object_f1, scores.object_dice) == pytest.approx(expected[:2])
+
+
+def test_a_ring_around_a_disc_is_farthest_in_its_middle() -> None:
+    y, x = np.mgrid[:41, :41] - 20
+    radius = np.hypot(y, x)
+    disc, ring = (radius <= 12).astype(np.int32), ((radius > 12) & (radius <= 16)).astype(np.int32)
+    to_ring = np.hypot(*np.nonzero(ring) - np.array([[20], [20]])).min()
+    assert object_scores([disc], [ring]).object_hausdorff_px == pytest.approx(to_ring)
+
+
+def test_numbers_may_be_huge() -> None:
+    labels = square(2, 2, 5).astype(np.int64) * (2**31 - 1) + square(10, 10, 6, 7)
+    assert object_scores([labels], [labels])[:7] == (1.0, 1.0, 0.0, 0.0, 2, 0, 0)
+
+
 def test_one_number_for_all_glands_is_split_by_8_connected_components() -> None:
     labels = relabelled(np.array([[5, 0, 5], [0, 5, 0], [0, 0, 0], [5, 5, 0]]))
     assert labels.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [2, 2, 0]]
@@ -159,3 +202,15 @@ def test_images_of_different_shape_are_refused() -> None:
 def test_metrics_need_no_torch() -> None:
     code = "import sys, semimoe.metrics; print([m for m in ('torch', 'lightning') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_splits_and_merges_are_counted_by_what_lies_inside():
+    truth, prediction = np.zeros((20, 60), int), np.zeros((20, 60), int)
+    truth[2:12, 0:10], truth[2:12, 12:22], truth[2:12, 24:34] = 1, 2, 3
+    prediction[2:12, 0:34] = 1  # three true objects in one: two too many
+    truth[2:12, 40:60] = 4
+    prediction[2:12, 40:49], prediction[2:12, 50:58], prediction[10:18, 58:60] = 2, 3, 4  # the last lies outside by more than half
+    scores = object_scores([truth], [prediction])
+    assert (scores.merges, scores.splits) == (2, 1)
+    turned = object_scores([prediction], [truth])
+    assert (turned.merges, turned.splits) == (1, 2)

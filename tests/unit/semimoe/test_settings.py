@@ -10,7 +10,7 @@ from semimoe.device import choose_device
 from semimoe.errors import DeviceError, SettingsError
 from semimoe.methods.semimoe import unsup_weight
 from semimoe.schedule import lr_factor, steps_per_epoch
-from semimoe.settings import NetworkSettings, TrainingSettings, changed, preset
+from semimoe.settings import NetworkSettings, TrainingSettings, preset
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,6 @@ def test_presets_are_what_the_paper_says_and_what_its_code_does() -> None:
         assert (training.aggregate, training.gamma, training.amol_lr, training.amol_weight_decay) == ("amol", 0.4, 0.05, 5e-5)
         assert (training.pseudo, training.statistics, training.augment) == ("gates", "both", "paper")
         assert (training.warm_start_epochs, training.max_grad_norm, training.steps_per_epoch) == (0, None, None)
-
-
-def test_any_setting_can_be_given_by_name() -> None:
-    network, training = changed(NetworkSettings(), TrainingSettings(), ["tasks=seg+sdf", "gamma=0.8", "steps_per_epoch=7"])
-    assert (network.tasks, training.gamma, training.steps_per_epoch) == ("seg+sdf", 0.8, 7)
-    for wrong in ("gama=1", "gamma", "gamma=", "gamma=much", "experts=two"):
-        with pytest.raises(SettingsError, match=r"gam|experts"):
-            changed(NetworkSettings(), TrainingSettings(), [wrong])
 
 
 def test_steps_are_one_pass_over_the_larger_list_bounded() -> None:

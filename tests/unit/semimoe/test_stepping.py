@@ -161,7 +161,7 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path, discs) -> None:
     command = [
         sys.executable, "-m", "semimoe", "train", "--data", str(tmp_path / "data"), "--labelled", "0.5", "--mpp", "1",
         "--width", "4", "--tile", "32", "--epochs", "2", "--steps", "3", "--batch", "4",
-        "--set", "statistics=frozen", "dropout=0", "optimizer=sgd", "lr=0.01",
+        "--set", "training.statistics=frozen", "--set", "network.dropout=0", "--set", "training.optimizer=sgd", "--lr", "0.01",
     ]  # fmt: skip
     for devices in ("1", "2"):
         more = ["--devices", devices, "--out", str(tmp_path / devices)]

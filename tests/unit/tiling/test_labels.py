@@ -155,6 +155,30 @@ def test_overlaps_covered_glands_and_cut_outlines_are_said(tmp_path: Path) -> No
     assert "1 outlines reach over the slide's edge" in messages
 
 
+def test_regions_in_regions_and_glands_across_their_edges_are_said(tmp_path: Path) -> None:
+    features = [box(0, 0, 80, 80, "Region*", name="outer"), box(40, 40, 60, 60, "Region*", name="inner"), box(50, 50, 90, 90)]
+    store = labelled(tmp_path, features)
+    _, weight, region = arrays(store)
+    expected = np.zeros((HEIGHT, WIDTH), int)
+    expected[:40, :40], expected[20:30, 20:30] = 1, 2
+    np.testing.assert_array_equal(region, expected)
+    np.testing.assert_array_equal(weight, expected > 0)
+    messages = "\n".join(attributes(store)["messages"])
+    assert "1 pairs of regions overlap; what they share belongs to the smaller one" in messages
+    assert "1 glands reach over the edge of a region" in messages
+
+
+def test_the_place_of_a_refused_outline_is_neither_gland_nor_background(tmp_path: Path) -> None:
+    bowtie = {**box(0, 0, 1, 1), "geometry": {"type": "Polygon", "coordinates": [[[20, 20], [40, 40], [40, 20], [20, 40], [20, 20]]]}}
+    store = labelled(tmp_path, [box(0, 0, 80, 80, "Region*"), box(50, 50, 60, 60), bowtie])
+    labels, weight, _ = arrays(store)
+    expected = np.zeros((HEIGHT, WIDTH), int)
+    expected[:40, :40], expected[10:20, 10:20] = 1, 0
+    np.testing.assert_array_equal(weight, expected)
+    assert not labels[10:20, 10:20].any()
+    assert any("crosses itself" in message for message in attributes(store)["messages"])
+
+
 def test_a_file_made_for_another_viewer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.geojson"
     features = [box(0, 0, 40, 40, "Region*"), box(0, 0, 20, 20)]

@@ -1,3 +1,4 @@
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,8 +9,11 @@ from scipy import ndimage
 
 from tiling.errors import SlideError
 from tiling.geometry import Geometry
-from tiling.pictures.canvas import GLAND, REGION, inner_edges, round_length_um, thumbnail
-from tiling.pictures.overview import choose_close_ups, overview, reduced_mean, survey_labels
+from tiling.pictures.canvas import GLAND, REGION, inner_edges, round_length_um, text_width, thumbnail, with_scale_bar
+from tiling.pictures.close_ups import choose_close_ups, close_up
+from tiling.pictures.heat import heat_map, reduced_mean
+from tiling.pictures.overview import overview
+from tiling.pictures.survey import survey_labels
 from tiling.store.arrays import create_array, create_group, create_table, open_array, open_store, record_failure, set_attributes
 from tiling.store.atomic import building
 
@@ -46,10 +50,11 @@ def make_stores(folder, labels, disagreement, image=None):
     if image is None:
         image = np.full((3, *labels.shape), 200, np.uint8)
     levels = {"0": image, "1": image[:, ::2, ::2], "2": image[:, ::4, ::4]}
+    tissue = np.ones([-(-side // 8) for side in labels.shape], np.uint8)
     return {
-        "tiles": store(folder / "tiles.zarr", levels),
+        "tiles": store(folder / "tiles.zarr", {**levels, "tissue": tissue}),
         "glands": store(folder / "glands.zarr", {"labels": labels}, table=objects_of(labels)),
-        "maps": store(folder / "maps.zarr", {"disagreement": disagreement}),
+        "maps": store(folder / "maps.zarr", {"gland": (labels > 0).astype(np.uint8) * 255, "disagreement": disagreement}),
     }
 
 
@@ -139,8 +144,8 @@ def test_overview_outlines_glands_where_they_are_and_boxes_regions(tmp_path, gla
     paths = make_stores(tmp_path, labels, disagreement)
     regions = [{"name": "Region* 1", "window": [20, 450, 300, 400]}]
     annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
-    overview(**paths, out=tmp_path / "with.png", title="a slide", labels=annotated, block_px=256)
-    overview(**paths, out=tmp_path / "without.png", title="a slide")
+    overview(**paths, out=tmp_path / "with.png", title="a slide", labels=annotated, block_px=256, zoom_panels=0)
+    overview(**paths, out=tmp_path / "without.png", title="a slide", zoom_panels=0)
     with_regions, without = (picture(tmp_path / f"{name}.png") for name in ("with", "without"))
     main = without[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
     drawn = (main == GLAND).all(axis=-1)
@@ -158,17 +163,84 @@ def test_overview_is_the_same_every_time_and_for_every_block(tmp_path, glands):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_close_ups_show_stored_pixels_one_to_one(tmp_path):
+@pytest.mark.parametrize(("gland_px", "times"), [(200, 1), (100, 2), (60, 3), (3, 4)])
+def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gland_px, times):
     labels = np.zeros((HEIGHT, WIDTH), np.int32)
-    labels[300:340, 500:540] = 1
+    labels[300 : 300 + gland_px, 500 : 500 + gland_px] = 1
     image = np.random.default_rng(0).integers(0, 255, (3, HEIGHT, WIDTH)).astype(np.uint8)
     paths = make_stores(tmp_path, labels, np.zeros(labels.shape, np.uint8), image)
-    overview(**paths, out=tmp_path / "o.png", title="x", zoom_panels=1)
+    pixels, array = open_array(open_store(paths["tiles"]), "0"), open_array(open_store(paths["glands"]), "labels")
+    found = close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
+    top, left, h, w = found.window_px
+    assert (h, w) == (400 // times, 400 // times)
+    assert abs(top + h / 2 - 300 - gland_px / 2) <= 1 or top + h == HEIGHT
+    expected = np.moveaxis(image, 0, -1)[top : top + h, left : left + w].repeat(times, 0).repeat(times, 1)
+    shown = np.asarray(found.image)[: len(expected), : len(expected)]
+    drawn = (shown == GLAND).all(axis=-1)
+    np.testing.assert_array_equal(shown[~drawn], expected[~drawn])
+    inside = (labels[top : top + h, left : left + w] == 1).repeat(times, 0).repeat(times, 1)
+    two = inside & ~ndimage.binary_erosion(inside, iterations=2)
+    np.testing.assert_array_equal(drawn, two)
+
+
+def test_a_gland_larger_than_its_panel_is_shown_whole(tmp_path):
+    labels = np.zeros((2000, 1200), np.int32)
+    labels[100:1900, 300:500] = 1
+    paths = make_stores(tmp_path, labels, np.zeros(labels.shape, np.uint8))
+    pixels, array = open_array(open_store(paths["tiles"]), "0"), open_array(open_store(paths["glands"]), "labels")
+    found = close_up(pixels, array, np.array([100, 300, 1800, 200]), geometry(*labels.shape), 400)
+    top, left, h, w = found.window_px
+    assert (h, w) == (2000, 1200)
+    assert (top, left) == (0, 0)
+    y, x = np.nonzero((np.asarray(found.image) == GLAND).all(axis=-1))
+    assert (y.min(), y.max()) == (20, 379)
+    assert (x.min(), x.max()) == (60, 99)
+
+
+def test_heat_has_the_colour_of_the_mean_code_and_glass_has_none(tmp_path):
+    codes = np.random.default_rng(0).integers(0, 256, (80, 120)).astype(np.uint8)
+    tissue = np.ones((10, 15), bool)
+    tissue[:, :3] = False
+    array = open_array(open_store(store(tmp_path / "m.zarr", {"gland": codes})), "gland")
+    frame = geometry(80, 120)
+    image = np.asarray(heat_map(array, tissue, frame, palette="viridis", max_px=30, block_px=64, highest=1.0))[:20, :30]
+    table = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round()
+    mean = np.rint(codes.reshape(20, 4, 30, 4).mean(axis=(1, 3))).astype(int)
+    np.testing.assert_array_equal(image[:, 6:], table[mean][:, 6:])
+    assert (image[:, :6] == 235).all()
+
+
+@pytest.mark.parametrize("palette", ["viridis", "magma"])
+def test_heat_grows_lighter_so_that_nobody_needs_to_see_colour(palette):
+    linear = matplotlib.colormaps[palette](np.arange(256))[:, :3] ** 2.2
+    assert (np.diff(linear @ [0.2126, 0.7152, 0.0722]) > -1e-6).all()
+
+
+@pytest.mark.parametrize("size", [(1600, 40), (40, 1600), (7, 5), (600, 900)])
+def test_pages_of_odd_slides_hold_all_their_text(tmp_path, size):
+    """No caption runs into the next panel, and nothing is cut at the page's edge: the margins stay white."""
+    labels = np.zeros(size, np.int32)
+    labels[1 : size[0] // 2, 1 : size[1] // 2] = 1
+    labels[size[0] // 2 :, 1 : size[1] // 2] = 2
+    paths = make_stores(tmp_path, labels, np.full(size, 77, np.uint8))
+    regions = [{"name": "a name that is much too long for this " * 3, "window": [0, 0, *size]}] * 2
+    annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
+    overview(**paths, out=tmp_path / "o.png", title="x" * 300, labels=annotated)
     page = picture(tmp_path / "o.png")
-    inside = np.moveaxis(image, 0, -1)[305:335, 505:535]
-    rows, columns = np.nonzero((page[: -len(inside), : -len(inside)] == inside[0, 0]).all(axis=-1))
-    places = [(y, x) for y, x in zip(rows, columns, strict=True) if (page[y : y + 30, x : x + 30] == inside).all()]
-    assert len(places) == 2  # once in the slide (small enough to be shown whole) and once in the close-up
+    assert (page[:, -18:] == 255).all()
+    assert (page[:, :18] == 255).all()
+    assert page.shape[1] < 2500
+
+
+@given(st.integers(1, 3000), st.floats(0.05, 100))
+@settings(deadline=None, max_examples=40)
+def test_the_scale_bar_is_as_long_as_it_says(width, um_per_pixel):
+    page = np.asarray(with_scale_bar(Image.new("RGB", (width, 3)), um_per_pixel))
+    bar = (page[3 + 15] == (30, 30, 30)).all(axis=-1)
+    length = int(np.argmin(bar))
+    said = round_length_um(um_per_pixel * max(width / 4, 30))
+    assert abs(length * um_per_pixel - said) <= um_per_pixel / 2 + 1e-6
+    assert page.shape[1] >= length + 8 + text_width(f"{said / 1000:g} mm" if said >= 1000 else f"{said:g} µm", 15)
 
 
 def test_a_slide_without_glands_still_has_a_picture(tmp_path):

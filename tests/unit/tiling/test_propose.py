@@ -6,11 +6,12 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from tiling.annotation.geojson import read_annotations
 from tiling.errors import AnnotationError
 from tiling.geometry import Geometry
-from tiling.glands.propose import choose, propose_regions, reduce_cells
+from tiling.glands.propose import ENTROPY, choose, propose_regions, reduce_cells
 from tiling.store.arrays import create_array, create_group, create_table, record_failure, set_attributes
 
 HEIGHT, WIDTH = 200, 260
@@ -80,14 +81,31 @@ def test_a_proposal_is_never_read_as_truth_until_it_is_a_region(slide: dict[str,
 
 
 def test_proposals_stay_away_from_annotated_places(slide: dict[str, Path], tmp_path: Path) -> None:
-    weight = np.zeros((HEIGHT, WIDTH), np.uint8)
-    weight[110:160, 140:190] = 1
-    labels = write(tmp_path / "labels.zarr", {"weight": weight}, geometry())
+    region, drawn = np.zeros((HEIGHT, WIDTH), np.uint16), np.zeros((HEIGHT, WIDTH), np.int32)
+    region[110:160, 140:165] = 1
+    drawn[110:160, 165:190] = 1  # outside all regions: never learnt from, but nobody draws it twice
+    labels = write(tmp_path / "labels.zarr", {"region": region, "labels": drawn}, geometry())
     annotated = shapely.box(140 * 2 - 10, 110 * 2 - 20, 190 * 2 - 10, 160 * 2 - 20)
     found = proposed(slide, labels)
     squares = [shapely.geometry.shape(f["geometry"]) for f in found if f["properties"]["classification"]["name"] != "Gland"]
     assert squares
     assert all(shapely.intersection(square, annotated).area == 0 for square in squares)
+
+
+def test_a_gland_that_is_drawn_already_is_not_drawn_twice(slide: dict[str, Path], tmp_path: Path) -> None:
+    """The gland reaches from the proposed square into a region beside it."""
+    region, drawn = np.zeros((HEIGHT, WIDTH), np.uint16), np.zeros((HEIGHT, WIDTH), np.int32)
+    region[162:200] = 1
+    for rows, glands in ((slice(162, 190), 1), (slice(150, 190), 0)):
+        drawn[rows, 155:165] = 1
+        labels = write(tmp_path / f"{glands}.zarr", {"region": region, "labels": drawn}, geometry())
+        found = proposed(slide, labels, count=1, size_um=36)
+        assert [f["properties"]["classification"]["name"] for f in found[1:]] == ["Gland"] * glands
+
+
+def test_entropy_is_that_of_the_probability() -> None:
+    codes = np.arange(256) / 255
+    np.testing.assert_allclose(ENTROPY, 255 * stats.entropy([codes, 1 - codes], base=2), atol=0.5)
 
 
 def test_a_failed_annotation_counts_as_none(slide: dict[str, Path], tmp_path: Path) -> None:
@@ -108,17 +126,18 @@ def test_squares_do_not_overlap_and_sums_do_not_depend_on_blocks(
     folder, rng, frame = tmp_path_factory.mktemp("p"), np.random.default_rng(seed), geometry(height, width)
     gland, disagreement = (rng.integers(0, 256, (height, width), np.uint8) for _ in range(2))
     tissue = rng.integers(0, 2, (-(-height // 4), -(-width // 4)), np.uint8)
-    weight = (rng.random((height, width)) < 0.001).astype(np.uint8)
+    region, drawn = ((rng.random((height, width)) < 0.0005).astype(kind) for kind in (np.uint16, np.int32))
+    taken = (region > 0) | (drawn > 0)
     maps = write(folder / "m.zarr", {"gland": gland, "disagreement": disagreement}, frame)
     tiles = write(folder / "t.zarr", {"tissue": tissue}, frame, tissue_stride_px=4)
-    labels = write(folder / "l.zarr", {"weight": weight}, frame)
+    labels = write(folder / "l.zarr", {"region": region, "labels": drawn}, frame)
     on = np.kron(tissue, np.ones((4, 4), np.uint8))[:height, :width] > 0
-    doubt = (disagreement.astype(int) + 255 - abs(2 * gland.astype(int) - 255)) * on
+    doubt = (disagreement.astype(int) + ENTROPY[gland]) * on
     cells = reduce_cells(maps, tiles, labels, frame, cell_px=3, block_px=block_px)
     for row, column in np.ndindex(cells.doubt.shape):
         part = (slice(3 * row, 3 * row + 3), slice(3 * column, 3 * column + 3))
         assert (cells.doubt[row, column], cells.tissue[row, column], cells.labelled[row, column]) == (
-            doubt[part].sum(), on[part].sum(), weight[part].sum()
+            doubt[part].sum(), on[part].sum(), taken[part].sum()
         )  # fmt: skip
     covered = np.zeros((height, width), int)
     for proposal in choose(maps, tiles, labels, frame, count=4, size_um=float(size)):
@@ -126,6 +145,6 @@ def test_squares_do_not_overlap_and_sums_do_not_depend_on_blocks(
         assert (h, w) == (min(size, height), min(size, width))
         assert y + h <= height
         assert x + w <= width
-        assert not weight[y : y + h, x : x + w].any()
+        assert not taken[y : y + h, x : x + w].any()
         covered[y : y + h, x : x + w] += 1
     assert covered.max() <= 1

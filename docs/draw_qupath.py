@@ -1,0 +1,62 @@
+"""The picture of docs/qupath.md: what QuPath shows of a slide's files, drawn by our own code.
+
+python docs/draw_qupath.py SLIDE ANNOTATION.geojson GLANDS.geojson PROPOSALS.geojson docs/images/qupath.jpg
+"""
+
+import sys
+from pathlib import Path
+
+import shapely
+from PIL import Image, ImageDraw
+
+from tiling.annotation.features import features_of, load_json
+from tiling.pictures.canvas import INK, font, with_scale_bar
+from tiling.slide.reader import open_slide
+from tiling.slide.resolution import read_thumbnail
+
+_PANEL_PX = 560
+_MARGIN = 16
+_CAPTIONS = (
+    "1  You outline: regions (Region*) and their glands",
+    "2  import_all.groovy: glands of the whole slide",
+    "3  ... and proposed squares with editable outlines",
+)
+_COLOURS = {"Region*": (20, 60, 220), "Ignore*": (120, 120, 120), "Proposed*": (255, 140, 0)}
+_GLAND = (200, 0, 0)
+
+
+def panel(picture: Image.Image, files: list[Path], downsample: float) -> Image.Image:
+    """Outlines over a small picture of the slide, detections thinner than annotations, as QuPath shows them."""
+    image = picture.copy()
+    draw = ImageDraw.Draw(image)
+    for path in files:
+        for feature in features_of(load_json(path), path):
+            name = feature.properties["classification"]["name"]
+            for part in shapely.get_parts(shapely.geometry.shape(feature.geometry)):
+                for ring in (part.exterior, *part.interiors):
+                    points = [(x / downsample, y / downsample) for x, y in ring.coords]
+                    draw.line(points, fill=_COLOURS.get(name, _GLAND), width=1 if feature.kind == "detection" else 2)
+    return image
+
+
+def main() -> int:
+    """Draw three panels side by side."""
+    slide_path, annotation, glands, proposals, out = map(Path, sys.argv[1:])
+    with open_slide(slide_path) as slide:
+        facts = slide.facts
+        picture = Image.fromarray(read_thumbnail(slide, _PANEL_PX))
+    downsample = facts.width_px / picture.width
+    panels = [panel(picture, files, downsample) for files in ([annotation], [glands], [glands, proposals])]
+    panels = [with_scale_bar(image, facts.mpp_x * downsample) for image in panels]
+    page = Image.new("RGB", (3 * _PANEL_PX + 4 * _MARGIN, panels[0].height + 60), "white")
+    draw = ImageDraw.Draw(page)
+    for index, (image, caption) in enumerate(zip(panels, _CAPTIONS, strict=True)):
+        left = _MARGIN + index * (_PANEL_PX + _MARGIN)
+        draw.text((left, 14), caption, fill=INK, font=font(19))
+        page.paste(image, (left, 44))
+    page.save(out, quality=88)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""`table`: results of `evaluate --json` side by side."""
+
+import argparse
+import json
+
+from semimoe.errors import DataError
+from semimoe.tables import tables
+
+
+def run(given: argparse.Namespace) -> None:
+    """Print one table per protocol."""
+    results = {}
+    for path in given.results:
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            tables({path.stem: result})  # has every figure
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: not a result of `evaluate --json` ({error})") from error
+        results[str(path.with_suffix(""))] = result
+    print(tables(results))

@@ -1,0 +1,123 @@
+"""`train`: from a folder of images to a model."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from semimoe.dataset import GLAS_MPP_UM, Dataset, open_dataset
+from semimoe.errors import DataError, SettingsError
+from semimoe.folders import FolderImages, ImageFile, image_size
+from semimoe.resolution import SQUARE_PX, Resolution, isotropic, squeezed
+from semimoe.splits import Row, read_split, split, with_role
+
+if TYPE_CHECKING:
+    from semimoe.settings import NetworkSettings, TrainingSettings
+
+log = logging.getLogger(__name__)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
+    from semimoe.training import fit
+
+    network, training = _settings(given)
+    dataset = open_dataset(given.data)
+    rows = _roles(given, dataset)
+    files = {file.name: file for file in dataset.training()}
+    labelled, unlabelled, validation = (
+        [files[image] for image in with_role(rows, role)] for role in ("labelled", "unlabelled", "validation")
+    )
+    if not labelled:
+        raise DataError(f"{given.split}: no image of role labelled")
+    resolution = _resolution(given, dataset, labelled)
+    log.info(
+        "%d labelled, %d unlabelled, %d validation images; pixels of %.4g um",
+        *map(len, (labelled, unlabelled, validation)),
+        resolution.mpp_um,
+    )
+
+    def source(chosen: list[ImageFile], *, labels: bool = True) -> FolderImages | None:
+        return FolderImages(chosen, labels=labels, resolution=resolution) if chosen else None
+
+    fit(
+        given.method,
+        FolderImages(labelled, resolution=resolution),
+        source(unlabelled, labels=given.unlabelled_truth),
+        source(validation),
+        network=network,
+        training=training,
+        mpp_um=resolution.mpp_um,
+        seed=given.seed,
+        device=given.device,
+        devices=given.devices,
+        threads=given.threads,
+        out=given.out,
+        resume=given.out.with_name(given.out.name + ".resume"),
+        start_from=given.start_from,
+        notes={"resolution": resolution.to_dict(), **_notes(given, dataset, rows)},
+    )
+
+
+def _notes(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row]) -> dict[str, Any]:
+    """What `evaluate` and `table` say about where a model comes from."""
+    images = {role: with_role(rows, role) for role in ("labelled", "unlabelled", "validation")}
+    return {
+        "images": images,
+        "labels_used": len(images["labelled"]) + len(images["validation"]),
+        "split": {"file": given.split.name}
+        if given.split
+        else {"protocol": given.protocol, "labelled": given.labelled, "seed": given.seed},
+        "patients": dataset.shared_patients(),
+    }
+
+
+def _roles(given: argparse.Namespace, dataset: Dataset) -> list[Row]:
+    """From a list, or drawn by seed; images without a mask are unlabelled."""
+    files = {file.name: file for file in dataset.training()}
+    if given.split:
+        rows = read_split(given.split)
+        absent = [row.image for row in rows if row.image not in files]
+        if absent:
+            raise DataError(f"{given.split}: {', '.join(absent)} not among the training images of {given.data}")
+        unmasked = [row.image for row in rows if row.role != "unlabelled" and files[row.image].mask is None]
+        if unmasked:
+            raise DataError(f"{given.split}: {', '.join(unmasked)} must have a mask for its role, and has none")
+        return rows
+    masked = {name: dataset.case(name) for name, file in files.items() if file.mask is not None}
+    rows = split(masked, protocol=given.protocol, labelled=given.labelled, seed=given.seed, validation=given.validation)
+    return rows + [Row(name, *dataset.case(name), "unlabelled") for name in files if name not in masked]
+
+
+def _settings(given: argparse.Namespace) -> "tuple[NetworkSettings, TrainingSettings]":
+    """Preset (or the network of the model to start from), then the short options, then `--set`."""
+    from semimoe.overrides import overridden
+    from semimoe.settings import NetworkSettings, TrainingSettings, preset
+    from semimoe.weights import load_card
+
+    network, training = (NetworkSettings(), TrainingSettings(warm_start_epochs=0)) if given.preset == "default" else preset(given.preset)
+    if given.start_from is not None:
+        network = NetworkSettings(**load_card(given.start_from)["network"])
+    short = {
+        "network.width": given.width,
+        "training.lr": given.lr,
+        "training.epochs": given.epochs,
+        "training.steps_per_epoch": given.steps,
+        "training.batch": given.batch,
+        "training.tile_px": given.tile,
+    }
+    asked = [f"{name}={value}" for name, value in short.items() if value is not None]
+    return overridden(network, training, [*asked, *given.set])
+
+
+def _resolution(given: argparse.Namespace, dataset: Dataset, files: list[ImageFile]) -> Resolution:
+    """As asked; the presets of the paper squeeze to a square."""
+    image_mpp_um = given.mpp or GLAS_MPP_UM
+    if given.mpp is None and dataset.kind != "glas":
+        log.warning("%s is not GlaS and --mpp was not given: pixels of %g um are assumed", given.data, image_mpp_um)
+    resize = given.resize or ("area" if given.preset == "default" else "square")
+    if resize == "area":
+        return isotropic(image_mpp_um, given.work_mpp)
+    if given.work_mpp is not None:
+        raise SettingsError("--work-mpp and --resize square exclude each other: a square has its own scale; give --resize area")
+    return squeezed(image_mpp_um, [image_size(file.image) for file in files], side_px=SQUARE_PX)

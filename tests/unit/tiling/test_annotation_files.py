@@ -1,0 +1,209 @@
+"""Odd and hostile annotation files through `python -m tiling geojson-to-labels`: each is read, repaired, left out or refused, by name."""
+
+import bz2
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tiling.__main__ import main
+from tiling.annotation import features
+from tiling.errors import AnnotationError
+
+WIDTH, HEIGHT = 70, 50
+BOX = [[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]
+
+
+def square(**more: Any) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": [BOX], **more}
+
+
+def one(geometry: Any = None, *, identity: Any = "7b1c", **properties: Any) -> dict[str, Any]:
+    given = {"objectType": "annotation", "classification": {"name": "Gland", "color": [200, 0, 0]}, **properties}
+    return {"type": "Feature", "id": identity, "geometry": geometry or square(), "properties": given}
+
+
+def outline(ring: Any, **more: Any) -> dict[str, Any]:
+    return one({"type": "Polygon", "coordinates": [ring]}, **more)
+
+
+def many(*items: Any) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": list(items)}
+
+
+def zipped(*members: tuple[str, Any], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content if isinstance(content, str | bytes) else json.dumps(content))
+    return buffer.getvalue()
+
+
+def damaged(archive: bytes) -> bytes:
+    """The archive with its compressed data overwritten."""
+    at = archive.index(b"a.geojson") + len("a.geojson") + 5
+    return archive[:at] + b"\xff" * 20 + archive[at + 20 :]
+
+
+def nested(depth: int) -> str:
+    return json.dumps(one(classification="X")).replace('"X"', '{"name": "a", "parentClass": ' * depth + '"Gland"' + "}" * depth)
+
+
+GONE = one(square(), classification=None)
+BILLION_LAUGHS = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;">]><Annotations>&c;</Annotations>'
+BOWTIE = [[10, 10], [30, 30], [30, 10], [10, 30], [10, 10]]
+
+# What to write, glands then found, and a word of what is said (of a refusal: of the one line on stderr).
+READ: dict[str, tuple[Any, int, str]] = {
+    "read: FeatureCollection": (many(one()), 1, ""),
+    "read: Feature": (one(), 1, ""),
+    "read: array": ([one()], 1, ""),
+    "read: byte order mark": ("\ufeff" + json.dumps(many(one())), 1, ""),
+    "read: gzip": (gzip.compress(json.dumps(many(one())).encode()), 1, ""),
+    "read: zip": (zipped(("a.geojson", many(one()))), 1, ""),
+    "read: measurements as list, NaN strings, names twice": (
+        many(one(measurements=[{"name": "Area", "value": "NaN"}, {"name": "Area", "value": 1}])), 1, "",
+    ),
+    "read: NaN and Infinity bare": (json.dumps(one(measurements={"a": float("nan"), "b": float("inf")})), 1, ""),
+    "read: class as names": (one(classification={"names": ["Gland", "Tumor"]}), 1, ""),
+    "read: class Gland: Tumor": (one(classification={"name": "Gland: Tumor"}), 1, ""),
+    "read: class as a string, without colour": (one(classification="Gland"), 1, ""),
+    "read: parentClass": (one(classification={"name": "Tumor", "parentClass": {"name": "Gland"}}), 1, ""),
+    "read: no id, no type of object": ({"type": "Feature", "geometry": square(), "properties": {"classification": "Gland"}}, 1, ""),
+    "read: id null, object_type of QuPath 0.3": (one(identity=None, objectType=None, object_type="annotation"), 1, ""),
+    "read: old kind as id": ({**one(identity="PathAnnotationObject"), "properties": {"classification": "Gland"}}, 1, ""),
+    "read: ellipse": (one(square(isEllipse=True)), 1, ""),
+    "read: third coordinate and plane": (one({**square(plane={"z": 0}), "coordinates": [[[x, y, 0.0] for x, y in BOX]]}), 1, ""),
+    "read: hostile id and names": (one(identity="../../etc/passwd", name="<script>alert(1)</script>\ud800\n"), 1, ""),
+    "read: the same outline twice": (many(one(), one()), 1, "1 duplicates"),
+    "repaired: open ring": (outline(BOX[:-1]), 1, "feature #1 '7b1c': open outline closed"),
+    "repaired: small crossing": (
+        outline([[10, 10], [60, 10], [60, 45], [10.5, 45], [10.5, 9.5], [10, 10]]), 1, "outline repaired",
+    ),
+    "repaired: overlapping parts": (
+        one({"type": "MultiPolygon", "coordinates": [[BOX], [[[x + 5, y + 5] for x, y in BOX]]]}), 1, "parts that overlap are united",
+    ),
+    "repaired: partly off the slide": (outline([[x + 45, y] for x, y in BOX]), 1, "reach over the slide's edge"),
+    "repaired: overlapping glands": (
+        many(one(), outline([[15, 15], [40, 15], [40, 40], [15, 15]])), 2, "1 pairs of glands overlap",
+    ),
+    "left out: bowtie": (many(one(), outline(BOWTIE, identity="b0")), 1, "feature #2 'b0': crosses itself"),
+    "left out: null geometry": (many(one(), {**one(), "geometry": None}), 1, "feature #2 '7b1c': has no geometry"),
+    "left out: point and line": (
+        many(one(), one({"type": "Point", "coordinates": [1, 1]}), one({"type": "LineString", "coordinates": [[0, 0], [9, 9]]})),
+        1, "1 lines, 1 points",
+    ),
+    "left out: three points on a line": (many(one(), outline([[0, 0], [5, 5], [0, 0]])), 1, "encloses no area"),
+    "left out: detection, cell": (many(one(), one(objectType="detection"), one(objectType="cell")), 1, "1 cells, 1 detections"),
+    "left out: without class": (many(one(), GONE), 1, "1 without class"),
+    "left out: bare geometry": (square(), 0, "1 without class"),
+    "left out: class with markup": (many(one(), one(classification="<img onerror=x>\n")), 1, "class '<img onerror=x>'"),
+    "left out: 900 parent classes": (nested(900), 0, "1 class 'a: a"),
+    "left out: path traversal in a zip": (zipped(("../../evil.txt", "x"), ("a.geojson", one())), 1, ""),
+}  # fmt: skip
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "refused: empty": ("", "empty"),
+    "refused: cut": (json.dumps(many(one()))[:-30], "ends too early, at line 1, column"),
+    "refused: text after the end": (json.dumps(many(one())) + "}", "Extra data at line 1"),
+    "refused: XML with entities": (BILLION_LAUGHS, "Expecting value at line 1, column 1"),
+    "refused: cut gzip": (gzip.compress(json.dumps(many(one())).encode())[:-12], "cut or damaged archive"),
+    "refused: damaged deflate in a zip": (damaged(zipped(("a.geojson", many(one())))), "cut or damaged archive"),
+    "refused: damaged bzip2 in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_BZIP2)), "cut or damaged archive"),
+    "refused: damaged lzma in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_LZMA)), "cut or damaged archive"),
+    "refused: zip without GeoJSON": (zipped(("a.zip", zipped(("a.geojson", many(one()))))), "no .geojson or .json file in it"),
+    "refused: bzip2": (bz2.compress(b"{}"), "is not UTF-8"),
+    "refused: deep nesting": ("[" * 100_000 + "]" * 100_000, "nested too deep"),
+    "refused: TopoJSON": ({"type": "Topology", "objects": {}}, "feature #1 is no GeoJSON feature"),
+    "refused: huge coordinates": (outline([[0, 0], [1e300, 0], [0, 9], [0, 0]]), "is not a place on a slide"),
+    "refused: coordinates as text": (outline([["0", 0], [9, 0], [0, 9]]), "feature #1 '7b1c': coordinate"),
+    "refused: nested coordinate": (outline([[[[0]], 0], [9, 0], [0, 9]]), "is not a place on a slide"),
+    "refused: number of 5000 digits": (json.dumps(one()).replace("30", "3" * 5000), "absurd number"),
+    "refused: mostly off the slide": (
+        outline([[x * 4, y * 4] for x, y in BOX]), "wrong slide, origin or downsample?",
+    ),
+    "refused: another viewer": ({**many(one()), "viewer": {"width": 700, "height": 500}}, "made for a slide of 700 x 500 px"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Any], tuple[int, str, Path]]:
+    """Writes an annotation file and converts it; status, stderr, output."""
+
+    def run(content: Any) -> tuple[int, str, Path]:
+        given, slide, out = tmp_path / "a.geojson", tmp_path / "s.png", tmp_path / "out.tiff"
+        if not isinstance(content, bytes):
+            content = (content if isinstance(content, str) else json.dumps(content)).encode()
+        given.write_bytes(content)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(slide)
+        before = {path.name for path in tmp_path.parent.iterdir()}
+        status = main(["geojson-to-labels", str(given), str(slide), str(out)])
+        assert {path.name for path in tmp_path.parent.iterdir()} == before
+        return status, capsys.readouterr().err, out
+
+    return run
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_people_and_programs_write(name: str, convert: Callable[[Any], tuple[int, str, Path]]) -> None:
+    content, glands, says = READ[name]
+    status, said, out = convert(content)
+    assert status == 0
+    assert len(np.unique(tifffile.imread(out))) - 1 == glands
+    assert says in said
+    assert bool(said) == bool(says), "nothing goes in silence, and nothing is said without reason"
+    assert all("a.geojson: " in line for line in said.splitlines())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_trusted_is_refused_with_one_line(name: str, convert: Callable[[Any], tuple[int, str, Path]]) -> None:
+    content, says = REFUSED[name]
+    status, said, out = convert(content)
+    assert status == 2
+    assert says in said
+    assert said.count("\n") == 1
+    assert "a.geojson" in said
+    assert not out.exists()
+
+
+def test_many_values_are_refused_before_they_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "MOST_VALUES", 1 << 20)
+    monkeypatch.setattr(json, "loads", None)
+    (tmp_path / "a.geojson").write_text("[" + "[]," * (1 << 20) + "[]]")
+    with pytest.raises(AnnotationError, match="more than 1 million values"):
+        features.load_json(tmp_path / "a.geojson")
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 6), kind=st.sampled_from(["annotation", "detection"]))
+def test_export_import_export_is_the_identity(tmp_path_factory: pytest.TempPathFactory, seed: int, count: int, kind: str) -> None:
+    """Objects with holes, in holes, of several parts and touching at corners come back pixel for pixel, and so does the file."""
+    folder, rng = tmp_path_factory.mktemp("round"), np.random.default_rng(seed)
+    truth = np.kron(rng.integers(0, count + 1, (9, 11)), np.ones((3, 4), np.int32)).astype(np.int32)
+    labels, slide = folder / "labels.tiff", folder / "slide.png"
+    tifffile.imwrite(labels, truth)
+    Image.new("RGB", truth.shape[::-1]).save(slide)
+    first, back = folder / "first.geojson", folder / "again" / "labels.tiff"
+    assert main(["labels-to-geojson", str(labels), str(first)]) == 0
+    text = first.read_text()
+    first.write_text(text.replace('"objectType": "annotation"', f'"objectType": "{kind}"'))
+    back.parent.mkdir()
+    assert main(["geojson-to-labels", str(first), str(slide), str(back), "--objects", "all"]) == 0
+    found = tifffile.imread(back)
+    pairs = {(int(a), int(b)) for a, b in zip(found.ravel(), truth.ravel(), strict=True)}
+    assert len(pairs) == len(np.unique(truth)) == len(np.unique(found))
+    assert main(["labels-to-geojson", str(back), str(folder / "second.geojson")]) == 0
+    assert (folder / "second.geojson").read_text() == text
+    area = sum(shapely.geometry.shape(feature["geometry"]).area for feature in json.loads(text)["features"])
+    assert area == (truth > 0).sum()

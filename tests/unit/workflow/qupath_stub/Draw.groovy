@@ -1,0 +1,10 @@
+import qupath.lib.io.Hierarchy
+import qupath.lib.io.Item
+
+/** What a hand does in QuPath. */
+class Draw {
+    static hierarchy() { new Hierarchy() }
+    static annotation(String kind, List box) { new Item(id: UUID.randomUUID(), kind: 'annotation', pathClass: kind, box: box) }
+    static void reshape(object, List box) { object.box = box }
+    static void classify(object, String kind) { object.pathClass = kind }
+}
