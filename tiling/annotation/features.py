@@ -107,6 +107,9 @@ def _parsed(text: bytes, path: Path, member: str) -> Any:  # noqa: ANN401  # JSO
     where = f"{path}{member}"
     if not text.strip():
         raise AnnotationError(f"{where}: empty; export the annotations again")
+    if text.lstrip().startswith(b"<"):
+        # Never parsed: XML may name entities that fill the memory, or files of this machine.
+        raise AnnotationError(f"{where}: XML, not GeoJSON; open it in QuPath and export the annotations as GeoJSON")
     if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
         raise AnnotationError(f"{where}: more than {MOST_VALUES >> 20} million values; export only the annotations, not detections")
     try:
