@@ -13,8 +13,8 @@ from typing import IO, Any, NamedTuple
 from tiling.errors import AnnotationError
 
 MOST_BYTES = 1 << 29
-# Each value costs up to 64 bytes once parsed: half a GB of "[],[]," would take the machine's memory. Ten million points still fit.
-MOST_VALUES = 1 << 25
+# Each value costs up to 64 bytes once parsed: half a GB of "[],[]," would take the machine's memory. Twenty million points still fit.
+MOST_VALUES = 1 << 26
 _ENDINGS = (".geojson", ".json")
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _GEOMETRIES = {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
