@@ -32,13 +32,11 @@ def write_scripts(slides: Iterable[tuple[str, str]], gland_class: str, ending: s
 def literal(text: str) -> str:
     r"""Text as a Groovy string; nothing in it is code.
 
-    Groovy reads `\u0027` as a quote even before it looks for strings, so a backslash is written as a number as well.
-
     >>> print(literal("it's $x"), literal("a\\b"))
-    'it\'s $x' 'a\134b'
+    'it\'s $x' 'a\\b'
     """
-    safe = "".join("?" if not letter.isprintable() else {"\\": "\\134", "'": "\\'"}.get(letter, letter) for letter in text)
-    return f"'{safe}'"
+    safe = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "'" + safe.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _filled(template: str, values: dict[str, str]) -> str:

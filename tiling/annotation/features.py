@@ -13,8 +13,8 @@ from typing import IO, Any, NamedTuple
 from tiling.errors import AnnotationError
 
 MOST_BYTES = 1 << 29
-# Each value costs up to 64 bytes once parsed: half a GB of "[],[]," would take the machine's memory. Ten million points still fit.
-MOST_VALUES = 1 << 25
+# Each value costs up to 64 bytes once parsed: half a GB of "[],[]," would take the machine's memory. Twenty million points still fit.
+MOST_VALUES = 1 << 26
 _ENDINGS = (".geojson", ".json")
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _GEOMETRIES = {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
@@ -107,6 +107,9 @@ def _parsed(text: bytes, path: Path, member: str) -> Any:  # noqa: ANN401  # JSO
     where = f"{path}{member}"
     if not text.strip():
         raise AnnotationError(f"{where}: empty; export the annotations again")
+    if text.lstrip().startswith(b"<"):
+        # Never parsed: XML may name entities that fill the memory, or files of this machine.
+        raise AnnotationError(f"{where}: XML, not GeoJSON; open it in QuPath and export the annotations as GeoJSON")
     if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
         raise AnnotationError(f"{where}: more than {MOST_VALUES >> 20} million values; export only the annotations, not detections")
     try:

@@ -237,7 +237,7 @@ def check_complete(found: Annotations, path: Path, *, annotated: Literal["region
         held = any(shapely.intersection(region.shape, shape).area > 0 for shape in hits)
         if not held and region.name not in found.empty:
             raise AnnotationError(
-                f"{path}: {region.name} (feature {region.id}) has no outline of a gland in it; is it really empty? "
+                f"{path}: {region.name} (feature {region.id}) has no outline of a gland in it{_hint(found)}; is it really empty? "
                 f"then give it the class '{_EMPTY}', else outline its glands"
             )
         if held and region.name in found.empty:

@@ -162,15 +162,16 @@ def reduce_cells(maps: Path, tiles: Path, labels: Path | None, geometry: Geometr
     sums = Cells(*(np.zeros((-(-shape[0] // cell_px), -(-shape[1] // cell_px)), np.int64) for _ in Cells._fields))
     for block in blocks(*shape, max(block_px // cell_px, 1) * cell_px):
         rows, columns = (np.minimum(np.arange(part.start, part.stop) // stride, n - 1) for part, n in zip(block, tissue.shape, strict=True))
-        on_tissue = tissue[rows[:, None], columns]
         here = tuple(slice(part.start // cell_px, -(-part.stop // cell_px)) for part in block)
         if known:
             sums.labelled[here] = _cell_sums(np.any([np.asarray(array[block]) > 0 for array in known], axis=0), cell_px)
-        if on_tissue.any():
-            sums.tissue[here] = _cell_sums(on_tissue, cell_px)
-            doubt = np.asarray(disagreement[block]).astype(np.int32) + ENTROPY[np.asarray(gland[block])]
-            # Where no tile was predicted, probability 0 is certain: no doubt.
-            sums.doubt[here] = _cell_sums(np.where(on_tissue, doubt, 0), cell_px)
+        if not tissue[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].any():  # most of a slide is glass
+            continue
+        on_tissue = tissue[rows[:, None], columns]
+        sums.tissue[here] = _cell_sums(on_tissue, cell_px)
+        doubt = np.asarray(disagreement[block]).astype(np.int32) + ENTROPY[np.asarray(gland[block])]
+        # Where no tile was predicted, probability 0 is certain: no doubt.
+        sums.doubt[here] = _cell_sums(np.where(on_tissue, doubt, 0), cell_px)
     return sums
 
 

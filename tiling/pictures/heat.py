@@ -40,7 +40,7 @@ def heat_map(
     import matplotlib
 
     step = max(-(-max(geometry.height_px, geometry.width_px) // max_px), 1)
-    mean = reduced_mean(codes, step, block_px)
+    mean = reduced_mean(codes, step, block_px, tissue)
     top = highest or next(value for value in _STEPS if mean.max(initial=0) <= 255 * value)
     table = (matplotlib.colormaps[palette](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     pixels = table[np.minimum(np.rint(mean / top), 255).astype(np.uint8)]
@@ -54,8 +54,12 @@ def heat_map(
     return page
 
 
-def reduced_mean(array: zarr.Array[Any], step_px: int, block_px: int) -> NDArray[np.float64]:
+def reduced_mean(array: zarr.Array[Any], step_px: int, block_px: int, within: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """Mean over step x step pixels, read in blocks; at the far edges over the pixels there are.
+
+    Parameters
+    ----------
+    within : bool, on any coarser grid over the whole array; blocks without any are not read and stay 0
 
     Returns
     -------
@@ -65,15 +69,24 @@ def reduced_mean(array: zarr.Array[Any], step_px: int, block_px: int) -> NDArray
     side = max(block_px // step_px, 1) * step_px
     result = np.zeros((-(-height // step_px), -(-width // step_px)))
     for rows, columns in blocks(height, width, side):
-        part = np.asarray(array[rows, columns])
-        if not part.any():  # most of a slide is glass
+        if within is not None and not within[_cells(rows, height, within.shape[0]), _cells(columns, width, within.shape[1])].any():
             continue
+        part = np.asarray(array[rows, columns])
         starts = [np.arange(0, length, step_px) for length in part.shape]
         sums = np.add.reduceat(np.add.reduceat(part, starts[0], axis=0, dtype=np.float64), starts[1], axis=1)
         counts = [np.diff(np.append(start, length)) for start, length in zip(starts, part.shape, strict=True)]
         top, left = rows.start // step_px, columns.start // step_px
         result[top : top + sums.shape[0], left : left + sums.shape[1]] = sums / np.outer(*counts)
     return result
+
+
+def _cells(part: slice, total_px: int, cells: int) -> slice:
+    """Cells of a coarse grid that a part of an axis touches.
+
+    >>> _cells(slice(10, 20), 100, 10), _cells(slice(11, 21), 100, 10)
+    (slice(1, 2, None), slice(1, 3, None))
+    """
+    return slice(part.start * cells // total_px, -(-part.stop * cells // total_px))
 
 
 def _draw_colour_bar(page: Image.Image, table: NDArray[np.uint8], top: float) -> None:

@@ -55,7 +55,7 @@ def state = { object ->
     "${object.getPathClass()}, ${object.getName()}, ${numbers.join(' ')}".toString()
 }
 def untouched = { object ->
-    object.isDetection() ? object.getPathClass() as String == gland : object.getMetadata().get(mark) == state(object)
+    object.isDetection() ? (object.getPathClass() as String) == gland : object.getMetadata().get(mark) == state(object)
 }
 
 def hierarchy = getCurrentHierarchy()
@@ -78,14 +78,14 @@ try {
 }
 // Glands that are annotations already need no second outline inside a proposed region.
 if (glands.any { it.isAnnotation() }) {
-    proposed = proposed.findAll { it.getPathClass() as String != gland }
+    proposed = proposed.findAll { (it.getPathClass() as String) != gland }
 }
 def all = glands + proposed
 def fresh = all.findAll { !kept.contains(it.getID()) && !inRegion(it) }
 fresh.findAll { it.isAnnotation() }.each { it.getMetadata().put(mark, state(it)) }
 hierarchy.removeObjects(old as Set, true)
 hierarchy.addObjects(fresh)
-def squares = proposed.count { it.getPathClass() as String == 'Proposed*' }
+def squares = proposed.count { (it.getPathClass() as String) == 'Proposed*' }
 println "${image}: slide ${slide}, ${glands.size()} glands, ${squares} proposed regions with ${proposed.size() - squares} outlines; " +
     "${fresh.size()} objects added in place of ${old.size()}, ${kept.size()} kept that were changed or lie in a Region*, " +
     "${all.size() - fresh.size()} left out there"

@@ -258,6 +258,8 @@ def test_a_region_must_hold_an_outline_or_be_declared_empty(tmp_path: Path) -> N
     for other in (far, touching):
         with pytest.raises(AnnotationError, match=r"second \(feature #2 'f1'\) has no outline.*'Region\*: empty'"):
             checked(feature("Region*"), feature("Region*", other, name="second"), feature())
+    with pytest.raises(AnnotationError, match="left out: 1 outlines that cross themselves"):
+        checked(feature("Region*"), feature(geometry=polygon(BOWTIE)))
     assert checked(feature("Region*"), feature("Region*: empty", far), feature()) == []
     assert "declared empty but holds outlines" in checked(feature("Region*: empty"), feature())[0]
     with pytest.raises(AnnotationError, match="no gland in it"):

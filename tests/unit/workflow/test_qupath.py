@@ -90,7 +90,20 @@ def test_a_whole_project_is_filled_and_what_a_hand_did_is_kept(tmp_path: Path) -
 
 
 def test_no_name_is_ever_code(tmp_path: Path) -> None:
-    names = ["it's", "a\\b", "\\u0027; System.exit(3) //", "${1 + 1} $x", "@SLIDES@", '"', "ü µ", "a\nb", "\\"]
+    names = [
+        "it's",
+        "a\\b",
+        "\\u0027; System.exit(3) //",
+        "${1 + 1} $x",
+        "@SLIDES@",
+        '"',
+        "ü µ",
+        "a\nb",
+        "\\",
+        "x\\'",
+        "\\\\u0027",
+        "\\134",
+    ]
     (tmp_path / "print.groovy").write_text("".join(f"println {literal(name)}\n" for name in names), encoding="utf-8")
     assert groovy("-c", "UTF-8", tmp_path / "print.groovy").splitlines() == [name.replace("\n", "?") for name in names]
 
