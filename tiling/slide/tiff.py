@@ -7,7 +7,7 @@ what stands there; in files that only tiffslide opens it is white (tiffslide its
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,17 @@ class TiffTiles:
     def __init__(self, path: Path, level_sizes_px: tuple[tuple[int, int], ...], *, missing: int | None, padded: bool = False) -> None:
         self._missing = missing
         self._tiff = tifffile.TiffFile(path)
-        pages = [page for page in _pages(self._tiff) if page.is_tiled]
+        pages = _pages(self._tiff)
         found: list[tifffile.TiffPage | None]
         if padded:
-            found = [page if _holds(page, size) else None for page, size in zip(pages, level_sizes_px, strict=False)]
+            tiled = [page for page in pages if page.is_tiled]
+            found = [page if _holds(page, size) else None for page, size in zip(tiled, level_sizes_px, strict=False)]
             found += [None] * (len(level_sizes_px) - len(found))
         else:
-            by_size = {(int(page.imagewidth), int(page.imagelength)): page for page in reversed(pages) if _known(page)}
+            # Of several pages of one size only the library knows which is the level.
+            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in pages]
+            times = Counter(sizes)
+            by_size = {size: page for size, page in zip(sizes, pages, strict=True) if times[size] == 1}
             found = [by_size.get(size) for size in level_sizes_px]
         self._levels = [None if page is None or not _known(page) else _level(page) for page in found]
         self._file = os.open(path, os.O_RDONLY)

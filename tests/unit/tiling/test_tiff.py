@@ -147,6 +147,30 @@ def test_a_qptiff_is_read_directly_and_its_thumbnail_and_label_are_no_levels(tmp
         np.testing.assert_array_equal(slide.read(1, 0, 0, HEIGHT // 2, WIDTH // 2), half)
 
 
+@pytest.mark.parametrize("case", ["other compression", "not a level", "ome, other series"])
+def test_a_page_that_only_has_the_size_of_a_level_is_not_taken_for_it(tmp_path, image, case):
+    path, other, half = tmp_path / ("s.ome.tif" if "ome" in case else "s.tif"), 255 - image, image[::2, ::2]
+    options = {"tile": (128, 128), "photometric": "rgb", "compression": "deflate", "metadata": None}
+    level = 0
+    with tifffile.TiffWriter(path) as writer:
+        if case == "other compression":
+            writer.write(image, **{**options, "compression": "packbits"})
+            writer.write(other, **options)
+        elif case == "not a level":
+            level = 1
+            writer.write(image, **options)
+            writer.write(255 - half, **options)
+            writer.write(half, subfiletype=1, **options)
+        else:
+            opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+            options["metadata"] = {"axes": "YXS"}
+            writer.write(opaque, extrasamples=["unassalpha"], **options)
+            writer.write(other, **options)
+    expected = half if level else image
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(level, 0, 0, *expected.shape[:2]), expected)
+
+
 @pytest.mark.parametrize("ome", [False, True])
 def test_a_tile_that_is_missing_in_the_file_is_background_and_its_neighbours_stay(tmp_path, image, ome):
     path = tmp_path / ("s.ome.tif" if ome else "s.tif")
