@@ -30,6 +30,7 @@ _COMPRESSIONS = (
     tifffile.COMPRESSION.ZSTD,
 )
 _PHOTOMETRICS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+_JPEG_END = b"\xff\xd9"
 # Reads of neighbouring blocks share the tiles on their border.
 _CACHE_BYTES = 64 << 20
 
@@ -126,6 +127,9 @@ class TiffTiles:
         data = os.pread(self._file, found.counts[index], found.offsets[index])
         if len(data) < found.counts[index]:
             raise EOFError(f"the file ends inside tile {index}, which should be {found.counts[index]} bytes at byte {found.offsets[index]}")
+        if found.page.compression == tifffile.COMPRESSION.JPEG and _JPEG_END not in data:
+            # OpenSlide refuses such a tile; the decoder here would make what is missing grey.
+            raise EOFError(f"tile {index}, {found.counts[index]} bytes at byte {found.offsets[index]}, is a JPEG without its end")
         decoded: Any = found.page.decode(data, index, jpegtables=found.page.jpegtables)[0]
         tile: Rgb = decoded[0]  # (depth 1, h, w, 3)
         return tile

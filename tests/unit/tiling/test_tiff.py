@@ -10,7 +10,7 @@ import tifffile
 from scipy import ndimage
 
 from tiling.slide import tiff
-from tiling.slide.backends import DirectTiles, OpenSlideBackend, TiffSlideBackend
+from tiling.slide.backends import BackendError, DirectTiles, OpenSlideBackend, TiffSlideBackend
 from tiling.slide.reader import open_slide
 
 HEIGHT, WIDTH = 500, 700
@@ -196,6 +196,19 @@ def test_a_file_cut_inside_a_tile_is_an_error_that_names_it(tmp_path, image):
         assert tiles.read(0, 0, 0, 10, 10) is not None
         with pytest.raises(EOFError, match=f"ends inside tile {last}"):
             tiles.read(0, HEIGHT - 10, WIDTH - 10, 10, 10)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_jpeg_tile_that_was_cut_is_an_error_as_with_openslide(tmp_path, image, share):
+    path = write(tmp_path / "s.tif", image, **OPTIONS["jpeg 4:2:0"])
+    with tifffile.TiffFile(path, mode="r+b") as opened:
+        counts = opened.pages.first.tags["TileByteCounts"]
+        counts.overwrite([int(counts.value[0] * share), *counts.value[1:]])
+    with closing(DirectTiles(library(path), path)) as direct, closing(library(path)) as known:
+        with pytest.raises(BackendError):
+            known.read(0, 0, 0, 128, 128)
+        with pytest.raises(BackendError, match=r"tile 0, .*without its end"):
+            direct.read(0, 0, 0, 128, 128)
 
 
 def test_the_cache_stays_within_its_bound_and_threads_see_the_same_pixels(tmp_path, image, monkeypatch):
