@@ -46,6 +46,18 @@ def test_ome_tiff_is_read_by_tiffslide_with_its_physical_size(tmp_path, rgb):
         np.testing.assert_array_equal(slide.read(0, 13, 70, 100, 90), rgb[13:113, 70:160])
 
 
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_thumbnail_before_the_slide_is_not_read_in_its_place(tmp_path, rgb, tile, depth):
+    path = tmp_path / "s.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(rgb[::4, ::4].astype(depth), photometric="rgb", metadata=None)
+        writer.write(rgb, photometric="rgb", tile=tile, metadata=None)
+    with open_slide(path) as slide:
+        assert slide.facts.level_sizes_px == ((230, 150),)
+        np.testing.assert_array_equal(slide.read(0, 0, 0, 150, 230), rgb)
+
+
 def test_plain_images_are_slides_of_one_level(tmp_path, rgb):
     PIL.Image.fromarray(rgb).save(tmp_path / "s.png", dpi=(25400, 25400))
     tifffile.imwrite(tmp_path / "striped.tif", rgb, photometric="rgb", rowsperstrip=150)
