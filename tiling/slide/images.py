@@ -75,8 +75,13 @@ def tiff_profile(path: Path) -> bytes | None:
         return None if tag is None else bytes(tag.value)
 
 
-def check_tiff_pixels(path: Path) -> None:
+def check_tiff_pixels(path: Path, *, converted: bool) -> None:
     """Refuse TIFF pixels that are not 8-bit RGB: OpenSlide would turn 16-bit and grey pages into RGB without a word.
+
+    Parameters
+    ----------
+    path : TIFF file
+    converted : its reader (OpenSlide) brings colours to RGB; others do so only inside JPEG, and give the rest as it is stored
 
     Raises
     ------
@@ -91,6 +96,9 @@ def check_tiff_pixels(path: Path) -> None:
             raise NotBrightfield(f"{_channels(series)} channel(s) of {page.dtype}, not RGB")
         if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
             raise NotBrightfield("CMYK pixels, not RGB")
+        inside_jpeg = page.compression == tifffile.COMPRESSION.JPEG and page.photometric == tifffile.PHOTOMETRIC.YCBCR
+        if not (converted or inside_jpeg or page.photometric == tifffile.PHOTOMETRIC.RGB):
+            raise NotBrightfield(f"{tifffile.PHOTOMETRIC(page.photometric).name} colours outside JPEG, not RGB")
         extra = {axis: size for axis, size in zip(series.axes, series.shape, strict=True) if axis in "CZT" and size > 1}
         if series.kind == "ome" and extra:
             raise NotBrightfield(f"axes {series.axes} of sizes {series.shape}: several planes, not one RGB image")

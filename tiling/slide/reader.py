@@ -82,7 +82,7 @@ def _opener(path: Path) -> Callable[[Path], Backend]:
         detected = openslide.OpenSlide.detect_format(path)
         tiff = is_tiff(path)
         if tiff and (detected is None or (detected == "generic-tiff" and suits_tiffslide(path))):
-            check_tiff_pixels(path)
+            check_tiff_pixels(path, converted=False)
             return (lambda path: DirectTiles(TiffSlideBackend(path), path)) if is_tiled(path) else PlainBackend
     if tiff:
         _check_known_tiff(path)
@@ -92,7 +92,7 @@ def _opener(path: Path) -> Callable[[Path], Backend]:
 def _check_known_tiff(path: Path) -> None:
     try:
         with damaged_file():
-            check_tiff_pixels(path)
+            check_tiff_pixels(path, converted=True)
     except BackendError as error:
         # OpenSlide knows its vendors' deviations better than a strict parser.
         log.debug("%s: pixel type not checked (%s)", path, error)

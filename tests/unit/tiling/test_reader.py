@@ -58,6 +58,16 @@ def test_a_thumbnail_before_the_slide_is_not_read_in_its_place(tmp_path, rgb, ti
         np.testing.assert_array_equal(slide.read(0, 0, 0, 150, 230), rgb)
 
 
+@pytest.mark.parametrize("options", [{}, {"tile": (64, 64), "compression": "zstd"}])
+@pytest.mark.parametrize("photometric", ["ycbcr", "cielab"])
+def test_colours_that_nobody_would_bring_to_rgb_are_refused(tmp_path, rgb, photometric, options):
+    path = tmp_path / "s.tif"
+    kind = {"subsampling": (1, 1)} if photometric == "ycbcr" else {}
+    tifffile.imwrite(path, rgb, photometric=photometric, **kind, **options)
+    with pytest.raises(SlideError, match=f"{photometric.upper()} colours outside JPEG"):
+        open_slide(path)
+
+
 def test_plain_images_are_slides_of_one_level(tmp_path, rgb):
     PIL.Image.fromarray(rgb).save(tmp_path / "s.png", dpi=(25400, 25400))
     tifffile.imwrite(tmp_path / "striped.tif", rgb, photometric="rgb", rowsperstrip=150)
