@@ -13,6 +13,7 @@ import zarr
 
 from tiling import pixels, tile
 from tiling.errors import SlideError
+from tiling.store import atomic
 from tiling.store.arrays import attributes, geometry_of, open_array, open_store, read_table, recorded_error
 from tiling.store.ome import halved, level_shapes
 from tiling.tile import TileParameters, tile_slide
@@ -215,6 +216,32 @@ def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, monke
     chunks = attributes(whole)["counts"]["chunks_read"]
     assert len(written) <= chunks - finished  # those of finished shards are not read again
     assert tree(tmp_path / "killed.zarr") == tree(whole)
+
+
+def test_a_run_that_goes_on_after_an_unreadable_block_gives_the_same_bytes(tmp_path, monkeypatch, four_shards):
+    monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
+    read, done = pixels.read_scaled, atomic.Partial.done
+
+    def broken(slide, plan, rows, columns):
+        if (rows.start, columns.start) == (1536, 1536):
+            raise SlideError("cannot be read")
+        return read(slide, plan, rows, columns)
+
+    def stopped(self, key, note=None):
+        done(self, key, note)
+        if key == "0/0/0":  # it holds the broken block
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pixels, "read_scaled", broken)
+    options = {"slide": "s", "parameters": TileParameters(tile_px=128, overlap_px=32, max_failed=0.5), "code_version": 1}
+    tile_slide(four_shards[0], tmp_path / "whole.zarr", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.Partial, "done", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
+    tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
+    assert attributes(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
+    assert tree(tmp_path / "s.zarr") == tree(tmp_path / "whole.zarr")
 
 
 def test_unusable_slide_leaves_a_store_that_says_why(tmp_path, caplog):
