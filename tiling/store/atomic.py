@@ -114,10 +114,14 @@ def building(path: Path, parameters: dict[str, Any], *, keep_partial: bool = Tru
         # A killed zarr leaves temporary files beside its chunks.
         for leftover in partial.rglob("*.partial"):
             leftover.unlink()
+        # Taken away whole: one that is killed while it removes a store leaves part of it, which opens and reads as fill.
+        replaced = path.with_name(path.name + ".replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, replaced)
         os.replace(partial, path)
         journal.unlink()
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_atomic(path: Path, text: str | bytes) -> None:
