@@ -2,6 +2,8 @@ import dataclasses
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -66,6 +68,26 @@ def test_colours_that_nobody_would_bring_to_rgb_are_refused(tmp_path, rgb, photo
     tifffile.imwrite(path, rgb, photometric=photometric, **kind, **options)
     with pytest.raises(SlideError, match=f"{photometric.upper()} colours outside JPEG"):
         open_slide(path)
+
+
+def test_many_unreadable_regions_leave_no_open_files(tmp_path, rgb):
+    path = write_tiled(tmp_path / "s.tif", rgb, compression="deflate")
+    with tifffile.TiffFile(path) as tiff:
+        start, size = tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0]
+    data = bytearray(path.read_bytes())
+    data[start + 10 : start + size] = bytes(size - 10)
+    path.write_bytes(data)
+    with open_slide(path) as slide:
+
+        def fails(_):
+            with pytest.raises(SlideError, match="region y 0, x 0"):
+                slide.read(0, 0, 0, 64, 64)
+
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(fails, range(40)))
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        np.testing.assert_array_equal(slide.read(0, 64, 64, 64, 64), rgb[64:128, 64:128])
 
 
 def test_plain_images_are_slides_of_one_level(tmp_path, rgb):
