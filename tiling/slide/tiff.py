@@ -124,12 +124,16 @@ class TiffTiles:
         return tile
 
     def _decoded(self, found: TiledLevel, index: int) -> Rgb:
-        data = os.pread(self._file, found.counts[index], found.offsets[index])
-        if len(data) < found.counts[index]:
-            raise EOFError(f"the file ends inside tile {index}, which should be {found.counts[index]} bytes at byte {found.offsets[index]}")
+        size, start = found.counts[index], found.offsets[index]
+        # Before anything is read: memory for what a damaged index names would be asked for, and a negative place is an error of the disk.
+        if start < 0 or not 0 <= size <= os.fstat(self._file).st_size - start:
+            raise EOFError(f"the file ends inside tile {index}, which should be {size} bytes at byte {start}")
+        data = os.pread(self._file, size, start)
+        if len(data) < size:
+            raise EOFError(f"the file was cut while it was read, inside tile {index}, {size} bytes at byte {start}")
         if found.page.compression == tifffile.COMPRESSION.JPEG and _JPEG_END not in data:
             # OpenSlide refuses such a tile; the decoder here would make what is missing grey.
-            raise EOFError(f"tile {index}, {found.counts[index]} bytes at byte {found.offsets[index]}, is a JPEG without its end")
+            raise EOFError(f"tile {index}, {size} bytes at byte {start}, is a JPEG without its end")
         decoded: Any = found.page.decode(data, index, jpegtables=found.page.jpegtables)[0]
         tile: Rgb = decoded[0]  # (depth 1, h, w, 3)
         return tile

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import openslide
@@ -196,6 +197,15 @@ def test_a_file_cut_inside_a_tile_is_an_error_that_names_it(tmp_path, image):
         assert tiles.read(0, 0, 0, 10, 10) is not None
         with pytest.raises(EOFError, match=f"ends inside tile {last}"):
             tiles.read(0, HEIGHT - 10, WIDTH - 10, 10, 10)
+
+
+@pytest.mark.parametrize(("start", "size"), [(-5, 100), (100, -1), (100, 200 << 30), (1 << 62, 10)])
+def test_an_index_that_names_absurd_places_is_damage_of_this_file(tmp_path, image, start, size):
+    path = write(tmp_path / "s.tif", image, **OPTIONS["lzw"])
+    with closing(tiff.TiffTiles(path, ((WIDTH, HEIGHT),), missing=None)) as tiles:
+        tiles._levels[0] = replace(tiles._levels[0], offsets=(start,) * 24, counts=(size,) * 24)
+        with pytest.raises(EOFError, match=f"tile 0, which should be {size} bytes at byte {start}"):
+            tiles.read(0, 0, 0, 10, 10)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.99])
