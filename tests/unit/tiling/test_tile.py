@@ -294,6 +294,29 @@ def test_an_unreadable_block_fails_the_slide_unless_a_share_is_allowed(tmp_path,
     assert "1 of 6 blocks cannot be read" in recorded_error(tmp_path / "u.zarr")
 
 
+def test_a_slide_of_one_level_with_a_damaged_tile_is_tiled_when_a_share_may_fail(tmp_path):
+    """Its tissue is looked for in the very pixels that cannot be read."""
+    image = slide_image((1500, 2600), (200, 150, 900, 1500))
+    path = write_slide(tmp_path / "s.tiff", image, compression="deflate")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        index = 2 * 11 + 2  # y, x 512..768
+        start, size = page.dataoffsets[index], page.databytecounts[index]
+    data = bytearray(path.read_bytes())
+    data[start + 10 : start + size] = bytes(size - 10)
+    path.write_bytes(data)
+    allowed = TileParameters(tile_px=128, overlap_px=32, max_failed=0.3)
+    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=allowed, code_version=1)
+    assert recorded_error(tmp_path / "s.zarr") is None
+    assert attributes(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
+    table = read_table(tmp_path / "s.zarr", "tiles", ("origin_yx_px", "status"))
+    over = ((table["origin_yx_px"] < 1024) & (table["origin_yx_px"] + 128 > 512)).all(axis=1)
+    np.testing.assert_array_equal(table["status"] == 1, over)
+    assert 0 < over.sum() < len(over)
+    tile_slide(path, tmp_path / "t.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    assert "cannot be read" in recorded_error(tmp_path / "t.zarr")
+
+
 def feature(*corners):
     ring = [list(corner) for corner in (*corners, corners[0])]
     return {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
