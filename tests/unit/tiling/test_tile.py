@@ -172,6 +172,35 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch, fou
     assert tree(tmp_path / "s.zarr") == tree(whole)
 
 
+@pytest.mark.parametrize(("workers", "stopped_after"), [(1, None), (3, None), (16, None), (1, 7), (16, 9), (2, 20)])
+def test_levels_made_from_the_shards_below_them_are_the_same_however_many_work_on_them(tmp_path, monkeypatch, workers, stopped_after):
+    """Small shards: one worker takes a shard of level 1 and the four below it at once, sixteen take level 0 first."""
+    monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 512)
+    path = write_slide(tmp_path / "s.tiff", slide_image((2301, 2599), (100, 100, 1900, 700), (1500, 1500, 801, 1099)))
+    done, keys = atomic.Partial.done, []
+
+    def noted(self, key, note=None):
+        done(self, key, note)
+        keys.append(key)
+        if len(keys) == stopped_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic.Partial, "done", noted)
+    options = {"slide": "s", "parameters": PARAMETERS, "code_version": 1}
+    if stopped_after:
+        with pytest.raises(KeyboardInterrupt):
+            tile_slide(path, tmp_path / "s.zarr", workers=workers, **options)
+        workers = 17 - workers
+    tile_slide(path, tmp_path / "s.zarr", workers=workers, **options)
+    fine = np.asarray(open_array(open_store(tmp_path / "s.zarr"), "0")[...])
+    for level in range(1, 4):
+        fine = halved(fine)
+        np.testing.assert_array_equal(open_array(open_store(tmp_path / "s.zarr"), str(level))[...], fine)
+    if stopped_after is None:
+        assert keys[0].startswith("0/")
+        assert (keys.index(next(key for key in keys if key.startswith("1/"))) < sum(key.startswith("0/") for key in keys)) == (workers < 16)
+
+
 KILLED = """
 import sys
 from pathlib import Path
