@@ -137,7 +137,14 @@ def _read_journal(journal: Path) -> dict[str, Any]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:  # the last line of a killed run may be cut; what is added next must not join it
         write_atomic(journal, whole)
-    return {key: note for key, note in map(json.loads, whole.splitlines())}
+    found = {}
+    for line in whole.splitlines():
+        try:
+            key, note = json.loads(line)
+        except ValueError:  # cut by a full disk, and the next line joined to it: those blocks are made again
+            continue
+        found[key] = note
+    return found
 
 
 def _stamp_of(journal: Path) -> str | None:

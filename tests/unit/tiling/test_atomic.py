@@ -114,3 +114,13 @@ def test_a_store_is_never_removed_under_its_own_name(tmp_path, monkeypatch):
     assert store not in removed
     assert [path.name for path in store.iterdir()] == ["1"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zarr", "x.zarr.lock"]
+
+
+def test_a_line_cut_by_a_full_disk_costs_its_block_only(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), building(tmp_path / "x.zarr", {"a": 1}) as partial:
+        partial.done("first")
+        raise KeyboardInterrupt
+    with (tmp_path / "x.zarr.journal").open("a") as journal:
+        journal.write('["second", n["third", null]\n["fourth", null]\n')
+    with building(tmp_path / "x.zarr", {"a": 1}) as partial:
+        assert [key for key in ("first", "second", "third", "fourth") if partial.is_done(key)] == ["first", "fourth"]
