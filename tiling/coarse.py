@@ -18,10 +18,12 @@ from tiling.slide.backends import BackendError, damaged_file
 from tiling.slide.reader import Slide
 from tiling.slide.resolution import Plan, plan_coarser, read_scaled
 from tiling.store.arrays import attributes, geometry_of, open_array, open_store
+from tiling.store.ome import WHITE
 from tiling.tissue import tissue_and_pen
 
 Origin = Literal["bounds", "slide"]
 _BLOCK_PX = 256
+_LEAST_BLOCK_PX = 8
 
 
 class Coarse(NamedTuple):
@@ -43,7 +45,16 @@ class Coarse(NamedTuple):
 
 
 def find_tissue(
-    slide: Slide, plan: Plan, *, tissue_mpp_um: float, tissue: Path | None, roi: Path | None, origin: Origin, workers: int, progress: bool
+    slide: Slide,
+    plan: Plan,
+    *,
+    tissue_mpp_um: float,
+    tissue: Path | None,
+    roi: Path | None,
+    origin: Origin,
+    fail_fast: bool = True,
+    workers: int,
+    progress: bool,
 ) -> Coarse:
     """Tissue of a slide on a grid of whole stored pixels.
 
@@ -54,6 +65,7 @@ def find_tissue(
     tissue_mpp_um : um per pixel to look at, rounded to whole stored pixels
     tissue, roi : GeoJSON or mask image; `tissue` replaces the tissue found, `roi` restricts it
     origin : whether GeoJSON counts from the viewer's crop or from the slide's corner
+    fail_fast : raise the first SlideError; else what cannot be read counts as tissue, so that its tiles are asked for and counted as failed
     workers, progress : see `for_each`
 
     Raises
@@ -65,12 +77,27 @@ def find_tissue(
     coarse = plan_coarser(slide.facts, plan, factor)
     geometry = coarse.geometry
     rgb = np.empty((geometry.height_px, geometry.width_px, 3), np.uint8)
+    unread: list[tuple[slice, slice]] = []
 
     def read(block: tuple[slice, slice]) -> None:
-        rgb[block] = read_scaled(slide, coarse, *block)
+        try:
+            rgb[block] = read_scaled(slide, coarse, *block)
+        except SlideError:
+            if fail_fast:
+                raise
+            height, width = (side.stop - side.start for side in block)
+            if max(height, width) > _LEAST_BLOCK_PX:
+                top, left = block[0].start, block[1].start
+                for y, x in blocks(height, width, max(height, width) // 2):
+                    read((slice(top + y.start, top + y.stop), slice(left + x.start, left + x.stop)))
+            else:
+                rgb[block] = WHITE
+                unread.append(block)
 
     for_each(read, blocks(geometry.height_px, geometry.width_px, _BLOCK_PX), workers=workers, what="tissue", progress=progress)
     found, pen = tissue_and_pen(rgb, geometry.mpp, workers=workers)
+    for block in unread:
+        found[block] = True
     if tissue is not None:
         found = mask_from_file(tissue, geometry, origin=origin)
     if roi is not None:

@@ -137,8 +137,10 @@ class _Levels:
 
     def measure_again(self, shard: Shard) -> None:
         """Focus of a shard of level 0 that an earlier run wrote."""
+        failed = self.partial.note(_key(0, shard))
         for _, y, x in self._chunks(0, self._window(0, shard)):
-            self._measure(np.asarray(self.arrays[0][1, y, x]), y, x)
+            if self._number(y, x) not in failed:  # nothing was measured there then
+                self._measure(np.asarray(self.arrays[0][1, y, x]), y, x)
 
     def _from_slide(self, shard: Shard, window: Window, half: Planes | None) -> list[list[int]]:
         rows, columns = window
@@ -150,7 +152,7 @@ class _Levels:
                 if self.fail_fast:
                     raise
                 log.warning("%s", error)
-                failed.append([y.start // self.writers[0].chunk_px[0], x.start // self.writers[0].chunk_px[1]])
+                failed.append(self._number(y, x))
                 continue
             self._measure(pixels[1], y, x)
             encoded[place] = self.writers[0].encode(pixels)
@@ -184,6 +186,10 @@ class _Levels:
         sums = cell_sums(green)
         row, column = y.start // CELL_PX, x.start // CELL_PX
         self.sums[row : row + sums.shape[0], column : column + sums.shape[1]] = sums
+
+    def _number(self, y: slice, x: slice) -> list[int]:
+        """Row and column of a chunk of level 0."""
+        return [y.start // self.writers[0].chunk_px[0], x.start // self.writers[0].chunk_px[1]]
 
     def _window(self, level: int, shard: Shard) -> Window:
         y, x = (

@@ -121,6 +121,7 @@ def tile_slide(
                     tissue=tissue,
                     roi=roi,
                     origin=origin,
+                    fail_fast=parameters.max_failed == 0,
                     workers=workers,
                     progress=progress,
                 )

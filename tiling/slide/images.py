@@ -75,8 +75,13 @@ def tiff_profile(path: Path) -> bytes | None:
         return None if tag is None else bytes(tag.value)
 
 
-def check_tiff_pixels(path: Path) -> None:
+def check_tiff_pixels(path: Path, *, converted: bool) -> None:
     """Refuse TIFF pixels that are not 8-bit RGB: OpenSlide would turn 16-bit and grey pages into RGB without a word.
+
+    Parameters
+    ----------
+    path : TIFF file
+    converted : its reader (OpenSlide) brings colours to RGB; others do so only inside JPEG, and give the rest as it is stored
 
     Raises
     ------
@@ -84,18 +89,25 @@ def check_tiff_pixels(path: Path) -> None:
         Says what the pixels are.
     """
     with tifffile.TiffFile(path) as tiff:
-        # Labels and thumbnails of any kind may come first: the slide is the largest page.
-        pages = [page for page in tiff.pages[:_PAGES] if isinstance(page, tifffile.TiffPage)]
-        page, series = max(pages, key=lambda page: page.imagewidth * page.imagelength), tiff.series[0]
+        page, series = _largest(tiff), tiff.series[0]
         if page.dtype != np.uint8:
             raise NotBrightfield(f"pixels are {page.dtype}, not 8-bit RGB")
         if page.samplesperpixel not in (3, 4):
             raise NotBrightfield(f"{_channels(series)} channel(s) of {page.dtype}, not RGB")
         if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
             raise NotBrightfield("CMYK pixels, not RGB")
+        inside_jpeg = page.compression == tifffile.COMPRESSION.JPEG and page.photometric == tifffile.PHOTOMETRIC.YCBCR
+        if not (converted or inside_jpeg or page.photometric == tifffile.PHOTOMETRIC.RGB):
+            raise NotBrightfield(f"{tifffile.PHOTOMETRIC(page.photometric).name} colours outside JPEG, not RGB")
         extra = {axis: size for axis, size in zip(series.axes, series.shape, strict=True) if axis in "CZT" and size > 1}
         if series.kind == "ome" and extra:
             raise NotBrightfield(f"axes {series.axes} of sizes {series.shape}: several planes, not one RGB image")
+
+
+def _largest(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    """The page that is the slide: labels and thumbnails of any kind may come before it."""
+    pages = [page for page in tiff.pages[:_PAGES] if isinstance(page, tifffile.TiffPage)]
+    return max(pages, key=lambda page: page.imagewidth * page.imagelength)
 
 
 def _channels(series: tifffile.TiffPageSeries) -> int:
@@ -129,7 +141,7 @@ class PlainImage:
         self.icc = tiff_profile(self._path)
         self.resolution_place = "tiff resolution tags"
         with tifffile.TiffFile(self._path) as tiff:
-            page = tiff.pages.first
+            page = _largest(tiff)
             self.format, self.width, self.height = "tiff", int(page.imagewidth), int(page.imagelength)
             um = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
             x, y = page.resolution
@@ -152,7 +164,7 @@ class PlainImage:
         """RGB pixels uint8 (h, w, 3 or 4)."""
         if self._tiff:
             with tifffile.TiffFile(self._path) as tiff:
-                page = tiff.pages.first
+                page = _largest(tiff)
                 pixels = np.asarray(page.asarray())
                 return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
         with PIL.Image.open(self._path) as image:

@@ -6,7 +6,9 @@ never white pixels in silence.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -82,7 +84,7 @@ def _opener(path: Path) -> Callable[[Path], Backend]:
         detected = openslide.OpenSlide.detect_format(path)
         tiff = is_tiff(path)
         if tiff and (detected is None or (detected == "generic-tiff" and suits_tiffslide(path))):
-            check_tiff_pixels(path)
+            check_tiff_pixels(path, converted=False)
             return (lambda path: DirectTiles(TiffSlideBackend(path), path)) if is_tiled(path) else PlainBackend
     if tiff:
         _check_known_tiff(path)
@@ -92,7 +94,7 @@ def _opener(path: Path) -> Callable[[Path], Backend]:
 def _check_known_tiff(path: Path) -> None:
     try:
         with damaged_file():
-            check_tiff_pixels(path)
+            check_tiff_pixels(path, converted=True)
     except BackendError as error:
         # OpenSlide knows its vendors' deviations better than a strict parser.
         log.debug("%s: pixel type not checked (%s)", path, error)
@@ -112,8 +114,8 @@ class Slide:
         self._there = there
         self._opener = opener
         self._backend = backend
-        self._reopen = threading.Lock()
-        self._closed_later: list[Backend] = []
+        self._change = threading.Lock()
+        self._users: Counter[Backend] = Counter()
         self.facts = _facts(path, backend.describe(), mpp)
         self.convert: Convert | None = None
 
@@ -139,40 +141,57 @@ class Slide:
         return pixels if self.convert is None else self.convert(pixels)
 
     def _read(self, level: int, y: int, x: int, h: int, w: int) -> NDArray[np.uint8]:
-        backend = self._backend
+        with self._used() as backend:
+            try:
+                return backend.read(level, y, x, h, w)
+            except BackendError as error:
+                log.warning("%s: level %d, y %d, x %d: %s; reopening the file and trying once more", self._path, level, y, x, error)
         try:
-            return backend.read(level, y, x, h, w)
-        except BackendError as error:
-            log.warning("%s: level %d, y %d, x %d: %s; reopening the file and trying once more", self._path, level, y, x, error)
-        try:
-            return self._reopened(backend).read(level, y, x, h, w)
+            with self._used(instead_of=backend) as reopened:
+                return reopened.read(level, y, x, h, w)
         except BackendError as error:
             raise SlideError(
                 f"{self._path}: level {level}, region y {y}, x {x}, {h} x {w} cannot be read ({error}); "
                 "copy the file again, or restrict it by `roi`"
             ) from error
 
-    def _reopened(self, failed: Backend) -> Backend:
-        # An OpenSlide handle refuses everything after its first error. Other threads may still use the old one: closed at the end.
-        with self._reopen:
-            if self._backend is failed:
+    @contextmanager
+    def _used(self, *, instead_of: Backend | None = None) -> Iterator[Backend]:
+        """The backend, opened anew where it is still the one that failed: an OpenSlide handle refuses everything after its first error.
+
+        Other threads may still read from the failed one; who leaves it last closes it.
+        """
+        with self._change:
+            if self._backend is instead_of:
                 # A lost mount or file shows here as OSError, which fails the job and not the slide.
                 with self._there.open("rb"):
                     self._backend = self._opener(self._there)
-                self._closed_later.append(failed)
-            return self._backend
+                self._close_if_left(instead_of)
+            backend = self._backend
+            self._users[backend] += 1
+        try:
+            yield backend
+        finally:
+            with self._change:
+                self._users[backend] -= 1
+                self._close_if_left(backend)
+
+    def _close_if_left(self, backend: Backend) -> None:
+        if backend is not self._backend and not self._users[backend]:
+            del self._users[backend]
+            backend.close()
 
     def associated(self, name: str) -> NDArray[np.uint8]:
         """An associated image (label, macro, thumbnail), uint8 (h, w, 3)."""
         try:
-            return self._backend.associated(name)
+            with self._used() as backend:
+                return backend.associated(name)
         except BackendError as error:
             raise SlideError(f"{self._path}: associated image {name!r} cannot be read ({error})") from error
 
     def close(self) -> None:
         """Release the file."""
-        for backend in (self._backend, *self._closed_later):
-            backend.close()
+        self._backend.close()
 
     def __enter__(self) -> "Slide":
         return self

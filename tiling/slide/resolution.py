@@ -211,15 +211,29 @@ def area_average(
         Rounded half up.
     """
     if all(factor.is_integer() for factor in reduction):
-        # The block starts on a multiple of the factors; Pillow's reduce averages in integers, and at the far edge what there is.
-        factors = (int(reduction[1]), int(reduction[0]))
-        reduced = source if factors == (1, 1) else np.asarray(PIL.Image.fromarray(source).reduce(factors))
+        # The block starts on a multiple of the factors; at the far edge what there is.
+        reduced = _whole_average(source, int(reduction[0]), int(reduction[1]))
         missing = (rows.stop - rows.start - reduced.shape[0], columns.stop - columns.start - reduced.shape[1])
         return np.pad(reduced, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else reduced
     mean: NDArray[Any] = source
     for axis, (block, start, factor) in enumerate(zip((rows, columns), origin, reduction, strict=True)):
         mean = _average_axis(mean, axis, start, block, factor)
     return np.floor(mean + np.float32(0.5)).astype(np.uint8)
+
+
+def _whole_average(source: NDArray[np.uint8], down: int, across: int) -> NDArray[np.uint8]:
+    """Mean of blocks of whole pixels, rounded half up."""
+    count = down * across
+    if count == 1:
+        return source
+    if count & (count - 1) == 0 and not (source.shape[0] % down or source.shape[1] % across):
+        # Pillow multiplies by a reciprocal that is cut off: exact for powers of two, else one too low where rounding just reaches a number.
+        return np.asarray(PIL.Image.fromarray(source).reduce((across, down)))
+    height, width = source.shape[:2]
+    rows, columns = np.arange(0, height, down), np.arange(0, width, across)
+    total = np.add.reduceat(np.add.reduceat(source, rows, axis=0, dtype=np.uint32), columns, axis=1)
+    counts = np.outer(np.diff(rows, append=height), np.diff(columns, append=width)).astype(np.uint32)[..., None]
+    return np.asarray((total + counts // 2) // counts, np.uint8)
 
 
 def _average_axis(source: NDArray[Any], axis: int, start: int, block: slice, factor: float) -> NDArray[np.float32]:

@@ -69,7 +69,7 @@ def _files_of(path: Path) -> list[Path]:
 
 def _clear_leftovers(scratch: Path) -> None:
     """Copies of processes of this machine that were killed."""
-    for folder in scratch.glob(f"{_PREFIX}{socket.gethostname()}-*"):
-        pid = folder.name.removeprefix(f"{_PREFIX}{socket.gethostname()}-").split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+    for folder in scratch.glob(f"{_PREFIX}*-*-*"):
+        host, pid, _ = folder.name.removeprefix(_PREFIX).rsplit("-", 2)  # a host's name may have dashes too
+        if host == socket.gethostname() and pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ what stands there; in files that only tiffslide opens it is white (tiffslide its
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ _COMPRESSIONS = (
     tifffile.COMPRESSION.ZSTD,
 )
 _PHOTOMETRICS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+_JPEG_END = b"\xff\xd9"
 # Reads of neighbouring blocks share the tiles on their border.
 _CACHE_BYTES = 64 << 20
 
@@ -60,13 +61,17 @@ class TiffTiles:
     def __init__(self, path: Path, level_sizes_px: tuple[tuple[int, int], ...], *, missing: int | None, padded: bool = False) -> None:
         self._missing = missing
         self._tiff = tifffile.TiffFile(path)
-        pages = [page for page in _pages(self._tiff) if page.is_tiled]
+        pages = _pages(self._tiff)
         found: list[tifffile.TiffPage | None]
         if padded:
-            found = [page if _holds(page, size) else None for page, size in zip(pages, level_sizes_px, strict=False)]
+            tiled = [page for page in pages if page.is_tiled]
+            found = [page if _holds(page, size) else None for page, size in zip(tiled, level_sizes_px, strict=False)]
             found += [None] * (len(level_sizes_px) - len(found))
         else:
-            by_size = {(int(page.imagewidth), int(page.imagelength)): page for page in reversed(pages) if _known(page)}
+            # Of several pages of one size only the library knows which is the level.
+            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in pages]
+            times = Counter(sizes)
+            by_size = {size: page for size, page in zip(sizes, pages, strict=True) if times[size] == 1}
             found = [by_size.get(size) for size in level_sizes_px]
         self._levels = [None if page is None or not _known(page) else _level(page) for page in found]
         self._file = os.open(path, os.O_RDONLY)
@@ -119,9 +124,16 @@ class TiffTiles:
         return tile
 
     def _decoded(self, found: TiledLevel, index: int) -> Rgb:
-        data = os.pread(self._file, found.counts[index], found.offsets[index])
-        if len(data) < found.counts[index]:
-            raise EOFError(f"the file ends inside tile {index}, which should be {found.counts[index]} bytes at byte {found.offsets[index]}")
+        size, start = found.counts[index], found.offsets[index]
+        # Before anything is read: memory for what a damaged index names would be asked for, and a negative place is an error of the disk.
+        if start < 0 or not 0 <= size <= os.fstat(self._file).st_size - start:
+            raise EOFError(f"the file ends inside tile {index}, which should be {size} bytes at byte {start}")
+        data = os.pread(self._file, size, start)
+        if len(data) < size:
+            raise EOFError(f"the file was cut while it was read, inside tile {index}, {size} bytes at byte {start}")
+        if found.page.compression == tifffile.COMPRESSION.JPEG and _JPEG_END not in data:
+            # OpenSlide refuses such a tile; the decoder here would make what is missing grey.
+            raise EOFError(f"tile {index}, {size} bytes at byte {start}, is a JPEG without its end")
         decoded: Any = found.page.decode(data, index, jpegtables=found.page.jpegtables)[0]
         tile: Rgb = decoded[0]  # (depth 1, h, w, 3)
         return tile

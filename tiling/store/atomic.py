@@ -114,10 +114,14 @@ def building(path: Path, parameters: dict[str, Any], *, keep_partial: bool = Tru
         # A killed zarr leaves temporary files beside its chunks.
         for leftover in partial.rglob("*.partial"):
             leftover.unlink()
+        # Taken away whole: one that is killed while it removes a store leaves part of it, which opens and reads as fill.
+        replaced = path.with_name(path.name + ".replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, replaced)
         os.replace(partial, path)
         journal.unlink()
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_atomic(path: Path, text: str | bytes) -> None:
@@ -133,7 +137,14 @@ def _read_journal(journal: Path) -> dict[str, Any]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:  # the last line of a killed run may be cut; what is added next must not join it
         write_atomic(journal, whole)
-    return {key: note for key, note in map(json.loads, whole.splitlines())}
+    found = {}
+    for line in whole.splitlines():
+        try:
+            key, note = json.loads(line)
+        except ValueError:  # cut by a full disk, and the next line joined to it: those blocks are made again
+            continue
+        found[key] = note
+    return found
 
 
 def _stamp_of(journal: Path) -> str | None:

@@ -79,4 +79,6 @@ class ShardWriter:
         with partial.open("wb") as file:
             file.writelines(chunks[place] for place in sorted(chunks))
             file.write(table + google_crc32c.value(table).to_bytes(4, "little"))
+            file.flush()
+            os.fsync(file.fileno())  # the journal is on the disk at once: after a power cut it must not name what never got there
         os.replace(partial, path)

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import time
@@ -101,3 +102,25 @@ def test_small_files_are_whole_or_absent(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a" / "x.csv", b"2\n")
     assert (tmp_path / "a" / "x.csv").read_text() == "2\n"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["x.csv"]
+
+
+def test_a_store_is_never_removed_under_its_own_name(tmp_path, monkeypatch):
+    """Whoever is killed while it removes a store leaves part of one, and that must not pass for the store."""
+    store, removed, rmtree = tmp_path / "x.zarr", [], shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: removed.append(path) or rmtree(path, **options))
+    for number in range(2):
+        with building(store, {"n": number}) as partial:
+            (partial.folder / f"{number}").write_text("whole")
+    assert store not in removed
+    assert [path.name for path in store.iterdir()] == ["1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zarr", "x.zarr.lock"]
+
+
+def test_a_line_cut_by_a_full_disk_costs_its_block_only(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), building(tmp_path / "x.zarr", {"a": 1}) as partial:
+        partial.done("first")
+        raise KeyboardInterrupt
+    with (tmp_path / "x.zarr.journal").open("a") as journal:
+        journal.write('["second", n["third", null]\n["fourth", null]\n')
+    with building(tmp_path / "x.zarr", {"a": 1}) as partial:
+        assert [key for key in ("first", "second", "third", "fourth") if partial.is_done(key)] == ["first", "fourth"]

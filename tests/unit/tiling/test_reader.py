@@ -2,6 +2,8 @@ import dataclasses
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -44,6 +46,48 @@ def test_ome_tiff_is_read_by_tiffslide_with_its_physical_size(tmp_path, rgb):
         assert slide.facts.reader == "tiffslide, tiles by tifffile"
         assert (slide.facts.mpp_x, slide.facts.mpp_y) == (0.25, 0.5)
         np.testing.assert_array_equal(slide.read(0, 13, 70, 100, 90), rgb[13:113, 70:160])
+
+
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_thumbnail_before_the_slide_is_not_read_in_its_place(tmp_path, rgb, tile, depth):
+    path = tmp_path / "s.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(rgb[::4, ::4].astype(depth), photometric="rgb", metadata=None)
+        writer.write(rgb, photometric="rgb", tile=tile, metadata=None)
+    with open_slide(path) as slide:
+        assert slide.facts.level_sizes_px == ((230, 150),)
+        np.testing.assert_array_equal(slide.read(0, 0, 0, 150, 230), rgb)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": (64, 64), "compression": "zstd"}])
+@pytest.mark.parametrize("photometric", ["ycbcr", "cielab"])
+def test_colours_that_nobody_would_bring_to_rgb_are_refused(tmp_path, rgb, photometric, options):
+    path = tmp_path / "s.tif"
+    kind = {"subsampling": (1, 1)} if photometric == "ycbcr" else {}
+    tifffile.imwrite(path, rgb, photometric=photometric, **kind, **options)
+    with pytest.raises(SlideError, match=f"{photometric.upper()} colours outside JPEG"):
+        open_slide(path)
+
+
+def test_many_unreadable_regions_leave_no_open_files(tmp_path, rgb):
+    path = write_tiled(tmp_path / "s.tif", rgb, compression="deflate")
+    with tifffile.TiffFile(path) as tiff:
+        start, size = tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0]
+    data = bytearray(path.read_bytes())
+    data[start + 10 : start + size] = bytes(size - 10)
+    path.write_bytes(data)
+    with open_slide(path) as slide:
+
+        def fails(_):
+            with pytest.raises(SlideError, match="region y 0, x 0"):
+                slide.read(0, 0, 0, 64, 64)
+
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(fails, range(40)))
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        np.testing.assert_array_equal(slide.read(0, 64, 64, 64, 64), rgb[64:128, 64:128])
 
 
 def test_plain_images_are_slides_of_one_level(tmp_path, rgb):

@@ -101,6 +101,16 @@ def test_sheet_overrides_and_implausible_places_are_passed_over():
     assert choose_pixel_size([("sheet", sheet), ("tiff resolution tags", tags)])[0] == sheet
 
 
+@pytest.mark.parametrize("factors", [(1, 3), (3, 3), (4, 4), (5, 2), (7, 6), (8, 8)])
+def test_whole_factors_round_half_up_everywhere(factors):
+    source = np.random.default_rng(0).integers(0, 256, (43, 47, 3), np.uint8)
+    shape = -(-43 // factors[0]), -(-47 // factors[1])
+    result = area_average(source, (0, 0), slice(0, shape[0]), slice(0, shape[1]), (float(factors[0]), float(factors[1])))
+    for i, j, c in np.ndindex(*shape, 3):
+        block = source[i * factors[0] : (i + 1) * factors[0], j * factors[1] : (j + 1) * factors[1], c].astype(int)
+        assert result[i, j, c] == (2 * block.sum() + block.size) // (2 * block.size)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     height=st.integers(5, 40), width=st.integers(5, 40), seed=st.integers(0, 2**32 - 1),

@@ -68,3 +68,15 @@ def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_uses_stays(
     with near(tmp_path / "a.svs", tmp_path / "scratch"):
         assert not left.exists()
         assert used.exists()
+
+
+def test_a_copy_of_a_host_whose_name_begins_like_this_one_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu")
+    (tmp_path / "s.svs").write_bytes(b"slide")
+    theirs = tmp_path / "scratch" / f"gland-slide-gpu-{2**30}-4242-abcdefgh"
+    ours = tmp_path / "scratch" / f"gland-slide-gpu-{2**30}-abcdefgh"
+    for folder in (theirs, ours):
+        folder.mkdir(parents=True)
+    with near(tmp_path / "s.svs", tmp_path / "scratch"):
+        assert theirs.exists()
+        assert not ours.exists()

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -49,3 +52,16 @@ def test_a_damaged_index_is_noticed(tmp_path):
     path.write_bytes(bytes(data))
     with pytest.raises(ValueError, match="checksum"):
         array[...]
+
+
+def test_a_shard_is_on_the_disk_before_it_can_be_called_finished(tmp_path, monkeypatch):
+    order, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: order.append(f"fsync {Path(f'/proc/self/fd/{handle}').readlink().name}") or fsync(handle)
+    )
+    monkeypatch.setattr(os, "replace", lambda source, target: order.append(f"rename to {Path(target).name}") or replace(source, target))
+    array = create_array(create_group(tmp_path / "x.zarr"), "a", (600, 600), np.uint8)
+    writer = ShardWriter(array)
+    order.clear()
+    writer.write((0, 0), {(0, 0): writer.encode(np.ones((512, 512), np.uint8))})
+    assert order == ["fsync 0.partial", "rename to 0"]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import openslide
@@ -10,7 +11,7 @@ import tifffile
 from scipy import ndimage
 
 from tiling.slide import tiff
-from tiling.slide.backends import DirectTiles, OpenSlideBackend, TiffSlideBackend
+from tiling.slide.backends import BackendError, DirectTiles, OpenSlideBackend, TiffSlideBackend
 from tiling.slide.reader import open_slide
 
 HEIGHT, WIDTH = 500, 700
@@ -147,6 +148,30 @@ def test_a_qptiff_is_read_directly_and_its_thumbnail_and_label_are_no_levels(tmp
         np.testing.assert_array_equal(slide.read(1, 0, 0, HEIGHT // 2, WIDTH // 2), half)
 
 
+@pytest.mark.parametrize("case", ["other compression", "not a level", "ome, other series"])
+def test_a_page_that_only_has_the_size_of_a_level_is_not_taken_for_it(tmp_path, image, case):
+    path, other, half = tmp_path / ("s.ome.tif" if "ome" in case else "s.tif"), 255 - image, image[::2, ::2]
+    options = {"tile": (128, 128), "photometric": "rgb", "compression": "deflate", "metadata": None}
+    level = 0
+    with tifffile.TiffWriter(path) as writer:
+        if case == "other compression":
+            writer.write(image, **{**options, "compression": "packbits"})
+            writer.write(other, **options)
+        elif case == "not a level":
+            level = 1
+            writer.write(image, **options)
+            writer.write(255 - half, **options)
+            writer.write(half, subfiletype=1, **options)
+        else:
+            opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+            options["metadata"] = {"axes": "YXS"}
+            writer.write(opaque, extrasamples=["unassalpha"], **options)
+            writer.write(other, **options)
+    expected = half if level else image
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(level, 0, 0, *expected.shape[:2]), expected)
+
+
 @pytest.mark.parametrize("ome", [False, True])
 def test_a_tile_that_is_missing_in_the_file_is_background_and_its_neighbours_stay(tmp_path, image, ome):
     path = tmp_path / ("s.ome.tif" if ome else "s.tif")
@@ -172,6 +197,28 @@ def test_a_file_cut_inside_a_tile_is_an_error_that_names_it(tmp_path, image):
         assert tiles.read(0, 0, 0, 10, 10) is not None
         with pytest.raises(EOFError, match=f"ends inside tile {last}"):
             tiles.read(0, HEIGHT - 10, WIDTH - 10, 10, 10)
+
+
+@pytest.mark.parametrize(("start", "size"), [(-5, 100), (100, -1), (100, 200 << 30), (1 << 62, 10)])
+def test_an_index_that_names_absurd_places_is_damage_of_this_file(tmp_path, image, start, size):
+    path = write(tmp_path / "s.tif", image, **OPTIONS["lzw"])
+    with closing(tiff.TiffTiles(path, ((WIDTH, HEIGHT),), missing=None)) as tiles:
+        tiles._levels[0] = replace(tiles._levels[0], offsets=(start,) * 24, counts=(size,) * 24)
+        with pytest.raises(EOFError, match=f"tile 0, which should be {size} bytes at byte {start}"):
+            tiles.read(0, 0, 0, 10, 10)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_jpeg_tile_that_was_cut_is_an_error_as_with_openslide(tmp_path, image, share):
+    path = write(tmp_path / "s.tif", image, **OPTIONS["jpeg 4:2:0"])
+    with tifffile.TiffFile(path, mode="r+b") as opened:
+        counts = opened.pages.first.tags["TileByteCounts"]
+        counts.overwrite([int(counts.value[0] * share), *counts.value[1:]])
+    with closing(DirectTiles(library(path), path)) as direct, closing(library(path)) as known:
+        with pytest.raises(BackendError):
+            known.read(0, 0, 0, 128, 128)
+        with pytest.raises(BackendError, match=r"tile 0, .*without its end"):
+            direct.read(0, 0, 0, 128, 128)
 
 
 def test_the_cache_stays_within_its_bound_and_threads_see_the_same_pixels(tmp_path, image, monkeypatch):

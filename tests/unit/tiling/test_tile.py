@@ -13,6 +13,7 @@ import zarr
 
 from tiling import pixels, tile
 from tiling.errors import SlideError
+from tiling.store import atomic
 from tiling.store.arrays import attributes, geometry_of, open_array, open_store, read_table, recorded_error
 from tiling.store.ome import halved, level_shapes
 from tiling.tile import TileParameters, tile_slide
@@ -171,6 +172,35 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch, fou
     assert tree(tmp_path / "s.zarr") == tree(whole)
 
 
+@pytest.mark.parametrize(("workers", "stopped_after"), [(1, None), (3, None), (16, None), (1, 7), (16, 9), (2, 20)])
+def test_levels_made_from_the_shards_below_them_are_the_same_however_many_work_on_them(tmp_path, monkeypatch, workers, stopped_after):
+    """Small shards: one worker takes a shard of level 1 and the four below it at once, sixteen take level 0 first."""
+    monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 512)
+    path = write_slide(tmp_path / "s.tiff", slide_image((2301, 2599), (100, 100, 1900, 700), (1500, 1500, 801, 1099)))
+    done, keys = atomic.Partial.done, []
+
+    def noted(self, key, note=None):
+        done(self, key, note)
+        keys.append(key)
+        if len(keys) == stopped_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic.Partial, "done", noted)
+    options = {"slide": "s", "parameters": PARAMETERS, "code_version": 1}
+    if stopped_after:
+        with pytest.raises(KeyboardInterrupt):
+            tile_slide(path, tmp_path / "s.zarr", workers=workers, **options)
+        workers = 17 - workers
+    tile_slide(path, tmp_path / "s.zarr", workers=workers, **options)
+    fine = np.asarray(open_array(open_store(tmp_path / "s.zarr"), "0")[...])
+    for level in range(1, 4):
+        fine = halved(fine)
+        np.testing.assert_array_equal(open_array(open_store(tmp_path / "s.zarr"), str(level))[...], fine)
+    if stopped_after is None:
+        assert keys[0].startswith("0/")
+        assert (keys.index(next(key for key in keys if key.startswith("1/"))) < sum(key.startswith("0/") for key in keys)) == (workers < 16)
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -215,6 +245,32 @@ def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(tmp_path, monke
     chunks = attributes(whole)["counts"]["chunks_read"]
     assert len(written) <= chunks - finished  # those of finished shards are not read again
     assert tree(tmp_path / "killed.zarr") == tree(whole)
+
+
+def test_a_run_that_goes_on_after_an_unreadable_block_gives_the_same_bytes(tmp_path, monkeypatch, four_shards):
+    monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
+    read, done = pixels.read_scaled, atomic.Partial.done
+
+    def broken(slide, plan, rows, columns):
+        if (rows.start, columns.start) == (1536, 1536):
+            raise SlideError("cannot be read")
+        return read(slide, plan, rows, columns)
+
+    def stopped(self, key, note=None):
+        done(self, key, note)
+        if key == "0/0/0":  # it holds the broken block
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pixels, "read_scaled", broken)
+    options = {"slide": "s", "parameters": TileParameters(tile_px=128, overlap_px=32, max_failed=0.5), "code_version": 1}
+    tile_slide(four_shards[0], tmp_path / "whole.zarr", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.Partial, "done", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
+    tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
+    assert attributes(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
+    assert tree(tmp_path / "s.zarr") == tree(tmp_path / "whole.zarr")
 
 
 def test_unusable_slide_leaves_a_store_that_says_why(tmp_path, caplog):
@@ -265,6 +321,29 @@ def test_an_unreadable_block_fails_the_slide_unless_a_share_is_allowed(tmp_path,
     strict = TileParameters(tile_px=128, overlap_px=32, max_failed=0.01)
     tile_slide(path, tmp_path / "u.zarr", slide="s", parameters=strict, code_version=1)
     assert "1 of 6 blocks cannot be read" in recorded_error(tmp_path / "u.zarr")
+
+
+def test_a_slide_of_one_level_with_a_damaged_tile_is_tiled_when_a_share_may_fail(tmp_path):
+    """Its tissue is looked for in the very pixels that cannot be read."""
+    image = slide_image((1500, 2600), (200, 150, 900, 1500))
+    path = write_slide(tmp_path / "s.tiff", image, compression="deflate")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        index = 2 * 11 + 2  # y, x 512..768
+        start, size = page.dataoffsets[index], page.databytecounts[index]
+    data = bytearray(path.read_bytes())
+    data[start + 10 : start + size] = bytes(size - 10)
+    path.write_bytes(data)
+    allowed = TileParameters(tile_px=128, overlap_px=32, max_failed=0.3)
+    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=allowed, code_version=1)
+    assert recorded_error(tmp_path / "s.zarr") is None
+    assert attributes(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
+    table = read_table(tmp_path / "s.zarr", "tiles", ("origin_yx_px", "status"))
+    over = ((table["origin_yx_px"] < 1024) & (table["origin_yx_px"] + 128 > 512)).all(axis=1)
+    np.testing.assert_array_equal(table["status"] == 1, over)
+    assert 0 < over.sum() < len(over)
+    tile_slide(path, tmp_path / "t.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    assert "cannot be read" in recorded_error(tmp_path / "t.zarr")
 
 
 def feature(*corners):
