@@ -21,7 +21,7 @@ rule tile_slide:
         ),
         # A recorded failure is an output like any other: a copy put in the broken file's place is seen even when it is older.
         files=lambda wildcards: stamps(files_of(wildcards.slide)),
-        code_version=3,
+        code_version=4,
     script:
         "../scripts/tile_slide.py"
 
