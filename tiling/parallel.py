@@ -48,7 +48,8 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item], *, worke
                 bar.update()
             return result
 
-        tasks = [delayed(one, pure=False)(index) for index in range(len(items))]
+        # Dask takes what is ready from the largest name down: so the work goes in order, and a disk is read forwards.
+        tasks = [delayed(one, pure=False)(index, dask_key_name=f"{len(items) - index:09d}") for index in range(len(items))]
         scheduler = "synchronous" if workers <= 1 else "threads"
         try:
             results: tuple[Result, ...] = compute(*tasks, scheduler=scheduler, num_workers=max(workers, 1), traverse=False)  # type: ignore[no-untyped-call]

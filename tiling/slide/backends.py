@@ -295,7 +295,7 @@ def damaged_file() -> Iterator[None]:
 
 
 _DAMAGE: tuple[type[BaseException], ...] = (
-    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, SyntaxError, ArithmeticError, EOFError,
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, SyntaxError, ArithmeticError, EOFError, MemoryError,
     PIL.Image.DecompressionBombError,
 )  # fmt: skip
 

@@ -90,6 +90,8 @@ def check_tiff_pixels(path: Path, *, converted: bool) -> None:
     """
     with tifffile.TiffFile(path) as tiff:
         page, series = _largest(tiff), tiff.series[0]
+        if _has_palette(page) and not page.is_tiled:
+            return
         if page.dtype != np.uint8:
             raise NotBrightfield(f"pixels are {page.dtype}, not 8-bit RGB")
         if page.samplesperpixel not in (3, 4):
@@ -108,6 +110,10 @@ def _largest(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     """The page that is the slide: labels and thumbnails of any kind may come before it."""
     pages = [page for page in tiff.pages[:_PAGES] if isinstance(page, tifffile.TiffPage)]
     return max(pages, key=lambda page: page.imagewidth * page.imagelength)
+
+
+def _has_palette(page: tifffile.TiffPage) -> bool:
+    return bool(page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.dtype == np.uint8 and page.colormap is not None)
 
 
 def _channels(series: tifffile.TiffPageSeries) -> int:
@@ -166,6 +172,9 @@ class PlainImage:
             with tifffile.TiffFile(self._path) as tiff:
                 page = _largest(tiff)
                 pixels = np.asarray(page.asarray())
+                if _has_palette(page):
+                    colours = (np.asarray(page.colormap) >> 8).astype(np.uint8)  # (3, 256), 16 bits in the file
+                    return np.ascontiguousarray(np.moveaxis(colours[:, pixels], 0, -1))
                 return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
         with PIL.Image.open(self._path) as image:
             if image.mode == "RGB":

@@ -229,11 +229,26 @@ def _whole_average(source: NDArray[np.uint8], down: int, across: int) -> NDArray
     if count & (count - 1) == 0 and not (source.shape[0] % down or source.shape[1] % across):
         # Pillow multiplies by a reciprocal that is cut off: exact for powers of two, else one too low where rounding just reaches a number.
         return np.asarray(PIL.Image.fromarray(source).reduce((across, down)))
+    wide = np.dtype(np.uint16 if 255 * count + count // 2 <= np.iinfo(np.uint16).max else np.uint32)
+    total = _block_sums(np.moveaxis(_block_sums(source, down, wide), 1, 0), across, wide)
     height, width = source.shape[:2]
-    rows, columns = np.arange(0, height, down), np.arange(0, width, across)
-    total = np.add.reduceat(np.add.reduceat(source, rows, axis=0, dtype=np.uint32), columns, axis=1)
-    counts = np.outer(np.diff(rows, append=height), np.diff(columns, append=width)).astype(np.uint32)[..., None]
-    return np.asarray((total + counts // 2) // counts, np.uint8)
+    counts = np.outer(_block_sizes(width, across), _block_sizes(height, down)).astype(wide)[..., None]
+    total += counts // 2
+    total //= counts
+    return np.ascontiguousarray(np.moveaxis(total.astype(np.uint8), 0, 1))
+
+
+def _block_sums(values: NDArray[Any], size: int, wide: np.dtype[Any]) -> NDArray[Any]:
+    """Sums of `size` neighbours along the first axis; the last may have fewer."""
+    total = values[::size].astype(wide)
+    for tap in range(1, size):
+        part = values[tap::size]
+        total[: len(part)] += part
+    return total
+
+
+def _block_sizes(length: int, size: int) -> NDArray[np.int64]:
+    return np.diff(np.append(np.arange(0, length, size), length))
 
 
 def _average_axis(source: NDArray[Any], axis: int, start: int, block: slice, factor: float) -> NDArray[np.float32]:

@@ -33,6 +33,10 @@ _PHOTOMETRICS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 _JPEG_END = b"\xff\xd9"
 # Reads of neighbouring blocks share the tiles on their border.
 _CACHE_BYTES = 64 << 20
+# A slide has a dozen pages; a file of thousands would take seconds to open.
+_MOST_PAGES = 256
+# A larger tile is a whole image of its own, and would be decoded for every small region.
+_LARGEST_TILE_PX = 4096**2
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ class TiffTiles:
 def _pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """All pages, with the sub-resolutions of OME-TIFF."""
     pages: list[Any] = []
-    for page in tiff.pages:
+    for page in tiff.pages[:_MOST_PAGES]:
         pages.append(page)
         pages += list(page.pages) if page.pages is not None else []
     return [page for page in pages if isinstance(page, tifffile.TiffPage)]
@@ -162,6 +166,7 @@ def _known(page: tifffile.TiffPage) -> bool:
         and page.photometric in _PHOTOMETRICS
         and page.compression in _COMPRESSIONS
         and page.imagedepth == 1
+        and page.tilewidth * page.tilelength <= _LARGEST_TILE_PX
         and (page.compression == tifffile.COMPRESSION.JPEG or page.photometric == tifffile.PHOTOMETRIC.RGB)
     )
 

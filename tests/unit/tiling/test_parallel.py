@@ -49,3 +49,9 @@ def test_an_error_is_raised_only_when_no_thread_is_at_work_any_more():
     with pytest.raises(KeyError):
         for_each(work, [0, 1], workers=2, what="blocks", progress=False)
     assert len(finished) == 1
+
+
+def test_items_are_begun_in_order():
+    begun = []
+    for_each(begun.append, list(range(40)), workers=1, what="items", progress=False)
+    assert begun == list(range(40))

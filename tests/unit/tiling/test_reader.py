@@ -308,3 +308,12 @@ def test_fingerprint_changes_with_the_middle_of_the_file(tmp_path):
     body[len(body) // 2] ^= 1
     path.write_bytes(body)
     assert fingerprint(path) == before
+
+
+def test_a_tiff_with_a_palette_shows_its_colours(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 256, (3, 256)).astype(np.uint16)
+    index = np.random.default_rng(1).integers(0, 256, (60, 80), np.uint8)
+    path = tmp_path / "p.tif"
+    tifffile.imwrite(path, index, photometric="palette", colormap=colours * 257)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(0, 5, 7, 50, 60), np.moveaxis(colours[:, index], 0, -1)[5:55, 7:67])
