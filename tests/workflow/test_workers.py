@@ -45,3 +45,9 @@ def test_two_spawned_workers_read_the_same_tiles(run: Run, tmp_path: Path) -> No
     sums, alone = json.loads((tmp_path / "sums.json").read_text())
     assert sums == alone
     assert len(set(sums)) > 1
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process")
+def test_tests_of_a_group_stay_on_one_worker(request: pytest.FixtureRequest) -> None:
+    """Some versions of pytest and xdist do not go together: groups are then ignored in silence, and shared runs made twice."""
+    assert request.node.nodeid.endswith("@run")

@@ -59,7 +59,7 @@ def test_the_sheet_is_one_that_the_pipeline_accepts(tmp_path):
     (tmp_path / "runs").mkdir()
     sheet = tmp_path / "runs" / "slides.tsv"
     sheet.write_text(sheet_text(sheet_from_folder(tmp_path / "slides"), sheet.parent))
-    loaded = load(sheet, predict_only=True)
+    loaded = load(sheet, training=False)
     assert loaded.problems == ()
     assert sorted(loaded.ids("predict")) == ["no_size_here", "one"]
     assert Path(loaded["one"].path).resolve() == (tmp_path / "slides" / "one.tiff").resolve()
