@@ -21,17 +21,17 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semimoe.data import Batch
 from semimoe.device import native_precision
-from semimoe.experts import Decoder, Encoder
-from semimoe.losses import AdaptiveLoss, Targets
+from semimoe.learning.data import Batch
+from semimoe.learning.losses import AdaptiveLoss, Targets
+from semimoe.learning.optimizers import make_optimizers
+from semimoe.learning.run import Autocast
+from semimoe.learning.stepping import Stepper
+from semimoe.learning.targets import make_targets
 from semimoe.methods import PHASES
-from semimoe.model import SemiMoE
-from semimoe.optimizers import make_optimizers
-from semimoe.run import Autocast
+from semimoe.network.experts import Decoder, Encoder
+from semimoe.network.model import SemiMoE
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.stepping import Stepper
-from semimoe.targets import make_targets
 
 _BATCHES = 4
 _STEPS = 2  # of each contender in turn

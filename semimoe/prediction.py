@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from semimoe.model import Outputs
-    from semimoe.networks import Network
+    from semimoe.network.model import Outputs
+    from semimoe.network.networks import Network
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Predictor:
             A GPU was asked for and is not to be had.
         """
         from semimoe.device import choose_device
-        from semimoe.networks import build_network
+        from semimoe.network.networks import build_network
 
         card = load_card(folder)
         tensors, _ = load_tensors(folder / WEIGHTS)
@@ -115,7 +115,7 @@ class Predictor:
     def untrained(cls, network: NetworkSettings, *, threads: int) -> "Predictor":
         """A network with random weights on the CPU: as fast as a trained one, to tell beforehand how long a run takes."""
         from semimoe.device import choose_device
-        from semimoe.networks import build_network
+        from semimoe.network.networks import build_network
 
         return cls(build_network("semimoe", network), {}, choose_device("cpu", threads=threads))
 
@@ -165,7 +165,7 @@ class Predictor:
 
     def _named_weights(self, outputs: "Outputs") -> NDArray[np.float32]:
         """Gate weights by task and expert, whatever gates and experts there are."""
-        from semimoe.model import TASKS
+        from semimoe.network.model import TASKS
 
         named = np.zeros((len(outputs.gates.seg), len(TASKS), len(TASKS)), np.float32)
         if outputs.gate_weights is not None:

@@ -10,8 +10,8 @@ from semimoe.errors import TrainingError
 from semimoe.settings import METHODS, Method, NetworkSettings, TrainingSettings
 
 if TYPE_CHECKING:
-    from semimoe.data import Batch, TileSource
-    from semimoe.run import Run
+    from semimoe.learning.data import Batch, TileSource
+    from semimoe.learning.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ def fit(
     TrainingError
         No labelled tiles, a loss that is not finite, or a start that does not fit.
     """
-    from semimoe.result import finish
-    from semimoe.run import Run
+    from semimoe.learning.result import finish
+    from semimoe.learning.run import Run
 
     if method not in METHODS:
         raise TrainingError(f"method {method!r}; one of {', '.join(METHODS)} is needed")
@@ -114,8 +114,8 @@ def _train(
     """The epochs that are left."""
     from tqdm import tqdm
 
-    from semimoe.data import batches
-    from semimoe.stepping import NotFiniteError
+    from semimoe.learning.data import batches
+    from semimoe.learning.stepping import NotFiniteError
 
     def stream(source: "TileSource", role: Literal["labelled", "unlabelled"]) -> "Iterator[Batch]":
         return batches(

@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from semimoe.data_check import check_data
 from semimoe.errors import DataError
+from semimoe.images.data_check import check_data
 
 
 def run(given: argparse.Namespace) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semimoe.dataset import GLAS_MPP_UM, open_dataset, part_of
 from semimoe.errors import DataError, SettingsError
-from semimoe.folders import ImageFile, by_stem, find_images, read_image, read_labels
-from semimoe.protocol import Pair, scores_as_published, scores_at_own_size, scores_at_square
-from semimoe.tables import text_table
+from semimoe.images.dataset import GLAS_MPP_UM, open_dataset, part_of
+from semimoe.images.folders import ImageFile, by_stem, find_images, read_image, read_labels
+from semimoe.images.protocol import Pair, scores_as_published, scores_at_own_size, scores_at_square
+from semimoe.images.tables import text_table
 
 MASKS_AS_GIVEN = "masks as given"
 
@@ -38,7 +38,7 @@ def _of_masks(given: argparse.Namespace) -> dict[str, Any]:
 
 def _of_model(given: argparse.Namespace) -> dict[str, Any]:
     """The model on the images that lie with the masks."""
-    from semimoe.image_prediction import ImagePredictor
+    from semimoe.images.image_prediction import ImagePredictor
 
     predictor = ImagePredictor(given.model, device=given.device, threads=given.threads, image_mpp_um=given.mpp)
     card, mpp_um = predictor.card, predictor.resolution.image_mpp_um

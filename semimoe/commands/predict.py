@@ -6,14 +6,14 @@ import numpy as np
 from PIL import Image
 
 from semimoe.errors import DataError
-from semimoe.folders import find_images, read_image
+from semimoe.images.folders import find_images, read_image
 
 _MOST_LABELS = 65535
 
 
 def run(given: argparse.Namespace) -> None:
     """Label the glands of every image of a folder, at the size of the image."""
-    from semimoe.image_prediction import ImagePredictor
+    from semimoe.images.image_prediction import ImagePredictor
 
     predictor = ImagePredictor(
         given.model,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, get_args
 
-from semimoe.dataset import open_dataset
-from semimoe.splits import Protocol, Row, folds, split, to_csv
+from semimoe.images.dataset import open_dataset
+from semimoe.images.splits import Protocol, Row, folds, split, to_csv
 from semimoe.weights import write_atomic
 
 _SHARES = (0.2, 0.1)

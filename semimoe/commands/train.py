@@ -5,11 +5,11 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from semimoe.dataset import GLAS_MPP_UM, Dataset, open_dataset
 from semimoe.errors import DataError, SettingsError
-from semimoe.folders import FolderImages, ImageFile, image_size
-from semimoe.resolution import SQUARE_PX, Resolution, isotropic, squeezed
-from semimoe.splits import Row, read_split, split, with_role
+from semimoe.images.dataset import GLAS_MPP_UM, Dataset, open_dataset
+from semimoe.images.folders import FolderImages, ImageFile, image_size
+from semimoe.images.resolution import SQUARE_PX, Resolution, isotropic, squeezed
+from semimoe.images.splits import Row, read_split, split, with_role
 
 if TYPE_CHECKING:
     from semimoe.settings import NetworkSettings, TrainingSettings

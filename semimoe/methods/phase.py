@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semimoe.data import Batch
-from semimoe.losses import Terms
+from semimoe.learning.data import Batch
+from semimoe.learning.losses import Terms
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 

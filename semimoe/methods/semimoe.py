@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from semimoe.data import Batch
-from semimoe.losses import Targets, pseudo_targets, total, unsupervised_terms
+from semimoe.learning.data import Batch
+from semimoe.learning.losses import Targets, pseudo_targets, total, unsupervised_terms
+from semimoe.learning.targets import make_targets
 from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
 from semimoe.methods.supervised import supervised_phase
 from semimoe.metrics import relabelled
-from semimoe.model import Outputs
+from semimoe.network.model import Outputs
 from semimoe.settings import TrainingSettings
-from semimoe.targets import make_targets
 
 
 def unsupervised_phase(step: Step) -> PhaseLoss | None:

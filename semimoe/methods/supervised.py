@@ -1,6 +1,6 @@
 """Supervised-only: the same experts and gates, L_sup alone (eq. 4). The row that every table needs, and Semi-MoE's first phase."""
 
-from semimoe.losses import supervised_terms, task_losses
+from semimoe.learning.losses import supervised_terms, task_losses
 from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
 
 

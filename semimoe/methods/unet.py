@@ -1,6 +1,6 @@
 """A plain U-Net, supervised only: what experts, gates, adaptive weights and unlabelled tiles are measured against."""
 
-from semimoe.losses import task_losses
+from semimoe.learning.losses import task_losses
 from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semimoe.augmentation import augment, window_of
+from semimoe.learning.augmentation import augment, window_of
 
 
 def aligned(side: int, item, *, pseudo: bool = True):

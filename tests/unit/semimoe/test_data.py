@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from semimoe.data import batches, image_statistics
 from semimoe.errors import DataError
+from semimoe.learning.data import batches, image_statistics
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 NETWORK = NetworkSettings(width=4)

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from semimoe.__main__ import main
-from semimoe.data_check import check_data
+from semimoe.images.data_check import check_data
 
 
 def save(path, array) -> None:

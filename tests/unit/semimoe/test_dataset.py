@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semimoe.dataset import Case, open_dataset
 from semimoe.errors import DataError
+from semimoe.images.dataset import Case, open_dataset
 
 TABLE = """name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)
 train_1,1, benign, adenomatous

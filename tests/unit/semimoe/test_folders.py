@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from semimoe.errors import DataError
-from semimoe.folders import FolderImages, find_images, read_labels
+from semimoe.images.folders import FolderImages, find_images, read_labels
 
 MASK = np.array([[3, 3, 0, 0], [0, 0, 0, 8]], np.uint8)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semimoe.history import COLUMNS, EpochMeans, collapsed_gates, to_csv
+from semimoe.learning.history import COLUMNS, EpochMeans, collapsed_gates, to_csv
 from semimoe.methods.phase import PhaseLoss
 from semimoe.settings import NetworkSettings
 

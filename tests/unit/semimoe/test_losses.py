@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semimoe.losses import (
+from semimoe.learning.losses import (
     AdaptiveLoss,
     SumLoss,
     Targets,
@@ -20,7 +20,7 @@ from semimoe.losses import (
     total,
     unsupervised_terms,
 )
-from semimoe.model import Heads
+from semimoe.network.model import Heads
 
 B, H, W = 2, 4, 6
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from semimoe.__main__ import main
-from semimoe.folders import image_size
+from semimoe.images.folders import image_size
 
 
 def save(path, array) -> None:

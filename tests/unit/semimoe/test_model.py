@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from semimoe.gates import CodeGate, PaperGate
-from semimoe.model import SemiMoE, count_parameters
+from semimoe.network.gates import CodeGate, PaperGate
+from semimoe.network.model import SemiMoE, count_parameters
+from semimoe.network.unet import UNet
 from semimoe.prediction import maps_of
 from semimoe.settings import NetworkSettings
-from semimoe.unet import UNet
 
 
 def test_width_64_with_the_public_codes_gate_has_its_number_of_parameters() -> None:

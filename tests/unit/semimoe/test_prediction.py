@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semimoe.errors import DeviceError, ModelError
-from semimoe.model import SemiMoE
+from semimoe.network.model import SemiMoE
 from semimoe.prediction import Predictor, maps_of, predict_array
 from semimoe.settings import NetworkSettings
 from semimoe.weights import save_card, save_tensors

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semimoe.protocol import THRESHOLDS, Pair, scores_as_published, scores_at_own_size, scores_at_square
+from semimoe.images.protocol import THRESHOLDS, Pair, scores_as_published, scores_at_own_size, scores_at_square
 
 
 def halves(height: int, width: int, columns: int) -> np.ndarray:

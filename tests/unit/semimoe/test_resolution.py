@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semimoe.errors import DataError
-from semimoe.resolution import Resolution, area_average, enlarged, isotropic, majority, reduced_shape, squeezed
+from semimoe.images.resolution import Resolution, area_average, enlarged, isotropic, majority, reduced_shape, squeezed
 
 FINE = 12  # pixels are cut into this many; reductions are multiples of a twelfth
 

@@ -8,8 +8,8 @@ import pytest
 
 from semimoe.device import choose_device
 from semimoe.errors import DeviceError, SettingsError
+from semimoe.learning.schedule import lr_factor, steps_per_epoch
 from semimoe.methods.semimoe import unsup_weight
-from semimoe.schedule import lr_factor, steps_per_epoch
 from semimoe.settings import NetworkSettings, TrainingSettings, preset
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from semimoe.dataset import Case
 from semimoe.errors import DataError, SettingsError
-from semimoe.splits import folds, read_split, split, to_csv, with_role
+from semimoe.images.dataset import Case
+from semimoe.images.splits import folds, read_split, split, to_csv, with_role
 
 LISTS = Path(__file__).parents[3] / "benchmarks" / "splits" / "glas"
 GLAS = {row.image: Case(row.patient, row.grade) for row in read_split(LISTS / "honest_20_seed0.csv")}

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from semimoe.data import Batch
 from semimoe.errors import TrainingError
-from semimoe.folders import FolderImages, find_images
-from semimoe.losses import AdaptiveLoss, Targets
+from semimoe.images.folders import FolderImages, find_images
+from semimoe.learning.data import Batch
+from semimoe.learning.losses import AdaptiveLoss, Targets
+from semimoe.learning.stepping import NotFiniteError, Stepper, split
 from semimoe.methods import PHASES
-from semimoe.model import SemiMoE
+from semimoe.network.model import SemiMoE
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.stepping import NotFiniteError, Stepper, split
 from semimoe.training import fit
 from semimoe.weights import load_tensors
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from semimoe.tables import tables
+from semimoe.images.tables import tables
 
 SCORES = {"dice": 0.9, "jaccard": 0.8, "object_f1": 0.7, "object_dice": 0.75, "object_hausdorff_px": 50.0, "object_hausdorff_um": 31.0}
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from semimoe.learning.targets import make_targets
 from semimoe.settings import NetworkSettings
-from semimoe.targets import make_targets
 
 UM = NetworkSettings(width=4, sdf_um=10)
 TILE = NetworkSettings(width=4, sdf_scale="tile")

@@ -18,7 +18,7 @@ from disc_pictures import Item
 from semimoe.errors import SettingsError, TrainingError
 from semimoe.methods.semimoe import kept_statistics
 from semimoe.metrics import pixel_scores
-from semimoe.model import SemiMoE
+from semimoe.network.model import SemiMoE
 from semimoe.prediction import Predictor, maps_of, predict_array
 from semimoe.settings import METHODS, NetworkSettings, TrainingSettings
 from semimoe.training import fit
@@ -268,7 +268,7 @@ def test_tiles_that_are_all_gland_or_none_train_and_validate(tmp_path, gland, pa
 
 
 def test_what_a_running_training_has_seen_lies_beside_its_state(tmp_path, discs, monkeypatch) -> None:
-    monkeypatch.setattr("semimoe.result.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    monkeypatch.setattr("semimoe.learning.result.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         train("supervised", tmp_path / "model", discs(2, 40))
     with (tmp_path / "model.resume" / "history.csv").open() as file:
@@ -276,7 +276,7 @@ def test_what_a_running_training_has_seen_lies_beside_its_state(tmp_path, discs,
 
 
 def test_gates_that_prefer_no_expert_are_reported_in_log_and_card(tmp_path, discs, monkeypatch, caplog) -> None:
-    monkeypatch.setattr("semimoe.gates.PaperGate.forward", lambda _, pooled: torch.softmax(0 * pooled[:, :3], 1))
+    monkeypatch.setattr("semimoe.network.gates.PaperGate.forward", lambda _, pooled: torch.softmax(0 * pooled[:, :3], 1))
     long = TrainingSettings(**vars(BRIEF) | {"epochs": 21, "steps_per_epoch": 1})
     out = train("supervised", tmp_path / "model", discs(2, 40), training=long)
     warnings = json.loads((out / "model.json").read_text())["warnings"]
@@ -376,7 +376,7 @@ def test_state_of_other_settings_is_discarded(tmp_path, discs, monkeypatch) -> N
         raise KeyboardInterrupt
 
     plain = train("supervised", tmp_path / "plain", discs(2, 40), seed=1)
-    monkeypatch.setattr("semimoe.result.finish", stop)
+    monkeypatch.setattr("semimoe.learning.result.finish", stop)
     with pytest.raises(KeyboardInterrupt):
         train("supervised", tmp_path / "model", discs(2, 40), seed=0)
     assert (tmp_path / "model.resume").is_dir()

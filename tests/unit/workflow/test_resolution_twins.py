@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from semimoe import resolution as images
+from semimoe.images import resolution as images
 from tiling.slide import resolution as slides
 
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semimoe.images.resolution import Resolution, enlarged, isotropic
 from semimoe.instances import SplitParameters, encode, split_glands
 from semimoe.prediction import Predictor, predict_array
-from semimoe.resolution import Resolution, enlarged, isotropic
 
 
 class ImagePredictor:

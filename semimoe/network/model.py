@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semimoe.experts import SeparateExperts, SharedExperts
-from semimoe.gates import CodeGate, PaperGate
+from semimoe.network.experts import SeparateExperts, SharedExperts
+from semimoe.network.gates import CodeGate, PaperGate
 from semimoe.settings import STRIDE_PX, NetworkSettings
 
 TASKS = ("seg", "sdf", "bnd")

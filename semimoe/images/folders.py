@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from semimoe.errors import DataError
+from semimoe.images.resolution import Resolution
 from semimoe.metrics import relabelled
-from semimoe.resolution import Resolution
 
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 # Fewer values than this are taken at their word.

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from semimoe.data import Batch
 from semimoe.errors import TrainingError
-from semimoe.losses import Share, Targets, Terms
+from semimoe.learning.data import Batch
+from semimoe.learning.losses import Share, Targets, Terms
 from semimoe.methods.phase import Phase, PhaseLoss, Step, whole
 from semimoe.settings import NetworkSettings, TrainingSettings
 

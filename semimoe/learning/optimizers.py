@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from semimoe.losses import AdaptiveLoss, SumLoss
+from semimoe.learning.losses import AdaptiveLoss, SumLoss
 from semimoe.settings import TrainingSettings
 
 _MOMENTUM = 0.9

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from semimoe.errors import DataError
-from semimoe.folders import ImageFile, find_images
+from semimoe.images.folders import ImageFile, find_images
 
 PARTS = ("train", "valid", "test", "testA", "testB")
 GRADES = "Grade.csv"

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from semimoe.augmentation import Window, augment, window_of
 from semimoe.errors import DataError
-from semimoe.losses import Share, Targets
+from semimoe.learning.augmentation import Window, augment, window_of
+from semimoe.learning.losses import Share, Targets
+from semimoe.learning.targets import TargetArrays, make_targets
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.targets import TargetArrays, make_targets
 
 _LABELLED, _UNLABELLED = 0, 1
 _STATISTICS_TILES = 64

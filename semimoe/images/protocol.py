@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from semimoe.images.resolution import SQUARE_PX, square_map
 from semimoe.metrics import object_scores, pixel_scores
-from semimoe.resolution import SQUARE_PX, square_map
 
 THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(45))
 _SHOWN_MEAN = ("dice", "jaccard", "object_f1", "object_dice", "object_hausdorff_px", "object_hausdorff_um")

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semimoe.data import TileSource
 from semimoe.errors import DataError
 from semimoe.instances import SplitParameters, encode, split_glands
+from semimoe.learning.data import TileSource
 from semimoe.metrics import object_scores
 from semimoe.prediction import Predict, predict_array
 from semimoe.settings import NetworkSettings, TrainingSettings

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from semimoe.dataset import GRADES, Dataset, open_dataset, part_of
 from semimoe.errors import DataError
-from semimoe.folders import ImageFile, image_size, mask_values, read_labels
+from semimoe.images.dataset import GRADES, Dataset, open_dataset, part_of
+from semimoe.images.folders import ImageFile, image_size, mask_values, read_labels
 
 # GlaS as released 2016-07-08.
 _GLAS_COUNTS = {"train": 85, "testA": 60, "testB": 20}

@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from semimoe import validation as scoring
-from semimoe.data import Batch, TileSource, image_statistics
 from semimoe.device import start_fabric
 from semimoe.errors import SettingsError, TrainingError
-from semimoe.history import COLUMNS, EpochMeans, Row, collapsed_gates, settled, to_csv
-from semimoe.losses import AdaptiveLoss, SumLoss
+from semimoe.learning import validation as scoring
+from semimoe.learning.data import Batch, TileSource, image_statistics
+from semimoe.learning.history import COLUMNS, EpochMeans, Row, collapsed_gates, settled, to_csv
+from semimoe.learning.losses import AdaptiveLoss, SumLoss
+from semimoe.learning.optimizers import make_optimizers
+from semimoe.learning.schedule import lr_factor, steps_per_epoch
+from semimoe.learning.state import load_foreign, load_state, resumable, save_state, stamp
+from semimoe.learning.stepping import Stepper
 from semimoe.methods import PHASES, semimoe
-from semimoe.model import TASKS, Outputs
-from semimoe.networks import Network, build_network
-from semimoe.optimizers import make_optimizers
+from semimoe.network.model import TASKS, Outputs
+from semimoe.network.networks import Network, build_network
 from semimoe.prediction import Fitting, Predict, maps_of
-from semimoe.schedule import lr_factor, steps_per_epoch
 from semimoe.settings import Method, NetworkSettings, TrainingSettings
-from semimoe.state import load_foreign, load_state, resumable, save_state, stamp
-from semimoe.stepping import Stepper
 from semimoe.weights import WARM_START, WEIGHTS, fingerprint, load_card, load_note, write_atomic
 
 if TYPE_CHECKING:

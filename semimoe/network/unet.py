@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from semimoe.experts import Decoder, Encoder
-from semimoe.model import CLASSES, Outputs, heads_of, normalised, start_weights
+from semimoe.network.experts import Decoder, Encoder
+from semimoe.network.model import CLASSES, Outputs, heads_of, normalised, start_weights
 from semimoe.settings import NetworkSettings
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from semimoe.model import SemiMoE
+from semimoe.network.model import SemiMoE
+from semimoe.network.unet import UNet
 from semimoe.settings import Method, NetworkSettings
-from semimoe.unet import UNet
 
 Network = SemiMoE | UNet
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semimoe.model import Heads
+from semimoe.network.model import Heads
 
 _SEG_SMOOTH = 1.0
 _BND_SMOOTH = 1e-8

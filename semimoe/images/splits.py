@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from semimoe.dataset import Case
 from semimoe.errors import DataError, SettingsError
+from semimoe.images.dataset import Case
 
 Role = Literal["labelled", "unlabelled", "validation"]
 Protocol = Literal["honest", "as-published"]

@@ -5,12 +5,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from semimoe import validation as scoring
-from semimoe.data import TileSource
-from semimoe.history import COLUMNS, TIMING_COLUMNS, collapsed_gates, to_csv
-from semimoe.model import count_parameters
-from semimoe.run import GATE, Run, copied
-from semimoe.state import load_foreign
+from semimoe.learning import validation as scoring
+from semimoe.learning.data import TileSource
+from semimoe.learning.history import COLUMNS, TIMING_COLUMNS, collapsed_gates, to_csv
+from semimoe.learning.run import GATE, Run, copied
+from semimoe.learning.state import load_foreign
+from semimoe.network.model import count_parameters
 from semimoe.weights import CARD, WARM_START, WEIGHTS, save_card, save_tensors, write_atomic
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Images and masks in ordinary folders: reading, working resolution, lists, protocols, tables."""

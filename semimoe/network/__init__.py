@@ -1,0 +1,1 @@
+"""Networks: experts, gates, Semi-MoE, and the plain U-Net beside it."""
