@@ -1,6 +1,7 @@
 """Two spawned workers inside a rule: scripts are guarded, stores open inside the worker."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
