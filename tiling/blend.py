@@ -1,11 +1,12 @@
-"""Overlapping tile predictions -> slide-level maps, streamed in bands of rows.
+"""Overlapping tile predictions -> slide-level maps, shard by shard.
 
-Every tile is weighted by a positive tent, weighted sums are divided by the sum of weights, and rows that no later tile reaches are
-written and forgotten: memory grows with the width of a slide, not with its area.
+Every tile is weighted by a positive tent, and weighted sums are divided by the sum of weights. A shard is written when no tile is missing
+in it, and forgotten: memory grows with the width of a slide, and only by what tiles reach over into the next row of shards.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +16,12 @@ from tqdm import tqdm
 
 from tiling.geometry import Geometry
 from tiling.store.arrays import SHARD_PX, create_array, create_group, set_attributes
-from tiling.store.atomic import building
+from tiling.store.atomic import Partial, building
+from tiling.store.shards import ShardWriter
+from tiling.sums import Part, Plane, ramp
 
 MAPS = ("gland", "sdf", "boundary", "disagreement")
+_SIGNED = MAPS.index("sdf")
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 (B, 3, T, T) -> float32 (B, 4, T, T)
 
 Within = Callable[[tuple[int, int, int, int]], NDArray[np.bool_]]  # (y, x, h, w) stored pixels -> bool (h, w)
@@ -28,24 +32,6 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...  # noqa: ANN401  # a Tile
-
-
-def window(tile_px: int) -> NDArray[np.float32]:
-    """Blending weights of a tile, float32 (T, T), positive, largest in the middle.
-
-    >>> window(4)[0].tolist()
-    [0.0625, 0.1875, 0.1875, 0.0625]
-    """
-    ramp = (np.arange(tile_px) + 0.5) / tile_px
-    tent = np.minimum(ramp, 1 - ramp) * 2
-    return np.asarray(tent[:, None] * tent[None, :], np.float32)
-
-
-def encode(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Float32 (4, ...) maps -> codes: probabilities round(255 p), signed distance round((s + 1) 127.5)."""
-    scaled = maps * np.float32(255)
-    scaled[1] = (maps[1] + 1) * np.float32(127.5)
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
 
 
 def blend_to_store(
@@ -63,8 +49,11 @@ def blend_to_store(
     progress: bool,
     code_version: int,
     within: Within | None = None,
+    inputs: dict[str, Any] | None = None,
 ) -> None:
     """Predict the tiles of a slide and blend them into `maps/{slide}.zarr`.
+
+    A run that was killed goes on with the shards that are missing: tiles that reach into them are predicted again, in the same batches.
 
     Parameters
     ----------
@@ -77,28 +66,31 @@ def blend_to_store(
     batch : B; the last batch may be smaller
     parameters, model : kept in the attributes, with `code_version`
     within : bool (h, w) of a window (y, x, h, w): maps are 0 where it is False (glass); None: everywhere
+    inputs : what else the bytes depend on (JSON): a killed run of other tiles or weights is not gone on with
     """
-    order = np.lexsort((origins_yx_px[:, 1], origins_yx_px[:, 0]))
     given = {"parameters": parameters, "model": model, "version": code_version, "geometry": geometry.to_dict(), "tile_px": tile_px}
-    with building(store, given, keep_partial=False) as partial:
+    with building(store, {**given, "inputs": inputs}) as partial:
         group = create_group(partial.folder)
         shape = (geometry.height_px, geometry.width_px)
-        arrays = [create_array(group, name, shape, np.uint8) for name in MAPS]
-        band = _Band(shape, arrays, tile_px, within)
-        predictions = _predicted(source, order, predict, batch)
-        shown = tqdm(predictions, total=len(order), desc=slide, unit="tile", disable=not progress, mininterval=5)
-        for row, maps in zip(order, shown, strict=True):
-            y, x = (int(value) for value in origins_yx_px[row])
-            band.flush_above(y)
-            band.add(maps, y, x)
-        band.flush_above(shape[0])
-        attrs = {"status": "ok", "slide": slide, "geometry": geometry.to_dict(), "tiles": len(order)}
+        writers = [ShardWriter(create_array(group, name, shape, np.uint8, shard_px=SHARD_PX)) for name in MAPS]
+        plane = Plane(origins_yx_px, tile_px, shape, shard_px=writers[0].shard_px)
+        with _Sums(plane, writers, partial, within) as sums:
+            needed = plane.needs(sums.missing)
+            # Batches stay what they are in a run from the start: a network's answer may depend on its batch, by rounding.
+            batches = [plane.order[start : start + batch] for start in range(0, len(plane.order), batch)]
+            batches = [rows for rows in batches if needed[rows].any()]
+            tiles = np.concatenate(batches) if batches else np.zeros(0, np.int64)
+            shown = tqdm(
+                _predicted(source, batches, predict), total=len(tiles), desc=slide, unit="tile", disable=not progress, mininterval=5
+            )
+            for tile, maps in zip(tiles.tolist(), shown, strict=True):
+                sums.add(tile, maps)
+        attrs = {"status": "ok", "slide": slide, "geometry": geometry.to_dict(), "tiles": len(origins_yx_px)}
         set_attributes(group, {**attrs, "parameters": parameters, "model": model, "version": code_version})
 
 
-def _predicted(source: Images, order: NDArray[np.int64], predict: Predict, batch: int) -> Iterator[NDArray[np.float32]]:
+def _predicted(source: Images, batches: list[NDArray[np.int64]], predict: Predict) -> Iterator[NDArray[np.float32]]:
     """Maps of the tiles in order; the next batch is read while this one is predicted."""
-    batches = [order[start : start + batch] for start in range(0, len(order), batch)]
 
     def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return np.stack([source[int(row)].image for row in rows])
@@ -112,60 +104,86 @@ def _predicted(source: Images, order: NDArray[np.int64], predict: Predict, batch
             yield from predict(images)
 
 
-class _Band:
-    """Weighted sums of the rows that are not final yet, and codes of the final rows of one row of shards.
+class _Sums:
+    """Adds tiles to the parts of a plane; parts without a missing tile are encoded, and whole shards written, in a thread beside.
 
-    Tiles come ordered by row: when one begins at row y, everything above y is final, and at most `tile_px` rows are not.
-    `first` is the stored row of the sums' first row.
+    Attributes
+    ----------
+    missing : bool (shard rows, shard columns), shards with tiles that no earlier run has written
     """
 
-    def __init__(self, shape: tuple[int, int], arrays: list[Any], tile_px: int, within: Within | None) -> None:
-        self.shape = shape
-        self.within = within
-        self.arrays = arrays
-        self.weights = window(tile_px)
-        self.tile_px = tile_px
-        self.first = 0
-        self.sums = np.zeros((len(MAPS), tile_px, shape[1]), np.float32)
-        self.total = np.zeros((tile_px, shape[1]), np.float32)
-        # Whole shards are written at once: a shard is the unit of writing.
-        self.codes = np.zeros((len(MAPS), min(SHARD_PX, shape[0]), shape[1]), np.uint8)
+    def __init__(self, plane: Plane, writers: list[ShardWriter], partial: Partial, within: Within | None) -> None:
+        self._plane, self._writers, self._partial, self._within = plane, writers, partial, within
+        self._parts_left = plane.parts_of_shard.copy()
+        self.missing = plane.parts_of_shard > 0
+        for shard in np.argwhere(self.missing).tolist():
+            self.missing[tuple(shard)] = not partial.is_done(_key(*shard))
+        self._open: dict[tuple[int, int], Part] = {}
+        self._codes: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        along = ramp(plane.tile_px)
+        self._weights = along[:, None] * along[None, :]
+        self._scratch = np.empty_like(self._weights)
+        self._pool = ThreadPoolExecutor(1)
+        self._finishing: deque[Future[None]] = deque()
 
-    def add(self, maps: NDArray[np.float32], y: int, x: int) -> None:
-        """Add one tile, cut at the slide's edge; `flush_above(y)` comes first."""
-        top, left = max(y, 0), max(x, 0)
-        bottom, right = min(y + self.tile_px, self.shape[0]), min(x + self.tile_px, self.shape[1])
-        if bottom <= top or right <= left:
-            return
-        inside = (slice(top - y, bottom - y), slice(left - x, right - x))
-        here = (slice(top - self.first, bottom - self.first), slice(left, right))
-        self.sums[:, *here] += maps[:, *inside] * self.weights[inside]
-        self.total[here] += self.weights[inside]
+    def __enter__(self) -> "_Sums":
+        return self
 
-    def flush_above(self, y: int) -> None:
-        """Encode the rows above stored row `y`, and write the shards that end there (all that is left when `y` is the height)."""
-        while self.first < min(y, self.shape[0]):
-            shard = self.first // SHARD_PX * SHARD_PX
-            end = min(shard + SHARD_PX, self.shape[0])
-            stop = min(y, end)
-            self._encode(self.first - shard, stop - self.first)
-            self.first = stop
-            if stop == end:
-                if self.codes.any():
-                    for array, codes in zip(self.arrays, self.codes, strict=True):
-                        array[shard:end] = codes[: end - shard]
-                self.codes[...] = 0
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=error[0] is not None)
+        self._wait(0)
 
-    def _encode(self, row: int, count: int) -> None:
-        """Turn the first `count` rows of the sums into codes from `row` on; rows without a tile stay 0."""
-        held = min(count, self.tile_px)
-        total = self.total[:held]
+    def add(self, tile: int, maps: NDArray[np.float32]) -> None:
+        """Add one tile, cut at the slide's edge."""
+        y, x = self._plane.origins[tile].tolist()
+        for place in self._plane.parts_of(tile):
+            if not self.missing[self._plane.shard_of(place)]:
+                continue
+            part = self._open.get(place)
+            if part is None:
+                part = self._open[place] = Part(self._plane.window(place), len(MAPS), self._plane.tile_px)
+            part.add(maps, self._weights, y, x, self._scratch)
+            if self._plane.is_last(place):
+                # Sums of a part are many bytes: no more of them wait than one is worked on.
+                self._wait(1)
+                self._finishing.append(self._pool.submit(self._finish, self._plane.shard_of(place), self._open.pop(place)))
+
+    def _wait(self, most: int) -> None:
+        while len(self._finishing) > most:
+            future = self._finishing.popleft()
+            if not future.cancelled():
+                future.result()
+
+    def _finish(self, shard: tuple[int, int], part: Part) -> None:
+        """Encode a part, and write its shard when it was the last one."""
+        y, x, height, width = part.window
+        writer = self._writers[0]
+        top, left = (index * side for index, side in zip(shard, writer.shard_px, strict=True))
+        if shard not in self._codes:
+            size = (min(side, full - start) for side, full, start in zip(writer.shard_px, writer.shape_px, (top, left), strict=True))
+            self._codes[shard] = np.zeros((len(MAPS), *size), np.uint8)
+        total = part.total()
         seen = total > 0
-        if self.within is not None and seen.any():
-            seen &= self.within((self.first, 0, held, self.shape[1]))
+        if self._within is not None:
+            seen &= self._within((y, x, height, width))
         if seen.any():
-            means = np.divide(self.sums[:, :held], np.where(total > 0, total, 1), dtype=np.float32)
-            self.codes[:, row : row + held] = encode(means) * seen
-        for sums in (self.sums, self.total):
-            sums[..., : self.tile_px - held, :] = sums[..., held:, :]
-            sums[..., self.tile_px - held :, :] = 0
+            self._codes[shard][:, y - top : y - top + height, x - left : x - left + width] = part.codes(seen, total, signed=_SIGNED)
+        self._parts_left[shard] -= 1
+        if self._parts_left[shard] == 0:
+            for writer, codes in zip(self._writers, self._codes.pop(shard), strict=True):
+                writer.write(shard, dict(_encoded(writer, codes)))
+            self._partial.done(_key(*shard))
+
+
+def _encoded(writer: ShardWriter, codes: NDArray[np.uint8]) -> Iterable[tuple[tuple[int, int], bytes]]:
+    """Chunks of a shard that are not empty, by (row, column) within the shard."""
+    height, width = writer.chunk_px
+    for row in range(-(-codes.shape[0] // height)):
+        for column in range(-(-codes.shape[1] // width)):
+            chunk = writer.encode(codes[row * height : (row + 1) * height, column * width : (column + 1) * width])
+            if chunk is not None:
+                yield (row, column), chunk
+
+
+def _key(row: int, column: int) -> str:
+    return f"{row}/{column}"

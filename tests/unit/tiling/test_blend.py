@@ -1,5 +1,6 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tiling import blend
 from tiling.blend import MAPS, blend_to_store
 from tiling.geometry import Geometry
+from tiling.store import arrays
 from tiling.store.arrays import attributes, open_array, open_store
 from tiling.store.tiles import read_window
 
@@ -43,7 +45,7 @@ def identity(images: np.ndarray) -> np.ndarray:
     return np.stack([p, p * 2 - 1, p, p], axis=1)
 
 
-def blended(path: Path, image: np.ndarray, origins: np.ndarray, predict=identity, batch: int = 3) -> dict[str, np.ndarray]:
+def blended(path: Path, image: np.ndarray, origins: np.ndarray, predict=identity, batch: int = 3, **given: Any) -> dict[str, np.ndarray]:
     blend_to_store(
         path,
         slide="s",
@@ -57,14 +59,16 @@ def blended(path: Path, image: np.ndarray, origins: np.ndarray, predict=identity
         model={"m": 1},
         progress=False,
         code_version=1,
+        **given,
     )
     return {name: np.asarray(open_array(open_store(path), name)[...]) for name in MAPS}
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bands of 32 rows, so that small maps have many."""
+    """Shards of 32 px, so that small maps have many."""
     monkeypatch.setattr(blend, "SHARD_PX", 32)
+    monkeypatch.setattr(arrays, "CHUNK_PX", 16)
 
 
 @settings(max_examples=15, deadline=None)
@@ -154,3 +158,60 @@ def test_where_there_is_no_tissue_the_maps_are_zero(tmp_path: Path) -> None:
         within=lambda w: tissue[w[0] : w[0] + w[2], w[1] : w[1] + w[3]],
     )
     np.testing.assert_array_equal(open_array(open_store(tmp_path / "m.zarr"), "gland")[...], np.where(tissue, 200, 0))
+
+
+def files_of(store: Path) -> dict[Path, bytes]:
+    return {path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("dies_at", [1, 7, 14, 21])
+def test_a_run_that_died_goes_on_with_the_shards_that_are_missing(tmp_path: Path, dies_at: int) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (3, 130, 77), np.uint8)
+    origins = grid(130, 77, 11)
+    asked: list[int] = []
+
+    def counted(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        return seamy(images) * (1 - 1e-3 * len(images))  # an answer that depends on the batch
+
+    blended(tmp_path / "a.zarr", image, origins, counted, batch=4)
+    whole = list(asked)
+
+    def dies(images: np.ndarray) -> np.ndarray:
+        if len(asked) == dies_at:
+            raise KeyboardInterrupt
+        return counted(images)
+
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        blended(tmp_path / "b.zarr", image, origins, dies, batch=4)
+    assert not (tmp_path / "b.zarr").exists()
+    asked.clear()
+    blended(tmp_path / "b.zarr", image, origins, counted, batch=4)
+    assert files_of(tmp_path / "a.zarr") == files_of(tmp_path / "b.zarr")
+    assert len(asked) < len(whole) or dies_at == 1, "what is written is not predicted again"
+
+
+def test_a_partial_store_of_other_tiles_is_not_gone_on_with(tmp_path: Path) -> None:
+    image = np.full((3, 100, 60), 9, np.uint8)
+    origins = grid(100, 60, 11)
+
+    def dies(images: np.ndarray) -> np.ndarray:
+        dies.left -= 1
+        if not dies.left:
+            raise KeyboardInterrupt
+        return identity(images)
+
+    dies.left = 15
+    with pytest.raises(KeyboardInterrupt):
+        blended(tmp_path / "m.zarr", image, origins, dies, inputs={"tiles": "a"})
+    maps = blended(tmp_path / "m.zarr", image + 1, origins, inputs={"tiles": "b"})
+    assert (maps["gland"] == 10).all()
+
+
+def test_tiles_as_large_as_several_shards_and_tiles_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blend, "SHARD_PX", 8)
+    monkeypatch.setattr(arrays, "CHUNK_PX", 8)
+    image = np.random.default_rng(6).integers(0, 256, (3, 45, 40), np.uint8)
+    origins = np.concatenate([grid(45, 40, 7), [[-40, 0], [0, 90]]])
+    assert (blended(tmp_path / "m.zarr", image, origins)["gland"] == image[0]).all()

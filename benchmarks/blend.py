@@ -1,0 +1,168 @@
+"""Blending of overlapping tiles into four slide-level maps, beside dask.array doing the same; then one label per gland from these maps.
+
+python benchmarks/blend.py --side 60000 [--tissue 0.4] [--skip dask]
+
+The network is replaced by a table of answers with a period of 768 px, which costs nothing: what is timed is reading, blending,
+encoding and writing. `--tissue` is the share of the tiles that are predicted (a disc in the middle), 1 means all.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from contenders import bytes_in, measured, row, serve
+from numpy.typing import NDArray
+
+PERIOD_PX = 768
+TILE_PX, STRIDE_PX = 256, 192
+PHASES = PERIOD_PX // STRIDE_PX
+MPP_UM = 1.0
+NAMES = ("gland", "sdf", "boundary", "disagreement")
+
+
+def answers() -> NDArray[np.float32]:
+    """What the network says of a tile by its phase in the pattern: float32 (phase y, phase x, 4, T, T).
+
+    Sixteen glands, some of them touching, 30 to 100 um across, with a rough edge.
+    """
+    rng = np.random.default_rng(0)
+    cell = PERIOD_PX // 4
+    y, x = np.mgrid[:PERIOD_PX, :PERIOD_PX].astype(np.float32)
+    depth = np.full((PERIOD_PX, PERIOD_PX), -20, np.float32)  # um inside the nearest gland
+    for index in range(16):
+        centre = (np.array(divmod(index, 4)) + 0.5) * cell + rng.uniform(-12, 12, 2)
+        dy, dx = ((axis - at + PERIOD_PX / 2) % PERIOD_PX - PERIOD_PX / 2 for axis, at in zip((y, x), centre, strict=True))
+        depth = np.maximum(depth, rng.uniform(45, 92) - np.hypot(dy * rng.uniform(0.9, 1.3), dx))
+    logit = depth + rng.normal(0, 1, depth.shape).astype(np.float32)
+    gland = 1 / (1 + np.exp(-np.clip(logit, -12, 12)))
+    maps = np.stack([gland, np.clip(logit / 20, -1, 1), np.exp(-((logit / 3) ** 2)), gland * (1 - gland)]).astype(np.float32)
+    tiled = np.pad(maps, ((0, 0), (0, TILE_PX), (0, TILE_PX)), mode="wrap")
+    starts = range(0, PERIOD_PX, STRIDE_PX)
+    return np.stack([[tiled[:, a : a + TILE_PX, b : b + TILE_PX] for b in starts] for a in starts])
+
+
+def origins(side_px: int, tissue: float) -> NDArray[np.int64]:
+    """Tiles of the grid, int64 (N, 2), those whose middle lies in a disc of that share of the area."""
+    axis = np.arange(0, max(side_px - TILE_PX + STRIDE_PX, 1), STRIDE_PX)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    if tissue >= 1:
+        return grid
+    return grid[np.hypot(*(grid + TILE_PX / 2 - side_px / 2).T) <= side_px * np.sqrt(tissue / np.pi)]
+
+
+class Source:
+    """Tiles that carry their phase in their first two bytes."""
+
+    def __init__(self, places: NDArray[np.int64]) -> None:
+        self.phases = places // STRIDE_PX % PHASES
+
+    def __len__(self) -> int:
+        return len(self.phases)
+
+    def __getitem__(self, index: int) -> SimpleNamespace:
+        image = np.zeros((3, TILE_PX, TILE_PX), np.uint8)
+        image[0, 0, :2] = self.phases[index]
+        return SimpleNamespace(image=image)
+
+
+def ours(side: str, tissue: str, folder: str) -> dict[str, float]:
+    """`blend_to_store`, as predict_slide calls it."""
+    from tiling.blend import blend_to_store
+    from tiling.geometry import Geometry
+
+    side_px, table, places = int(side), answers(), origins(int(side), float(tissue))
+
+    def predict(images: NDArray[np.uint8]) -> Any:
+        return [table[a, b] for a, b in images[:, 0, 0, :2]]
+
+    blend_to_store(
+        Path(folder) / "maps.zarr", slide="bench", geometry=Geometry(side_px, side_px, side_px, side_px, 1, 1, MPP_UM, MPP_UM, 0, 0, side_px, side_px),
+        source=Source(places), origins_yx_px=places, tile_px=TILE_PX, predict=predict, batch=16, parameters={}, model={}, progress=False, code_version=1,
+    )  # fmt: skip
+    return {"tiles": len(places), "mb": bytes_in(Path(folder) / "maps.zarr") / 1e6}
+
+
+def with_dask(side: str, tissue: str, folder: str) -> dict[str, float]:
+    """dask.array: every output chunk gathers the weighted tiles that reach it (threads), zarr writes; the same weights and codes."""
+    import dask
+    import dask.array as da
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    side_px, table, places = int(side), answers(), origins(int(side), float(tissue))
+    chunk = 1536
+    ramp = (np.arange(TILE_PX) + 0.5) / TILE_PX
+    tent = (2 * np.minimum(ramp, 1 - ramp)).astype(np.float32)
+    weights = tent[:, None] * tent
+    known = {(int(a), int(b)) for a, b in places}
+
+    def block(block_info: Any = None) -> NDArray[np.uint8]:
+        (_, _), (top, bottom), (left, right) = block_info[None]["array-location"]
+        sums = np.zeros((5, bottom - top, right - left), np.float32)
+        for y in range(max(top // STRIDE_PX - 1, 0) * STRIDE_PX, bottom, STRIDE_PX):
+            for x in range(max(left // STRIDE_PX - 1, 0) * STRIDE_PX, right, STRIDE_PX):
+                if (y, x) not in known:
+                    continue
+                tile = table[y // STRIDE_PX % PHASES, x // STRIDE_PX % PHASES]
+                t, l, b, r = max(y, top), max(x, left), min(y + TILE_PX, bottom), min(x + TILE_PX, right)
+                if b > t and r > l:
+                    inside, here = np.s_[..., t - y : b - y, l - x : r - x], np.s_[..., t - top : b - top, l - left : r - left]
+                    sums[:4][here] += tile[inside] * weights[inside]
+                    sums[4][here] += weights[inside]
+        means = sums[:4] / np.where(sums[4] > 0, sums[4], 1)
+        means[1] = (means[1] + 1) / 2
+        return np.where(sums[4] > 0, np.clip(np.rint(means * 255), 0, 255), 0).astype(np.uint8)
+
+    axis = da.core.normalize_chunks((4, chunk, chunk), (4, side_px, side_px))
+    maps = da.map_blocks(block, chunks=axis, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
+    target = zarr.create_array(
+        Path(folder) / "dask.zarr", shape=maps.shape, dtype="uint8", chunks=(4, 512, 512), shards=(4, chunk, chunk),
+        compressors=ZstdCodec(level=1), fill_value=0,
+    )  # fmt: skip
+    with dask.config.set(scheduler="threads", num_workers=2):
+        da.store(maps, target, lock=False)
+    return {"tiles": len(places), "mb": bytes_in(Path(folder) / "dask.zarr") / 1e6}
+
+
+def stitched(side: str, workers: str, folder: str) -> dict[str, float]:
+    """`stitch`, as stitch_slide calls it."""
+    from tiling.glands.instances import SplitParameters, stitch
+
+    parameters = SplitParameters(threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=500, sdf_um=20)
+    count = stitch(
+        Path(folder) / "maps.zarr", Path(folder) / "glands.zarr", parameters=parameters, slide="bench", workers=int(workers), code_version=1
+    )
+    return {"glands": count, "mb": bytes_in(Path(folder) / "glands.zarr") / 1e6}
+
+
+CONTENDERS = {"ours": ours, "dask": with_dask, "stitch": stitched}
+
+
+def main() -> None:
+    if serve(CONTENDERS):
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, nargs="+", default=[60000], help="pixels")
+    parser.add_argument("--tissue", type=float, default=1.0, help="share of tiles predicted")
+    parser.add_argument("--workers", type=int, default=2, help="threads of the stitching")
+    parser.add_argument("--skip", nargs="*", default=[], choices=list(CONTENDERS))
+    given = parser.parse_args()
+    for side in given.side:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{side} x {side} px, {given.tissue:.0%} of the tiles; four maps, {4 * side**2 / 1e6:.0f} M codes")
+            slow = None
+            if "dask" not in given.skip:
+                slow = measured(__file__, "dask", side, given.tissue, folder)
+                row("blend: dask.array, gather per chunk", slow, note=f"{slow.counted['mb']:.0f} MB")
+            fast = measured(__file__, "ours", side, given.tissue, folder)
+            row("blend: ours", fast, beside=slow, note=f"{fast.counted['mb']:.0f} MB, {1e6 * fast.seconds / side**2:.4f} s per Mpx")
+            if "stitch" not in given.skip:
+                found = measured(__file__, "stitch", side, given.workers, folder)
+                row("stitch: ours", found, note=f"{found.counted['glands']:.0f} glands, {1e6 * found.seconds / side**2:.4f} s per Mpx")
+
+
+if __name__ == "__main__":
+    main()
