@@ -74,13 +74,14 @@ def ours(side: str, tissue: str, folder: str) -> dict[str, float]:
     from tiling.geometry import Geometry
 
     side_px, table, places = int(side), answers(), origins(int(side), float(tissue))
+    frame = Geometry(side_px, side_px, side_px, side_px, 1, 1, MPP_UM, MPP_UM, 0, 0, side_px, side_px)
 
-    def predict(images: NDArray[np.uint8]) -> Any:
+    def predict(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401  # a list of views costs nothing
         return [table[a, b] for a, b in images[:, 0, 0, :2]]
 
     blend_to_store(
-        Path(folder) / "maps.zarr", slide="bench", geometry=Geometry(side_px, side_px, side_px, side_px, 1, 1, MPP_UM, MPP_UM, 0, 0, side_px, side_px),
-        source=Source(places), origins_yx_px=places, tile_px=TILE_PX, predict=predict, batch=16, parameters={}, model={}, progress=False, code_version=1,
+        Path(folder) / "maps.zarr", slide="bench", geometry=frame, source=Source(places), origins_yx_px=places, tile_px=TILE_PX,
+        predict=predict, batch=16, parameters={}, model={}, progress=False, code_version=1,
     )  # fmt: skip
     return {"tiles": len(places), "mb": bytes_in(Path(folder) / "maps.zarr") / 1e6}
 
@@ -99,7 +100,7 @@ def with_dask(side: str, tissue: str, folder: str) -> dict[str, float]:
     weights = tent[:, None] * tent
     known = {(int(a), int(b)) for a, b in places}
 
-    def block(block_info: Any = None) -> NDArray[np.uint8]:
+    def block(block_info: Any = None) -> NDArray[np.uint8]:  # noqa: ANN401  # dask has no types
         (_, _), (top, bottom), (left, right) = block_info[None]["array-location"]
         sums = np.zeros((5, bottom - top, right - left), np.float32)
         for y in range(max(top // STRIDE_PX - 1, 0) * STRIDE_PX, bottom, STRIDE_PX):
@@ -107,9 +108,9 @@ def with_dask(side: str, tissue: str, folder: str) -> dict[str, float]:
                 if (y, x) not in known:
                     continue
                 tile = table[y // STRIDE_PX % PHASES, x // STRIDE_PX % PHASES]
-                t, l, b, r = max(y, top), max(x, left), min(y + TILE_PX, bottom), min(x + TILE_PX, right)
-                if b > t and r > l:
-                    inside, here = np.s_[..., t - y : b - y, l - x : r - x], np.s_[..., t - top : b - top, l - left : r - left]
+                t, z, b, r = max(y, top), max(x, left), min(y + TILE_PX, bottom), min(x + TILE_PX, right)
+                if b > t and r > z:
+                    inside, here = np.s_[..., t - y : b - y, z - x : r - x], np.s_[..., t - top : b - top, z - left : r - left]
                     sums[:4][here] += tile[inside] * weights[inside]
                     sums[4][here] += weights[inside]
         means = sums[:4] / np.where(sums[4] > 0, sums[4], 1)

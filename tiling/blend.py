@@ -5,7 +5,7 @@ in it, and forgotten: memory grows with the width of a slide, and only by what t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from tiling.geometry import Geometry
 from tiling.store.arrays import SHARD_PX, create_array, create_group, set_attributes
 from tiling.store.atomic import Partial, building
 from tiling.store.shards import ShardWriter
+from tiling.store.whole import write_shard
 from tiling.sums import Part, Plane, ramp
 
 MAPS = ("gland", "sdf", "boundary", "disagreement")
@@ -122,7 +123,7 @@ class _Sums:
         self._codes: dict[tuple[int, int], NDArray[np.uint8]] = {}
         along = ramp(plane.tile_px)
         self._weights = along[:, None] * along[None, :]
-        self._scratch = np.empty_like(self._weights)
+        self._weighted = np.empty((len(MAPS), plane.tile_px, plane.tile_px), np.float32)
         self._pool = ThreadPoolExecutor(1)
         self._finishing: deque[Future[None]] = deque()
 
@@ -136,13 +137,14 @@ class _Sums:
     def add(self, tile: int, maps: NDArray[np.float32]) -> None:
         """Add one tile, cut at the slide's edge."""
         y, x = self._plane.origins[tile].tolist()
+        np.multiply(maps, self._weights, out=self._weighted)
         for place in self._plane.parts_of(tile):
             if not self.missing[self._plane.shard_of(place)]:
                 continue
             part = self._open.get(place)
             if part is None:
                 part = self._open[place] = Part(self._plane.window(place), len(MAPS), self._plane.tile_px)
-            part.add(maps, self._weights, y, x, self._scratch)
+            part.add(self._weighted, y, x)
             if self._plane.is_last(place):
                 # Sums of a part are many bytes: no more of them wait than one is worked on.
                 self._wait(1)
@@ -171,18 +173,8 @@ class _Sums:
         self._parts_left[shard] -= 1
         if self._parts_left[shard] == 0:
             for writer, codes in zip(self._writers, self._codes.pop(shard), strict=True):
-                writer.write(shard, dict(_encoded(writer, codes)))
+                write_shard(writer, shard, codes)
             self._partial.done(_key(*shard))
-
-
-def _encoded(writer: ShardWriter, codes: NDArray[np.uint8]) -> Iterable[tuple[tuple[int, int], bytes]]:
-    """Chunks of a shard that are not empty, by (row, column) within the shard."""
-    height, width = writer.chunk_px
-    for row in range(-(-codes.shape[0] // height)):
-        for column in range(-(-codes.shape[1] // width)):
-            chunk = writer.encode(codes[row * height : (row + 1) * height, column * width : (column + 1) * width])
-            if chunk is not None:
-                yield (row, column), chunk
 
 
 def _key(row: int, column: int) -> str:

@@ -71,19 +71,18 @@ class Part:
         self._tile_px = tile_px
         self._columns: dict[int, list[int]] = {}
 
-    def add(self, maps: NDArray[np.float32], weights: NDArray[np.float32], y: int, x: int, scratch: NDArray[np.float32]) -> None:
-        """Add the tile whose first pixel is (y, x), where it meets this part."""
+    def add(self, weighted: NDArray[np.float32], y: int, x: int) -> None:
+        """Add the tile whose first pixel is (y, x), where it meets this part.
+
+        Parameters
+        ----------
+        weighted : float32 (maps, T, T), times the tile's weights
+        """
         part, side = self.window, self._tile_px
         top, left = max(y, part.y), max(x, part.x)
         bottom, right = min(y + side, part.y + part.height), min(x + side, part.x + part.width)
-        inside = (slice(top - y, bottom - y), slice(left - x, right - x))
-        here = (slice(top - part.y, bottom - part.y), slice(left - part.x, right - part.x))
-        product, weight = scratch[inside], weights[inside]
-        # One map at a time: its tile, weights and product stay in the processor's cache.
-        for sums, values in zip(self.sums, maps, strict=True):
-            np.multiply(values[inside], weight, out=product)
-            target = sums[here]
-            np.add(target, product, out=target)
+        target = self.sums[:, top - part.y : bottom - part.y, left - part.x : right - part.x]
+        np.add(target, weighted[:, top - y : bottom - y, left - x : right - x], out=target)
         self._columns.setdefault(y, []).append(x)
 
     def total(self) -> NDArray[np.float32]:
@@ -108,18 +107,20 @@ class Part:
         The sums are used up.
         """
         codes = np.empty(self.sums.shape, np.uint8)
-        each = 1 / np.where(total > 0, total, np.float32(1))
-        for top in range(0, self.window.height, _STRIPE_ROWS):
+        scale = np.zeros_like(total)
+        np.divide(255, total, out=scale, where=seen)
+        middle = seen * np.float32(127.5)
+        for top in range(0, self.window.height, _STRIPE_ROWS):  # a stripe stays in the processor's cache
             rows = slice(top, top + _STRIPE_ROWS)
             for index, sums in enumerate(self.sums):
                 values = sums[rows]
-                np.multiply(values, each[rows], out=values)
+                np.multiply(values, scale[rows], out=values)
                 if index == signed:
-                    np.add(values, np.float32(1), out=values)
-                np.multiply(values, np.float32(127.5 if index == signed else 255), out=values)
+                    np.multiply(values, np.float32(0.5), out=values)
+                    np.add(values, middle[rows], out=values)
                 np.rint(values, out=values)
                 np.clip(values, 0, 255, out=values)
-                np.multiply(values, seen[rows], out=codes[index, rows], casting="unsafe")
+                np.copyto(codes[index, rows], values, casting="unsafe")
         return codes
 
 

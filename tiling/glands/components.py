@@ -6,21 +6,19 @@ Numbers follow the first pixel in raster order, so they do not depend on the blo
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from zarr.codecs import ZstdCodec
 
 from tiling.geometry import blocks
-from tiling.store.arrays import CHUNK_PX
 
 Block = tuple[slice, slice]
 EIGHT = np.ones((3, 3), bool)
+_NEVER = np.iinfo(np.int64).max
 
 
 class Pieces(NamedTuple):
@@ -68,21 +66,6 @@ class Grid:
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def scratch(self, group: zarr.Group, name: str) -> zarr.Array[Any]:
-        """An int32 array for work in progress, one file per block: blocks can be written side by side."""
-        side = self.block_px
-        sharded = side % CHUNK_PX == 0
-        return group.create_array(
-            name,
-            shape=self.shape,
-            dtype=np.int32,
-            chunks=(CHUNK_PX, CHUNK_PX) if sharded else (side, side),
-            shards=(side, side) if sharded else None,
-            compressors=ZstdCodec(level=1),
-            fill_value=0,
-            config={"write_empty_chunks": False},
-        )
-
 
 def label_block(mask: NDArray[np.bool_], block: Block, width_px: int) -> tuple[NDArray[np.int32], Pieces | None]:
     """8-connected pieces of one block.
@@ -100,26 +83,52 @@ def label_block(mask: NDArray[np.bool_], block: Block, width_px: int) -> tuple[N
     labels, count = ndimage.label(mask, EIGHT, output=np.int32)
     if not count:
         return labels, None
-    first = first_pixels(labels, count, block, width_px)
-    return labels, Pieces(first, *(side.copy() for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1])))
+    return labels, Pieces(
+        first_pixels(runs(labels), count, block, width_px), *(side.copy() for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
+    )
 
 
-def first_pixels(labels: NDArray[np.int32], count: int, block: Block, width_px: int) -> NDArray[np.int64]:
+class Runs(NamedTuple):
+    """Rows of pixels with one label, in raster order: a block has far fewer of them than pixels.
+
+    Attributes
+    ----------
+    label : int32 (n,)
+    y, x : int64 (n,), first pixel within the block
+    length : int64 (n,)
+    """
+
+    label: NDArray[np.int32]
+    y: NDArray[np.int64]
+    x: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+
+def runs(labels: NDArray[np.int32]) -> Runs:
+    """Runs of the labels above 0.
+
+    >>> [column.tolist() for column in runs(np.array([[0, 1, 1], [2, 2, 1]], np.int32))]
+    [[1, 2, 1], [0, 1, 1], [1, 0, 2], [2, 2, 1]]
+    """
+    begins = np.ones(labels.shape, bool)
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])
+    start = np.flatnonzero(begins)
+    label = labels.ravel()[start]
+    length = np.diff(start, append=labels.size)
+    kept = label > 0
+    y, x = np.divmod(start[kept], labels.shape[1])
+    return Runs(label[kept], y, x, length[kept])
+
+
+def first_pixels(found: Runs, count: int, block: Block, width_px: int) -> NDArray[np.int64]:
     """First pixel in raster order of labels 1..count of a block, as y * width + x of the whole array: int64 (count,)."""
-    places = np.flatnonzero(labels)[::-1]
-    y, x = np.divmod(_last_place(labels.ravel()[places], places, count), labels.shape[1])
-    return np.asarray((y + block[0].start) * width_px + x + block[1].start, np.int64)
-
-
-def _last_place(labels: NDArray[np.int32], places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The place that comes last in the list, of labels 1..count."""
-    found = np.zeros(count + 1, np.int64)
-    found[labels] = places  # of several assignments the last stays
-    return found[1:]
+    first = np.full(count + 1, _NEVER)
+    first[found.label[::-1]] = ((found.y + block[0].start) * width_px + found.x + block[1].start)[::-1]  # of several the last stays
+    return first[1:]
 
 
 class Seen(NamedTuple):
-    """What a block shows of labels 1..n.
+    """What a block shows of labels 1..n; of one that does not occur: area 0, first pixel and box beyond all others.
 
     Attributes
     ----------
@@ -134,30 +143,25 @@ class Seen(NamedTuple):
 
 
 def seen(labels: NDArray[np.int32], count: int, block: Block, width_px: int) -> Seen:
-    """First pixels, areas and bounding boxes of labels 1..count of a block; each occurs.
+    """First pixels, areas and bounding boxes of labels 1..count of a block.
 
     >>> seen(np.array([[0, 1], [2, 1]], np.int32), 2, (slice(10, 12), slice(20, 22)), 100).box_px.tolist()
     [[10, 21, 12, 22], [11, 20, 12, 21]]
     """
-    places = np.flatnonzero(labels)
-    numbers = labels.ravel()[places]
-    first = _last_place(numbers[::-1], places[::-1], count)
-    width = labels.shape[1]
-    x = places % width
-    left, right = np.full(count + 1, width), np.full(count + 1, -1)
-    np.minimum.at(left, numbers, x)
-    np.maximum.at(right, numbers, x)
-    top, bottom = first // width, _last_place(numbers, places, count) // width
-    corner = np.array([block[0].start, block[1].start])
-    box = np.stack([top, left[1:], bottom + 1, right[1:] + 1], axis=1) + np.tile(corner, 2)
-    area = np.bincount(numbers, minlength=count + 1)[1:].astype(np.int64)
-    return Seen((top + corner[0]) * width_px + first % width + corner[1], area, box)
+    found = runs(labels)
+    box = np.tile(np.array([_NEVER, _NEVER, -1, -1]), (count + 1, 1))
+    y, x = found.y + block[0].start, found.x + block[1].start
+    box[found.label[::-1], 0] = y[::-1]
+    box[found.label, 2] = y + 1
+    np.minimum.at(box[:, 1], found.label, x)
+    np.maximum.at(box[:, 3], found.label, x + found.length)
+    area = np.bincount(found.label, found.length, count + 1)[1:].astype(np.int64)
+    return Seen(first_pixels(found, count, block, width_px), area, box[1:])
 
 
 def merge(parts: Sequence[tuple[NDArray[np.int64], Seen]], count: int) -> Seen:
     """What the whole array shows of objects 1..count, from (objects, what was seen of them) of its blocks."""
-    largest = np.iinfo(np.int64).max
-    whole = Seen(np.full(count, largest), np.zeros(count, np.int64), np.tile(np.array([largest, largest, -1, -1]), (count, 1)))
+    whole = Seen(np.full(count, _NEVER), np.zeros(count, np.int64), np.tile(np.array([_NEVER, _NEVER, -1, -1]), (count, 1)))
     for objects, part in parts:
         rows = objects - 1
         np.minimum.at(whole.first_px, rows, part.first_px)
@@ -184,7 +188,7 @@ def join(grid: Grid, pieces: Sequence[Pieces | None]) -> Joined:
     a, b = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
     graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(total, total))
     count, component = connected_components(graph, directed=False)
-    first = np.full(count, np.iinfo(np.int64).max)
+    first = np.full(count, _NEVER)
     np.minimum.at(first, component, np.concatenate([piece.first_px for piece in pieces if piece is not None]))
     order = np.argsort(first)
     number = np.empty(count, np.int32)
@@ -217,25 +221,5 @@ def _pairs(grid: Grid, pieces: Sequence[Pieces | None], offset: NDArray[np.int64
             mine, yours = line[max(-shift, 0) : n - max(shift, 0)], facing[max(shift, 0) : n - max(-shift, 0)]
             both = (mine > 0) & (yours > 0)
             pair = np.stack([mine[both] - 1 + offset[index], yours[both] - 1 + offset[other_index]])
-            found.append(np.unique(pair, axis=1))
+            found.append(pair[:, np.flatnonzero(np.diff(pair, axis=1, prepend=-1).any(axis=0))])  # a pair repeats along a face
     return found
-
-
-class JoinedLabels:
-    """Reads any window of an array of block-wise pieces as numbers of the whole."""
-
-    def __init__(self, array: zarr.Array[Any], grid: Grid, numbers: list[NDArray[np.int32]]) -> None:
-        self.array, self.grid, self.numbers = array, grid, numbers
-
-    def __getitem__(self, window: Block) -> NDArray[np.int32]:
-        y, x = window
-        side = self.grid.block_px
-        labels = np.asarray(self.array[y, x])
-        for row in range(y.start // side, -(-y.stop // side)):
-            for column in range(x.start // side, -(-x.stop // side)):
-                part = (
-                    slice(max(row * side - y.start, 0), (row + 1) * side - y.start),
-                    slice(max(column * side - x.start, 0), (column + 1) * side - x.start),
-                )
-                labels[part] = self.numbers[row * self.grid.columns + column][labels[part]]
-        return labels

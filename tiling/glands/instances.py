@@ -13,12 +13,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling.geometry import Geometry, blocks, halo
-from tiling.glands.components import Block, Grid, Joined, JoinedLabels, Pieces, Seen, join, label_block, merge, seen
-from tiling.glands.growth import contacts, grow
+from tiling.geometry import Geometry, blocks
+from tiling.glands.components import Block, Grid, Joined, Pieces, Seen, join, label_block, merge, seen
+from tiling.glands.growth import FREE, contacts, grow
+from tiling.glands.scratch import Borders, Scratch
 from tiling.parallel import for_each
 from tiling.store.arrays import SHARD_PX, create_array, create_group, create_table, geometry_of, open_array, open_store, set_attributes
 from tiling.store.atomic import building
+from tiling.store.shards import ShardWriter
+from tiling.store.whole import write_shard
 
 _SCRATCH = "scratch"
 Result = TypeVar("Result")
@@ -72,18 +75,18 @@ def stitch(
     given = {"split": asdict(parameters), "version": code_version, "geometry": geometry.to_dict()}
     shape = (geometry.height_px, geometry.width_px)
     with building(store, given, keep_partial=False) as partial:
-        work = _Work(maps, partial.folder / _SCRATCH, Grid(shape, block_px), geometry, parameters, workers=workers, progress=progress)
+        work = _Work(maps, partial.folder / _SCRATCH, geometry, parameters, block_px=block_px, workers=workers, progress=progress)
         seeds = work.seeds()
-        grown = work.each(lambda index: work.grow(index, seeds), "growth")
+        grown = work.each(lambda index: work.grow(index, seeds.numbers), "growth")
         rest = join(work.grid, [None if part is None else part.rest for part in grown])
-        owner = _owners(grown, rest, seeds.total)
+        owner = _owners(grown, rest, len(seeds.first_px))
         bodies = [None if part is None else _bodies(part, rest.numbers[index], owner) for index, part in enumerate(grown)]
         parts = [(body, part.seen) for body, part in zip(bodies, grown, strict=True) if body is not None and part is not None]
-        objects = merge(parts, max(seeds.total, int(owner.max(initial=0))))
+        objects = merge(parts, max(len(seeds.first_px), int(owner.max(initial=0))))
         glands, number = _select(objects, geometry.um2_per_px, parameters.min_area_um2)
         lookup = [np.zeros(1, np.int32) if body is None else np.concatenate([[0], number[body]]).astype(np.int32) for body in bodies]
         group = create_group(partial.folder)
-        work.write(create_array(group, "labels", shape, np.int32), lookup)
+        work.write(create_array(group, "labels", shape, np.int32, shard_px=SHARD_PX), lookup)
         create_table(group, "objects", _table(glands, shape))
         set_attributes(group, {"status": "ok", "slide": slide, "parameters": {}, **given})
         shutil.rmtree(partial.folder / _SCRATCH)
@@ -91,11 +94,11 @@ def stitch(
 
 
 class _Grown(NamedTuple):
-    """One block after growth; its labels 1..a are grown objects, a + 1..a + r what growth left.
+    """One block after growth; its labels 1..a are grown objects (not all of them need occur), a + 1..a + r what growth left.
 
     Attributes
     ----------
-    objects : int64 (a,), numbers of the grown objects
+    objects : int64 (a,), numbers of the grown objects, ascending
     rest : the pieces of what is left, or None
     contacts : int64 (n, 3), piece of what is left, object beside it, pairs of pixels
     seen : of labels 1..a + r
@@ -107,87 +110,93 @@ class _Grown(NamedTuple):
     seen: Seen
 
 
-class _Seeds(NamedTuple):
-    labels: JoinedLabels
-    total: int
-
-
 class _Work:
-    """The passes over the blocks; two arrays of work in progress lie in a folder that goes before the store appears."""
+    """The passes over the blocks; the array of work in progress lies in a folder that goes before the store appears."""
 
     def __init__(
-        self, maps: Path, scratch: Path, grid: Grid, geometry: Geometry, parameters: SplitParameters, *, workers: int, progress: bool
+        self, maps: Path, scratch: Path, geometry: Geometry, parameters: SplitParameters, *, block_px: int, workers: int, progress: bool
     ) -> None:
-        self.grid, self.shape = grid, grid.shape
-        self.reach_px = round(parameters.growth_um / geometry.mpp)
+        self.shape = (geometry.height_px, geometry.width_px)
+        self.steps = round(parameters.growth_um / geometry.mpp)
+        # A step carries a number one pixel far: with a halo of R + 1 a block and the ring of pixels around it are exact.
+        self.grid = Grid(self.shape, max(block_px, self.steps + 1))
+        self.borders = Borders(self.grid, self.steps + 1)
+        self.scratch = Scratch(scratch, self.grid)
         self.parameters = parameters
         self.workers, self.progress = workers, progress
         source = open_store(maps)
         self.gland, self.sdf, self.boundary = (open_array(source, name) for name in ("gland", "sdf", "boundary"))
-        root = create_group(scratch)
-        self.seed_pieces, self.pieces = grid.scratch(root, "seeds"), grid.scratch(root, "pieces")
 
     def each(self, function: Callable[[int], Result], what: str) -> list[Result]:
         """A function of every block's index."""
         return for_each(function, range(len(self.grid)), workers=self.workers, what=what, progress=self.progress)
 
-    def seeds(self) -> _Seeds:
+    def seeds(self) -> Joined:
         """Label the seeds of all blocks and join them; numbers by first pixel."""
-        joined = join(self.grid, self.each(self._seed_block, "seeds"))
-        return _Seeds(JoinedLabels(self.seed_pieces, self.grid, joined.numbers), len(joined.first_px))
+        return join(self.grid, self.each(self._seed_block, "seeds"))
 
     def _seed_block(self, index: int) -> Pieces | None:
-        block = self.grid.blocks[index]
-        seed = self._mask(block)
-        if not seed.any():
+        """Leave a block's field behind: pieces of seeds, and what is free to grow into."""
+        block, p = self.grid.blocks[index], self.parameters
+        mask = np.asarray(self.gland[block]) >= round(255 * p.threshold)
+        if not mask.any():
             return None
-        p = self.parameters
-        seed &= np.asarray(self.boundary[block]) < round(255 * p.boundary_level)
+        seed = mask
+        if (level := round(255 * p.boundary_level)) <= np.iinfo(np.uint8).max:
+            seed = seed & (np.asarray(self.boundary[block]) < level)
         if p.use_sdf:
-            seed &= np.asarray(self.sdf[block]) > round((p.seed_depth_um / p.sdf_um + 1) * 127.5)
-        labels, pieces = label_block(seed, block, self.shape[1])
-        if pieces is not None:
-            self.seed_pieces[block] = labels
+            seed = seed & (np.asarray(self.sdf[block]) > round((p.seed_depth_um / p.sdf_um + 1) * 127.5))
+        field, pieces = label_block(seed, block, self.shape[1])
+        np.copyto(field, FREE, where=mask ^ seed)
+        self.borders.keep(index, field)
+        self.scratch.write(index, field)
         return pieces
 
-    def grow(self, index: int, seeds: _Seeds) -> _Grown | None:
+    def grow(self, index: int, numbers: list[NDArray[np.int32]]) -> _Grown | None:
         """Grow the seeds into a block, label what is left, and count what it touches.
 
-        A step carries a number one pixel far: with a halo of R + 1 the block and the ring of pixels around it are exact.
+        Parameters
+        ----------
+        numbers : number of each piece of seed, per block
         """
-        block = self.grid.blocks[index]
-        if not self._mask(block).any():
+        middle = self.scratch.block(index)
+        if middle is None:
             return None
-        outer, inner = halo(block, self.reach_px + 1, *self.shape)
-        mask = self._mask(outer)
-        labels = grow(seeds.labels[outer], mask, steps=self.reach_px)
-        ring = np.pad(labels, 1)[inner[0].start : inner[0].stop + 2, inner[1].start : inner[1].stop + 2]
-        body = labels[inner]
-        rest, pieces = label_block(mask[inner] & (body == 0), block, self.shape[1])
-        present = np.flatnonzero(np.bincount(body.ravel()))
-        objects = present[present > 0]
-        local = np.zeros(int(body.max()) + 1, np.int32)
-        local[objects] = np.arange(1, len(objects) + 1)
-        combined = local[body]
-        combined[rest > 0] = rest[rest > 0] + len(objects)
-        self.pieces[block] = combined
-        count = len(objects) + (0 if pieces is None else len(pieces.first_px))
-        touching = np.zeros((0, 3), np.int64) if pieces is None else contacts(rest, ring)
-        return _Grown(objects, pieces, touching, seen(combined, count, block, self.shape[1]))
+        block, near = self.grid.blocks[index], self.borders.near(index)
+        # Places in the list of the numbers near by serve as labels: small, and in the order of the numbers.
+        objects = np.unique(np.concatenate([numbers[other][1:] for other in near])).astype(np.int64)
+        lookups = {
+            # The last entry is what FREE, -1, finds.
+            other: np.concatenate([[0], np.searchsorted(objects, numbers[other][1:]) + 1, [FREE]]).astype(np.int32)
+            for other in near
+        }
+        field = self.borders.around(index, lookups, middle)
+        grow(field, steps=self.steps)
+        edge = self.steps + 2
+        inner, ring = field[edge:-edge, edge:-edge], field[edge - 1 : 1 - edge, edge - 1 : 1 - edge]
+        left = inner == FREE
+        count, pieces, touching = len(objects), None, np.zeros((0, 3), np.int64)
+        body = np.ascontiguousarray(inner)
+        if left.any():
+            rest, pieces = label_block(left, block, self.shape[1])
+            assert pieces is not None
+            touching = contacts(rest, ring)
+            touching[:, 1] = objects[touching[:, 1] - 1]
+            np.add(rest, count, out=body, where=left)
+            count += len(pieces.first_px)
+        self.scratch.write(index, body)
+        return _Grown(objects, pieces, touching, seen(body, count, block, self.shape[1]))
 
     def write(self, labels: zarr.Array[Any], lookup: list[NDArray[np.int32]]) -> None:
         """Write final numbers, one shard at a time whatever the block size."""
-        final = JoinedLabels(self.pieces, self.grid, lookup)
+        writer = ShardWriter(labels)
 
         def shard(block: Block) -> None:
-            numbers = final[block]
-            if numbers.any():
-                labels[block] = numbers
+            numbers = self.scratch.looked_up(block, lookup)
+            if numbers is not None:
+                write_shard(writer, (block[0].start // SHARD_PX, block[1].start // SHARD_PX), numbers)
 
         for_each(shard, blocks(*self.shape, SHARD_PX), workers=self.workers, what="labels", progress=self.progress)
-
-    def _mask(self, block: Block) -> NDArray[np.bool_]:
-        return np.asarray(self.gland[block]) >= round(255 * self.parameters.threshold)
 
 
 def _owners(grown: list[_Grown | None], rest: Joined, seeds: int) -> NDArray[np.int32]:
