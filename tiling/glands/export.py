@@ -4,20 +4,20 @@ QuPath loses a whole file for one feature it does not like. What is written here
 in every run, class with name and colour, measurements as an object of finite numbers, Polygon or MultiPolygon valid at QuPath's 0.01 px.
 """
 
-import csv
 import gzip
 import io
 import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from tiling.geometry import Geometry, blocks
 from tiling.glands.components import Seen, merge, seen
@@ -63,20 +63,24 @@ def export_glands(
     scale = np.array([geometry.downsample_x, geometry.downsample_y])
     with ExitStack() as files:
         write = FeatureWriter(files.enter_context(appearing(geojson)), geometry, origin)
-        rows = csv.writer(files.enter_context(appearing(table)), lineterminator="\n")
-        rows.writerow(["id", "label", "centroid_x_level0", "centroid_y_level0", *_COLUMNS])
+        rows = files.enter_context(appearing(table))
+        rows.write(",".join(["id", "label", "centroid_x_level0", "centroid_y_level0", *_COLUMNS]) + "\n")
         for found in outlines(labels, objects["window_px"]):
             measured, centre = measure(found.shapes, geometry)
             columns = [*measured, *(mean[found.rows] for mean in means), objects["touches_border"][found.rows]]
-            values = zip(*(column.tolist() for column in columns), strict=True)
-            for row, shape, (x, y), numbers in zip(
-                found.rows.tolist(), place(found.shapes), (centre * scale).tolist(), values, strict=True
-            ):
-                identity = gland_id(slide, int(objects["first_px"][row]))
-                rounded = [_number(value) for value in numbers]
-                measurements = dict(zip(_SHOWN, rounded, strict=True))
-                write.feature(shape, identity, name=class_name, color=color, object_type=object_type, measurements=measurements)
-                rows.writerow([identity, row + 1, f"{x:.2f}", f"{y:.2f}", *rounded])
+            identities = [gland_id(slide, first) for first in objects["first_px"][found.rows].tolist()]
+            write.features(
+                place(found.shapes),
+                identities,
+                name=class_name,
+                color=color,
+                object_type=object_type,
+                measurements=dict(zip(_SHOWN, columns, strict=True)),
+            )
+            line = ",".join(["%s,%d,%.2f,%.2f", *map(_format, columns)]) + "\n"
+            x, y = (centre * scale).T.tolist()
+            values = zip(identities, (found.rows + 1).tolist(), x, y, *(column.tolist() for column in columns), strict=True)
+            rows.writelines(line % value for value in values)
         write.close()
     return len(objects["first_px"])
 
@@ -124,18 +128,46 @@ class FeatureWriter:
         if label:
             properties["name"] = label
         if measurements:
-            properties["measurements"] = {key: _number(value) for key, value in measurements.items() if math.isfinite(value)}
+            properties["measurements"] = {key: float(f"{value:.9g}") for key, value in measurements.items() if math.isfinite(value)}
         head = json.dumps({"type": "Feature", "id": identity, "properties": properties})
         self._text.write(f'{self._separator}{head[:-1]}, "geometry": {shapely.to_geojson(shape)}}}')
         self._separator = ",\n"
+
+    def features(
+        self,
+        shapes: Any,  # noqa: ANN401  # shapely has no types
+        identities: Sequence[str],
+        *,
+        name: str,
+        color: tuple[int, int, int],
+        object_type: ObjectType,
+        measurements: dict[str, NDArray[Any]],
+    ) -> None:
+        """Write many objects of one class; all numbers are finite.
+
+        Parameters
+        ----------
+        shapes : object (n,), polygons
+        identities : n UUIDs
+        measurements : columns of length n
+        """
+        kind = json.dumps({"objectType": object_type, "classification": {"name": name, "color": list(color)}})
+        keys = ", ".join(f"{json.dumps(key)}: {_format(column)}" for key, column in measurements.items())
+        # Numbers and outlines are put into one text per object: a dict and an encoder for each would cost several times as much.
+        head = '{"type": "Feature", "id": "%s", "properties": ' + kind[:-1].replace("%", "%%") + ', "measurements": {' + keys + "}}"
+        values = zip(identities, *(column.tolist() for column in measurements.values()), shapely.to_geojson(shapes), strict=True)
+        for value in values:
+            self._text.write(self._separator + (head + ', "geometry": %s}') % value)
+            self._separator = ",\n"
 
     def close(self) -> None:
         """End the collection."""
         self._text.write("\n]}\n")
 
 
-def _number(value: float) -> float | int:
-    return value if isinstance(value, int) else float(f"{value:.9g}")
+def _format(column: NDArray[Any]) -> str:
+    """How numbers of a column are written: JSON and csv alike."""
+    return "%.9g" if column.dtype.kind == "f" else "%d"
 
 
 @contextmanager
@@ -199,7 +231,7 @@ class _Numbered:
     def __init__(self, image: Any) -> None:  # noqa: ANN401  # numpy or zarr array
         self._image, self.shape = image, tuple(image.shape)
         height, width = self.shape
-        parts: list[tuple[np.ndarray[Any, Any], Seen]] = []
+        parts: list[tuple[NDArray[np.int64], Seen]] = []
         found: dict[int, int] = {}
         for block in blocks(height, width, SHARD_PX):
             pixels = np.asarray(image[block]).astype(np.int64)
@@ -219,6 +251,6 @@ class _Numbered:
         top, left, bottom, right = whole.box_px[order].T
         self.windows_px = np.stack([top, left, bottom - top, right - left], axis=1)
 
-    def __getitem__(self, window: tuple[slice, slice]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.int32]:
         pixels = np.asarray(self._image[window]).astype(np.int64)
         return self._labels[np.where(pixels != 0, np.searchsorted(self.values, pixels) + 1, 0)]

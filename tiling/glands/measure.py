@@ -1,8 +1,6 @@
 """Measurements of glands, in um and um2, from their outlines and maps.
 
-The table has the columns of `Measurements`, and `id` (UUID, the same in every run), `label` (number in the label store),
-`centroid_x_level0`, `centroid_y_level0` (level-0 pixels of the slide, whatever the origin of the GeoJSON), `mean_probability`,
-`mean_disagreement` (over the gland's pixels, 0..1) and `touches_border` (1: cut by the slide's edge).
+Columns and units of the table: docs/outputs.md.
 """
 
 from typing import Any, NamedTuple
@@ -30,6 +28,7 @@ class Measurements(NamedTuple):
     eccentricity : of the ellipse of equal second moments, 0 (circle) .. 1
     orientation_deg : angle of its major axis against the x axis, anticlockwise as seen on the slide, -90..90
     holes : number of holes
+    lumen_share : area of what the outer contours enclose and the gland does not cover / area enclosed, 0..1
     """
 
     area_um2: NDArray[np.float64]
@@ -38,6 +37,7 @@ class Measurements(NamedTuple):
     eccentricity: NDArray[np.float64]
     orientation_deg: NDArray[np.float64]
     holes: NDArray[np.int64]
+    lumen_share: NDArray[np.float64]
 
 
 def measure(shapes: NDArray[np.object_], geometry: Geometry) -> tuple[Measurements, NDArray[np.float64]]:
@@ -56,7 +56,7 @@ def measure(shapes: NDArray[np.object_], geometry: Geometry) -> tuple[Measuremen
     """
     if not len(shapes):
         nothing = np.zeros(0)
-        return Measurements(nothing, nothing, nothing, nothing, nothing, np.zeros(0, np.int64)), np.zeros((0, 2))
+        return Measurements(nothing, nothing, nothing, nothing, nothing, np.zeros(0, np.int64), nothing), np.zeros((0, 2))
     parts, whole = shapely.get_parts(shapes, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     owner = whole[part]
@@ -81,7 +81,17 @@ def measure(shapes: NDArray[np.object_], geometry: Geometry) -> tuple[Measuremen
         eccentricity=np.sqrt(np.maximum(1 - (axes[:, 0] / axes[:, 1]) ** 2, 0)),
         orientation_deg=np.degrees(0.5 * np.arctan2(-2 * spread[:, 0, 1], spread[:, 0, 0] - spread[:, 1, 1])),
         holes=np.bincount(owner, minlength=len(shapes)) - shapely.get_num_geometries(shapes),
+        lumen_share=1 - area / _enclosed(shapes, parts, whole),
     ), centre + base
+
+
+def _enclosed(shapes: NDArray[np.object_], parts: NDArray[np.object_], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Area inside the outer contours, holes included, float64 (n,)."""
+    filled = shapely.polygons(shapely.get_exterior_ring(parts))
+    area = np.bincount(whole, shapely.area(filled), len(shapes))
+    for row in np.flatnonzero(shapely.get_num_geometries(shapes) > 1):  # a part may lie in another's hole
+        area[row] = shapely.area(shapely.union_all(filled[whole == row]))
+    return np.asarray(area, np.float64)
 
 
 def _moments(

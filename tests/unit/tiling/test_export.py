@@ -187,8 +187,11 @@ def test_measures_agree_with_sums_over_pixels(seed: int, dense: float) -> None:
     inside = np.random.default_rng(seed).random((14, 17)) < dense
     if not inside.any():
         return
-    [area, perimeter, _, eccentricity, angle, _], [centre] = measure(np.array([outline(inside)], object), FRAME)
+    [area, perimeter, _, eccentricity, angle, _, lumen], [centre] = measure(np.array([outline(inside)], object), FRAME)
     assert area == pytest.approx(0.25 * inside.sum())
+    parts, count = ndimage.label(inside)
+    enclosed = np.any([ndimage.binary_fill_holes(parts == part) for part in range(1, count + 1)], axis=0)
+    assert lumen == pytest.approx(1 - inside.sum() / enclosed.sum())
     y, x = np.nonzero(inside)
     assert centre == pytest.approx([x.mean() + 0.5, y.mean() + 0.5])
     spread = np.cov(np.stack([x, -y]), bias=True) + np.eye(2) / 12 if len(x) > 1 else np.eye(2) / 12
