@@ -92,6 +92,10 @@ rule all:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/cohort.csv",
         expand(f"{RESULTS}/glands/{{slide}}.{GEOJSON}", slide=SHEET.ids()),
+        expand(
+            f"{RESULTS}/glands/{{slide}}.ome.tiff",
+            slide=SHEET.ids() if config["export"]["label_mask"] else [],
+        ),
         expand(f"{RESULTS}/overviews/{{slide}}.png", slide=SHEET.ids()),
         expand(f"{RESULTS}/proposals/{{slide}}.geojson", slide=SHEET.ids()),
         f"{RESULTS}/qupath/import_all.groovy",

@@ -37,6 +37,23 @@ rule export_slide:
         "../scripts/export_slide.py"
 
 
+rule mask_slide:
+    input:
+        glands=f"{RESULTS}/glands/{{slide}}.zarr",
+    output:
+        mask=f"{RESULTS}/glands/{{slide}}.ome.tiff",
+    log:
+        f"{RESULTS}/logs/mask_slide/{{slide}}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+    params:
+        code_version=1,
+    script:
+        "../scripts/mask_slide.py"
+
+
 rule propose_regions:
     input:
         unpack(lambda wildcards: truth_of(wildcards.slide)),

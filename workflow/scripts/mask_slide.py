@@ -1,0 +1,16 @@
+"""The labels of a slide as a pyramidal OME-TIFF."""
+
+from pathlib import Path
+
+from workflow.jobs import job
+
+
+def main() -> None:
+    with job(snakemake.log[0]):
+        from tiling.glands.mask import write_mask
+
+        write_mask(Path(snakemake.input.glands), Path(snakemake.output.mask), slide=snakemake.wildcards.slide)
+
+
+if __name__ == "__main__":
+    main()
