@@ -31,6 +31,7 @@ def export_slide(glands: Path, maps: Path, geojson: Path, csv: Path, *, slide: s
         color=tuple(export["color"]),
         origin=export["origin"],
         object_type=export["object_type"],
+        simplify_um=export["simplify_um"],
     )
     for ending in ("geojson", "geojson.gz"):
         if (other := geojson.parent / f"{slide}.{ending}") != geojson:

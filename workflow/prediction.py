@@ -8,7 +8,7 @@ import numpy as np
 
 from tiling.blend import blend_to_store
 from tiling.errors import SlideError
-from tiling.store.arrays import create_group, create_table, geometry_of, record_failure, recorded_error, set_attributes
+from tiling.store.arrays import attributes, create_group, create_table, geometry_of, record_failure, recorded_error, set_attributes
 from tiling.store.atomic import building
 from tiling.store.tiles import StoredTiles, Tissue, sample_windows, tile_windows
 from workflow.training import read_px
@@ -26,6 +26,7 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
         The slide failed at tiling (the recorded error is raised again), or its resolution is not the model's.
     """
     from semimoe.prediction import Predictor
+    from semimoe.weights import WEIGHTS, fingerprint
 
     geometry = geometry_of(tiles)
     predictor = Predictor.load(model, device="gpu" if gpu else "cpu", threads=threads)
@@ -36,6 +37,7 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
             f"set tiles.mpp_um to {trained_mpp:.3g}"
         )
     windows = tile_windows(tiles)
+    made = attributes(tiles)
     blend_to_store(
         maps,
         slide=slide,
@@ -50,6 +52,12 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
         progress=True,
         code_version=code_version,
         within=Tissue(tiles).read,
+        inputs={
+            "tiles": {key: made.get(key) for key in ("fingerprint", "parameters", "version")},
+            "weights": fingerprint(model / WEIGHTS),
+            # Sums in another order differ in their last bits.
+            "device": [gpu > 0, threads],
+        },
     )
 
 

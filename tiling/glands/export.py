@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from tiling.geometry import Geometry, blocks
 from tiling.glands.components import Seen, merge, seen
 from tiling.glands.measure import Measurements, mean_codes, measure
-from tiling.glands.trace import outlines
+from tiling.glands.simplify import alone, simplified
+from tiling.glands.trace import Outlines, outlines
 from tiling.store.arrays import SHARD_PX, geometry_of, open_array, open_store, read_table
 
 _NAMESPACE = uuid.UUID("0a4a2f0e-8f4b-5c6e-9d7b-2f6f1c3b5a71")
@@ -44,6 +45,7 @@ def export_glands(
     color: tuple[int, int, int] = (200, 0, 0),
     origin: Origin = "bounds",
     object_type: ObjectType = "detection",
+    simplify_um: float = 0,
 ) -> int:
     """Write a slide's gland outlines and measurements; returns their number.
 
@@ -54,13 +56,14 @@ def export_glands(
     table : output csv, one row per gland
     origin : "bounds" subtracts the offset of the viewer's crop (openslide.bounds-*), as QuPath does
     object_type : detections are fast in QuPath, annotations can be edited
+    simplify_um : outlines of glands that have room may move this far to lose corners; measurements are those of the exact outline
     """
     geometry = geometry_of(glands)
     objects = read_table(glands, "objects", ("first_px", "window_px", "touches_border"))
     labels = open_array(open_store(glands), "labels")
     means = mean_codes(labels, [open_array(open_store(maps), name) for name in ("gland", "disagreement")], len(objects["first_px"]))
-    place = to_viewer(geometry, origin)
     scale = np.array([geometry.downsample_x, geometry.downsample_y])
+    shown = _shown(geometry, origin, labels, len(objects["first_px"]), simplify_um / max(geometry.mpp_x, geometry.mpp_y))
     with ExitStack() as files:
         write = FeatureWriter(files.enter_context(appearing(geojson)), geometry, origin)
         rows = files.enter_context(appearing(table))
@@ -70,7 +73,7 @@ def export_glands(
             columns = [*measured, *(mean[found.rows] for mean in means), objects["touches_border"][found.rows]]
             identities = [gland_id(slide, first) for first in objects["first_px"][found.rows].tolist()]
             write.features(
-                place(found.shapes),
+                shown(found),
                 identities,
                 name=class_name,
                 color=color,
@@ -83,6 +86,23 @@ def export_glands(
             rows.writelines(line % value for value in values)
         write.close()
     return len(objects["first_px"])
+
+
+def _shown(geometry: Geometry, origin: Origin, labels: Any, count: int, bound_px: float) -> Callable[[Outlines], Any]:  # noqa: ANN401  # zarr array, shapely
+    """Function that takes outlines to what is written of them."""
+    place = to_viewer(geometry, origin)
+    if not bound_px:
+        return lambda found: place(found.shapes)
+    room = alone(labels, count, bound_px=bound_px)
+
+    def shown(found: Outlines) -> Any:  # noqa: ANN401  # shapely has no types
+        exact = place(found.shapes)
+        fewer = place(simplified(found.shapes, bound_px=bound_px))
+        # Slanted edges, rounded, may cross where straight ones do not.
+        good = room[found.rows] & shapely.is_valid(fewer) & shapely.is_valid(shapely.set_precision(fewer, 10.0**-_DECIMALS))
+        return np.where(good, fewer, exact)
+
+    return shown
 
 
 def gland_id(slide: str, first_px: int) -> str:

@@ -15,7 +15,7 @@ rule predict_slide:
         mem_mb=4000,
     params:
         batch=config["prediction"]["batch"],
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/predict_slide.py"
 

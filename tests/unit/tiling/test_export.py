@@ -128,6 +128,25 @@ def test_outlines_lie_at_level_0_of_the_viewer_with_exact_areas(tmp_path: Path, 
     assert feature["properties"]["measurements"]["area um2"] == 69
 
 
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 999), d=st.sampled_from([1.0, 2.0, 16.37]), simplify_um=st.sampled_from([0.4, 1.0, 3.0]))
+def test_simplified_outlines_keep_qupaths_rules_and_the_exact_measurements(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, d: float, simplify_um: float
+) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(90, 110)), 3)
+    gland = np.where(noise > 0.6 * noise.std(), 200, 0).astype(np.uint8)
+    folder = tmp_path_factory.mktemp("f")
+    exact, rows = exported(folder, gland, d=d)
+    (folder / "again").mkdir()
+    found, again = exported(folder / "again", gland, d=d, simplify_um=simplify_um)
+    check_for_qupath(found, "detection")
+    assert rows == again
+    for one, other in zip(exact["features"], found["features"], strict=True):
+        assert {**one, "geometry": None} == {**other, "geometry": None}
+        lines = [shapely.boundary(shapely.geometry.shape(each["geometry"])) for each in (one, other)]
+        assert shapely.hausdorff_distance(*lines) * 0.5 <= simplify_um + 0.01
+
+
 def test_ids_depend_on_the_slide_and_the_first_pixel_only(tmp_path: Path) -> None:
     one = [feature["id"] for feature in exported(tmp_path, noisy())[0]["features"]]
     again = [feature["id"] for feature in exported(tmp_path, noisy(), origin="slide", color=(9, 9, 9))[0]["features"]]

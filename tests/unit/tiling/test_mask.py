@@ -23,8 +23,14 @@ def glands_of(path: Path, labels: np.ndarray) -> Path:
 
 @pytest.mark.parametrize(
     ("shape", "most", "dtype"),
-    [((1300, 2100), 255, np.uint8), ((700, 515), 256, np.uint16), ((513, 512), 65536, np.int32), ((30, 20), 7, np.uint8), ((1, 1), 0, np.uint8)],
-)  # fmt: skip
+    [
+        ((1300, 2100), 255, np.uint8),
+        ((700, 515), 256, np.uint16),
+        ((513, 512), 65536, np.int32),
+        ((30, 20), 7, np.uint8),
+        ((1, 1), 0, np.uint8),
+    ],
+)
 def test_every_level_is_every_second_pixel_of_the_one_before(tmp_path: Path, shape: tuple[int, int], most: int, dtype: type) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, most + 1, shape).astype(np.int32)
