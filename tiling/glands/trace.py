@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import shapes
-from rasterio.transform import Affine
 
 from tiling.geometry import blocks
+from tiling.glands.rings import Rings, rings
 
-_BAND_PX = 512
+_BAND_PX = 1024
 _BLOCK_PX = 2048
 _SMALL_PX = 1024
 _LARGEST_PX = 64 * 2**20
@@ -82,7 +81,7 @@ def outline(inside: NDArray[np.bool_], *, y: int = 0, x: int = 0) -> shapely.Pol
     >>> outline(np.array([[1, 0], [1, 1]], bool)).area
     3.0
     """
-    return _traced(inside.astype(np.uint8), y, x)[1][0]
+    return _outlines_of(rings(inside.astype(np.uint8)), y, x)[1][0]
 
 
 def _traced_together(labels: Any, rows: NDArray[np.int64], windows_px: NDArray[np.int64]) -> NDArray[np.object_]:  # noqa: ANN401  # zarr or numpy array
@@ -90,35 +89,59 @@ def _traced_together(labels: Any, rows: NDArray[np.int64], windows_px: NDArray[n
     y, x = (int(value) for value in windows_px[:, :2].min(axis=0))
     bottom, right = (int(value) for value in (windows_px[:, :2] + windows_px[:, 2:]).max(axis=0))
     pixels = np.asarray(labels[y:bottom, x:right])
-    # Other objects may be cut by this part: only the wanted ones are left, numbered from 1.
-    below, above = int(rows[0]), int(rows[-1]) + 2  # labels just outside those wanted
-    wanted = np.zeros(above - below + 1, np.int32)
-    wanted[rows + 1 - below] = np.arange(1, len(rows) + 1)
-    numbers, traced = _traced(wanted[np.clip(pixels, below, above) - below], y, x)
+    # Other objects may be cut by this part: only the rings of those wanted are made into outlines.
+    found = rings(pixels)
+    numbers, traced = _outlines_of(found.of(rows + 1), y, x)
     if len(numbers) != len(rows):
         raise ValueError(f"{len(rows)} objects in the table, {len(numbers)} in the labels near y {y}, x {x}; stitch the slide again")
     return traced
 
 
-def _traced(pixels: NDArray[Any], y: int, x: int) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Numbers found, ascending, and the outline of each."""
-    found = shapes(pixels, mask=pixels > 0, connectivity=4, transform=Affine.translation(x, y))
-    values, rings, polygon = [], [], []
-    for index, (geometry, value) in enumerate(found):
-        values.append(int(value))
-        rings += geometry["coordinates"]
-        polygon += [index] * len(geometry["coordinates"])
-    if not values:
+def _outlines_of(found: Rings, y: int, x: int) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Numbers found, ascending, and the outline of each, moved by (x, y)."""
+    if not len(found.label):
         return np.zeros(0, np.int64), np.zeros(0, object)
-    points = np.array([point for ring in rings for point in ring], np.float64)
-    lines = shapely.linearrings(points, indices=np.repeat(np.arange(len(rings)), [len(ring) for ring in rings]))
-    polygons = shapely.polygons(lines, indices=np.array(polygon))
-    order = np.argsort(values, kind="stable")
-    numbers, start, count = np.unique(np.array(values)[order], return_index=True, return_counts=True)
-    whole = polygons[order[start]]
+    index = np.repeat(np.arange(len(found.label)), found.length)
+    lines = shapely.linearrings(found.points + np.array([x, y], np.float64), indices=index)
+    label, polygon, hole = _polygons(found, index, lines)
+    order = np.lexsort((hole, polygon))  # a polygon's contour, then its holes
+    polygons = shapely.polygons(lines[order], indices=polygon[order])
+    numbers, start, count = np.unique(label, return_index=True, return_counts=True)
+    whole = polygons[start]
     for several in np.flatnonzero(count > 1):
-        whole[several] = shapely.MultiPolygon(list(polygons[order[start[several] : start[several] + count[several]]]))
+        whole[several] = shapely.MultiPolygon(list(polygons[start[several] : start[several] + count[several]]))
     return numbers, np.asarray(shapely.normalize(whole), object)
+
+
+def _polygons(
+    found: Rings, index: NDArray[np.int64], lines: NDArray[np.object_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Label of each polygon, ascending; and of each ring, the polygon it belongs to and whether it is a hole.
+
+    Parameters
+    ----------
+    index : ring of each point
+    lines : the rings
+    """
+    after = np.arange(1, len(index) + 1)
+    ends = np.cumsum(found.length)
+    after[ends - 1] = ends - found.length
+    x, y = found.points.T
+    area = np.add.reduceat(x * y[after] - x[after] * y, ends - found.length)
+    hole = area < 0
+    contours = np.flatnonzero(~hole)
+    contours = contours[np.argsort(found.label[contours], kind="stable")]
+    label = found.label[contours]
+    polygon = np.empty(len(hole), np.int64)
+    polygon[contours] = np.arange(len(contours))
+    first, stop = np.searchsorted(label, found.label, side="left"), np.searchsorted(label, found.label, side="right")
+    polygon[hole] = first[hole]
+    for ring in np.flatnonzero(hole & (stop - first > 1)):
+        # Of the contours around a hole, the smallest: one may lie in another's hole.
+        among = np.arange(first[ring], stop[ring])
+        around = among[shapely.covers(shapely.polygons(lines[contours[among]]), shapely.Polygon(lines[ring]))]
+        polygon[ring] = around[np.argmin(area[contours[around]])]
+    return label, polygon, hole
 
 
 def _corners(polygon: shapely.Polygon) -> shapely.Polygon:
