@@ -1,6 +1,10 @@
-"""What the benchmarks share: each contender runs in a process of its own, timed, its memory sampled as PSS of the process."""
+"""What the benchmarks share: each contender runs in a process of its own, timed, its memory sampled as PSS of the process.
+
+On a machine that others use too, read the processor's seconds: they hardly depend on the others.
+"""
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -15,9 +19,10 @@ Contender = Callable[..., dict[str, float] | None]
 
 
 class Measured(NamedTuple):
-    """Wall seconds of the work, peak PSS in MiB, and what the contender counted."""
+    """Wall seconds of the work, seconds of all processors, peak PSS in MiB, and what the contender counted."""
 
     seconds: float
+    cpu_s: float
     peak_mib: float
     counted: dict[str, float]
 
@@ -37,7 +42,7 @@ def measured(script: str, name: str, *arguments: object) -> Measured:
     if process.returncode:
         raise SystemExit(f"{name}: status {process.returncode}")
     found = json.loads(text.splitlines()[-1])
-    return Measured(found["seconds"], peak / 2**20, found["counted"])
+    return Measured(found["seconds"], found["cpu_s"], peak / 2**20, found["counted"])
 
 
 def serve(contenders: dict[str, Contender]) -> bool:
@@ -47,14 +52,16 @@ def serve(contenders: dict[str, Contender]) -> bool:
     name, *arguments = sys.argv[2:]
     start = time.perf_counter()
     counted = contenders[name](*arguments)
-    print(json.dumps({"seconds": time.perf_counter() - start, "counted": counted or {}}))
+    seconds = time.perf_counter() - start
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({"seconds": seconds, "cpu_s": used.ru_utime + used.ru_stime, "counted": counted or {}}))
     return True
 
 
 def row(what: str, found: Measured, *, beside: Measured | None = None, note: str = "") -> None:
-    """Print one line of a table, with the ratio to the first contender."""
-    ratio = f"{beside.seconds / found.seconds:6.2f} x" if beside else " " * 8
-    print(f"  {what:44s} {found.seconds:8.2f} s  {ratio}  peak {found.peak_mib:6.0f} MiB  {note}", flush=True)
+    """Print one line of a table, with the ratios of wall and of processor time to another contender."""
+    ratio = f"{beside.seconds / found.seconds:5.2f} x, cpu {beside.cpu_s / found.cpu_s:5.2f} x" if beside else " " * 20
+    print(f"  {what:44s} {found.seconds:8.2f} s (cpu {found.cpu_s:7.1f})  {ratio}  peak {found.peak_mib:6.0f} MiB  {note}", flush=True)
 
 
 def bytes_in(folder: Path) -> int:
