@@ -131,8 +131,9 @@ class _Sums:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=error[0] is not None)
-        self._wait(0)
+        self._pool.shutdown()  # what is complete is written even when the next prediction failed
+        if error[0] is None:
+            self._wait(0)
 
     def add(self, tile: int, maps: NDArray[np.float32]) -> None:
         """Add one tile, cut at the slide's edge."""
@@ -152,9 +153,7 @@ class _Sums:
 
     def _wait(self, most: int) -> None:
         while len(self._finishing) > most:
-            future = self._finishing.popleft()
-            if not future.cancelled():
-                future.result()
+            self._finishing.popleft().result()
 
     def _finish(self, shard: tuple[int, int], part: Part) -> None:
         """Encode a part, and write its shard when it was the last one."""
