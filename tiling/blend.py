@@ -51,6 +51,7 @@ def blend_to_store(
     code_version: int,
     within: Within | None = None,
     inputs: dict[str, Any] | None = None,
+    readers: int = 1,
 ) -> None:
     """Predict the tiles of a slide and blend them into `maps/{slide}.zarr`.
 
@@ -68,6 +69,7 @@ def blend_to_store(
     parameters, model : kept in the attributes, with `code_version`
     within : bool (h, w) of a window (y, x, h, w): maps are 0 where it is False (glass); None: everywhere
     inputs : what else the bytes depend on (JSON): a killed run of other tiles or weights is not gone on with
+    readers : threads that read tiles ahead, a batch each
     """
     given = {"parameters": parameters, "model": model, "version": code_version, "geometry": geometry.to_dict(), "tile_px": tile_px}
     with building(store, {**given, "inputs": inputs}) as partial:
@@ -82,7 +84,12 @@ def blend_to_store(
             batches = [rows for rows in batches if needed[rows].any()]
             tiles = np.concatenate(batches) if batches else np.zeros(0, np.int64)
             shown = tqdm(
-                _predicted(source, batches, predict), total=len(tiles), desc=slide, unit="tile", disable=not progress, mininterval=5
+                _predicted(source, batches, predict, readers),
+                total=len(tiles),
+                desc=slide,
+                unit="tile",
+                disable=not progress,
+                mininterval=5,
             )
             for tile, maps in zip(tiles.tolist(), shown, strict=True):
                 sums.add(tile, maps)
@@ -90,18 +97,18 @@ def blend_to_store(
         set_attributes(group, {**attrs, "parameters": parameters, "model": model, "version": code_version})
 
 
-def _predicted(source: Images, batches: list[NDArray[np.int64]], predict: Predict) -> Iterator[NDArray[np.float32]]:
-    """Maps of the tiles in order; the next batch is read while this one is predicted."""
+def _predicted(source: Images, batches: list[NDArray[np.int64]], predict: Predict, readers: int) -> Iterator[NDArray[np.float32]]:
+    """Maps of the tiles in order; as many batches as there are readers are read while one is predicted."""
 
     def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return np.stack([source[int(row)].image for row in rows])
 
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(read, batches[0]) if batches else None
+    with ThreadPoolExecutor(readers) as pool:
+        ahead = deque(pool.submit(read, rows) for rows in batches[:readers])
         for number in range(len(batches)):
-            assert ahead is not None
-            images = ahead.result()
-            ahead = reader.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
+            images = ahead.popleft().result()
+            if number + readers < len(batches):
+                ahead.append(pool.submit(read, batches[number + readers]))
             yield from predict(images)
 
 

@@ -58,6 +58,8 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
             # Sums in another order differ in their last bits.
             "device": [gpu > 0, threads],
         },
+        # On a CPU the network has the threads.
+        readers=threads if gpu else 1,
     )
 
 

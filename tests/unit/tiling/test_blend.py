@@ -101,7 +101,7 @@ def test_nothing_depends_on_tile_order_or_batch(tmp_path: Path) -> None:
     image = rng.integers(0, 256, (3, 80, 61), np.uint8)
     origins = grid(80, 61, 10)
     one = blended(tmp_path / "a.zarr", image, origins, seamy, batch=1)
-    two = blended(tmp_path / "b.zarr", image, rng.permutation(origins), seamy, batch=7)
+    two = blended(tmp_path / "b.zarr", image, rng.permutation(origins), seamy, batch=7, readers=3)
     assert all((one[name] == two[name]).all() for name in MAPS)
 
 
