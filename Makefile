@@ -6,7 +6,7 @@ RESULTS ?= results/demo
 # One thread each: a busy two-core machine is slower with more, and results do not depend on the number of cores.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: demo test check bench bench-tiling bench-training bench-demo doctor clean
+.PHONY: demo test check bench bench-tiling bench-glands bench-training bench-demo doctor clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,12 +37,17 @@ test: check
 	$(ONE) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Speed and memory, each beside its peer; SLIDE=real.svs takes real tissue instead of synthetic.
-bench: bench-tiling bench-training bench-demo
+bench: bench-tiling bench-glands bench-training bench-demo
 
 bench-tiling: $(STAMP)
 	$(BIN)/python benchmarks/slide_to_zarr.py $(if $(SLIDE),--slide $(SLIDE))
 	$(BIN)/python benchmarks/store_codec.py $(if $(SLIDE),--slide $(SLIDE))
 	$(BIN)/python benchmarks/tissue.py
+
+bench-glands: $(STAMP)
+	$(BIN)/python benchmarks/blend.py --side 16000
+	$(BIN)/python benchmarks/outlines.py --side 15000
+	$(BIN)/python benchmarks/geojson.py
 
 bench-training: $(STAMP)
 	$(ONE) $(BIN)/python benchmarks/training_step.py

@@ -137,7 +137,7 @@ class Plane:
         self.origins, self.tile_px = origins_yx_px, tile_px
         self.rows, self.columns = (
             Axis(origins_yx_px[:, axis], tile_px, shape[axis], shard_px=shard_px[axis], part_px=part)
-            for axis, part in enumerate((-(-shard_px[0] // 4), shard_px[1]))
+            for axis, part in enumerate((-(-shard_px[0] // 8), shard_px[1]))
         )
         self.order = np.lexsort((origins_yx_px[:, 1], origins_yx_px[:, 0], self.columns.shard[:, 0], self.rows.shard[:, 0]))
         self.inside = (self.rows.stop > self.rows.start) & (self.columns.stop > self.columns.start)
