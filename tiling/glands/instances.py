@@ -84,9 +84,18 @@ def stitch(
         parts = [(body, part.seen) for body, part in zip(bodies, grown, strict=True) if body is not None and part is not None]
         objects = merge(parts, max(len(seeds.first_px), int(owner.max(initial=0))))
         glands, number = _select(objects, geometry.um2_per_px, parameters.min_area_um2)
-        lookup = [np.zeros(1, np.int32) if body is None else np.concatenate([[0], number[body]]).astype(np.int32) for body in bodies]
+
+        def final(index: int) -> NDArray[np.int32]:
+            """Final number of each label of a block."""
+            part, body = grown[index], bodies[index]
+            assert part is not None
+            assert body is not None
+            table = np.zeros(int(part.labels.max(initial=0)) + 1, np.int32)
+            table[part.labels] = number[body]
+            return table
+
         group = create_group(partial.folder)
-        work.write(create_array(group, "labels", shape, np.int32, shard_px=SHARD_PX), lookup)
+        work.write(create_array(group, "labels", shape, np.int32, shard_px=SHARD_PX), final)
         create_table(group, "objects", _table(glands, shape))
         set_attributes(group, {"status": "ok", "slide": slide, "parameters": {}, **given})
         shutil.rmtree(partial.folder / _SCRATCH)
@@ -94,16 +103,18 @@ def stitch(
 
 
 class _Grown(NamedTuple):
-    """One block after growth; its labels 1..a are grown objects (not all of them need occur), a + 1..a + r what growth left.
+    """One block after growth: its labels are those of grown objects, and above them the pieces of what growth left.
 
     Attributes
     ----------
-    objects : int64 (a,), numbers of the grown objects, ascending
+    labels : int64 (a + r,), those that occur, ascending, the last r are pieces of what is left
+    objects : int64 (a,), numbers of the grown objects
     rest : the pieces of what is left, or None
     contacts : int64 (n, 3), piece of what is left, object beside it, pairs of pixels
-    seen : of labels 1..a + r
+    seen : of `labels`
     """
 
+    labels: NDArray[np.int64]
     objects: NDArray[np.int64]
     rest: Pieces | None
     contacts: NDArray[np.int64]
@@ -185,14 +196,23 @@ class _Work:
             np.add(rest, count, out=body, where=left)
             count += len(pieces.first_px)
         self.scratch.write(index, body)
-        return _Grown(objects, pieces, touching, seen(body, count, block, self.shape[1]))
+        every = seen(body, count, block, self.shape[1])
+        # Most objects near by do not reach into this block: of those nothing is kept.
+        labels = np.flatnonzero(every.area_px) + 1
+        return _Grown(
+            labels,
+            objects[labels[labels <= len(objects)] - 1],
+            pieces,
+            touching,
+            Seen(*(column[labels - 1] for column in every)),
+        )
 
-    def write(self, labels: zarr.Array[Any], lookup: list[NDArray[np.int32]]) -> None:
+    def write(self, labels: zarr.Array[Any], final: Callable[[int], NDArray[np.int32]]) -> None:
         """Write final numbers, one shard at a time whatever the block size."""
         writer = ShardWriter(labels)
 
         def shard(block: Block) -> None:
-            numbers = self.scratch.looked_up(block, lookup)
+            numbers = self.scratch.looked_up(block, final)
             if numbers is not None:
                 write_shard(writer, (block[0].start // SHARD_PX, block[1].start // SHARD_PX), numbers)
 
@@ -219,7 +239,7 @@ def _owners(grown: list[_Grown | None], rest: Joined, seeds: int) -> NDArray[np.
 
 
 def _bodies(part: _Grown, numbers: NDArray[np.int32], owner: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Object of each label 1..n of a block."""
+    """Object of each label of a block that occurs."""
     return np.concatenate([part.objects, owner[numbers[1:]]]).astype(np.int64)
 
 

@@ -3,6 +3,7 @@
 A block grows with a halo. Its neighbours' files would be decoded nine times over for it; their borders, compressed, are small.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,8 +58,8 @@ class Scratch:
         kind = self._kinds.get(index)
         return None if kind is None else _unpack(kind, (self._folder / str(index)).read_bytes())
 
-    def looked_up(self, window: Block, numbers: list[NDArray[np.int32]]) -> NDArray[np.int32] | None:
-        """Any window with the values of each block looked up in that block's list; None when all of it was never written."""
+    def looked_up(self, window: Block, numbers: Callable[[int], NDArray[np.int32]]) -> NDArray[np.int32] | None:
+        """Any window, values looked up in a list for each block (by its index); None when all of it was never written."""
         y, x = window
         side = self._grid.block_px
         found = None
@@ -73,7 +74,7 @@ class Scratch:
                 top, left = row * side, column * side
                 here = (slice(max(top - y.start, 0), top + side - y.start), slice(max(left - x.start, 0), left + side - x.start))
                 there = (slice(max(y.start - top, 0), y.stop - top), slice(max(x.start - left, 0), x.stop - left))
-                found[here] = numbers[index][values[there]]
+                found[here] = numbers(index)[values[there]]
         return found
 
 

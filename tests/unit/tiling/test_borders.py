@@ -39,7 +39,7 @@ def test_a_halo_from_borders_is_the_halo_of_the_array(
         np.testing.assert_array_equal(found[1:-1, 1:-1], expected[y : y + middle.shape[0] + 2 * reach, x : x + middle.shape[1] + 2 * reach])
         assert not found[[0, -1]].any()
         assert not found[:, [0, -1]].any()
-    looked_up = scratch.looked_up((slice(0, height), slice(0, width)), [lookup] * len(grid))
+    looked_up = scratch.looked_up((slice(0, height), slice(0, width)), lambda _: lookup)
     assert (looked_up is None) == (not kept)
     if looked_up is not None:
         np.testing.assert_array_equal(looked_up, expected[reach:-reach, reach:-reach])
