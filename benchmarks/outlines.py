@@ -58,7 +58,7 @@ def labels(folder: str, workers: str) -> dict[str, float]:
     return {"objects": stitch(maps, glands, parameters=parameters, slide="bench", workers=int(workers), code_version=1)}
 
 
-def traced(folder: str) -> dict[str, float]:
+def traced(folder: str, workers: str) -> dict[str, float]:
     """`outlines` of every object; the area is checked against the number of pixels."""
     import shapely
 
@@ -68,7 +68,7 @@ def traced(folder: str) -> dict[str, float]:
     store = Path(folder) / "glands.zarr"
     table = read_table(store, "objects", ("window_px", "area_px"))
     array, count, vertices = open_array(open_store(store), "labels"), 0, 0
-    for found in outlines(array, table["window_px"]):
+    for found in outlines(array, table["window_px"], workers=int(workers)):
         if (shapely.area(found.shapes) != table["area_px"][found.rows]).any():
             raise SystemExit("an outline has another area than its object")
         count += len(found.rows)
@@ -119,7 +119,7 @@ def main() -> None:
         row("label and split: ours, out of core", fast, beside=slow, note=f"{fast.counted['objects']:.0f} objects")
         slow = measured(__file__, "in memory outlines", folder)
         row("outlines: rasterio of the whole, in memory", slow, note=f"{slow.counted['objects']:.0f} polygons")
-        fast = measured(__file__, "traced", folder)
+        fast = measured(__file__, "traced", folder, given.workers)
         row("outlines: ours, areas checked", fast, beside=slow, note=f"{fast.counted['vertices']:.0f} vertices")
 
 

@@ -19,7 +19,7 @@ def split_parameters(maps: Path, given: dict[str, Any]) -> SplitParameters:
     return SplitParameters(**chosen, min_area_um2=given["min_area_um2"], sdf_um=card["sdf_um"], use_sdf=card["sdf_scale"] == "um")
 
 
-def export_slide(glands: Path, maps: Path, geojson: Path, csv: Path, *, slide: str, export: dict[str, Any]) -> None:
+def export_slide(glands: Path, maps: Path, geojson: Path, csv: Path, *, slide: str, export: dict[str, Any], workers: int) -> None:
     """Write a slide's GeoJSON and csv (`tiling.glands.export.export_glands`)."""
     count = export_glands(
         glands,
@@ -32,6 +32,7 @@ def export_slide(glands: Path, maps: Path, geojson: Path, csv: Path, *, slide: s
         origin=export["origin"],
         object_type=export["object_type"],
         simplify_um=export["simplify_um"],
+        workers=workers,
     )
     for ending in ("geojson", "geojson.gz"):
         if (other := geojson.parent / f"{slide}.{ending}") != geojson:

@@ -46,6 +46,7 @@ def export_glands(
     origin: Origin = "bounds",
     object_type: ObjectType = "detection",
     simplify_um: float = 0,
+    workers: int = 1,
 ) -> int:
     """Write a slide's gland outlines and measurements; returns their number.
 
@@ -57,6 +58,7 @@ def export_glands(
     origin : "bounds" subtracts the offset of the viewer's crop (openslide.bounds-*), as QuPath does
     object_type : detections are fast in QuPath, annotations can be edited
     simplify_um : outlines of glands that have room may move this far to lose corners; measurements are those of the exact outline
+    workers : threads; the files do not depend on it
     """
     geometry = geometry_of(glands)
     objects = read_table(glands, "objects", ("first_px", "window_px", "touches_border"))
@@ -68,7 +70,7 @@ def export_glands(
         write = FeatureWriter(files.enter_context(appearing(geojson)), geometry, origin)
         rows = files.enter_context(appearing(table))
         rows.write(",".join(["id", "label", "centroid_x_level0", "centroid_y_level0", *_COLUMNS]) + "\n")
-        for found in outlines(labels, objects["window_px"]):
+        for found in outlines(labels, objects["window_px"], workers=workers):
             measured, centre = measure(found.shapes, geometry)
             columns = [*measured, *(mean[found.rows] for mean in means), objects["touches_border"][found.rows]]
             identities = [gland_id(slide, first) for first in objects["first_px"][found.rows].tolist()]

@@ -5,6 +5,7 @@ and QuPath refuses a whole file for one such ring.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,14 @@ class Outlines(NamedTuple):
     shapes: NDArray[np.object_]
 
 
-def outlines(labels: Any, windows_px: NDArray[np.int64], *, band_px: int = _BAND_PX, block_px: int = _BLOCK_PX) -> Iterator[Outlines]:  # noqa: ANN401  # zarr or numpy array
+def outlines(
+    labels: Any,  # noqa: ANN401  # zarr or numpy array
+    windows_px: NDArray[np.int64],
+    *,
+    band_px: int = _BAND_PX,
+    block_px: int = _BLOCK_PX,
+    workers: int = 1,
+) -> Iterator[Outlines]:
     """Outlines of all objects in the order of their labels, a band of rows at a time.
 
     The area of an outline is its object's number of pixels; vertices are corners only; the form depends on no block.
@@ -44,20 +52,21 @@ def outlines(labels: Any, windows_px: NDArray[np.int64], *, band_px: int = _BAND
     labels : int (y, x), label i + 1 = row i
     windows_px : int64 (N, 4), y, x, h, w of each object's bounding window, by first pixel
     band_px, block_px : height and width of the part in which objects that are read together begin
+    workers : threads; the result does not depend on it
     """
     small = np.asarray((windows_px[:, 2:] <= _SMALL_PX).all(axis=1))
-    band = windows_px[:, 0] // band_px
-    for number in np.unique(band):
-        rows = np.flatnonzero(band == number)
-        traced = np.empty(len(rows), object)
-        column = windows_px[rows, 1] // block_px
-        for block in np.unique(column):
-            here = np.flatnonzero((column == block) & small[rows])
-            if len(here):
-                traced[here] = _traced_together(labels, rows[here], windows_px[rows[here]])
-        for place in np.flatnonzero(~small[rows]):
-            traced[place] = outline_of(labels, int(rows[place]), windows_px[rows[place]])
-        yield Outlines(rows, traced)
+    band, column = windows_px[:, 0] // band_px, windows_px[:, 1] // block_px
+    with ThreadPoolExecutor(workers) as pool:
+        for number in np.unique(band):
+            rows = np.flatnonzero(band == number)
+            traced = np.empty(len(rows), object)
+            together = [np.flatnonzero((column[rows] == block) & small[rows]) for block in np.unique(column[rows][small[rows]])]
+            found = pool.map(lambda here, rows=rows: _traced_together(labels, rows[here], windows_px[rows[here]]), together)
+            for here, shapes in zip(together, found, strict=True):
+                traced[here] = shapes
+            for place in np.flatnonzero(~small[rows]):
+                traced[place] = outline_of(labels, int(rows[place]), windows_px[rows[place]])
+            yield Outlines(rows, traced)
 
 
 def outline_of(labels: Any, row: int, window_px: NDArray[np.int64], *, largest_px: int = _LARGEST_PX, block_px: int = _BLOCK_PX) -> Any:  # noqa: ANN401  # arrays, shapely

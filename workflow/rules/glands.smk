@@ -28,11 +28,12 @@ rule export_slide:
         f"{RESULTS}/logs/export_slide/{{slide}}.log",
     conda:
         "../../environment.yml"
+    threads: 2
     resources:
         mem_mb=2000,
     params:
         export=config["export"],
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/export_slide.py"
 

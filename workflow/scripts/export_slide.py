@@ -11,7 +11,7 @@ def main() -> None:
 
         export_slide(
             Path(snakemake.input.glands), Path(snakemake.input.maps), Path(snakemake.output.geojson), Path(snakemake.output.csv),
-            slide=snakemake.wildcards.slide, export=snakemake.params.export,
+            slide=snakemake.wildcards.slide, export=snakemake.params.export, workers=snakemake.threads,
         )  # fmt: skip
 
 
