@@ -30,6 +30,7 @@ _FILE_TILE_PX = 256
 _MOTIF_PX = 4096
 _LEVELS = 4
 _AFTERNOON = "openslide -> zarr"
+_READERS = ("decoder", "our read", "openslide read")
 _CORES = len(psutil.Process().cpu_affinity())
 
 
@@ -198,7 +199,14 @@ def speed(motif: NDArray[np.uint8], sides: list[int], folder: Path) -> None:
         found = {}
         print(f"{side} x {side} px, all tissue, {slide.stat().st_size / 1e6:.0f} MB", flush=True)
         for name in CONTENDERS:
-            found[name] = one = measured(name, slide, folder / "out.zarr")
+            if name not in _READERS:
+                found[name] = measured(name, slide, folder / "out.zarr")
+        # In turns: a shared machine changes its speed within seconds.
+        rounds = [{name: measured(name, slide, folder / "out.zarr") for name in _READERS} for _ in range(3)]
+        for name in _READERS:
+            found[name] = sorted((one[name] for one in rounds), key=lambda one: one.seconds)[1]
+        for name in CONTENDERS:
+            one = found[name]
             print(
                 f"  {name:20s} {one.seconds:7.1f} s {side**2 / 1e6 / one.seconds:6.0f} Mpx/s  peak {one.peak_mib:5.0f} MiB"
                 f"  {one.mb:6.0f} MB in {one.files:5.0f} files",

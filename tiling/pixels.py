@@ -123,9 +123,12 @@ class _Levels:
             return None
         key = _key(level, shard)
         half = _white(*(-(-(side.stop - side.start) // 2) for side in window)) if halve else None
-        if self.partial.is_done(key):  # by a run that was killed
-            for _, y, x in self._chunks(level, window):
-                _put_half(half, np.asarray(self.arrays[level][:, y, x]), y.start - window[0].start, x.start - window[1].start)
+        if self.partial.is_done(key):  # by an earlier level of this run, or by a run that was killed
+            side_y, side_x = self.writers[level].chunk_px
+            height, width = (side.stop - side.start for side in window)
+            for (row, column), pixels in self.writers[level].read(shard) if halve else ():
+                y, x = row * side_y, column * side_x
+                _put_half(half, pixels[:, : height - y, : width - x], y, x)
             return half
         failed = None
         if level:

@@ -1,10 +1,11 @@
-"""Whole shards of a sharded Zarr array, encoded and written directly.
+"""Whole shards of a sharded Zarr array, encoded, written and read back directly.
 
-Zarr's own writer costs about twice the compression it is asked for (benchmarks/store_codec.py); one shard, one writer is our rule anyway.
+Zarr's own way costs about twice the compression it is asked for (benchmarks/store_codec.py); one shard, one writer is our rule anyway.
 The format is the `sharding_indexed` codec of the Zarr v3 specification: chunks, then an index of (offset, length) with its CRC-32C.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from tiling.errors import StoreError
 from tiling.store.arrays import ZSTD_LEVEL
 
 _ABSENT = np.iinfo(np.uint64).max
@@ -82,3 +84,25 @@ class ShardWriter:
             file.flush()
             os.fsync(file.fileno())  # the journal is on the disk at once: after a power cut it must not name what never got there
         os.replace(partial, path)
+
+    def read(self, shard: tuple[int, int]) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
+        """Stored chunks of a shard: (row, column) within it, and its whole chunk; what reaches over the array's edges is fill.
+
+        Raises
+        ------
+        StoreError
+            The index is damaged.
+        """
+        path = self._folder / str(shard[0]) / str(shard[1])
+        if not path.is_file():
+            return
+        data = path.read_bytes()
+        rows, columns = (side // chunk for side, chunk in zip(self.shard_px, self.chunk_px, strict=True))
+        table, checksum = data[-(16 * rows * columns + 4) : -4], data[-4:]
+        if google_crc32c.value(table) != int.from_bytes(checksum, "little"):
+            raise StoreError(f"{path}: the index of the shard is damaged; remove the store and run again")
+        index = np.frombuffer(table, "<u8").reshape(rows, columns, 2)
+        for row, column in np.argwhere(index[..., 0] != _ABSENT).tolist():
+            offset, length = (int(value) for value in index[row, column])
+            pixels = np.frombuffer(imagecodecs.zstd_decode(data[offset : offset + length]), self.fill.dtype)
+            yield (row, column), pixels.reshape(*self._lead, *self.chunk_px)
