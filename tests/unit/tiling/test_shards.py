@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tiling.errors import StoreError
 from tiling.geometry import blocks
 from tiling.store.arrays import create_array, create_group
 from tiling.store.shards import ShardWriter
@@ -65,3 +66,26 @@ def test_a_shard_is_on_the_disk_before_it_can_be_called_finished(tmp_path, monke
     order.clear()
     writer.write((0, 0), {(0, 0): writer.encode(np.ones((512, 512), np.uint8))})
     assert order == ["fsync 0.partial", "rename to 0"]
+
+
+def test_shards_are_read_back_chunk_by_chunk(tmp_path):
+    values = np.random.default_rng(0).integers(0, 250, (3, 1100, 2600), np.uint8)
+    values[:, :512, 512:1024] = 255
+    writer = ShardWriter(written(tmp_path / "x.zarr", values))
+    padded = np.pad(values, ((0, 0), (0, 1536 - 1100), (0, 3072 - 2600)), constant_values=255)
+    seen = set()
+    for shard in ((0, 0), (0, 1)):
+        for (row, column), pixels in writer.read(shard):
+            y, x = row * 512, shard[1] * 2048 + column * 512
+            np.testing.assert_array_equal(pixels, padded[:, y : y + 512, x : x + 512])
+            seen.add((y, x))
+    assert seen == {(y, x) for y in (0, 512, 1024) for x in range(0, 2600, 512)} - {(0, 512)}
+    assert list(writer.read((5, 5))) == []
+
+
+def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
+    writer = ShardWriter(written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0))
+    path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(StoreError, match="index of the shard is damaged"):
+        list(writer.read((0, 0)))
