@@ -113,3 +113,13 @@ def test_masks_do_not_depend_on_bands_or_threads(monkeypatch):
     monkeypatch.setattr(tissue, "_BAND_PX", 7)
     for one, other in zip(whole, tissue_and_pen(rgb, 8.0, workers=3), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.0, 3.4])
+def test_closing_and_dilation_are_those_of_scipy(radius):
+    mask = np.random.default_rng(0).random((60, 47)) < 0.1
+    disk = tissue._disk(radius)
+    np.testing.assert_array_equal(tissue._spread(mask, disk, outside=False), ndimage.binary_dilation(mask, disk))
+    pad = int(np.ceil(radius))
+    closed = ndimage.binary_closing(np.pad(mask, pad, mode="edge"), disk)[pad:-pad, pad:-pad] | mask
+    np.testing.assert_array_equal(tissue._closed(mask, radius), closed)
