@@ -165,8 +165,10 @@ def read_scaled(slide: Slide, plan: Plan, rows: slice, columns: slice) -> NDArra
     SlideError
         See `Slide.read`.
     """
-    out = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     step_y, step_x = max(int(_READ_PX / plan.reduction_y), 1), max(int(_READ_PX / plan.reduction_x), 1)
+    if rows.stop - rows.start <= step_y and columns.stop - columns.start <= step_x:
+        return _read_part(slide, plan, rows, columns)
+    out = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     for top in range(rows.start, rows.stop, step_y):
         for left in range(columns.start, columns.stop, step_x):
             bottom, right = min(top + step_y, rows.stop), min(left + step_x, columns.stop)
