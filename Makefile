@@ -45,6 +45,7 @@ bench-tiling: $(STAMP)
 	$(BIN)/python benchmarks/tissue.py
 
 bench-glands: $(STAMP)
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/blend.py --side 16000
 	$(BIN)/python benchmarks/outlines.py --side 15000
 	$(BIN)/python benchmarks/geojson.py
