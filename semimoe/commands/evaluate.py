@@ -33,7 +33,8 @@ def _of_masks(given: argparse.Namespace) -> dict[str, Any]:
         pairs.append(_pair(name, read_labels(true), read_labels(predicted), where=f"{predicted}: its truth is {true.name}"))
     mpp_um = given.mpp or (GLAS_MPP_UM if all(part_of(pair.name) for pair in pairs) else None)
     scores = _honest(pairs, mpp_um=mpp_um, min_object_um2=given.min_object_um2)
-    return {"protocol": given.protocol or MASKS_AS_GIVEN, "mpp_um": mpp_um, **_patients(given.truth), **scores}
+    head = {"protocol": given.protocol or MASKS_AS_GIVEN, "truth": _named(given.truth), "mpp_um": mpp_um}
+    return {**head, **_patients(given.truth), **scores}
 
 
 def _of_model(given: argparse.Namespace) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def _of_model(given: argparse.Namespace) -> dict[str, Any]:
     predictor = ImagePredictor(given.model, device=given.device, threads=given.threads, image_mpp_um=given.mpp)
     card, mpp_um = predictor.card, predictor.resolution.image_mpp_um
     protocol = given.protocol or "honest"
-    head = {"protocol": protocol, "mpp_um": mpp_um, **_patients(given.truth), "model": _origin(card)}
+    head = {"protocol": protocol, "truth": _named(given.truth), "mpp_um": mpp_um, **_patients(given.truth), "model": _origin(card)}
     files = list(_with_masks(given.truth))
     if protocol == "as-published":
         truths = [read_labels(mask) for _, mask in files]
@@ -83,10 +84,16 @@ def _origin(card: dict[str, Any]) -> dict[str, Any]:
         "unlabelled": len(images.get("unlabelled", [])),
         "validation": len(images.get("validation", [])),
         "labels_used": notes.get("labels_used"),
+        "fine_tuned": "start_from" in notes,
         "network": card["network"],
         "training": card.get("training", {}),
         "resolution": notes.get("resolution"),
     }
+
+
+def _named(truth: Path) -> str:
+    """Name of the folder: scores on testA and on testB never make one mean."""
+    return truth.resolve().name
 
 
 def _patients(truth: Path) -> dict[str, Any]:

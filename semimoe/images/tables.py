@@ -1,4 +1,4 @@
-"""Results of several runs as one table per protocol: mean and standard deviation over seeds, never two protocols together."""
+"""Results of several runs as one table per protocol and test part: mean and standard deviation over seeds, never two of either together."""
 
 import hashlib
 import json
@@ -40,17 +40,23 @@ class _Run(NamedTuple):
 
 
 def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """One table per protocol; rows are methods and numbers of labels, with mean and standard deviation over seeds.
+    """One table per protocol and folder of truth; rows are methods and numbers of labels, with mean and standard deviation over seeds.
 
     Parameters
     ----------
     results : name of a file -> what `evaluate --json` printed
     """
     parts = []
-    for protocol in dict.fromkeys(result["protocol"] for result in results.values()):
-        chosen = {name: result for name, result in results.items() if result["protocol"] == protocol}
-        parts.append("\n".join([_TITLES.get(protocol, f"Protocol {protocol}"), _table(chosen, protocol), *_remarks(chosen)]))
+    for protocol, truth in dict.fromkeys(map(_of, results.values())):
+        chosen = {name: result for name, result in results.items() if _of(result) == (protocol, truth)}
+        title = _TITLES.get(protocol, f"Protocol {protocol}") + (f"; images of {truth}" if truth else "")
+        parts.append("\n".join([title, _table(chosen, protocol), *_remarks(chosen)]))
     return "\n\n".join(parts)
+
+
+def _of(result: Mapping[str, Any]) -> tuple[str, str]:
+    """Protocol and folder of truth: what the results of one table share."""
+    return result["protocol"], result.get("truth", "")
 
 
 def text_table(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], *, corner: str = "image") -> str:
@@ -94,7 +100,8 @@ def _settings(result: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a model by dotted name."""
     model = result["model"]
     groups = {group: model[group] or {} for group in ("network", "training", "resolution")}
-    return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    named = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    return {**named, "fine_tuned": model.get("fine_tuned", False)}
 
 
 def _remarks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -110,6 +117,8 @@ def _remarks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if methods and absent:
         remarks.append(f"no row of {' and '.join(absent)} beside: a gain counts over what the same labels give alone")
     remarks.append("labels used = labelled + validation images")
+    if any(result.get("model", {}).get("fine_tuned") for result in results.values()):
+        remarks.append("fine-tuned: labels of the model started from are not among those used")
     remarks += dict.fromkeys(result["patients"]["note"] for result in results.values() if "patients" in result)
     repeated = [name for name, result in results.items() if list(results.values()).count(result) > 1]
     return remarks + ([f"the same result is given twice: {', '.join(repeated)}"] if repeated else [])

@@ -61,6 +61,23 @@ def test_other_settings_or_labels_are_other_rows() -> None:
     assert "±" not in text
 
 
+def test_two_test_parts_never_make_one_mean() -> None:
+    text = tables({"a": result(dice=0.9) | {"truth": "testA"}, "b": result(dice=0.7) | {"truth": "testB"}})
+    first, second = text.split("\n\n")
+    assert first.splitlines()[0].endswith("images of testA")
+    assert second.splitlines()[0].endswith("images of testB")
+    assert "±" not in text
+
+
+def test_a_fine_tuned_model_is_no_seed_of_one_from_scratch() -> None:
+    tuned = result(dice=0.95)
+    tuned["model"]["fine_tuned"] = True
+    text = tables({"a": result(), "b": tuned})
+    assert "±" not in text
+    assert "fine_tuned True" in text
+    assert "labels of the model started from" in text
+
+
 def test_one_missing_distance_is_never_left_out_of_a_mean() -> None:
     one, two = result(), result(seed=1)
     two["pooled"]["object_hausdorff_px"] = None
