@@ -73,7 +73,7 @@ def _notes(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row]) -> 
 
 
 def _roles(given: argparse.Namespace, dataset: Dataset) -> list[Row]:
-    """From a list, or drawn by seed; images without a mask are unlabelled."""
+    """From a list, or drawn by seed; images without a mask are unlabelled, but for those of patients that are held out."""
     files = {file.name: file for file in dataset.training()}
     if given.split:
         rows = read_split(given.split)
@@ -83,10 +83,16 @@ def _roles(given: argparse.Namespace, dataset: Dataset) -> list[Row]:
         unmasked = [row.image for row in rows if row.role != "unlabelled" and files[row.image].mask is None]
         if unmasked:
             raise DataError(f"{given.split}: {', '.join(unmasked)} must have a mask for its role, and has none")
+        held = {dataset.case(image).patient for image in with_role(rows, "validation")}
+        both = sorted({patient for row in rows if row.role != "validation" and (patient := dataset.case(row.image).patient) in held})
+        if both:
+            log.warning("%s: patients %s are both trained on and held out: validation is optimistic", given.split, ", ".join(both))
         return rows
     masked = {name: dataset.case(name) for name, file in files.items() if file.mask is not None}
     rows = split(masked, protocol=given.protocol, labelled=given.labelled, seed=given.seed, validation=given.validation)
-    return rows + [Row(name, *dataset.case(name), "unlabelled") for name in files if name not in masked]
+    held = {row.patient for row in rows if row.role == "validation"}
+    bare = [Row(name, *dataset.case(name), "unlabelled") for name in files if name not in masked]
+    return rows + [row for row in bare if row.patient not in held]
 
 
 def _settings(given: argparse.Namespace) -> "tuple[NetworkSettings, TrainingSettings]":

@@ -195,6 +195,35 @@ def test_protocols_of_one_model(pictures, capsys) -> None:
     assert "1 of 2 training patients are also in testA" in shown
 
 
+def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -> None:
+    data, model = pictures / "data", pictures / "model"
+    patients = {1: "p", 2: "p", 3: "q", 4: "q", 5: "r"}
+    rows = "".join(f"train_{i},{patient}, benign\n" for i, patient in patients.items())
+    (data / "Grade.csv").write_text("name,patient ID, grade\n" + rows)
+    for i in (1, 3):
+        (data / "train" / f"train_{i}_anno.bmp").unlink()
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--validation", "0.3"]
+    seen = set()
+    for seed in ("0", "1", "2", "3"):
+        assert main(["train", "--data", str(data), "--labelled", "0.5", "--seed", seed, "--out", str(model), *small]) == 0
+        images = json.loads((model / "model.json").read_text())["notes"]["images"]
+        held, used = ({patients[int(name[6:])] for role in roles for name in images[role]} for roles in (("validation",), ("labelled", "unlabelled")))
+        assert held
+        assert not held & used
+        seen |= held
+    assert seen & {"p", "q"}  # somebody was held out who has an image without mask
+
+
+def test_a_list_that_holds_out_a_patient_it_trains_on_is_said(pictures, caplog) -> None:
+    data = pictures / "data"
+    (data / "Grade.csv").write_text("name,patient ID, grade\ntrain_1,1, benign\ntrain_2,2, benign\ntrain_3,1, benign\n")
+    (pictures / "list.csv").write_text("image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n")
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+    command = ["train", "--data", str(data), "--method", "supervised", "--out", str(pictures / "model")]
+    assert main([*command, "--split", str(pictures / "list.csv"), *small]) == 0
+    assert "patients 1 are both trained on and held out" in caplog.text
+
+
 def test_a_missing_prediction_is_an_error_that_names_it(pictures, capsys) -> None:
     truth = pictures / "data" / "testA"
     save(pictures / "masks" / "testA_1.png", np.zeros((56, 56), np.uint8))
