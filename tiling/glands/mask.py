@@ -1,9 +1,10 @@
 """Labels -> a pyramidal, tiled OME-TIFF, for programs that do not read Zarr."""
 
 import os
+import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tiling.store.arrays import geometry_of, open_array, open_store, read_table
 from tiling.store.ome import level_shapes
 
 TILE_PX = 512
+_NAMESPACE = uuid.UUID("6f1d1c1e-2f0b-5a55-9c0c-6a2f0f7d8b34")
 
 
 def write_mask(glands: Path, out: Path, *, slide: str) -> None:
@@ -39,32 +41,34 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
     count = len(read_table(glands, "objects", ("first_px",))["first_px"])
     dtype = np.dtype(next((kind for kind in (np.uint8, np.uint16) if count <= np.iinfo(kind).max), np.int32))
     shapes = level_shapes(*labels.shape)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    # In one folder of one name, so that what a killed run leaves is found by the next.
+    scratch = out.with_name(f".{out.name}.scratch")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
     try:
         # Every level beyond the first is a quarter of the one before or less: on disk, beside the result, while it is written.
-        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-            half = np.memmap(Path(scratch) / "half", dtype, mode="w+", shape=shapes[min(1, len(shapes) - 1)])
-            with tifffile.TiffWriter(partial, bigtiff=True, ome=True) as tiff:
-                for level, shape in enumerate(shapes):
-                    options: dict[str, Any] = {"subfiletype": 1, "metadata": None}
-                    if level == 0:
-                        size = {"PhysicalSizeX": geometry.mpp_x, "PhysicalSizeY": geometry.mpp_y}
-                        unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-                        options = {"subifds": len(shapes) - 1, "metadata": {"axes": "YX", "Name": slide, **size, **unit}}
-                    tiff.write(
-                        _tiles(shape, dtype, _first(labels, half, dtype) if level == 0 else _step(half, 1 << (level - 1))),
-                        shape=shape,
-                        dtype=dtype,
-                        tile=(TILE_PX, TILE_PX),
-                        photometric="minisblack",
-                        compression="adobe_deflate",
-                        **options,
-                    )
-            del half
-        os.replace(partial, out)
+        half = np.memmap(scratch / "half", dtype, mode="w+", shape=shapes[min(1, len(shapes) - 1)])
+        with tifffile.TiffWriter(scratch / out.name, bigtiff=True, ome=True) as tiff:
+            for level, shape in enumerate(shapes):
+                options: dict[str, Any] = {"subfiletype": 1, "metadata": None}
+                if level == 0:
+                    size = {"PhysicalSizeX": geometry.mpp_x, "PhysicalSizeY": geometry.mpp_y}
+                    unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+                    # tifffile's own would be made of the time and the address of the machine.
+                    identity = f"urn:uuid:{uuid.uuid5(_NAMESPACE, slide)}"
+                    options = {"subifds": len(shapes) - 1, "metadata": {"axes": "YX", "Name": slide, "UUID": identity, **size, **unit}}
+                tiff.write(
+                    _tiles(shape, dtype, _first(labels, half, dtype) if level == 0 else _step(half, 1 << (level - 1))),
+                    shape=shape,
+                    dtype=dtype,
+                    tile=(TILE_PX, TILE_PX),
+                    photometric="minisblack",
+                    compression="adobe_deflate",
+                    **options,
+                )
+        os.replace(scratch / out.name, out)
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 Read = Callable[[tuple[slice, slice]], NDArray[Any]]

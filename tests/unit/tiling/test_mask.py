@@ -59,3 +59,15 @@ def test_a_mask_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="no space"):
         write_mask(glands_of(tmp_path / "g.zarr", np.ones((600, 600), np.int32)), tmp_path / "m.ome.tiff", slide="s")
     assert {path.name for path in tmp_path.iterdir()} == {"g.zarr"}
+
+
+def test_the_same_labels_give_the_same_bytes_whatever_a_killed_run_left(tmp_path: Path) -> None:
+    glands, out = glands_of(tmp_path / "g.zarr", np.ones((700, 600), np.int32)), tmp_path / "m.ome.tiff"
+    write_mask(glands, out, slide="s")
+    first = out.read_bytes()
+    left = tmp_path / ".m.ome.tiff.scratch"
+    left.mkdir()
+    (left / "half").write_bytes(b"1" * 1000)
+    write_mask(glands, out, slide="s")
+    assert out.read_bytes() == first
+    assert {path.name for path in tmp_path.iterdir()} == {"g.zarr", "m.ome.tiff"}
