@@ -1,6 +1,7 @@
 """`train`: from a folder of images to a model."""
 
 import argparse
+import hashlib
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,21 @@ def run(given: argparse.Namespace) -> None:
         out=given.out,
         resume=given.out.with_name(given.out.name + ".resume"),
         start_from=given.start_from,
-        notes={"resolution": resolution.to_dict(), **_notes(given, dataset, rows)},
+        notes={
+            "resolution": resolution.to_dict(),
+            "data": _fingerprint(labelled + validation, unlabelled, masks=given.unlabelled_truth),
+            **_notes(given, dataset, rows),
+        },
     )
+
+
+def _fingerprint(known: list[ImageFile], unlabelled: list[ImageFile], *, masks: bool) -> str:
+    """A short hash of all that is read: a killed run is not gone on with when an image or a mask was corrected since."""
+    from semimoe.weights import fingerprint
+
+    read = [path for file in known for path in (file.image, file.mask)]
+    read += [path for file in unlabelled for path in (file.image, file.mask if masks else None)]
+    return hashlib.sha256("".join(fingerprint(path) for path in read if path).encode()).hexdigest()[:16]
 
 
 def _notes(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row]) -> dict[str, Any]:

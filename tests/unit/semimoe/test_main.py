@@ -224,6 +224,24 @@ def test_a_list_that_holds_out_a_patient_it_trains_on_is_said(pictures, caplog) 
     assert "patients 1 are both trained on and held out" in caplog.text
 
 
+def test_a_killed_run_is_not_gone_on_with_after_a_mask_was_corrected(pictures, monkeypatch) -> None:
+    data = pictures / "data"
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--method", "supervised"]
+
+    def train(out: str) -> int:
+        return main(["train", "--data", str(data), "--out", str(pictures / out), *small])
+
+    with monkeypatch.context() as patched:
+        patched.setattr("semimoe.learning.result.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            train("killed")
+    assert (pictures / "killed.resume").is_dir()
+    for i in range(1, 6):
+        save(data / "train" / f"train_{i}_anno.bmp", np.pad(np.ones((20, 20), np.uint8), 18))
+    assert train("killed") == train("afresh") == 0
+    assert (pictures / "killed" / "model.safetensors").read_bytes() == (pictures / "afresh" / "model.safetensors").read_bytes()
+
+
 def test_a_missing_prediction_is_an_error_that_names_it(pictures, capsys) -> None:
     truth = pictures / "data" / "testA"
     save(pictures / "masks" / "testA_1.png", np.zeros((56, 56), np.uint8))
