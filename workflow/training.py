@@ -105,8 +105,6 @@ def train(
         notes["validation"] = [store.slide for store in validation]
     else:
         train_source, held_out, notes["validation"] = _hold_out(labelled, training.tile_px, share, config["seed"])
-    if config["start_from"]:
-        notes |= _inherited(Path(config["start_from"]))
     stored = config["training"]["pseudo_labels"] == "stored"
     unlabelled_source = _join([_unlabelled(store, stored=stored) for store in unlabelled])
     if method == "semimoe":
@@ -133,13 +131,6 @@ def train(
         warm_start=warm_start,
         notes=notes,
     )
-
-
-def _inherited(model: Path) -> dict[str, Any]:
-    """The licence of a given model's data goes with every model made from it."""
-    card = json.loads((model / "model.json").read_text())
-    licence = card.get("notes", {}).get("licence")
-    return {"start_from": str(model), **({"licence": licence} if licence else {})}
 
 
 def _with_readable_labels(store: Store) -> Store:
