@@ -3,6 +3,7 @@
 import logging
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -263,7 +264,8 @@ class Run:
     def _peak_memory_mb(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes, Linux KiB
+        return used / (2**20 if sys.platform == "darwin" else 2**10)
 
     def _keep_warm_start(self) -> None:
         """Kept beside the state until the run ends: a workflow deletes the outputs of a killed job."""

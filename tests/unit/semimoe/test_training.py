@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 from disc_pictures import Item
 
 from semimoe.errors import SettingsError, TrainingError
+from semimoe.learning.run import Run
 from semimoe.methods.semimoe import kept_statistics
 from semimoe.metrics import pixel_scores
 from semimoe.network.model import SemiMoE
@@ -319,6 +321,13 @@ def test_a_loss_that_is_not_finite_stops_with_its_tiles(tmp_path, discs) -> None
         train(
             "supervised", tmp_path / "model", discs(2, 40), training=TrainingSettings(**vars(BRIEF) | {"lr": 1e30, "max_grad_norm": None})
         )
+
+
+@pytest.mark.parametrize(("platform", "used"), [("linux", 3 * 2**10), ("darwin", 3 * 2**20)])
+def test_peak_memory_is_in_mb_on_every_system(monkeypatch, platform, used) -> None:
+    monkeypatch.setattr("semimoe.learning.run.sys.platform", platform)
+    monkeypatch.setattr("semimoe.learning.run.resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=used))
+    assert Run._peak_memory_mb(SimpleNamespace(device=torch.device("cpu"))) == 3
 
 
 def test_no_labelled_tile_is_refused(tmp_path, discs) -> None:
