@@ -89,7 +89,8 @@ rule qupath_scripts:
     resources:
         mem_mb=500,
     params:
-        slides=[(row.slide, row.path) for row in SHEET.rows],
+        # Where the slides lie does not matter to QuPath.
+        slides=[(row.slide, Path(row.path).name) for row in SHEET.rows],
         gland_class=config["export"]["gland_class"],
         ending=GEOJSON,
         code_version=1,
