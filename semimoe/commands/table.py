@@ -8,7 +8,7 @@ from semimoe.images.tables import tables
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print one table per protocol."""
+    """Print one table per protocol and test part."""
     results = {}
     for path in given.results:
         try:
