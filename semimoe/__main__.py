@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     _device(evaluate)
 
-    table = commands.add_parser("table", help="JSON results of `evaluate` as one table per protocol and test part, mean and deviation over seeds")
+    table = commands.add_parser("table", help="JSON results of `evaluate`, a table per protocol and test part: mean, deviation over seeds")
     table.add_argument("results", type=Path, nargs="+")
 
     check = commands.add_parser("data-check", help="which data a folder holds, and what is wrong with it")

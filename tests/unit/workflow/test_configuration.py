@@ -68,6 +68,20 @@ def test_settings_of_the_packages_take_every_key() -> None:
     assert training.tile_px == 256
 
 
+@pytest.mark.parametrize(("group", "key"), [("network", "width"), ("training", "sdf_weight")])
+def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_else_is(group: str, key: str) -> None:
+    from semimoe.errors import SettingsError
+    from semimoe.settings import NetworkSettings, TrainingSettings
+
+    for value in (0, 4, 6, 30, 32):
+        try:
+            (NetworkSettings if group == "network" else TrainingSettings)(**{key: value})
+            taken = True
+        except SettingsError:
+            taken = False
+        assert (problems({group: {key: value}}) == []) == taken
+
+
 def test_a_branch_must_leave_epochs_to_run() -> None:
     assert "warm_start_epochs: 20 is not less than epochs 10" in problems({"training": {"epochs": 10}})[0]
 
