@@ -101,7 +101,9 @@ def _shown(geometry: Geometry, origin: Origin, labels: Any, count: int, bound_px
         exact = place(found.shapes)
         fewer = place(simplified(found.shapes, bound_px=bound_px))
         # Slanted edges, rounded, may cross where straight ones do not.
-        good = room[found.rows] & shapely.is_valid(fewer) & shapely.is_valid(shapely.set_precision(fewer, 10.0**-_DECIMALS))
+        good = room[found.rows] & shapely.is_valid(fewer)
+        # Of what is not valid GEOS makes an exception, not a result.
+        good[good] = shapely.is_valid(shapely.set_precision(fewer[good], 10.0**-_DECIMALS))
         return np.where(good, fewer, exact)
 
     return shown

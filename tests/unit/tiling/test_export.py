@@ -147,6 +147,17 @@ def test_simplified_outlines_keep_qupaths_rules_and_the_exact_measurements(
         assert shapely.hausdorff_distance(*lines) * 0.5 <= simplify_um + 0.01
 
 
+def test_a_simplified_outline_that_crosses_itself_once_rounded_is_written_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossing = shapely.Polygon([(8, 11), (6, 7), (11, 9), (7, 6), (7, 11)])
+    monkeypatch.setattr("tiling.glands.export.simplified", lambda shapes, **_: np.array([crossing] * len(shapes), object))
+    gland = np.zeros((20, 20), np.uint8)
+    gland[5:12, 5:12] = 255
+    collection, _ = exported(tmp_path, gland, simplify_um=1.0, bounds=(0, 0))
+    assert shapely.from_geojson(json.dumps(collection["features"][0]["geometry"])).equals(shapely.box(10, 10, 24, 24))
+
+
 def test_ids_depend_on_the_slide_and_the_first_pixel_only(tmp_path: Path) -> None:
     one = [feature["id"] for feature in exported(tmp_path, noisy())[0]["features"]]
     again = [feature["id"] for feature in exported(tmp_path, noisy(), origin="slide", color=(9, 9, 9))[0]["features"]]
