@@ -32,7 +32,10 @@ rule export_slide:
     resources:
         mem_mb=2000,
     params:
-        export=config["export"],
+        # A label mask asked for is no reason to write all outlines again.
+        export={
+            key: value for key, value in config["export"].items() if key != "label_mask"
+        },
         code_version=2,
     script:
         "../scripts/export_slide.py"
