@@ -5,11 +5,13 @@ Exit status: 0 only when everything asked for was made, 2 for wrong input (one l
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from semimoe.errors import SettingsError
 from semimoe.settings import METHODS
 
 _PROTOCOLS = ("honest", "as-published")
@@ -22,11 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = import_module(f"semimoe.commands.{given.command.replace('-', '_')}")
     try:
+        _check_numbers(given)
         command.run(given)
     except (ValueError, OSError) as error:
         print(f"semimoe {given.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
+
+
+def _check_numbers(given: argparse.Namespace) -> None:
+    """A pixel size of 0 would be taken for none, one below for a distance below 0."""
+    for name in ("mpp", "work_mpp", "threads", "devices", "batch"):
+        value = getattr(given, name, None)
+        if value is not None and not 0 < value < math.inf:
+            raise SettingsError(f"--{name.replace('_', '-')} {value}: a number above 0 is needed")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -272,6 +272,25 @@ def test_wrong_input_is_one_line_and_status_2(command, tmp_path, monkeypatch, ca
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--truth", "T", "--prediction", "T", "--mpp", "-1"],
+        ["evaluate", "--truth", "T", "--prediction", "T", "--mpp", "nan"],
+        ["train", "--data", "T", "--out", "model", "--mpp", "0"],
+        ["train", "--data", "T", "--out", "model", "--devices", "0"],
+        ["train", "--data", "T", "--out", "model", "--threads", "0"],
+    ],
+)
+def test_a_number_that_means_nothing_is_refused_by_name(command, pictures, capsys) -> None:
+    truth = str(pictures / "data" / "testA") if command[0] == "evaluate" else str(pictures / "data")
+    given = [truth if word == "T" else str(pictures / "model") if word == "model" else word for word in command]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{command[-2]} {command[-1]}" in said
+
+
 def test_masks_never_replace_the_images(pictures, capsys) -> None:
     folder = pictures / "own"
     save(folder / "a.png", np.zeros((32, 32, 3), np.uint8))
