@@ -29,13 +29,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", about: dict[str, Any]) -> None:
     """Write tensors (moved to the CPU) and a small JSON note into one safetensors file, atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(ready, partial, metadata={_KEY: json.dumps(about, sort_keys=True)})
-    os.replace(partial, path)
+    # Not `save_file`: its files can be read by nobody else.
+    write_atomic(path, save(ready, metadata={_KEY: json.dumps(about, sort_keys=True)}))
 
 
 def load_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":

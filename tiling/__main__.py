@@ -174,6 +174,8 @@ def _sheet(given: argparse.Namespace) -> None:
     from tiling.sheets import sheet_from_folder, sheet_text
     from tiling.store.atomic import write_atomic
 
+    if given.out is not None and given.out.exists():
+        raise ValueError(f"{given.out}: is there already, and what was filled in would be lost; give --out another name, or remove it")
     rows = sheet_from_folder(given.folder)
     if given.out is None:
         sys.stdout.write(sheet_text(rows, Path.cwd()))

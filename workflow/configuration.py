@@ -1,6 +1,7 @@
 """The configuration: checked against the schema, defaults filled, all problems at once."""
 
 import difflib
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import yaml
 
+# A model serves slides whose pixels differ by less from those it was trained on.
+MPP_TOLERANCE = 0.1
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -47,6 +50,8 @@ def problems(config: dict[str, Any]) -> list[str]:
             for name in ("model.safetensors", "model.json")
             if folder and not (Path(folder) / name).is_file()
         ]
+    if config.get("model") and not found:
+        found += _misfit(Path(config["model"]), tiles["mpp_um"])
     if Path(config.get("results") or "results") == Path():
         found.append("config results: the working directory itself; name a folder in it")
     own = Path(config.get("results") or "results") / "models"
@@ -58,6 +63,17 @@ def problems(config: dict[str, Any]) -> list[str]:
     if config.get("model") and config.get("start_from"):
         found.append("config model and start_from: give one of them (model: predict only; start_from: train on from it)")
     return found
+
+
+def _misfit(model: Path, mpp_um: float) -> list[str]:
+    """Why a given model cannot predict at this resolution: said before slides are tiled in vain."""
+    try:
+        trained = float(json.loads((model / "model.json").read_text(encoding="utf-8"))["mpp_um"])
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"config model: {model / 'model.json'} is not the card of a model ({type(error).__name__}: {error})"]
+    if abs(mpp_um / trained - 1) <= MPP_TOLERANCE:
+        return []
+    return [f"config tiles.mpp_um: {mpp_um:g}, but {model} was trained at {trained:g} um per pixel; set tiles.mpp_um to {trained:g}"]
 
 
 def model_folder(config: dict[str, Any]) -> Path:

@@ -11,10 +11,11 @@ from tiling.errors import SlideError
 from tiling.store.arrays import attributes, create_group, create_table, geometry_of, record_failure, recorded_error, set_attributes
 from tiling.store.atomic import building
 from tiling.store.tiles import StoredTiles, Tissue, sample_windows, tile_windows
+from workflow.configuration import MPP_TOLERANCE
+from workflow.device import device_for
 from workflow.training import read_px
 
 log = logging.getLogger(__name__)
-_MPP_TOLERANCE = 0.1
 
 
 def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: int, gpu: int, threads: int, code_version: int) -> None:
@@ -29,9 +30,9 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
     from semimoe.weights import WEIGHTS, fingerprint
 
     geometry = geometry_of(tiles)
-    predictor = Predictor.load(model, device="gpu" if gpu else "cpu", threads=threads)
+    predictor = Predictor.load(model, device=device_for(gpu), threads=threads)
     trained_mpp = float(predictor.card["mpp_um"])
-    if abs(geometry.mpp / trained_mpp - 1) > _MPP_TOLERANCE:
+    if abs(geometry.mpp / trained_mpp - 1) > MPP_TOLERANCE:
         raise SlideError(
             f"{slide}: tiled at {geometry.mpp:.3g} um per pixel, but the model {model} was trained at {trained_mpp:.3g}; "
             f"set tiles.mpp_um to {trained_mpp:.3g}"
@@ -78,7 +79,7 @@ def pseudo_label(
     if error:
         record_failure(store, SlideError(error), parameters)
         return
-    predictor = Predictor.load(model, device="gpu" if gpu else "cpu", threads=threads)
+    predictor = Predictor.load(model, device=device_for(gpu), threads=threads)
     windows = sample_windows(tiles, count=training["tiles_per_slide"], read_px=read_px(config["tiles"]["tile_px"]), seed=config["seed"])
     source = StoredTiles(tiles, windows, tissue=True)
     with building(store, parameters, keep_partial=False) as partial:

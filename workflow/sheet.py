@@ -10,7 +10,8 @@ from typing import Literal, get_args
 Split = Literal["labelled", "unlabelled", "validation", "test", "predict", "skip"]
 SPLITS: tuple[str, ...] = get_args(Split)
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-COLUMNS = ("slide", "path", "split", "annotation", "annotated", "mpp", "tissue", "roi", "patient")
+# `check` is a remark of `python -m tiling sheet` to whoever fills the sheet in.
+COLUMNS = ("slide", "path", "split", "annotation", "annotated", "mpp", "tissue", "roi", "patient", "check")
 _QUARTILES = tuple(f"gland_area_um2_q{quartile}" for quartile in (25, 50, 75))
 RESERVED = ("region", "glands", "gland_area_mm2", "area_mm2", "gland_share", "glands_per_mm2", *_QUARTILES, "method", "split", "error")
 _NEEDS_ANNOTATION = ("labelled", "validation", "test")
@@ -102,14 +103,14 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = T
         if len(cells) > len(header):
             problems.append(f"{path} row {number}: {len(cells)} cells, but the header has {len(header)} columns")
         values = {name: cell.strip() for name, cell in zip(header, cells + [""] * len(header), strict=False)}
-        row, found = _row(values, path.parent, look_for_files=look_for_files)
+        row, found = _row(values, path.parent, look_for_files=look_for_files, training=training)
         problems += [f"{path} row {number}, column {text}" for text in found]
         rows.append(row)
     problems += [f"{path}: {text}" for text in _across(rows, allow_patients, training)]
     return Sheet(tuple(row for row in rows if row.split != "skip"), tuple(problems))
 
 
-def _row(values: dict[str, str], folder: Path, *, look_for_files: bool) -> tuple[Slide, list[str]]:
+def _row(values: dict[str, str], folder: Path, *, look_for_files: bool, training: bool) -> tuple[Slide, list[str]]:
     found: list[str] = []
     say = found.append
     slide, split = values["slide"], values["split"]
@@ -121,7 +122,7 @@ def _row(values: dict[str, str], folder: Path, *, look_for_files: bool) -> tuple
     where = {name: _located(values.get(name, ""), folder, name, say if used else None) for name in ("path", "annotation", "tissue", "roi")}
     if not where["path"]:
         say("path: empty; give the slide file")
-    if split in _NEEDS_ANNOTATION and not where["annotation"]:
+    if training and split in _NEEDS_ANNOTATION and not where["annotation"]:
         say(f"annotation: empty, but a {split} slide needs outlines (GeoJSON from QuPath, or a mask image of glands)")
     annotated = values.get("annotated", "") or "regions"
     if annotated not in ("regions", "whole"):

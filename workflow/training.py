@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tiling.errors import AnnotationError
 from tiling.store.arrays import attributes, geometry_of, recorded_error
 from tiling.store.tiles import JoinedTiles, StoredTiles, region_pieces, region_windows
+from workflow.device import device_for
 
 if TYPE_CHECKING:
     from semimoe.settings import NetworkSettings, TrainingSettings
@@ -45,7 +46,7 @@ def stores(tiles: Sequence[str], labels: Sequence[str] = (), pseudo: Sequence[st
     return [Store(Path(p).stem, Path(p), by_slide.get(Path(p).stem), pseudo_by_slide.get(Path(p).stem)) for p in tiles]
 
 
-def settings(config: dict[str, Any], *, gpu: int = 0) -> tuple["NetworkSettings", "TrainingSettings"]:
+def settings(config: dict[str, Any], *, device: Literal["cpu", "gpu"] = "cpu") -> tuple["NetworkSettings", "TrainingSettings"]:
     """Network and training settings from the configuration, `auto` resolved for this machine."""
     from semimoe.settings import NetworkSettings, TrainingSettings
 
@@ -53,7 +54,7 @@ def settings(config: dict[str, Any], *, gpu: int = 0) -> tuple["NetworkSettings"
     if training["precision"] == "auto":
         from semimoe.device import native_precision
 
-        training["precision"] = native_precision("gpu" if gpu else "cpu")
+        training["precision"] = native_precision(device)
     return NetworkSettings(**config["network"]), TrainingSettings(tile_px=config["tiles"]["tile_px"], **training)
 
 
@@ -85,7 +86,8 @@ def train(
     """
     from semimoe.training import fit
 
-    network, training = settings(config, gpu=gpu)
+    device = device_for(gpu, training=True)
+    network, training = settings(config, device=device)
     share = config["training"]["validation_share"]
     left_out: dict[str, str] = {}
     labelled = _sound(labelled, left_out)
@@ -121,7 +123,7 @@ def train(
         training=training,
         mpp_um=float(np.mean([geometry_of(store.tiles).mpp for store in labelled])),
         seed=config["seed"],
-        device="gpu" if gpu else "cpu",
+        device=device,
         # One core stays with reading and with the machine: measured on two cores, a step on both took 1.3 times as long as on one,
         # and 4 times where another job was running.
         threads=max(threads - 1, 1),

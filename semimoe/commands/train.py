@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 def run(given: argparse.Namespace) -> None:
     """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
     from semimoe.training import fit
+    from semimoe.weights import CARD
 
+    if (given.out / CARD).exists():
+        raise SettingsError(f"--out {given.out}: holds a finished model; give another folder, or remove it")
     network, training = _settings(given)
     dataset = open_dataset(given.data)
     rows = _roles(given, dataset)

@@ -119,6 +119,10 @@ def test_masks_of_unlabelled_images_are_never_opened(pictures, capsys) -> None:
     for mask in masks:
         if mask.stem.removesuffix("_anno") in roles["unlabelled"]:
             mask.write_bytes(b"no image")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "holds a finished model" in capsys.readouterr().err
+    command[command.index(str(pictures / "model"))] = str(pictures / "again")
     assert main(command) == 0
     capsys.readouterr()
     assert main([*command, "--unlabelled-truth"]) == 2
@@ -196,7 +200,7 @@ def test_protocols_of_one_model(pictures, capsys) -> None:
 
 
 def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -> None:
-    data, model = pictures / "data", pictures / "model"
+    data = pictures / "data"
     patients = {1: "p", 2: "p", 3: "q", 4: "q", 5: "r"}
     rows = "".join(f"train_{i},{patient}, benign\n" for i, patient in patients.items())
     (data / "Grade.csv").write_text("name,patient ID, grade\n" + rows)
@@ -205,6 +209,7 @@ def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -
     small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--validation", "0.3"]
     seen = set()
     for seed in ("0", "1", "2", "3"):
+        model = pictures / f"model{seed}"
         assert main(["train", "--data", str(data), "--labelled", "0.5", "--seed", seed, "--out", str(model), *small]) == 0
         images = json.loads((model / "model.json").read_text())["notes"]["images"]
         held = {patients[int(name[6:])] for name in images["validation"]}

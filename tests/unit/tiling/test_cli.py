@@ -80,6 +80,11 @@ def test_sheet_goes_to_stdout_or_a_file(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines()[1].split("\t")[:3] == ["s", "in/s.tiff", "predict"]
     assert main(["sheet", "in", "--out", "in/slides.tsv"]) == 0
     assert (tmp_path / "in" / "slides.tsv").read_text().splitlines()[1].split("\t")[1] == "s.tiff"
+    (tmp_path / "in" / "slides.tsv").write_text("filled in by hand")
+    capsys.readouterr()
+    assert main(["sheet", "in", "--out", "in/slides.tsv"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (tmp_path / "in" / "slides.tsv").read_text() == "filled in by hand"
 
 
 def test_thumbnail_is_a_picture_of_the_whole_slide(tmp_path, capsys):

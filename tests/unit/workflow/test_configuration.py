@@ -113,3 +113,14 @@ def test_the_order_in_which_keys_are_given_does_not_matter() -> None:
     one = with_defaults({"seed": 1, "results": "r", "tiles": {"overlap_px": 32, "mpp_um": 2}})
     other = with_defaults({"tiles": {"mpp_um": 2, "overlap_px": 32}, "results": "r", "seed": 1})
     assert str(one) == str(other)
+
+
+def test_a_given_model_of_another_resolution_is_said_before_anything_starts(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "model.json").write_text('{"mpp_um": 2.0}')
+    assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 2.1}}) == []
+    assert problems({"model": str(tmp_path)}) == [
+        f"config tiles.mpp_um: 1, but {tmp_path} was trained at 2 um per pixel; set tiles.mpp_um to 2"
+    ]
+    (tmp_path / "model.json").write_text("[]")
+    assert "is not the card of a model" in problems({"model": str(tmp_path)})[0]

@@ -142,3 +142,9 @@ def test_a_job_elsewhere_does_not_look_for_the_other_slides(tmp_path: Path) -> N
     path = sheet(tmp_path, "x\tgone.svs\tpredict\t\t\t")
     assert len(load(path, training=False).problems) == 1
     assert load(path, training=False, look_for_files=False).problems == ()
+
+
+def test_slides_without_outlines_yet_can_be_looked_at(tmp_path):
+    path = sheet(tmp_path, "x\ta.svs\tlabelled\t\t\t")
+    assert "needs outlines" in load(path).problems[0]
+    assert load(path, training=False).problems == ()
