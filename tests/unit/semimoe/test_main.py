@@ -125,6 +125,7 @@ def test_masks_of_unlabelled_images_are_never_opened(pictures, capsys) -> None:
     command[command.index(str(pictures / "model"))] = str(pictures / "again")
     assert main(command) == 0
     capsys.readouterr()
+    command[command.index(str(pictures / "again"))] = str(pictures / "third")
     assert main([*command, "--unlabelled-truth"]) == 2
     assert "_anno.bmp" in capsys.readouterr().err
 
