@@ -68,18 +68,22 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = T
 
     Parameters
     ----------
-    path : tab- or comma-separated UTF-8 text with a header, with or without byte order mark
+    path : UTF-8 text separated by tabs, commas or semicolons, with a header, with or without byte order mark
     allow_patients : patients that may stand on both sides of the labelled / held-out line
     training : False where a model is given or the slides are only looked at: then no labelled row is needed
     look_for_files : name those that are missing
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return Sheet((), (f"{path}: no such file; give a sheet with `--config slides=SHEET`",))
     except (OSError, UnicodeDecodeError) as error:
         return Sheet((), (f"{path}: cannot be read as UTF-8 text ({error}); give a sheet with `--config slides=SHEET`",))
     if not lines:
         return Sheet((), (f"{path}: empty; it needs a header with the columns slide, path, split",))
-    header, *body = csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ",")
+    # Spreadsheets of countries with a decimal comma separate by semicolons.
+    delimiter = next((mark for mark in "\t," if mark in lines[0]), ";")
+    header, *body = csv.reader(lines, delimiter=delimiter)
     header = [name.strip() for name in header]
     while header and not header[-1]:  # spreadsheets leave separators at the end of every line
         header.pop()

@@ -148,3 +148,10 @@ def test_slides_without_outlines_yet_can_be_looked_at(tmp_path):
     path = sheet(tmp_path, "x\ta.svs\tlabelled\t\t\t")
     assert "needs outlines" in load(path).problems[0]
     assert load(path, training=False).problems == ()
+
+
+def test_a_missing_sheet_and_semicolons(tmp_path):
+    assert "no such file" in load(tmp_path / "gone.tsv").problems[0]
+    (tmp_path / "a.svs").write_bytes(b"x")
+    (tmp_path / "s.csv").write_text("slide;path;split\nx;a.svs;predict\n")
+    assert [row.slide for row in load(tmp_path / "s.csv", training=False).rows] == ["x"]
