@@ -27,7 +27,7 @@ from tiling.store.shards import ShardWriter
 
 REPO = Path(__file__).parents[1]
 _SPLIT = {"seed_depth_um": 4.0, "boundary_level": 0.5, "growth_um": 8.0}
-_MODEL = {"threshold": 0.5, "split": _SPLIT, "sdf_um": 20.0, "sdf_scale": "um"}
+_MODEL = {"mpp_um": 1.0, "threshold": 0.5, "split": _SPLIT, "sdf_um": 20.0, "sdf_scale": "um"}
 
 
 def make_maps(store: Path, side_px: int) -> None:
@@ -91,6 +91,8 @@ def main() -> int:
             time.sleep(0.5)
         status = process.wait()
         table, outlines = folder / "results" / "glands" / "big.csv", folder / "results" / "glands" / "big.geojson"
+        if status:
+            return status
         seconds = time.perf_counter() - start
         print(f"{given.side} x {given.side} px: status {status}, {sum(1 for _ in table.open()) - 1} glands, ", end="")
         print(f"{outlines.stat().st_size / 1e6:.0f} MB of GeoJSON, {seconds:.0f} s with the start of all jobs, peak {peak / 2**20:.0f} MiB")
