@@ -34,7 +34,9 @@ rule export_slide:
     params:
         # A label mask asked for is no reason to write all outlines again.
         export={
-            key: value for key, value in config["export"].items() if key != "label_mask"
+            key: value
+            for key, value in config["export"].items()
+            if key != "label_mask"
         },
         code_version=2,
     script:
