@@ -56,8 +56,7 @@ def make_maps(store: Path, side_px: int) -> None:
                     if key not in known:
                         rows, columns = (np.arange(start, start + length) % PERIOD_PX for start, length in ((y, h), (x, w)))
                         known[key] = writer.encode(code[np.ix_(rows, columns)])
-                    if (data := known[key]) is not None:
-                        chunks[place] = data
+                    chunks[place] = known[key]
                 writer.write(shard, chunks)
         set_attributes(group, {"status": "ok", "slide": store.stem, "geometry": frame.to_dict(), "model": _MODEL, "version": 1})
 

@@ -101,7 +101,7 @@ def chunks_and_shards(image: NDArray[np.uint8], folder: Path) -> None:
         for row, column in np.ndindex(image.shape[1] // 4096, image.shape[2] // 4096):
             part = image[:, row * 4096 : (row + 1) * 4096, column * 4096 : (column + 1) * 4096]
             encoded = {(y.start // 512, x.start // 512): writer.encode(part[:, y, x]) for y, x in blocks(4096, 4096, 512)}
-            writer.write((row, column), {place: data for place, data in encoded.items() if data is not None})
+            writer.write((row, column), encoded)
 
     print(f"ours, 512 in 4096 {mb / seconds(write_ours):6.0f} {read(array):24.2f}")
 

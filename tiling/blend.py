@@ -18,7 +18,6 @@ from tiling.geometry import Geometry
 from tiling.store.arrays import SHARD_PX, create_array, create_group, set_attributes
 from tiling.store.atomic import Partial, building
 from tiling.store.shards import ShardWriter
-from tiling.store.whole import write_shard
 from tiling.sums import Part, Plane, ramp
 
 MAPS = ("gland", "sdf", "boundary", "disagreement")
@@ -179,7 +178,7 @@ class _Sums:
         self._parts_left[shard] -= 1
         if self._parts_left[shard] == 0:
             for writer, codes in zip(self._writers, self._codes.pop(shard), strict=True):
-                write_shard(writer, shard, codes)
+                writer.write_pixels(shard, codes)
             self._partial.done(_key(*shard))
 
 

@@ -160,7 +160,7 @@ class _Levels:
             self._measure(pixels[1], y, x)
             encoded[place] = self.writers[0].encode(pixels)
             _put_half(half, pixels, y.start - rows.start, x.start - columns.start)
-        self.writers[0].write(shard, {place: data for place, data in encoded.items() if data is not None})
+        self.writers[0].write(shard, encoded)
         return failed
 
     def _from_below(self, level: int, shard: Shard, window: Window, half: Planes | None) -> None:
@@ -182,7 +182,7 @@ class _Levels:
             chunk = pixels[:, top : y.stop - rows.start, left : x.stop - columns.start]
             encoded[place] = self.writers[level].encode(chunk)
             _put_half(half, chunk, top, left)
-        self.writers[level].write(shard, {place: data for place, data in encoded.items() if data is not None})
+        self.writers[level].write(shard, encoded)
 
     def _measure(self, green: NDArray[np.uint8], y: slice, x: slice) -> None:
         # Green carries most of the contrast of both stains.

@@ -21,7 +21,6 @@ from tiling.parallel import for_each
 from tiling.store.arrays import SHARD_PX, create_array, create_group, create_table, geometry_of, open_array, open_store, set_attributes
 from tiling.store.atomic import building
 from tiling.store.shards import ShardWriter
-from tiling.store.whole import write_shard
 
 _SCRATCH = "scratch"
 Result = TypeVar("Result")
@@ -214,7 +213,7 @@ class _Work:
         def shard(block: Block) -> None:
             numbers = self.scratch.looked_up(block, final)
             if numbers is not None:
-                write_shard(writer, (block[0].start // SHARD_PX, block[1].start // SHARD_PX), numbers)
+                writer.write_pixels((block[0].start // SHARD_PX, block[1].start // SHARD_PX), numbers)
 
         for_each(shard, blocks(*self.shape, SHARD_PX), workers=self.workers, what="labels", progress=self.progress)
 

@@ -5,7 +5,7 @@ The format is the `sharding_indexed` codec of the Zarr v3 specification: chunks,
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,33 +57,51 @@ class ShardWriter:
             return None
         return bytes(imagecodecs.zstd_encode(chunk.data, level=ZSTD_LEVEL))  # type: ignore[arg-type]  # any buffer
 
-    def write(self, shard: tuple[int, int], chunks: dict[tuple[int, int], bytes]) -> None:
+    def write(self, shard: tuple[int, int], chunks: Mapping[tuple[int, int], bytes | None]) -> None:
         """Write a shard; without any chunk there is no file.
 
         Parameters
         ----------
         shard : (row, column) on the grid of shards
-        chunks : encoded chunks by (row, column) within the shard
+        chunks : encoded chunks by (row, column) within the shard; None is not stored
         """
         path = self._folder / str(shard[0]) / str(shard[1])
-        if not chunks:
+        stored = {place: data for place, data in sorted(chunks.items()) if data is not None}
+        if not stored:
             path.unlink(missing_ok=True)
             return
         rows, columns = (side // chunk for side, chunk in zip(self.shard_px, self.chunk_px, strict=True))
         index = np.full((rows, columns, 2), _ABSENT, "<u8")
         offset = 0
-        for place in sorted(chunks):
-            index[place] = offset, len(chunks[place])
-            offset += len(chunks[place])
+        for place, data in stored.items():
+            index[place] = offset, len(data)
+            offset += len(data)
         table = index.tobytes()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
         with partial.open("wb") as file:
-            file.writelines(chunks[place] for place in sorted(chunks))
+            file.writelines(stored.values())
             file.write(table + google_crc32c.value(table).to_bytes(4, "little"))
             file.flush()
             os.fsync(file.fileno())  # the journal is on the disk at once: after a power cut it must not name what never got there
         os.replace(partial, path)
+
+    def write_pixels(self, shard: tuple[int, int], pixels: NDArray[Any]) -> None:
+        """Encode and write one shard.
+
+        Parameters
+        ----------
+        shard : (row, column) on the grid of shards
+        pixels : (..., h, w), the shard, cut at the array's far edges
+        """
+        height, width = self.chunk_px
+        rows, columns = (range(-(-side // chunk)) for side, chunk in zip(pixels.shape[-2:], self.chunk_px, strict=True))
+        chunks = {
+            (row, column): self.encode(pixels[..., row * height : (row + 1) * height, column * width : (column + 1) * width])
+            for row in rows
+            for column in columns
+        }
+        self.write(shard, chunks)
 
     def read(self, shard: tuple[int, int]) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
         """Stored chunks of a shard: (row, column) within it, and its whole chunk; what reaches over the array's edges is fill.
