@@ -8,12 +8,8 @@ area: ours alone, as a user runs it (tissue only): small to huge slides, full an
 """
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -23,6 +19,7 @@ import imagecodecs
 import numpy as np
 import psutil
 import tifffile
+from contenders import Contender, bytes_in, measured, serve
 from numpy.typing import NDArray
 
 BLOCK_PX = 512  # what each contender reads at once, and the side of its chunks
@@ -164,7 +161,7 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
 ALONE = {"ours, tissue": lambda slide, out: ours(slide, out, workers=_CORES, tissue_only=True)}
 
 
-class Measured(NamedTuple):
+class Result(NamedTuple):
     """One contender in its own process: wall seconds without the start of Python, peak PSS in MiB, MB and files written."""
 
     seconds: float
@@ -173,22 +170,16 @@ class Measured(NamedTuple):
     files: int
 
 
-def measured(name: str, slide: Path, out: Path) -> Measured:
+def result(name: str, slide: Path, out: Path) -> Result:
     """Run one contender on one slide."""
     shutil.rmtree(out, ignore_errors=True)
-    process = subprocess.Popen([sys.executable, __file__, "--one", name, str(slide), str(out)], stdout=subprocess.PIPE, text=True)
-    peak = 0
-    while process.poll() is None:
-        try:
-            peak = max(peak, psutil.Process(process.pid).memory_full_info().pss)
-        except psutil.Error:
-            break
-        time.sleep(0.05)
-    text, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"{name} failed")
-    files = [path for path in out.rglob("*") if path.is_file()]
-    return Measured(json.loads(text)["seconds"], peak / 2**20, sum(file.stat().st_size for file in files) / 1e6, len(files))
+    found = measured(__file__, name, slide, out)
+    return Result(found.seconds, found.peak_mib, bytes_in(out) / 1e6, sum(path.is_file() for path in out.rglob("*")))
+
+
+def _on_paths(contender: Callable[[Path, Path], None]) -> Contender:
+    """A contender as `serve` calls it, with texts."""
+    return lambda slide, out: contender(Path(slide), Path(out))
 
 
 def speed(motif: NDArray[np.uint8], sides: list[int], folder: Path) -> None:
@@ -200,9 +191,9 @@ def speed(motif: NDArray[np.uint8], sides: list[int], folder: Path) -> None:
         print(f"{side} x {side} px, all tissue, {slide.stat().st_size / 1e6:.0f} MB", flush=True)
         for name in CONTENDERS:
             if name not in _READERS:
-                found[name] = measured(name, slide, folder / "out.zarr")
+                found[name] = result(name, slide, folder / "out.zarr")
         # In turns: a shared machine changes its speed within seconds.
-        rounds = [{name: measured(name, slide, folder / "out.zarr") for name in _READERS} for _ in range(3)]
+        rounds = [{name: result(name, slide, folder / "out.zarr") for name in _READERS} for _ in range(3)]
         for name in _READERS:
             found[name] = sorted((one[name] for one in rounds), key=lambda one: one.seconds)[1]
         for name in CONTENDERS:
@@ -226,7 +217,7 @@ def area(motif: NDArray[np.uint8], cases: list[tuple[int, float]], folder: Path)
     for side, share in cases:
         slide = folder / "slide.tiff"
         make_slide(motif, side, slide, tissue_share=share)
-        one = measured(*ALONE, slide, folder / "out.zarr")
+        one = result(*ALONE, slide, folder / "out.zarr")
         tissue = side**2 * share / 1e6
         print(
             f"  {side:6d} px, {share:4.0%} tissue {one.seconds:7.1f} s {1e3 * one.seconds / tissue:6.1f} ms per Mpx of tissue"
@@ -236,18 +227,13 @@ def area(motif: NDArray[np.uint8], cases: list[tuple[int, float]], folder: Path)
 
 
 def main() -> None:
+    if serve({name: _on_paths(contender) for name, contender in (CONTENDERS | ALONE).items()}):
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slide", type=Path, help="real slide whose tissue is mirrored")
     parser.add_argument("--parts", nargs="+", choices=("speed", "area"), default=("speed", "area"))
     parser.add_argument("--sides", type=int, nargs="+", default=[16384, 40000])
-    parser.add_argument("--one", nargs=3, metavar=("NAME", "SLIDE", "OUT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one:
-        name, slide, out = given.one
-        start = time.perf_counter()
-        {**CONTENDERS, **ALONE}[name](Path(slide), Path(out))
-        print(json.dumps({"seconds": time.perf_counter() - start}))
-        return
     with tempfile.TemporaryDirectory() as folder:
         motif = make_motif(given.slide, Path(folder))
         if "speed" in given.parts:
