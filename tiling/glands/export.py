@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tiling.geometry import Geometry, blocks
 from tiling.glands.components import Seen, merge, seen
 from tiling.glands.measure import Measurements, mean_codes, measure
+from tiling.glands.runs import runs
 from tiling.glands.simplify import alone, simplified
 from tiling.glands.trace import Outlines, outlines
 from tiling.store.arrays import SHARD_PX, geometry_of, open_array, open_store, read_table
@@ -263,7 +264,7 @@ class _Numbered:
             values = values[values != 0]
             local = np.where(pixels != 0, np.searchsorted(values, pixels) + 1, 0).astype(np.int32)
             objects = np.array([found.setdefault(value, len(found) + 1) for value in values.tolist()], np.int64)
-            parts.append((objects, seen(local, len(values), block, width)))
+            parts.append((objects, seen(runs(local), len(values), block, width)))
         whole = merge(parts, len(found))
         order = np.argsort(whole.first_px)
         number = np.empty(len(order), np.int32)
