@@ -149,14 +149,14 @@ class _Work:
     def _seed_block(self, index: int) -> Pieces | None:
         """Leave a block's field behind: pieces of seeds, and what is free to grow into."""
         block, p = self.grid.blocks[index], self.parameters
-        mask = self.gland.window(block) >= round(255 * p.threshold)
+        mask = self.gland[block] >= round(255 * p.threshold)
         if not mask.any():
             return None
         seed = mask
         if (level := round(255 * p.boundary_level)) <= np.iinfo(np.uint8).max:
-            seed = seed & (self.boundary.window(block) < level)
+            seed = seed & (self.boundary[block] < level)
         if p.use_sdf:
-            seed = seed & (self.sdf.window(block) > round((p.seed_depth_um / p.sdf_um + 1) * 127.5))
+            seed = seed & (self.sdf[block] > round((p.seed_depth_um / p.sdf_um + 1) * 127.5))
         found = runs(mask.view(np.uint8) + seed)
         piece, pieces = label_runs(found, found.value == 2, block, self.shape[1])
         field = found._replace(value=np.where(found.value == 1, np.int32(FREE), piece))

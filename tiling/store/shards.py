@@ -27,6 +27,7 @@ class ShardReader:
 
     Attributes
     ----------
+    shape : of the array
     shape_px, chunk_px, shard_px : (y, x) sides of the array, of its chunks and of its shards
     fill : value of what is not stored
     """
@@ -34,6 +35,7 @@ class ShardReader:
     def __init__(self, array: zarr.Array[Any]) -> None:
         if array.shards is None or not isinstance(array.store, LocalStore):
             raise ValueError(f"{array.store_path}: not a sharded array on a disk")
+        self.shape = array.shape
         self.shape_px = (int(array.shape[-2]), int(array.shape[-1]))
         self.chunk_px = (int(array.chunks[-2]), int(array.chunks[-1]))
         self.shard_px = (int(array.shards[-2]), int(array.shards[-1]))
@@ -57,15 +59,15 @@ class ShardReader:
             for row, column in np.argwhere(index[..., 0] != _ABSENT).tolist():
                 yield (row, column), self._chunk(file, index[row, column])
 
-    def window(self, block: tuple[slice, slice]) -> NDArray[Any]:
-        """Pixels of a window inside the array, (..., h, w); only the chunks it meets are read.
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[Any]:
+        """Pixels of a window (y, x) inside the array, (..., h, w); only the chunks it meets are read.
 
         Raises
         ------
         StoreError
             The index or a chunk is damaged.
         """
-        y, x = block
+        y, x = window
         out = np.full((*self._lead, y.stop - y.start, x.stop - x.start), self.fill)
         for shard in _met(y, x, self.shard_px):
             if not (path := self._path(shard)).is_file():

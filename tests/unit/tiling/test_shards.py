@@ -109,11 +109,11 @@ def test_a_damaged_chunk_is_named_by_our_reader(tmp_path):
     path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
     path.write_bytes(b"broken" + path.read_bytes()[6:])
     with pytest.raises(StoreError, match="a chunk of the shard is damaged"):
-        writer.window((slice(0, 10), slice(0, 10)))
+        writer[0:10, 0:10]
 
 
 @settings(max_examples=30, deadline=None)
 @given(top=st.integers(0, 1099), left=st.integers(0, 2599), height=st.integers(1, 1100), width=st.integers(1, 2600))
 def test_any_window_is_that_of_zarr(sharded: zarr.Array[Any], top: int, left: int, height: int, width: int) -> None:
     block = (slice(top, min(top + height, 1100)), slice(left, min(left + width, 2600)))
-    np.testing.assert_array_equal(ShardReader(sharded).window(block), sharded[:, *block])
+    np.testing.assert_array_equal(ShardReader(sharded)[block], sharded[:, *block])
