@@ -1,6 +1,9 @@
-"""Blending of overlapping tiles into four slide-level maps, beside dask.array doing the same; then one label per gland from these maps.
+"""Blending of overlapping tiles into slide-level maps, beside dask.array doing the same; then one label per gland from four maps.
 
-python benchmarks/blend.py --side 60000 [--tissue 0.4] [--skip dask]
+python benchmarks/blend.py --side 60000 [--maps 1 4] [--tissue 0.4] [--skip dask]
+
+One map (the probability) is what others blend; four are what predict_slide does. Both contenders have the same tiles, weights, codes,
+chunks (512 px, zstd 1) and number of threads.
 
 The network is replaced by a table of answers with a period of 768 px, which costs nothing: what is timed is reading, blending,
 encoding and writing. `--tissue` is the share of the tiles that are predicted (a disc in the middle), 1 means all.
@@ -69,8 +72,8 @@ class Source:
         return SimpleNamespace(image=image)
 
 
-def ours(side: str, tissue: str, folder: str) -> dict[str, float]:
-    """`blend_to_store`, as predict_slide calls it."""
+def ours(side: str, tissue: str, maps: str, workers: str, folder: str) -> dict[str, float]:
+    """`blend_to_store`, as predict_slide calls it on a GPU."""
     from tiling.blend import blend_to_store
     from tiling.geometry import Geometry
 
@@ -78,16 +81,17 @@ def ours(side: str, tissue: str, folder: str) -> dict[str, float]:
     frame = Geometry(side_px, side_px, side_px, side_px, 1, 1, MPP_UM, MPP_UM, 0, 0, side_px, side_px)
 
     def predict(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401  # a list of views costs nothing
-        return [table[a, b] for a, b in images[:, 0, 0, :2]]
+        return [table[a, b, : int(maps)] for a, b in images[:, 0, 0, :2]]
 
     blend_to_store(
         Path(folder) / "maps.zarr", slide="bench", geometry=frame, source=Source(places), origins_yx_px=places, tile_px=TILE_PX,
-        predict=predict, batch=16, parameters={}, model={}, progress=False, code_version=1,
+        predict=predict, batch=16, parameters={}, model={}, progress=False, code_version=1, workers=int(workers),
+        names=NAMES[: int(maps)],
     )  # fmt: skip
     return {"tiles": len(places), "mb": bytes_in(Path(folder) / "maps.zarr") / 1e6}
 
 
-def with_dask(side: str, tissue: str, folder: str) -> dict[str, float]:
+def with_dask(side: str, tissue: str, maps: str, workers: str, folder: str) -> dict[str, float]:
     """dask.array: every output chunk gathers the weighted tiles that reach it (threads), zarr writes; the same weights and codes."""
     import dask
     import dask.array as da
@@ -95,7 +99,7 @@ def with_dask(side: str, tissue: str, folder: str) -> dict[str, float]:
     from zarr.codecs import ZstdCodec
 
     side_px, table, places = int(side), answers(), origins(int(side), float(tissue))
-    chunk = 1536
+    chunk, count = 1536, int(maps)
     ramp = (np.arange(TILE_PX) + 0.5) / TILE_PX
     tent = (2 * np.minimum(ramp, 1 - ramp)).astype(np.float32)
     weights = tent[:, None] * tent
@@ -103,7 +107,7 @@ def with_dask(side: str, tissue: str, folder: str) -> dict[str, float]:
 
     def block(block_info: Any = None) -> NDArray[np.uint8]:  # noqa: ANN401  # dask has no types
         (_, _), (top, bottom), (left, right) = block_info[None]["array-location"]
-        sums = np.zeros((5, bottom - top, right - left), np.float32)
+        sums = np.zeros((count + 1, bottom - top, right - left), np.float32)
         for y in range(max(top // STRIDE_PX - 1, 0) * STRIDE_PX, bottom, STRIDE_PX):
             for x in range(max(left // STRIDE_PX - 1, 0) * STRIDE_PX, right, STRIDE_PX):
                 if (y, x) not in known:
@@ -112,20 +116,21 @@ def with_dask(side: str, tissue: str, folder: str) -> dict[str, float]:
                 t, z, b, r = max(y, top), max(x, left), min(y + TILE_PX, bottom), min(x + TILE_PX, right)
                 if b > t and r > z:
                     inside, here = np.s_[..., t - y : b - y, z - x : r - x], np.s_[..., t - top : b - top, z - left : r - left]
-                    sums[:4][here] += tile[inside] * weights[inside]
-                    sums[4][here] += weights[inside]
-        means = sums[:4] / np.where(sums[4] > 0, sums[4], 1)
-        means[1] = (means[1] + 1) / 2
-        return np.where(sums[4] > 0, np.clip(np.rint(means * 255), 0, 255), 0).astype(np.uint8)
+                    sums[:count][here] += tile[:count][inside] * weights[inside]
+                    sums[-1][here] += weights[inside]
+        means = sums[:-1] / np.where(sums[-1] > 0, sums[-1], 1)
+        if count > 1:
+            means[1] = (means[1] + 1) / 2
+        return np.where(sums[-1] > 0, np.clip(np.rint(means * 255), 0, 255), 0).astype(np.uint8)
 
-    axis = da.core.normalize_chunks((4, chunk, chunk), (4, side_px, side_px))
-    maps = da.map_blocks(block, chunks=axis, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
+    axis = da.core.normalize_chunks((count, chunk, chunk), (count, side_px, side_px))
+    blended = da.map_blocks(block, chunks=axis, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
     target = zarr.create_array(
-        Path(folder) / "dask.zarr", shape=maps.shape, dtype="uint8", chunks=(4, 512, 512), shards=(4, chunk, chunk),
+        Path(folder) / "dask.zarr", shape=blended.shape, dtype="uint8", chunks=(count, 512, 512), shards=(count, chunk, chunk),
         compressors=ZstdCodec(level=1), fill_value=0,
     )  # fmt: skip
-    with dask.config.set(scheduler="threads", num_workers=2):
-        da.store(maps, target, lock=False)
+    with dask.config.set(scheduler="threads", num_workers=int(workers)):
+        da.store(blended, target, lock=False)
     return {"tiles": len(places), "mb": bytes_in(Path(folder) / "dask.zarr") / 1e6}
 
 
@@ -149,21 +154,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, nargs="+", default=[60000], help="pixels")
     parser.add_argument("--tissue", type=float, default=1.0, help="share of tiles predicted")
-    parser.add_argument("--workers", type=int, default=2, help="threads of the stitching")
+    parser.add_argument("--maps", type=int, nargs="+", default=[1, 4], choices=(1, 2, 3, 4))
+    parser.add_argument("--workers", type=int, default=2, help="threads of each contender")
     parser.add_argument("--skip", nargs="*", default=[], choices=list(CONTENDERS))
     given = parser.parse_args()
     for side in given.side:
-        with tempfile.TemporaryDirectory() as folder:
-            print(f"{side} x {side} px, {given.tissue:.0%} of the tiles; four maps, {4 * side**2 / 1e6:.0f} M codes")
-            slow = None
-            if "dask" not in given.skip:
-                slow = measured(__file__, "dask", side, given.tissue, folder)
-                row("blend: dask.array, gather per chunk", slow, note=f"{slow.counted['mb']:.0f} MB")
-            fast = measured(__file__, "ours", side, given.tissue, folder)
-            row("blend: ours", fast, beside=slow, note=f"{fast.counted['mb']:.0f} MB, {1e6 * fast.seconds / side**2:.4f} s per Mpx")
-            if "stitch" not in given.skip:
-                found = measured(__file__, "stitch", side, given.workers, folder)
-                row("stitch: ours", found, note=f"{found.counted['glands']:.0f} glands, {1e6 * found.seconds / side**2:.4f} s per Mpx")
+        for maps in given.maps:
+            with tempfile.TemporaryDirectory() as folder:
+                compare(side, maps, given.tissue, given.workers, folder, given.skip)
+
+
+def compare(side: int, maps: int, tissue: float, workers: int, folder: str, skip: list[str]) -> None:
+    """Both contenders, and what follows where all maps are there."""
+    print(f"{side} x {side} px, {tissue:.0%} of the tiles; maps: {maps}, {maps * side**2 / 1e6:.0f} M codes")
+    slow = None
+    if "dask" not in skip:
+        slow = measured(__file__, "dask", side, tissue, maps, workers, folder)
+        row("blend: dask.array, gather per chunk", slow, note=f"{slow.counted['mb']:.0f} MB")
+    fast = measured(__file__, "ours", side, tissue, maps, workers, folder)
+    row("blend: ours", fast, beside=slow, note=f"{fast.counted['mb']:.0f} MB, {1e6 * fast.seconds / side**2:.4f} s per Mpx")
+    if maps == len(NAMES) and "stitch" not in skip:
+        found = measured(__file__, "stitch", side, workers, folder)
+        row("stitch: ours", found, note=f"{found.counted['glands']:.0f} glands, {1e6 * found.seconds / side**2:.4f} s per Mpx")
 
 
 if __name__ == "__main__":

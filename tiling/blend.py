@@ -2,12 +2,15 @@
 
 Every tile is weighted by a positive tent, and weighted sums are divided by the sum of weights. A shard is written when no tile is missing
 in it, and forgotten: memory grows with the width of a slide, and only by what tiles reach over into the next row of shards.
+All arithmetic is done in threads beside the one that predicts.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,10 +21,9 @@ from tiling.geometry import Geometry
 from tiling.store.arrays import SHARD_PX, create_array, create_group, set_attributes
 from tiling.store.atomic import Partial, building
 from tiling.store.shards import ShardWriter
-from tiling.sums import Part, Plane, ramp
+from tiling.sums import Part, Plane, Room
 
 MAPS = ("gland", "sdf", "boundary", "disagreement")
-_SIGNED = MAPS.index("sdf")
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 (B, 3, T, T) -> float32 (B, 4, T, T)
 
 Within = Callable[[tuple[int, int, int, int]], NDArray[np.bool_]]  # (y, x, h, w) stored pixels -> bool (h, w)
@@ -51,6 +53,8 @@ def blend_to_store(
     within: Within | None = None,
     inputs: dict[str, Any] | None = None,
     readers: int = 1,
+    workers: int = 1,
+    names: tuple[str, ...] = MAPS,
 ) -> None:
     """Predict the tiles of a slide and blend them into `maps/{slide}.zarr`.
 
@@ -63,20 +67,23 @@ def blend_to_store(
     source : tile i's image, uint8 (3, T, T), in the order of `origins_yx_px`
     origins_yx_px : int64 (N, 2), (y, x) of each tile's first stored pixel; tiles may overhang the slide
     tile_px : T
-    predict : uint8 (B, 3, T, T) -> float32 (B, 4, T, T): gland, sdf in [-1, 1], boundary, disagreement
+    predict : uint8 (B, 3, T, T) -> float32 (B, 4, T, T): gland, sdf in [-1, 1], boundary, disagreement; never written again
     batch : B; the last batch may be smaller
     parameters, model : kept in the attributes, with `code_version`
     within : bool (h, w) of a window (y, x, h, w): maps are 0 where it is False (glass); None: everywhere
     inputs : what else the bytes depend on (JSON): a killed run of other tiles or weights is not gone on with
     readers : threads that read tiles ahead, a batch each
+    workers : threads that blend, encode and write; the maps do not depend on it
+    names : maps that `predict` gives
     """
     given = {"parameters": parameters, "model": model, "version": code_version, "geometry": geometry.to_dict(), "tile_px": tile_px}
     with building(store, {**given, "inputs": inputs}) as partial:
         group = create_group(partial.folder)
         shape = (geometry.height_px, geometry.width_px)
-        writers = [ShardWriter(create_array(group, name, shape, np.uint8, shard_px=SHARD_PX)) for name in MAPS]
+        writers = [ShardWriter(create_array(group, name, shape, np.uint8, shard_px=SHARD_PX)) for name in names]
         plane = Plane(origins_yx_px, tile_px, shape, shard_px=writers[0].shard_px)
-        with _Sums(plane, writers, partial, within) as sums:
+        signed = names.index("sdf") if "sdf" in names else None
+        with _Sums(plane, writers, partial, within=within, signed=signed, workers=workers) as sums:
             needed = plane.needs(sums.missing)
             # Batches stay what they are in a run from the start: a network's answer may depend on its batch, by rounding.
             batches = [plane.order[start : start + batch] for start in range(0, len(plane.order), batch)]
@@ -112,14 +119,16 @@ def _predicted(source: Images, batches: list[NDArray[np.int64]], predict: Predic
 
 
 class _Sums:
-    """Adds tiles to the parts of a plane; parts without a missing tile are encoded, and whole shards written, in a thread beside.
+    """Hands tiles to the parts of a plane; parts without a missing tile are blended, and whole shards written, in threads beside.
 
     Attributes
     ----------
     missing : bool (shard rows, shard columns), shards with tiles that no earlier run has written
     """
 
-    def __init__(self, plane: Plane, writers: list[ShardWriter], partial: Partial, within: Within | None) -> None:
+    def __init__(
+        self, plane: Plane, writers: list[ShardWriter], partial: Partial, *, within: Within | None, signed: int | None, workers: int
+    ) -> None:
         self._plane, self._writers, self._partial, self._within = plane, writers, partial, within
         self._parts_left = plane.parts_of_shard.copy()
         self.missing = plane.parts_of_shard > 0
@@ -127,10 +136,12 @@ class _Sums:
             self.missing[tuple(shard)] = not partial.is_done(_key(*shard))
         self._open: dict[tuple[int, int], Part] = {}
         self._codes: dict[tuple[int, int], NDArray[np.uint8]] = {}
-        along = ramp(plane.tile_px)
-        self._weights = along[:, None] * along[None, :]
-        self._weighted = np.empty((len(MAPS), plane.tile_px, plane.tile_px), np.float32)
-        self._pool = ThreadPoolExecutor(1)
+        self._change = threading.Lock()
+        self._rooms: SimpleQueue[Room] = SimpleQueue()
+        for _ in range(workers):
+            self._rooms.put(Room(plane))
+        self._signed, self._workers = signed, workers
+        self._pool = ThreadPoolExecutor(workers)
         self._finishing: deque[Future[None]] = deque()
 
     def __enter__(self) -> "_Sums":
@@ -142,43 +153,52 @@ class _Sums:
             self._wait(0)
 
     def add(self, tile: int, maps: NDArray[np.float32]) -> None:
-        """Add one tile, cut at the slide's edge."""
+        """Take one tile, cut at the slide's edge."""
         y, x = self._plane.origins[tile].tolist()
-        np.multiply(maps, self._weights, out=self._weighted)
+        own = None
         for place in self._plane.parts_of(tile):
-            if not self.missing[self._plane.shard_of(place)]:
+            shard = self._plane.shard_of(place)
+            own = own or shard
+            if not self.missing[shard]:
                 continue
             part = self._open.get(place)
             if part is None:
-                part = self._open[place] = Part(self._plane.window(place), len(MAPS), self._plane.tile_px)
-            part.add(self._weighted, y, x)
+                part = self._open[place] = Part(self._plane.window(place), self._plane.tile_px)
+            # Shards to come may be a whole row of the slide away: of a tile, they keep the strip it reaches over.
+            part.add(maps, y, x, copy=shard != own)
             if self._plane.is_last(place):
-                # Sums of a part are many bytes: no more of them wait than one is worked on.
-                self._wait(1)
-                self._finishing.append(self._pool.submit(self._finish, self._plane.shard_of(place), self._open.pop(place)))
+                # Tiles of a part are many bytes: no more of them wait than are worked on.
+                self._wait(2 * self._workers - 1)
+                self._finishing.append(self._pool.submit(self._finish, shard, self._open.pop(place)))
 
     def _wait(self, most: int) -> None:
         while len(self._finishing) > most:
             self._finishing.popleft().result()
 
     def _finish(self, shard: tuple[int, int], part: Part) -> None:
-        """Encode a part, and write its shard when it was the last one."""
+        """Blend and encode a part, and write its shard when it was the last one."""
         y, x, height, width = part.window
         writer = self._writers[0]
         top, left = (index * side for index, side in zip(shard, writer.shard_px, strict=True))
-        if shard not in self._codes:
-            size = (min(side, full - start) for side, full, start in zip(writer.shard_px, writer.shape_px, (top, left), strict=True))
-            self._codes[shard] = np.zeros((len(MAPS), *size), np.uint8)
-        total = part.total()
-        seen = total > 0
-        if self._within is not None:
-            seen &= self._within((y, x, height, width))
-        if seen.any():
-            self._codes[shard][:, y - top : y - top + height, x - left : x - left + width] = part.codes(seen, total, signed=_SIGNED)
-        self._parts_left[shard] -= 1
-        if self._parts_left[shard] == 0:
-            for writer, codes in zip(self._writers, self._codes.pop(shard), strict=True):
-                writer.write_pixels(shard, codes)
+        with self._change:
+            if shard not in self._codes:
+                size = (min(side, full - start) for side, full, start in zip(writer.shard_px, writer.shape_px, (top, left), strict=True))
+                self._codes[shard] = np.zeros((len(self._writers), *size), np.uint8)
+            codes = self._codes[shard]
+        within = None if self._within is None else self._within((y, x, height, width))
+        room = self._rooms.get()
+        try:
+            part.codes(codes[:, y - top : y - top + height, x - left : x - left + width], room, within=within, signed=self._signed)
+        finally:
+            self._rooms.put(room)
+        with self._change:
+            self._parts_left[shard] -= 1
+            last = self._parts_left[shard] == 0
+            if last:
+                del self._codes[shard]
+        if last:
+            for one, pixels in zip(self._writers, codes, strict=True):
+                one.write_pixels(shard, pixels)
             self._partial.done(_key(*shard))
 
 

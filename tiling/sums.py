@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_STRIPE_ROWS = 64
+_STRIPE_ROWS = 32
 
 
 def ramp(tile_px: int) -> NDArray[np.float32]:
@@ -57,71 +57,128 @@ class Window(NamedTuple):
     width: int
 
 
-class Part:
-    """A rectangle of the plane, and the tiles added to it so far.
+class Piece(NamedTuple):
+    """Where a tile meets a part.
 
     Attributes
     ----------
-    sums : float32 (maps, h, w), weighted
+    maps : float32 (maps, h, w)
+    y, x : of the tile's first pixel in the plane
+    rows, columns : in the part
+    inside : rows and columns in the tile
     """
 
-    def __init__(self, window: Window, maps: int, tile_px: int) -> None:
-        self.window = window
-        self.sums = np.zeros((maps, window.height, window.width), np.float32)
-        self._tile_px = tile_px
-        self._columns: dict[int, list[int]] = {}
+    maps: NDArray[np.float32]
+    y: int
+    x: int
+    rows: slice
+    columns: slice
+    inside: tuple[slice, slice]
 
-    def add(self, weighted: NDArray[np.float32], y: int, x: int) -> None:
-        """Add the tile whose first pixel is (y, x), where it meets this part.
+
+class Part:
+    """A rectangle of the plane, and the tiles that meet it, which are added up when none is missing.
+
+    Only then are there sums, of one map at a time: they stay in the processor's cache.
+    """
+
+    def __init__(self, window: Window, tile_px: int) -> None:
+        self.window = window
+        self._tile_px = tile_px
+        self._pieces: list[Piece] = []
+
+    def add(self, maps: NDArray[np.float32], y: int, x: int, *, copy: bool) -> None:
+        """Take the tile whose first pixel is (y, x), where it meets this part; tiles are added up in the order they come.
 
         Parameters
         ----------
-        weighted : float32 (maps, T, T), times the tile's weights
+        maps : float32 (maps, T, T)
+        copy : keep what is needed, not the whole tile
         """
         part, side = self.window, self._tile_px
         top, left = max(y, part.y), max(x, part.x)
         bottom, right = min(y + side, part.y + part.height), min(x + side, part.x + part.width)
-        target = self.sums[:, top - part.y : bottom - part.y, left - part.x : right - part.x]
-        np.add(target, weighted[:, top - y : bottom - y, left - x : right - x], out=target)
-        self._columns.setdefault(y, []).append(x)
+        inside = slice(top - y, bottom - y), slice(left - x, right - x)
+        here = maps[:, *inside]
+        rows, columns = slice(top - part.y, bottom - part.y), slice(left - part.x, right - part.x)
+        self._pieces.append(Piece(here.copy() if copy else here, y, x, rows, columns, inside))
 
-    def total(self) -> NDArray[np.float32]:
-        """Sum of the weights of the tiles added, float32 (h, w); 0 where there is none.
+    def codes(self, out: NDArray[np.uint8], room: "Room", *, within: NDArray[np.bool_] | None, signed: int | None) -> None:
+        """Means as codes: round(255 p), and round((s + 1) 127.5) of map `signed`.
 
-        Tiles of one row share their weights along y, so that a row of tiles costs one outer product.
+        Parameters
+        ----------
+        out : uint8 (maps, h, w), stays as it is where there is no tile, or outside `within`
+        within : bool (h, w)
         """
-        part, along = self.window, ramp(self._tile_px)
-        total = np.zeros((part.height, part.width), np.float32)
-        for y, columns in self._columns.items():
-            profile = np.zeros(part.width, np.float32)
-            for x in columns:
-                left, right = max(x, part.x), min(x + self._tile_px, part.x + part.width)
-                profile[left - part.x : right - part.x] += along[left - x : right - x]
-            top, bottom = max(y, part.y), min(y + self._tile_px, part.y + part.height)
-            total[top - part.y : bottom - part.y] += along[top - y : bottom - y, None] * profile
-        return total
-
-    def codes(self, seen: NDArray[np.bool_], total: NDArray[np.float32], *, signed: int) -> NDArray[np.uint8]:
-        """Means as codes: round(255 p), and round((s + 1) 127.5) of map `signed`; uint8 (maps, h, w), 0 outside `seen`.
-
-        The sums are used up.
-        """
-        codes = np.empty(self.sums.shape, np.uint8)
-        scale = np.zeros_like(total)
-        np.divide(255, total, out=scale, where=seen)
-        middle = seen * np.float32(127.5)
-        for top in range(0, self.window.height, _STRIPE_ROWS):  # a stripe stays in the processor's cache
-            rows = slice(top, top + _STRIPE_ROWS)
-            for index, sums in enumerate(self.sums):
+        height, width = out.shape[1:]
+        scale, sums = (flat[: height * width].reshape(height, width) for flat in (room.scale, room.sums))
+        self._total(scale)
+        seen = None
+        if within is not None or not scale.min():
+            seen = scale > 0 if within is None else (scale > 0) & within
+            if not seen.any():
+                return
+            np.copyto(scale, np.inf, where=~seen)
+        np.divide(255, scale, out=scale)
+        for index, code in enumerate(out):
+            sums.fill(0)
+            for piece in self._pieces:
+                values = piece.maps[index]
+                values = np.multiply(values, room.weights[piece.inside], out=room.weighted[: values.shape[0], : values.shape[1]])
+                target = sums[piece.rows, piece.columns]
+                np.add(target, values, out=target)
+            for top in range(0, height, _STRIPE_ROWS):
+                rows = slice(top, top + _STRIPE_ROWS)
                 values = sums[rows]
                 np.multiply(values, scale[rows], out=values)
                 if index == signed:
                     np.multiply(values, np.float32(0.5), out=values)
-                    np.add(values, middle[rows], out=values)
+                    np.add(values, np.float32(127.5), out=values)
                 np.rint(values, out=values)
                 np.clip(values, 0, 255, out=values)
-                np.copyto(codes[index, rows], values, casting="unsafe")
-        return codes
+                np.copyto(code[rows], values, casting="unsafe", where=True if seen is None else seen[rows])
+
+    def _total(self, out: NDArray[np.float32]) -> None:
+        """Sum of the weights of the tiles added, 0 where there is none.
+
+        A tile's weights are an outer product, and so are those of rows of tiles in the same columns together: of a whole grid it is one.
+        """
+        along = ramp(self._tile_px)
+        rows: dict[int, dict[int, Piece]] = {}
+        for piece in self._pieces:
+            rows.setdefault(piece.y, {})[piece.x] = piece
+        alike: dict[tuple[int, ...], list[dict[int, Piece]]] = {}
+        for row in rows.values():
+            alike.setdefault(tuple(sorted(row)), []).append(row)
+        for number, group in enumerate(alike.values()):
+            down, across = (np.zeros(side, np.float32) for side in out.shape)
+            for row in group:
+                piece = next(iter(row.values()))
+                down[piece.rows] += along[piece.inside[0]]
+            for piece in group[0].values():
+                across[piece.columns] += along[piece.inside[1]]
+            if number == 0:
+                np.multiply.outer(down, across, out=out)
+            else:
+                np.add(out, np.multiply.outer(down, across), out=out)
+
+
+class Room:
+    """Arrays that one thread works in, part after part: memory that is new costs as much as the sums do.
+
+    Attributes
+    ----------
+    weights, weighted : float32 (T, T), a tile's weights, and what is multiplied by them
+    sums, scale : float32 (n,), enough for any part
+    """
+
+    def __init__(self, plane: "Plane") -> None:
+        along = ramp(plane.tile_px)
+        self.weights = along[:, None] * along[None, :]
+        self.weighted = np.empty_like(self.weights)
+        largest = int(np.diff(plane.rows.edges).max(initial=0)) * int(np.diff(plane.columns.edges).max(initial=0))
+        self.sums, self.scale = (np.empty(largest, np.float32) for _ in range(2))
 
 
 class Plane:

@@ -61,6 +61,7 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
         },
         # On a CPU the network has the threads.
         readers=threads if gpu else 1,
+        workers=max(threads // 4, 1) if gpu else 1,
     )
 
 

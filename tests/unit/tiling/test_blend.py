@@ -215,3 +215,18 @@ def test_tiles_as_large_as_several_shards_and_tiles_outside(tmp_path: Path, monk
     image = np.random.default_rng(6).integers(0, 256, (3, 45, 40), np.uint8)
     origins = np.concatenate([grid(45, 40, 7), [[-40, 0], [0, 90]]])
     assert (blended(tmp_path / "m.zarr", image, origins)["gland"] == image[0]).all()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_one_map_alone_is_the_one_of_four_whatever_the_number_of_workers(tmp_path: Path, workers: int) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (3, 90, 61), np.uint8)
+    origins = grid(90, 61, 10)
+    four = blended(tmp_path / "four.zarr", image, origins, seamy, workers=workers)
+    alone = tmp_path / "one.zarr"
+    blend_to_store(
+        alone, slide="s", geometry=geometry(90, 61), source=Cut(image, origins), origins_yx_px=origins, tile_px=TILE,
+        predict=lambda images: seamy(images)[:, :1], batch=3, parameters={}, model={}, progress=False, code_version=1, workers=workers,
+        names=("gland",),
+    )  # fmt: skip
+    assert sorted(open_store(alone).array_keys()) == ["gland"]
+    np.testing.assert_array_equal(np.asarray(open_array(open_store(alone), "gland")[...]), four["gland"])
