@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tiling.glands.export import export_glands
-from tiling.glands.instances import SplitParameters
+from tiling.glands.instances import SplitParameters, stitch
 from tiling.store.arrays import attributes
 
 log = logging.getLogger(__name__)
+_LARGE_MB = 200
 
 
 def split_parameters(maps: Path, given: dict[str, Any]) -> SplitParameters:
@@ -17,6 +18,12 @@ def split_parameters(maps: Path, given: dict[str, Any]) -> SplitParameters:
     own = {"threshold": card["threshold"], **card["split"]}
     chosen = {key: own[key] if given[key] is None else given[key] for key in ("threshold", "seed_depth_um", "boundary_level", "growth_um")}
     return SplitParameters(**chosen, min_area_um2=given["min_area_um2"], sdf_um=card["sdf_um"], use_sdf=card["sdf_scale"] == "um")
+
+
+def stitch_slide(maps: Path, glands: Path, *, slide: str, given: dict[str, Any], workers: int, code_version: int) -> None:
+    """Cut a slide's maps into glands (`tiling.glands.instances.stitch`); a label mask of other glands does not stay beside them."""
+    (glands.parent / f"{slide}.ome.tiff").unlink(missing_ok=True)
+    stitch(maps, glands, parameters=split_parameters(maps, given), slide=slide, workers=workers, code_version=code_version, progress=True)
 
 
 def export_slide(glands: Path, maps: Path, geojson: Path, csv: Path, *, slide: str, export: dict[str, Any], workers: int) -> None:
@@ -37,6 +44,11 @@ def export_slide(glands: Path, maps: Path, geojson: Path, csv: Path, *, slide: s
     for ending in ("geojson", "geojson.gz"):
         if (other := geojson.parent / f"{slide}.{ending}") != geojson:
             other.unlink(missing_ok=True)  # outlines of an earlier `export.compress`: two files would disagree
+    size_mb = geojson.stat().st_size / 1e6
+    if geojson.suffix != ".gz" and size_mb > _LARGE_MB:
+        log.info(
+            "%s: %.0f MB of outlines; export.compress: true writes about a seventh of that, which QuPath reads as well", slide, size_mb
+        )
     if count == 0:
         log.warning(
             "%s: NO GLANDS FOUND. Likely causes: another stain or organ than the model's, a wrong pixel size (column mpp), "

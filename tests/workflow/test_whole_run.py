@@ -1,6 +1,7 @@
 """The whole pipeline, really run, and what must hold of its results."""
 
 import csv
+import gzip
 import json
 import os
 import shutil
@@ -8,8 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import shapely
+import tifffile
 from small_run import GPU_RULES, ROWS, SLIDES, Run
 
 from tiling.store.arrays import attributes, open_array, open_store, read_table
@@ -157,6 +160,38 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
     assert list((run.folder / "disk").iterdir()) == []
     assert not any(row["error"] for row in rows(results / "metrics.csv") + rows(results / "cohort.csv"))
     assert run.planned(*given) == set()
+
+
+def test_a_label_mask_is_made_on_request_and_does_not_outlive_its_labels(run: Run) -> None:
+    shutil.copytree(run.folder / "results", run.folder / "masked", copy_function=shutil.copy2)
+    mask, glands = run.folder / "masked" / "glands" / "test.ome.tiff", run.folder / "masked" / "glands" / "test.zarr"
+    run.snakemake("--config", "results=masked", "export={label_mask: true}", "--", "masked/glands/test.ome.tiff")
+    labels = np.asarray(open_array(open_store(glands), "labels")[...])
+    np.testing.assert_array_equal(tifffile.imread(mask), labels)
+    geometry = attributes(glands)["geometry"]
+    with openslide.OpenSlide(mask) as slide:
+        assert slide.dimensions == (labels.shape[1], labels.shape[0])
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(geometry["mpp_x"], rel=1e-4)
+        shown = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., 0]
+    assert labels.max() <= 255, "what OpenSlide shows would be other numbers"
+    np.testing.assert_array_equal(shown, labels)
+    run.snakemake("--config", "results=masked", "--force", "--", "masked/glands/test.zarr")
+    assert not mask.exists()
+    shutil.rmtree(run.folder / "masked")
+
+
+def test_outlines_are_compressed_on_request_and_never_there_twice(run: Run) -> None:
+    shutil.copytree(run.folder / "results", run.folder / "smaller", copy_function=shutil.copy2)
+    plain, compressed = (run.folder / "smaller" / "glands" / f"test.{ending}" for ending in ("geojson", "geojson.gz"))
+    text = plain.read_bytes()
+    given = ("--config", "results=smaller", "export={compress: true}", "--force", "--", "smaller/glands/test.geojson.gz")
+    run.snakemake(*given)
+    written = compressed.read_bytes()
+    assert gzip.decompress(written) == text
+    assert not plain.exists()
+    run.snakemake(*given)
+    assert compressed.read_bytes() == written
+    shutil.rmtree(run.folder / "smaller")
 
 
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(run: Run) -> None:

@@ -28,6 +28,7 @@ from tiling.glands.trace import Outlines, outlines
 from tiling.store.arrays import SHARD_PX, geometry_of, open_array, open_store, read_table
 from tiling.store.shards import ShardReader
 
+_GZIP_LEVEL = 5  # of outlines, 0.129 of the bytes are left; the usual 9 leaves 0.123 and takes 20 times as long
 _NAMESPACE = uuid.UUID("0a4a2f0e-8f4b-5c6e-9d7b-2f6f1c3b5a71")
 _DECIMALS = 2  # QuPath snaps to 0.01 px
 _COLUMNS = (*Measurements._fields, "mean_probability", "mean_disagreement", "touches_border")
@@ -206,7 +207,7 @@ def appearing(path: Path) -> Iterator[IO[str]]:
         with ExitStack() as layers:
             raw: Any = layers.enter_context(partial.open("wb"))
             if path.suffix == ".gz":
-                raw = layers.enter_context(gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename=""))
+                raw = layers.enter_context(gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0, filename=""))
             yield layers.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
         os.replace(partial, path)
     finally:

@@ -58,6 +58,8 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
                     # tifffile's own would be made of the time and the address of the machine.
                     identity = f"urn:uuid:{uuid.uuid5(_NAMESPACE, slide)}"
                     options = {"subifds": len(shapes) - 1, "metadata": {"axes": "YX", "Name": slide, "UUID": identity, **size, **unit}}
+                    # Readers without OME-XML, OpenSlide among them, look here.
+                    options |= {"resolution": (1e4 / geometry.mpp_x, 1e4 / geometry.mpp_y), "resolutionunit": "CENTIMETER"}
                 tiff.write(
                     _tiles(shape, dtype, _first(labels, half, dtype) if level == 0 else _step(half, 1 << (level - 1))),
                     shape=shape,

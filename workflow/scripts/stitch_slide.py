@@ -7,13 +7,11 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.glands.instances import stitch
-        from workflow.glands import split_parameters
+        from workflow.glands import stitch_slide
 
-        maps = Path(snakemake.input.maps)
-        stitch(
-            maps, Path(snakemake.output.glands), slide=snakemake.wildcards.slide, progress=True, workers=snakemake.threads,
-            parameters=split_parameters(maps, snakemake.params.glands), code_version=snakemake.params.code_version,
+        stitch_slide(
+            Path(snakemake.input.maps), Path(snakemake.output.glands), slide=snakemake.wildcards.slide, given=snakemake.params.glands,
+            workers=snakemake.threads, code_version=snakemake.params.code_version,
         )  # fmt: skip
 
 

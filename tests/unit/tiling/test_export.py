@@ -170,6 +170,8 @@ def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
     exported(tmp_path, noisy(), "a.geojson.gz")
     exported(tmp_path, noisy(), "b.geojson.gz")
     assert (tmp_path / "a.geojson.gz").read_bytes() == (tmp_path / "b.geojson.gz").read_bytes()
+    exported(tmp_path, noisy(), "a.geojson")
+    assert gzip.decompress((tmp_path / "a.geojson.gz").read_bytes()) == (tmp_path / "a.geojson").read_bytes()
 
 
 def test_a_slide_without_glands_gives_an_empty_collection_and_a_header(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 
@@ -49,6 +50,19 @@ def test_every_level_is_every_second_pixel_of_the_one_before(tmp_path: Path, sha
         assert metadata["Name"] == "s<1>"
         assert (metadata["Pixels"]["PhysicalSizeX"], metadata["Pixels"]["PhysicalSizeY"]) == (0.5, 0.25)
     assert {path.name for path in tmp_path.iterdir()} == {"g.zarr", "m.ome.tiff"}
+
+
+@pytest.mark.parametrize("most", [255, 3000])
+def test_openslide_reads_it_with_its_pixel_size(tmp_path: Path, most: int) -> None:
+    labels = np.random.default_rng(0).integers(0, most + 1, (1300, 2100)).astype(np.int32)
+    labels[-1, -1] = most
+    write_mask(glands_of(tmp_path / "g.zarr", labels), tmp_path / "m.ome.tiff", slide="s")
+    with openslide.OpenSlide(tmp_path / "m.ome.tiff") as slide:
+        assert slide.dimensions == (2100, 1300)
+        assert [float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy"] == pytest.approx([0.5, 0.25])
+        shown = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., 0]
+    if most <= 255:
+        np.testing.assert_array_equal(shown, labels)
 
 
 def test_a_mask_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
