@@ -34,6 +34,7 @@ from tiling.store.atomic import building
 
 log = logging.getLogger(__name__)
 _OFF_SLIDE = 0.5
+_WITHOUT_PIXEL = "have no pixel of their own (off the slide, too small, or covered by smaller ones); left out"
 _TIFF_TILE_PX = 512
 _KINDS = ("glands", "regions", "ignored")
 Origin = Literal["bounds", "slide"]
@@ -218,9 +219,7 @@ def _write(store: Path, source: _Source, geometry: Geometry, attrs: dict[str, An
         for what, array, found in (("glands", labels, all_glands), ("regions", region, all_regions)):
             lost = int((found.area_px == 0).sum())
             if lost:
-                messages.append(
-                    f"{lost} {what} have no pixel of their own (off the slide, too small, or covered by smaller ones); left out"
-                )
+                messages.append(f"{lost} {what} {_WITHOUT_PIXEL}")
                 _close_gaps(array, found.area_px > 0, grid)
         counted = merge(tallies["annotated"], source.gland_count).area_px
         counts["glands"] = int((counted > 0).sum())
@@ -293,12 +292,15 @@ def geojson_to_labels(
     geometry = Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, *facts.bounds_level0)
     drawn = read_annotations(annotations, gland_class=gland_class, objects=objects)
     glands, _ = _placed(drawn, annotations, geometry, origin)
+    held = np.zeros(len(glands) + 1, bool)
 
     def tiles() -> Iterator[NDArray[np.int32]]:
         side = _TIFF_TILE_PX
         for y in range(0, height, side):
             for x in range(0, width, side):
-                yield glands[slice(y, y + side), slice(x, x + side)]
+                pixels = glands[slice(y, y + side), slice(x, x + side)]
+                held[pixels] = True
+                yield pixels
 
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
@@ -309,4 +311,6 @@ def geojson_to_labels(
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
-    return drawn.messages
+    lost = len(glands) - int(held[1:].sum())
+    nothing = [] if drawn.counts else [f"{annotations}: no object in it"]
+    return [*drawn.messages, *nothing, *([f"{annotations}: {lost} glands {_WITHOUT_PIXEL}"] if lost else [])]

@@ -60,6 +60,20 @@ def nested(depth: int) -> str:
     return json.dumps(one(classification="X")).replace('"X"', '{"name": "a", "parentClass": ' * depth + '"Gland"' + "}" * depth)
 
 
+def locked(archive: bytes) -> bytes:
+    """The archive with its members said to be encrypted."""
+    data = bytearray(archive)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[archive.index(mark) + flags] |= 1
+    return bytes(data)
+
+
+def moved(ring: Any, x: float, y: float) -> Any:
+    return [[a + x, b + y] for a, b in ring]
+
+
+HOLE = [[15, 15], [15, 25], [25, 25], [25, 15], [15, 15]]
+BESIDE, BELOW = moved(BOX, 35, 0), moved(BOX, 0, 21)
 GONE = one(square(), classification=None)
 BILLION_LAUGHS = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;">]><Annotations>&c;</Annotations>'
 BOWTIE = [[10, 10], [30, 30], [30, 10], [10, 30], [10, 10]]
@@ -86,6 +100,23 @@ READ: dict[str, tuple[Any, int, str]] = {
     "read: ellipse": (one(square(isEllipse=True)), 1, ""),
     "read: third coordinate and plane": (one({**square(plane={"z": 0}), "coordinates": [[[x, y, 0.0] for x, y in BOX]]}), 1, ""),
     "read: hostile id and names": (one(identity="../../etc/passwd", name="<script>alert(1)</script>\ud800\n"), 1, ""),
+    "read: hole": (one({"type": "Polygon", "coordinates": [BOX, HOLE]}), 1, ""),
+    "read: MultiPolygon of two parts, and of one": (
+        many(one({"type": "MultiPolygon", "coordinates": [[BOX], [BESIDE]]}), one({"type": "MultiPolygon", "coordinates": [[BELOW]]})),
+        2, "reach over the slide's edge",
+    ),
+    "read: anticlockwise, points twice, CRLF": (
+        json.dumps(outline([point for point in BOX[::-1] for _ in "ab"]), indent=1).replace("\n", "\r\n"), 1, "",
+    ),
+    "read: id a list, unknown kind, colours QuPath throws at": (
+        many(one(identity=[1], objectType="super"), outline(BESIDE, classification={"name": "Gland", "color": "#c80000"}),
+             outline(BELOW, classification={"name": "Gland", "colorRGB": -3670016})), 3, "reach over the slide's edge",
+    ),
+    "read: null nucleusGeometry": (one(nucleusGeometry=None), 1, ""),
+    "read: Ignore* and what is derived from it, regions in regions, a gland across their edge": (
+        many(one(), outline(BESIDE, classification="Ignore*: fold"), outline(BOX, classification="Region*"),
+             outline(HOLE, classification="Region*: empty")), 1, "",
+    ),
     "read: the same outline twice": (many(one(), one()), 1, "1 duplicates"),
     "repaired: open ring": (outline(BOX[:-1]), 1, "feature #1 '7b1c': open outline closed"),
     "repaired: small crossing": (
@@ -98,6 +129,34 @@ READ: dict[str, tuple[Any, int, str]] = {
     "repaired: overlapping glands": (
         many(one(), outline([[15, 15], [40, 15], [40, 40], [15, 15]])), 2, "1 pairs of glands overlap",
     ),
+    "repaired: hole a hair over its contour": (
+        one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 5.05, 0)]}), 1, "outline repaired",
+    ),
+    "repaired: spike": (outline([*BOX[:2], [60, 10], *BOX[1:]]), 1, "outline repaired"),
+    "repaired: collection of polygon and point": (
+        one({"type": "GeometryCollection", "geometries": [square(), {"type": "Point", "coordinates": [1, 1]}]}),
+        1, "of a collection only its polygons are read",
+    ),
+    "left out: hole across its contour": (one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 10, 0)]}), 0, "crosses itself"),
+    "left out: hole outside": (one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 25, 0)]}), 0, "Hole lies outside shell"),
+    "left out: hole as large as its contour": (one({"type": "Polygon", "coordinates": [BOX, BOX]}), 0, "encloses no area"),
+    "left out: no coordinates": (one({"type": "Polygon", "coordinates": []}), 0, "1 without area"),
+    "left out: between the middles of pixels": (
+        many(one(), outline([[40.1, 40.1], [40.3, 40.1], [40.3, 40.3]], identity="s")), 1, "1 glands have no pixel of their own",
+    ),
+    "left out: covered by smaller ones": (
+        many(one(identity="u"), outline([[10, 10], [20, 10], [20, 30], [10, 30]]), outline([[20, 10], [30, 10], [30, 30], [20, 30]])),
+        2, "1 glands have no pixel of their own",
+    ),
+    "left out: TMA core, proposal": (
+        many(one(), one(objectType="tma_core"), outline(BESIDE, classification="Proposed*")), 1, "1 proposals, 1 tma_cores",
+    ),
+    "left out: properties null, class a number, class without name": (
+        many(one(), {**one(), "properties": None}, outline(BESIDE, classification=7), outline(HOLE, classification={"name": None})), 1,
+        "3 without class",
+    ),
+    "left out: class in lower case": (one(classification="gland"), 0, "1 class 'gland'"),
+    "left out: everything": (many(), 0, "no object in it"),
     "left out: bowtie": (many(one(), outline(BOWTIE, identity="b0")), 1, "feature #2 'b0': crosses itself"),
     "left out: null geometry": (many(one(), {**one(), "geometry": None}), 1, "feature #2 '7b1c': has no geometry"),
     "left out: point and line": (
@@ -126,6 +185,18 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "refused: bzip2": (bz2.compress(b"{}"), "is not UTF-8"),
     "refused: deep nesting": ("[" * 100_000 + "]" * 100_000, "nested too deep"),
     "refused: TopoJSON": ({"type": "Topology", "objects": {}}, "feature #1 is no GeoJSON feature"),
+    "refused: features null": ({"type": "FeatureCollection", "features": None}, "feature #1 is no GeoJSON feature"),
+    "refused: a feature null": (many(one(), None), "feature #2 is no GeoJSON feature"),
+    "refused: a feature a line": (json.dumps(one()) + "\n" + json.dumps(one()), "Extra data at line 2"),
+    "refused: record separators": ("\x1e" + json.dumps(one()), "at line 1, column 1"),
+    "refused: zeros": (b"\0" * 100, "at line 1, column 1"),
+    "refused: UTF-16": (json.dumps(many(one())).encode("utf-16"), "is not UTF-8"),
+    "refused: Latin-1": (json.dumps(one(name="x")).replace('"x"', '"Dr\xfcse"').encode("latin-1"), "is not UTF-8"),
+    "refused: zip with a password": (locked(zipped(("a.geojson", one()))), "cut or damaged archive"),
+    "refused: coordinates NaN": (outline([[float("nan"), 0], [9, 0], [0, 9]]), "is not a place on a slide"),
+    "refused: coordinates true": (outline([[True, 0], [9, 0], [0, 9]]), "is not a place on a slide"),
+    "refused: coordinates by name": (one({"type": "Polygon", "coordinates": {"0": BOX}}), "no coordinates"),
+    "refused: left of the slide": (outline(moved(BOX, -25, 0)), "wrong slide, origin or downsample?"),
     "refused: huge coordinates": (outline([[0, 0], [1e300, 0], [0, 9], [0, 0]]), "is not a place on a slide"),
     "refused: coordinates as text": (outline([["0", 0], [9, 0], [0, 9]]), "feature #1 '7b1c': coordinate"),
     "refused: nested coordinate": (outline([[[[0]], 0], [9, 0], [0, 9]]), "is not a place on a slide"),

@@ -268,3 +268,13 @@ def test_the_table_in_the_store_and_the_csv_agree(tmp_path: Path) -> None:
     assert [float(row["area_um2"]) for row in rows] == table["area_px"].tolist()
     assert [int(row["touches_border"]) for row in rows] == table["touches_border"].tolist()
     assert [int(row["label"]) for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_the_dictionary_of_outputs_names_every_column_in_order(tmp_path: Path) -> None:
+    collection, rows = exported(tmp_path, noisy())
+    text = (Path(__file__).parents[3] / "docs" / "outputs.md").read_text().split("\n## ")[1]
+    lines = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")][1:]
+    named = [name.strip() for line in lines for name in line.split(",")]
+    assert named == list(rows[0])
+    shown = {name.replace("_", " ") for name in named} - {"id", "label", "centroid x level0", "centroid y level0"}
+    assert set(collection["features"][0]["properties"]["measurements"]) == shown
