@@ -8,6 +8,7 @@ from semimoe.errors import SettingsError
 Method = Literal["semimoe", "supervised", "unet"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Experts = Literal["separate", "shared"]
+Encoder = Literal["unet", "efficientnet-lite0"]
 TaskSet = Literal["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"]
 GateForm = Literal["paper", "code"]
 SdfScale = Literal["um", "tile"]
@@ -24,6 +25,7 @@ class NetworkSettings:
     Attributes
     ----------
     width : channels of the first U-Net level (the paper: 64)
+    encoder : contracting path of the experts: that of a U-Net, from random weights, or EfficientNet-Lite0 with weights of ImageNet
     tasks : the experts there are, one per task (Table 2 of the paper)
     experts : three U-Nets, or one encoder with three decoders
     gates : one gate per task, or that of the mask alone (Table 4); distance and boundary then come from their experts
@@ -36,6 +38,7 @@ class NetworkSettings:
     """
 
     width: int = 64
+    encoder: Encoder = "unet"
     tasks: TaskSet = "seg+sdf+bnd"
     experts: Experts = "separate"
     gates: Literal["multi", "single"] = "multi"
@@ -86,6 +89,7 @@ class TrainingSettings:
     steps_per_epoch : optimiser steps per epoch; None: one pass over the larger of the two tile lists
     max_steps_per_epoch : bound on that pass
     optimizer, lr, weight_decay, schedule : of experts and gates; `halving`: 20 epochs of linear warm-up, halved every 50
+    encoder_lr : share of `lr` for an encoder that knows ImageNet
     max_grad_norm : gradient norm of experts and gates is clipped to this; None: not clipped
     gamma : regulariser of the adaptive multi-objective loss (eq. 11)
     sdf_weight : factor on the distance term (the public code: 0.5)
@@ -111,6 +115,7 @@ class TrainingSettings:
     max_steps_per_epoch: int = 500
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 2e-3
+    encoder_lr: float = 0.25
     weight_decay: float = 5e-5
     schedule: Literal["cosine", "halving"] = "cosine"
     max_grad_norm: float | None = 5.0
@@ -134,7 +139,7 @@ class TrainingSettings:
         _require(self.tile_px >= STRIDE_PX and self.tile_px % STRIDE_PX == 0, "tile_px", self.tile_px, f"a multiple of {STRIDE_PX}")
         for name in ("batch", "epochs", "max_steps_per_epoch", "validate_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lr", "gamma", "amol_lr"):
+        for name in ("lr", "encoder_lr", "gamma", "amol_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("weight_decay", "amol_weight_decay", "sdf_weight", "unsup_max", "warm_start_epochs", "min_area_um2"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")

@@ -28,8 +28,9 @@ from semimoe.learning.schedule import lr_factor, steps_per_epoch
 from semimoe.learning.state import load_foreign, load_state, resumable, save_state, stamp
 from semimoe.learning.stepping import Stepper
 from semimoe.methods import PHASES, semimoe
+from semimoe.network.efficientnet import NORMALISATION
 from semimoe.network.model import TASKS, Outputs
-from semimoe.network.networks import Network, build_network
+from semimoe.network.networks import Network, build_network, load_known
 from semimoe.prediction import Fitting, Predict, maps_of
 from semimoe.settings import Method, NetworkSettings, TrainingSettings
 from semimoe.weights import WARM_START, WEIGHTS, fingerprint, load_card, load_note, write_atomic
@@ -74,7 +75,6 @@ class Run:
     resume: Path
     mark: str
     notes: dict[str, Any]
-    peak_lr: float
     fabric: "Fabric"
     net: Network  # the bare network
     model: nn.Module  # the same behind autocast
@@ -117,18 +117,22 @@ class Run:
         branch = load_note(warm_start / WARM_START) if warm_start else {}
         foreign = Foreign(start_from, load_card(start_from)) if start_from else None
         steps = branch.get("steps") or steps_per_epoch(len(labelled), len(unlabelled) if unlabelled is not None else 0, training)
-        normalisation = branch.get("normalisation") or (foreign.card["normalisation"] if foreign else None) or _statistics(labelled)
+        normalisation = (
+            branch.get("normalisation") or (foreign.card["normalisation"] if foreign else None) or _normalisation(network, labelled)
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = build_network(method, network, **normalisation).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if foreign is not None and warm_start is None:
-            load_foreign(foreign.folder, net)
+        if warm_start is None:
+            if foreign is not None:
+                load_foreign(foreign.folder, net)
+            else:
+                load_known(net)
         if devices > 1 and device == "gpu":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         net.to(fabric.device)
         aggregate = (AdaptiveLoss(training.gamma) if training.aggregate == "amol" and method != "unet" else SumLoss()).to(fabric.device)
-        peak_lr = training.lr * (_FINE_TUNING_LR if start_from else 1)
-        optimizers = make_optimizers(net, aggregate, training, peak_lr)
+        optimizers = make_optimizers(net, aggregate, training, training.lr * (_FINE_TUNING_LR if start_from else 1))
         model = Autocast(net, fabric)
         stepper = Stepper(
             model,
@@ -156,7 +160,7 @@ class Run:
             }
         )
         run = cls(
-            method, network, training, mpp_um, seed, steps, normalisation, resume, mark, notes, peak_lr,
+            method, network, training, mpp_um, seed, steps, normalisation, resume, mark, notes,
             fabric, net, model, aggregate, optimizers, stepper, foreign,
         )  # fmt: skip
         run._go_on(warm_start, branch)
@@ -217,7 +221,7 @@ class Run:
         """One optimiser step (joint), or one per phase (two-step)."""
         done = self.epoch + step / self.steps
         for group in self.optimizers["network"].param_groups:
-            group["lr"] = self.peak_lr * lr_factor(done, self.training)
+            group["lr"] = group["initial_lr"] * lr_factor(done, self.training)
         assert self.means is not None  # begin_epoch made them
         for number, result in enumerate(self.stepper.take(labelled, unlabelled, share=done / self.training.epochs)):
             if result is not None:
@@ -323,7 +327,10 @@ def _average(fabric: "Fabric") -> Callable[[Tensor], Tensor] | None:
     return average
 
 
-def _statistics(labelled: TileSource) -> dict[str, list[float]]:
+def _normalisation(network: NetworkSettings, labelled: TileSource) -> dict[str, list[float]]:
+    """What the encoder knows, or statistics of the tiles."""
+    if network.encoder == "efficientnet-lite0":
+        return NORMALISATION
     mean, std = image_statistics(labelled)
     return {"mean": mean, "std": std}
 

@@ -54,7 +54,7 @@ class SemiMoE(nn.Module):
         super().__init__()
         width, experts = settings.width, len(settings.experts_of)
         self.settings = settings
-        self.features = SeparateExperts(width, experts) if settings.experts == "separate" else SharedExperts(width, experts)
+        self.features = SeparateExperts(settings) if settings.experts == "separate" else SharedExperts(settings)
         self.expert_heads = nn.ModuleList(nn.Conv2d(width, CLASSES[task], 1) for task in settings.experts_of)
         gate = PaperGate if settings.gate == "paper" else CodeGate
         self.gates = nn.ModuleList(gate(width, experts, settings.dropout) for _ in settings.gates_of)
