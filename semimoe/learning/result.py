@@ -22,7 +22,7 @@ def finish(run: Run, validation: TileSource | None, out: Path) -> None:
     if run.best is not None:
         run.net.load_state_dict(run.best.weights)
     if validation is not None:
-        choice = scoring.choose(run.predict(), validation, network=run.network, training=run.training, mpp_um=run.mpp_um)
+        choice = scoring.choose([(run.predict(), validation)], network=run.network, training=run.training, mpp_um=run.mpp_um)
     else:
         note = "no validation: last epoch, threshold 0.5 and default split parameters"
         choice = scoring.Choice(scoring.DEFAULT_THRESHOLD, dict(scoring.DEFAULT_SPLIT), {}, [note])

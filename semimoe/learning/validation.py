@@ -1,6 +1,7 @@
 """Scores on validation images, and what is chosen there: threshold and split parameters."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,9 +51,14 @@ def pixel_dice(predict: Predict, source: TileSource, *, channels: tuple[int, ...
     return [float(b / s) if s else 1.0 for b, s in zip(both, size, strict=True)]
 
 
-def choose(predict: Predict, source: TileSource, *, network: NetworkSettings, training: TrainingSettings, mpp_um: float) -> Choice:
-    """Threshold by pooled pixel Dice, then split parameters by pooled object F1 + object Dice."""
-    images = [_image(predict, source, number, training) for number in range(len(source))]
+def choose(parts: Iterable[tuple[Predict, TileSource]], *, network: NetworkSettings, training: TrainingSettings, mpp_um: float) -> Choice:
+    """Threshold by pooled pixel Dice, then split parameters by pooled object F1 + object Dice.
+
+    Parameters
+    ----------
+    parts : models, each with the images that it has not seen; one, or those of a cross-validation
+    """
+    images = [_image(predict, source, number, training) for predict, source in parts for number in range(len(source))]
     threshold, dice = _best_threshold(images)
     warnings = []
     if threshold in (_THRESHOLDS[0], _THRESHOLDS[-1]):

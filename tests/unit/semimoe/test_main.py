@@ -8,6 +8,7 @@ from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.images.folders import image_size
+from semimoe.prediction import Predictor
 
 
 def save(path, array) -> None:
@@ -327,3 +328,41 @@ def test_masks_of_another_size_and_broken_files_are_named(pictures, capsys) -> N
     ]
     assert main(["train", *arguments, "--method", "supervised"]) == 2
     assert "train_1_anno.bmp" in capsys.readouterr().err
+
+
+def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog) -> None:
+    data = pictures / "data"
+    lists = []
+    for number in (1, 2):  # train_1 and train_2 are held out in turn
+        rows = [f"train_{i},p{i},benign,{'validation' if i == number else 'labelled'}" for i in range(1, 6)]
+        lists.append(pictures / f"fold{number}.csv")
+        lists[-1].write_text("image,patient,grade,role\n" + "\n".join(rows) + "\n")
+    small = ["--method", "unet", "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2", "--mpp", "1"]
+    train = ["train", "--data", str(data), *small, "--out"]
+    folds = [str(pictures / f"fold{number}") for number in (1, 2)]
+    for folder, split in zip(folds, lists, strict=True):
+        assert main([*train, folder, "--split", str(split)]) == 0
+    assert main([*train, str(pictures / "all"), "--validation", "0"]) == 0
+    given = ["release", "--model", str(pictures / "all"), "--licence", "for tests alone", "--data", str(data)]
+    assert main([*given, "--folds", *folds, "--out", str(pictures / "released")]) == 0
+    whole, card = (json.loads((pictures / name / "model.json").read_text()) for name in ("all", "released"))
+    assert whole["threshold_from"] == "default"
+    assert card["threshold_from"] == "cross-validation, 2 folds"
+    assert card["validation"]["folds"] == 2
+    assert card["notes"]["licence"] == "for tests alone"
+    sizes = [(pictures / name / "model.safetensors").stat().st_size for name in ("all", "released")]
+    assert sizes[1] < 0.7 * sizes[0]
+    # Half the bits, the same glands but for rounding.
+    before, after = (
+        Predictor.load(pictures / name, device="cpu", threads=1)(np.full((1, 3, 32, 32), 90, np.uint8)) for name in ("all", "released")
+    )
+    assert np.abs(before - after).max() < 0.01
+
+    capsys.readouterr()
+    for wrong, words in (
+        (["--folds", folds[0], folds[0]], "train_1 held out twice"),
+        (["--folds", str(pictures / "all")], "held nothing out"),
+        (["--out", str(pictures / "released")], "holds a model already"),
+    ):
+        assert main([*given, "--out", str(pictures / "again"), *wrong]) == 2
+        assert words in capsys.readouterr().err

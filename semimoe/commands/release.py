@@ -1,0 +1,77 @@
+"""`release`: from a trained model to one that others can take."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semimoe.errors import DataError, SettingsError
+from semimoe.images.dataset import open_dataset
+from semimoe.images.folders import FolderImages
+from semimoe.images.resolution import Resolution
+from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
+
+if TYPE_CHECKING:
+    from semimoe.learning.data import TileSource
+    from semimoe.prediction import Predict
+
+log = logging.getLogger(__name__)
+# Two models that share these differ in what they have seen alone.
+_SAME = ("method", "network", "training", "mpp_um", "tile_px")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Write kernels in half precision, with threshold and split parameters of a cross-validation and the licence of the data."""
+    from semimoe.learning.validation import choose
+    from semimoe.settings import NetworkSettings, TrainingSettings
+
+    if (given.out / CARD).exists():
+        raise SettingsError(f"--out {given.out}: holds a model already; give another folder, or remove it")
+    card = load_card(given.model)
+    tensors, about = load_tensors(given.model / WEIGHTS)
+    if given.folds:
+        if given.data is None:
+            raise SettingsError("--folds needs --data, the images that the folds were trained on")
+        choice = choose(
+            list(_folds(given, card)),
+            network=NetworkSettings(**card["network"]),
+            training=TrainingSettings(**card["training"]),
+            mpp_um=card["mpp_um"],
+        )
+        card |= {
+            "threshold": choice.threshold,
+            "threshold_from": f"cross-validation, {len(given.folds)} folds",
+            "split": choice.split,
+            "validation": {**choice.scores, "folds": len(given.folds)},
+            "warnings": choice.warnings,
+        }
+        log.info("threshold %g, split %s: %s", choice.threshold, choice.split, choice.scores)
+    card["notes"] = {**card["notes"], "licence": given.licence}
+    card["kernels"] = "float16"
+    # Kernels alone: the running variance of a feature can lie beyond the largest half.
+    save_tensors(given.out / WEIGHTS, {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}, about)
+    save_card(given.out, card)
+
+
+def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[Predict, TileSource]]":
+    """Each fold's model with the images that it held out."""
+    from semimoe.prediction import Predictor
+
+    files = {file.name: file for file in open_dataset(given.data).training()}
+    seen: dict[str, Path] = {}
+    for folder in given.folds:
+        fold = load_card(folder)
+        differing = [key for key in _SAME if fold.get(key) != card.get(key)]
+        if differing:
+            raise SettingsError(f"{folder}: another {', '.join(differing)} than {given.model}; a cross-validation is of one recipe")
+        held = fold["notes"].get("images", {}).get("validation", [])
+        twice = [name for name in held if name in seen]
+        absent = [name for name in held if name not in files or files[name].mask is None]
+        if not held or twice or absent:
+            wrong = "held nothing out" if not held else f"{', '.join(twice or absent)} " + ("held out twice" if twice else "not in --data")
+            raise DataError(f"{folder}: {wrong}; each fold holds out images of its own")
+        seen |= dict.fromkeys(held, folder)
+        resolution = Resolution(**fold["notes"]["resolution"])
+        predictor = Predictor.load(folder, device=given.device, threads=given.threads)
+        yield predictor, FolderImages([files[name] for name in held], resolution=resolution)
