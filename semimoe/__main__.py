@@ -70,6 +70,9 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     train.add_argument("--batch", type=int)
     train.add_argument("--tile", type=int, help="side of a training tile, px")
     train.add_argument("--start-from", type=Path, help="folder of a trained model to fine-tune, at a tenth of the learning rate")
+    train.add_argument(
+        "--pseudo-from", type=Path, help="folder of a trained model that makes the pseudo-labels, once; default: each step its own"
+    )
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--out", type=Path, required=True)
     _device(train, several=True)

@@ -68,7 +68,7 @@ def pseudo_label(
     tiles: Path, model: Path, store: Path, *, slide: str, config: dict[str, Any], gpu: int, threads: int, code_version: int
 ) -> None:
     """Draw tissue tiles of an unlabelled slide, label them with the gating heads, and choose those to train on."""
-    from semimoe.prediction import Predictor
+    from semimoe.prediction import Predictor, pseudo_codes
 
     training = config["training"]
     parameters = {key: training[key] for key in ("tiles_per_slide", "min_confidence")} | {
@@ -90,9 +90,9 @@ def pseudo_label(
         for row in range(len(windows)):
             tile = source[row]
             maps, weights = predictor.with_gates(tile.image[None])
-            gland, sdf, boundary, disagreement = maps[0]
+            gland, _, _, disagreement = maps[0]
             tissue = np.asarray(tile.inside, bool)
-            pseudo[row] = np.stack([gland >= 0.5, np.rint((sdf + 1) * 127.5), boundary >= 0.5]).astype(np.uint8)
+            pseudo[row] = pseudo_codes(maps[0])
             columns["confidence"].append(np.maximum(gland, 1 - gland)[tissue].mean() if tissue.any() else 0)
             columns["agreement"].append(1 - disagreement[tissue].mean() if tissue.any() else 0)
             columns["gate_weights"].append(weights[0])

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from semimoe.errors import DataError, SettingsError
 from semimoe.images.dataset import GLAS_MPP_UM, Dataset, open_dataset
-from semimoe.images.folders import FolderImages, ImageFile, image_size
+from semimoe.images.folders import FolderImages, ImageFile, image_size, read_image
 from semimoe.images.resolution import SQUARE_PX, Resolution, isotropic, squeezed
 from semimoe.images.splits import Row, read_split, split, with_role
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from semimoe.settings import NetworkSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -21,7 +24,7 @@ log = logging.getLogger(__name__)
 def run(given: argparse.Namespace) -> None:
     """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
     from semimoe.training import fit
-    from semimoe.weights import CARD
+    from semimoe.weights import CARD, WEIGHTS, fingerprint
 
     if (given.out / CARD).exists():
         raise SettingsError(f"--out {given.out}: holds a finished model; give another folder, or remove it")
@@ -41,13 +44,14 @@ def run(given: argparse.Namespace) -> None:
         resolution.mpp_um,
     )
 
-    def source(chosen: list[ImageFile], *, labels: bool = True) -> FolderImages | None:
-        return FolderImages(chosen, labels=labels, resolution=resolution) if chosen else None
+    def source(chosen: list[ImageFile], *, labels: bool = True, pseudo: bool = False) -> FolderImages | None:
+        codes = _pseudo_labels(given, chosen, resolution) if pseudo and given.pseudo_from and given.method == "semimoe" else None
+        return FolderImages(chosen, labels=labels, resolution=resolution, pseudo=codes) if chosen else None
 
     fit(
         given.method,
         FolderImages(labelled, resolution=resolution),
-        source(unlabelled, labels=given.unlabelled_truth),
+        source(unlabelled, labels=given.unlabelled_truth, pseudo=True),
         source(validation),
         network=network,
         training=training,
@@ -61,10 +65,22 @@ def run(given: argparse.Namespace) -> None:
         start_from=given.start_from,
         notes={
             "resolution": resolution.to_dict(),
+            **({"pseudo_from": fingerprint(given.pseudo_from / WEIGHTS)[:16]} if given.pseudo_from else {}),
             "data": _fingerprint(labelled + validation, unlabelled, masks=given.unlabelled_truth),
             **_notes(given, dataset, rows),
         },
     )
+
+
+def _pseudo_labels(given: argparse.Namespace, files: list[ImageFile], resolution: Resolution) -> "dict[str, NDArray[np.uint8]]":
+    """What a trained model says of images that nobody outlined, at the working resolution."""
+    from semimoe.images.image_prediction import ImagePredictor
+    from semimoe.prediction import pseudo_codes
+
+    predictor = ImagePredictor(given.pseudo_from, device=given.device, threads=given.threads)
+    if predictor.resolution != resolution:
+        raise SettingsError(f"--pseudo-from {given.pseudo_from}: works at {predictor.resolution}, this run at {resolution}")
+    return {file.name: pseudo_codes(predictor.maps(read_image(file.image))) for file in files}
 
 
 def _fingerprint(known: list[ImageFile], unlabelled: list[ImageFile], *, masks: bool) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.images.folders import image_size
-from semimoe.prediction import Predictor
+from semimoe.prediction import Predictor, pseudo_codes
 
 
 def save(path, array) -> None:
@@ -366,3 +366,31 @@ def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog)
     ):
         assert main([*given, "--out", str(pictures / "again"), *wrong]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_pseudo_labels_come_from_a_given_model(pictures, capsys) -> None:
+    """Stored once, of the images alone: with a model that finds nothing, unlabelled tiles teach background."""
+    data = str(pictures / "data")
+    small = ["--data", data, "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2", "--mpp", "1"]
+    train = ["train", *small, "--labelled", "0.4", "--validation", "0.2", "--seed", "3", "--out"]
+    teacher = pictures / "teacher"
+    assert main([*train, str(teacher), "--method", "supervised"]) == 0
+    for path in (pictures / "data" / "train").glob("*_anno.bmp"):
+        if path.name.removesuffix("_anno.bmp") in json.loads((teacher / "model.json").read_text())["notes"]["images"]["unlabelled"]:
+            path.write_bytes(b"not an image")  # its mask is never opened
+    assert main([*train, str(pictures / "stored"), "--pseudo-from", str(teacher)]) == 0
+    assert main([*train, str(pictures / "online")]) == 0
+    stored, online = (json.loads((pictures / name / "model.json").read_text()) for name in ("stored", "online"))
+    assert len(stored["notes"]["pseudo_from"]) == 16
+    assert "pseudo_from" not in online["notes"]
+    histories = [(pictures / name / "history.csv").read_text() for name in ("stored", "online")]
+    assert histories[0] != histories[1]
+    assert main(["train", *small, "--work-mpp", "2", "--seed", "3", "--out", str(pictures / "no"), "--pseudo-from", str(teacher)]) == 2
+    assert "works at" in capsys.readouterr().err
+
+
+def test_stored_codes_are_what_training_reads() -> None:
+    maps = np.array([0.5, 0.49, 1.0, -1.0, 0.0, 1.0, 0.2, 0.5, 0.9, 0, 0, 0], np.float32).reshape(4, 1, 3)
+    codes = pseudo_codes(maps)
+    assert codes.dtype == np.uint8
+    assert codes.tolist() == [[[1, 0, 1]], [[0, 128, 255]], [[0, 1, 1]]]
