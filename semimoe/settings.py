@@ -12,6 +12,7 @@ Encoder = Literal["unet", "efficientnet-lite0"]
 TaskSet = Literal["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"]
 GateForm = Literal["paper", "code"]
 SdfScale = Literal["um", "tile"]
+Augment = Literal["slides", "scanners", "paper", "flips", "none"]
 BoundaryTarget = Literal["instance", "outer"]
 
 # Four max-pools: sides of tiles are multiples of this.
@@ -101,7 +102,8 @@ class TrainingSettings:
         too where the network has a single gate)
     statistics : which batches update the running statistics of batch normalisation; frozen: none, and they stand in for those
         of the batch in training too (for fine-tuning with few tiles)
-    augment : slides: geometry, scale and stain; paper: flips, quarter turns and crops; flips: those without the crops
+    augment : slides: geometry, scale and stain; scanners: with more of the stain, and focus; paper: flips, quarter turns and
+        crops; flips: those without the crops
     validate_every : epochs between validations
     min_area_um2 : objects below it do not count when the split parameters are chosen on validation
     precision : bf16: autocast
@@ -129,7 +131,7 @@ class TrainingSettings:
     update: Literal["joint", "two-step"] = "joint"
     pseudo: Literal["gates", "derived"] = "gates"
     statistics: Literal["labelled", "both", "frozen"] = "labelled"
-    augment: Literal["slides", "paper", "flips", "none"] = "slides"
+    augment: Augment = "slides"
     validate_every: int = 1
     min_area_um2: float = 500.0
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -15,7 +15,7 @@ def aligned(side: int, item, *, pseudo: bool = True):
     return window_of(item(image, labels, None, maps))
 
 
-@pytest.mark.parametrize("how", ["slides", "paper", "none"])
+@pytest.mark.parametrize("how", ["slides", "scanners", "paper", "none"])
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_stay_on_what_the_image_shows(how, seed, item) -> None:
     made = augment(aligned(96, item), tile_px=64, how=how, rng=np.random.default_rng(seed))
@@ -71,3 +71,23 @@ def test_stain_changes_colour_only_for_slides(item) -> None:
     assert paper.image.max() <= 220
     assert paper.image.min() >= 60
     assert abs(int(np.median(slides.image[:, slides.labels == 7])) - 60) > 0 or abs(int(slides.image.max()) - 220) > 0
+
+
+def test_scanners_differ_more_in_stain_and_in_focus_and_labels_stay(item) -> None:
+    """Against the same draws of `slides`: the geometry is the same, colours lie farther apart, edges are blurred or sharpened."""
+    window = aligned(96, item)
+    plain = window._replace(image=np.broadcast_to(np.array([150, 90, 140], np.uint8)[:, None, None], window.image.shape))
+    spread, edges = {}, []
+    for how in ("slides", "scanners"):
+        colours = [augment(plain, tile_px=64, how=how, rng=np.random.default_rng(seed)).image[:, 5, 5] for seed in range(40)]
+        spread[how] = np.std(colours, axis=0).mean()
+        views = [augment(window, tile_px=64, how=how, rng=np.random.default_rng(seed)) for seed in range(40)]
+        edges.append([np.abs(np.diff(view.image.astype(int), axis=2)).max() for view in views])
+        if how == "slides":
+            labels = [view.labels for view in views]
+        else:
+            assert all(np.array_equal(view.labels, before) for view, before in zip(views, labels, strict=True))
+    assert spread["scanners"] > 1.7 * spread["slides"]
+    ratio = np.array(edges[1]) / np.array(edges[0])
+    assert ratio.min() < 0.7
+    assert ratio.max() > 1.2
