@@ -11,6 +11,8 @@ import yaml
 
 # A model serves slides whose pixels differ by less from those it was trained on.
 MPP_TOLERANCE = 0.1
+# What tiles are like unless a model or the user says otherwise.
+_SCALE: dict[str, float] = {"mpp_um": 1.0, "tile_px": 256}
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -28,6 +30,9 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     1.0
     """
     filled = _filled(_typed(config, schema()), schema())
+    if any(filled["tiles"][key] is None for key in _SCALE):
+        scale = {**_SCALE, **_scale_of_model(filled["model"] or filled["start_from"])}
+        filled["tiles"] |= {key: value for key, value in scale.items() if filled["tiles"][key] is None}
     # One spelling: "./out" and "out//" are the folder "out", or rules and reports would speak of different files.
     return {**filled, "results": str(Path(filled["results"]))}
 
@@ -63,6 +68,17 @@ def problems(config: dict[str, Any]) -> list[str]:
     if config.get("model") and config.get("start_from"):
         found.append("config model and start_from: give one of them (model: predict only; start_from: train on from it)")
     return found
+
+
+def _scale_of_model(folder: str | None) -> dict[str, float]:
+    """The tiles that a model was trained on; empty where there is no card, or none that says so (`problems` names it)."""
+    if folder is None:
+        return {}
+    try:
+        card = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
+        return {"mpp_um": float(card["mpp_um"]), "tile_px": int(card["tile_px"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _misfit(model: Path, mpp_um: float) -> list[str]:

@@ -119,8 +119,19 @@ def test_a_given_model_of_another_resolution_is_said_before_anything_starts(tmp_
     (tmp_path / "model.safetensors").write_bytes(b"x")
     (tmp_path / "model.json").write_text('{"mpp_um": 2.0}')
     assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 2.1}}) == []
-    assert problems({"model": str(tmp_path)}) == [
+    assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 1}}) == [
         f"config tiles.mpp_um: 1, but {tmp_path} was trained at 2 um per pixel; set tiles.mpp_um to 2"
     ]
     (tmp_path / "model.json").write_text("[]")
     assert "is not the card of a model" in problems({"model": str(tmp_path)})[0]
+
+
+@pytest.mark.parametrize("key", ["model", "start_from"])
+def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, key: str) -> None:
+    (tmp_path / "model.json").write_text('{"mpp_um": 1.24, "tile_px": 384}')
+    filled = with_defaults({key: str(tmp_path)})["tiles"]
+    assert (filled["mpp_um"], filled["tile_px"]) == (1.24, 384)
+    said = with_defaults({key: str(tmp_path), "tiles": {"mpp_um": 1.2, "tile_px": 128}})["tiles"]
+    assert (said["mpp_um"], said["tile_px"]) == (1.2, 128)
+    without = with_defaults({})["tiles"]
+    assert (without["mpp_um"], without["tile_px"]) == (1.0, 256)
