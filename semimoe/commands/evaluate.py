@@ -85,10 +85,19 @@ def _origin(card: dict[str, Any]) -> dict[str, Any]:
         "validation": len(images.get("validation", [])),
         "labels_used": notes.get("labels_used"),
         "fine_tuned": "start_from" in notes,
+        "pseudo_labels": _pseudo_labels(card),
         "network": card["network"],
         "training": card.get("training", {}),
         "resolution": notes.get("resolution"),
     }
+
+
+def _pseudo_labels(card: dict[str, Any]) -> str:
+    """Where a model's pseudo-labels came from: rows that differ in it are no seeds of one another."""
+    notes = card.get("notes", {})
+    if card["method"] != "semimoe" or not notes.get("images", {}).get("unlabelled"):
+        return "none"
+    return "of a given model" if "pseudo_from" in notes else "online"
 
 
 def _named(truth: Path) -> str:

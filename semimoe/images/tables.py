@@ -101,7 +101,7 @@ def _settings(result: Mapping[str, Any]) -> dict[str, Any]:
     model = result["model"]
     groups = {group: model[group] or {} for group in ("network", "training", "resolution")}
     named = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
-    return {**named, "fine_tuned": model.get("fine_tuned", False)}
+    return {**named, "fine_tuned": model.get("fine_tuned", False), "pseudo_labels": model.get("pseudo_labels", "")}
 
 
 def _remarks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

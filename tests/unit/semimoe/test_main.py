@@ -383,6 +383,10 @@ def test_pseudo_labels_come_from_a_given_model(pictures, capsys) -> None:
     stored, online = (json.loads((pictures / name / "model.json").read_text()) for name in ("stored", "online"))
     assert len(stored["notes"]["pseudo_from"]) == 16
     assert "pseudo_from" not in online["notes"]
+    for name, origin in (("stored", "of a given model"), ("online", "online"), ("teacher", "none")):
+        capsys.readouterr()
+        assert main(["evaluate", "--truth", data + "/testA", "--model", str(pictures / name), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["model"]["pseudo_labels"] == origin
     histories = [(pictures / name / "history.csv").read_text() for name in ("stored", "online")]
     assert histories[0] != histories[1]
     assert main(["train", *small, "--work-mpp", "2", "--seed", "3", "--out", str(pictures / "no"), "--pseudo-from", str(teacher)]) == 2
