@@ -17,7 +17,7 @@ from pathlib import Path
 
 _LISTS = Path(__file__).parent / "splits" / "glas"
 _SMALL = [
-    "--width=16", "--tile=256", "--batch=8", "--epochs=6", "--steps=50", "--work-mpp=1.24", "--set=training.validate_every=2",
+    "--width=16", "--tile=256", "--batch=4", "--epochs=8", "--steps=50", "--work-mpp=1.24", "--set=training.validate_every=2",
     "--set=network.encoder=efficientnet-lite0", "--set=network.experts=shared", "--set=training.precision=bf16",
 ]  # fmt: skip
 _RECIPES = {
