@@ -25,7 +25,8 @@ class NetworkSettings:
 
     Attributes
     ----------
-    width : channels of the first U-Net level (the paper: 64)
+    width : channels of the finest level of experts: a U-Net has twice as many each level down (the paper: 64), the decoder of
+        EfficientNet-Lite0 as many more
     encoder : contracting path of the experts: that of a U-Net, from random weights, or EfficientNet-Lite0 with weights of ImageNet
     tasks : the experts there are, one per task (Table 2 of the paper)
     experts : three U-Nets, or one encoder with three decoders
