@@ -92,6 +92,7 @@ class TrainingSettings:
     max_steps_per_epoch : bound on that pass
     optimizer, lr, weight_decay, schedule : of experts and gates; `halving`: 20 epochs of linear warm-up, halved every 50
     encoder_lr : share of `lr` for an encoder that knows ImageNet
+    frozen_stages : its first stages that stay as they are, the stem with them: half the resolution and above, a quarter, ...; 0: none
     max_grad_norm : gradient norm of experts and gates is clipped to this; None: not clipped
     gamma : regulariser of the adaptive multi-objective loss (eq. 11)
     sdf_weight : factor on the distance term (the public code: 0.5)
@@ -119,6 +120,7 @@ class TrainingSettings:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 2e-3
     encoder_lr: float = 0.25
+    frozen_stages: int = 0
     weight_decay: float = 5e-5
     schedule: Literal["cosine", "halving"] = "cosine"
     max_grad_norm: float | None = 5.0
@@ -144,7 +146,7 @@ class TrainingSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("lr", "encoder_lr", "gamma", "amol_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("weight_decay", "amol_weight_decay", "sdf_weight", "unsup_max", "warm_start_epochs", "min_area_um2"):
+        for name in ("weight_decay", "amol_weight_decay", "sdf_weight", "unsup_max", "warm_start_epochs", "min_area_um2", "frozen_stages"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         _require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, "steps_per_epoch", self.steps_per_epoch, "null or at least 1")
         _require(self.max_grad_norm is None or self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "null or above 0")

@@ -30,7 +30,7 @@ from semimoe.learning.stepping import Stepper
 from semimoe.methods import PHASES, semimoe
 from semimoe.network.efficientnet import NORMALISATION
 from semimoe.network.model import TASKS, Outputs
-from semimoe.network.networks import Network, build_network, load_known
+from semimoe.network.networks import Network, build_network, freeze, load_known
 from semimoe.prediction import Fitting, Predict, maps_of
 from semimoe.settings import Method, NetworkSettings, TrainingSettings
 from semimoe.weights import WARM_START, WEIGHTS, fingerprint, load_card, load_note, write_atomic
@@ -128,6 +128,7 @@ class Run:
                 load_foreign(foreign.folder, net)
             else:
                 load_known(net)
+        freeze(net, training.frozen_stages)
         if devices > 1 and device == "gpu":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         net.to(fabric.device)

@@ -59,6 +59,7 @@ class LiteEncoder(nn.Module):
             stages.append(nn.Sequential(*(_Block(size, stride, stage) for size, stride in zip(inputs, strides, strict=True))))
             before = stage.channels
         self.stages = nn.ModuleList(stages)
+        self._frozen: list[nn.Module] = []
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) -> the images, and the features at 1/2, 1/4, .. 1/32 of their sides, rounded up."""
@@ -69,6 +70,20 @@ class LiteEncoder(nn.Module):
             if stage.skip:
                 features.append(x)
         return features
+
+    def freeze(self, stages: int) -> None:
+        """Leave the stem and the first stages as they are, running statistics included: no gradient goes through them."""
+        self._frozen = [self.stem, *self.stages[:stages]] if stages else []
+        for part in self._frozen:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "LiteEncoder":
+        """What is frozen predicts as it would in use."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def load_imagenet(self, path: Path = IMAGENET_WEIGHTS) -> None:
         """Take the first weights from a file.

@@ -20,6 +20,13 @@ def build_network(
     return kind(settings, mean=mean, std=std)
 
 
+def freeze(net: nn.Module, stages: int) -> None:
+    """Leave the first stages of encoders that know ImageNet as they are."""
+    for module in net.modules():
+        if isinstance(module, LiteEncoder):
+            module.freeze(stages)
+
+
 def load_known(net: nn.Module) -> None:
     """Start the encoders that have weights of ImageNet with them.
 

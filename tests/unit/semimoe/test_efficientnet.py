@@ -110,3 +110,19 @@ def test_missing_or_foreign_weights_are_named(tmp_path) -> None:
     save_tensors(tmp_path / "other.safetensors", nn.Conv2d(3, 4, 1).state_dict(), {})
     with pytest.raises(ModelError, match="not the weights of this encoder"):
         LiteEncoder().load_imagenet(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("stages", [0, 2])
+def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
+    """Weights and running statistics alike; what follows them learns."""
+    training = TrainingSettings(tile_px=32, batch=2, epochs=1, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages)
+    fit(
+        "unet", discs(4), None, None, network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu", threads=1, progress=False,
+        out=tmp_path / "model", resume=tmp_path / "resume",
+    )  # fmt: skip
+    before, after = load_tensors(IMAGENET_WEIGHTS)[0], load_tensors(tmp_path / "model" / "model.safetensors")[0]
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor.float(), after[f"encoder.{name}"].float())}
+    early = tuple(["stem.", *(f"stages.{number}." for number in range(2))])
+    assert any(name.startswith(early) for name in changed) == (stages == 0)
+    assert any(name.startswith("stages.2.") and "running_mean" in name for name in changed)
+    assert any(name.startswith("stages.2.") and name.endswith("0.weight") for name in changed)
