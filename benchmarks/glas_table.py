@@ -17,7 +17,7 @@ from pathlib import Path
 
 _LISTS = Path(__file__).parent / "splits" / "glas"
 _SMALL = [
-    "--width=16", "--tile=256", "--batch=4", "--epochs=16", "--steps=50", "--work-mpp=1.24", "--set=training.validate_every=4",
+    "--width=16", "--tile=256", "--batch=4", "--epochs=10", "--steps=50", "--work-mpp=1.24", "--set=training.validate_every=5",
     "--set=network.encoder=efficientnet-lite0", "--set=network.experts=shared", "--set=training.precision=bf16",
     "--set=training.frozen_stages=2", "--set=training.augment=scanners",
 ]  # fmt: skip
