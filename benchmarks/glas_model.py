@@ -14,8 +14,9 @@ from pathlib import Path
 _LISTS = Path(__file__).parent / "splits" / "glas"
 _FOLDS = 5
 _RECIPE = [
-    "--method=unet", "--seed=0", "--width=16", "--tile=256", "--batch=8", "--epochs=10", "--steps=60", "--work-mpp=1.24",
-    "--set=network.encoder=efficientnet-lite0", "--set=training.augment=scanners", "--set=training.precision=bf16",
+    "--method=supervised", "--seed=0", "--width=16", "--tile=256", "--batch=5", "--epochs=10", "--steps=80", "--work-mpp=1.24",
+    "--set=network.encoder=efficientnet-lite0", "--set=network.experts=shared",
+    "--set=training.augment=scanners", "--set=training.precision=bf16",
     # Nothing is chosen among epochs: the run on all images has no validation to choose by.
     "--set=training.validate_every=10",
 ]  # fmt: skip
@@ -36,7 +37,7 @@ def main() -> None:
     folds = [given.out / f"fold{number}" for number in range(1, _FOLDS + 1)]
     chosen = {fold: ["--split", str(_LISTS / f"{fold.name}of{_FOLDS}.csv")] for fold in folds}
     with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(lambda item: train(given, *item), [*chosen.items(), (whole, ["--labelled", "1", "--validation", "0"])]))
+        list(pool.map(lambda item: train(given, *item), [(whole, ["--labelled", "1", "--validation", "0"]), *chosen.items()]))
     release = ["release", "--model", str(whole), "--folds", *map(str, folds), "--data", str(given.data), "--licence", _LICENCE]
     subprocess.run([sys.executable, "-m", "semimoe", *release, "--out", str(given.out / "released")], check=True)
 
