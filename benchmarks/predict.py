@@ -26,7 +26,7 @@ from semimoe.settings import Method
 
 _SIDE_PX = 6000  # of the slide, 0.5 um per pixel
 _SLIDE = "bench"
-_TILES, _TURNS = 8, 5
+_TILES, _TURNS = 8, 3
 
 
 def _tiles(folder: Path, tile_px: int) -> Path:
