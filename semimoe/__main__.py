@@ -96,7 +96,7 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     predict.add_argument("--mpp", type=float, help="pixel size of the images, um; default: as those trained on")
     predict.add_argument("--batch", type=int, default=8)
     predict.add_argument("--min-area-um2", type=float, default=None, help="smaller objects are dropped; default: as trained")
-    _device(predict)
+    _prediction(predict)
 
 
 def _add_scores(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -110,7 +110,7 @@ def _add_scores(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     evaluate.add_argument("--mpp", type=float, help="pixel size of the images, um; default: as trained, or 0.62005 for names of GlaS")
     evaluate.add_argument("--min-object-um2", type=float, default=0.0, help="also score without smaller objects, on both sides")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
-    _device(evaluate)
+    _prediction(evaluate)
 
     table = commands.add_parser("table", help="JSON results of `evaluate`, a table per protocol and test part: mean, deviation over seeds")
     table.add_argument("results", type=Path, nargs="+")
@@ -124,6 +124,17 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     splits = commands.add_parser("splits", help="write the lists of labelled, unlabelled and validation images")
     splits.add_argument("--data", type=Path, required=True)
     splits.add_argument("--out", type=Path, required=True)
+
+
+def _prediction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="fp32",
+        help="bf16 is faster; auto: where this machine computes it natively",
+    )
+    parser.add_argument("--flips", action="store_true", help="mean over the image and its three flips, four times the work")
+    _device(parser)
 
 
 def _device(parser: argparse.ArgumentParser, *, several: bool = False) -> None:

@@ -55,6 +55,7 @@ def write_report(slides: list[str], config: dict[str, Any], out: Path, found: Ou
         metrics=_rows(results / "metrics.csv"),
         cohort=cohort,
         card=card,
+        predicted=_predicted(slides, config, found),
         figures=[] if config["model"] else _figures(results, found),
         failures=found.failures,
         left_out={} if config["model"] else card.get("notes", {}).get("left_out", {}),
@@ -146,6 +147,24 @@ def _card(config: dict[str, Any], found: Outcome) -> dict[str, Any]:
     path = model_folder(config) / "model.json"
     loaded: dict[str, Any] = json.loads(path.read_text()) if found.current(path) else {}
     return loaded
+
+
+def _predicted(slides: list[str], config: dict[str, Any], found: Outcome) -> list[str]:
+    """How the maps were predicted, one line per way, with its slides where there are several."""
+    from tiling.store.arrays import attributes
+
+    ways: dict[str, list[str]] = {}
+    for slide in slides:
+        path = Path(config["results"]) / "maps" / f"{slide}.zarr"
+        if not found.current(path):
+            continue
+        made = attributes(path)
+        given, most = made.get("parameters", {}), made.get("most_at_once")
+        way = f"{given.get('precision', 'fp32')}, batches of {given.get('batch', '?')} tiles"
+        way += ", mean over four flips" if given.get("flips") else ""
+        way += f", {most} at a time since memory ran out" if most else ""
+        ways.setdefault(way, []).append(slide)
+    return list(ways) if len(ways) == 1 else [f"{way}: {', '.join(chosen)}" for way, chosen in ways.items()]
 
 
 def _slide_card(slide: str, cohort: dict[str, dict[str, str]], config: dict[str, Any], found: Outcome) -> SlideCard:

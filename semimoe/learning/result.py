@@ -71,7 +71,7 @@ def _card(run: Run, choice: scoring.Choice, *, validated: bool) -> dict[str, Any
         "steps_per_epoch": run.steps,
         "best_epoch": run.best.epoch if run.best else run.epoch,
         "validation": choice.scores,
-        "warnings": choice.warnings,
+        "warnings": run.warnings + choice.warnings,
         "micro_batch": run.stepper.micro_batch,
         "devices": run.fabric.world_size,
         "parameters": count_parameters(run.net),

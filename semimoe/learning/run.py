@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 _STATE = "epoch.safetensors"
 _FINE_TUNING_LR = 0.1
+# Pixels of a run and of the model it starts from may differ by this share before it is said.
+_MPP_TOLERANCE = 0.05
 # Maps of `maps_of` and the seg expert's probability after them.
 GATE, _SEG_EXPERT = 0, 4
 
@@ -89,6 +91,7 @@ class Run:
     means: EpochMeans | None = None
     started: float = 0.0
     warned: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)  # for the card, known from the start
 
     @classmethod
     def start(
@@ -165,6 +168,8 @@ class Run:
             fabric, net, model, aggregate, optimizers, stepper, foreign,
         )  # fmt: skip
         run._go_on(warm_start, branch)
+        if foreign is not None:
+            run._compare_resolution(foreign)
         return run
 
     def _go_on(self, warm_start: Path | None, branch: dict[str, Any]) -> None:
@@ -190,6 +195,20 @@ class Run:
                     "lower warm_start_epochs or raise epochs"
                 )
         self._keep_warm_start()
+
+    def _compare_resolution(self, foreign: Foreign) -> None:
+        trained = float(foreign.card["mpp_um"])
+        if abs(self.mpp_um / trained - 1) > _MPP_TOLERANCE:
+            self.warn(
+                f"starts from {foreign.folder}, trained at {trained:g} um per pixel, and trains at {self.mpp_um:g}: "
+                "glands have another size in pixels; work at the model's resolution, or train longer"
+            )
+
+    def warn(self, warning: str) -> None:
+        """Say something about the whole run, in the log and in the card."""
+        if self.chief:
+            log.warning("%s", warning)
+        self.warnings.append(warning)
 
     @property
     def chief(self) -> bool:
@@ -259,6 +278,13 @@ class Run:
         self._keep_warm_start()
         self._keep_state()
         return row
+
+    def sound(self, labelled: Batch) -> bool:
+        """Whether weights, running statistics and scales of the loss are numbers, and what the network makes of a tile as well."""
+        tensors = [tensor for module in (self.net, self.aggregate) for tensor in module.state_dict().values()]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            return False
+        return bool(np.isfinite(self.predict()(labelled.image[:1].numpy())).all())
 
     def _warn_once(self, warnings: list[str]) -> None:
         for warning in warnings:

@@ -87,6 +87,14 @@ def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
     assert not planned & GPU_RULES
 
 
+@pytest.mark.parametrize("change", ["flips: true", "precision: bf16", "batch: 4"])
+def test_another_way_of_predicting_predicts_again_and_does_not_retrain(run: Run, change: str) -> None:
+    # bf16 may be what `auto` took; that is not known before the job runs
+    planned = run.planned("--config", f"prediction={{{change}}}")
+    assert {"predict_slide", "predict_slide_compared", "stitch_slide"} <= planned
+    assert not planned & {"train", "train_supervised", "pseudo_label", "tile_slide"}
+
+
 def test_one_slide_more_does_not_retrain(run: Run) -> None:
     run.write_sheet("more.tsv", *ROWS, "new\tval.tiff\tpredict\t\t")
     planned = run.planned("--config", "slides=more.tsv")

@@ -91,6 +91,7 @@ rule preview:
         network=config["network"],
         tile_px=config["tiles"]["tile_px"],
         model=config["model"],
+        prediction=config["prediction"],
         code_version=2,
     script:
         "../scripts/preview.py"

@@ -199,6 +199,15 @@ def test_protocols_of_one_model(pictures, capsys) -> None:
     shown = capsys.readouterr().out
     assert shown.count("Protocol ") == 2
     assert "1 of 2 training patients are also in testA" in shown
+    other_way = ["--precision", "bf16", "--flips"]
+    assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way, "--json"]) == 0
+    assert [result["prediction"] for result in (honest, json.loads(capsys.readouterr().out))] == [
+        {"precision": "fp32", "flips": False},
+        {"precision": "bf16", "flips": True},
+    ]
+    assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way]) == 0
+    assert "prediction: bf16, mean over four flips" in capsys.readouterr().out
+    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out), *other_way]) == 0
 
 
 def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -> None:

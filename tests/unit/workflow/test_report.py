@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tiling.store.arrays import create_group, set_attributes
 from workflow.configuration import with_defaults
 from workflow.outcome import Failure, Job, Outcome
 from workflow.report import headline_text, report_after_failure, write_report
@@ -63,6 +64,22 @@ def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
     (model / "model.json").write_text(json.dumps({"method": "semimoe", "threshold": 0.5}))
     write_report([], config(tmp_path), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count("<svg") == 2
+
+
+def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path) -> None:
+    (tmp_path / "models" / "semimoe").mkdir(parents=True)
+    (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps({"method": "semimoe"}))
+    for slide, parameters, most in (
+        ("a", {"batch": 16, "precision": "fp32", "flips": False}, None),
+        ("b", {"batch": 16, "precision": "bf16", "flips": True}, 4),
+        ("c", {"batch": 16, "precision": "fp32", "flips": False}, None),
+    ):
+        attrs = {"status": "ok", "parameters": parameters, "most_at_once": most}
+        set_attributes(create_group(tmp_path / "maps" / f"{slide}.zarr"), attrs)
+    write_report(["a", "b", "c", "none"], config(tmp_path), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Predicted in fp32, batches of 16 tiles: a, c</p>" in page
+    assert "Predicted in bf16, batches of 16 tiles, mean over four flips, 4 at a time since memory ran out: b</p>" in page
 
 
 def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:
