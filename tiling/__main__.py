@@ -105,14 +105,15 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
 
 
 def _info(given: argparse.Namespace) -> None:
+    from tiling.slide.cut import cut_problem
     from tiling.slide.facts import mpp_problem
     from tiling.slide.reader import open_slide
 
     with open_slide(given.slide, mpp=given.mpp) as slide:
         facts = slide.facts
-    problem = mpp_problem(facts)
+    problems = [problem for problem in (cut_problem(given.slide), mpp_problem(facts)) if problem is not None]
     if given.json:
-        print(json.dumps({**facts.to_dict(), "problems": [] if problem is None else [problem]}, indent=2))
+        print(json.dumps({**facts.to_dict(), "problems": problems}, indent=2))
         return
     print(f"{facts.path}: {facts.vendor}, read by {facts.reader}, {facts.bytes / 1e6:.1f} MB")
     for level, ((width, height), (x, y)) in enumerate(zip(facts.level_sizes_px, facts.downsamples, strict=True)):
@@ -124,7 +125,7 @@ def _info(given: argparse.Namespace) -> None:
     print(f"  associated images: {', '.join(facts.associated) or 'none'}")
     print(f"  colour profile: {facts.colour_profile or 'none'}")
     print(f"  fingerprint: {facts.fingerprint}")
-    if problem is not None:
+    for problem in problems:
         print(f"  problem: {problem}")
 
 
@@ -176,13 +177,15 @@ def _sheet(given: argparse.Namespace) -> None:
 
     if given.out is not None and given.out.exists():
         raise ValueError(f"{given.out}: is there already, and what was filled in would be lost; give --out another name, or remove it")
-    rows = sheet_from_folder(given.folder)
+    rows, left_out = sheet_from_folder(given.folder)
     if given.out is None:
         sys.stdout.write(sheet_text(rows, Path.cwd()))
     else:
         write_atomic(given.out, sheet_text(rows, given.out.parent))
     doubtful = sum(bool(row.check) for row in rows)
-    print(f"{len(rows)} slides, {doubtful} to check (column `check`)", file=sys.stderr)
+    print(f"{len(rows)} slide(s), {doubtful} to check (column `check`)", file=sys.stderr)
+    for remark in left_out:
+        print(f"left out: {remark}", file=sys.stderr)
 
 
 def _thumbnail(given: argparse.Namespace) -> None:
