@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tiling.errors import StoreError
+from tiling.words import counted
 
 
 class _Parser(argparse.ArgumentParser):
@@ -183,7 +184,7 @@ def _sheet(given: argparse.Namespace) -> None:
     else:
         write_atomic(given.out, sheet_text(rows, given.out.parent))
     doubtful = sum(bool(row.check) for row in rows)
-    print(f"{len(rows)} slide(s), {doubtful} to check (column `check`)", file=sys.stderr)
+    print(f"{counted(len(rows), 'slide')}, {doubtful} to check (column `check`)", file=sys.stderr)
     for remark in left_out:
         print(f"left out: {remark}", file=sys.stderr)
 
@@ -219,7 +220,7 @@ def _labels_to_geojson(given: argparse.Namespace) -> None:
     from tiling.glands.export import labels_to_geojson
 
     count = labels_to_geojson(given.labels, given.out)
-    print(f"{count} glands", file=sys.stderr)
+    print(counted(count, "gland"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_a_cut_slide_is_told_by_info_and_by_the_sheet(tmp_path, capsys):
     assert main(["sheet", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert "\tskip\t" in told.out
-    assert "1 slide(s), 1 to check" in told.err
+    assert "1 slide, 1 to check" in told.err
     assert "left out: " in told.err
 
 
