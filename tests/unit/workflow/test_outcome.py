@@ -86,7 +86,6 @@ def test_one_broken_slide_costs_only_its_own_rows(finished: Path) -> None:
         ("b", "semimoe", "b.svs: cut off"),
     ]
     assert table(finished / "cohort.csv") == [("a", "", ""), ("b", "", "b.svs: cut off")]
-    assert (finished / "metrics.csv").stat().st_mtime == 0, "the next run must make it again"
 
 
 def test_a_bad_annotation_costs_the_scores_and_not_the_outlines(finished: Path) -> None:
