@@ -45,11 +45,13 @@ class Failure:
     ----------
     step, subject : see `Job`
     lines : the end of its log
+    log : that file
     """
 
     step: str
     subject: str
     lines: tuple[str, ...]
+    log: Path
 
     @property
     def reason(self) -> str:
@@ -107,7 +109,7 @@ def outcome(sheet: Sheet, config: dict[str, Any], jobs: Iterable[Job], *, since:
     results = Path(config["results"])
     stale = frozenset(path for job in jobs for path in job.outputs)
     began = [job for job in jobs if not job.inputs & stale and job.log.is_file() and job.log.stat().st_mtime >= since - _CLOCK_SLACK_S]
-    failures = tuple(Failure(job.step, job.subject, _end_of(job.log)) for job in began)
+    failures = tuple(Failure(job.step, job.subject, _end_of(job.log), job.log) for job in began)
     found = Outcome(failures, stale=stale)
     makers = {path: job for job in jobs for path in job.outputs}
     causes = {job: failure for job, failure in zip(began, failures, strict=True)}

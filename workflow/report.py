@@ -107,7 +107,7 @@ def report_after_failure(sheet: Sheet, config: dict[str, Any], jobs: tuple[Job, 
     since : when the run started, seconds since 1970
     """
     found = outcome(sheet, config, jobs, since=since)
-    told = [f"FAILED {failure.step}/{failure.subject}: {failure.reason}" for failure in found.failures]
+    told = [f"FAILED {failure.step}/{failure.subject}: {failure.reason} (log: {failure.log})" for failure in found.failures]
     out = Path(config["results"]) / "report.html"
     if not any(job.step == "report" for job in jobs):  # the user asked for something else
         return "\n".join(["", *told])

@@ -63,8 +63,8 @@ def cohort_table(rows: list[dict[str, str]]) -> Table:
 def short(value: str) -> str:
     """A number with three digits that count and no exponent, a text as it is.
 
-    >>> short("0.8588281"), short("61"), short("123456.7"), short("0.00123"), short("validation"), short("0.0")
-    ('0.859', '61', '123,457', '0.00123', 'validation', '0')
+    >>> short("0.8588281"), short("61"), short("123456.7"), short("0.00123"), short("validation"), short("2.0")
+    ('0.859', '61', '123,457', '0.00123', 'validation', '2.00')
     """
     if "." not in value:
         return value
@@ -74,7 +74,7 @@ def short(value: str) -> str:
         return value
     if abs(number) >= 100:
         return f"{number:,.0f}" if abs(number) >= _LEAST_GROUPED else f"{number:.0f}"
-    text = f"{number:.3g}"
+    text = f"{number:#.3g}".rstrip(".")
     return f"{number:f}".rstrip("0") if "e" in text else text
 
 

@@ -151,7 +151,7 @@ def test_the_cause_is_told_even_where_no_report_can_be_made(finished: Path, monk
     jobs = [*chain("b", "predict_slide"), Job("report", "all", Path("none"))]
     said(jobs[0], "ERROR b.svs: cut off\n")
     told = report_after_failure(sheet("a", "b"), config(), tuple(jobs), since=RUN_START)
-    assert "FAILED predict_slide/b: b.svs: cut off" in told
+    assert f"FAILED predict_slide/b: b.svs: cut off (log: {jobs[0].log})" in told
     assert "No space left" in told
 
 

@@ -40,7 +40,7 @@ def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -
 
 def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
     results = tmp_path / "r"
-    found = Outcome((Failure("predict_slide", "bad", (HOSTILE,)),), {"bad": HOSTILE, HOSTILE: ""})
+    found = Outcome((Failure("predict_slide", "bad", (HOSTILE,), Path("x.log")),), {"bad": HOSTILE, HOSTILE: ""})
     write_report(["bad", HOSTILE], config(results), results / "report.html", found)
     page = (results / "report.html").read_text()
     assert HOSTILE not in page

@@ -70,12 +70,12 @@ def test_columns_of_the_sheet_stay_where_they_hold_something():
     [
         ("0.00001234", "0.000012"),
         ("99.96", "100"),
-        ("-0.5", "-0.5"),
+        ("-0.5", "-0.500"),
         ("1.2.3", "1.2.3"),
         ("", ""),
         ("7", "7"),
         ("1e5.", "1e5."),
-        ("0.1000", "0.1"),
+        ("0.1000", "0.100"),
     ],
 )
 def test_numbers_have_three_digits_and_no_exponent(value, text):
