@@ -119,7 +119,9 @@ onsuccess:
     elif "preview" in steps:
         told, sound = after_preview(SHEET.ids(), config)
         if not sound:
-            raise WorkflowError(told)
+            sys.exit(
+                told
+            )  # told without a trail of files and lines, and with status 1
         print(told, file=sys.stderr)
 
 
