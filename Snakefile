@@ -119,9 +119,8 @@ onsuccess:
     elif "preview" in steps:
         told, sound = after_preview(SHEET.ids(), config)
         if not sound:
-            sys.exit(
-                told
-            )  # told without a trail of files and lines, and with status 1
+            # Told without a trail of files and lines, and with status 1.
+            sys.exit(told)
         print(told, file=sys.stderr)
 
 
