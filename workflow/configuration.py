@@ -13,6 +13,11 @@ import yaml
 MPP_TOLERANCE = 0.1
 # What tiles are like unless a model or the user says otherwise.
 _SCALE: dict[str, float] = {"mpp_um": 1.0, "tile_px": 256}
+NAMES = {"semimoe": "Semi-MoE", "supervised": "supervised-only", "unet": "U-Net"}
+# Settings of `training` that only the unlabelled tiles of a step feel, and those of the loss that a U-Net does not have.
+_OF_UNLABELLED = ("unsup_max", "unsup_schedule", "update", "pseudo", "pseudo_labels", "tiles_per_slide", "min_confidence")
+_OF_AMOL = ("aggregate", "gamma", "amol_lr", "amol_weight_decay")
+_NOT_FELT: dict[str, tuple[str, ...]] = {"semimoe": (), "supervised": _OF_UNLABELLED, "unet": (*_OF_UNLABELLED, *_OF_AMOL)}
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -105,6 +110,21 @@ def method(config: dict[str, Any]) -> str:
 def compared(config: dict[str, Any]) -> list[str]:
     """Methods whose scores stand beside."""
     return [] if config["model"] else list(config["compare"])
+
+
+def learning(config: dict[str, Any], method: str) -> dict[str, Any]:
+    """What the training of a method depends on: a setting that it does not feel has its default, and to change it does not retrain.
+
+    Parameters
+    ----------
+    config : with all defaults filled in
+    method : semimoe, supervised or unet
+    """
+    known = schema()["properties"]["training"]["properties"]
+    training = config["training"] | {key: known[key]["default"] for key in _NOT_FELT[method]}
+    if method == "unet":
+        training["warm_start_epochs"] = 0  # nothing branches off it
+    return {key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")} | {"training": training}
 
 
 def geojson_ending(config: dict[str, Any]) -> str:

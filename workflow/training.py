@@ -62,7 +62,7 @@ def read_px(tile_px: int) -> int:
 
 
 def train(
-    method: Literal["semimoe", "supervised"],
+    method: Literal["semimoe", "supervised", "unet"],
     *,
     labelled: list[Store],
     unlabelled: list[Store],

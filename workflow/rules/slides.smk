@@ -77,6 +77,7 @@ rule preview_slide:
 rule preview:
     input:
         cards=expand(f"{RESULTS}/previews/{{slide}}.json", slide=SHEET.ids()),
+        last_failure=last_failure,
     output:
         html=f"{RESULTS}/preview.html",
         png=f"{RESULTS}/preview.png",

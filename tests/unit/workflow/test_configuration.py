@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow.configuration import documentation, model_folder, problems, schema, with_defaults
+from workflow.configuration import documentation, learning, model_folder, problems, schema, with_defaults
 
 REPO = Path(__file__).parents[3]
 
@@ -80,6 +80,32 @@ def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_el
         except SettingsError:
             taken = False
         assert (problems({group: {key: value}}) == []) == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "retrained"),
+    [
+        ({"training": {"unsup_max": 1.0}}, {"semimoe"}),
+        ({"training": {"unsup_schedule": "gaussian", "pseudo": "derived", "update": "two-step"}}, {"semimoe"}),
+        ({"training": {"pseudo_labels": "stored", "min_confidence": 0.9, "tiles_per_slide": 7}}, {"semimoe"}),
+        ({"training": {"gamma": 0.5, "amol_lr": 0.1}}, {"semimoe", "supervised"}),
+        ({"training": {"warm_start_epochs": 3}}, {"semimoe", "supervised"}),
+        ({"training": {"lr": 0.001}}, {"semimoe", "supervised", "unet"}),
+        ({"network": {"width": 8}}, {"semimoe", "supervised", "unet"}),
+        ({"glands": {"threshold": 0.5}}, set()),
+    ],
+)
+def test_only_what_a_method_feels_retrains_it(given: dict, retrained: set) -> None:
+    before, after = with_defaults({}), with_defaults(given)
+    methods = ("semimoe", "supervised", "unet")
+    assert {method for method in methods if learning(before, method) != learning(after, method)} == retrained
+
+
+def test_a_unet_may_be_trained_for_fewer_epochs_than_the_default_warm_start() -> None:
+    from workflow.training import settings
+
+    training = settings(learning(with_defaults({"training": {"epochs": 3, "warm_start_epochs": 2}}), "unet"))[1]
+    assert (training.epochs, training.warm_start_epochs) == (3, 0)
 
 
 def test_a_branch_must_leave_epochs_to_run() -> None:
