@@ -123,6 +123,14 @@ def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path) -> None:
     assert "Predicted in bf16, batches of 16 tiles, mean over four flips, 4 at a time since memory ran out: b</p>" in page
 
 
+def test_the_licence_of_the_weights_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "models" / "semimoe").mkdir(parents=True)
+    card = {"method": "semimoe", "notes": {"licence": "research <only>"}}
+    (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps(card))
+    write_report([], config(tmp_path), tmp_path / "report.html")
+    assert "Licence of the weights: research &lt;only&gt;" in (tmp_path / "report.html").read_text()
+
+
 def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:
     (tmp_path / "glands").mkdir()
     (tmp_path / "glands" / "a.geojson").write_text("{}")
