@@ -5,7 +5,7 @@ python benchmarks/glas_table.py --data GLAS --out benchmarks/out/table-gpu --rec
 
 Every cell is `python -m semimoe train` and `evaluate` on a test part; finished ones are kept, a killed one goes on. Ends by `table`.
 Recipes: cpu, minutes a cell on two cores (a small width and an encoder that knows ImageNet: not the paper's network);
-default, ours at width 64; paper and public-code, the presets of these names.
+default, ours at width 32 and a longer schedule; paper and public-code, the presets of these names.
 """
 
 import argparse
@@ -23,7 +23,16 @@ _SMALL = [
 ]  # fmt: skip
 _RECIPES = {
     "cpu": _SMALL,
-    "default": ["--width=64", "--epochs=60", "--steps=50", "--work-mpp=1.24", "--set=training.precision=bf16"],
+    "default": [
+        "--width=32",
+        "--epochs=60",
+        "--steps=50",
+        "--work-mpp=1.24",
+        "--set=training.precision=bf16",
+        "--set=network.encoder=efficientnet-lite0",
+        "--set=network.experts=shared",
+        "--set=training.augment=scanners",
+    ],
     "paper": ["--preset=paper", "--set=training.precision=bf16"],
     "public-code": ["--preset=public-code", "--set=training.precision=bf16"],
 }

@@ -64,7 +64,7 @@ def test_settings_of_the_packages_take_every_key() -> None:
     from workflow.training import settings
 
     network, training = settings(with_defaults({}))
-    assert network.width == 32
+    assert (network.width, network.encoder, network.experts) == (16, "efficientnet-lite0", "shared")
     assert training.tile_px == 256
 
 
