@@ -104,8 +104,8 @@ class TrainingSettings:
         too where the network has a single gate)
     statistics : which batches update the running statistics of batch normalisation; frozen: none, and they stand in for those
         of the batch in training too (for fine-tuning with few tiles)
-    augment : slides: geometry, scale and stain; scanners: with more of the stain, and focus; paper: flips, quarter turns and
-        crops; flips: those without the crops
+    augment : slides: geometry, scale and stain; scanners: with more of the stain, glass at edges, and focus; paper: flips, quarter turns
+        and crops; flips: those without the crops
     validate_every : epochs between validations
     min_area_um2 : objects below it do not count when the split parameters are chosen on validation
     precision : bf16: autocast

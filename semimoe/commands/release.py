@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from semimoe.prediction import Predict
 
 log = logging.getLogger(__name__)
-# Two models that share these differ in what they have seen alone.
+# Two models that share these differ in what they have seen alone; fewer images take fewer steps.
 _SAME = ("method", "network", "training", "mpp_um", "tile_px")
 
 
@@ -54,6 +54,11 @@ def run(given: argparse.Namespace) -> None:
     save_card(given.out, card)
 
 
+def _recipe(card: dict[str, Any]) -> dict[str, Any]:
+    training = {key: value for key, value in card["training"].items() if key != "steps_per_epoch"}
+    return {**{key: card.get(key) for key in _SAME}, "training": training}
+
+
 def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[Predict, TileSource]]":
     """Each fold's model with the images that it held out."""
     from semimoe.prediction import Predictor
@@ -62,7 +67,7 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[P
     seen: dict[str, Path] = {}
     for folder in given.folds:
         fold = load_card(folder)
-        differing = [key for key in _SAME if fold.get(key) != card.get(key)]
+        differing = [key for key in _SAME if _recipe(fold)[key] != _recipe(card)[key]]
         if differing:
             raise SettingsError(f"{folder}: another {', '.join(differing)} than {given.model}; a cross-validation is of one recipe")
         held = fold["notes"].get("images", {}).get("validation", [])

@@ -15,6 +15,9 @@ _SCALES = (0.8, 1.25)
 _CROP_SHARE = 224 / 256  # the public code: random 224 of 256, resized back
 # Share by which the amount of a stain varies, and the density of a colour, shifted.
 _STAIN = {"slides": (0.2, 0.04), "scanners": (0.4, 0.08)}
+_EDGES = 2  # most edges of tissue in a tile
+_GLASS = (225, 252)  # grey values
+_WAVE = 0.06  # largest amplitude of an edge that is not straight, of the tile's side
 _FOCUS = 1.5  # largest standard deviation of a blur, px, and largest gain of a sharpening
 # Optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok and Johnston 2001, rows normalised).
 _STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
@@ -46,8 +49,8 @@ def augment(window: Window, *, tile_px: int, how: Augment, rng: np.random.Genera
 
     Parameters
     ----------
-    how : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; scanners: with twice the change of stain, and blurred or
-        sharpened half of the time; paper: crop of 7/8 resized (half of the time), flips,
+    how : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; scanners: with twice the change of stain, glass beyond up to
+        two edges, and blurred or sharpened half of the time; paper: crop of 7/8 resized (half of the time), flips,
         quarter turns; flips: those alone, of any place; none: the centre
     rng : the only source of chance
     """
@@ -67,7 +70,12 @@ def augment(window: Window, *, tile_px: int, how: Augment, rng: np.random.Genera
     window = _turned(window, flip=bool(rng.integers(2)), quarter_turns=int(rng.integers(4)))
     if how in _STAIN:
         window = window._replace(image=_restained(window.image, *_STAIN[how], rng))
-    return window._replace(image=_refocused(window.image, rng)) if how == "scanners" and rng.random() < 0.5 else window
+    if how != "scanners":
+        return window
+    for _ in range(_EDGES):
+        if rng.random() < 0.5:
+            window = _cut_off(window, rng)
+    return window._replace(image=_refocused(window.image, rng)) if rng.random() < 0.5 else window
 
 
 def _padded(window: Window, side: int) -> Window:
@@ -141,6 +149,28 @@ def _restained(image: NDArray[np.uint8], scale: float, shift_by: float, rng: np.
     density = change @ _DENSITY[image].reshape(3, -1) + shift[:, None].astype(np.float32)
     colours: NDArray[np.uint8] = np.clip(np.exp(-density) * 256 - 1, 0, 255).round().astype(np.uint8).reshape(image.shape)
     return colours
+
+
+def _cut_off(window: Window, rng: np.random.Generator) -> Window:
+    """Glass beyond an edge, straight as of a core or wavy as of a section, over at most half of the tile; what was there is unknown.
+
+    Images for training are cut out of tissue; on slides half a tile may be glass, and a gland beside it is a gland all the same.
+    """
+    side = window.weight.shape[0]
+    y = x = (np.arange(side) + 0.5) / side - 0.5
+    angle, wave = rng.uniform(0, 2 * np.pi), rng.uniform(0, _WAVE) * (rng.random() < 0.5)
+    if rng.random() < 0.5:
+        angle = round(angle / (np.pi / 2)) * np.pi / 2
+    across = np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None]
+    along = np.cos(angle) * y[:, None] - np.sin(angle) * x[None, :]
+    edge = wave * np.sin(2 * np.pi * (rng.uniform(1, 4) * along + rng.random()))
+    glass = across + edge > rng.uniform(0.05, 0.45)
+    colour = rng.uniform(*_GLASS) + rng.uniform(-4, 4, 3)
+    grain = colour[:, None] + rng.normal(0, 1.5, (3, int(glass.sum())))
+    image, weight, inside = window.image.copy(), window.weight.copy(), window.inside.copy()
+    image[:, glass] = np.clip(grain, 0, 255).round().astype(np.uint8)
+    weight[glass] = inside[glass] = 0
+    return window._replace(image=image, weight=weight, inside=inside)
 
 
 def _refocused(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
