@@ -64,10 +64,11 @@ def traced(folder: str, workers: str) -> dict[str, float]:
 
     from tiling.glands.trace import outlines
     from tiling.store.arrays import open_array, open_store, read_table
+    from tiling.store.shards import ShardReader
 
     store = Path(folder) / "glands.zarr"
     table = read_table(store, "objects", ("window_px", "area_px"))
-    array, count, vertices = open_array(open_store(store), "labels"), 0, 0
+    array, count, vertices = ShardReader(open_array(open_store(store), "labels")), 0, 0
     for found in outlines(array, table["window_px"], workers=int(workers)):
         if (shapely.area(found.shapes) != table["area_px"][found.rows]).any():
             raise SystemExit("an outline has another area than its object")

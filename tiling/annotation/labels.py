@@ -19,6 +19,7 @@ from tiling.annotation.rasterise import Raster, to_stored
 from tiling.errors import AnnotationError, SlideError
 from tiling.geometry import Geometry, blocks
 from tiling.glands.components import Seen, merge, seen
+from tiling.glands.runs import runs
 from tiling.store.arrays import (
     SHARD_PX,
     attributes,
@@ -247,7 +248,7 @@ def _tally(values: NDArray[np.int32], block: Block, width_px: int) -> tuple[NDAr
     present = np.unique(values)
     present = present[present > 0]
     local = np.where(values > 0, np.searchsorted(present, values) + 1, 0).astype(np.int32)
-    return present.astype(np.int64), seen(local, len(present), block, width_px)
+    return present.astype(np.int64), seen(runs(local), len(present), block, width_px)
 
 
 def _close_gaps(array: zarr.Array[Any], present: NDArray[np.bool_], grid: list[Block]) -> None:

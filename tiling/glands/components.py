@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tiling.geometry import blocks
+from tiling.glands.runs import Runs, connected, runs
 
 Block = tuple[slice, slice]
-EIGHT = np.ones((3, 3), bool)
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -80,50 +79,39 @@ def label_block(mask: NDArray[np.bool_], block: Block, width_px: int) -> tuple[N
     -------
     int32 (h, w), pieces 1..n; and what joins them, None when there is none
     """
-    labels, count = ndimage.label(mask, EIGHT, output=np.int32)
-    if not count:
-        return labels, None
-    return labels, Pieces(
-        first_pixels(runs(labels), count, block, width_px), *(side.copy() for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
-    )
+    found = runs(mask)
+    piece, pieces = label_runs(found, found.value, block, width_px)
+    return found._replace(value=piece).painted(mask.shape), pieces
 
 
-class Runs(NamedTuple):
-    """Rows of pixels with one label, in raster order: a block has far fewer of them than pixels.
+def label_runs(found: Runs, inside: NDArray[np.bool_], block: Block, width_px: int) -> tuple[NDArray[np.int32], Pieces | None]:
+    """8-connected pieces of some runs of one block.
 
-    Attributes
+    Parameters
     ----------
-    label : int32 (n,)
-    y, x : int64 (n,), first pixel within the block
-    length : int64 (n,)
+    found : runs that cover the block
+    inside : bool (n,), runs that belong to pieces
+    block, width_px : as for `label_block`
+
+    Returns
+    -------
+    int32 (n,), piece of each run, 0 of those outside; and what joins the pieces, None when there is none
     """
-
-    label: NDArray[np.int32]
-    y: NDArray[np.int64]
-    x: NDArray[np.int64]
-    length: NDArray[np.int64]
-
-
-def runs(labels: NDArray[np.int32]) -> Runs:
-    """Runs of the labels above 0.
-
-    >>> [column.tolist() for column in runs(np.array([[0, 1, 1], [2, 2, 1]], np.int32))]
-    [[1, 2, 1], [0, 1, 1], [1, 0, 2], [2, 2, 1]]
-    """
-    begins = np.ones(labels.shape, bool)
-    np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])
-    start = np.flatnonzero(begins)
-    label = labels.ravel()[start]
-    length = np.diff(start, append=labels.size)
-    kept = label > 0
-    y, x = np.divmod(start[kept], labels.shape[1])
-    return Runs(label[kept], y, x, length[kept])
+    piece = np.zeros(len(inside), np.int32)
+    wanted = found.of(inside)
+    count, piece[inside] = connected(wanted)
+    if not count:
+        return piece, None
+    height, width = (side.stop - side.start for side in block)
+    top, bottom = (np.repeat(piece[row], found.length[row]) for row in (found.y == 0, found.y == height - 1))
+    left, right = piece[found.x == 0], piece[found.x + found.length == width]
+    return piece, Pieces(first_pixels(wanted._replace(value=piece[inside]), count, block, width_px), top, bottom, left, right)
 
 
 def first_pixels(found: Runs, count: int, block: Block, width_px: int) -> NDArray[np.int64]:
-    """First pixel in raster order of labels 1..count of a block, as y * width + x of the whole array: int64 (count,)."""
+    """First pixel in raster order of the values 1..count of runs, as y * width + x of the whole array: int64 (count,)."""
     first = np.full(count + 1, _NEVER)
-    first[found.label[::-1]] = ((found.y + block[0].start) * width_px + found.x + block[1].start)[::-1]  # of several the last stays
+    first[found.value[::-1]] = ((found.y + block[0].start) * width_px + found.x + block[1].start)[::-1]  # of several the last stays
     return first[1:]
 
 
@@ -142,20 +130,20 @@ class Seen(NamedTuple):
     box_px: NDArray[np.int64]
 
 
-def seen(labels: NDArray[np.int32], count: int, block: Block, width_px: int) -> Seen:
+def seen(labels: Runs, count: int, block: Block, width_px: int) -> Seen:
     """First pixels, areas and bounding boxes of labels 1..count of a block.
 
-    >>> seen(np.array([[0, 1], [2, 1]], np.int32), 2, (slice(10, 12), slice(20, 22)), 100).box_px.tolist()
+    >>> seen(runs(np.array([[0, 1], [2, 1]])), 2, (slice(10, 12), slice(20, 22)), 100).box_px.tolist()
     [[10, 21, 12, 22], [11, 20, 12, 21]]
     """
-    found = runs(labels)
+    found = labels.of(labels.value > 0)
     box = np.tile(np.array([_NEVER, _NEVER, -1, -1]), (count + 1, 1))
     y, x = found.y + block[0].start, found.x + block[1].start
-    box[found.label[::-1], 0] = y[::-1]
-    box[found.label, 2] = y + 1
-    np.minimum.at(box[:, 1], found.label, x)
-    np.maximum.at(box[:, 3], found.label, x + found.length)
-    area = np.bincount(found.label, found.length, count + 1)[1:].astype(np.int64)
+    box[found.value[::-1], 0] = y[::-1]
+    box[found.value, 2] = y + 1
+    np.minimum.at(box[:, 1], found.value, x)
+    np.maximum.at(box[:, 3], found.value, x + found.length)
+    area = np.bincount(found.value, found.length, count + 1)[1:].astype(np.int64)
     return Seen(first_pixels(found, count, block, width_px), area, box[1:])
 
 

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from tiling.geometry import Geometry, blocks
 from tiling.glands.components import Seen, merge, seen
 from tiling.glands.measure import Measurements, mean_codes, measure
+from tiling.glands.runs import runs
 from tiling.glands.simplify import alone, simplified
 from tiling.glands.trace import Outlines, outlines
 from tiling.store.arrays import SHARD_PX, geometry_of, open_array, open_store, read_table
+from tiling.store.shards import ShardReader
 
 _NAMESPACE = uuid.UUID("0a4a2f0e-8f4b-5c6e-9d7b-2f6f1c3b5a71")
 _DECIMALS = 2  # QuPath snaps to 0.01 px
@@ -62,8 +64,9 @@ def export_glands(
     """
     geometry = geometry_of(glands)
     objects = read_table(glands, "objects", ("first_px", "window_px", "touches_border"))
-    labels = open_array(open_store(glands), "labels")
-    means = mean_codes(labels, [open_array(open_store(maps), name) for name in ("gland", "disagreement")], len(objects["first_px"]))
+    labels = ShardReader(open_array(open_store(glands), "labels"))
+    codes = [ShardReader(open_array(open_store(maps), name)) for name in ("gland", "disagreement")]
+    means = mean_codes(labels, codes, len(objects["first_px"]))
     scale = np.array([geometry.downsample_x, geometry.downsample_y])
     shown = _shown(geometry, origin, labels, len(objects["first_px"]), simplify_um / max(geometry.mpp_x, geometry.mpp_y))
     with ExitStack() as files:
@@ -263,7 +266,7 @@ class _Numbered:
             values = values[values != 0]
             local = np.where(pixels != 0, np.searchsorted(values, pixels) + 1, 0).astype(np.int32)
             objects = np.array([found.setdefault(value, len(found) + 1) for value in values.tolist()], np.int64)
-            parts.append((objects, seen(local, len(values), block, width)))
+            parts.append((objects, seen(runs(local), len(values), block, width)))
         whole = merge(parts, len(found))
         order = np.argsort(whole.first_px)
         number = np.empty(len(order), np.int32)

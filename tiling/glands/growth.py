@@ -6,6 +6,8 @@ A field holds both, int32: 0 outside the mask, FREE in the mask and not (yet) la
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.glands.runs import Runs
+
 FREE = -1
 _NO_OFFER = np.iinfo(np.uint32).max  # FREE, seen as unsigned: any number is smaller
 _NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
@@ -40,37 +42,39 @@ def grow(field: NDArray[np.int32], *, steps: int) -> None:
     width, free, offered = field.shape[1], free.ravel(), field.reshape(-1).view(np.uint32)
     for _ in range(steps):
         reached = []
-        numbers = offered[front]
+        # `take` and `compress`: twice as fast as brackets.
+        numbers = offered.take(front)
         for dy, dx in _NEIGHBOURS:
             target = front + (dy * width + dx)
-            open_ = free[target]
-            target = target[open_]
-            before = offered[target]
-            reached.append(target[before == _NO_OFFER])
-            offered[target] = np.minimum(before, numbers[open_])  # targets of one direction are distinct
+            open_ = np.flatnonzero(free.take(target))
+            target = target.take(open_)
+            before = offered.take(target)
+            reached.append(target.compress(before == _NO_OFFER))
+            offered[target] = np.minimum(before, numbers.take(open_))  # targets of one direction are distinct
         front = np.concatenate(reached)
         if not len(front):
             break
         free[front] = False
 
 
-def contacts(rest: NDArray[np.int32], field: NDArray[np.int32]) -> NDArray[np.int64]:
+def contacts(rest: Runs, field: NDArray[np.int32]) -> NDArray[np.int64]:
     """How often pixels of `rest` have labelled pixels of a field among their 8 neighbours, each pair of pixels counted once.
 
     Parameters
     ----------
-    rest : int32 (h, w), components 1..n, 0 elsewhere
-    field : int32 (h + 2, w + 2), of the same place and one pixel around it
+    rest : runs of a block; values are components 1..n
+    field : int32 (h + 2, w + 2), the block and one pixel around it
 
     Returns
     -------
     int64 (pairs, 3) : component, label, count; sorted
 
-    >>> contacts(np.array([[1]], np.int32), np.array([[2, 2, 0], [0, 0, 0], [0, 3, 0]], np.int32)).tolist()
+    >>> from tiling.glands.runs import runs
+    >>> contacts(runs(np.array([[1]])), np.array([[2, 2, 0], [0, 0, 0], [0, 3, 0]], np.int32)).tolist()
     [[1, 2, 2], [1, 3, 1]]
     """
-    y, x = np.divmod(np.flatnonzero(rest > 0), rest.shape[1])
-    component = rest[y, x].astype(np.int64)
+    y, x = rest.pixels()
+    component = np.repeat(rest.value.astype(np.int64), rest.length)
     labels = int(field.max(initial=0)) + 1
     found = []
     for dy, dx in _NEIGHBOURS:

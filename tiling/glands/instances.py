@@ -14,13 +14,14 @@ import zarr
 from numpy.typing import NDArray
 
 from tiling.geometry import Geometry, blocks
-from tiling.glands.components import Block, Grid, Joined, Pieces, Seen, join, label_block, merge, seen
+from tiling.glands.components import Block, Grid, Joined, Pieces, Seen, join, label_runs, merge, seen
 from tiling.glands.growth import FREE, contacts, grow
+from tiling.glands.runs import runs
 from tiling.glands.scratch import Borders, Scratch
 from tiling.parallel import for_each
 from tiling.store.arrays import SHARD_PX, create_array, create_group, create_table, geometry_of, open_array, open_store, set_attributes
 from tiling.store.atomic import building
-from tiling.store.shards import ShardWriter
+from tiling.store.shards import ShardReader, ShardWriter
 
 _SCRATCH = "scratch"
 Result = TypeVar("Result")
@@ -135,7 +136,7 @@ class _Work:
         self.parameters = parameters
         self.workers, self.progress = workers, progress
         source = open_store(maps)
-        self.gland, self.sdf, self.boundary = (open_array(source, name) for name in ("gland", "sdf", "boundary"))
+        self.gland, self.sdf, self.boundary = (ShardReader(open_array(source, name)) for name in ("gland", "sdf", "boundary"))
 
     def each(self, function: Callable[[int], Result], what: str) -> list[Result]:
         """A function of every block's index."""
@@ -148,17 +149,18 @@ class _Work:
     def _seed_block(self, index: int) -> Pieces | None:
         """Leave a block's field behind: pieces of seeds, and what is free to grow into."""
         block, p = self.grid.blocks[index], self.parameters
-        mask = np.asarray(self.gland[block]) >= round(255 * p.threshold)
+        mask = self.gland[block] >= round(255 * p.threshold)
         if not mask.any():
             return None
         seed = mask
         if (level := round(255 * p.boundary_level)) <= np.iinfo(np.uint8).max:
-            seed = seed & (np.asarray(self.boundary[block]) < level)
+            seed = seed & (self.boundary[block] < level)
         if p.use_sdf:
-            seed = seed & (np.asarray(self.sdf[block]) > round((p.seed_depth_um / p.sdf_um + 1) * 127.5))
-        field, pieces = label_block(seed, block, self.shape[1])
-        np.copyto(field, FREE, where=mask ^ seed)
-        self.borders.keep(index, field)
+            seed = seed & (self.sdf[block] > round((p.seed_depth_um / p.sdf_um + 1) * 127.5))
+        found = runs(mask.view(np.uint8) + seed)
+        piece, pieces = label_runs(found, found.value == 2, block, self.shape[1])
+        field = found._replace(value=np.where(found.value == 1, np.int32(FREE), piece))
+        self.borders.keep(index, field.painted(mask.shape))
         self.scratch.write(index, field)
         return pieces
 
@@ -169,8 +171,7 @@ class _Work:
         ----------
         numbers : number of each piece of seed, per block
         """
-        middle = self.scratch.block(index)
-        if middle is None:
+        if index not in self.scratch:
             return None
         block, near = self.grid.blocks[index], self.borders.near(index)
         # Places in the list of the numbers near by serve as labels: small, and in the order of the numbers.
@@ -180,22 +181,21 @@ class _Work:
             other: np.concatenate([[0], np.searchsorted(objects, numbers[other][1:]) + 1, [FREE]]).astype(np.int32)
             for other in near
         }
-        field = self.borders.around(index, lookups, middle)
+        field = self.borders.around(index, lookups, self.scratch.block(index, lookups[index]))
         grow(field, steps=self.steps)
         edge = self.steps + 2
         inner, ring = field[edge:-edge, edge:-edge], field[edge - 1 : 1 - edge, edge - 1 : 1 - edge]
-        left = inner == FREE
-        count, pieces, touching = len(objects), None, np.zeros((0, 3), np.int64)
-        body = np.ascontiguousarray(inner)
-        if left.any():
-            rest, pieces = label_block(left, block, self.shape[1])
-            assert pieces is not None
-            touching = contacts(rest, ring)
+        found = runs(inner)
+        left = found.value == FREE
+        piece, pieces = label_runs(found, left, block, self.shape[1])
+        count, touching = len(objects), np.zeros((0, 3), np.int64)
+        if pieces is not None:
+            touching = contacts(found._replace(value=piece).of(left), ring)
             touching[:, 1] = objects[touching[:, 1] - 1]
-            np.add(rest, count, out=body, where=left)
+            found = found._replace(value=np.where(left, piece + np.int32(count), found.value))
             count += len(pieces.first_px)
-        self.scratch.write(index, body)
-        every = seen(body, count, block, self.shape[1])
+        self.scratch.write(index, found)
+        every = seen(found, count, block, self.shape[1])
         # Most objects near by do not reach into this block: of those nothing is kept.
         labels = np.flatnonzero(every.area_px) + 1
         return _Grown(

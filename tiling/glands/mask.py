@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tiling.geometry import blocks
 from tiling.store.arrays import geometry_of, open_array, open_store, read_table
 from tiling.store.ome import level_shapes
+from tiling.store.shards import ShardReader
 
 TILE_PX = 512
 _NAMESPACE = uuid.UUID("6f1d1c1e-2f0b-5a55-9c0c-6a2f0f7d8b34")
@@ -37,7 +38,7 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
         The store records that the slide failed.
     """
     geometry = geometry_of(glands)
-    labels = open_array(open_store(glands), "labels")
+    labels = ShardReader(open_array(open_store(glands), "labels"))
     count = len(read_table(glands, "objects", ("first_px",))["first_px"])
     dtype = np.dtype(next((kind for kind in (np.uint8, np.uint16) if count <= np.iinfo(kind).max), np.int32))
     shapes = level_shapes(*labels.shape)
@@ -74,7 +75,7 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
 Read = Callable[[tuple[slice, slice]], NDArray[Any]]
 
 
-def _first(labels: Any, half: NDArray[Any], dtype: np.dtype[Any]) -> Read:  # noqa: ANN401  # zarr array
+def _first(labels: ShardReader, half: NDArray[Any], dtype: np.dtype[Any]) -> Read:
     """Reads full resolution, and keeps every second pixel of what was read."""
 
     def read(block: tuple[slice, slice]) -> NDArray[Any]:

@@ -34,7 +34,10 @@ class Rings(NamedTuple):
 
     def of(self, labels: NDArray[np.int64]) -> "Rings":
         """The rings of some objects."""
-        kept = np.isin(self.label, labels)
+        return self.select(np.isin(self.label, labels))
+
+    def select(self, kept: NDArray[np.bool_]) -> "Rings":
+        """Some of the rings."""
         return Rings(self.label[kept], self.points[np.repeat(kept, self.length)], self.length[kept])
 
 
@@ -130,14 +133,14 @@ def _parted(found: Rings, pinched: NDArray[np.bool_]) -> Rings:
     """The same rings, those that pass a vertex twice cut in two there."""
     ends = np.cumsum(found.length)
     several = np.add.reduceat(pinched.astype(np.int64), ends - found.length) > 0
-    label, points, length = [], [], []
-    for index, stop in enumerate(ends.tolist()):
-        ring = found.points[stop - int(found.length[index]) : stop]
-        loops = _loops(ring) if several[index] else [ring]
-        label += [int(found.label[index])] * len(loops)
+    rest = found.select(~several)
+    label, points, length = [rest.label], [rest.points], [rest.length]
+    for index in np.flatnonzero(several).tolist():
+        loops = _loops(found.points[ends[index] - found.length[index] : ends[index]])
+        label.append(np.repeat(found.label[index], len(loops)))
         points += loops
-        length += [len(loop) for loop in loops]
-    return Rings(np.array(label, np.int64), np.concatenate(points), np.array(length, np.int64))
+        length.append(np.array([len(loop) for loop in loops]))
+    return Rings(np.concatenate(label), np.concatenate(points), np.concatenate(length))
 
 
 def _loops(ring: NDArray[np.int64]) -> list[NDArray[np.int64]]:

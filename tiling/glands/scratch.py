@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.glands.components import Block, Grid
+from tiling.glands.runs import Runs
 
 
 class _Packed(NamedTuple):
@@ -40,23 +41,27 @@ def _unpack(packed: _Packed, data: bytes) -> NDArray[np.signedinteger[Any]]:
 
 
 class Scratch:
-    """An int32 array, block by block; blocks never written are 0."""
+    """An int32 array, block by block, kept as runs; blocks never written are 0."""
 
     def __init__(self, folder: Path, grid: Grid) -> None:
         folder.mkdir()
         self._folder, self._grid = folder, grid
         self._kinds: dict[int, _Packed] = {}
 
-    def write(self, index: int, values: NDArray[np.int32]) -> None:
-        """Write a block."""
-        packed = _pack(values)
+    def write(self, index: int, found: Runs) -> None:
+        """Write a block: the runs that cover it."""
+        packed = _pack(np.stack([found.value, found.length.astype(np.int32)]))
         (self._folder / str(index)).write_bytes(packed.data)
         self._kinds[index] = packed._replace(data=b"")
 
-    def block(self, index: int) -> NDArray[np.signedinteger[Any]] | None:
-        """A block, or None when it was never written."""
-        kind = self._kinds.get(index)
-        return None if kind is None else _unpack(kind, (self._folder / str(index)).read_bytes())
+    def __contains__(self, index: int) -> bool:
+        return index in self._kinds
+
+    def block(self, index: int, lookup: NDArray[np.int32]) -> NDArray[np.int32]:
+        """A block that was written, values looked up in a list."""
+        value, length = _unpack(self._kinds[index], (self._folder / str(index)).read_bytes())
+        rows, columns = self._grid.blocks[index]
+        return np.repeat(lookup[value], length).reshape(rows.stop - rows.start, columns.stop - columns.start)
 
     def looked_up(self, window: Block, numbers: Callable[[int], NDArray[np.int32]]) -> NDArray[np.int32] | None:
         """Any window, values looked up in a list for each block (by its index); None when all of it was never written."""
@@ -66,15 +71,15 @@ class Scratch:
         for row in range(y.start // side, -(-y.stop // side)):
             for column in range(x.start // side, -(-x.stop // side)):
                 index = row * self._grid.columns + column
-                values = self.block(index)
-                if values is None:
+                if index not in self:
                     continue
+                values = self.block(index, numbers(index))
                 if found is None:
                     found = np.zeros((y.stop - y.start, x.stop - x.start), np.int32)
                 top, left = row * side, column * side
                 here = (slice(max(top - y.start, 0), top + side - y.start), slice(max(left - x.start, 0), left + side - x.start))
                 there = (slice(max(y.start - top, 0), y.stop - top), slice(max(x.start - left, 0), x.stop - left))
-                found[here] = numbers(index)[values[there]]
+                found[here] = values[there]
         return found
 
 
@@ -92,13 +97,13 @@ class Borders:
         for dy, dx in _DIRECTIONS:
             self._strips[index, dy, dx] = _pack(values[_end(dy, self._reach), _end(dx, self._reach)])
 
-    def around(self, index: int, lookups: dict[int, NDArray[np.int32]], middle: NDArray[np.signedinteger[Any]]) -> NDArray[np.int32]:
-        """A block with a halo of `reach_px`, 0 beyond the array, values looked up.
+    def around(self, index: int, lookups: dict[int, NDArray[np.int32]], middle: NDArray[np.int32]) -> NDArray[np.int32]:
+        """A block with a halo of `reach_px`, 0 beyond the array, values of the halo looked up.
 
         Parameters
         ----------
-        lookups : per block, by index, what its values become; those of the block and of all its neighbours that were kept
-        middle : the block
+        lookups : per block, by index, what its values become; those of all neighbours that were kept
+        middle : the block, looked up
 
         Returns
         -------
@@ -107,7 +112,7 @@ class Borders:
         reach, (h, w) = self._reach, middle.shape
         edge = reach + 1
         whole = np.zeros((h + 2 * edge, w + 2 * edge), np.int32)
-        whole[edge : edge + h, edge : edge + w] = lookups[index][middle]
+        whole[edge : edge + h, edge : edge + w] = middle
         for dy, dx in _DIRECTIONS:
             neighbour = self.neighbour(index, dy, dx)
             packed = None if neighbour is None else self._strips.get((neighbour, -dy, -dx))

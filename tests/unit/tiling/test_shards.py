@@ -1,13 +1,17 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tiling.errors import StoreError
 from tiling.geometry import blocks
 from tiling.store.arrays import create_array, create_group
-from tiling.store.shards import ShardWriter
+from tiling.store.shards import ShardReader, ShardWriter
 
 
 def written(folder, values, fill=255):
@@ -23,6 +27,15 @@ def written(folder, values, fill=255):
                 chunks[y.start // writer.chunk_px[0], x.start // writer.chunk_px[1]] = encoded
         writer.write((rows.start // writer.shard_px[0], columns.start // writer.shard_px[1]), chunks)
     return array
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> zarr.Array[Any]:
+    """Two shards, a chunk and most of the second shard's rows of which are fill."""
+    values = np.random.default_rng(0).integers(0, 250, (3, 1100, 2600), np.uint8)
+    values[:, :512, 512:1024] = 255
+    values[:, 512:, 2048:] = 255
+    return written(tmp_path_factory.mktemp("sharded") / "x.zarr", values)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((3, 2100, 4500), np.uint8), ((2500, 700), np.int32), ((3, 600, 513), np.uint8)])
@@ -89,3 +102,18 @@ def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="index of the shard is damaged"):
         list(writer.read((0, 0)))
+
+
+def test_a_damaged_chunk_is_named_by_our_reader(tmp_path):
+    writer = ShardWriter(written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0))
+    path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
+    path.write_bytes(b"broken" + path.read_bytes()[6:])
+    with pytest.raises(StoreError, match="a chunk of the shard is damaged"):
+        writer[0:10, 0:10]
+
+
+@settings(max_examples=30, deadline=None)
+@given(top=st.integers(0, 1099), left=st.integers(0, 2599), height=st.integers(1, 1100), width=st.integers(1, 2600))
+def test_any_window_is_that_of_zarr(sharded: zarr.Array[Any], top: int, left: int, height: int, width: int) -> None:
+    block = (slice(top, min(top + height, 1100)), slice(left, min(left + width, 2600)))
+    np.testing.assert_array_equal(ShardReader(sharded)[block], sharded[:, *block])
