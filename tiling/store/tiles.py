@@ -121,7 +121,8 @@ class Tissue:
         # As far around as the disk reaches twice: every window gets what the whole mask would give.
         reach = math.ceil(2 * self._close_px) + 1
         box = (rows[0] - reach, columns[0] - reach, rows[-1] - rows[0] + 1 + 2 * reach, columns[-1] - columns[0] + 1 + 2 * reach)
-        closed = isotropic_closing(read_window(self._mask, box, fill=0), self._close_px) & ~read_window(self._pen, box, fill=0)
+        closed = isotropic_closing(read_window(self._mask, box, fill=0), self._close_px)  # type: ignore[no-untyped-call]
+        closed &= ~read_window(self._pen, box, fill=0)
         picked = closed[rows - box[0]][:, columns - box[1]]
         return np.asarray(picked & inside[0][:, None] & inside[1][None, :])
 
