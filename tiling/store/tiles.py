@@ -1,20 +1,17 @@
 """Stored tiles as a map-style source of training and prediction, and the windows it is asked for."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import isotropic_closing
 
 from tiling.store.arrays import attributes, geometry_of, open_array, open_store, read_table
 from tiling.store.chunks import CachedChunks
 from tiling.store.ome import WHITE
 
 _MIN_ANNOTATED = 0.1
-_CLOSE_UM = 60.0  # half the width of a mouth that is closed
 Windows = NDArray[np.int64]  # (N, 4): y, x, height, width in stored pixels
 
 
@@ -103,27 +100,18 @@ class StoredTiles:
 
 
 class Tissue:
-    """Where a slide has tissue: predictions on glass mean nothing, for nobody outlines glass and no model learns what it is.
-
-    A lumen that opens to the glass by a mouth narrower than 120 um is part of its gland: the mask is closed by a disk. Ink stays out.
-    """
+    """Where a slide has tissue: predictions on glass mean nothing, for nobody outlines glass and no model learns what it is."""
 
     def __init__(self, tiles: Path) -> None:
         self._stride_px = int(attributes(tiles)["tissue_stride_px"])
-        self._close_px = _CLOSE_UM / (self._stride_px * geometry_of(tiles).mpp)
-        self._mask, self._pen = (np.asarray(open_array(open_store(tiles), name)[...]) > 0 for name in ("tissue", "pen"))
+        self._mask = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
 
     def read(self, window: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tissue in a (y, x, height, width) window of stored pixels, bool (height, width); False outside the slide."""
         y, x, height, width = (int(value) for value in window)
         rows, columns = (np.arange(start, start + size) // self._stride_px for start, size in ((y, height), (x, width)))
         inside = [(axis >= 0) & (axis < limit) for axis, limit in zip((rows, columns), self._mask.shape, strict=True)]
-        # As far around as the disk reaches twice: every window gets what the whole mask would give.
-        reach = math.ceil(2 * self._close_px) + 1
-        box = (rows[0] - reach, columns[0] - reach, rows[-1] - rows[0] + 1 + 2 * reach, columns[-1] - columns[0] + 1 + 2 * reach)
-        closed = isotropic_closing(read_window(self._mask, box, fill=0), self._close_px)  # type: ignore[no-untyped-call]
-        closed &= ~read_window(self._pen, box, fill=0)
-        picked = closed[rows - box[0]][:, columns - box[1]]
+        picked = self._mask[np.clip(rows, 0, self._mask.shape[0] - 1)][:, np.clip(columns, 0, self._mask.shape[1] - 1)]
         return np.asarray(picked & inside[0][:, None] & inside[1][None, :])
 
 

@@ -25,8 +25,7 @@ def tiles(tmp_path: Path) -> Path:
     group = create_group(tmp_path / "tiles.zarr")
     image = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8)
     create_array(group, "0", image.shape, np.uint8, fill=255)[...] = image
-    for name, value in (("tissue", 1), ("pen", 0)):
-        create_array(group, name, (SIDE // 8, SIDE // 8), np.uint8)[...] = value
+    create_array(group, "tissue", (SIDE // 8, SIDE // 8), np.uint8)[...] = 1
     origins = np.array([(y, x) for y in (0, 48) for x in (0, 48)], np.int64)
     create_table(group, "tiles", {"origin_yx_px": origins, "status": np.zeros(len(origins), np.uint8)})
     geometry = Geometry(SIDE, SIDE, SIDE, SIDE, 1.0, 1.0, 1.0, 1.0, 0, 0, SIDE, SIDE)
