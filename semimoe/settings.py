@@ -17,6 +17,8 @@ BoundaryTarget = Literal["instance", "outer"]
 
 # Four max-pools: sides of tiles are multiples of this.
 STRIDE_PX = 16
+# Of EfficientNet-Lite0.
+ENCODER_STAGES = 6
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class TrainingSettings:
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("weight_decay", "amol_weight_decay", "sdf_weight", "unsup_max", "warm_start_epochs", "min_area_um2", "frozen_stages"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        _require(self.frozen_stages <= ENCODER_STAGES, "frozen_stages", self.frozen_stages, f"at most {ENCODER_STAGES}")
         _require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, "steps_per_epoch", self.steps_per_epoch, "null or at least 1")
         _require(self.max_grad_norm is None or self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "null or above 0")
         _require(

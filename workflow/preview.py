@@ -24,13 +24,13 @@ def preview(
     Parameters
     ----------
     cards : of all slides, see `tiling.pictures.preview.write_card`
-    network, tile_px, prediction : of the configuration
+    network, tile_px : of the configuration
+    prediction : its precision and flips
     model : folder of a given model; None: the network that this run trains
     """
-    how = {key: prediction[key] for key in ("precision", "flips")}
     predictor = (
-        Predictor.load(Path(model), device="cpu", threads=threads, **how)
+        Predictor.load(Path(model), device="cpu", threads=threads, **prediction)
         if model
-        else Predictor.untrained(NetworkSettings(**network), threads=threads, **how)
+        else Predictor.untrained(NetworkSettings(**network), threads=threads, **prediction)
     )
     contact_sheet(cards, png, html, tiles_per_s=predictor.tiles_per_s(tile_px))

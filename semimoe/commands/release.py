@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # Two models that share these differ in what they have seen alone; fewer images take fewer steps.
 _SAME = ("method", "network", "training", "mpp_um", "tile_px")
+# What a run's warnings about its own threshold begin with: the threshold is another now.
+_OF_CHOICE = ("no validation:", "the threshold ")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -44,18 +46,22 @@ def run(given: argparse.Namespace) -> None:
             "threshold_from": f"cross-validation, {len(given.folds)} folds",
             "split": choice.split,
             "validation": {**choice.scores, "folds": len(given.folds)},
-            "warnings": choice.warnings,
+            "warnings": [*(text for text in card.get("warnings", []) if not text.startswith(_OF_CHOICE)), *choice.warnings],
         }
         log.info("threshold %g, split %s: %s", choice.threshold, choice.split, choice.scores)
-    card["notes"] = {**card["notes"], "licence": given.licence}
+    notes = card.get("notes", {})
+    inherited = notes.get("licence", "")
+    # A new licence does not lift that of the data of a model that this one was made from.
+    card["notes"] = {**notes, "licence": given.licence if inherited in given.licence else f"{given.licence}; {inherited}"}
     card["kernels"] = "float16"
-    # Kernels alone: the running variance of a feature can lie beyond the largest half.
-    save_tensors(given.out / WEIGHTS, {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}, about)
+    # Kernels alone: the running variance of a feature can lie beyond the largest half, and the card says what mean and std are.
+    kernels = {name: tensor.half() for name, tensor in tensors.items() if name.endswith(".weight") and tensor.ndim == 4}
+    save_tensors(given.out / WEIGHTS, tensors | kernels, about)
     save_card(given.out, card)
 
 
 def _recipe(card: dict[str, Any]) -> dict[str, Any]:
-    training = {key: value for key, value in card["training"].items() if key != "steps_per_epoch"}
+    training = {key: value for key, value in card.get("training", {}).items() if key != "steps_per_epoch"}
     return {**{key: card.get(key) for key in _SAME}, "training": training}
 
 
@@ -67,6 +73,9 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[P
     seen: dict[str, Path] = {}
     for folder in given.folds:
         fold = load_card(folder)
+        trained = fold.get("notes", {}).get("resolution")
+        if trained is None:
+            raise SettingsError(f"{folder}: trained on slides; a cross-validation is of models of `python -m semimoe train`")
         differing = [key for key in _SAME if _recipe(fold)[key] != _recipe(card)[key]]
         if differing:
             raise SettingsError(f"{folder}: another {', '.join(differing)} than {given.model}; a cross-validation is of one recipe")
@@ -77,6 +86,5 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[P
             wrong = "held nothing out" if not held else f"{', '.join(twice or absent)} " + ("held out twice" if twice else "not in --data")
             raise DataError(f"{folder}: {wrong}; each fold holds out images of its own")
         seen |= dict.fromkeys(held, folder)
-        resolution = Resolution(**fold["notes"]["resolution"])
         predictor = Predictor.load(folder, device=given.device, threads=given.threads)
-        yield predictor, FolderImages([files[name] for name in held], resolution=resolution)
+        yield predictor, FolderImages([files[name] for name in held], resolution=Resolution(**trained))

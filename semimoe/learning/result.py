@@ -76,7 +76,7 @@ def _card(run: Run, choice: scoring.Choice, *, validated: bool) -> dict[str, Any
         "devices": run.fabric.world_size,
         "parameters": count_parameters(run.net),
         "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
-        "notes": _inherited(run) | run.notes,
+        "notes": run.notes | _inherited(run),
     }
 
 
@@ -84,5 +84,6 @@ def _inherited(run: Run) -> dict[str, Any]:
     """The licence of a model's data goes with every model made from it."""
     if run.foreign is None:
         return {}
-    licence = run.foreign.card.get("notes", {}).get("licence")
+    licences = (run.foreign.card.get("notes", {}).get("licence"), run.notes.get("licence"))
+    licence = "; ".join(dict.fromkeys(text for text in licences if text))
     return {"start_from": str(run.foreign.folder), **({"licence": licence} if licence else {})}

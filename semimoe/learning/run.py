@@ -116,6 +116,11 @@ class Run:
         """Build everything, and go on from where a killed run of the same settings stopped."""
         if training.batch % devices:
             raise SettingsError(f"batch {training.batch} cannot be shared by {devices} devices; it must be a multiple of their number")
+        if training.frozen_stages and network.encoder == "unet":
+            raise SettingsError(
+                f"training.frozen_stages {training.frozen_stages}: an encoder of random weights cannot stay as it is; "
+                "set it to 0, or network.encoder: efficientnet-lite0"
+            )
         fabric = start_fabric(device, devices=devices, threads=threads, precision=training.precision)
         branch = load_note(warm_start / WARM_START) if warm_start else {}
         foreign = Foreign(start_from, load_card(start_from)) if start_from else None

@@ -122,5 +122,5 @@ def start_weights(model: nn.Module) -> None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    """Number of parameters, those of frozen stages too."""
+    return sum(parameter.numel() for parameter in model.parameters())

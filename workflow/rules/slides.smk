@@ -92,7 +92,7 @@ rule preview:
         network=config["network"],
         tile_px=config["tiles"]["tile_px"],
         model=config["model"],
-        prediction=config["prediction"],
+        prediction={key: config["prediction"][key] for key in ("precision", "flips")},
         code_version=2,
     script:
         "../scripts/preview.py"

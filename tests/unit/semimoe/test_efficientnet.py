@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from semimoe.errors import ModelError
+from semimoe.errors import ModelError, SettingsError
 from semimoe.learning.losses import SumLoss
 from semimoe.learning.optimizers import make_optimizers
+from semimoe.learning.run import Run
 from semimoe.network.efficientnet import IMAGENET_WEIGHTS, NORMALISATION, LightDecoder, LiteEncoder
 from semimoe.network.model import count_parameters
-from semimoe.network.networks import build_network, load_known
+from semimoe.network.networks import build_network, freeze, load_known
 from semimoe.prediction import Predictor
 from semimoe.settings import METHODS, NetworkSettings, TrainingSettings
 from semimoe.training import fit
@@ -126,3 +127,42 @@ def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
     assert any(name.startswith(early) for name in changed) == (stages == 0)
     assert any(name.startswith("stages.2.") and "running_mean" in name for name in changed)
     assert any(name.startswith("stages.2.") and name.endswith("0.weight") for name in changed)
+
+
+@pytest.mark.parametrize("stages", [0, 2])
+def test_a_run_that_stopped_goes_on_to_the_same_bytes(tmp_path, discs, monkeypatch, stages: int) -> None:
+    """Two learning rates, and parameters without any optimiser state."""
+    training = TrainingSettings(tile_px=32, batch=2, epochs=3, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages, encoder_lr=0.1)
+
+    def go(name: str) -> list[bytes]:
+        fit(
+            "semimoe", discs(3), discs(3, seed=1), discs(1, seed=5), network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu",
+            threads=1, progress=False, out=tmp_path / name, resume=tmp_path / f"{name}.resume",
+        )  # fmt: skip
+        return [(tmp_path / name / file).read_bytes() for file in ("model.safetensors", "history.csv", "model.json")]
+
+    def stop(run: Run, validation: object) -> None:
+        ended(run, validation)
+        raise KeyboardInterrupt
+
+    whole, ended = go("whole"), Run.end_epoch
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "end_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            go("stopped")
+    assert (tmp_path / "stopped.resume" / "epoch.safetensors").is_file()
+    assert go("stopped") == whole
+
+
+def test_frozen_stages_are_parameters_too_and_random_ones_are_not_frozen(tmp_path, discs) -> None:
+    net = build_network("semimoe", LITE)
+    count = count_parameters(net)
+    freeze(net, 2)
+    assert count_parameters(net) == count
+    with pytest.raises(SettingsError, match="frozen_stages: 7; it must be at most 6"):
+        TrainingSettings(frozen_stages=7)
+    with pytest.raises(SettingsError, match="frozen_stages 2: an encoder of random weights"):
+        fit(
+            "unet", discs(2), None, None, network=NetworkSettings(width=4), mpp_um=1.0, seed=0, device="cpu", threads=1, progress=False,
+            training=TrainingSettings(tile_px=32, warm_start_epochs=0, frozen_stages=2), out=tmp_path / "model", resume=tmp_path / "resume",
+        )  # fmt: skip

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.images.folders import image_size
 from semimoe.prediction import Predictor, pseudo_codes
+from semimoe.weights import load_tensors
 
 
 def save(path, array) -> None:
@@ -361,6 +363,10 @@ def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog)
     assert card["notes"]["licence"] == "for tests alone"
     sizes = [(pictures / name / "model.safetensors").stat().st_size for name in ("all", "released")]
     assert sizes[1] < 0.7 * sizes[0]
+    tensors = load_tensors(pictures / "released" / "model.safetensors")[0]
+    assert tensors["mean"].flatten().tolist() == pytest.approx(card["normalisation"]["mean"], abs=1e-7)
+    assert all((tensor.dtype == torch.float16) == (tensor.ndim == 4 and name not in ("mean", "std")) for name, tensor in tensors.items())
+    assert not any(warning.startswith("no validation") for warning in card["warnings"])
     # Half the bits, the same glands but for rounding.
     before, after = (
         Predictor.load(pictures / name, device="cpu", threads=1)(np.full((1, 3, 32, 32), 90, np.uint8)) for name in ("all", "released")
@@ -400,6 +406,57 @@ def test_pseudo_labels_come_from_a_given_model(pictures, capsys) -> None:
     assert histories[0] != histories[1]
     assert main(["train", *small, "--work-mpp", "2", "--seed", "3", "--out", str(pictures / "no"), "--pseudo-from", str(teacher)]) == 2
     assert "works at" in capsys.readouterr().err
+
+
+def test_a_release_keeps_what_was_warned_of_and_the_licence_it_inherited(pictures, capsys) -> None:
+    model, released = pictures / "model", pictures / "released"
+    small = ["--method", "unet", "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+    train = ["train", "--data", str(pictures / "data"), *small, "--out"]
+    assert main([*train, str(model), "--validation", "0"]) == 0
+    lists = pictures / "fold.csv"
+    lists.write_text("image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n")
+    assert main([*train, str(pictures / "fold"), "--split", str(lists)]) == 0
+    card = json.loads((model / "model.json").read_text())
+    card["notes"]["licence"] = "no sale"
+    card["warnings"].append("gates are uniform")
+    (model / "model.json").write_text(json.dumps(card))
+    release = ["release", "--model", str(model), "--licence", "anything goes", "--data", str(pictures / "data")]
+    assert main([*release, "--folds", str(pictures / "fold"), "--out", str(released)]) == 0
+    made = json.loads((released / "model.json").read_text())
+    assert made["notes"]["licence"] == "anything goes; no sale"
+    assert "gates are uniform" in made["warnings"]
+    del card["notes"]["resolution"]  # as of a model of slides
+    slides = pictures / "slides"
+    slides.mkdir()
+    (slides / "model.json").write_text(json.dumps(card))
+    assert main([*release, "--folds", str(slides), "--out", str(pictures / "no")]) == 2
+    assert "trained on slides" in capsys.readouterr().err
+
+
+def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(pictures, capsys) -> None:
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+    train = ["train", "--data", str(pictures / "data"), *small]
+    some = [*train, "--labelled", "0.4", "--validation", "0.2", "--seed", "3"]
+    few = ["--method", "supervised", "--set", "network.tasks=seg"]
+    flat = ["--method", "supervised", "--set", "network.sdf_um=10"]
+    assert main([*train, "--labelled", "1", "--validation", "0", "--method", "supervised", "--out", str(pictures / "all")]) == 0
+    assert main([*some, *few, "--out", str(pictures / "few")]) == 0
+    assert main([*some, *flat, "--out", str(pictures / "flat")]) == 0
+    for teacher, extra, words in (
+        ("all", [], "knows the outlines of train_"),
+        ("few", [], "has no expert of sdf, bnd"),
+        ("flat", [], "network.sdf_um is 10.0 there and 20.0 here"),
+        ("few", ["--method", "supervised"], "supervised takes no unlabelled image"),
+    ):
+        capsys.readouterr()
+        assert main([*some, *extra, "--out", str(pictures / "student"), "--pseudo-from", str(pictures / teacher)]) == 2
+        assert words in capsys.readouterr().err
+    card = json.loads((pictures / "few" / "model.json").read_text())
+    card["notes"]["licence"] = "no sale"
+    (pictures / "few" / "model.json").write_text(json.dumps(card))
+    student = ["--set", "network.tasks=seg", "--out", str(pictures / "student"), "--pseudo-from", str(pictures / "few")]
+    assert main([*some, *student]) == 0
+    assert json.loads((pictures / "student" / "model.json").read_text())["notes"]["licence"] == "no sale"
 
 
 def test_stored_codes_are_what_training_reads() -> None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path
     model = tmp_path / "results" / "models" / "semimoe"
     model.mkdir(parents=True)
     for name in ("model.safetensors", "model.json"):
-        (model / name).touch()
+        (model / name).write_bytes((REPO / "models" / "glas" / name).read_bytes())
     given = {"start_from": str(model), "results": str(tmp_path / "results")}
     assert "would be replaced by this run" in problems(given)[0]
     assert problems({**given, "results": str(tmp_path / "other")}) == []
@@ -161,3 +162,50 @@ def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, 
     assert (said["mpp_um"], said["tile_px"]) == (1.2, 128)
     without = with_defaults({})["tiles"]
     assert (without["mpp_um"], without["tile_px"]) == (1.0, 256)
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ({"mpp_um": 0, "tile_px": 256}, "mpp_um: 0.0 is less than"),
+        ({"mpp_um": 1, "tile_px": 100}, "tile_px: 100 is not a multiple of 16"),
+        ({"mpp_um": 50, "tile_px": 256}, "mpp_um: 50.0 is greater than"),
+    ],
+)
+@pytest.mark.parametrize("key", ["model", "start_from"])
+def test_tiles_of_a_model_are_held_to_the_same_bounds(tmp_path: Path, card: dict, words: str, key: str) -> None:
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    (told,) = problems({key: str(tmp_path)})
+    assert words in told
+    assert str(tmp_path) in told
+
+
+def test_a_card_of_nonsense_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    for text in ('{"mpp_um": 1, "tile_px": 1e999}', '{"mpp_um": 0, "tile_px": 64}', "[]", '{"mpp_um": "x"}'):
+        (tmp_path / "model.json").write_text(text)
+        assert problems({"start_from": str(tmp_path)})
+        assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 1.0 if "0" in text else 2.0}}) or "e999" in text
+
+
+def test_what_cannot_start_from_a_model_is_told_before_slides_are_tiled(tmp_path: Path) -> None:
+    given = {"start_from": str(REPO / "models" / "glas")}
+    assert problems(given) == []
+    (told,) = problems({**given, "network": {"width": 32}})
+    assert "network.width: 32, but start_from" in told
+    assert told.endswith("has 16; set it to that")
+    (told,) = problems({**given, "compare": ["supervised", "unet"]})
+    assert "a U-Net cannot start from" in told
+    card = json.loads((REPO / "models" / "glas" / "model.json").read_text())
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.json").write_text(json.dumps(card | {"method": "unet"}))
+    assert "no experts and gates" in problems({"start_from": str(tmp_path)})[0]
+    old = {key: value for key, value in card["network"].items() if key != "encoder"}
+    (tmp_path / "model.json").write_text(json.dumps(card | {"network": old}))
+    assert "network.encoder: efficientnet-lite0, but" in problems({"start_from": str(tmp_path)})[0]
+
+
+def test_an_encoder_of_random_weights_is_not_frozen() -> None:
+    assert problems({"training": {"frozen_stages": 2}}) == []
+    assert "frozen_stages" in problems({"training": {"frozen_stages": 2}, "network": {"encoder": "unet"}})[0]
