@@ -152,9 +152,9 @@ def _restained(image: NDArray[np.uint8], scale: float, shift_by: float, rng: np.
 
 
 def _cut_off(window: Window, rng: np.random.Generator) -> Window:
-    """Glass beyond an edge, straight as of a core or wavy as of a section, over at most half of the tile; what was there is unknown.
+    """Glass beyond an edge, straight as of a core or wavy as of a section, over at most half of the tile: no gland there.
 
-    Images for training are cut out of tissue; on slides half a tile may be glass, and a gland beside it is a gland all the same.
+    Images for training are cut out of tissue; on slides half a tile may be glass. A gland that is cut by it ends at the cut.
     """
     side = window.weight.shape[0]
     y = x = (np.arange(side) + 0.5) / side - 0.5
@@ -167,10 +167,11 @@ def _cut_off(window: Window, rng: np.random.Generator) -> Window:
     glass = across + edge > rng.uniform(0.05, 0.45)
     colour = rng.uniform(*_GLASS) + rng.uniform(-4, 4, 3)
     grain = colour[:, None] + rng.normal(0, 1.5, (3, int(glass.sum())))
-    image, weight, inside = window.image.copy(), window.weight.copy(), window.inside.copy()
+    image, inside = window.image.copy(), window.inside.copy()
     image[:, glass] = np.clip(grain, 0, 255).round().astype(np.uint8)
-    weight[glass] = inside[glass] = 0
-    return window._replace(image=image, weight=weight, inside=inside)
+    inside[glass] = 0
+    labels = None if window.labels is None else np.where(glass, 0, window.labels)
+    return window._replace(image=image, labels=labels, inside=inside)
 
 
 def _refocused(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
