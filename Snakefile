@@ -8,14 +8,15 @@ from pathlib import Path
 from workflow.configuration import (
     compared,
     geojson_ending,
+    learning,
     method,
     model_folder,
     problems,
     with_defaults,
 )
 from workflow.forecast import forecast, forecast_text, free_space, refusal
-from workflow.outcome import planned
-from workflow.report import headline_text, report_after_failure
+from workflow.outcome import LAST_FAILURE, planned
+from workflow.report import after_preview, headline_text, report_after_failure
 from workflow.sheet import ID_PATTERN, MADE, load
 
 
@@ -56,7 +57,7 @@ GEOJSON = geojson_ending(config)
 
 wildcard_constraints:
     slide=ID_PATTERN,
-    method="supervised",
+    method="supervised|unet",
 
 
 # One machine's GPUs, counted per machine: the same command line must not serialise a whole cluster.
@@ -112,8 +113,15 @@ onstart:
 
 
 onsuccess:
-    if any(job.step == "report" for job in planned(workflow.dag, done=True)):
+    steps = {job.step for job in planned(workflow.dag, done=True)}
+    if "report" in steps:
         print(headline_text(SHEET.ids(), config), file=sys.stderr)
+    elif "preview" in steps:
+        told, sound = after_preview(SHEET.ids(), config)
+        if not sound:
+            # Told without a trail of files and lines, and with status 1.
+            sys.exit(told)
+        print(told, file=sys.stderr)
 
 
 onerror:

@@ -1,20 +1,32 @@
 """predict_slide beside the bare network: tiles per second of a whole slide, reading, blending and writing included.
 
-python benchmarks/predict.py [--width 16] [--tile 256] [--batch 16] [--device cpu|gpu]
+python benchmarks/predict.py [--method semimoe|unet] [--width 16] [--tile 256] [--batch 16] [--precision fp32|bf16] [--flips]
+python benchmarks/predict.py --precisions [--method semimoe|unet] [--width 16] [--tile 512]
+python benchmarks/predict.py --reading [--tile 256]
+(all but --reading: [--device cpu|gpu])
 
 The bare network predicts tiles of the same slide that lie in memory. An untrained network is as fast as a trained one.
+`--precisions` times the bare network in fp32 and bf16 in turns, on eight tiles; `--reading` times the reading of all tiles in the order
+of prediction, with and without decoded chunks kept.
 """
 
 import argparse
+import json
 import os
 import tempfile
+import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from contenders import measured, row, serve
 
+from semimoe.device import Precision
+from semimoe.settings import Method
+
 _SIDE_PX = 6000  # of the slide, 0.5 um per pixel
 _SLIDE = "bench"
+_TILES, _TURNS = 8, 3
 
 
 def _tiles(folder: Path, tile_px: int) -> Path:
@@ -27,68 +39,130 @@ def _tiles(folder: Path, tile_px: int) -> Path:
     return folder / "tiles.zarr"
 
 
-def _model(folder: Path, width: int, tile_px: int) -> None:
+def _model(folder: Path, method: Method, width: int, tile_px: int) -> None:
     import torch
 
-    from semimoe.network.model import SemiMoE
+    from semimoe.network.networks import build_network
     from semimoe.settings import NetworkSettings
     from semimoe.weights import WEIGHTS, save_card, save_tensors
 
     torch.manual_seed(0)
     network = NetworkSettings(width=width)
-    net = SemiMoE(network)
+    net = build_network(method, network)
     save_tensors(folder / WEIGHTS, net.state_dict(), {"network": network.to_dict()})
     split = {"seed_depth_um": 4.0, "boundary_level": 0.5, "growth_um": 8.0}
-    card = {"method": "semimoe", "network": network.to_dict(), "mpp_um": 1.0, "tile_px": tile_px, "threshold": 0.5, "split": split}
+    card = {"method": method, "network": network.to_dict(), "mpp_um": 1.0, "tile_px": tile_px, "threshold": 0.5, "split": split}
     save_card(folder, {**card, "sdf_um": network.sdf_um, "sdf_scale": network.sdf_scale, "normalisation": {}})
 
 
-def bare(folder: str, device: str, threads: str, batch: str) -> dict[str, float]:
+def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
     """The network alone on tiles in memory."""
     from semimoe.prediction import Predictor
     from tiling.store.tiles import StoredTiles, tile_windows
 
     windows = tile_windows(Path(folder) / "tiles.zarr")
     source = StoredTiles(Path(folder) / "tiles.zarr", windows)
-    predictor = Predictor.load(Path(folder) / "model", device="gpu" if device == "gpu" else "cpu", threads=int(threads))
+    how = json.loads(prediction)
+    batch = how.pop("batch")
+    predictor = Predictor.load(Path(folder) / "model", device="gpu" if device == "gpu" else "cpu", threads=int(threads), **how)
     images = np.stack([source[index].image for index in range(len(windows))])
-    for start in range(0, len(images), int(batch)):
-        predictor(images[start : start + int(batch)])
+    for start in range(0, len(images), batch):
+        predictor(images[start : start + batch])
     return {"tiles": len(images)}
 
 
-def slide(folder: str, device: str, threads: str, batch: str) -> dict[str, float]:
+def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
     """predict_slide as the workflow calls it."""
     from tiling.store.arrays import attributes
     from workflow.prediction import predict_slide
 
     place = Path(folder)
     predict_slide(
-        place / "tiles.zarr", place / "model", place / "maps.zarr", slide=_SLIDE, batch=int(batch), gpu=int(device == "gpu"),
-        threads=int(threads), code_version=1,
+        place / "tiles.zarr", place / "model", place / "maps.zarr", slide=_SLIDE, prediction=json.loads(prediction),
+        gpu=int(device == "gpu"), threads=int(threads), code_version=1,
     )  # fmt: skip
     return {"tiles": attributes(place / "maps.zarr")["tiles"]}
 
 
+def reading(folder: str, cache_bytes: str) -> dict[str, float]:
+    """All tiles, in the order of prediction."""
+    from tiling.store.arrays import SHARD_PX, geometry_of
+    from tiling.store.tiles import StoredTiles, tile_windows
+    from tiling.sums import Plane
+
+    tiles = Path(folder) / "tiles.zarr"
+    windows, geometry = tile_windows(tiles), geometry_of(tiles)
+    source = StoredTiles(tiles, windows, cache_bytes=int(cache_bytes))
+    shape = (geometry.height_px, geometry.width_px)
+    order = Plane(windows[:, :2], int(windows[0, 2]), shape, shard_px=(SHARD_PX, SHARD_PX)).order
+    start = time.process_time()
+    total = sum(int(source[int(tile)].image[0, 0, 0]) for tile in order)
+    return {"tiles": len(windows), "total": total, "ms_per_tile": 1000 * (time.process_time() - start) / len(windows)}
+
+
+def compare_reading(folder: Path, tile_px: int) -> None:
+    """With the decoded chunks that predict_slide keeps, and without."""
+    from workflow.prediction import CACHE_BYTES
+
+    kept, anew = (measured(__file__, "reading", folder, size) for size in (CACHE_BYTES, 0))
+    for what, found in (("chunks decoded for each tile", anew), (f"{CACHE_BYTES >> 20} MiB of decoded chunks kept", kept)):
+        row(what, found, note=f"{found.counted['ms_per_tile']:.2f} ms of processor per tile of {tile_px} px")
+    print(f"  {anew.counted['ms_per_tile'] / kept.counted['ms_per_tile']:.1f} x")
+
+
+def precisions(folder: Path, device: str, threads: int, tile_px: int) -> None:
+    """Processor seconds of fp32 and bf16 in turns."""
+    from semimoe.prediction import Predictor
+
+    images = np.random.default_rng(0).integers(0, 256, (_TILES, 3, tile_px, tile_px), np.uint8)
+    place = "gpu" if device == "gpu" else "cpu"
+    made = {name: Predictor.load(folder / "model", device=place, threads=threads, precision=name) for name in get_args(Precision)}
+    clock = time.perf_counter if device == "gpu" else time.process_time
+    seconds: dict[str, list[float]] = {name: [] for name in made}
+    for turn in range(_TURNS + 1):
+        for name, predictor in made.items():
+            start = clock()
+            for image in images:
+                predictor(image[None])
+            if turn:  # the first one sets things up
+                seconds[name].append(clock() - start)
+    fp32, bf16 = (float(np.median(seconds[name])) for name in ("fp32", "bf16"))
+    print(f"{_TILES} tiles of {tile_px} px, one at a time: fp32 {fp32:.2f} s, bf16 {bf16:.2f} s: {fp32 / bf16:.2f} x (medians of {_TURNS})")
+
+
 def main() -> None:
-    if serve({"bare": bare, "slide": slide}):
+    if serve({"bare": bare, "slide": slide, "reading": reading}):
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", choices=get_args(Method), default="semimoe")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--tile", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
+    parser.add_argument("--flips", action="store_true")
+    parser.add_argument("--precisions", action="store_true")
+    parser.add_argument("--reading", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _tiles(folder, given.tile)
         (folder / "model").mkdir()
-        _model(folder / "model", given.width, given.tile)
-        arguments = (folder, given.device, given.threads, given.batch)
+        _model(folder / "model", given.method, given.width, given.tile)
+        if given.precisions:
+            print(f"{given.method}, width {given.width}, {given.device}, {given.threads} threads")
+            precisions(folder, given.device, given.threads, given.tile)
+            return
+        _tiles(folder, given.tile)
+        if given.reading:
+            compare_reading(folder, given.tile)
+            return
+        prediction = json.dumps({"batch": given.batch, "precision": given.precision, "flips": given.flips})
+        arguments = (folder, given.device, given.threads, prediction)
         alone, whole = measured(__file__, "bare", *arguments), measured(__file__, "slide", *arguments)
         tiles = int(whole.counted["tiles"])
-        print(f"{tiles} tiles of {given.tile} px, width {given.width}, {given.device}, {given.threads} threads")
+        model = f"{given.method} of width {given.width}, {given.precision}"
+        print(f"{tiles} tiles of {given.tile} px, {model}, {given.device}, {given.threads} threads")
         row("bare network, tiles in memory", alone, note=f"{alone.counted['tiles'] / alone.seconds:.1f} tiles/s with loading")
         row("predict_slide", whole, beside=alone, note=f"{tiles / whole.seconds:.1f} tiles/s with loading")
 

@@ -144,8 +144,9 @@ def one_round(
     )
     for name in ("pool", "test"):
         predict_slide(
-            slides[name].tiles, folder / "model", folder / f"{name}.maps.zarr", slide=name, batch=4, gpu=0, threads=threads, code_version=1
-        )
+            slides[name].tiles, folder / "model", folder / f"{name}.maps.zarr", slide=name, gpu=0, threads=threads, code_version=1,
+            prediction={"batch": 4, "precision": "fp32", "flips": False},
+        )  # fmt: skip
     maps, found = folder / "test.maps.zarr", folder / "test.glands.zarr"
     stitch(maps, found, slide="test", parameters=split_parameters(maps, config["glands"]), code_version=1, workers=threads)
     truth, weight = (np.asarray(open_array(open_store(slides["test"].truth), name)[...]) for name in ("labels", "weight"))

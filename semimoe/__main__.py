@@ -43,7 +43,13 @@ def _check_numbers(given: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m semimoe", description="Gland segmentation with few labels (Semi-MoE).")
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_models(commands)
+    _add_scores(commands)
+    _add_data(commands)
+    return parser
 
+
+def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     train = commands.add_parser("train", help="train on a folder of images")
     train.add_argument("--data", type=Path, required=True, help="GlaS or CRAG folder, or images X.png with masks X_anno.png")
     train.add_argument("--method", choices=METHODS, default="semimoe")
@@ -64,9 +70,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch", type=int)
     train.add_argument("--tile", type=int, help="side of a training tile, px")
     train.add_argument("--start-from", type=Path, help="folder of a trained model to fine-tune, at a tenth of the learning rate")
+    train.add_argument(
+        "--pseudo-from", type=Path, help="folder of a trained model that makes the pseudo-labels, once; default: each step its own"
+    )
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--out", type=Path, required=True)
     _device(train, several=True)
+
+    release = commands.add_parser(
+        "release", help="make of a trained model one that others can take: half the size, cross-validated, with its licence"
+    )
+    release.add_argument("--model", type=Path, required=True)
+    release.add_argument(
+        "--folds", type=Path, nargs="+", help="models of the same recipe that held out images: choose threshold and split there"
+    )
+    release.add_argument("--data", type=Path, help="the images that the folds were trained on")
+    release.add_argument("--licence", required=True, help="terms of the data: goes with every result and every model made from it")
+    release.add_argument("--out", type=Path, required=True)
+    _device(release)
 
     predict = commands.add_parser("predict", help="label the glands of a folder of images")
     predict.add_argument("--model", type=Path, required=True)
@@ -75,8 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--mpp", type=float, help="pixel size of the images, um; default: as those trained on")
     predict.add_argument("--batch", type=int, default=8)
     predict.add_argument("--min-area-um2", type=float, default=None, help="smaller objects are dropped; default: as trained")
-    _device(predict)
+    _prediction(predict)
 
+
+def _add_scores(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     evaluate = commands.add_parser("evaluate", help="score masks, or a model, against masks")
     evaluate.add_argument("--truth", type=Path, required=True, help="masks X_anno.*, or X.* where there is none")
     evaluate.add_argument("--prediction", type=Path, help="X_anno.* or X.*, one per mask")
@@ -87,11 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--mpp", type=float, help="pixel size of the images, um; default: as trained, or 0.62005 for names of GlaS")
     evaluate.add_argument("--min-object-um2", type=float, default=0.0, help="also score without smaller objects, on both sides")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
-    _device(evaluate)
+    _prediction(evaluate)
 
     table = commands.add_parser("table", help="JSON results of `evaluate`, a table per protocol and test part: mean, deviation over seeds")
     table.add_argument("results", type=Path, nargs="+")
 
+
+def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = commands.add_parser("data-check", help="which data a folder holds, and what is wrong with it")
     check.add_argument("folder", type=Path)
     check.add_argument("--json", action="store_true", help="print JSON")
@@ -99,7 +124,17 @@ def _parser() -> argparse.ArgumentParser:
     splits = commands.add_parser("splits", help="write the lists of labelled, unlabelled and validation images")
     splits.add_argument("--data", type=Path, required=True)
     splits.add_argument("--out", type=Path, required=True)
-    return parser
+
+
+def _prediction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="fp32",
+        help="bf16 is faster; auto: where this machine computes it natively",
+    )
+    parser.add_argument("--flips", action="store_true", help="mean over the image and its three flips, four times the work")
+    _device(parser)
 
 
 def _device(parser: argparse.ArgumentParser, *, several: bool = False) -> None:

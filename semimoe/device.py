@@ -1,6 +1,7 @@
 """Which device a job works on."""
 
 import fcntl
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,11 @@ from semimoe.errors import DeviceError
 if TYPE_CHECKING:
     import torch
     from lightning.fabric import Fabric
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["fp32", "bf16"]
+AskedPrecision = Literal["auto", "fp32", "bf16"]
 
 # Locks of claimed devices: held until this process ends.
 _HELD: dict[int, IO[str]] = {}
@@ -31,10 +37,13 @@ def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.devi
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError(f"a GPU was asked for, but torch {torch.__version__} sees none; run on the CPU with --resources gpu=0")
-    return torch.device("cuda", claim(torch.cuda.device_count()))
+    count = torch.cuda.device_count()
+    index = claim(count)
+    log.info("on GPU %d of the %d seen (%s)", index, count, torch.cuda.get_device_name(index))
+    return torch.device("cuda", index)
 
 
-def start_fabric(device: Literal["cpu", "gpu"], *, devices: int, threads: int, precision: Literal["fp32", "bf16"]) -> "Fabric":
+def start_fabric(device: Literal["cpu", "gpu"], *, devices: int, threads: int, precision: Precision) -> "Fabric":
     """Lightning's device, autocast and, with several devices, one process for each (this command is started once more for them).
 
     Raises
@@ -57,7 +66,12 @@ def start_fabric(device: Literal["cpu", "gpu"], *, devices: int, threads: int, p
     return fabric
 
 
-def native_precision(device: Literal["cpu", "gpu"]) -> Literal["fp32", "bf16"]:
+def precision_for(asked: AskedPrecision, device: Literal["cpu", "gpu"]) -> Precision:
+    """The precision asked for; auto: that of `native_precision`."""
+    return native_precision(device) if asked == "auto" else asked
+
+
+def native_precision(device: Literal["cpu", "gpu"]) -> Precision:
     """bf16 where this machine multiplies it natively (AVX-512 BF16 or AMX, Ampere or newer), else fp32: emulated bf16 is slower."""
     import torch
 
@@ -96,7 +110,7 @@ def claim(count: int, folder: Path | None = None) -> int:
     for index in range(count):
         name = visible[index].strip() if len(visible) == count else str(index)
         path = (folder or Path(tempfile.gettempdir())) / f"semimoe-gpu-{''.join(c for c in name if c.isalnum() or c == '-')}.lock"
-        handle = path.open("a")
+        handle = _opened(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -105,3 +119,11 @@ def claim(count: int, folder: Path | None = None) -> int:
         _HELD[index] = handle
         return index
     raise DeviceError(f"all {count} GPUs are in use by other jobs of this program; allow fewer at once, e.g. --resources gpu={count}")
+
+
+def _opened(path: Path) -> IO[str]:
+    """A file to lock; one made by another user can only be read, which is enough."""
+    try:
+        return path.open("a")
+    except PermissionError:
+        return path.open()

@@ -5,7 +5,7 @@ B batch, H, W sides (multiples of 16).
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from semimoe.device import AskedPrecision, Precision
     from semimoe.network.model import Outputs
     from semimoe.network.networks import Network
 
@@ -29,6 +30,8 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 # Share of the full scale of the distance field over which its opinion changes from background to gland.
 _SDF_SOFTNESS = 0.1
+# Axes of (B, C, H, W) along which a view is turned over: the image itself, left-right, up-down, both.
+_VIEWS = ((), (3,), (2,), (2, 3))
 
 
 class Fitting:
@@ -76,19 +79,29 @@ class Predictor:
     Attributes
     ----------
     card : what `model.json` says (threshold, split parameters, mpp_um, tile_px, ...)
+    precision : fp32, or bf16: autocast, maps of which differ by a few 1/255
+    flips : maps and gate weights are means over the image and its three flips, for four times the work
     """
 
-    def __init__(self, model: "Network", card: dict[str, Any], device: "torch.device") -> None:
+    def __init__(
+        self, model: "Network", card: dict[str, Any], device: "torch.device", *, precision: "Precision" = "fp32", flips: bool = False
+    ) -> None:
         import torch
 
-        self.card = card
+        self.card, self.precision, self.flips = card, precision, flips
         self._device = device
         self._fitting = Fitting(self._forward)
         self._model = model.to(memory_format=torch.channels_last).to(device).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, folder: Path, *, device: Literal["cpu", "gpu"], threads: int) -> "Predictor":
+    def load(
+        cls, folder: Path, *, device: Literal["cpu", "gpu"], threads: int, precision: "AskedPrecision" = "fp32", flips: bool = False
+    ) -> "Predictor":
         """Load a model folder.
+
+        Parameters
+        ----------
+        precision, flips : see the attributes; auto: bf16 where the device computes it natively
 
         Raises
         ------
@@ -97,7 +110,7 @@ class Predictor:
         DeviceError
             A GPU was asked for and is not to be had.
         """
-        from semimoe.device import choose_device
+        from semimoe.device import choose_device, precision_for
         from semimoe.network.networks import build_network
 
         card = load_card(folder)
@@ -109,15 +122,17 @@ class Predictor:
             model.load_state_dict(tensors)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{folder}: {WEIGHTS} does not fit {CARD} ({str(error).splitlines()[0]}); fetch both from one run") from error
-        return cls(model, card, choose_device(device, threads=threads))
+        where = choose_device(device, threads=threads)
+        return cls(model, card, where, precision=precision_for(precision, device), flips=flips)
 
     @classmethod
-    def untrained(cls, network: NetworkSettings, *, threads: int) -> "Predictor":
+    def untrained(cls, network: NetworkSettings, *, threads: int, precision: "AskedPrecision" = "fp32", flips: bool = False) -> "Predictor":
         """A network with random weights on the CPU: as fast as a trained one, to tell beforehand how long a run takes."""
-        from semimoe.device import choose_device
+        from semimoe.device import choose_device, precision_for
         from semimoe.network.networks import build_network
 
-        return cls(build_network("semimoe", network), {}, choose_device("cpu", threads=threads))
+        where = choose_device("cpu", threads=threads)
+        return cls(build_network("semimoe", network), {}, where, precision=precision_for(precision, "cpu"), flips=flips)
 
     def tiles_per_s(self, tile_px: int, *, least_s: float = 1.0) -> float:
         """Measured speed on blank tiles, one at a time, over at least `least_s` seconds."""
@@ -153,26 +168,50 @@ class Predictor:
 
     @property
     def most_at_once(self) -> int | None:
-        """Tiles that fitted into memory at once after it ran out; None: it never did."""
+        """Tiles that fitted into memory at once after it ran out; None: it never did. A run that goes on sets what it knows."""
         return self._fitting.most
+
+    @most_at_once.setter
+    def most_at_once(self, most: int | None) -> None:
+        self._fitting.most = most
 
     def _forward(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         import torch
 
         with torch.inference_mode():
-            outputs = self._model(torch.from_numpy(images).to(self._device))
-            return maps_of(outputs).cpu().numpy(), self._named_weights(outputs)
+            given = torch.from_numpy(images).to(self._device)
+            seen = [self._view(given, axes) for axes in (_VIEWS if self.flips else _VIEWS[:1])]
+            return tuple(_mean(parts).cpu().numpy() for parts in zip(*seen, strict=True))
 
-    def _named_weights(self, outputs: "Outputs") -> NDArray[np.float32]:
-        """Gate weights by task and expert, whatever gates and experts there are."""
+    def _view(self, images: "Tensor", axes: tuple[int, ...]) -> "tuple[Tensor, Tensor]":
+        """Maps and gate weights of images turned over along axes, the maps turned back."""
+        import torch
+
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            outputs = self._model(images.flip(axes) if axes else images)
+        maps = maps_of(outputs)
+        return maps.flip(axes) if axes else maps, self._named_weights(outputs)
+
+    def _named_weights(self, outputs: "Outputs") -> "Tensor":
+        """Gate weights by task and expert, whatever gates and experts there are, float32 (B, 3, 3)."""
+        import torch
+
         from semimoe.network.model import TASKS
 
-        named = np.zeros((len(outputs.gates.seg), len(TASKS), len(TASKS)), np.float32)
+        named = torch.zeros((len(outputs.gates.seg), len(TASKS), len(TASKS)), device=self._device)
         if outputs.gate_weights is not None:
             settings = self._model.settings
             gates, experts = ([TASKS.index(task) for task in tasks] for tasks in (settings.gates_of, settings.experts_of))
-            named[:, np.array(gates)[:, None], experts] = outputs.gate_weights.float().cpu().numpy()
+            named[:, torch.tensor(gates)[:, None], torch.tensor(experts)] = outputs.gate_weights.float()
         return named
+
+
+def _mean(views: "Sequence[Tensor]") -> "Tensor":
+    """Mean over one view or the four, in the pairs that flips exchange: a flipped image then gives the same sums, to the bit."""
+    if len(views) == 1:
+        return views[0]
+    plain, left_right, up_down, both = views
+    return ((plain + left_right) + (up_down + both)) / len(views)
 
 
 def maps_of(outputs: "Outputs") -> "Tensor":
@@ -196,6 +235,22 @@ def maps_of(outputs: "Outputs") -> "Tensor":
         opinions.append(torch.sigmoid(torch.tanh(experts.sdf.float()[:, 0]) / _SDF_SOFTNESS))
     said = torch.stack(opinions)  # (2 or 3, B, H, W)
     return torch.stack([gland, distance, boundary, said.amax(0) - said.amin(0)], dim=1)
+
+
+def pseudo_codes(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Maps of a model as stored pseudo-labels.
+
+    Parameters
+    ----------
+    maps : float32 (4, H, W), see `Predictor`
+
+    Returns
+    -------
+    ndarray
+        uint8 (3, H, W): mask 0/1, code of the signed distance round((s + 1) 127.5), boundary 0/1.
+    """
+    gland, sdf, boundary, _ = maps
+    return np.stack([gland >= 0.5, np.rint((sdf + 1) * 127.5), boundary >= 0.5]).astype(np.uint8)
 
 
 def predict_array(predict: Predict, image: NDArray[np.uint8], *, tile_px: int, overlap_px: int, batch: int) -> NDArray[np.float32]:

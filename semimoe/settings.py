@@ -8,13 +8,17 @@ from semimoe.errors import SettingsError
 Method = Literal["semimoe", "supervised", "unet"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Experts = Literal["separate", "shared"]
+Encoder = Literal["unet", "efficientnet-lite0"]
 TaskSet = Literal["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"]
 GateForm = Literal["paper", "code"]
 SdfScale = Literal["um", "tile"]
+Augment = Literal["slides", "scanners", "paper", "flips", "none"]
 BoundaryTarget = Literal["instance", "outer"]
 
 # Four max-pools: sides of tiles are multiples of this.
 STRIDE_PX = 16
+# Of EfficientNet-Lite0.
+ENCODER_STAGES = 6
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class NetworkSettings:
 
     Attributes
     ----------
-    width : channels of the first U-Net level (the paper: 64)
+    width : channels of the finest level of experts: a U-Net has twice as many each level down (the paper: 64), the decoder of
+        EfficientNet-Lite0 as many more
+    encoder : contracting path of the experts: that of a U-Net, from random weights, or EfficientNet-Lite0 with weights of ImageNet
     tasks : the experts there are, one per task (Table 2 of the paper)
     experts : three U-Nets, or one encoder with three decoders
     gates : one gate per task, or that of the mask alone (Table 4); distance and boundary then come from their experts
@@ -36,6 +42,7 @@ class NetworkSettings:
     """
 
     width: int = 64
+    encoder: Encoder = "unet"
     tasks: TaskSet = "seg+sdf+bnd"
     experts: Experts = "separate"
     gates: Literal["multi", "single"] = "multi"
@@ -86,6 +93,8 @@ class TrainingSettings:
     steps_per_epoch : optimiser steps per epoch; None: one pass over the larger of the two tile lists
     max_steps_per_epoch : bound on that pass
     optimizer, lr, weight_decay, schedule : of experts and gates; `halving`: 20 epochs of linear warm-up, halved every 50
+    encoder_lr : share of `lr` for an encoder that knows ImageNet
+    frozen_stages : its first stages that stay as they are, the stem with them: half the resolution and above, a quarter, ...; 0: none
     max_grad_norm : gradient norm of experts and gates is clipped to this; None: not clipped
     gamma : regulariser of the adaptive multi-objective loss (eq. 11)
     sdf_weight : factor on the distance term (the public code: 0.5)
@@ -97,7 +106,8 @@ class TrainingSettings:
         too where the network has a single gate)
     statistics : which batches update the running statistics of batch normalisation; frozen: none, and they stand in for those
         of the batch in training too (for fine-tuning with few tiles)
-    augment : slides: geometry, scale and stain; paper: flips, quarter turns and crops; flips: those without the crops
+    augment : slides: geometry, scale and stain; scanners: with more of the stain, glass at edges, and focus; paper: flips, quarter turns
+        and crops; flips: those without the crops
     validate_every : epochs between validations
     min_area_um2 : objects below it do not count when the split parameters are chosen on validation
     precision : bf16: autocast
@@ -111,6 +121,8 @@ class TrainingSettings:
     max_steps_per_epoch: int = 500
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 2e-3
+    encoder_lr: float = 0.25
+    frozen_stages: int = 0
     weight_decay: float = 5e-5
     schedule: Literal["cosine", "halving"] = "cosine"
     max_grad_norm: float | None = 5.0
@@ -124,7 +136,7 @@ class TrainingSettings:
     update: Literal["joint", "two-step"] = "joint"
     pseudo: Literal["gates", "derived"] = "gates"
     statistics: Literal["labelled", "both", "frozen"] = "labelled"
-    augment: Literal["slides", "paper", "flips", "none"] = "slides"
+    augment: Augment = "slides"
     validate_every: int = 1
     min_area_um2: float = 500.0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -134,10 +146,11 @@ class TrainingSettings:
         _require(self.tile_px >= STRIDE_PX and self.tile_px % STRIDE_PX == 0, "tile_px", self.tile_px, f"a multiple of {STRIDE_PX}")
         for name in ("batch", "epochs", "max_steps_per_epoch", "validate_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lr", "gamma", "amol_lr"):
+        for name in ("lr", "encoder_lr", "gamma", "amol_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("weight_decay", "amol_weight_decay", "sdf_weight", "unsup_max", "warm_start_epochs", "min_area_um2"):
+        for name in ("weight_decay", "amol_weight_decay", "sdf_weight", "unsup_max", "warm_start_epochs", "min_area_um2", "frozen_stages"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        _require(self.frozen_stages <= ENCODER_STAGES, "frozen_stages", self.frozen_stages, f"at most {ENCODER_STAGES}")
         _require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, "steps_per_epoch", self.steps_per_epoch, "null or at least 1")
         _require(self.max_grad_norm is None or self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "null or above 0")
         _require(

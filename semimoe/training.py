@@ -61,7 +61,7 @@ def fit(
     Raises
     ------
     TrainingError
-        No labelled tiles, a loss that is not finite, or a start that does not fit.
+        No labelled tiles, a loss or weights that are not finite, or a start that does not fit.
     """
     from semimoe.learning.result import finish
     from semimoe.learning.run import Run
@@ -93,6 +93,8 @@ def fit(
     )
     if method != "semimoe" or unlabelled is None or not len(unlabelled):
         unlabelled = None
+    if method == "semimoe" and unlabelled is None:
+        run.warn("no unlabelled tile was used: this model is the supervised one by another name")
     workers = 0 if device == "cpu" else max(1, min(threads - 1, _WORKERS))
     with run.seeded():
         _train(run, labelled, unlabelled, validation, workers=workers, progress=progress and run.chief)
@@ -158,6 +160,9 @@ def _train(
                     where = f"epoch {run.epoch + 1}, step {step + 1}"
                     raise TrainingError(f"{where}: {error}, on {seen}; look at them, or lower training.lr ({run.training.lr})") from error
                 bar.update()
+            if not run.sound(tiles):  # after the last step no loss tells any more
+                where = f"epoch {run.epoch + 1}, after step {run.steps}"
+                raise TrainingError(f"{where}: the weights have left all bounds; lower training.lr ({run.training.lr})")
             row = run.end_epoch(validation)
             shown = {"loss": f"{row['loss']:.3f}"}
             if row["val_dice_gate"] is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tiling.errors import StoreError
+from tiling.words import counted
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,14 +106,15 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
 
 
 def _info(given: argparse.Namespace) -> None:
+    from tiling.slide.cut import cut_problem
     from tiling.slide.facts import mpp_problem
     from tiling.slide.reader import open_slide
 
     with open_slide(given.slide, mpp=given.mpp) as slide:
         facts = slide.facts
-    problem = mpp_problem(facts)
+    problems = [problem for problem in (cut_problem(given.slide), mpp_problem(facts)) if problem is not None]
     if given.json:
-        print(json.dumps({**facts.to_dict(), "problems": [] if problem is None else [problem]}, indent=2))
+        print(json.dumps({**facts.to_dict(), "problems": problems}, indent=2))
         return
     print(f"{facts.path}: {facts.vendor}, read by {facts.reader}, {facts.bytes / 1e6:.1f} MB")
     for level, ((width, height), (x, y)) in enumerate(zip(facts.level_sizes_px, facts.downsamples, strict=True)):
@@ -124,7 +126,7 @@ def _info(given: argparse.Namespace) -> None:
     print(f"  associated images: {', '.join(facts.associated) or 'none'}")
     print(f"  colour profile: {facts.colour_profile or 'none'}")
     print(f"  fingerprint: {facts.fingerprint}")
-    if problem is not None:
+    for problem in problems:
         print(f"  problem: {problem}")
 
 
@@ -176,13 +178,15 @@ def _sheet(given: argparse.Namespace) -> None:
 
     if given.out is not None and given.out.exists():
         raise ValueError(f"{given.out}: is there already, and what was filled in would be lost; give --out another name, or remove it")
-    rows = sheet_from_folder(given.folder)
+    rows, left_out = sheet_from_folder(given.folder)
     if given.out is None:
         sys.stdout.write(sheet_text(rows, Path.cwd()))
     else:
         write_atomic(given.out, sheet_text(rows, given.out.parent))
     doubtful = sum(bool(row.check) for row in rows)
-    print(f"{len(rows)} slides, {doubtful} to check (column `check`)", file=sys.stderr)
+    print(f"{counted(len(rows), 'slide')}, {doubtful} to check (column `check`)", file=sys.stderr)
+    for remark in left_out:
+        print(f"left out: {remark}", file=sys.stderr)
 
 
 def _thumbnail(given: argparse.Namespace) -> None:
@@ -216,7 +220,7 @@ def _labels_to_geojson(given: argparse.Namespace) -> None:
     from tiling.glands.export import labels_to_geojson
 
     count = labels_to_geojson(given.labels, given.out)
-    print(f"{count} glands", file=sys.stderr)
+    print(counted(count, "gland"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ in it, and forgotten: memory grows with the width of a slide, and only by what t
 All arithmetic is done in threads beside the one that predicts.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,10 +24,19 @@ from tiling.store.atomic import Partial, building
 from tiling.store.shards import ShardWriter
 from tiling.sums import Part, Plane, Room
 
+log = logging.getLogger(__name__)
+
 MAPS = ("gland", "sdf", "boundary", "disagreement")
+_AT_ONCE = "most_at_once"  # a key of the journal, beside those of shards
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 (B, 3, T, T) -> float32 (B, 4, T, T)
 
 Within = Callable[[tuple[int, int, int, int]], NDArray[np.bool_]]  # (y, x, h, w) stored pixels -> bool (h, w)
+
+
+class AtOnce(Protocol):
+    """What learns how many tiles fit into memory at once; None: as many as are given."""
+
+    most_at_once: int | None
 
 
 class Images(Protocol):
@@ -55,6 +65,7 @@ def blend_to_store(
     readers: int = 1,
     workers: int = 1,
     names: tuple[str, ...] = MAPS,
+    memory: AtOnce | None = None,
 ) -> None:
     """Predict the tiles of a slide and blend them into `maps/{slide}.zarr`.
 
@@ -75,6 +86,7 @@ def blend_to_store(
     readers : threads that read tiles ahead, a batch each
     workers : threads that blend, encode and write; the maps do not depend on it
     names : maps that `predict` gives
+    memory : of `predict`, when it takes fewer tiles at once after memory ran out: kept in the attributes, and by a run that goes on
     """
     given = {"parameters": parameters, "model": model, "version": code_version, "geometry": geometry.to_dict(), "tile_px": tile_px}
     with building(store, {**given, "inputs": inputs}) as partial:
@@ -90,7 +102,7 @@ def blend_to_store(
             batches = [rows for rows in batches if needed[rows].any()]
             tiles = np.concatenate(batches) if batches else np.zeros(0, np.int64)
             shown = tqdm(
-                _predicted(source, batches, predict, readers),
+                _predicted(source, batches, predict if memory is None else _noted(predict, memory, partial), readers),
                 total=len(tiles),
                 desc=slide,
                 unit="tile",
@@ -100,7 +112,24 @@ def blend_to_store(
             for tile, maps in zip(tiles.tolist(), shown, strict=True):
                 sums.add(tile, maps)
         attrs = {"status": "ok", "slide": slide, "geometry": geometry.to_dict(), "tiles": len(origins_yx_px)}
+        attrs["most_at_once"] = None if memory is None else memory.most_at_once
         set_attributes(group, {**attrs, "parameters": parameters, "model": model, "version": code_version})
+
+
+def _noted(predict: Predict, memory: AtOnce, partial: Partial) -> Predict:
+    """`predict`, with what fits into memory at once in the journal: a run that goes on starts there, and does not run out again."""
+    if partial.is_done(_AT_ONCE):
+        memory.most_at_once = partial.note(_AT_ONCE)
+        log.info("at most %d tiles at once, as before", memory.most_at_once)
+
+    def predict_and_note(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        before = memory.most_at_once
+        maps = predict(images)
+        if memory.most_at_once != before:
+            partial.done(_AT_ONCE, memory.most_at_once)
+        return maps
+
+    return predict_and_note
 
 
 def _predicted(source: Images, batches: list[NDArray[np.int64]], predict: Predict, readers: int) -> Iterator[NDArray[np.float32]]:

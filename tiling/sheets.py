@@ -9,8 +9,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import PIL.Image
 
 from tiling.errors import SlideError
+from tiling.slide.cut import cut_problem
 from tiling.slide.facts import mpp_problem
 from tiling.slide.reader import open_slide
 
@@ -19,6 +23,11 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _MASK_NAME = re.compile(r"(^|[_. -])(mask|masks|anno|annotation|label|labels|overlay)([_. -]|$)", re.IGNORECASE)
 _HEADER = ("slide", "path", "split", "mpp", "name", "check")
 _MAX_ID = 80
+# Beside files of scanners a picture of this size is their thumbnail, label or overview; without them it may be the slide itself.
+_THUMBNAIL_PX = 2048
+_SHOWN = 3
+# What only a run of this pipeline leaves: the logs of its first step, and what it makes for QuPath (results copied without logs).
+_OF_A_RUN = ("logs/tile_slide", "qupath/import_all.groovy")
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class SheetRow:
     ----------
     slide : id, unique ignoring case
     path : the file
-    split : "predict", or "skip" for a file that cannot be read
+    split : "predict", or "skip" for a file that cannot be read, or not to its end
     mpp : always "": the file's own pixel size is used; fill it in where `check` asks for it
     name : path inside the folder, as it was
     check : what is doubtful, "" when nothing is
@@ -43,8 +52,23 @@ class SheetRow:
     check: str
 
 
-def sheet_from_folder(folder: Path) -> list[SheetRow]:
-    """Rows for every slide below a folder, sorted by name.
+class FolderSheet(NamedTuple):
+    """The slides of a folder.
+
+    Attributes
+    ----------
+    rows : sorted by name
+    left_out : what is no slide although it has the ending of one, and why; a line each
+    """
+
+    rows: list[SheetRow]
+    left_out: list[str]
+
+
+def sheet_from_folder(folder: Path) -> FolderSheet:
+    """Rows for every slide below a folder.
+
+    Results of this pipeline, and small pictures beside files of scanners, are left out.
 
     Raises
     ------
@@ -53,17 +77,24 @@ def sheet_from_folder(folder: Path) -> list[SheetRow]:
     """
     if not folder.is_dir():
         raise SlideError(f"{folder}: no such folder")
-    files = _slide_files(folder)
+    files, left_out = _slide_files(folder)
     if not files:
-        raise SlideError(f"{folder}: no slide in it (looked for {', '.join((*_SLIDES, *_PICTURES))})")
+        raise SlideError("; ".join([f"{folder}: no slide in it (looked for {', '.join((*_SLIDES, *_PICTURES))})", *left_out]))
     names = [path.relative_to(folder) for path in files]
-    return [_row(slide, path, name) for slide, path, name in zip(unique_ids(names), files, names, strict=True)]
+    rows = [_row(slide, path, name) for slide, path, name in zip(unique_ids(names), files, names, strict=True)]
+    return FolderSheet(rows, left_out)
 
 
-def _slide_files(folder: Path) -> list[Path]:
+def _slide_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Files that may be slides, and what was left out."""
     found: list[Path] = []
+    left_out: list[str] = []
     for parent, folders, files in os.walk(folder):
         here = Path(parent)
+        if any((here / mark).exists() for mark in _OF_A_RUN):
+            left_out.append(f"{here}: results of an earlier run")
+            folders.clear()
+            continue
         # MIRAX keeps its data in a folder of the slide's name; stores and hidden folders hold no slides.
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and not name.endswith(".zarr") and f"{name}.mrxs" not in files
@@ -74,8 +105,26 @@ def _slide_files(folder: Path) -> list[Path]:
         chosen = sorted(name for name in files if not name.startswith(".") and name.lower().endswith(wanted))
         dicom = [name for name in chosen if name.lower().endswith(".dcm")]
         # A DICOM slide is a folder of files; any one of them opens it.
-        found.extend(here / name for name in chosen if name not in dicom[1:])
-    return sorted(found)
+        chosen = [name for name in chosen if name not in dicom[1:]]
+        if any(name.lower().endswith(_SLIDES) for name in chosen):
+            small = [name for name in chosen if name.lower().endswith(_PICTURES) and _is_small(here / name)]
+            chosen = [name for name in chosen if name not in small]
+            if small:
+                named = ", ".join([*small[:_SHOWN], *(["..."] if len(small) > _SHOWN else [])])
+                left_out.append(
+                    f"{here}: {len(small)} picture(s) of at most {_THUMBNAIL_PX} px beside slides, taken for thumbnails ({named})"
+                )
+        found.extend(here / name for name in chosen)
+    return sorted(found), left_out
+
+
+def _is_small(picture: Path) -> bool:
+    """Whether a picture is no larger than a thumbnail; one that cannot be read is not: its row says why."""
+    try:
+        with PIL.Image.open(picture) as image:
+            return max(image.size) <= _THUMBNAIL_PX
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        return False
 
 
 def _row(slide: str, path: Path, name: Path) -> SheetRow:
@@ -86,12 +135,11 @@ def _row(slide: str, path: Path, name: Path) -> SheetRow:
         notes.append("DICOM: one row per folder")
     try:
         with open_slide(path) as opened:
-            problem = mpp_problem(opened.facts)
-        split = "predict"
+            cut, doubt = cut_problem(path), mpp_problem(opened.facts)
+        problems, split = [cut, doubt], "predict" if cut is None else "skip"
     except SlideError as error:
-        problem, split = str(error), "skip"
-    if problem is not None:
-        notes.append(problem.removeprefix(f"{path}: "))
+        problems, split = [str(error)], "skip"
+    notes += [problem.removeprefix(f"{path}: ") for problem in problems if problem is not None]
     return SheetRow(slide, path, split, "", str(name), "; ".join(notes))
 
 

@@ -11,6 +11,15 @@ import yaml
 
 # A model serves slides whose pixels differ by less from those it was trained on.
 MPP_TOLERANCE = 0.1
+# What tiles are like unless a model or the user says otherwise.
+_SCALE: dict[str, float] = {"mpp_um": 1.0, "tile_px": 256}
+NAMES = {"semimoe": "Semi-MoE", "supervised": "supervised-only", "unet": "U-Net"}
+# Settings of `training` that only the unlabelled tiles of a step feel, and those of the loss that a U-Net does not have.
+_OF_UNLABELLED = ("unsup_max", "unsup_schedule", "update", "pseudo", "pseudo_labels", "tiles_per_slide", "min_confidence")
+_OF_AMOL = ("aggregate", "gamma", "amol_lr", "amol_weight_decay")
+_NOT_FELT: dict[str, tuple[str, ...]] = {"semimoe": (), "supervised": _OF_UNLABELLED, "unet": (*_OF_UNLABELLED, *_OF_AMOL)}
+# Settings of `network` that decide which weights there are.
+_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
 
@@ -28,6 +37,9 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     1.0
     """
     filled = _filled(_typed(config, schema()), schema())
+    if any(filled["tiles"][key] is None for key in _SCALE):
+        scale = {**_SCALE, **_scale_of_model(filled["model"] or filled["start_from"])}
+        filled["tiles"] |= {key: value for key, value in scale.items() if filled["tiles"][key] is None}
     # One spelling: "./out" and "out//" are the folder "out", or rules and reports would speak of different files.
     return {**filled, "results": str(Path(filled["results"]))}
 
@@ -41,6 +53,10 @@ def problems(config: dict[str, Any]) -> list[str]:
     if found:
         return sorted(found)
     tiles = with_defaults(config)["tiles"]
+    wrong = [_message(error) for error in Draft202012Validator(schema()["properties"]["tiles"]).iter_errors(tiles)]
+    if wrong:  # what the user gave was sound: this comes from the card of a model
+        of = config.get("model") or config.get("start_from")
+        return [f"config tiles, as {of} was trained: {text.removeprefix('config ')}" for text in wrong]
     if tiles["overlap_px"] >= tiles["tile_px"]:
         found.append(f"config tiles.overlap_px: {tiles['overlap_px']} is not less than tile_px {tiles['tile_px']}")
     for key in ("model", "start_from"):
@@ -57,12 +73,27 @@ def problems(config: dict[str, Any]) -> list[str]:
     own = Path(config.get("results") or "results") / "models"
     if config.get("start_from") and own.resolve() in Path(config["start_from"]).resolve().parents:
         found.append(f"config start_from: {config['start_from']} would be replaced by this run; copy it, or choose other `results`")
+    if config.get("start_from") and not found:
+        found += _false_start(Path(config["start_from"]), with_defaults(config))
     training = with_defaults(config)["training"]
+    if training["frozen_stages"] and with_defaults(config)["network"]["encoder"] == "unet":
+        found.append("config training.frozen_stages: an encoder of random weights cannot stay as it is; set it to 0, or another encoder")
     if training["warm_start_epochs"] >= training["epochs"]:
         found.append(f"config training.warm_start_epochs: {training['warm_start_epochs']} is not less than epochs {training['epochs']}")
     if config.get("model") and config.get("start_from"):
         found.append("config model and start_from: give one of them (model: predict only; start_from: train on from it)")
     return found
+
+
+def _scale_of_model(folder: str | None) -> dict[str, float]:
+    """The tiles that a model was trained on; empty where there is no card, or none that says so (`problems` names it)."""
+    if folder is None:
+        return {}
+    try:
+        card = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
+        return {"mpp_um": float(card["mpp_um"]), "tile_px": int(card["tile_px"])}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return {}
 
 
 def _misfit(model: Path, mpp_um: float) -> list[str]:
@@ -71,9 +102,26 @@ def _misfit(model: Path, mpp_um: float) -> list[str]:
         trained = float(json.loads((model / "model.json").read_text(encoding="utf-8"))["mpp_um"])
     except (ValueError, KeyError, TypeError) as error:
         return [f"config model: {model / 'model.json'} is not the card of a model ({type(error).__name__}: {error})"]
-    if abs(mpp_um / trained - 1) <= MPP_TOLERANCE:
+    if abs(mpp_um - trained) <= MPP_TOLERANCE * trained:
         return []
     return [f"config tiles.mpp_um: {mpp_um:g}, but {model} was trained at {trained:g} um per pixel; set tiles.mpp_um to {trained:g}"]
+
+
+def _false_start(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Why this run's networks cannot take the weights of a model: said before slides are tiled in vain."""
+    try:
+        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        method, network = card["method"], {"encoder": "unet", **card["network"]}  # older cards know no other encoder
+        differing = [key for key in _OF_WEIGHTS if config["network"][key] != network[key]]
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"config start_from: {folder / 'model.json'} is not the card of a model ({type(error).__name__}: {error})"]
+    if method == "unet":
+        return [f"config start_from: {folder} is a U-Net, which has no experts and gates to go on with"]
+    own = config["network"]
+    found = [f"config network.{key}: {own[key]}, but start_from {folder} has {network[key]}; set it to that" for key in differing]
+    if "unet" in config["compare"]:
+        found.append(f"config compare: a U-Net cannot start from {folder}; leave unet out, or start_from")
+    return found
 
 
 def model_folder(config: dict[str, Any]) -> Path:
@@ -89,6 +137,21 @@ def method(config: dict[str, Any]) -> str:
 def compared(config: dict[str, Any]) -> list[str]:
     """Methods whose scores stand beside."""
     return [] if config["model"] else list(config["compare"])
+
+
+def learning(config: dict[str, Any], method: str) -> dict[str, Any]:
+    """What the training of a method depends on: a setting that it does not feel has its default, and to change it does not retrain.
+
+    Parameters
+    ----------
+    config : with all defaults filled in
+    method : semimoe, supervised or unet
+    """
+    known = schema()["properties"]["training"]["properties"]
+    training = config["training"] | {key: known[key]["default"] for key in _NOT_FELT[method]}
+    if method == "unet":
+        training["warm_start_epochs"] = 0  # nothing branches off it
+    return {key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")} | {"training": training}
 
 
 def geojson_ending(config: dict[str, Any]) -> str:

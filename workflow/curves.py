@@ -6,7 +6,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-_METHOD = {"supervised": ("supervised-only", "#6b7a8f"), "semimoe": ("Semi-MoE", "#8a1c5c")}
+from workflow.configuration import NAMES
+
+_COLOUR = {"supervised": "#6b7a8f", "unet": "#b0803a", "semimoe": "#8a1c5c"}
 _EXPERTS = (("seg", "segmentation", "#1b6ca8"), ("sdf", "distance", "#2a9d5c"), ("bnd", "boundary", "#d98324"))
 
 
@@ -20,10 +22,12 @@ def training_figure(histories: dict[str, Any]) -> str:
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     losses, dice, unsupervised = figure.subplots(1, 3)
     for method, table in histories.items():
-        name, color = _METHOD[method]
+        name, color = NAMES[method], _COLOUR[method]
         losses.plot(table["epoch"], table["loss"], color=color, label=name)
-        dice.plot(table["epoch"], table["val_dice_gate"], color=color, label=f"{name}: gate")
-        dice.plot(table["epoch"], table["val_dice_seg"], color=color, ls=":", label=f"{name}: seg expert")
+        gates = method != "unet"
+        dice.plot(table["epoch"], table["val_dice_gate"], color=color, label=f"{name}: gate" if gates else name)
+        if gates:
+            dice.plot(table["epoch"], table["val_dice_seg"], color=color, ls=":", label=f"{name}: seg expert")
     if "semimoe" in histories:
         table = histories["semimoe"]
         unsupervised.plot(table["epoch"], table["unsup_share"], color="#8a1c5c", label="share of the unsupervised term")

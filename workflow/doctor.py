@@ -43,7 +43,7 @@ def _torch() -> list[tuple[bool, str]]:
     else:
         lines.append((True, "no GPU: use --resources gpu=0"))
     if not torch.cuda.is_available():
-        lines.append((True, f"precision on this CPU: {native_precision('cpu')} (training.precision: auto)"))
+        lines.append((True, f"precision on this CPU: {native_precision('cpu')} (precision: auto)"))
     return lines
 
 

@@ -16,7 +16,7 @@ from tiling.store.arrays import attributes, geometry_of, open_array, open_store,
 from tiling.store.atomic import write_atomic
 
 POOLED = "pooled"
-_COMPARED = ("supervised",)
+_COMPARED = ("supervised", "unet")
 _TEXTS = ("slide", "split", "method", "region")
 _QUARTILES = (0.25, 0.5, 0.75)
 
@@ -104,7 +104,8 @@ def headline(metrics: Path, *, split: str = "test") -> list[dict[str, Any]]:
         return []
     table = _scores(metrics)
     pooled = table[(table["region"] == POOLED) & (table["split"] == split)]
-    return sorted(json.loads(pooled.to_json(orient="records")), key=lambda row: (row["slide"], row["method"] in _COMPARED))
+    last = {name: place for place, name in enumerate(_COMPARED, start=1)}
+    return sorted(json.loads(pooled.to_json(orient="records")), key=lambda row: (row["slide"], last.get(row["method"], 0)))
 
 
 def _scores(path: Path) -> pd.DataFrame:

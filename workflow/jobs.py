@@ -13,7 +13,7 @@ from typing import Any
 
 @contextmanager
 def job(log: str) -> Iterator[None]:
-    """Run a job with stderr and logging in its log file.
+    """Run a job with stderr and logging in its log file, which is named outside: `--quiet rules` shows no start of a job.
 
     Every error ends the log with one line that begins with ERROR. One with a message for the user (ValueError, StoreError, OSError) ends
     the job with that message; anything else is a defect of ours, or of the machine, and leaves its traceback above that line.
@@ -26,6 +26,7 @@ def job(log: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", buffering=1, encoding="utf-8") as handle:
         outside = sys.stderr
+        print(f"{path.parent.name} {path.stem}: started, see {path}", file=outside)
         sys.stderr = handle
         logging.basicConfig(stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True)
         logging.captureWarnings(True)

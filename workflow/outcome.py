@@ -1,17 +1,22 @@
 """What a run came to when something failed: which slides have current results, and tables of those that do."""
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tiling.store.atomic import write_atomic
 from workflow.configuration import compared, method
 from workflow.sheet import Sheet
 
 _LOG_LINES = 6
 _CLOCK_SLACK_S = 60.0  # a file server's clock may run behind that of the machine that plans
+_CLOCK_STEP_S = 2.0  # some file systems count modification times in steps of two seconds
 _NOT_REACHED = "not reached"
+LAST_FAILURE = "last_failure.txt"
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,13 @@ class Failure:
     ----------
     step, subject : see `Job`
     lines : the end of its log
+    log : that file
     """
 
     step: str
     subject: str
     lines: tuple[str, ...]
+    log: Path
 
     @property
     def reason(self) -> str:
@@ -102,7 +109,7 @@ def outcome(sheet: Sheet, config: dict[str, Any], jobs: Iterable[Job], *, since:
     results = Path(config["results"])
     stale = frozenset(path for job in jobs for path in job.outputs)
     began = [job for job in jobs if not job.inputs & stale and job.log.is_file() and job.log.stat().st_mtime >= since - _CLOCK_SLACK_S]
-    failures = tuple(Failure(job.step, job.subject, _end_of(job.log)) for job in began)
+    failures = tuple(Failure(job.step, job.subject, _end_of(job.log), job.log) for job in began)
     found = Outcome(failures, stale=stale)
     makers = {path: job for job in jobs for path in job.outputs}
     causes = {job: failure for job, failure in zip(began, failures, strict=True)}
@@ -139,24 +146,40 @@ def tables_after_failure(sheet: Sheet, config: dict[str, Any], found: Outcome) -
         for slide in sheet.annotated("validation", "test")
     ]
     done = [slide for slide in sheet.ids() if slide not in found.lost]
-    tables = (results / "metrics.csv", results / "cohort.csv")
     summarise(
         [str(path) for path in scores if found.current(path)],
         [str(results / "glands" / f"{slide}.csv") for slide in done],
         [str(results / "previews" / f"{slide}.json") for slide in done],
         sheet.passed_through(),
-        *tables,
+        results / "metrics.csv",
+        results / "cohort.csv",
         method=method(config),
         lost=found.lost,
         unscored=found.unscored,
     )
-    for table in tables:
-        out_of_date(table)
 
 
-def out_of_date(path: Path) -> None:
-    """Make a file older than everything: the next run sees that it must be made again."""
-    os.utime(path, (0, 0))
+def record_failure(results: Path, told: Iterable[str], left: Iterable[str]) -> None:
+    """Write down what failed, newer than what the run left: the next run, which has the record among its inputs, makes that anew.
+
+    Parameters
+    ----------
+    told : lines for the reader
+    left : files in `results` that must be made anew
+    """
+    record = results / LAST_FAILURE
+    # With the time in it no two records are the same: Snakemake takes a newer file of known content for the old one.
+    write_atomic(record, "\n".join([datetime.now(UTC).isoformat(), *told, ""]))
+    before = record.stat().st_mtime - _CLOCK_STEP_S
+    for path in (results / name for name in left):
+        if path.exists():
+            os.utime(path, (before, before))
+
+
+def preview_failures(slides: Iterable[str], results: Path) -> list[str]:
+    """What is wrong with the slides that the preview shows as failed, a line each."""
+    cards = ((slide, json.loads((results / "previews" / f"{slide}.json").read_text(encoding="utf-8"))) for slide in slides)
+    return [f"{slide}: {card['error']}" for slide, card in cards if card["error"] is not None]
 
 
 def _end_of(log: Path) -> tuple[str, ...]:

@@ -17,9 +17,18 @@ from workflow.training import read_px
 
 log = logging.getLogger(__name__)
 
+# Tiles come shard by shard, in rows: 40 chunks of the image hold the rows that the next tiles reach back to.
+CACHE_BYTES = 32 * 2**20
 
-def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: int, gpu: int, threads: int, code_version: int) -> None:
+
+def predict_slide(
+    tiles: Path, model: Path, maps: Path, *, slide: str, prediction: dict[str, Any], gpu: int, threads: int, code_version: int
+) -> None:
     """Predict one slide into uint8 maps by blending overlapping tiles.
+
+    Parameters
+    ----------
+    prediction : of the configuration; `precision` stands in the maps' attributes as it was taken
 
     Raises
     ------
@@ -30,7 +39,8 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
     from semimoe.weights import WEIGHTS, fingerprint
 
     geometry = geometry_of(tiles)
-    predictor = Predictor.load(model, device=device_for(gpu), threads=threads)
+    precision, flips = prediction["precision"], prediction["flips"]
+    predictor = Predictor.load(model, device=device_for(gpu), threads=threads, precision=precision, flips=flips)
     trained_mpp = float(predictor.card["mpp_um"])
     if abs(geometry.mpp / trained_mpp - 1) > MPP_TOLERANCE:
         raise SlideError(
@@ -43,12 +53,12 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
         maps,
         slide=slide,
         geometry=geometry,
-        source=StoredTiles(tiles, windows),
+        source=StoredTiles(tiles, windows, cache_bytes=CACHE_BYTES),
         origins_yx_px=windows[:, :2],
         tile_px=int(windows[0, 2]) if len(windows) else 0,
         predict=predictor,
-        batch=batch,
-        parameters={"batch": batch},
+        batch=prediction["batch"],
+        parameters={**prediction, "precision": predictor.precision},
         model=predictor.card,
         progress=True,
         code_version=code_version,
@@ -62,6 +72,7 @@ def predict_slide(tiles: Path, model: Path, maps: Path, *, slide: str, batch: in
         # On a CPU the network has the threads.
         readers=threads if gpu else 1,
         workers=max(threads // 4, 1) if gpu else 1,
+        memory=predictor,
     )
 
 
@@ -69,7 +80,7 @@ def pseudo_label(
     tiles: Path, model: Path, store: Path, *, slide: str, config: dict[str, Any], gpu: int, threads: int, code_version: int
 ) -> None:
     """Draw tissue tiles of an unlabelled slide, label them with the gating heads, and choose those to train on."""
-    from semimoe.prediction import Predictor
+    from semimoe.prediction import Predictor, pseudo_codes
 
     training = config["training"]
     parameters = {key: training[key] for key in ("tiles_per_slide", "min_confidence")} | {
@@ -91,9 +102,9 @@ def pseudo_label(
         for row in range(len(windows)):
             tile = source[row]
             maps, weights = predictor.with_gates(tile.image[None])
-            gland, sdf, boundary, disagreement = maps[0]
+            gland, _, _, disagreement = maps[0]
             tissue = np.asarray(tile.inside, bool)
-            pseudo[row] = np.stack([gland >= 0.5, np.rint((sdf + 1) * 127.5), boundary >= 0.5]).astype(np.uint8)
+            pseudo[row] = pseudo_codes(maps[0])
             columns["confidence"].append(np.maximum(gland, 1 - gland)[tissue].mean() if tissue.any() else 0)
             columns["agreement"].append(1 - disagreement[tissue].mean() if tissue.any() else 0)
             columns["gate_weights"].append(weights[0])

@@ -8,18 +8,29 @@ from semimoe.settings import NetworkSettings
 from tiling.pictures.preview import contact_sheet
 
 
-def preview(cards: list[Path], png: Path, html: Path, *, network: dict[str, Any], tile_px: int, model: str | None, threads: int) -> None:
+def preview(
+    cards: list[Path],
+    png: Path,
+    html: Path,
+    *,
+    network: dict[str, Any],
+    tile_px: int,
+    model: str | None,
+    prediction: dict[str, Any],
+    threads: int,
+) -> None:
     """Write the preview; the speed of prediction is measured here and now, on the CPU.
 
     Parameters
     ----------
     cards : of all slides, see `tiling.pictures.preview.write_card`
     network, tile_px : of the configuration
+    prediction : its precision and flips
     model : folder of a given model; None: the network that this run trains
     """
     predictor = (
-        Predictor.load(Path(model), device="cpu", threads=threads)
+        Predictor.load(Path(model), device="cpu", threads=threads, **prediction)
         if model
-        else Predictor.untrained(NetworkSettings(**network), threads=threads)
+        else Predictor.untrained(NetworkSettings(**network), threads=threads, **prediction)
     )
     contact_sheet(cards, png, html, tiles_per_s=predictor.tiles_per_s(tile_px))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tiling.store.atomic import write_atomic
-from workflow.configuration import geojson_ending, model_folder
-from workflow.outcome import COMPLETE, Job, Outcome, out_of_date, outcome, tables_after_failure
+from workflow.configuration import NAMES, compared, geojson_ending, model_folder
+from workflow.outcome import COMPLETE, Job, Outcome, outcome, preview_failures, record_failure, tables_after_failure
 from workflow.sheet import Sheet
+from workflow.tables import cohort_table, score_table, short
 
 TEMPLATE = Path(__file__).parent / "templates"
 _OVERVIEW_PX = 1600
@@ -42,20 +43,22 @@ def write_report(slides: list[str], config: dict[str, Any], out: Path, found: Ou
 
     results = Path(config["results"])
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined)
-    environment.filters["short"] = _short
+    environment.filters["short"] = short
     cohort = _rows(results / "cohort.csv")
     by_slide = {row["slide"]: row for row in cohort if not row["region"]}
     tested = headline(results / "metrics.csv")
+    tables = (("Scores", "metrics.csv", score_table(_rows(results / "metrics.csv"))), ("Cohort", "cohort.csv", cohort_table(cohort)))
     card = _card(config, found)
     page = environment.get_template("report.html").render(
         slides=[_slide_card(slide, by_slide, config, found) for slide in slides],
         headline=tested,
-        compared="supervised" in {row["method"] for row in tested},
+        compared={row["method"] for row in tested},
+        names=NAMES,
         parameters_from=_parameters_from(config, card),
-        metrics=_rows(results / "metrics.csv"),
-        cohort=cohort,
+        tables=[(title, name, table) for title, name, table in tables if table.rows],
         card=card,
-        figures=[] if config["model"] else _figures(results, found),
+        predicted=_predicted(slides, config, found),
+        figures=[] if config["model"] else _figures(results, config, found),
         failures=found.failures,
         left_out={} if config["model"] else card.get("notes", {}).get("left_out", {}),
         config=json.dumps(config, indent=1),
@@ -78,11 +81,22 @@ def headline_text(slides: list[str], config: dict[str, Any], found: Outcome = CO
         ]
         lines += [f"          ... and {len(geojson) - _SHOWN} more"] if len(geojson) > _SHOWN else []
     for row in headline(results / "metrics.csv"):
-        name = {"semimoe": "Semi-MoE", "supervised": "supervised-only"}.get(row["method"], row["method"])
+        name = NAMES.get(row["method"], row["method"])
         scores = ", ".join(f"{label} {row[key]:.3f}" for label, key in _HEADLINE if row.get(key) is not None)
         said = f"no scores: {row['error']}" if row.get("error") else scores
         lines.append(f"{row['slide']}: {name:16s} {said}")
     return "\n".join(["", *lines])
+
+
+def after_preview(slides: list[str], config: dict[str, Any]) -> tuple[str, bool]:
+    """What to tell after a preview, and whether all slides can be used; when not, the next call makes the preview again and tells again."""
+    results = Path(config["results"])
+    page, failed = f"Preview:  {results / 'preview.html'}", preview_failures(slides, results)
+    if not failed:
+        return f"\n{page}", True
+    record_failure(results, failed, ("preview.html", "preview.png"))
+    told = f"{len(failed)} of {len(slides)} slide(s) cannot be used; mend them, or give them the split `skip` in the sheet:"
+    return "\n".join(["", page, told, *failed]), False
 
 
 def report_after_failure(sheet: Sheet, config: dict[str, Any], jobs: tuple[Job, ...], *, since: float) -> str:
@@ -94,14 +108,16 @@ def report_after_failure(sheet: Sheet, config: dict[str, Any], jobs: tuple[Job, 
     since : when the run started, seconds since 1970
     """
     found = outcome(sheet, config, jobs, since=since)
-    told = [f"FAILED {failure.step}/{failure.subject}: {failure.reason}" for failure in found.failures]
+    told = [f"FAILED {failure.step}/{failure.subject}: {failure.reason} (log: {failure.log})" for failure in found.failures]
     out = Path(config["results"]) / "report.html"
     if not any(job.step == "report" for job in jobs):  # the user asked for something else
         return "\n".join(["", *told])
     try:
-        tables_after_failure(sheet, config, found)
-        write_report(sheet.ids(), config, out, found)
-        out_of_date(out)
+        try:
+            tables_after_failure(sheet, config, found)
+            write_report(sheet.ids(), config, out, found)
+        finally:
+            record_failure(Path(config["results"]), told, ("metrics.csv", "cohort.csv", "report.html"))
     except Exception as error:  # a full disk, a damaged file: what failed must be told all the same
         return "\n".join(["", *told, f"No report could be made of it: {type(error).__name__}: {error}"])
     return "\n".join([headline_text(sheet.ids(), config, found), "", *told, f"What exists, and what failed, is in {out}"])
@@ -130,22 +146,28 @@ def _parameters_from(config: dict[str, Any], card: dict[str, Any]) -> str:
     return f"set in the configuration: {', '.join(given)}; otherwise {own}" if given else own
 
 
-def _short(value: str) -> str:
-    """A number with four digits, a text as it is.
-
-    >>> _short("0.8588281"), _short("61"), _short("validation")
-    ('0.8588', '61', 'validation')
-    """
-    try:
-        return f"{float(value):.4g}" if "." in value else value
-    except ValueError:
-        return value
-
-
 def _card(config: dict[str, Any], found: Outcome) -> dict[str, Any]:
     path = model_folder(config) / "model.json"
     loaded: dict[str, Any] = json.loads(path.read_text()) if found.current(path) else {}
     return loaded
+
+
+def _predicted(slides: list[str], config: dict[str, Any], found: Outcome) -> list[str]:
+    """How the maps were predicted, one line per way, with its slides where there are several."""
+    from tiling.store.arrays import attributes
+
+    ways: dict[str, list[str]] = {}
+    for slide in slides:
+        path = Path(config["results"]) / "maps" / f"{slide}.zarr"
+        if not found.current(path):
+            continue
+        made = attributes(path)
+        given, most = made.get("parameters", {}), made.get("most_at_once")
+        way = f"{given.get('precision', 'fp32')}, batches of {given.get('batch', '?')} tiles"
+        way += ", mean over four flips" if given.get("flips") else ""
+        way += f", {most} at a time since memory ran out" if most else ""
+        ways.setdefault(way, []).append(slide)
+    return list(ways) if len(ways) == 1 else [f"{way}: {', '.join(chosen)}" for way, chosen in ways.items()]
 
 
 def _slide_card(slide: str, cohort: dict[str, dict[str, str]], config: dict[str, Any], found: Outcome) -> SlideCard:
@@ -174,13 +196,14 @@ def _embedded(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _figures(results: Path, found: Outcome) -> list[tuple[str, str]]:
+def _figures(results: Path, config: dict[str, Any], found: Outcome) -> list[tuple[str, str]]:
     """Training curves and gate weights as inline SVG, (caption, markup)."""
     import pandas as pd
 
     from workflow.curves import gate_figure, training_figure
 
-    histories = {name: results / "models" / name / "history.csv" for name in ("supervised", "semimoe")}
+    methods = dict.fromkeys(("supervised", *compared(config), "semimoe"))
+    histories = {name: results / "models" / name / "history.csv" for name in methods}
     tables = {name: pd.read_csv(path) for name, path in histories.items() if found.current(path)}
     if not tables:
         return []

@@ -48,13 +48,11 @@ def stores(tiles: Sequence[str], labels: Sequence[str] = (), pseudo: Sequence[st
 
 def settings(config: dict[str, Any], *, device: Literal["cpu", "gpu"] = "cpu") -> tuple["NetworkSettings", "TrainingSettings"]:
     """Network and training settings from the configuration, `auto` resolved for this machine."""
+    from semimoe.device import precision_for
     from semimoe.settings import NetworkSettings, TrainingSettings
 
     training = {key: value for key, value in config["training"].items() if key not in _OURS}
-    if training["precision"] == "auto":
-        from semimoe.device import native_precision
-
-        training["precision"] = native_precision(device)
+    training["precision"] = precision_for(training["precision"], device)
     return NetworkSettings(**config["network"]), TrainingSettings(tile_px=config["tiles"]["tile_px"], **training)
 
 
@@ -64,7 +62,7 @@ def read_px(tile_px: int) -> int:
 
 
 def train(
-    method: Literal["semimoe", "supervised"],
+    method: Literal["semimoe", "supervised", "unet"],
     *,
     labelled: list[Store],
     unlabelled: list[Store],
@@ -111,9 +109,6 @@ def train(
     unlabelled_source = _join([_unlabelled(store, stored=stored) for store in unlabelled])
     if method == "semimoe":
         notes["unlabelled_tiles"] = len(unlabelled_source)
-        if not len(unlabelled_source):
-            notes["warnings"] = ["no unlabelled tile was used: this model is the supervised one by another name"]
-            log.warning("%s", notes["warnings"][0])
     fit(
         method,
         train_source,

@@ -41,10 +41,13 @@ def _of_model(given: argparse.Namespace) -> dict[str, Any]:
     """The model on the images that lie with the masks."""
     from semimoe.images.image_prediction import ImagePredictor
 
-    predictor = ImagePredictor(given.model, device=given.device, threads=given.threads, image_mpp_um=given.mpp)
+    predictor = ImagePredictor(
+        given.model, device=given.device, threads=given.threads, image_mpp_um=given.mpp, precision=given.precision, flips=given.flips
+    )
     card, mpp_um = predictor.card, predictor.resolution.image_mpp_um
     protocol = given.protocol or "honest"
     head = {"protocol": protocol, "truth": _named(given.truth), "mpp_um": mpp_um, **_patients(given.truth), "model": _origin(card)}
+    head["prediction"] = predictor.how
     files = list(_with_masks(given.truth))
     if protocol == "as-published":
         truths = [read_labels(mask) for _, mask in files]
@@ -85,10 +88,19 @@ def _origin(card: dict[str, Any]) -> dict[str, Any]:
         "validation": len(images.get("validation", [])),
         "labels_used": notes.get("labels_used"),
         "fine_tuned": "start_from" in notes,
+        "pseudo_labels": _pseudo_labels(card),
         "network": card["network"],
         "training": card.get("training", {}),
         "resolution": notes.get("resolution"),
     }
+
+
+def _pseudo_labels(card: dict[str, Any]) -> str:
+    """Where a model's pseudo-labels came from: rows that differ in it are no seeds of one another."""
+    notes = card.get("notes", {})
+    if card["method"] != "semimoe" or not notes.get("images", {}).get("unlabelled"):
+        return "none"
+    return "of a given model" if "pseudo_from" in notes else "online"
 
 
 def _named(truth: Path) -> str:
@@ -151,6 +163,9 @@ def _text(result: dict[str, Any]) -> str:
     head = [f"protocol: {result['protocol']}"]
     if "threshold" in result:
         head.append(f"threshold: {result['threshold']['value']} ({result['threshold']['from']})")
+    if "prediction" in result:
+        flips = ", mean over four flips" if result["prediction"]["flips"] else ""
+        head.append(f"prediction: {result['prediction']['precision']}{flips}")
     head += [f"warning: {warning}" for warning in result.get("warnings", [])]
     if "patients" in result:
         head.append(f"patients: {result['patients']['note']}")

@@ -22,6 +22,8 @@ def run(given: argparse.Namespace) -> None:
         batch=given.batch,
         image_mpp_um=given.mpp,
         min_area_um2=given.min_area_um2,
+        precision=given.precision,
+        flips=given.flips,
     )
     files = find_images(given.images)
     for file in files:

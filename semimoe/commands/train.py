@@ -4,15 +4,19 @@ import argparse
 import hashlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semimoe.errors import DataError, SettingsError
 from semimoe.images.dataset import GLAS_MPP_UM, Dataset, open_dataset
-from semimoe.images.folders import FolderImages, ImageFile, image_size
+from semimoe.images.folders import FolderImages, ImageFile, image_size, read_image
 from semimoe.images.resolution import SQUARE_PX, Resolution, isotropic, squeezed
 from semimoe.images.splits import Row, read_split, split, with_role
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from semimoe.settings import NetworkSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,8 @@ def run(given: argparse.Namespace) -> None:
     network, training = _settings(given)
     dataset = open_dataset(given.data)
     rows = _roles(given, dataset)
+    if given.pseudo_from is not None and given.method != "semimoe":
+        raise SettingsError(f"--pseudo-from: {given.method} takes no unlabelled image; leave it out, or give --method semimoe")
     files = {file.name: file for file in dataset.training()}
     labelled, unlabelled, validation = (
         [files[image] for image in with_role(rows, role)] for role in ("labelled", "unlabelled", "validation")
@@ -41,13 +47,14 @@ def run(given: argparse.Namespace) -> None:
         resolution.mpp_um,
     )
 
-    def source(chosen: list[ImageFile], *, labels: bool = True) -> FolderImages | None:
-        return FolderImages(chosen, labels=labels, resolution=resolution) if chosen else None
+    def source(chosen: list[ImageFile], *, labels: bool = True, pseudo: bool = False) -> FolderImages | None:
+        codes = _pseudo_labels(given, chosen, resolution, network, rows) if pseudo and given.pseudo_from else None
+        return FolderImages(chosen, labels=labels, resolution=resolution, pseudo=codes) if chosen else None
 
     fit(
         given.method,
         FolderImages(labelled, resolution=resolution),
-        source(unlabelled, labels=given.unlabelled_truth),
+        source(unlabelled, labels=given.unlabelled_truth, pseudo=True),
         source(validation),
         network=network,
         training=training,
@@ -61,10 +68,59 @@ def run(given: argparse.Namespace) -> None:
         start_from=given.start_from,
         notes={
             "resolution": resolution.to_dict(),
+            **(_of_teacher(given.pseudo_from) if given.pseudo_from else {}),
             "data": _fingerprint(labelled + validation, unlabelled, masks=given.unlabelled_truth),
             **_notes(given, dataset, rows),
         },
     )
+
+
+def _of_teacher(folder: Path) -> dict[str, Any]:
+    """Which model made the pseudo-labels, and the licence of its data: what is learnt from it is under that licence too."""
+    from semimoe.weights import WEIGHTS, fingerprint, load_card
+
+    licence = load_card(folder).get("notes", {}).get("licence")
+    return {"pseudo_from": fingerprint(folder / WEIGHTS)[:16], **({"licence": licence} if licence else {})}
+
+
+def _pseudo_labels(
+    given: argparse.Namespace, files: list[ImageFile], resolution: Resolution, network: "NetworkSettings", rows: Sequence[Row]
+) -> "dict[str, NDArray[np.uint8]]":
+    """What a trained model says of images that nobody outlined, at the working resolution."""
+    from semimoe.images.image_prediction import ImagePredictor
+    from semimoe.prediction import pseudo_codes
+
+    predictor = ImagePredictor(given.pseudo_from, device=given.device, threads=given.threads)
+    if predictor.resolution != resolution:
+        raise SettingsError(f"--pseudo-from {given.pseudo_from}: works at {predictor.resolution}, this run at {resolution}")
+    _check_teacher(given.pseudo_from, predictor.card, network, rows)
+    return {file.name: pseudo_codes(predictor.maps(read_image(file.image))) for file in files}
+
+
+def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings", rows: Sequence[Row]) -> None:
+    """Its outputs must mean what those of this network mean, and it must not have seen outlines that this run says it has not."""
+    from semimoe.settings import NetworkSettings
+
+    teacher = NetworkSettings(**card["network"])
+    if absent := [task for task in network.experts_of if task not in teacher.experts_of]:
+        raise SettingsError(f"--pseudo-from {folder}: has no expert of {', '.join(absent)}; take one that has, or set network.tasks")
+    meant = [("sdf", "sdf_scale"), ("sdf", "sdf_um"), ("bnd", "boundary")]
+    for key in (key for task, key in meant if task in network.experts_of):
+        if getattr(teacher, key) != getattr(network, key):
+            raise SettingsError(
+                f"--pseudo-from {folder}: network.{key} is {getattr(teacher, key)} there and {getattr(network, key)} here; make them alike"
+            )
+    seen = card.get("notes", {}).get("images", {})
+    outlines, learnt = ({name for role in roles for name in seen.get(role, [])} for roles in (("labelled", "validation"), ("labelled",)))
+    leaked = [name for name in with_role(rows, "unlabelled") if name in outlines]
+    leaked += [name for name in with_role(rows, "validation") if name in learnt]
+    if leaked:
+        raise DataError(
+            f"--pseudo-from {folder}: knows the outlines of {', '.join(leaked)}, which are unlabelled or held out here; "
+            "give a model trained on the same list"
+        )
+    if not seen:
+        log.warning("--pseudo-from %s: does not say which images it learnt from; these may be among them", folder)
 
 
 def _fingerprint(known: list[ImageFile], unlabelled: list[ImageFile], *, masks: bool) -> str:

@@ -3,7 +3,7 @@
 An image is `X.png`, `.bmp`, `.tif` or `.jpg`; its mask is `X_anno.*` beside it, or `X.*` in a parallel folder of masks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +51,19 @@ class FolderImages:
     files : what to read
     labels : False: masks are never opened, for images used as unlabelled
     resolution : what images and masks are brought to; None: as they are
+    pseudo : stored pseudo-labels by name of image, see `pseudo_codes`, at that resolution; None: there are none
     """
 
-    def __init__(self, files: Sequence[ImageFile], *, labels: bool = True, resolution: Resolution | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        *,
+        labels: bool = True,
+        resolution: Resolution | None = None,
+        pseudo: Mapping[str, NDArray[np.uint8]] | None = None,
+    ) -> None:
         self.files = list(files)
-        self._labels, self._resolution = labels, resolution
+        self._labels, self._resolution, self._pseudo = labels, resolution, pseudo
         self._kept: dict[int, Tile] = {}
         self._kept_bytes = 0
 
@@ -85,9 +93,10 @@ class FolderImages:
         labels = None if file.mask is None or not self._labels else read_labels(file.mask)
         if labels is not None and labels.shape != image.shape[1:]:
             raise DataError(f"{file.mask}: {labels.shape[::-1]} px, but its image {file.image.name} has {image.shape[:0:-1]}")
-        if self._resolution is None:
-            return Tile(image, labels)
-        return Tile(self._resolution.image(image), None if labels is None else self._resolution.labels(labels))
+        if self._resolution is not None:
+            image = self._resolution.image(image)
+            labels = None if labels is None else self._resolution.labels(labels)
+        return Tile(image, labels, pseudo=None if self._pseudo is None else self._pseudo[file.name])
 
 
 def find_images(folder: Path) -> list[ImageFile]:

@@ -1,7 +1,7 @@
 """Glands of whole images: to the pixels of a model, through it, and back."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from semimoe.images.resolution import Resolution, enlarged, isotropic
 from semimoe.instances import SplitParameters, encode, split_glands
 from semimoe.prediction import Predictor, predict_array
+
+if TYPE_CHECKING:
+    from semimoe.device import AskedPrecision
 
 
 class ImagePredictor:
@@ -18,6 +21,7 @@ class ImagePredictor:
     ----------
     card : what `model.json` says
     resolution : how images are brought to the model's pixels
+    how : precision and flips, as they are
     """
 
     def __init__(
@@ -29,6 +33,8 @@ class ImagePredictor:
         batch: int = 8,
         image_mpp_um: float | None = None,
         min_area_um2: float | None = None,
+        precision: "AskedPrecision" = "fp32",
+        flips: bool = False,
     ) -> None:
         """Load a model folder.
 
@@ -36,8 +42,10 @@ class ImagePredictor:
         ----------
         image_mpp_um : pixel size of the images, um; None: as those trained on
         min_area_um2 : smaller objects are dropped; None: as in training
+        precision, flips : see `Predictor`
         """
-        self._predictor = Predictor.load(folder, device=device, threads=threads)
+        self._predictor = Predictor.load(folder, device=device, threads=threads, precision=precision, flips=flips)
+        self.how = {"precision": self._predictor.precision, "flips": flips}
         self.card = card = self._predictor.card
         self.resolution = _resolution(card, image_mpp_um)
         self._batch, self._tile_px = batch, int(card["tile_px"])

@@ -25,6 +25,8 @@ _TITLES = {
     "masks as given": "Masks as given: nothing is known about how they were chosen",
 }
 
+# How results predict that do not say so.
+_PLAIN = {"precision": "fp32", "flips": False}
 # Supervised-only with the same network, and a plain network.
 _BESIDE = ("supervised", "unet")
 
@@ -97,11 +99,13 @@ def _run(name: str, result: Mapping[str, Any]) -> _Run:
 
 
 def _settings(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a model by dotted name."""
+    """Settings of a model, and of its prediction, by dotted name."""
     model = result["model"]
     groups = {group: model[group] or {} for group in ("network", "training", "resolution")}
     named = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
-    return {**named, "fine_tuned": model.get("fine_tuned", False)}
+    how = _PLAIN | result.get("prediction", {})
+    named |= {f"prediction.{key}": value for key, value in how.items()}
+    return {**named, "fine_tuned": model.get("fine_tuned", False), "pseudo_labels": model.get("pseudo_labels", "")}
 
 
 def _remarks(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

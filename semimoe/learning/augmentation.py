@@ -3,16 +3,22 @@
 Labels are resampled by nearest neighbour; targets are made from them afterwards, so a distance stays a distance.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
+
+from semimoe.settings import Augment
 
 _SCALES = (0.8, 1.25)
 _CROP_SHARE = 224 / 256  # the public code: random 224 of 256, resized back
-_STAIN_SCALE = 0.2
-_STAIN_SHIFT = 0.04
+# Share by which the amount of a stain varies, and the density of a colour, shifted.
+_STAIN = {"slides": (0.2, 0.04), "scanners": (0.4, 0.08)}
+_EDGES = 2  # most edges of tissue in a tile
+_GLASS = (225, 252)  # grey values
+_WAVE = 0.06  # largest amplitude of an edge that is not straight, of the tile's side
+_FOCUS = 1.5  # largest standard deviation of a blur, px, and largest gain of a sharpening
 # Optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok and Johnston 2001, rows normalised).
 _STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 _STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
@@ -38,17 +44,18 @@ def window_of(item: Any) -> Window:  # noqa: ANN401  # a TileItem; the Protocol 
     return Window(item.image, item.labels, weight, inside, item.pseudo, 1.0)
 
 
-def augment(window: Window, *, tile_px: int, how: Literal["slides", "paper", "flips", "none"], rng: np.random.Generator) -> Window:
+def augment(window: Window, *, tile_px: int, how: Augment, rng: np.random.Generator) -> Window:
     """A random tile of `tile_px` from a window, which may be larger or smaller.
 
     Parameters
     ----------
-    how : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; paper: crop of 7/8 resized (half of the time), flips,
+    how : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; scanners: with twice the change of stain, glass beyond up to
+        two edges, and blurred or sharpened half of the time; paper: crop of 7/8 resized (half of the time), flips,
         quarter turns; flips: those alone, of any place; none: the centre
     rng : the only source of chance
     """
     scale = 1.0
-    if how == "slides":
+    if how in _STAIN:
         scale = float(np.exp(rng.uniform(*np.log(_SCALES))))
     elif how == "paper" and rng.random() < 0.5:
         scale = 1 / _CROP_SHARE
@@ -61,7 +68,14 @@ def augment(window: Window, *, tile_px: int, how: Literal["slides", "paper", "fl
     if how == "none":
         return window
     window = _turned(window, flip=bool(rng.integers(2)), quarter_turns=int(rng.integers(4)))
-    return window._replace(image=_restained(window.image, rng)) if how == "slides" else window
+    if how in _STAIN:
+        window = window._replace(image=_restained(window.image, *_STAIN[how], rng))
+    if how != "scanners":
+        return window
+    for _ in range(_EDGES):
+        if rng.random() < 0.5:
+            window = _cut_off(window, rng)
+    return window._replace(image=_refocused(window.image, rng)) if rng.random() < 0.5 else window
 
 
 def _padded(window: Window, side: int) -> Window:
@@ -127,11 +141,44 @@ def _turned(window: Window, *, flip: bool, quarter_turns: int) -> Window:
     )
 
 
-def _restained(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _restained(image: NDArray[np.uint8], scale: float, shift_by: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Amounts of the stains scaled, and the density of each colour shifted (after Tellez et al. 2018)."""
-    amounts = np.diag(rng.uniform(1 - _STAIN_SCALE, 1 + _STAIN_SCALE, 3))
-    shift = rng.uniform(-_STAIN_SHIFT, _STAIN_SHIFT, 3)
+    amounts = np.diag(rng.uniform(1 - scale, 1 + scale, 3))
+    shift = rng.uniform(-shift_by, shift_by, 3)
     change = (_UNMIX @ amounts @ _STAINS).T.astype(np.float32)  # density (colour) -> amounts -> density
     density = change @ _DENSITY[image].reshape(3, -1) + shift[:, None].astype(np.float32)
     colours: NDArray[np.uint8] = np.clip(np.exp(-density) * 256 - 1, 0, 255).round().astype(np.uint8).reshape(image.shape)
     return colours
+
+
+def _cut_off(window: Window, rng: np.random.Generator) -> Window:
+    """Glass beyond an edge, straight as of a core or wavy as of a section, over at most half of the tile: no gland there.
+
+    Images for training are cut out of tissue; on slides half a tile may be glass. A gland that is cut by it ends at the cut.
+    """
+    side = window.weight.shape[0]
+    y = x = (np.arange(side) + 0.5) / side - 0.5
+    angle, wave = rng.uniform(0, 2 * np.pi), rng.uniform(0, _WAVE) * (rng.random() < 0.5)
+    if rng.random() < 0.5:
+        angle = round(angle / (np.pi / 2)) * np.pi / 2
+    across = np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None]
+    along = np.cos(angle) * y[:, None] - np.sin(angle) * x[None, :]
+    edge = wave * np.sin(2 * np.pi * (rng.uniform(1, 4) * along + rng.random()))
+    glass = across + edge > rng.uniform(0.05, 0.45)
+    colour = rng.uniform(*_GLASS) + rng.uniform(-4, 4, 3)
+    grain = colour[:, None] + rng.normal(0, 1.5, (3, int(glass.sum())))
+    image, inside = window.image.copy(), window.inside.copy()
+    image[:, glass] = np.clip(grain, 0, 255).round().astype(np.uint8)
+    inside[glass] = 0
+    labels = None if window.labels is None else np.where(glass, 0, window.labels)
+    return window._replace(image=image, labels=labels, inside=inside)
+
+
+def _refocused(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """As of another lens: blurred, or sharpened by what a blur of 1 px takes away."""
+    strength = rng.uniform(-_FOCUS, _FOCUS)
+    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    blurred = picture.filter(ImageFilter.GaussianBlur(strength if strength > 0 else 1.0))
+    if strength < 0:
+        blurred = Image.blend(picture, blurred, strength)
+    return np.ascontiguousarray(np.asarray(blurred).transpose(2, 0, 1))

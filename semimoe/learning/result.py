@@ -22,7 +22,7 @@ def finish(run: Run, validation: TileSource | None, out: Path) -> None:
     if run.best is not None:
         run.net.load_state_dict(run.best.weights)
     if validation is not None:
-        choice = scoring.choose(run.predict(), validation, network=run.network, training=run.training, mpp_um=run.mpp_um)
+        choice = scoring.choose([(run.predict(), validation)], network=run.network, training=run.training, mpp_um=run.mpp_um)
     else:
         note = "no validation: last epoch, threshold 0.5 and default split parameters"
         choice = scoring.Choice(scoring.DEFAULT_THRESHOLD, dict(scoring.DEFAULT_SPLIT), {}, [note])
@@ -71,12 +71,12 @@ def _card(run: Run, choice: scoring.Choice, *, validated: bool) -> dict[str, Any
         "steps_per_epoch": run.steps,
         "best_epoch": run.best.epoch if run.best else run.epoch,
         "validation": choice.scores,
-        "warnings": choice.warnings,
+        "warnings": run.warnings + choice.warnings,
         "micro_batch": run.stepper.micro_batch,
         "devices": run.fabric.world_size,
         "parameters": count_parameters(run.net),
         "versions": {name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
-        "notes": _inherited(run) | run.notes,
+        "notes": run.notes | _inherited(run),
     }
 
 
@@ -84,5 +84,6 @@ def _inherited(run: Run) -> dict[str, Any]:
     """The licence of a model's data goes with every model made from it."""
     if run.foreign is None:
         return {}
-    licence = run.foreign.card.get("notes", {}).get("licence")
+    licences = (run.foreign.card.get("notes", {}).get("licence"), run.notes.get("licence"))
+    licence = "; ".join(dict.fromkeys(text for text in licences if text))
     return {"start_from": str(run.foreign.folder), **({"licence": licence} if licence else {})}

@@ -28,8 +28,9 @@ from semimoe.learning.schedule import lr_factor, steps_per_epoch
 from semimoe.learning.state import load_foreign, load_state, resumable, save_state, stamp
 from semimoe.learning.stepping import Stepper
 from semimoe.methods import PHASES, semimoe
+from semimoe.network.efficientnet import NORMALISATION
 from semimoe.network.model import TASKS, Outputs
-from semimoe.network.networks import Network, build_network
+from semimoe.network.networks import Network, build_network, freeze, load_known
 from semimoe.prediction import Fitting, Predict, maps_of
 from semimoe.settings import Method, NetworkSettings, TrainingSettings
 from semimoe.weights import WARM_START, WEIGHTS, fingerprint, load_card, load_note, write_atomic
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 _STATE = "epoch.safetensors"
 _FINE_TUNING_LR = 0.1
+# Pixels of a run and of the model it starts from may differ by this share before it is said.
+_MPP_TOLERANCE = 0.05
 # Maps of `maps_of` and the seg expert's probability after them.
 GATE, _SEG_EXPERT = 0, 4
 
@@ -74,7 +77,6 @@ class Run:
     resume: Path
     mark: str
     notes: dict[str, Any]
-    peak_lr: float
     fabric: "Fabric"
     net: Network  # the bare network
     model: nn.Module  # the same behind autocast
@@ -89,6 +91,7 @@ class Run:
     means: EpochMeans | None = None
     started: float = 0.0
     warned: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)  # for the card, known from the start
 
     @classmethod
     def start(
@@ -113,22 +116,32 @@ class Run:
         """Build everything, and go on from where a killed run of the same settings stopped."""
         if training.batch % devices:
             raise SettingsError(f"batch {training.batch} cannot be shared by {devices} devices; it must be a multiple of their number")
+        if training.frozen_stages and network.encoder == "unet":
+            raise SettingsError(
+                f"training.frozen_stages {training.frozen_stages}: an encoder of random weights cannot stay as it is; "
+                "set it to 0, or network.encoder: efficientnet-lite0"
+            )
         fabric = start_fabric(device, devices=devices, threads=threads, precision=training.precision)
         branch = load_note(warm_start / WARM_START) if warm_start else {}
         foreign = Foreign(start_from, load_card(start_from)) if start_from else None
         steps = branch.get("steps") or steps_per_epoch(len(labelled), len(unlabelled) if unlabelled is not None else 0, training)
-        normalisation = branch.get("normalisation") or (foreign.card["normalisation"] if foreign else None) or _statistics(labelled)
+        normalisation = (
+            branch.get("normalisation") or (foreign.card["normalisation"] if foreign else None) or _normalisation(network, labelled)
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = build_network(method, network, **normalisation).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if foreign is not None and warm_start is None:
-            load_foreign(foreign.folder, net)
+        if warm_start is None:
+            if foreign is not None:
+                load_foreign(foreign.folder, net)
+            else:
+                load_known(net)
+        freeze(net, training.frozen_stages)
         if devices > 1 and device == "gpu":
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         net.to(fabric.device)
         aggregate = (AdaptiveLoss(training.gamma) if training.aggregate == "amol" and method != "unet" else SumLoss()).to(fabric.device)
-        peak_lr = training.lr * (_FINE_TUNING_LR if start_from else 1)
-        optimizers = make_optimizers(net, aggregate, training, peak_lr)
+        optimizers = make_optimizers(net, aggregate, training, training.lr * (_FINE_TUNING_LR if start_from else 1))
         model = Autocast(net, fabric)
         stepper = Stepper(
             model,
@@ -156,10 +169,12 @@ class Run:
             }
         )
         run = cls(
-            method, network, training, mpp_um, seed, steps, normalisation, resume, mark, notes, peak_lr,
+            method, network, training, mpp_um, seed, steps, normalisation, resume, mark, notes,
             fabric, net, model, aggregate, optimizers, stepper, foreign,
         )  # fmt: skip
         run._go_on(warm_start, branch)
+        if foreign is not None:
+            run._compare_resolution(foreign)
         return run
 
     def _go_on(self, warm_start: Path | None, branch: dict[str, Any]) -> None:
@@ -185,6 +200,20 @@ class Run:
                     "lower warm_start_epochs or raise epochs"
                 )
         self._keep_warm_start()
+
+    def _compare_resolution(self, foreign: Foreign) -> None:
+        trained = float(foreign.card["mpp_um"])
+        if abs(self.mpp_um / trained - 1) > _MPP_TOLERANCE:
+            self.warn(
+                f"starts from {foreign.folder}, trained at {trained:g} um per pixel, and trains at {self.mpp_um:g}: "
+                "glands have another size in pixels; work at the model's resolution, or train longer"
+            )
+
+    def warn(self, warning: str) -> None:
+        """Say something about the whole run, in the log and in the card."""
+        if self.chief:
+            log.warning("%s", warning)
+        self.warnings.append(warning)
 
     @property
     def chief(self) -> bool:
@@ -217,7 +246,7 @@ class Run:
         """One optimiser step (joint), or one per phase (two-step)."""
         done = self.epoch + step / self.steps
         for group in self.optimizers["network"].param_groups:
-            group["lr"] = self.peak_lr * lr_factor(done, self.training)
+            group["lr"] = group["initial_lr"] * lr_factor(done, self.training)
         assert self.means is not None  # begin_epoch made them
         for number, result in enumerate(self.stepper.take(labelled, unlabelled, share=done / self.training.epochs)):
             if result is not None:
@@ -254,6 +283,13 @@ class Run:
         self._keep_warm_start()
         self._keep_state()
         return row
+
+    def sound(self, labelled: Batch) -> bool:
+        """Whether weights, running statistics and scales of the loss are numbers, and what the network makes of a tile as well."""
+        tensors = [tensor for module in (self.net, self.aggregate) for tensor in module.state_dict().values()]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            return False
+        return bool(np.isfinite(self.predict()(labelled.image[:1].numpy())).all())
 
     def _warn_once(self, warnings: list[str]) -> None:
         for warning in warnings:
@@ -323,7 +359,10 @@ def _average(fabric: "Fabric") -> Callable[[Tensor], Tensor] | None:
     return average
 
 
-def _statistics(labelled: TileSource) -> dict[str, list[float]]:
+def _normalisation(network: NetworkSettings, labelled: TileSource) -> dict[str, list[float]]:
+    """What the encoder knows, or statistics of the tiles."""
+    if network.encoder == "efficientnet-lite0":
+        return NORMALISATION
     mean, std = image_statistics(labelled)
     return {"mean": mean, "std": std}
 

@@ -6,6 +6,9 @@ B batch, C width, H, W sides (multiples of 16).
 import torch
 from torch import Tensor, nn
 
+from semimoe.network.efficientnet import LightDecoder, LiteEncoder
+from semimoe.settings import NetworkSettings
+
 _LEVELS = 5
 
 
@@ -48,12 +51,12 @@ class Decoder(nn.Module):
 
 
 class SeparateExperts(nn.Module):
-    """Three U-Nets that share nothing."""
+    """Networks that share nothing, one per expert."""
 
-    def __init__(self, width: int, experts: int) -> None:
+    def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        self.encoders = nn.ModuleList(Encoder(width) for _ in range(experts))
-        self.decoders = nn.ModuleList(Decoder(width) for _ in range(experts))
+        self.encoders = nn.ModuleList(make_encoder(settings) for _ in settings.experts_of)
+        self.decoders = nn.ModuleList(make_decoder(settings) for _ in settings.experts_of)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> one (B, C, H, W) per expert."""
@@ -61,17 +64,27 @@ class SeparateExperts(nn.Module):
 
 
 class SharedExperts(nn.Module):
-    """One encoder, three decoders."""
+    """One encoder, a decoder per expert."""
 
-    def __init__(self, width: int, experts: int) -> None:
+    def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        self.encoder = Encoder(width)
-        self.decoders = nn.ModuleList(Decoder(width) for _ in range(experts))
+        self.encoder = make_encoder(settings)
+        self.decoders = nn.ModuleList(make_decoder(settings) for _ in settings.experts_of)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> one (B, C, H, W) per expert."""
         features = self.encoder(x)
         return [decoder(features) for decoder in self.decoders]
+
+
+def make_encoder(settings: NetworkSettings) -> Encoder | LiteEncoder:
+    """Contracting path of the settings, with random weights."""
+    return Encoder(settings.width) if settings.encoder == "unet" else LiteEncoder()
+
+
+def make_decoder(settings: NetworkSettings) -> Decoder | LightDecoder:
+    """Expanding path that fits the encoder."""
+    return Decoder(settings.width) if settings.encoder == "unet" else LightDecoder(settings.width)
 
 
 def _block(before: int, size: int) -> nn.Sequential:

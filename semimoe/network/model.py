@@ -54,7 +54,7 @@ class SemiMoE(nn.Module):
         super().__init__()
         width, experts = settings.width, len(settings.experts_of)
         self.settings = settings
-        self.features = SeparateExperts(width, experts) if settings.experts == "separate" else SharedExperts(width, experts)
+        self.features = SeparateExperts(settings) if settings.experts == "separate" else SharedExperts(settings)
         self.expert_heads = nn.ModuleList(nn.Conv2d(width, CLASSES[task], 1) for task in settings.experts_of)
         gate = PaperGate if settings.gate == "paper" else CodeGate
         self.gates = nn.ModuleList(gate(width, experts, settings.dropout) for _ in settings.gates_of)
@@ -122,5 +122,5 @@ def start_weights(model: nn.Module) -> None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    """Number of parameters, those of frozen stages too."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from torch import nn
+
+from semimoe.network.efficientnet import LiteEncoder
 from semimoe.network.model import SemiMoE
 from semimoe.network.unet import UNet
 from semimoe.settings import Method, NetworkSettings
@@ -15,3 +18,23 @@ def build_network(
     """An untrained network: a U-Net for `unet`, experts and gates for all others."""
     kind = UNet if method == "unet" else SemiMoE
     return kind(settings, mean=mean, std=std)
+
+
+def freeze(net: nn.Module, stages: int) -> None:
+    """Leave the first stages of encoders that know ImageNet as they are."""
+    for module in net.modules():
+        if isinstance(module, LiteEncoder):
+            module.freeze(stages)
+
+
+def load_known(net: nn.Module) -> None:
+    """Start the encoders that have weights of ImageNet with them.
+
+    Raises
+    ------
+    ModelError
+        Their file is missing or damaged.
+    """
+    for module in net.modules():
+        if isinstance(module, LiteEncoder):
+            module.load_imagenet()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from semimoe.network.experts import Decoder, Encoder
+from semimoe.network.experts import make_decoder, make_encoder
 from semimoe.network.model import CLASSES, Outputs, heads_of, normalised, start_weights
 from semimoe.settings import NetworkSettings
 
@@ -18,7 +18,7 @@ class UNet(nn.Module):
 
     Parameters
     ----------
-    settings : width and tasks; what it says of experts and gates does not apply
+    settings : width, encoder and tasks; what it says of experts and gates does not apply
     mean, std : as of `SemiMoE`
     """
 
@@ -29,8 +29,7 @@ class UNet(nn.Module):
         self, settings: NetworkSettings, *, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.25, 0.25, 0.25)
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(settings.width)
-        self.decoder = Decoder(settings.width)
+        self.encoder, self.decoder = make_encoder(settings), make_decoder(settings)
         self.heads = nn.ModuleList(nn.Conv2d(settings.width, CLASSES[task], 1) for task in settings.experts_of)
         self.settings = settings
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))

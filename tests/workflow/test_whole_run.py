@@ -90,6 +90,38 @@ def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
     assert not planned & GPU_RULES
 
 
+@pytest.mark.parametrize("change", ["flips: true", "precision: bf16", "batch: 4"])
+def test_another_way_of_predicting_predicts_again_and_does_not_retrain(run: Run, change: str) -> None:
+    # bf16 may be what `auto` took; that is not known before the job runs
+    planned = run.planned("--config", f"prediction={{{change}}}")
+    assert {"predict_slide", "predict_slide_compared", "stitch_slide"} <= planned
+    assert not planned & {"train", "train_supervised", "pseudo_label", "tile_slide"}
+
+
+def test_a_setting_of_pseudo_labels_retrains_semimoe_alone(run: Run) -> None:
+    given = "training={epochs: 6, warm_start_epochs: 3, steps_per_epoch: 25, batch: 8, tiles_per_slide: 20, min_confidence: 0.5, %s}"
+    planned = run.planned("--config", given % "unsup_max: 1.0, unsup_schedule: gaussian, pseudo: derived")
+    assert {"train", "predict_slide"} <= planned
+    assert not planned & {"train_supervised", "pseudo_label", "predict_slide_compared"}
+
+
+def test_a_unet_beside_trains_that_alone(run: Run) -> None:
+    planned = run.planned("--config", "compare=[supervised,unet]")
+    assert {"train_unet", "predict_slide_compared", "stitch_slide_compared", "evaluate_slide_compared", "report"} <= planned
+    assert not planned & {"train", "train_supervised", "pseudo_label", "predict_slide"}
+
+
+def test_a_preview_of_a_broken_slide_tells_it_each_time_and_not_once_it_is_skipped(run: Run) -> None:
+    whole = (run.folder / "test.tiff").read_bytes()
+    (run.folder / "torn.tiff").write_bytes(whole[: len(whole) // 3])
+    for split in ("predict", "predict", "skip"):
+        run.write_sheet("torn.tsv", "good\ttest.tiff\tpredict\t\t", f"torn\ttorn.tiff\t{split}\t\t")
+        done = run.snakemake("--config", "slides=torn.tsv", "results=looked", "--", "preview", check=False)
+        told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("torn: ")]
+        assert (done.returncode, len(told)) == ((1, 1) if split == "predict" else (0, 0)), done.stdout + done.stderr
+    assert "torn" not in (run.folder / "looked" / "preview.html").read_text()
+
+
 def test_one_slide_more_does_not_retrain(run: Run) -> None:
     run.write_sheet("more.tsv", *ROWS, "new\tval.tiff\tpredict\t\t")
     planned = run.planned("--config", "slides=more.tsv")

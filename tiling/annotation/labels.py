@@ -31,6 +31,7 @@ from tiling.store.arrays import (
     set_attributes,
 )
 from tiling.store.atomic import building
+from tiling.words import counted
 
 log = logging.getLogger(__name__)
 _OFF_SLIDE = 0.5
@@ -221,11 +222,11 @@ def _write(store: Path, source: _Source, geometry: Geometry, attrs: dict[str, An
             if lost:
                 messages.append(f"{lost} {what} {_WITHOUT_PIXEL}")
                 _close_gaps(array, found.area_px > 0, grid)
-        counted = merge(tallies["annotated"], source.gland_count).area_px
-        counts["glands"] = int((counted > 0).sum())
-        cut = int(((counted > 0) & (counted < all_glands.area_px)).sum())
+        counted_px = merge(tallies["annotated"], source.gland_count).area_px
+        counts["glands"] = int((counted_px > 0).sum())
+        cut = int(((counted_px > 0) & (counted_px < all_glands.area_px)).sum())
         if cut:
-            messages.append(f"{cut} glands reach over the edge of a region or into Ignore*; only what lies inside counts")
+            messages.append(f"{counted(cut, 'gland')} across the edge of a region or of Ignore*; only what lies inside counts")
         counts["glands_outside"] = int((all_glands.area_px > 0).sum()) - counts["glands"]
         if not counts["annotated_px"]:
             raise AnnotationError(

@@ -31,6 +31,7 @@ from tiling.pictures.heat import heat_map
 from tiling.pictures.survey import Survey, survey_labels
 from tiling.store.arrays import SHARD_PX, attributes, open_array, open_store, read_table
 from tiling.store.atomic import write_atomic
+from tiling.words import counted
 
 _MARGIN = 20
 _CAPTION_PX = 26
@@ -101,7 +102,7 @@ def overview(
             disagreement, tissue, small.geometry, palette="magma", max_px=heat_px, block_px=block_px)),
     ]  # fmt: skip
     area_um2 = float(objects["area_px"].sum()) * small.geometry.um2_per_px
-    facts = f"{len(objects['area_px'])} glands, {area_um2 / 1e6:.3f} mm² of gland; {small.geometry.mpp:.3g} µm per stored pixel"
+    facts = f"{counted(len(objects['area_px']), 'gland')}, {area_um2 / 1e6:.3f} mm² of gland; {small.geometry.mpp:.3g} µm per stored pixel"
     main = _main_panel(small, survey.edges, _regions(labels), shown)
     write_atomic(out, png_bytes(_page(title, facts, main, [close_ups, heat], regions=labels is not None)))
 

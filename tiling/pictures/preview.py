@@ -29,6 +29,7 @@ from tiling.pictures.canvas import (
 )
 from tiling.store.arrays import attributes, open_array, open_store, read_table, recorded_error
 from tiling.store.atomic import write_atomic
+from tiling.words import counted
 
 _CARD_PX = 420
 _COLUMNS = 4
@@ -45,7 +46,7 @@ td.n, th.n { text-align: right } .error { color: #be1414; overflow-wrap: anywher
 figure { margin: 0; max-width: 420px } img { max-width: 100%; border: 1px solid #ddd }
 </style></head><body>
 <h1>Slides before the run</h1>
-<p>{{ cards|length }} slides, {{ failed }} failed; {{ tiles }} tiles, {{ "%.1f"|format(tissue_mm2) }} mm² of tissue.
+<p>{{ counted(cards|length, "slide") }}, {{ failed }} failed; {{ counted(tiles, "tile") }}, {{ "%.1f"|format(tissue_mm2) }} mm² of tissue.
 Prediction takes about {{ duration }} on the CPU of this machine ({{ "%.2g"|format(rate) }} tiles/s, measured now); a GPU is faster.
 Tiles take {{ size(stored) }} on disk, results about {{ size(results) }} more.</p>
 <p>Teal: tissue. Magenta: pen. Grey: tiles. Orange: tiles left out (pen, out of focus).</p>
@@ -134,6 +135,7 @@ def contact_sheet(cards: list[Path], png: Path, html: Path, *, tiles_per_s: floa
         size=size_text,
         time=duration_text,
         uri=_data_uri,
+        counted=counted,
     )
     write_atomic(png, png_bytes(_montage(shown)))
     write_atomic(html, text)
@@ -231,7 +233,7 @@ def _montage(cards: list[Card]) -> Image.Image:
             for line, text in enumerate(_wrap(draw, f"failed: {card.error}", 14, (cell_h - 50) // 19)):
                 draw.text((x, y + 26 + 19 * line), text, fill=ERROR, font=font(14))
             continue
-        facts = f"{card.tiles} tiles, {card.tissue_mm2:.2f} mm², {card.mpp_um:.3g} µm/px"
+        facts = f"{counted(card.tiles, 'tile')}, {card.tissue_mm2:.2f} mm², {card.mpp_um:.3g} µm/px"
         draw.text((x, y + 26), facts, fill=INK, font=font(14))
         page.paste(card.picture, (x, y + 48))
     return page

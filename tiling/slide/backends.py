@@ -3,6 +3,7 @@
 Each backend reads exact pixels of a level; what it cannot read it reports as `BackendError`, which the reader makes a named SlideError.
 """
 
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -296,7 +297,7 @@ def damaged_file() -> Iterator[None]:
 
 _DAMAGE: tuple[type[BaseException], ...] = (
     OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, SyntaxError, ArithmeticError, EOFError, MemoryError,
-    PIL.Image.DecompressionBombError,
+    PIL.Image.DecompressionBombError, struct.error,
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Headers of TIFFs and plain images: what the pixels are and how large, before anything is decoded; and the decoding of plain ones."""
 
+import logging
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,6 +18,8 @@ _OPENSLIDE_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
 MAX_PIXELS = 2_000_000_000
 # Pillow warns from 90 Mpx and stops at 180 Mpx. Set once, for files are opened by several threads; the header is checked against it here.
 PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# What it says of a damaged file belongs into logs; on a bare console our own message stands alone.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
 

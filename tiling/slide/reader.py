@@ -28,6 +28,7 @@ from tiling.slide.backends import (
     damaged_file,
 )
 from tiling.slide.colour import Convert, profile_name, to_srgb
+from tiling.slide.cut import cut_problem
 from tiling.slide.facts import PixelSize, SlideFacts, check_is_file, choose_pixel_size, fingerprint, level_downsample
 from tiling.slide.images import NotBrightfield, check_tiff_pixels, is_tiff, is_tiled, suits_tiffslide
 
@@ -66,7 +67,8 @@ def open_slide(path: Path, *, mpp: float | None = None, copy: Path | None = None
     except NotBrightfield as error:
         raise SlideError(f"{path}: not a brightfield RGB image ({error}); export it as 8-bit RGB") from error
     except BackendError as error:
-        raise SlideError(f"{path}: cannot be read as a slide ({error}); copy it again, or convert it to a tiled pyramidal TIFF") from error
+        told = f"{path}: cannot be read as a slide ({error}); copy it again, or convert it to a tiled pyramidal TIFF"
+        raise SlideError(cut_problem(path) or told) from error
     slide = Slide(path, there, opener, backend, mpp)
     if icc == "apply" and (profile := backend.describe().icc) is not None:
         try:

@@ -65,7 +65,7 @@ class TiffTiles:
     def __init__(self, path: Path, level_sizes_px: tuple[tuple[int, int], ...], *, missing: int | None, padded: bool = False) -> None:
         self._missing = missing
         self._tiff = tifffile.TiffFile(path)
-        pages = _pages(self._tiff)
+        pages = tiff_pages(self._tiff)
         found: list[tifffile.TiffPage | None]
         if padded:
             tiled = [page for page in pages if page.is_tiled]
@@ -148,7 +148,7 @@ class TiffTiles:
         self._tiff.close()
 
 
-def _pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+def tiff_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     """All pages, with the sub-resolutions of OME-TIFF."""
     pages: list[Any] = []
     for page in tiff.pages[:_MOST_PAGES]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.store.arrays import attributes, geometry_of, open_array, open_store, read_table
+from tiling.store.chunks import CachedChunks
 from tiling.store.ome import WHITE
 
 _MIN_ANNOTATED = 0.1
@@ -44,6 +45,7 @@ class StoredTiles:
     pseudo : pseudo-label store, or None
     pseudo_rows : int64 (N,), row of that store for each window; by default row i belongs to window i
     tissue : give each tile its `inside` as well
+    cache_bytes : of decoded chunks of the image that are kept, for windows in an order that comes back to them; 0: none
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class StoredTiles:
         pseudo: Path | None = None,
         pseudo_rows: NDArray[np.int64] | None = None,
         tissue: bool = False,
+        cache_bytes: int = 0,
     ) -> None:
         self.tiles, self.labels, self.pseudo = tiles, labels, pseudo
         self.windows_px = np.asarray(windows_px, np.int64).reshape(-1, 4)
@@ -63,6 +66,7 @@ class StoredTiles:
             raise ValueError(f"{len(self._pseudo_rows)} pseudo-label rows for {len(self.windows_px)} windows: give one per window")
         self._tissue: Tissue | None = None
         self._wants_tissue = tissue
+        self._cache_bytes = cache_bytes
         self._arrays: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -86,7 +90,9 @@ class StoredTiles:
     def _array(self, name: str, store: Path) -> Any:  # noqa: ANN401  # zarr.Array, whose type parameter says nothing here
         if name not in self._arrays:
             geometry_of(store)  # raises the recorded error of a failed slide
-            self._arrays[name] = open_array(open_store(store), name)
+            array = open_array(open_store(store), name)
+            cached = name == "0" and self._cache_bytes
+            self._arrays[name] = CachedChunks(array, most_bytes=self._cache_bytes) if cached else array
         return self._arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -43,9 +43,12 @@ if config["start_from"]:
     LEARNT["start_from"] = [
         f"{config['start_from']}/{name}" for name in ("model.safetensors", "model.json")
     ]
-LEARNING = {
-    key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")
-}
+
+
+def last_failure(wildcards):
+    """The record of the last run that failed: newer than the tables and pages which that run left, so that they are made anew."""
+    record = Path(RESULTS) / LAST_FAILURE
+    return [str(record)] if record.exists() else []
 
 
 def truth_of(slide):

@@ -14,8 +14,8 @@ rule predict_slide:
         gpu=1,
         mem_mb=4000,
     params:
-        batch=config["prediction"]["batch"],
-        code_version=2,
+        prediction=config["prediction"],
+        code_version=3,
     script:
         "../scripts/predict_slide.py"
 

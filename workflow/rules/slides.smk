@@ -77,6 +77,7 @@ rule preview_slide:
 rule preview:
     input:
         cards=expand(f"{RESULTS}/previews/{{slide}}.json", slide=SHEET.ids()),
+        last_failure=last_failure,
     output:
         html=f"{RESULTS}/preview.html",
         png=f"{RESULTS}/preview.png",
@@ -91,6 +92,7 @@ rule preview:
         network=config["network"],
         tile_px=config["tiles"]["tile_px"],
         model=config["model"],
+        prediction={key: config["prediction"][key] for key in ("precision", "flips")},
         code_version=2,
     script:
         "../scripts/preview.py"

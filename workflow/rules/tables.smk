@@ -8,6 +8,7 @@ rule summarise:
         ),
         glands=expand(f"{RESULTS}/glands/{{slide}}.csv", slide=SHEET.ids()),
         cards=expand(f"{RESULTS}/previews/{{slide}}.json", slide=SHEET.ids()),
+        last_failure=last_failure,
     output:
         metrics=f"{RESULTS}/metrics.csv",
         cohort=f"{RESULTS}/cohort.csv",
@@ -32,6 +33,7 @@ rule report:
         overviews=expand(f"{RESULTS}/overviews/{{slide}}.png", slide=SHEET.ids()),
         geojson=expand(f"{RESULTS}/glands/{{slide}}.{GEOJSON}", slide=SHEET.ids()),
         proposals=expand(f"{RESULTS}/proposals/{{slide}}.geojson", slide=SHEET.ids()),
+        last_failure=last_failure,
     output:
         html=f"{RESULTS}/report.html",
     log:

@@ -15,10 +15,22 @@ rule train_supervised:
         gpu=1,
         mem_mb=6000,
     params:
-        config=LEARNING,
+        config=learning(config, "supervised"),
         code_version=1,
     script:
         "../scripts/train_supervised.py"
+
+
+use rule train_supervised as train_unet with:
+    output:
+        model=f"{RESULTS}/models/unet/model.safetensors",
+        history=f"{RESULTS}/models/unet/history.csv",
+        card=f"{RESULTS}/models/unet/model.json",
+    log:
+        f"{RESULTS}/logs/train_unet/unet.log",
+    params:
+        config=learning(config, "unet"),
+        code_version=1,
 
 
 rule pseudo_label:
@@ -37,7 +49,15 @@ rule pseudo_label:
         gpu=1,
         mem_mb=4000,
     params:
-        config={key: config[key] for key in ("tiles", "training", "seed")},
+        # Of the rest it takes what the model has learnt from it.
+        config={
+            "tiles": {"tile_px": config["tiles"]["tile_px"]},
+            "training": {
+                key: config["training"][key]
+                for key in ("tiles_per_slide", "min_confidence")
+            },
+            "seed": config["seed"],
+        },
         code_version=1,
     script:
         "../scripts/pseudo_label.py"
@@ -64,7 +84,7 @@ rule train:
         gpu=1,
         mem_mb=8000,
     params:
-        config=LEARNING,
+        config=learning(config, "semimoe"),
         code_version=1,
     script:
         "../scripts/train.py"

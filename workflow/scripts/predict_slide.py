@@ -11,7 +11,7 @@ def main() -> None:
 
         predict_slide(
             Path(snakemake.input.tiles), Path(snakemake.input.card).parent, Path(snakemake.output.maps),
-            slide=snakemake.wildcards.slide, batch=snakemake.params.batch, gpu=snakemake.resources.gpu,
+            slide=snakemake.wildcards.slide, prediction=snakemake.params.prediction, gpu=snakemake.resources.gpu,
             threads=snakemake.threads, code_version=snakemake.params.code_version,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Train the same experts and gates on labelled tiles only: warm start, and the row beside Semi-MoE."""
+"""Train on labelled tiles only: the same experts and gates (warm start, and the row beside Semi-MoE), or a U-Net."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ def main() -> None:
     with job(snakemake.log[0]):
         from workflow.training import stores, train
 
-        given = snakemake.input
+        given, model = snakemake.input, Path(snakemake.output.card).parent
         train(
-            "supervised", labelled=stores(given.tiles, given.labels), unlabelled=[],
+            "unet" if model.name == "unet" else "supervised", labelled=stores(given.tiles, given.labels), unlabelled=[],
             validation=stores(given.validation_tiles, given.validation_labels), config=snakemake.params.config,
-            model=Path(snakemake.output.card).parent, gpu=snakemake.resources.gpu, threads=snakemake.threads,
+            model=model, gpu=snakemake.resources.gpu, threads=snakemake.threads,
         )  # fmt: skip
 
 

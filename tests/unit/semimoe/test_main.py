@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.images.folders import image_size
+from semimoe.prediction import Predictor, pseudo_codes
+from semimoe.weights import load_tensors
 
 
 def save(path, array) -> None:
@@ -198,6 +201,15 @@ def test_protocols_of_one_model(pictures, capsys) -> None:
     shown = capsys.readouterr().out
     assert shown.count("Protocol ") == 2
     assert "1 of 2 training patients are also in testA" in shown
+    other_way = ["--precision", "bf16", "--flips"]
+    assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way, "--json"]) == 0
+    assert [result["prediction"] for result in (honest, json.loads(capsys.readouterr().out))] == [
+        {"precision": "fp32", "flips": False},
+        {"precision": "bf16", "flips": True},
+    ]
+    assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way]) == 0
+    assert "prediction: bf16, mean over four flips" in capsys.readouterr().out
+    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out), *other_way]) == 0
 
 
 def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -> None:
@@ -327,3 +339,128 @@ def test_masks_of_another_size_and_broken_files_are_named(pictures, capsys) -> N
     ]
     assert main(["train", *arguments, "--method", "supervised"]) == 2
     assert "train_1_anno.bmp" in capsys.readouterr().err
+
+
+def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog) -> None:
+    data = pictures / "data"
+    lists = []
+    for number in (1, 2):  # train_1 and train_2 are held out in turn
+        rows = [f"train_{i},p{i},benign,{'validation' if i == number else 'labelled'}" for i in range(1, 6)]
+        lists.append(pictures / f"fold{number}.csv")
+        lists[-1].write_text("image,patient,grade,role\n" + "\n".join(rows) + "\n")
+    small = ["--method", "unet", "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2", "--mpp", "1"]
+    train = ["train", "--data", str(data), *small, "--out"]
+    folds = [str(pictures / f"fold{number}") for number in (1, 2)]
+    for folder, split in zip(folds, lists, strict=True):
+        assert main([*train, folder, "--split", str(split)]) == 0
+    assert main([*train, str(pictures / "all"), "--validation", "0"]) == 0
+    given = ["release", "--model", str(pictures / "all"), "--licence", "for tests alone", "--data", str(data)]
+    assert main([*given, "--folds", *folds, "--out", str(pictures / "released")]) == 0
+    whole, card = (json.loads((pictures / name / "model.json").read_text()) for name in ("all", "released"))
+    assert whole["threshold_from"] == "default"
+    assert card["threshold_from"] == "cross-validation, 2 folds"
+    assert card["validation"]["folds"] == 2
+    assert card["notes"]["licence"] == "for tests alone"
+    sizes = [(pictures / name / "model.safetensors").stat().st_size for name in ("all", "released")]
+    assert sizes[1] < 0.7 * sizes[0]
+    tensors = load_tensors(pictures / "released" / "model.safetensors")[0]
+    assert tensors["mean"].flatten().tolist() == pytest.approx(card["normalisation"]["mean"], abs=1e-7)
+    assert all((tensor.dtype == torch.float16) == (tensor.ndim == 4 and name not in ("mean", "std")) for name, tensor in tensors.items())
+    assert not any(warning.startswith("no validation") for warning in card["warnings"])
+    # Half the bits, the same glands but for rounding.
+    before, after = (
+        Predictor.load(pictures / name, device="cpu", threads=1)(np.full((1, 3, 32, 32), 90, np.uint8)) for name in ("all", "released")
+    )
+    assert np.abs(before - after).max() < 0.01
+
+    capsys.readouterr()
+    for wrong, words in (
+        (["--folds", folds[0], folds[0]], "train_1 held out twice"),
+        (["--folds", str(pictures / "all")], "held nothing out"),
+        (["--out", str(pictures / "released")], "holds a model already"),
+    ):
+        assert main([*given, "--out", str(pictures / "again"), *wrong]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_pseudo_labels_come_from_a_given_model(pictures, capsys) -> None:
+    """Stored once, of the images alone: with a model that finds nothing, unlabelled tiles teach background."""
+    data = str(pictures / "data")
+    small = ["--data", data, "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2", "--mpp", "1"]
+    train = ["train", *small, "--labelled", "0.4", "--validation", "0.2", "--seed", "3", "--out"]
+    teacher = pictures / "teacher"
+    assert main([*train, str(teacher), "--method", "supervised"]) == 0
+    for path in (pictures / "data" / "train").glob("*_anno.bmp"):
+        if path.name.removesuffix("_anno.bmp") in json.loads((teacher / "model.json").read_text())["notes"]["images"]["unlabelled"]:
+            path.write_bytes(b"not an image")  # its mask is never opened
+    assert main([*train, str(pictures / "stored"), "--pseudo-from", str(teacher)]) == 0
+    assert main([*train, str(pictures / "online")]) == 0
+    stored, online = (json.loads((pictures / name / "model.json").read_text()) for name in ("stored", "online"))
+    assert len(stored["notes"]["pseudo_from"]) == 16
+    assert "pseudo_from" not in online["notes"]
+    for name, origin in (("stored", "of a given model"), ("online", "online"), ("teacher", "none")):
+        capsys.readouterr()
+        assert main(["evaluate", "--truth", data + "/testA", "--model", str(pictures / name), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["model"]["pseudo_labels"] == origin
+    histories = [(pictures / name / "history.csv").read_text() for name in ("stored", "online")]
+    assert histories[0] != histories[1]
+    assert main(["train", *small, "--work-mpp", "2", "--seed", "3", "--out", str(pictures / "no"), "--pseudo-from", str(teacher)]) == 2
+    assert "works at" in capsys.readouterr().err
+
+
+def test_a_release_keeps_what_was_warned_of_and_the_licence_it_inherited(pictures, capsys) -> None:
+    model, released = pictures / "model", pictures / "released"
+    small = ["--method", "unet", "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+    train = ["train", "--data", str(pictures / "data"), *small, "--out"]
+    assert main([*train, str(model), "--validation", "0"]) == 0
+    lists = pictures / "fold.csv"
+    lists.write_text("image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n")
+    assert main([*train, str(pictures / "fold"), "--split", str(lists)]) == 0
+    card = json.loads((model / "model.json").read_text())
+    card["notes"]["licence"] = "no sale"
+    card["warnings"].append("gates are uniform")
+    (model / "model.json").write_text(json.dumps(card))
+    release = ["release", "--model", str(model), "--licence", "anything goes", "--data", str(pictures / "data")]
+    assert main([*release, "--folds", str(pictures / "fold"), "--out", str(released)]) == 0
+    made = json.loads((released / "model.json").read_text())
+    assert made["notes"]["licence"] == "anything goes; no sale"
+    assert "gates are uniform" in made["warnings"]
+    del card["notes"]["resolution"]  # as of a model of slides
+    slides = pictures / "slides"
+    slides.mkdir()
+    (slides / "model.json").write_text(json.dumps(card))
+    assert main([*release, "--folds", str(slides), "--out", str(pictures / "no")]) == 2
+    assert "trained on slides" in capsys.readouterr().err
+
+
+def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(pictures, capsys) -> None:
+    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+    train = ["train", "--data", str(pictures / "data"), *small]
+    some = [*train, "--labelled", "0.4", "--validation", "0.2", "--seed", "3"]
+    few = ["--method", "supervised", "--set", "network.tasks=seg"]
+    flat = ["--method", "supervised", "--set", "network.sdf_um=10"]
+    assert main([*train, "--labelled", "1", "--validation", "0", "--method", "supervised", "--out", str(pictures / "all")]) == 0
+    assert main([*some, *few, "--out", str(pictures / "few")]) == 0
+    assert main([*some, *flat, "--out", str(pictures / "flat")]) == 0
+    for teacher, extra, words in (
+        ("all", [], "knows the outlines of train_"),
+        ("few", [], "has no expert of sdf, bnd"),
+        ("flat", [], "network.sdf_um is 10.0 there and 20.0 here"),
+        ("few", ["--method", "supervised"], "supervised takes no unlabelled image"),
+    ):
+        capsys.readouterr()
+        assert main([*some, *extra, "--out", str(pictures / "student"), "--pseudo-from", str(pictures / teacher)]) == 2
+        assert words in capsys.readouterr().err
+    card = json.loads((pictures / "few" / "model.json").read_text())
+    card["notes"]["licence"] = "no sale"
+    (pictures / "few" / "model.json").write_text(json.dumps(card))
+    student = ["--set", "network.tasks=seg", "--out", str(pictures / "student"), "--pseudo-from", str(pictures / "few")]
+    assert main([*some, *student]) == 0
+    assert json.loads((pictures / "student" / "model.json").read_text())["notes"]["licence"] == "no sale"
+
+
+def test_stored_codes_are_what_training_reads() -> None:
+    maps = np.array([0.5, 0.49, 1.0, -1.0, 0.0, 1.0, 0.2, 0.5, 0.9, 0, 0, 0], np.float32).reshape(4, 1, 3)
+    codes = pseudo_codes(maps)
+    assert codes.dtype == np.uint8
+    assert codes.tolist() == [[[1, 0, 1]], [[0, 128, 255]], [[0, 1, 1]]]

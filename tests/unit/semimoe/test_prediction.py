@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semimoe.errors import DeviceError, ModelError
-from semimoe.network.model import SemiMoE
+from semimoe.network.model import Heads, Outputs, SemiMoE
 from semimoe.prediction import Predictor, maps_of, predict_array
 from semimoe.settings import NetworkSettings
 from semimoe.weights import save_card, save_tensors
@@ -76,6 +76,74 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(folder, caplog, monk
     monkeypatch.setattr(SemiMoE, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(DeviceError, match="use smaller tiles"):
         predictor(images)
+
+
+def test_a_known_limit_is_kept_from_the_start(folder, monkeypatch) -> None:
+    predictor = Predictor.load(folder, device="cpu", threads=1)
+    predictor.most_at_once = 2
+    seen = []
+    forward = SemiMoE.forward
+    monkeypatch.setattr(SemiMoE, "forward", lambda self, images: seen.append(len(images)) or forward(self, images))
+    predictor(np.zeros((5, 3, 32, 32), np.uint8))
+    assert seen == [2, 2, 1]
+
+
+def test_bf16_maps_are_near_those_of_fp32_and_fp32_is_the_same_every_time(folder) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8)
+    exact = [Predictor.load(folder, device="cpu", threads=1, precision="fp32").with_gates(images) for _ in range(2)]
+    rough = Predictor.load(folder, device="cpu", threads=1, precision="bf16").with_gates(images)
+    for one, two, near in zip(*exact, rough, strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert near.dtype == np.float32
+        assert not np.array_equal(one, near)
+        assert np.abs(one - near).mean() < 2 / 255
+    np.testing.assert_array_equal(Predictor.load(folder, device="cpu", threads=1).with_gates(images)[0], exact[0][0])
+
+
+@pytest.mark.parametrize(("native", "taken"), [("bf16", "bf16"), ("fp32", "fp32")])
+def test_auto_is_what_the_machine_computes_natively(folder, monkeypatch, native, taken) -> None:
+    monkeypatch.setattr("semimoe.device.native_precision", lambda _: native)
+    assert Predictor.load(folder, device="cpu", threads=1, precision="auto").precision == taken
+    assert Predictor.load(folder, device="cpu", threads=1).precision == "fp32"
+
+
+class Slanted(torch.nn.Module):
+    """A network without any symmetry, computed by hand: probability, distance and boundary from a pixel and its place; one gate."""
+
+    settings = NetworkSettings(width=4, gates="single", tasks="seg")
+
+    def forward(self, images: torch.Tensor) -> Outputs:
+        place = torch.arange(images.shape[2])[:, None] * 3.0 + torch.arange(images.shape[3]) * 7.0
+        logit = (images[:, 0].float() + place)[:, None] / 50 - 4  # (B, 1, H, W)
+        seg = torch.cat([torch.zeros_like(logit), logit], 1)
+        corner = images[:, 0, 0, 0].float().view(-1, 1, 1) / 255
+        return Outputs(Heads(seg, None, None), Heads(-seg, None, None), corner)
+
+
+def test_flips_are_the_mean_of_four_predictions_turned_back() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, 3, 32, 48), np.uint8)
+    plain, flipped = (Predictor(Slanted(), {}, torch.device("cpu"), flips=flips) for flips in (False, True))
+    expected, weights = np.zeros((3, 4, 32, 48)), np.zeros(3)
+    for up_down in (1, -1):
+        for left_right in (1, -1):
+            maps, gates = plain.with_gates(np.ascontiguousarray(images[:, :, ::up_down, ::left_right]))
+            expected += maps[:, :, ::up_down, ::left_right] / 4
+            weights += gates[:, 0, 0] / 4
+    maps, gates = flipped.with_gates(images)
+    np.testing.assert_allclose(maps, expected, atol=1e-6)
+    np.testing.assert_allclose(gates[:, 0, 0], weights, atol=1e-6)
+    assert np.abs(maps - plain(images)).max() > 0.1, "the oracle would not notice a missing flip"
+
+
+@pytest.mark.parametrize("axes", [(2,), (3,), (2, 3)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_prediction_of_a_flipped_image_is_the_flipped_prediction(folder, axes, precision) -> None:
+    predictor = Predictor.load(folder, device="cpu", threads=1, flips=True, precision=precision)
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 48), np.uint8)
+    maps, gates = predictor.with_gates(images)
+    turned, same = predictor.with_gates(np.flip(images, axes))
+    np.testing.assert_array_equal(turned, np.flip(maps, axes))
+    np.testing.assert_array_equal(same, gates)
 
 
 def test_disagreement_is_the_range_of_three_opinions() -> None:

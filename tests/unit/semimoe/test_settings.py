@@ -1,12 +1,15 @@
 """Settings, schedule and device: what is accepted, what is refused and how."""
 
+import fcntl
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from semimoe.device import choose_device
+from semimoe import device
+from semimoe.device import choose_device, claim
 from semimoe.errors import DeviceError, SettingsError
 from semimoe.learning.schedule import lr_factor, steps_per_epoch
 from semimoe.methods.semimoe import unsup_weight
@@ -97,3 +100,41 @@ def test_two_jobs_take_two_devices_and_a_third_is_told(tmp_path) -> None:
         job.communicate()
     assert said[:2] == ["0", "1"]
     assert "all 2 GPUs are in use" in said[2]
+
+
+@pytest.fixture
+def holding(monkeypatch):
+    """What this process holds; given back at the end."""
+    held: dict = {}
+    monkeypatch.setattr(device, "_HELD", held)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    yield held
+    for handle in held.values():
+        handle.close()
+
+
+def test_a_device_is_locked_by_its_own_name_in_whatever_order_it_is_seen(tmp_path, monkeypatch, holding) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    with (tmp_path / "semimoe-gpu-3.lock").open("a") as other:  # of a job that sees it first, too
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert claim(2, tmp_path) == 1
+    assert claim(2, tmp_path) == 1, "a process keeps its device"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["semimoe-gpu-1.lock", "semimoe-gpu-3.lock"]
+
+
+def test_the_lock_of_another_user_is_respected_and_taken_when_free(tmp_path, monkeypatch, holding) -> None:
+    lock = tmp_path / "semimoe-gpu-0.lock"
+    lock.touch()
+    opened = Path.open
+
+    def refused(path, mode="r", *more):
+        if path == lock and mode == "a":
+            raise PermissionError
+        return opened(path, mode, *more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with opened(lock) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert claim(2, tmp_path) == 1
+    holding.pop(1).close()
+    assert claim(2, tmp_path) == 0

@@ -61,6 +61,14 @@ def test_other_settings_or_labels_are_other_rows() -> None:
     assert "±" not in text
 
 
+def test_another_way_of_predicting_is_another_row_and_not_to_say_it_is_fp32() -> None:
+    plain, flipped = {"precision": "fp32", "flips": False}, {"precision": "fp32", "flips": True}
+    text = tables({"a": result(), "b": result(seed=1) | {"prediction": plain}, "c": result(seed=2) | {"prediction": flipped}})
+    rows = lines(text, "semimoe")
+    assert ["0, 1" in row for row in rows[:2]] == [True, False]
+    assert [row.split(": ")[1] for row in rows[2:]] == ["prediction.flips False", "prediction.flips True"]
+
+
 def test_two_test_parts_never_make_one_mean() -> None:
     text = tables({"a": result(dice=0.9) | {"truth": "testA"}, "b": result(dice=0.7) | {"truth": "testB"}})
     first, second = text.split("\n\n")

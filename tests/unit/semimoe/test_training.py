@@ -84,6 +84,17 @@ def learnt(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_bf16_predicts_as_fp32_but_for_a_few_255ths(learnt, discs, method) -> None:
+    images = np.stack([discs(4, 96, seed=77)[i].image for i in range(4)])
+    fp32, bf16 = (Predictor.load(learnt[method], device="cpu", threads=1, precision=precision)(images) for precision in ("fp32", "bf16"))
+    apart = 255 * np.abs(fp32 - bf16)
+    assert 0 < apart[:, 0].max() <= 5
+    assert apart.mean(axis=(0, 2, 3)).max() < 1
+    assert np.quantile(apart, 0.99, axis=(0, 2, 3)).max() < 5
+    assert ((fp32[:, 0] > 0.5) != (bf16[:, 0] > 0.5)).mean() < 0.005
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_tiny_net_learns_touching_discs_that_an_untrained_one_does_not_see(learnt, discs, method) -> None:
     unseen = discs(2, 90, seed=77)
     assert dice_on(Predictor.load(learnt[method], device="cpu", threads=1), unseen) > 0.85
@@ -321,6 +332,32 @@ def test_a_loss_that_is_not_finite_stops_with_its_tiles(tmp_path, discs) -> None
         train(
             "supervised", tmp_path / "model", discs(2, 40), training=TrainingSettings(**vars(BRIEF) | {"lr": 1e30, "max_grad_norm": None})
         )
+
+
+@pytest.mark.parametrize("lr", [1e30, 3e38])  # weights too large to compute with, or infinite
+def test_weights_that_burst_in_the_very_last_step_are_noticed(tmp_path, discs, lr) -> None:
+    once = TrainingSettings(**vars(BRIEF) | {"epochs": 1, "steps_per_epoch": 1, "optimizer": "sgd", "lr": lr, "max_grad_norm": None})
+    with pytest.raises(TrainingError, match=r"epoch 1, after step 1: the weights have left all bounds; lower training\.lr"):
+        train("supervised", tmp_path / "model", discs(2, 40), training=once)
+    assert not (tmp_path / "model" / "model.json").exists()
+    assert not (tmp_path / "model.resume" / "epoch.safetensors").exists(), "a run would go on from it"
+
+
+def test_a_model_of_another_resolution_is_said_in_log_and_card(tmp_path, discs, caplog) -> None:
+    first = train("supervised", tmp_path / "first", discs(2, 40))
+    near, far = (train("supervised", tmp_path / str(mpp), discs(2, 40), start_from=first, mpp_um=mpp) for mpp in (1.04, 0.9))
+    warnings = [[w for w in json.loads((folder / "model.json").read_text())["warnings"] if "um per pixel" in w] for folder in (near, far)]
+    assert warnings[0] == []
+    assert len(warnings[1]) == 1
+    assert "trained at 1 um per pixel, and trains at 0.9" in warnings[1][0]
+    assert caplog.messages.count(warnings[1][0]) == 1
+
+
+def test_semimoe_without_unlabelled_tiles_says_so_in_log_and_card(tmp_path, discs, caplog) -> None:
+    for name, unlabelled in (("none", None), ("empty", discs(0)), ("some", discs(2, 40, labels=False))):
+        warnings = json.loads((train("semimoe", tmp_path / name, discs(2, 40), unlabelled) / "model.json").read_text())["warnings"]
+        assert any("no unlabelled tile was used" in warning for warning in warnings) == (name != "some")
+    assert sum("no unlabelled tile was used" in message for message in caplog.messages) == 2
 
 
 @pytest.mark.parametrize(("platform", "used"), [("linux", 3 * 2**10), ("darwin", 3 * 2**20)])

@@ -209,6 +209,41 @@ def test_a_partial_store_of_other_tiles_is_not_gone_on_with(tmp_path: Path) -> N
     assert (maps["gland"] == 10).all()
 
 
+class Small:
+    """A predictor that learns, after some calls, that a single tile fits into memory."""
+
+    def __init__(self, runs_out_at: int, dies_at: int = -1) -> None:
+        self.most_at_once: int | None = None
+        self.calls, self._runs_out_at, self._dies_at = 0, runs_out_at, dies_at
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls == self._dies_at:
+            raise KeyboardInterrupt
+        if self.calls == self._runs_out_at:
+            self.most_at_once = 1
+        return identity(images)
+
+
+def test_what_fitted_into_memory_at_once_is_recorded_and_known_to_a_run_that_goes_on(tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    image = np.random.default_rng(7).integers(0, 256, (3, 130, 77), np.uint8)
+    origins = grid(130, 77, 11)
+    roomy = Small(runs_out_at=-1)
+    blended(tmp_path / "a.zarr", image, origins, roomy, memory=roomy)
+    assert attributes(tmp_path / "a.zarr")["most_at_once"] is None
+    killed = Small(runs_out_at=2, dies_at=9)
+    with pytest.raises(KeyboardInterrupt):
+        blended(tmp_path / "b.zarr", image, origins, killed, memory=killed)
+    # The next try has more room, and still does as the first one did.
+    again = Small(runs_out_at=-1)
+    blended(tmp_path / "b.zarr", image, origins, again, memory=again)
+    assert again.calls < roomy.calls
+    assert again.most_at_once == 1
+    assert attributes(tmp_path / "b.zarr")["most_at_once"] == 1
+    assert "at most 1 tiles at once, as before" in caplog.text
+
+
 def test_tiles_as_large_as_several_shards_and_tiles_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blend, "SHARD_PX", 8)
     monkeypatch.setattr(arrays, "CHUNK_PX", 8)

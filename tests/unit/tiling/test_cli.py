@@ -36,6 +36,22 @@ def test_info_names_an_absurd_pixel_size_with_the_remedy_and_succeeds(tmp_path, 
     assert json.loads(capsys.readouterr().out)["problems"] == []
 
 
+def test_a_cut_slide_is_told_by_info_and_by_the_sheet(tmp_path, capsys):
+    slide = tmp_path / "s.tiff"
+    tifffile.imwrite(slide, np.full((300, 400, 3), 200, np.uint8), tile=(64, 64), photometric="rgb", compression="zstd")
+    slide.write_bytes(slide.read_bytes()[:-1])
+    assert main(["info", str(slide)]) == 0
+    assert f"  problem: {slide}: the file was cut: 1 of its 35 tiles" in capsys.readouterr().out
+    assert main(["info", str(slide), "--json"]) == 0
+    assert "copy it again" in json.loads(capsys.readouterr().out)["problems"][0]
+    PIL.Image.new("RGB", (50, 50)).save(tmp_path / "s.png")
+    assert main(["sheet", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "\tskip\t" in told.out
+    assert "1 slide, 1 to check" in told.err
+    assert "left out: " in told.err
+
+
 def one_line(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines

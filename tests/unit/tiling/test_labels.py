@@ -165,7 +165,7 @@ def test_regions_in_regions_and_glands_across_their_edges_are_said(tmp_path: Pat
     np.testing.assert_array_equal(weight, expected > 0)
     messages = "\n".join(attributes(store)["messages"])
     assert "1 pairs of regions overlap; what they share belongs to the smaller one" in messages
-    assert "1 glands reach over the edge of a region" in messages
+    assert "1 gland across the edge of a region" in messages
 
 
 def test_the_place_of_a_refused_outline_is_neither_gland_nor_background(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_no_slides_or_only_failed_ones_still_give_a_page(tmp_path):
     record_failure(tmp_path / "t.zarr", SlideError("x" * 2000), {})
     contact_sheet(cards_of([tmp_path / "t.zarr"]), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=1.0)
     contact_sheet([], tmp_path / "q.png", tmp_path / "q.html", tiles_per_s=1.0)
-    assert "1 slides, 1 failed; 0 tiles" in (tmp_path / "p.html").read_text()
+    assert "1 slide, 1 failed; 0 tiles" in (tmp_path / "p.html").read_text()
     assert picture(tmp_path / "q.png").size
 
 

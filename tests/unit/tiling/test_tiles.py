@@ -103,6 +103,18 @@ def test_tiles_survive_pickling_after_use(labelled):
     np.testing.assert_array_equal(again[0].image, before.image)
 
 
+def test_a_cache_changes_nothing_and_is_not_pickled(labelled):
+    tiles, store, _, _ = labelled
+    windows = np.array([[0, 0, 64, 64], [32, 32, 64, 64], [-10, 370, 64, 64]])
+    plain, cached = (StoredTiles(tiles, windows, labels=store, cache_bytes=size) for size in (0, 2**20))
+    for index in range(len(windows)):
+        for one, two in zip(plain[index][:3], cached[index][:3], strict=True):
+            np.testing.assert_array_equal(one, two)
+    again = pickle.loads(pickle.dumps(cached))
+    assert again._arrays == {}
+    np.testing.assert_array_equal(again[2].image, plain[2].image)
+
+
 def test_pseudo_labels_are_taken_by_their_own_rows(tmp_path, image):
     tiles = write_tiles(tmp_path / "t.zarr", image)
     pseudo = np.random.default_rng(2).integers(0, 256, (5, 3, 16, 16), np.uint8)

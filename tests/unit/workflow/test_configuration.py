@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from workflow.configuration import documentation, model_folder, problems, schema, with_defaults
+from workflow.configuration import documentation, learning, model_folder, problems, schema, with_defaults
 
 REPO = Path(__file__).parents[3]
 
@@ -64,7 +65,7 @@ def test_settings_of_the_packages_take_every_key() -> None:
     from workflow.training import settings
 
     network, training = settings(with_defaults({}))
-    assert network.width == 32
+    assert (network.width, network.encoder, network.experts) == (16, "efficientnet-lite0", "shared")
     assert training.tile_px == 256
 
 
@@ -82,6 +83,32 @@ def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_el
         assert (problems({group: {key: value}}) == []) == taken
 
 
+@pytest.mark.parametrize(
+    ("given", "retrained"),
+    [
+        ({"training": {"unsup_max": 1.0}}, {"semimoe"}),
+        ({"training": {"unsup_schedule": "gaussian", "pseudo": "derived", "update": "two-step"}}, {"semimoe"}),
+        ({"training": {"pseudo_labels": "stored", "min_confidence": 0.9, "tiles_per_slide": 7}}, {"semimoe"}),
+        ({"training": {"gamma": 0.5, "amol_lr": 0.1}}, {"semimoe", "supervised"}),
+        ({"training": {"warm_start_epochs": 3}}, {"semimoe", "supervised"}),
+        ({"training": {"lr": 0.001}}, {"semimoe", "supervised", "unet"}),
+        ({"network": {"width": 8}}, {"semimoe", "supervised", "unet"}),
+        ({"glands": {"threshold": 0.5}}, set()),
+    ],
+)
+def test_only_what_a_method_feels_retrains_it(given: dict, retrained: set) -> None:
+    before, after = with_defaults({}), with_defaults(given)
+    methods = ("semimoe", "supervised", "unet")
+    assert {method for method in methods if learning(before, method) != learning(after, method)} == retrained
+
+
+def test_a_unet_may_be_trained_for_fewer_epochs_than_the_default_warm_start() -> None:
+    from workflow.training import settings
+
+    training = settings(learning(with_defaults({"training": {"epochs": 3, "warm_start_epochs": 2}}), "unet"))[1]
+    assert (training.epochs, training.warm_start_epochs) == (3, 0)
+
+
 def test_a_branch_must_leave_epochs_to_run() -> None:
     assert "warm_start_epochs: 20 is not less than epochs 10" in problems({"training": {"epochs": 10}})[0]
 
@@ -90,7 +117,7 @@ def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path
     model = tmp_path / "results" / "models" / "semimoe"
     model.mkdir(parents=True)
     for name in ("model.safetensors", "model.json"):
-        (model / name).touch()
+        (model / name).write_bytes((REPO / "models" / "glas" / name).read_bytes())
     given = {"start_from": str(model), "results": str(tmp_path / "results")}
     assert "would be replaced by this run" in problems(given)[0]
     assert problems({**given, "results": str(tmp_path / "other")}) == []
@@ -119,8 +146,66 @@ def test_a_given_model_of_another_resolution_is_said_before_anything_starts(tmp_
     (tmp_path / "model.safetensors").write_bytes(b"x")
     (tmp_path / "model.json").write_text('{"mpp_um": 2.0}')
     assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 2.1}}) == []
-    assert problems({"model": str(tmp_path)}) == [
+    assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 1}}) == [
         f"config tiles.mpp_um: 1, but {tmp_path} was trained at 2 um per pixel; set tiles.mpp_um to 2"
     ]
     (tmp_path / "model.json").write_text("[]")
     assert "is not the card of a model" in problems({"model": str(tmp_path)})[0]
+
+
+@pytest.mark.parametrize("key", ["model", "start_from"])
+def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, key: str) -> None:
+    (tmp_path / "model.json").write_text('{"mpp_um": 1.24, "tile_px": 384}')
+    filled = with_defaults({key: str(tmp_path)})["tiles"]
+    assert (filled["mpp_um"], filled["tile_px"]) == (1.24, 384)
+    said = with_defaults({key: str(tmp_path), "tiles": {"mpp_um": 1.2, "tile_px": 128}})["tiles"]
+    assert (said["mpp_um"], said["tile_px"]) == (1.2, 128)
+    without = with_defaults({})["tiles"]
+    assert (without["mpp_um"], without["tile_px"]) == (1.0, 256)
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ({"mpp_um": 0, "tile_px": 256}, "mpp_um: 0.0 is less than"),
+        ({"mpp_um": 1, "tile_px": 100}, "tile_px: 100 is not a multiple of 16"),
+        ({"mpp_um": 50, "tile_px": 256}, "mpp_um: 50.0 is greater than"),
+    ],
+)
+@pytest.mark.parametrize("key", ["model", "start_from"])
+def test_tiles_of_a_model_are_held_to_the_same_bounds(tmp_path: Path, card: dict, words: str, key: str) -> None:
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    (told,) = problems({key: str(tmp_path)})
+    assert words in told
+    assert str(tmp_path) in told
+
+
+def test_a_card_of_nonsense_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    for text in ('{"mpp_um": 1, "tile_px": 1e999}', '{"mpp_um": 0, "tile_px": 64}', "[]", '{"mpp_um": "x"}'):
+        (tmp_path / "model.json").write_text(text)
+        assert problems({"start_from": str(tmp_path)})
+        assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 1.0 if "0" in text else 2.0}}) or "e999" in text
+
+
+def test_what_cannot_start_from_a_model_is_told_before_slides_are_tiled(tmp_path: Path) -> None:
+    given = {"start_from": str(REPO / "models" / "glas")}
+    assert problems(given) == []
+    (told,) = problems({**given, "network": {"width": 32}})
+    assert "network.width: 32, but start_from" in told
+    assert told.endswith("has 16; set it to that")
+    (told,) = problems({**given, "compare": ["supervised", "unet"]})
+    assert "a U-Net cannot start from" in told
+    card = json.loads((REPO / "models" / "glas" / "model.json").read_text())
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.json").write_text(json.dumps(card | {"method": "unet"}))
+    assert "no experts and gates" in problems({"start_from": str(tmp_path)})[0]
+    old = {key: value for key, value in card["network"].items() if key != "encoder"}
+    (tmp_path / "model.json").write_text(json.dumps(card | {"network": old}))
+    assert "network.encoder: efficientnet-lite0, but" in problems({"start_from": str(tmp_path)})[0]
+
+
+def test_an_encoder_of_random_weights_is_not_frozen() -> None:
+    assert problems({"training": {"frozen_stages": 2}}) == []
+    assert "frozen_stages" in problems({"training": {"frozen_stages": 2}, "network": {"encoder": "unet"}})[0]

@@ -74,3 +74,12 @@ def test_a_run_that_cannot_fit_is_refused_with_the_remedy(tmp_path: Path) -> Non
 
 def test_free_space_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     assert free_space(tmp_path / "not" / "yet") > 0
+
+
+def test_a_slide_that_was_cut_is_told_before_the_run_where_it_is_to_be_tiled(slide: Path, tmp_path: Path) -> None:
+    slide.write_bytes(slide.read_bytes()[:-1])
+    given = sheet(slide, ("a", "predict")), config(tmp_path / "r")
+    text = forecast_text(forecast(*given, jobs(("tile_slide_for_once", "a"))), 1e12)
+    assert f"WARNING {slide}: the file was cut: 1 of its 4 tiles" in text
+    assert "copy it again" in text
+    assert forecast(*given, jobs(("predict_slide", "a"))).cut == ()

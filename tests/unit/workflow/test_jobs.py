@@ -8,6 +8,12 @@ from tiling.errors import SlideError
 from workflow.jobs import job, scratch_folder
 
 
+def test_a_job_names_its_log_when_it_starts_and_its_error_when_it_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), job(str(tmp_path / "step" / "a.log")):
+        raise SlideError("a.svs: cut")
+    assert capsys.readouterr().err.splitlines() == [f"step a: started, see {tmp_path / 'step' / 'a.log'}", "step a: a.svs: cut"]
+
+
 def test_an_error_for_the_user_is_the_last_line_and_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit), job(str(tmp_path / "step" / "a.log")):
         raise SlideError("a.svs: first\n  second")

@@ -1,13 +1,15 @@
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tiling.store.arrays import create_group, set_attributes
 from workflow.configuration import with_defaults
-from workflow.outcome import Failure, Job, Outcome
-from workflow.report import headline_text, report_after_failure, write_report
+from workflow.outcome import LAST_FAILURE, Failure, Job, Outcome
+from workflow.report import after_preview, headline_text, report_after_failure, write_report
 from workflow.sheet import Sheet, Slide
 
 HOSTILE = "<script>alert(1)</script>"
@@ -39,17 +41,57 @@ def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -
 
 def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
     results = tmp_path / "r"
-    found = Outcome((Failure("predict_slide", "bad", (HOSTILE,)),), {"bad": HOSTILE, HOSTILE: ""})
+    found = Outcome((Failure("predict_slide", "bad", (HOSTILE,), Path("x.log")),), {"bad": HOSTILE, HOSTILE: ""})
     write_report(["bad", HOSTILE], config(results), results / "report.html", found)
     page = (results / "report.html").read_text()
     assert HOSTILE not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_the_report_of_a_failed_run_is_older_than_everything(tmp_path: Path) -> None:
-    results = tmp_path / "r"
-    report_after_failure(sheet("bad"), config(results), failed_run(results), since=0)
-    assert all((results / name).stat().st_mtime == 0 for name in ("report.html", "metrics.csv", "cohort.csv"))
+def test_what_a_failed_run_left_is_older_than_its_record_and_of_today(tmp_path: Path) -> None:
+    results, began = tmp_path / "r", time.time()
+    jobs = failed_run(results)
+    report_after_failure(sheet("bad"), config(results), jobs, since=0)
+    record = results / LAST_FAILURE
+    for name in ("report.html", "metrics.csv", "cohort.csv"):
+        assert began - 60 < (results / name).stat().st_mtime < record.stat().st_mtime - 1
+    assert "FAILED predict_slide/bad: bad.svs" in record.read_text()
+    # Snakemake takes a newer file of known content for the old one.
+    before = record.read_text()
+    report_after_failure(sheet("bad"), config(results), jobs, since=0)
+    assert record.read_text() != before
+
+
+def preview_card(results: Path, slide: str, error: str | None) -> None:
+    (results / "previews").mkdir(parents=True, exist_ok=True)
+    (results / "previews" / f"{slide}.json").write_text(json.dumps({"slide": slide, "error": error}))
+
+
+def test_a_preview_tells_failed_slides_last_and_is_made_again(tmp_path: Path) -> None:
+    preview_card(tmp_path, "good", None)
+    (tmp_path / "preview.html").touch()
+    told, sound = after_preview(["good"], config(tmp_path))
+    assert sound
+    assert str(tmp_path / "preview.html") in told
+    assert not (tmp_path / LAST_FAILURE).exists()
+
+    preview_card(tmp_path, "bad", "bad.svs: the file was cut; copy it again")
+    told, sound = after_preview(["good", "bad"], config(tmp_path))
+    assert not sound
+    assert "1 of 2 slide(s) cannot be used" in told
+    assert told.splitlines()[-1] == "bad: bad.svs: the file was cut; copy it again"
+    assert (tmp_path / "preview.html").stat().st_mtime < (tmp_path / LAST_FAILURE).stat().st_mtime
+
+
+def test_lists_of_slides_are_read_as_text(tmp_path: Path) -> None:
+    model = tmp_path / "models" / "semimoe"
+    model.mkdir(parents=True)
+    (model / "model.json").write_text(json.dumps({"method": "semimoe", "notes": {"validation": ["v1", "v2"], "slides": ["a", "b"]}}))
+    write_report([], config(tmp_path), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Validation: v1, v2." in page
+    assert "Trained on: a, b." in page
+    assert "[&#39;" not in page
 
 
 def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
@@ -63,6 +105,30 @@ def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
     (model / "model.json").write_text(json.dumps({"method": "semimoe", "threshold": 0.5}))
     write_report([], config(tmp_path), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count("<svg") == 2
+
+
+def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path) -> None:
+    (tmp_path / "models" / "semimoe").mkdir(parents=True)
+    (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps({"method": "semimoe"}))
+    for slide, parameters, most in (
+        ("a", {"batch": 16, "precision": "fp32", "flips": False}, None),
+        ("b", {"batch": 16, "precision": "bf16", "flips": True}, 4),
+        ("c", {"batch": 16, "precision": "fp32", "flips": False}, None),
+    ):
+        attrs = {"status": "ok", "parameters": parameters, "most_at_once": most}
+        set_attributes(create_group(tmp_path / "maps" / f"{slide}.zarr"), attrs)
+    write_report(["a", "b", "c", "none"], config(tmp_path), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Predicted in fp32, batches of 16 tiles: a, c</p>" in page
+    assert "Predicted in bf16, batches of 16 tiles, mean over four flips, 4 at a time since memory ran out: b</p>" in page
+
+
+def test_the_licence_of_the_weights_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "models" / "semimoe").mkdir(parents=True)
+    card = {"method": "semimoe", "notes": {"licence": "research <only>"}}
+    (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps(card))
+    write_report([], config(tmp_path), tmp_path / "report.html")
+    assert "Licence of the weights: research &lt;only&gt;" in (tmp_path / "report.html").read_text()
 
 
 def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:

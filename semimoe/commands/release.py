@@ -1,0 +1,90 @@
+"""`release`: from a trained model to one that others can take."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semimoe.errors import DataError, SettingsError
+from semimoe.images.dataset import open_dataset
+from semimoe.images.folders import FolderImages
+from semimoe.images.resolution import Resolution
+from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
+
+if TYPE_CHECKING:
+    from semimoe.learning.data import TileSource
+    from semimoe.prediction import Predict
+
+log = logging.getLogger(__name__)
+# Two models that share these differ in what they have seen alone; fewer images take fewer steps.
+_SAME = ("method", "network", "training", "mpp_um", "tile_px")
+# What a run's warnings about its own threshold begin with: the threshold is another now.
+_OF_CHOICE = ("no validation:", "the threshold ")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Write kernels in half precision, with threshold and split parameters of a cross-validation and the licence of the data."""
+    from semimoe.learning.validation import choose
+    from semimoe.settings import NetworkSettings, TrainingSettings
+
+    if (given.out / CARD).exists():
+        raise SettingsError(f"--out {given.out}: holds a model already; give another folder, or remove it")
+    card = load_card(given.model)
+    tensors, about = load_tensors(given.model / WEIGHTS)
+    if given.folds:
+        if given.data is None:
+            raise SettingsError("--folds needs --data, the images that the folds were trained on")
+        choice = choose(
+            list(_folds(given, card)),
+            network=NetworkSettings(**card["network"]),
+            training=TrainingSettings(**card["training"]),
+            mpp_um=card["mpp_um"],
+        )
+        card |= {
+            "threshold": choice.threshold,
+            "threshold_from": f"cross-validation, {len(given.folds)} folds",
+            "split": choice.split,
+            "validation": {**choice.scores, "folds": len(given.folds)},
+            "warnings": [*(text for text in card.get("warnings", []) if not text.startswith(_OF_CHOICE)), *choice.warnings],
+        }
+        log.info("threshold %g, split %s: %s", choice.threshold, choice.split, choice.scores)
+    notes = card.get("notes", {})
+    inherited = notes.get("licence", "")
+    # A new licence does not lift that of the data of a model that this one was made from.
+    card["notes"] = {**notes, "licence": given.licence if inherited in given.licence else f"{given.licence}; {inherited}"}
+    card["kernels"] = "float16"
+    # Kernels alone: the running variance of a feature can lie beyond the largest half, and the card says what mean and std are.
+    kernels = {name: tensor.half() for name, tensor in tensors.items() if name.endswith(".weight") and tensor.ndim == 4}
+    save_tensors(given.out / WEIGHTS, tensors | kernels, about)
+    save_card(given.out, card)
+
+
+def _recipe(card: dict[str, Any]) -> dict[str, Any]:
+    training = {key: value for key, value in card.get("training", {}).items() if key != "steps_per_epoch"}
+    return {**{key: card.get(key) for key in _SAME}, "training": training}
+
+
+def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[Predict, TileSource]]":
+    """Each fold's model with the images that it held out."""
+    from semimoe.prediction import Predictor
+
+    files = {file.name: file for file in open_dataset(given.data).training()}
+    seen: dict[str, Path] = {}
+    for folder in given.folds:
+        fold = load_card(folder)
+        trained = fold.get("notes", {}).get("resolution")
+        if trained is None:
+            raise SettingsError(f"{folder}: trained on slides; a cross-validation is of models of `python -m semimoe train`")
+        differing = [key for key in _SAME if _recipe(fold)[key] != _recipe(card)[key]]
+        if differing:
+            raise SettingsError(f"{folder}: another {', '.join(differing)} than {given.model}; a cross-validation is of one recipe")
+        held = fold["notes"].get("images", {}).get("validation", [])
+        twice = [name for name in held if name in seen]
+        absent = [name for name in held if name not in files or files[name].mask is None]
+        if not held or twice or absent:
+            wrong = "held nothing out" if not held else f"{', '.join(twice or absent)} " + ("held out twice" if twice else "not in --data")
+            raise DataError(f"{folder}: {wrong}; each fold holds out images of its own")
+        seen |= dict.fromkeys(held, folder)
+        predictor = Predictor.load(folder, device=given.device, threads=given.threads)
+        yield predictor, FolderImages([files[name] for name in held], resolution=Resolution(**trained))

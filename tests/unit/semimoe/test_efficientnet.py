@@ -1,0 +1,168 @@
+"""The encoder that knows ImageNet: the very network its weights were made for, at every size, and how it is trained."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from semimoe.errors import ModelError, SettingsError
+from semimoe.learning.losses import SumLoss
+from semimoe.learning.optimizers import make_optimizers
+from semimoe.learning.run import Run
+from semimoe.network.efficientnet import IMAGENET_WEIGHTS, NORMALISATION, LightDecoder, LiteEncoder
+from semimoe.network.model import count_parameters
+from semimoe.network.networks import build_network, freeze, load_known
+from semimoe.prediction import Predictor
+from semimoe.settings import METHODS, NetworkSettings, TrainingSettings
+from semimoe.training import fit
+from semimoe.weights import load_card, load_tensors, save_tensors
+
+LITE = NetworkSettings(width=4, encoder="efficientnet-lite0", experts="shared")
+
+
+def test_features_are_those_of_the_reference_network() -> None:
+    """Mean, deviation and one value of each feature on a picture of sines, as the reference implementation in fp32 gives them."""
+    encoder = LiteEncoder().eval()
+    encoder.load_imagenet()
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    picture = torch.stack([torch.sin(x / 3), torch.cos(y / 5), torch.sin((x + y) / 7)])[None]
+    with torch.inference_mode():
+        same, *features = encoder(picture)
+    assert same is picture
+    expected = [
+        ((16, 32), 0.0869, 8.9883, -18.588),
+        ((24, 16), -0.7026, 12.5265, 10.100),
+        ((40, 8), -0.0801, 11.1034, -13.169),
+        ((112, 4), 0.6054, 6.1497, 2.1675),
+        ((192, 2), 0.1665, 9.0739, -8.0567),
+    ]
+    for feature, ((channels, side), mean, deviation, value) in zip(features, expected, strict=True):
+        assert feature.shape == (1, channels, side, side)
+        found = torch.stack([feature.mean(), feature.std(), feature[0, 3, 1, 1]])
+        # The file holds the kernels in fp16.
+        torch.testing.assert_close(found, torch.tensor([mean, deviation, value]), rtol=5e-3, atol=2e-2)
+
+
+@pytest.mark.parametrize("side", [16, 48, 64, 112])
+def test_sides_that_divide_by_16_come_back(side: int) -> None:
+    feature = LightDecoder(8)(LiteEncoder()(torch.rand(2, 3, side, 2 * side)))
+    assert feature.shape == (2, 8, side, 2 * side)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("experts", ["separate", "shared"])
+def test_every_method_can_have_it(method, experts) -> None:
+    net = build_network(method, replace(LITE, experts=experts))
+    load_known(net)
+    encoders = [module for module in net.modules() if isinstance(module, LiteEncoder)]
+    assert len(encoders) == (3 if method != "unet" and experts == "separate" else 1)
+    first, _ = load_tensors(IMAGENET_WEIGHTS)
+    for encoder in encoders:
+        torch.testing.assert_close(encoder.state_dict()["stem.0.weight"], first["stem.0.weight"].float())
+    outputs = net(torch.zeros(2, 3, 48, 48, dtype=torch.uint8))
+    assert outputs.gates.seg.shape == (2, 2, 48, 48)
+    assert outputs.experts.sdf is not None
+
+
+def test_it_is_small() -> None:
+    assert count_parameters(LiteEncoder()) == 2_353_408  # stem and blocks 0..14 of the reference implementation
+
+
+def test_encoder_has_its_own_learning_rate() -> None:
+    net = build_network("unet", LITE)
+    training = TrainingSettings(lr=1e-2, encoder_lr=0.1)
+    for optimizer in ("adamw", "sgd"):
+        groups = make_optimizers(net, SumLoss(), replace(training, optimizer=optimizer), 1e-2)["network"].param_groups
+        assert [(group["lr"], group["initial_lr"]) for group in groups] == pytest.approx([(1e-2, 1e-2), (1e-3, 1e-3)])
+        assert sum(p.numel() for p in groups[1]["params"]) == count_parameters(LiteEncoder())
+        assert sum(p.numel() for group in groups for p in group["params"]) == count_parameters(net)
+    (only,) = make_optimizers(build_network("unet", NetworkSettings(width=4)), SumLoss(), training, 1e-2)["network"].param_groups
+    assert only["lr"] == 1e-2
+
+
+def test_it_trains_from_what_it_knows_and_is_read_back(tmp_path, discs) -> None:
+    fit(
+        "semimoe",
+        discs(4),
+        discs(4, seed=1),
+        None,
+        network=LITE,
+        training=TrainingSettings(tile_px=32, batch=2, epochs=2, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"),
+        mpp_um=1.0,
+        seed=0,
+        device="cpu",
+        threads=1,
+        progress=False,
+        out=tmp_path / "model",
+        resume=tmp_path / "resume",
+    )
+    assert load_card(tmp_path / "model")["normalisation"] == NORMALISATION
+    trained = load_tensors(tmp_path / "model" / "model.safetensors")[0]["features.encoder.stem.0.weight"]
+    first = load_tensors(IMAGENET_WEIGHTS)[0]["stem.0.weight"].float()
+    assert 0 < (trained - first).abs().max() < 0.1
+    maps = Predictor.load(tmp_path / "model", device="cpu", threads=1)(torch.zeros(1, 3, 48, 48, dtype=torch.uint8).numpy())
+    assert maps.shape == (1, 4, 48, 48)
+
+
+def test_missing_or_foreign_weights_are_named(tmp_path) -> None:
+    with pytest.raises(ModelError, match=r"missing.*network\.encoder: unet"):
+        LiteEncoder().load_imagenet(tmp_path / "encoder.safetensors")
+    save_tensors(tmp_path / "other.safetensors", nn.Conv2d(3, 4, 1).state_dict(), {})
+    with pytest.raises(ModelError, match="not the weights of this encoder"):
+        LiteEncoder().load_imagenet(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("stages", [0, 2])
+def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
+    """Weights and running statistics alike; what follows them learns."""
+    training = TrainingSettings(tile_px=32, batch=2, epochs=1, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages)
+    fit(
+        "unet", discs(4), None, None, network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu", threads=1, progress=False,
+        out=tmp_path / "model", resume=tmp_path / "resume",
+    )  # fmt: skip
+    before, after = load_tensors(IMAGENET_WEIGHTS)[0], load_tensors(tmp_path / "model" / "model.safetensors")[0]
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor.float(), after[f"encoder.{name}"].float())}
+    early = tuple(["stem.", *(f"stages.{number}." for number in range(2))])
+    assert any(name.startswith(early) for name in changed) == (stages == 0)
+    assert any(name.startswith("stages.2.") and "running_mean" in name for name in changed)
+    assert any(name.startswith("stages.2.") and name.endswith("0.weight") for name in changed)
+
+
+@pytest.mark.parametrize("stages", [0, 2])
+def test_a_run_that_stopped_goes_on_to_the_same_bytes(tmp_path, discs, monkeypatch, stages: int) -> None:
+    """Two learning rates, and parameters without any optimiser state."""
+    training = TrainingSettings(tile_px=32, batch=2, epochs=3, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages, encoder_lr=0.1)
+
+    def go(name: str) -> list[bytes]:
+        fit(
+            "semimoe", discs(3), discs(3, seed=1), discs(1, seed=5), network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu",
+            threads=1, progress=False, out=tmp_path / name, resume=tmp_path / f"{name}.resume",
+        )  # fmt: skip
+        return [(tmp_path / name / file).read_bytes() for file in ("model.safetensors", "history.csv", "model.json")]
+
+    def stop(run: Run, validation: object) -> None:
+        ended(run, validation)
+        raise KeyboardInterrupt
+
+    whole, ended = go("whole"), Run.end_epoch
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "end_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            go("stopped")
+    assert (tmp_path / "stopped.resume" / "epoch.safetensors").is_file()
+    assert go("stopped") == whole
+
+
+def test_frozen_stages_are_parameters_too_and_random_ones_are_not_frozen(tmp_path, discs) -> None:
+    net = build_network("semimoe", LITE)
+    count = count_parameters(net)
+    freeze(net, 2)
+    assert count_parameters(net) == count
+    with pytest.raises(SettingsError, match="frozen_stages: 7; it must be at most 6"):
+        TrainingSettings(frozen_stages=7)
+    with pytest.raises(SettingsError, match="frozen_stages 2: an encoder of random weights"):
+        fit(
+            "unet", discs(2), None, None, network=NetworkSettings(width=4), mpp_um=1.0, seed=0, device="cpu", threads=1, progress=False,
+            training=TrainingSettings(tile_px=32, warm_start_epochs=0, frozen_stages=2), out=tmp_path / "model", resume=tmp_path / "resume",
+        )  # fmt: skip
