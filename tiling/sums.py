@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STRIPE_ROWS = 32
+_ROWS_OF_PARTS = 4  # in a shard: sums stay near a processor's cache, and each step of numpy is long enough to be worth a thread
 
 
 def ramp(tile_px: int) -> NDArray[np.float32]:
@@ -159,9 +160,9 @@ class Part:
             for piece in group[0].values():
                 across[piece.columns] += along[piece.inside[1]]
             if number == 0:
-                np.multiply.outer(down, across, out=out)
+                np.einsum("y,x->yx", down, across, out=out)
             else:
-                np.add(out, np.multiply.outer(down, across), out=out)
+                np.add(out, np.einsum("y,x->yx", down, across), out=out)
 
 
 class Room:
@@ -194,11 +195,12 @@ class Plane:
         self.origins, self.tile_px = origins_yx_px, tile_px
         self.rows, self.columns = (
             Axis(origins_yx_px[:, axis], tile_px, shape[axis], shard_px=shard_px[axis], part_px=part)
-            for axis, part in enumerate((-(-shard_px[0] // 8), shard_px[1]))
+            for axis, part in enumerate((-(-shard_px[0] // _ROWS_OF_PARTS), shard_px[1]))
         )
         self.order = np.lexsort((origins_yx_px[:, 1], origins_yx_px[:, 0], self.columns.shard[:, 0], self.rows.shard[:, 0]))
         self.inside = (self.rows.stop > self.rows.start) & (self.columns.stop > self.columns.start)
         self._waiting = self._tiles_of_parts()
+        self._shard_of = self.rows.shard_of.tolist(), self.columns.shard_of.tolist()
         shards = (-(-shape[0] // shard_px[0]), -(-shape[1] // shard_px[1]))
         self.parts_of_shard = np.zeros(shards, np.int64)
         touched = np.argwhere(self._waiting > 0)
@@ -215,7 +217,7 @@ class Plane:
 
     def shard_of(self, part: tuple[int, int]) -> tuple[int, int]:
         """Shard (row, column) that holds a part."""
-        return int(self.rows.shard_of[part[0]]), int(self.columns.shard_of[part[1]])
+        return self._shard_of[0][part[0]], self._shard_of[1][part[1]]
 
     def window(self, part: tuple[int, int]) -> Window:
         """Where a part lies."""
