@@ -10,7 +10,7 @@ from tiling.store.atomic import write_atomic
 from workflow.configuration import NAMES, compared, geojson_ending, model_folder
 from workflow.outcome import COMPLETE, Job, Outcome, outcome, preview_failures, record_failure, tables_after_failure
 from workflow.sheet import Sheet
-from workflow.tables import cohort_table, score_table, short
+from workflow.tables import cohort_table, in_words, score_table
 
 TEMPLATE = Path(__file__).parent / "templates"
 _OVERVIEW_PX = 1600
@@ -22,7 +22,7 @@ class SlideCard:
     """What the report shows of one slide."""
 
     slide: str
-    facts: dict[str, str]
+    facts: list[str]
     picture: str | None
     geojson: str | None
     error: str | None
@@ -43,7 +43,6 @@ def write_report(slides: list[str], config: dict[str, Any], out: Path, found: Ou
 
     results = Path(config["results"])
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined)
-    environment.filters["short"] = short
     cohort = _rows(results / "cohort.csv")
     by_slide = {row["slide"]: row for row in cohort if not row["region"]}
     tested = headline(results / "metrics.csv")
@@ -173,7 +172,7 @@ def _predicted(slides: list[str], config: dict[str, Any], found: Outcome) -> lis
 def _slide_card(slide: str, cohort: dict[str, dict[str, str]], config: dict[str, Any], found: Outcome) -> SlideCard:
     geojson = _outlines(slide, config, found)
     picture = Path(config["results"]) / "overviews" / f"{slide}.png"
-    facts = {key: value for key, value in cohort.get(slide, {}).items() if key not in ("slide", "region", "error") and value}
+    facts = in_words(cohort.get(slide, {}))
     shown = _embedded(picture) if found.current(picture) else None
     return SlideCard(slide, facts, shown, geojson.name if geojson else None, found.lost.get(slide))
 

@@ -60,6 +60,22 @@ def cohort_table(rows: list[dict[str, str]]) -> Table:
     return _table(rows, [*map(_text, ("slide", "region", "split", *own)), *_COHORT])
 
 
+def in_words(row: dict[str, str]) -> list[str]:
+    """A row of `cohort.csv` below the picture of its slide: what the sheet says of it, then what was found.
+
+    >>> in_words({"slide": "A", "region": "", "split": "test", "glands": "61", "area_mm2": "3.2", "gland_share": "0.41"})
+    ['split: test', 'glands: count 61, share of area 0.410', 'tissue 3.20 mm\u00b2']
+    """
+    known = {"slide", "region", "error", *_COHORT_KEYS}
+    told = [f"{key.replace('_', ' ')}: {value}" for key, value in row.items() if key not in known and value]
+    for group in ("glands", "gland area"):
+        found = [
+            f"{column.title} {text} {column.unit}".strip() for column in _COHORT if column.group == group and (text := column.text(row))
+        ]
+        told += [f"{group}: {', '.join(found)}"] if found else []
+    return told + ([f"tissue {short(row['area_mm2'])} mm\u00b2"] if row.get("area_mm2") else [])
+
+
 def short(value: str) -> str:
     """A number with three digits that count and no exponent, a text as it is.
 
