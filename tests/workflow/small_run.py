@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-GPU_RULES = {"train_supervised", "pseudo_label", "train", "predict_slide", "predict_slide_compared"}
+GPU_RULES = {"train_supervised", "train_unet", "pseudo_label", "train", "predict_slide", "predict_slide_compared"}
 CONFIG = """
 tiles: {mpp_um: 4.0, tile_px: 64, overlap_px: 16, tissue_mpp_um: 16}
 network: {width: 8, encoder: unet, experts: separate}
 training: {epochs: 6, warm_start_epochs: 3, steps_per_epoch: 25, batch: 8, tiles_per_slide: 20, min_confidence: 0.5}
 glands: {min_area_um2: 1000}
 proposals: {count: 2, size_um: 300}
+compare: [supervised, unet]
 """
 
 
