@@ -18,7 +18,7 @@ from semimoe.errors import ModelError
 
 # Channel mean and standard deviation, in [0, 1], of what the first weights were trained on.
 NORMALISATION = {"mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502]}
-IMAGENET_WEIGHTS = Path(__file__).parents[2] / "models" / "efficientnet-lite0" / "encoder.safetensors"
+IMAGENET_WEIGHTS = Path(__file__).parent / "imagenet" / "efficientnet-lite0.safetensors"
 _STEM = 32
 
 
