@@ -2,13 +2,13 @@
 
 import argparse
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semimoe.errors import DataError, SettingsError
 from semimoe.images.dataset import open_dataset
 from semimoe.images.folders import FolderImages
+from semimoe.images.lineage import known
 from semimoe.images.resolution import Resolution
 from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
 
@@ -35,8 +35,9 @@ def run(given: argparse.Namespace) -> None:
     if given.folds:
         if given.data is None:
             raise SettingsError("--folds needs --data, the images that the folds were trained on")
+        folds = _folds(given, card)
         choice = choose(
-            list(_folds(given, card)),
+            [(predictor, held) for predictor, held, _ in folds],
             network=NetworkSettings(**card["network"]),
             training=TrainingSettings(**card["training"]),
             mpp_um=card["mpp_um"],
@@ -46,7 +47,11 @@ def run(given: argparse.Namespace) -> None:
             "threshold_from": f"cross-validation, {len(given.folds)} folds",
             "split": choice.split,
             "validation": {**choice.scores, "folds": len(given.folds)},
-            "warnings": [*(text for text in card.get("warnings", []) if not text.startswith(_OF_CHOICE)), *choice.warnings],
+            "warnings": [
+                *(text for text in card.get("warnings", []) if not text.startswith(_OF_CHOICE)),
+                *choice.warnings,
+                *(text for *_, optimistic in folds for text in optimistic),
+            ],
         }
         log.info("threshold %g, split %s: %s", choice.threshold, choice.split, choice.scores)
     notes = card.get("notes", {})
@@ -65,12 +70,14 @@ def _recipe(card: dict[str, Any]) -> dict[str, Any]:
     return {**{key: card.get(key) for key in _SAME}, "training": training}
 
 
-def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[Predict, TileSource]]":
-    """Each fold's model with the images that it held out."""
+def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predict, TileSource, list[str]]]":
+    """Each fold's model with the images that it held out, and what makes its scores better than they are."""
     from semimoe.prediction import Predictor
 
-    files = {file.name: file for file in open_dataset(given.data).training()}
+    dataset = open_dataset(given.data)
+    files = {file.name: file for file in dataset.training()}
     seen: dict[str, Path] = {}
+    folds: list[tuple[Predict, TileSource, list[str]]] = []
     for folder in given.folds:
         fold = load_card(folder)
         trained = fold.get("notes", {}).get("resolution")
@@ -85,6 +92,20 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "Iterator[tuple[P
         if not held or twice or absent:
             wrong = "held nothing out" if not held else f"{', '.join(twice or absent)} " + ("held out twice" if twice else "not in --data")
             raise DataError(f"{folder}: {wrong}; each fold holds out images of its own")
+        learnt = known(fold).learnt
+        if leaked := [name for name in held if name in learnt]:
+            raise DataError(f"{folder}: held {', '.join(leaked)} out, and started from a model that learnt from them; train it without")
+        optimistic = []
+        if fold["training"].get("validate_every", 1) < fold["epochs"]:
+            optimistic.append(f"{folder.name} chose its epoch on the images that it held out: its scores are optimistic")
+        patients = [{dataset.case(name).patient for name in names if name in files} for names in (held, learnt)]
+        if both := sorted(patients[0] & patients[1]):
+            optimistic.append(
+                f"{folder.name} learnt from other images of patients {', '.join(both)} that it held out: its scores are optimistic"
+            )
+        for warning in optimistic:
+            log.warning("%s", warning)
         seen |= dict.fromkeys(held, folder)
         predictor = Predictor.load(folder, device=given.device, threads=given.threads)
-        yield predictor, FolderImages([files[name] for name in held], resolution=Resolution(**trained))
+        folds.append((predictor, FolderImages([files[name] for name in held], resolution=Resolution(**trained)), optimistic))
+    return folds

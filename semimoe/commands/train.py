@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from semimoe.errors import DataError, SettingsError
 from semimoe.images.dataset import GLAS_MPP_UM, Dataset, open_dataset
 from semimoe.images.folders import FolderImages, ImageFile, image_size, read_image
+from semimoe.images.lineage import known, of_teachers
 from semimoe.images.resolution import SQUARE_PX, Resolution, isotropic, squeezed
 from semimoe.images.splits import Row, read_split, split, with_role
 
@@ -40,7 +41,9 @@ def run(given: argparse.Namespace) -> None:
     )
     if not labelled:
         raise DataError(f"{given.split}: no image of role labelled")
-    resolution = _resolution(given, dataset, labelled)
+    resolution = _resolution(given, dataset, list(files.values()))
+    teachers = _teachers(given)
+    warnings = _checked(given, dataset, rows, teachers)
     log.info(
         "%d labelled, %d unlabelled, %d validation images; pixels of %.4g um",
         *map(len, (labelled, unlabelled, validation)),
@@ -48,7 +51,7 @@ def run(given: argparse.Namespace) -> None:
     )
 
     def source(chosen: list[ImageFile], *, labels: bool = True, pseudo: bool = False) -> FolderImages | None:
-        codes = _pseudo_labels(given, chosen, resolution, network, rows) if pseudo and given.pseudo_from else None
+        codes = _pseudo_labels(given, chosen, resolution, network) if pseudo and given.pseudo_from else None
         return FolderImages(chosen, labels=labels, resolution=resolution, pseudo=codes) if chosen else None
 
     fit(
@@ -69,10 +72,55 @@ def run(given: argparse.Namespace) -> None:
         notes={
             "resolution": resolution.to_dict(),
             **(_of_teacher(given.pseudo_from) if given.pseudo_from else {}),
+            **of_teachers(teachers.values()),
+            **({"warnings": warnings} if warnings else {}),
             "data": _fingerprint(labelled + validation, unlabelled, masks=given.unlabelled_truth),
             **_notes(given, dataset, rows),
         },
     )
+
+
+def _teachers(given: argparse.Namespace) -> dict[Path, dict[str, Any]]:
+    """Cards of the models that this one learns from."""
+    from semimoe.weights import load_card
+
+    return {folder: load_card(folder) for folder in (given.start_from, given.pseudo_from) if folder is not None}
+
+
+def _checked(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row], teachers: dict[Path, dict[str, Any]]) -> list[str]:
+    """What makes the scores of this run better than they are, told in log and card."""
+    warnings = []
+    held = {dataset.case(image).patient for image in with_role(rows, "validation")}
+    both = sorted({patient for row in rows if row.role != "validation" and (patient := dataset.case(row.image).patient) in held})
+    if both:
+        warnings.append(f"{given.split}: patients {', '.join(both)} are both trained on and held out: validation is optimistic")
+    for folder, card in teachers.items():
+        leaked = _leaked(card, rows)
+        if leaked and folder == given.pseudo_from:
+            raise DataError(
+                f"--pseudo-from {folder}: knows the outlines of {', '.join(leaked)}, which are unlabelled or held out here; "
+                "give a model trained on the same list"
+            )
+        if leaked:
+            warnings.append(
+                f"--start-from {folder}: knows the outlines of {', '.join(leaked)}, which are unlabelled or held out here "
+                "(unless these are other images of the same names): scores are optimistic"
+            )
+        if not known(card).learnt:
+            log.warning("%s: does not say which images it learnt from; these may be among them", folder)
+    for warning in warnings:
+        log.warning("%s", warning)
+    return warnings
+
+
+def _leaked(card: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+    """Images whose outlines a model knows, and this run says it does not use."""
+    learnt, chosen = known(card)
+    return [
+        row.image
+        for row in rows
+        if (row.role == "unlabelled" and row.image in chosen) or (row.role == "validation" and row.image in learnt)
+    ]
 
 
 def _of_teacher(folder: Path) -> dict[str, Any]:
@@ -84,7 +132,7 @@ def _of_teacher(folder: Path) -> dict[str, Any]:
 
 
 def _pseudo_labels(
-    given: argparse.Namespace, files: list[ImageFile], resolution: Resolution, network: "NetworkSettings", rows: Sequence[Row]
+    given: argparse.Namespace, files: list[ImageFile], resolution: Resolution, network: "NetworkSettings"
 ) -> "dict[str, NDArray[np.uint8]]":
     """What a trained model says of images that nobody outlined, at the working resolution."""
     from semimoe.images.image_prediction import ImagePredictor
@@ -93,12 +141,12 @@ def _pseudo_labels(
     predictor = ImagePredictor(given.pseudo_from, device=given.device, threads=given.threads)
     if predictor.resolution != resolution:
         raise SettingsError(f"--pseudo-from {given.pseudo_from}: works at {predictor.resolution}, this run at {resolution}")
-    _check_teacher(given.pseudo_from, predictor.card, network, rows)
+    _check_teacher(given.pseudo_from, predictor.card, network)
     return {file.name: pseudo_codes(predictor.maps(read_image(file.image))) for file in files}
 
 
-def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings", rows: Sequence[Row]) -> None:
-    """Its outputs must mean what those of this network mean, and it must not have seen outlines that this run says it has not."""
+def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings") -> None:
+    """Its outputs must mean what those of this network mean."""
     from semimoe.settings import NetworkSettings
 
     teacher = NetworkSettings(**card["network"])
@@ -110,17 +158,6 @@ def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings
             raise SettingsError(
                 f"--pseudo-from {folder}: network.{key} is {getattr(teacher, key)} there and {getattr(network, key)} here; make them alike"
             )
-    seen = card.get("notes", {}).get("images", {})
-    outlines, learnt = ({name for role in roles for name in seen.get(role, [])} for roles in (("labelled", "validation"), ("labelled",)))
-    leaked = [name for name in with_role(rows, "unlabelled") if name in outlines]
-    leaked += [name for name in with_role(rows, "validation") if name in learnt]
-    if leaked:
-        raise DataError(
-            f"--pseudo-from {folder}: knows the outlines of {', '.join(leaked)}, which are unlabelled or held out here; "
-            "give a model trained on the same list"
-        )
-    if not seen:
-        log.warning("--pseudo-from %s: does not say which images it learnt from; these may be among them", folder)
 
 
 def _fingerprint(known: list[ImageFile], unlabelled: list[ImageFile], *, masks: bool) -> str:
@@ -156,10 +193,6 @@ def _roles(given: argparse.Namespace, dataset: Dataset) -> list[Row]:
         unmasked = [row.image for row in rows if row.role != "unlabelled" and files[row.image].mask is None]
         if unmasked:
             raise DataError(f"{given.split}: {', '.join(unmasked)} must have a mask for its role, and has none")
-        held = {dataset.case(image).patient for image in with_role(rows, "validation")}
-        both = sorted({patient for row in rows if row.role != "validation" and (patient := dataset.case(row.image).patient) in held})
-        if both:
-            log.warning("%s: patients %s are both trained on and held out: validation is optimistic", given.split, ", ".join(both))
         return rows
     masked = {name: dataset.case(name) for name, file in files.items() if file.mask is not None}
     rows = split(masked, protocol=given.protocol, labelled=given.labelled, seed=given.seed, validation=given.validation)

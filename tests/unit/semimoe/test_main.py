@@ -459,6 +459,43 @@ def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(
     assert json.loads((pictures / "student" / "model.json").read_text())["notes"]["licence"] == "no sale"
 
 
+def test_what_teachers_knew_is_known_and_cannot_be_held_out(pictures, capsys, caplog) -> None:
+    """`all` knows every outline; what starts from it, what learns from that, and a fold made of it know them too."""
+    small = ["--width", "4", "--tile", "32", "--epochs", "2", "--steps", "1", "--batch", "2", "--mpp", "1", "--method", "supervised"]
+    train = ["train", "--data", str(pictures / "data"), *small]
+    whole, tuned, student = (str(pictures / name) for name in ("all", "tuned", "student"))
+    split = pictures / "fold.csv"
+    split.write_text("image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\ntrain_3,c,benign,unlabelled\n")
+    assert main([*train, "--labelled", "1", "--validation", "0", "--out", whole]) == 0
+    assert main([*train, "--split", str(split), "--start-from", whole, "--out", tuned]) == 0
+    assert "knows the outlines of train_1, train_3" in caplog.text
+    notes = json.loads((pictures / "tuned" / "model.json").read_text())["notes"]
+    assert "scores are optimistic" in notes["warnings"][0]
+    assert set(notes["known"]["learnt"]) >= {"train_1", "train_2", "train_3"}
+    learning = [*train, "--method", "semimoe", "--split", str(split)]
+    assert main([*learning, "--pseudo-from", tuned, "--out", student]) == 2
+    assert "knows the outlines of train_1, train_3" in capsys.readouterr().err
+    release = ["release", "--model", whole, "--licence", "none", "--data", str(pictures / "data"), "--out", str(pictures / "released")]
+    assert main([*release, "--folds", tuned]) == 2
+    assert "started from a model that learnt from them" in capsys.readouterr().err
+
+
+def test_folds_that_scored_themselves_too_well_are_told(pictures) -> None:
+    data, whole = pictures / "data", str(pictures / "all")
+    (data / "Grade.csv").write_text("name, patient ID, grade (GlaS)\ntrain_1, 1, benign\ntrain_2, 1, benign\n")
+    small = ["--width", "4", "--tile", "32", "--epochs", "2", "--steps", "1", "--batch", "2", "--mpp", "1", "--method", "unet"]
+    train = ["train", "--data", str(data), *small]
+    split = pictures / "fold.csv"
+    split.write_text("image,patient,grade,role\ntrain_1,1,benign,validation\ntrain_2,1,benign,labelled\n")
+    assert main([*train, "--labelled", "1", "--validation", "0", "--out", whole]) == 0
+    assert main([*train, "--split", str(split), "--out", str(pictures / "fold")]) == 0
+    release = ["release", "--model", whole, "--licence", "none", "--data", str(data), "--out", str(pictures / "released")]
+    assert main([*release, "--folds", str(pictures / "fold")]) == 0
+    warnings = " ".join(json.loads((pictures / "released" / "model.json").read_text())["warnings"])
+    assert "fold chose its epoch on the images that it held out" in warnings
+    assert "fold learnt from other images of patients 1 that it held out" in warnings
+
+
 def test_stored_codes_are_what_training_reads() -> None:
     maps = np.array([0.5, 0.49, 1.0, -1.0, 0.0, 1.0, 0.2, 0.5, 0.9, 0, 0, 0], np.float32).reshape(4, 1, 3)
     codes = pseudo_codes(maps)
