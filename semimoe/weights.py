@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,40 @@ WEIGHTS, CARD, WARM_START = "model.safetensors", "model.json", "warm_start.safet
 # One entry: safetensors does not keep the order of several, and the same model must give the same bytes.
 _KEY = "semimoe"
 _NEEDED = ("method", "network", "mpp_um", "tile_px", "threshold", "split", "sdf_um", "sdf_scale", "normalisation")
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _told(notes: object) -> bool:
+    """Notes as we write them; entries of other names may be anything."""
+    if not isinstance(notes, dict) or not isinstance(notes.get("licence", ""), str):
+        return False
+    lists = [notes.get(key, []) for key in ("warnings", "slides")]
+    lists += [held] if not isinstance(held := notes.get("validation", []), str) else []
+    lists += [names for key in ("images", "known") if isinstance(named := notes.get(key, {}), dict) for names in named.values()]
+    named = all(isinstance(notes.get(key, {}), dict) for key in ("images", "known", "left_out"))
+    return named and all(_texts(entry) for entry in lists)
+
+
+# What a card that came from elsewhere may hold; settings of network and training are checked where they are used.
+_HOLDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "method": ("a text", lambda value: isinstance(value, str)),
+    "network": ("an object", lambda value: isinstance(value, dict)),
+    "training": ("an object", lambda value: isinstance(value, dict)),
+    "mpp_um": ("a positive number", _positive),
+    "tile_px": ("a positive whole number", lambda value: _positive(value) and value == int(value)),
+    "threshold": ("between 0 and 1", lambda value: _positive(value) and value < 1),
+    "sdf_um": ("a positive number", _positive),
+    "split": ("an object", lambda value: isinstance(value, dict)),
+    "warnings": ("a list of texts", _texts),
+    "notes": ("an object with texts as licence, warnings, slides and images", _told),
+}
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -89,6 +124,9 @@ def load_card(folder: Path) -> dict[str, Any]:
     missing = [key for key in _NEEDED if key not in card] if isinstance(card, dict) else list(_NEEDED)
     if missing:
         raise ModelError(f"{path}: not a model card of this program, {', '.join(missing)} missing")
+    for key, (what, holds) in _HOLDS.items():
+        if key in card and not holds(card[key]):
+            raise ModelError(f"{path}: not a model card of this program, {key} is {json.dumps(card[key])[:60]} and must be {what}")
     return dict(card)
 
 

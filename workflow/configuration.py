@@ -1,13 +1,15 @@
 """The configuration: checked against the schema, defaults filled, all problems at once."""
 
 import difflib
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from semimoe.errors import ModelError
+from semimoe.weights import load_card
 
 # A model serves slides whose pixels differ by less from those it was trained on.
 MPP_TOLERANCE = 0.1
@@ -18,6 +20,8 @@ NAMES = {"semimoe": "Semi-MoE", "supervised": "supervised-only", "unet": "U-Net"
 _OF_UNLABELLED = ("unsup_max", "unsup_schedule", "update", "pseudo", "pseudo_labels", "tiles_per_slide", "min_confidence")
 _OF_AMOL = ("aggregate", "gamma", "amol_lr", "amol_weight_decay")
 _NOT_FELT: dict[str, tuple[str, ...]] = {"semimoe": (), "supervised": _OF_UNLABELLED, "unet": (*_OF_UNLABELLED, *_OF_AMOL)}
+# Settings of `network` that a U-Net does not have.
+_OF_GATES = ("experts", "gates", "gate", "gate_heads", "dropout")
 # Settings of `network` that decide which weights there are.
 _OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
@@ -90,18 +94,18 @@ def _scale_of_model(folder: str | None) -> dict[str, float]:
     if folder is None:
         return {}
     try:
-        card = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
-        return {"mpp_um": float(card["mpp_um"]), "tile_px": int(card["tile_px"])}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        card = load_card(Path(folder))
+    except ModelError:
         return {}
+    return {"mpp_um": float(card["mpp_um"]), "tile_px": int(card["tile_px"])}
 
 
 def _misfit(model: Path, mpp_um: float) -> list[str]:
     """Why a given model cannot predict at this resolution: said before slides are tiled in vain."""
     try:
-        trained = float(json.loads((model / "model.json").read_text(encoding="utf-8"))["mpp_um"])
-    except (ValueError, KeyError, TypeError) as error:
-        return [f"config model: {model / 'model.json'} is not the card of a model ({type(error).__name__}: {error})"]
+        trained = float(load_card(model)["mpp_um"])
+    except ModelError as error:
+        return [f"config model: {error}"]
     if abs(mpp_um - trained) <= MPP_TOLERANCE * trained:
         return []
     return [f"config tiles.mpp_um: {mpp_um:g}, but {model} was trained at {trained:g} um per pixel; set tiles.mpp_um to {trained:g}"]
@@ -110,15 +114,15 @@ def _misfit(model: Path, mpp_um: float) -> list[str]:
 def _false_start(folder: Path, config: dict[str, Any]) -> list[str]:
     """Why this run's networks cannot take the weights of a model: said before slides are tiled in vain."""
     try:
-        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        method, network = card["method"], {"encoder": "unet", **card["network"]}  # older cards know no other encoder
-        differing = [key for key in _OF_WEIGHTS if config["network"][key] != network[key]]
-    except (ValueError, KeyError, TypeError) as error:
-        return [f"config start_from: {folder / 'model.json'} is not the card of a model ({type(error).__name__}: {error})"]
-    if method == "unet":
+        card = load_card(folder)
+    except ModelError as error:
+        return [f"config start_from: {error}"]
+    network = {"encoder": "unet", **card["network"]}  # older cards know no other encoder
+    differing = [key for key in _OF_WEIGHTS if config["network"][key] != network.get(key)]
+    if card["method"] == "unet":
         return [f"config start_from: {folder} is a U-Net, which has no experts and gates to go on with"]
     own = config["network"]
-    found = [f"config network.{key}: {own[key]}, but start_from {folder} has {network[key]}; set it to that" for key in differing]
+    found = [f"config network.{key}: {own[key]}, but start_from {folder} has {network.get(key)}; set it to that" for key in differing]
     if "unet" in config["compare"]:
         found.append(f"config compare: a U-Net cannot start from {folder}; leave unet out, or start_from")
     return found
@@ -149,9 +153,15 @@ def learning(config: dict[str, Any], method: str) -> dict[str, Any]:
     """
     known = schema()["properties"]["training"]["properties"]
     training = config["training"] | {key: known[key]["default"] for key in _NOT_FELT[method]}
+    network = config["network"]
+    if method != "semimoe" and training["statistics"] != "frozen":
+        training["statistics"] = known["statistics"]["default"]  # the others differ in what unlabelled tiles do to them
     if method == "unet":
         training["warm_start_epochs"] = 0  # nothing branches off it
-    return {key: config[key] for key in ("tiles", "network", "training", "seed", "start_from")} | {"training": training}
+        defaults = schema()["properties"]["network"]["properties"]
+        network = network | {key: defaults[key]["default"] for key in _OF_GATES}
+    felt = {"network": network, "training": training}
+    return {key: felt.get(key, config[key]) for key in ("tiles", "network", "training", "seed", "start_from")}
 
 
 def geojson_ending(config: dict[str, Any]) -> str:

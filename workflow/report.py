@@ -146,9 +146,10 @@ def _parameters_from(config: dict[str, Any], card: dict[str, Any]) -> str:
 
 
 def _card(config: dict[str, Any], found: Outcome) -> dict[str, Any]:
-    path = model_folder(config) / "model.json"
-    loaded: dict[str, Any] = json.loads(path.read_text()) if found.current(path) else {}
-    return loaded
+    from semimoe.weights import CARD, load_card
+
+    folder = model_folder(config)
+    return load_card(folder) if found.current(folder / CARD) else {}
 
 
 def _predicted(slides: list[str], config: dict[str, Any], found: Outcome) -> list[str]:

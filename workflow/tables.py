@@ -1,5 +1,6 @@
 """The tables of the report: few columns in groups, units in the header, few digits. All columns and digits are in the csv files."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -79,8 +80,8 @@ def in_words(row: dict[str, str]) -> list[str]:
 def short(value: str) -> str:
     """A number with three digits that count and no exponent, a text as it is.
 
-    >>> short("0.8588281"), short("61"), short("123456.7"), short("0.00123"), short("validation"), short("2.0")
-    ('0.859', '61', '123,457', '0.00123', 'validation', '2.00')
+    >>> short("0.8588281"), short("61"), short("123456.7"), short("0.00123"), short("validation"), short("2.0"), short("1.5e-07")
+    ('0.859', '61', '123,457', '0.00123', 'validation', '2.00', '0.000000150')
     """
     if "." not in value:
         return value
@@ -91,7 +92,7 @@ def short(value: str) -> str:
     if abs(number) >= 100:
         return f"{number:,.0f}" if abs(number) >= _LEAST_GROUPED else f"{number:.0f}"
     text = f"{number:#.3g}".rstrip(".")
-    return f"{number:f}".rstrip("0") if "e" in text else text
+    return f"{number:.{2 - math.floor(math.log10(abs(number)))}f}" if "e" in text else text
 
 
 def _table(rows: list[dict[str, str]], columns: list[Column]) -> Table:

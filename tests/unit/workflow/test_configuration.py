@@ -92,6 +92,10 @@ def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_el
         ({"training": {"gamma": 0.5, "amol_lr": 0.1}}, {"semimoe", "supervised"}),
         ({"training": {"warm_start_epochs": 3}}, {"semimoe", "supervised"}),
         ({"training": {"lr": 0.001}}, {"semimoe", "supervised", "unet"}),
+        ({"training": {"statistics": "both"}}, {"semimoe"}),
+        ({"training": {"statistics": "frozen"}}, {"semimoe", "supervised", "unet"}),
+        ({"network": {"gate": "code", "gates": "single", "gate_heads": "kaiming", "dropout": 0.2}}, {"semimoe", "supervised"}),
+        ({"network": {"experts": "separate"}}, {"semimoe", "supervised"}),
         ({"network": {"width": 8}}, {"semimoe", "supervised", "unet"}),
         ({"glands": {"threshold": 0.5}}, set()),
     ],
@@ -142,20 +146,20 @@ def test_the_order_in_which_keys_are_given_does_not_matter() -> None:
     assert str(one) == str(other)
 
 
-def test_a_given_model_of_another_resolution_is_said_before_anything_starts(tmp_path):
+def test_a_given_model_of_another_resolution_is_said_before_anything_starts(tmp_path: Path, card: dict) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x")
-    (tmp_path / "model.json").write_text('{"mpp_um": 2.0}')
+    (tmp_path / "model.json").write_text(json.dumps(card | {"mpp_um": 2.0}))
     assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 2.1}}) == []
     assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 1}}) == [
         f"config tiles.mpp_um: 1, but {tmp_path} was trained at 2 um per pixel; set tiles.mpp_um to 2"
     ]
     (tmp_path / "model.json").write_text("[]")
-    assert "is not the card of a model" in problems({"model": str(tmp_path)})[0]
+    assert "not a model card of this program" in problems({"model": str(tmp_path)})[0]
 
 
 @pytest.mark.parametrize("key", ["model", "start_from"])
-def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, key: str) -> None:
-    (tmp_path / "model.json").write_text('{"mpp_um": 1.24, "tile_px": 384}')
+def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, card: dict, key: str) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(card | {"mpp_um": 1.24, "tile_px": 384}))
     filled = with_defaults({key: str(tmp_path)})["tiles"]
     assert (filled["mpp_um"], filled["tile_px"]) == (1.24, 384)
     said = with_defaults({key: str(tmp_path), "tiles": {"mpp_um": 1.2, "tile_px": 128}})["tiles"]
@@ -165,28 +169,40 @@ def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("card", "words"),
+    ("scale", "words"),
     [
-        ({"mpp_um": 0, "tile_px": 256}, "mpp_um: 0.0 is less than"),
+        ({"mpp_um": 0, "tile_px": 256}, "mpp_um is 0 and must be a positive number"),
+        ({"mpp_um": float("nan"), "tile_px": 256}, "mpp_um is NaN and must be a positive number"),
+        ({"mpp_um": 0.01, "tile_px": 256}, "mpp_um: 0.01 is less than"),
         ({"mpp_um": 1, "tile_px": 100}, "tile_px: 100 is not a multiple of 16"),
         ({"mpp_um": 50, "tile_px": 256}, "mpp_um: 50.0 is greater than"),
     ],
 )
 @pytest.mark.parametrize("key", ["model", "start_from"])
-def test_tiles_of_a_model_are_held_to_the_same_bounds(tmp_path: Path, card: dict, words: str, key: str) -> None:
+def test_tiles_of_a_model_are_held_to_the_same_bounds(tmp_path: Path, card: dict, scale: dict, words: str, key: str) -> None:
     (tmp_path / "model.safetensors").touch()
-    (tmp_path / "model.json").write_text(json.dumps(card))
+    (tmp_path / "model.json").write_text(json.dumps(card | scale))
     (told,) = problems({key: str(tmp_path)})
     assert words in told
     assert str(tmp_path) in told
 
 
-def test_a_card_of_nonsense_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mpp_um", "x"), ("mpp_um", -1), ("mpp_um", True), ("tile_px", float("inf")), ("tile_px", 64.5), ("threshold", 1), ("sdf_um", None),
+        ("network", []), ("split", 3), ("method", 1), ("warnings", "one"), ("warnings", [1]), ("notes", None), ("notes", {"licence": 3}),
+        ("notes", {"warnings": {}}), ("notes", {"slides": [{}]}), ("notes", {"images": {"labelled": "a"}}), ("notes", {"known": 4}),
+        ("notes", {"validation": [1]}), ("notes", {"left_out": []}),
+    ],
+)  # fmt: skip
+def test_a_card_of_nonsense_is_a_problem_and_no_crash(tmp_path: Path, card: dict, key: str, value: object) -> None:
     (tmp_path / "model.safetensors").touch()
-    for text in ('{"mpp_um": 1, "tile_px": 1e999}', '{"mpp_um": 0, "tile_px": 64}', "[]", '{"mpp_um": "x"}'):
-        (tmp_path / "model.json").write_text(text)
-        assert problems({"start_from": str(tmp_path)})
-        assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 1.0 if "0" in text else 2.0}}) or "e999" in text
+    (tmp_path / "model.json").write_text(json.dumps(card | {key: value}))
+    for use in ("start_from", "model"):
+        (told,) = problems({use: str(tmp_path)})
+        assert told.startswith(f"config {use}: {tmp_path}"), told
+        assert f"{key} is " in told
 
 
 def test_what_cannot_start_from_a_model_is_told_before_slides_are_tiled(tmp_path: Path) -> None:

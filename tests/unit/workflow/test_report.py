@@ -83,10 +83,10 @@ def test_a_preview_tells_failed_slides_last_and_is_made_again(tmp_path: Path) ->
     assert (tmp_path / "preview.html").stat().st_mtime < (tmp_path / LAST_FAILURE).stat().st_mtime
 
 
-def test_lists_of_slides_are_read_as_text(tmp_path: Path) -> None:
+def test_lists_of_slides_are_read_as_text(tmp_path: Path, card: dict) -> None:
     model = tmp_path / "models" / "semimoe"
     model.mkdir(parents=True)
-    (model / "model.json").write_text(json.dumps({"method": "semimoe", "notes": {"validation": ["v1", "v2"], "slides": ["a", "b"]}}))
+    (model / "model.json").write_text(json.dumps(card | {"notes": {"validation": ["v1", "v2"], "slides": ["a", "b"]}}))
     write_report([], config(tmp_path), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Validation: v1, v2." in page
@@ -94,7 +94,7 @@ def test_lists_of_slides_are_read_as_text(tmp_path: Path) -> None:
     assert "[&#39;" not in page
 
 
-def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
+def test_curves_are_drawn_from_the_history(tmp_path: Path, card: dict) -> None:
     model = tmp_path / "models" / "semimoe"
     model.mkdir(parents=True)
     columns = ["epoch", "loss", "val_dice_gate", "val_dice_seg", "unsup_share", "pseudo_dice"]
@@ -102,14 +102,14 @@ def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((3, len(columns)))
     text = "\n".join(",".join(map(str, row)) for row in [columns, *rows.tolist()])
     (model / "history.csv").write_text(text + "\n")
-    (model / "model.json").write_text(json.dumps({"method": "semimoe", "threshold": 0.5}))
+    (model / "model.json").write_text(json.dumps(card))
     write_report([], config(tmp_path), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text().count("<svg") == 2
 
 
-def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path) -> None:
+def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path, card: dict) -> None:
     (tmp_path / "models" / "semimoe").mkdir(parents=True)
-    (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps({"method": "semimoe"}))
+    (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps(card))
     for slide, parameters, most in (
         ("a", {"batch": 16, "precision": "fp32", "flips": False}, None),
         ("b", {"batch": 16, "precision": "bf16", "flips": True}, 4),
@@ -123,9 +123,9 @@ def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path) -> None:
     assert "Predicted in bf16, batches of 16 tiles, mean over four flips, 4 at a time since memory ran out: b</p>" in page
 
 
-def test_the_licence_of_the_weights_is_shown(tmp_path: Path) -> None:
+def test_the_licence_of_the_weights_is_shown(tmp_path: Path, card: dict) -> None:
     (tmp_path / "models" / "semimoe").mkdir(parents=True)
-    card = {"method": "semimoe", "notes": {"licence": "research <only>"}}
+    card = card | {"notes": {"licence": "research <only>"}}
     (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps(card))
     write_report([], config(tmp_path), tmp_path / "report.html")
     assert "Licence of the weights: research &lt;only&gt;" in (tmp_path / "report.html").read_text()
