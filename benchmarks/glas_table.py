@@ -5,7 +5,7 @@ python benchmarks/glas_table.py --data GLAS --out benchmarks/out/table-gpu --rec
 
 Every cell is `python -m semimoe train` and `evaluate` on a test part; finished ones are kept, a killed one goes on. Ends by `table`.
 Recipes: cpu, minutes a cell on two cores (a small width and an encoder that knows ImageNet: not the paper's network);
-default, ours at width 32 and a longer schedule; paper and public-code, the presets of these names.
+default, the same network and augmentation with a longer schedule; paper and public-code, the presets of these names.
 """
 
 import argparse
