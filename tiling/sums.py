@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_STRIPE_ROWS = 32
 _ROWS_OF_PARTS = 4  # in a shard: sums stay near a processor's cache, and each step of numpy is long enough to be worth a thread
 
 
@@ -113,15 +112,10 @@ class Part:
         within : bool (h, w)
         """
         height, width = out.shape[1:]
-        scale, sums = (flat[: height * width].reshape(height, width) for flat in (room.scale, room.sums))
-        self._total(scale)
-        seen = None
-        if within is not None or not scale.min():
-            seen = scale > 0 if within is None else (scale > 0) & within
-            if not seen.any():
-                return
-            np.copyto(scale, np.inf, where=~seen)
-        np.divide(255, scale, out=scale)
+        sums = room.sums[: height * width].reshape(height, width)
+        factors, seen = self._factors(room.scale[: height * width].reshape(height, width), within)
+        if seen is not None and not seen.any():
+            return
         for index, code in enumerate(out):
             sums.fill(0)
             for piece in self._pieces:
@@ -129,19 +123,35 @@ class Part:
                 values = np.multiply(values, room.weights[piece.inside], out=room.weighted[: values.shape[0], : values.shape[1]])
                 target = sums[piece.rows, piece.columns]
                 np.add(target, values, out=target)
-            for top in range(0, height, _STRIPE_ROWS):
-                rows = slice(top, top + _STRIPE_ROWS)
-                values = sums[rows]
-                np.multiply(values, scale[rows], out=values)
-                if index == signed:
-                    np.multiply(values, np.float32(0.5), out=values)
-                    np.add(values, np.float32(127.5), out=values)
-                np.rint(values, out=values)
-                np.clip(values, 0, 255, out=values)
-                np.copyto(code[rows], values, casting="unsafe", where=True if seen is None else seen[rows])
+            for factor in factors:
+                np.multiply(sums, factor, out=sums)
+            if index == signed:
+                np.multiply(sums, np.float32(0.5), out=sums)
+                np.add(sums, np.float32(127.5), out=sums)
+            np.clip(sums, 0, 255, out=sums)
+            np.rint(sums, out=code, casting="unsafe", where=True if seen is None else seen)
 
-    def _total(self, out: NDArray[np.float32]) -> None:
-        """Sum of the weights of the tiles added, 0 where there is none.
+    def _factors(
+        self, room: NDArray[np.float32], within: NDArray[np.bool_] | None
+    ) -> tuple[list[NDArray[np.float32]], NDArray[np.bool_] | None]:
+        """What sums are multiplied by to be 255 times means, one after the other, and where they mean something (None: everywhere).
+
+        Of a whole grid of tiles the weights are an outer product: a column and a row are less to read than a plane.
+        """
+        totals = self._totals(room.shape)
+        if len(totals) == 1 and all(axis.all() for axis in totals[0]):
+            down, across = totals[0]
+            return [np.float32(255) / down[:, None], np.float32(1) / across[None, :]], within
+        room.fill(0)
+        for down, across in totals:
+            np.add(room, np.einsum("y,x->yx", down, across), out=room)
+        seen = room > 0 if within is None else (room > 0) & within
+        np.copyto(room, np.inf, where=~seen)
+        np.divide(255, room, out=room)
+        return [room], seen
+
+    def _totals(self, shape: tuple[int, ...]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Sum of the weights of the tiles added, as outer products (down, across) that add up to it.
 
         A tile's weights are an outer product, and so are those of rows of tiles in the same columns together: of a whole grid it is one.
         """
@@ -152,17 +162,16 @@ class Part:
         alike: dict[tuple[int, ...], list[dict[int, Piece]]] = {}
         for row in rows.values():
             alike.setdefault(tuple(sorted(row)), []).append(row)
-        for number, group in enumerate(alike.values()):
-            down, across = (np.zeros(side, np.float32) for side in out.shape)
+        totals = []
+        for group in alike.values():
+            down, across = (np.zeros(side, np.float32) for side in shape)
             for row in group:
                 piece = next(iter(row.values()))
                 down[piece.rows] += along[piece.inside[0]]
             for piece in group[0].values():
                 across[piece.columns] += along[piece.inside[1]]
-            if number == 0:
-                np.einsum("y,x->yx", down, across, out=out)
-            else:
-                np.add(out, np.einsum("y,x->yx", down, across), out=out)
+            totals.append((down, across))
+        return totals
 
 
 class Room:
