@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from semimoe.errors import DataError, SettingsError
 from semimoe.images.dataset import open_dataset
-from semimoe.images.folders import FolderImages
-from semimoe.images.lineage import known
+from semimoe.images.folders import FolderImages, ImageFile
+from semimoe.images.lineage import files_read, known
 from semimoe.images.resolution import Resolution
 from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
 
@@ -78,6 +78,8 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predi
     files = {file.name: file for file in dataset.training()}
     seen: dict[str, Path] = {}
     folds: list[tuple[Predict, TileSource, list[str]]] = []
+    if "images" in card.get("notes", {}):
+        _check_files(given.model, card, files)
     for folder in given.folds:
         fold = load_card(folder)
         trained = fold.get("notes", {}).get("resolution")
@@ -93,12 +95,16 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predi
             wrong = "held nothing out" if not held else f"{', '.join(twice or absent)} " + ("held out twice" if twice else "not in --data")
             raise DataError(f"{folder}: {wrong}; each fold holds out images of its own")
         learnt = known(fold).learnt
-        if leaked := [name for name in held if name in learnt]:
-            raise DataError(f"{folder}: held {', '.join(leaked)} out, and started from a model that learnt from them; train it without")
+        _check_files(folder, fold, files)
         optimistic = []
+        if leaked := [name for name in held if name in learnt]:
+            optimistic.append(
+                f"{folder.name} held {', '.join(leaked)} out, and its teachers learnt from images of these names: its scores are optimistic"
+            )
         if fold["training"].get("validate_every", 1) < fold["epochs"]:
             optimistic.append(f"{folder.name} chose its epoch on the images that it held out: its scores are optimistic")
-        patients = [{dataset.case(name).patient for name in names if name in files} for names in (held, learnt)]
+        labelled = fold["notes"]["images"].get("labelled", [])
+        patients = [{dataset.case(name).patient for name in names if name in files} for names in (held, labelled)]
         if both := sorted(patients[0] & patients[1]):
             optimistic.append(
                 f"{folder.name} learnt from other images of patients {', '.join(both)} that it held out: its scores are optimistic"
@@ -109,3 +115,16 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predi
         predictor = Predictor.load(folder, device=given.device, threads=given.threads)
         folds.append((predictor, FolderImages([files[name] for name in held], resolution=Resolution(**trained)), optimistic))
     return folds
+
+
+def _check_files(folder: Path, card: dict[str, Any], files: dict[str, ImageFile]) -> None:
+    """Folds of other images or outlines than the model's would choose for another model."""
+    images = card["notes"]["images"]
+    outlined, unlabelled = (
+        [files[name] for role in roles for name in images.get(role, []) if name in files]
+        for roles in (("labelled", "validation"), ("unlabelled",))
+    )
+    if card["notes"].get("data") not in {files_read(outlined, unlabelled, masks=masks) for masks in (False, True)}:
+        raise DataError(
+            f"{folder}: was trained on other images or outlines than --data {next(iter(files.values())).image.parent}; train it again"
+        )

@@ -1,7 +1,6 @@
 """`train`: from a folder of images to a model."""
 
 import argparse
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from semimoe.errors import DataError, SettingsError
 from semimoe.images.dataset import GLAS_MPP_UM, Dataset, open_dataset
 from semimoe.images.folders import FolderImages, ImageFile, image_size, read_image
-from semimoe.images.lineage import known, of_teachers
+from semimoe.images.lineage import files_read, known, of_teachers
 from semimoe.images.resolution import SQUARE_PX, Resolution, isotropic, squeezed
 from semimoe.images.splits import Row, read_split, split, with_role
 
@@ -35,6 +34,8 @@ def run(given: argparse.Namespace) -> None:
     rows = _roles(given, dataset)
     if given.pseudo_from is not None and given.method != "semimoe":
         raise SettingsError(f"--pseudo-from: {given.method} takes no unlabelled image; leave it out, or give --method semimoe")
+    if given.pseudo_from is not None and given.devices > 1:
+        raise SettingsError("--pseudo-from: each of several processes would make all pseudo-labels; give --devices 1")
     files = {file.name: file for file in dataset.training()}
     labelled, unlabelled, validation = (
         [files[image] for image in with_role(rows, role)] for role in ("labelled", "unlabelled", "validation")
@@ -74,7 +75,7 @@ def run(given: argparse.Namespace) -> None:
             **(_of_teacher(given.pseudo_from) if given.pseudo_from else {}),
             **of_teachers(teachers.values()),
             **({"warnings": warnings} if warnings else {}),
-            "data": _fingerprint(labelled + validation, unlabelled, masks=given.unlabelled_truth),
+            "data": files_read(labelled + validation, unlabelled, masks=given.unlabelled_truth),
             **_notes(given, dataset, rows),
         },
     )
@@ -158,15 +159,6 @@ def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings
             raise SettingsError(
                 f"--pseudo-from {folder}: network.{key} is {getattr(teacher, key)} there and {getattr(network, key)} here; make them alike"
             )
-
-
-def _fingerprint(known: list[ImageFile], unlabelled: list[ImageFile], *, masks: bool) -> str:
-    """A short hash of all that is read: a killed run is not gone on with when an image or a mask was corrected since."""
-    from semimoe.weights import fingerprint
-
-    read = [path for file in known for path in (file.image, file.mask)]
-    read += [path for file in unlabelled for path in (file.image, file.mask if masks else None)]
-    return hashlib.sha256("".join(fingerprint(path) for path in read if path).encode()).hexdigest()[:16]
 
 
 def _notes(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row]) -> dict[str, Any]:

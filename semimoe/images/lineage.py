@@ -1,7 +1,11 @@
 """Whose outlines a model knows, its own teachers' included: what was learnt from cannot be held out."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from semimoe.images.folders import ImageFile
+from semimoe.weights import fingerprint
 
 _KNOWN = "known"  # of a card's notes: what the models knew that this one learnt from
 
@@ -25,6 +29,18 @@ def known(card: dict[str, Any]) -> Known:
     images, taught = notes.get("images", {}), notes.get(_KNOWN, {})
     learnt = {*images.get("labelled", []), *taught.get("learnt", [])}
     return Known(frozenset(learnt), frozenset(learnt | {*images.get("validation", []), *taught.get("chosen", [])}))
+
+
+def files_read(outlined: list[ImageFile], unlabelled: list[ImageFile], *, masks: bool) -> str:
+    """A short hash of all that a training reads: it is not gone on with when an image or a mask was corrected since.
+
+    Parameters
+    ----------
+    masks : those of the unlabelled images are read too
+    """
+    read = [path for file in outlined for path in (file.image, file.mask)]
+    read += [path for file in unlabelled for path in (file.image, file.mask if masks else None)]
+    return hashlib.sha256("".join(fingerprint(path) for path in read if path).encode()).hexdigest()[:16]
 
 
 def of_teachers(cards: Iterable[dict[str, Any]]) -> dict[str, Any]:
