@@ -25,7 +25,9 @@ def finish(run: Run, validation: TileSource | None, out: Path) -> None:
         choice = scoring.choose([(run.predict(), validation)], network=run.network, training=run.training, mpp_um=run.mpp_um)
     else:
         note = "no validation: last epoch, threshold 0.5 and default split parameters"
-        choice = scoring.Choice(scoring.DEFAULT_THRESHOLD, dict(scoring.DEFAULT_SPLIT), {}, [note])
+        # Distances end at sdf_um: no seed would be as deep as that.
+        depth_um = min(scoring.DEFAULT_SPLIT["seed_depth_um"], run.network.sdf_um / 2)
+        choice = scoring.Choice(scoring.DEFAULT_THRESHOLD, scoring.DEFAULT_SPLIT | {"seed_depth_um": depth_um}, {}, [note])
     choice.warnings.extend(collapsed_gates(run.rows))
     for warning in choice.warnings:
         log.warning("%s", warning)

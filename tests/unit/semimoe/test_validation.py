@@ -1,9 +1,10 @@
 """What validation chooses, on maps made by hand."""
 
 import numpy as np
+import pytest
 from disc_pictures import Item
 
-from semimoe.learning.validation import _best, _dices, _image, choose, pixel_dice
+from semimoe.learning.validation import _best, _candidates, _dices, _image, choose, pixel_dice
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 TRAINING = TrainingSettings(tile_px=96, min_area_um2=20)
@@ -61,3 +62,10 @@ def test_images_of_several_models_are_pooled() -> None:
     both = choose([(one.predict, one), (other.predict, other)], network=MASK_ALONE, training=TRAINING, mpp_um=1.0)
     assert both.threshold < 0.35
     assert both.scores["dice"] < alone.scores["dice"]
+
+
+@pytest.mark.parametrize("scale", ["um", "tile"])
+def test_there_is_a_split_to_try_whatever_the_reach_of_distances(scale: str) -> None:
+    tried = _candidates(NetworkSettings(sdf_um=1.0, sdf_scale=scale))
+    assert tried
+    assert scale == "tile" or all(split["seed_depth_um"] < 1 for split in tried)
