@@ -157,7 +157,7 @@ def main() -> None:
         if given.reading:
             compare_reading(folder, given.tile)
             return
-        prediction = json.dumps({"batch": given.batch, "precision": given.precision, "flips": given.flips})
+        prediction = json.dumps({"batch": given.batch, "precision": given.precision, "flips": given.flips, "margin_um": None})
         arguments = (folder, given.device, given.threads, prediction)
         alone, whole = measured(__file__, "bare", *arguments), measured(__file__, "slide", *arguments)
         tiles = int(whole.counted["tiles"])

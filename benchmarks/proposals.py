@@ -145,7 +145,7 @@ def one_round(
     for name in ("pool", "test"):
         predict_slide(
             slides[name].tiles, folder / "model", folder / f"{name}.maps.zarr", slide=name, gpu=0, threads=threads, code_version=1,
-            prediction={"batch": 4, "precision": "fp32", "flips": False},
+            prediction={"batch": 4, "precision": "fp32", "flips": False, "margin_um": None},
         )  # fmt: skip
     maps, found = folder / "test.maps.zarr", folder / "test.glands.zarr"
     stitch(maps, found, slide="test", parameters=split_parameters(maps, config["glands"]), code_version=1, workers=threads)

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # Tiles come shard by shard, in rows: 40 chunks of the image hold the rows that the next tiles reach back to.
 CACHE_BYTES = 32 * 2**20
+# Lumina as wide as this open to glass; farther off there is dust, and nothing to find.
+_MARGIN_UM = 100.0
 
 
 def predict_slide(
@@ -28,7 +30,7 @@ def predict_slide(
 
     Parameters
     ----------
-    prediction : of the configuration; `precision` stands in the maps' attributes as it was taken
+    prediction : of the configuration; `precision` and `margin_um` stand in the maps' attributes as they were taken
 
     Raises
     ------
@@ -49,6 +51,7 @@ def predict_slide(
         )
     windows = tile_windows(tiles)
     made = attributes(tiles)
+    margin_um = _margin_um(prediction["margin_um"], predictor.card)
     blend_to_store(
         maps,
         slide=slide,
@@ -58,11 +61,11 @@ def predict_slide(
         tile_px=int(windows[0, 2]) if len(windows) else 0,
         predict=predictor,
         batch=prediction["batch"],
-        parameters={**prediction, "precision": predictor.precision},
+        parameters={**prediction, "precision": predictor.precision, "margin_um": margin_um},
         model=predictor.card,
         progress=True,
         code_version=code_version,
-        within=Tissue(tiles).read,
+        within=Tissue(tiles, margin_um=margin_um).read,
         inputs={
             "tiles": {key: made.get(key) for key in ("fingerprint", "parameters", "version")},
             "weights": fingerprint(model / WEIGHTS),
@@ -74,6 +77,13 @@ def predict_slide(
         workers=max(threads // 4, 1) if gpu else 1,
         memory=predictor,
     )
+
+
+def _margin_um(asked: float | None, card: dict[str, Any]) -> float:
+    """As asked; by default glass is left to a model that knows what it is. One that never saw glass draws glands along its edge."""
+    if asked is not None:
+        return asked
+    return _MARGIN_UM if card.get("training", {}).get("augment") == "scanners" else 0.0
 
 
 def pseudo_label(

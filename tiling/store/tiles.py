@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tiling.store.arrays import attributes, geometry_of, open_array, open_store, read_table
 from tiling.store.chunks import CachedChunks
@@ -100,19 +101,39 @@ class StoredTiles:
 
 
 class Tissue:
-    """Where a slide has tissue: predictions on glass mean nothing, for nobody outlines glass and no model learns what it is."""
+    """Where a slide has tissue, and glass beside it if asked for: farther off predictions mean nothing, for nobody outlines glass.
 
-    def __init__(self, tiles: Path) -> None:
-        self._stride_px = int(attributes(tiles)["tissue_stride_px"])
-        self._mask = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
+    Parameters
+    ----------
+    margin_um : glass this near to tissue counts too, unless there is ink of a pen
+    """
+
+    def __init__(self, tiles: Path, *, margin_um: float = 0.0) -> None:
+        made, store = attributes(tiles), open_store(tiles)
+        self._stride_px = int(made["tissue_stride_px"])
+        self._mask = np.asarray(open_array(store, "tissue")[...]) > 0
+        self._pen, self._margin = None, 0.0  # the margin in pixels of the mask
+        if margin_um:
+            self._pen = np.asarray(open_array(store, "pen")[...]) > 0
+            self._margin = margin_um / (geometry_of(tiles).mpp * self._stride_px)
 
     def read(self, window: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tissue in a (y, x, height, width) window of stored pixels, bool (height, width); False outside the slide."""
         y, x, height, width = (int(value) for value in window)
         rows, columns = (np.arange(start, start + size) // self._stride_px for start, size in ((y, height), (x, width)))
-        inside = [(axis >= 0) & (axis < limit) for axis, limit in zip((rows, columns), self._mask.shape, strict=True)]
-        picked = self._mask[np.clip(rows, 0, self._mask.shape[0] - 1)][:, np.clip(columns, 0, self._mask.shape[1] - 1)]
-        return np.asarray(picked & inside[0][:, None] & inside[1][None, :])
+        top, left = int(rows[0]), int(columns[0])
+        here = self._coarse((top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left))
+        return np.asarray(here[rows - top][:, columns - left])
+
+    def _coarse(self, window: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+        """The same in pixels of the mask."""
+        if self._pen is None:
+            return read_window(self._mask, window, fill=False)
+        y, x, height, width = window
+        far = int(np.ceil(self._margin))
+        around = read_window(self._mask, (y - far, x - far, height + 2 * far, width + 2 * far), fill=False)
+        near = np.asarray(ndimage.distance_transform_edt(~around)) <= self._margin if around.any() else around
+        return near[far : far + height, far : far + width] & ~read_window(self._pen, window, fill=True)
 
 
 class JoinedTiles:

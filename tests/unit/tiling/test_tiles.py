@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from tiling.errors import SlideError
 from tiling.geometry import Geometry
@@ -265,3 +266,20 @@ def test_tissue_is_read_on_the_stored_grid_and_false_outside_the_slide(tmp_path:
     expected = np.pad(np.kron(mask, np.ones((4, 4), np.uint8)), 3)
     read = Tissue(tmp_path / "t.zarr").read((-3, -3, 14, 18))
     np.testing.assert_array_equal(read, expected[:14, :18] > 0)
+
+
+def test_glass_beside_tissue_counts_within_a_margin_but_not_where_there_is_ink(tmp_path: Path) -> None:
+    """Against the distance to the nearest tissue of the whole mask, in windows of every place."""
+    rng = np.random.default_rng(0)
+    mask, pen = (rng.random((30, 40)) < share for share in (0.02, 0.1))
+    pen &= ~mask
+    group = create_group(tmp_path / "t.zarr")
+    for name, values in (("tissue", mask), ("pen", pen)):
+        create_array(group, name, mask.shape, np.uint8)[...] = values
+    frame = Geometry(160, 120, 160, 120, 1, 1, 2.0, 2.0, 0, 0, 160, 120)
+    set_attributes(group, {"status": "ok", "tissue_stride_px": 4, "geometry": frame.to_dict()})
+    near = (ndimage.distance_transform_edt(~mask) <= 36 / (2.0 * 4)) & ~pen
+    expected = np.pad(np.kron(near, np.ones((4, 4), bool)), 50)
+    tissue = Tissue(tmp_path / "t.zarr", margin_um=36)
+    for y, x, height, width in [(0, 0, 120, 160), (-7, 90, 33, 90), (50, 13, 1, 1), (17, 3, 64, 64), (100, -20, 40, 60)]:
+        np.testing.assert_array_equal(tissue.read((y, x, height, width)), expected[50 + y :, 50 + x :][:height, :width])

@@ -1,11 +1,13 @@
 """What predict_slide records, and what its switches change."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from semimoe.network.model import SemiMoE
 from semimoe.settings import NetworkSettings
@@ -53,7 +55,7 @@ def predicted(tiles: Path, model: Path, maps: Path, **changes: Any) -> tuple[np.
 def test_the_maps_say_how_they_were_made(tiles, model, tmp_path, monkeypatch, native) -> None:
     monkeypatch.setattr("semimoe.device.native_precision", lambda _: native)
     _, made = predicted(tiles, model, tmp_path / "a.zarr")
-    assert made["parameters"] == {"batch": 16, "precision": native, "flips": False}
+    assert made["parameters"] == {"batch": 16, "precision": native, "flips": False, "margin_um": 0}
     assert (made["version"], made["most_at_once"]) == (7, None)
 
 
@@ -62,8 +64,29 @@ def test_switches_change_the_maps_and_are_recorded(tiles, model, tmp_path) -> No
     again, _ = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
     flipped, made = predicted(tiles, model, tmp_path / "c.zarr", precision="fp32", flips=True)
     np.testing.assert_array_equal(plain, again)
-    assert made["parameters"] == {"batch": 16, "precision": "fp32", "flips": True}
+    assert made["parameters"] == {"batch": 16, "precision": "fp32", "flips": True, "margin_um": 0}
     assert (plain != flipped).any()
+
+
+def test_glass_near_tissue_is_left_to_a_model_that_knows_it(tiles, model, tmp_path) -> None:
+    """Half of the slide is tissue; a margin adds glass of that width, whose maps are not 0 any more; the rest stays as it is."""
+    group = zarr.open_group(tiles, mode="r+")
+    mask = np.zeros((SIDE // 8, SIDE // 8), np.uint8)
+    mask[:, : SIDE // 16] = 1
+    group["tissue"][...] = mask
+    create_array(group, "pen", mask.shape, np.uint8)
+    edge, margin_px = SIDE // 2, 24
+    masked, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
+    wider, made = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32", margin_um=margin_px)
+    assert made["parameters"]["margin_um"] == margin_px
+    np.testing.assert_array_equal(masked[:, :edge], wider[:, :edge])
+    assert not masked[:, edge:].any()
+    assert wider[:, edge : edge + margin_px].all()
+    assert not wider[:, edge + margin_px :].any()
+    card = json.loads((model / "model.json").read_text())
+    for augment, taken in (("slides", 0), ("scanners", 100)):
+        (model / "model.json").write_text(json.dumps(card | {"training": {"augment": augment}}))
+        assert predicted(tiles, model, tmp_path / f"{augment}.zarr")[1]["parameters"]["margin_um"] == taken
 
 
 def test_a_batch_halved_for_want_of_memory_is_recorded_and_changes_nothing(tiles, model, tmp_path, monkeypatch) -> None:
