@@ -62,8 +62,8 @@ def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, f
 
     windows = tile_windows(Path(folder) / "tiles.zarr")
     source = StoredTiles(Path(folder) / "tiles.zarr", windows)
-    how = json.loads(prediction)
-    batch = how.pop("batch")
+    asked = json.loads(prediction)
+    batch, how = asked["batch"], {key: asked[key] for key in ("precision", "flips")}
     predictor = Predictor.load(Path(folder) / "model", device="gpu" if device == "gpu" else "cpu", threads=int(threads), **how)
     images = np.stack([source[index].image for index in range(len(windows))])
     for start in range(0, len(images), batch):
