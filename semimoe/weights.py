@@ -20,8 +20,19 @@ _KEY = "semimoe"
 _NEEDED = ("method", "network", "mpp_um", "tile_px", "threshold", "split", "sdf_um", "sdf_scale", "normalisation")
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+def _number(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def _positive(value: Any) -> bool:  # noqa: ANN401  # whatever JSON holds
+    return _number(value) and value > 0
+
+
+def _split(value: object) -> bool:
+    return isinstance(value, dict) and all(_number(entry) for entry in value.values())
 
 
 def _texts(value: object) -> bool:
@@ -48,7 +59,12 @@ _HOLDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "tile_px": ("a positive whole number", lambda value: _positive(value) and value == int(value)),
     "threshold": ("between 0 and 1", lambda value: _positive(value) and value < 1),
     "sdf_um": ("a positive number", _positive),
-    "split": ("an object", lambda value: isinstance(value, dict)),
+    "split": ("an object of numbers", _split),
+    "sdf_scale": ("a text", lambda value: isinstance(value, str)),
+    "normalisation": ("an object", lambda value: isinstance(value, dict)),
+    "threshold_from": ("a text", lambda value: isinstance(value, str)),
+    "validation_before": ("an object", lambda value: isinstance(value, dict)),
+    "epochs": ("a positive number", _positive),
     "warnings": ("a list of texts", _texts),
     "notes": ("an object with texts as licence, warnings, slides and images", _told),
 }
@@ -119,7 +135,7 @@ def load_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as a model card ({error}); give the folder of a trained model") from error
     missing = [key for key in _NEEDED if key not in card] if isinstance(card, dict) else list(_NEEDED)
     if missing:

@@ -1,7 +1,8 @@
 """Overlapping tile predictions -> slide-level maps, shard by shard.
 
 Every tile is weighted by a positive tent, and weighted sums are divided by the sum of weights. A shard is written when no tile is missing
-in it, and forgotten: memory grows with the width of a slide, and only by what tiles reach over into the next row of shards.
+in it, and forgotten: memory grows with the width of a slide by what tiles reach over into the next row of shards, tile by tile: a large
+overlap of tiles costs memory too.
 All arithmetic is done in threads beside the one that predicts.
 """
 
@@ -180,6 +181,10 @@ class _Sums:
         self._pool.shutdown()  # what is complete is written even when the next prediction failed
         if error[0] is None:
             self._wait(0)
+            return
+        for future in self._finishing:
+            if (why := future.exception()) is not None and why is not error[1]:
+                log.error("blending failed as well: %s: %s", type(why).__name__, why)
 
     def add(self, tile: int, maps: NDArray[np.float32]) -> None:
         """Take one tile, cut at the slide's edge."""

@@ -51,7 +51,7 @@ def predict_slide(
         )
     windows = tile_windows(tiles)
     made = attributes(tiles)
-    margin_um = _margin_um(prediction["margin_um"], predictor.card)
+    margin_um = _margin_um(prediction["margin_um"], predictor.card, made.get("parameters", {}))
     blend_to_store(
         maps,
         slide=slide,
@@ -79,10 +79,15 @@ def predict_slide(
     )
 
 
-def _margin_um(asked: float | None, card: dict[str, Any]) -> float:
-    """As asked; by default glass is left to a model that knows what it is. One that never saw glass draws glands along its edge."""
+def _margin_um(asked: float | None, card: dict[str, Any], tiled: dict[str, Any]) -> float:
+    """As asked; by default glass is left to a model that knows what it is. One that never saw glass draws glands along its edge.
+
+    Where a person drew the tissue, or the part of the slide that counts, its edge is theirs.
+    """
     if asked is not None:
         return asked
+    if "tissue" in tiled or "roi" in tiled:
+        return 0.0
     return _MARGIN_UM if card.get("training", {}).get("augment") == "scanners" else 0.0
 
 

@@ -83,7 +83,7 @@ def short(value: str) -> str:
     >>> short("0.8588281"), short("61"), short("123456.7"), short("0.00123"), short("validation"), short("2.0"), short("1.5e-07")
     ('0.859', '61', '123,457', '0.00123', 'validation', '2.00', '0.000000150')
     """
-    if "." not in value:
+    if "." not in value and "e" not in value:
         return value
     try:
         number = float(value)

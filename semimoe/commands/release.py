@@ -101,10 +101,9 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predi
             optimistic.append(
                 f"{folder.name} held {', '.join(leaked)} out, and its teachers learnt from images of these names: its scores are optimistic"
             )
-        if fold["training"].get("validate_every", 1) < fold["epochs"]:
+        if fold.get("training", {}).get("validate_every", 1) < fold.get("epochs", 0):
             optimistic.append(f"{folder.name} chose its epoch on the images that it held out: its scores are optimistic")
-        labelled = fold["notes"]["images"].get("labelled", [])
-        patients = [{dataset.case(name).patient for name in names if name in files} for names in (held, labelled)]
+        patients = [{dataset.case(name).patient for name in names if name in files} for names in (held, learnt - set(held))]
         if both := sorted(patients[0] & patients[1]):
             optimistic.append(
                 f"{folder.name} learnt from other images of patients {', '.join(both)} that it held out: its scores are optimistic"

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from semimoe.images.lineage import of_teachers
 from semimoe.learning import validation as scoring
 from semimoe.learning.data import TileSource
 from semimoe.learning.history import COLUMNS, TIMING_COLUMNS, collapsed_gates, to_csv
@@ -88,4 +89,5 @@ def _inherited(run: Run) -> dict[str, Any]:
         return {}
     licences = (run.foreign.card.get("notes", {}).get("licence"), run.notes.get("licence"))
     licence = "; ".join(dict.fromkeys(text for text in licences if text))
-    return {"start_from": str(run.foreign.folder), **({"licence": licence} if licence else {})}
+    taught = of_teachers([{"notes": {"known": run.notes.get("known", {})}}, run.foreign.card])
+    return {"start_from": str(run.foreign.folder), **taught, **({"licence": licence} if licence else {})}

@@ -121,9 +121,8 @@ def _dices(images: list[_Image]) -> dict[float, float]:
 
 def _candidates(network: NetworkSettings) -> list[dict[str, float]]:
     """Split parameters to try, the defaults first: they win ties."""
-    depths = _SEED_DEPTHS_UM[:1]  # of no account where no distance in um is learnt
-    if network.predicts_depth:  # distances end at sdf_um
-        depths = tuple(depth for depth in _SEED_DEPTHS_UM if depth < network.sdf_um)
+    # Of no account where no distance in um is learnt; distances end at sdf_um.
+    depths = [depth for depth in _SEED_DEPTHS_UM if depth < network.sdf_um] if network.predicts_depth else [_SEED_DEPTHS_UM[0]]
     return [
         {"seed_depth_um": depth, "boundary_level": level, "growth_um": growth}
         for depth, level, growth in itertools.product(depths, _BOUNDARY_LEVELS, _GROWTHS_UM)

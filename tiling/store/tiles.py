@@ -133,7 +133,8 @@ class Tissue:
         far = int(np.ceil(self._margin))
         around = read_window(self._mask, (y - far, x - far, height + 2 * far, width + 2 * far), fill=False)
         near = np.asarray(ndimage.distance_transform_edt(~around)) <= self._margin if around.any() else around
-        return near[far : far + height, far : far + width] & ~read_window(self._pen, window, fill=True)
+        tissue, beside = (plane[far : far + height, far : far + width] for plane in (around, near))
+        return np.asarray(tissue | (beside & ~read_window(self._pen, window, fill=True)))
 
 
 class JoinedTiles:

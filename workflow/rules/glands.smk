@@ -55,7 +55,7 @@ rule mask_slide:
     resources:
         mem_mb=1000,
     params:
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/mask_slide.py"
 

@@ -15,7 +15,7 @@ rule predict_slide:
         mem_mb=4000,
     params:
         prediction=config["prediction"],
-        code_version=3,
+        code_version=4,
     script:
         "../scripts/predict_slide.py"
 

@@ -16,7 +16,7 @@ rule train_supervised:
         mem_mb=6000,
     params:
         config=learning(config, "supervised"),
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/train_supervised.py"
 
@@ -30,7 +30,7 @@ use rule train_supervised as train_unet with:
         f"{RESULTS}/logs/train_unet/unet.log",
     params:
         config=learning(config, "unet"),
-        code_version=1,
+        code_version=2,
 
 
 rule pseudo_label:
@@ -85,6 +85,6 @@ rule train:
         mem_mb=8000,
     params:
         config=learning(config, "semimoe"),
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/train.py"

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -250,6 +251,29 @@ def test_tiles_as_large_as_several_shards_and_tiles_outside(tmp_path: Path, monk
     image = np.random.default_rng(6).integers(0, 256, (3, 45, 40), np.uint8)
     origins = np.concatenate([grid(45, 40, 7), [[-40, 0], [0, 90]]])
     assert (blended(tmp_path / "m.zarr", image, origins)["gland"] == image[0]).all()
+
+
+def test_workers_do_not_change_the_maps_and_one_that_fails_stops_the_run_which_then_goes_on(tmp_path: Path) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (3, 150, 131), np.uint8)
+    origins = grid(150, 131, 10)
+    one, three = (blended(tmp_path / f"{workers}.zarr", image, origins, seamy, workers=workers) for workers in (1, 3))
+    for name, codes in one.items():
+        np.testing.assert_array_equal(codes, three[name])
+    calls = itertools.count()
+
+    def everywhere(window: tuple[int, int, int, int]) -> np.ndarray:
+        return np.ones(window[2:], bool)
+
+    def full(window: tuple[int, int, int, int]) -> np.ndarray:
+        if next(calls) == 1:
+            raise OSError("no space left on device")
+        return everywhere(window)
+
+    with pytest.raises(OSError, match="no space left"):
+        blended(tmp_path / "f.zarr", image, origins, seamy, workers=3, within=full)
+    assert not (tmp_path / "f.zarr").exists()
+    again = blended(tmp_path / "f.zarr", image, origins, seamy, workers=3, within=everywhere)
+    np.testing.assert_array_equal(again["gland"], one["gland"])
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -87,6 +87,8 @@ def test_glass_near_tissue_is_left_to_a_model_that_knows_it(tiles, model, tmp_pa
     for augment, taken in (("slides", 0), ("scanners", 100)):
         (model / "model.json").write_text(json.dumps(card | {"training": {"augment": augment}}))
         assert predicted(tiles, model, tmp_path / f"{augment}.zarr")[1]["parameters"]["margin_um"] == taken
+    set_attributes(zarr.open_group(tiles, mode="r+"), {"parameters": {"roi": "hash of what a person drew"}})
+    assert predicted(tiles, model, tmp_path / "roi.zarr")[1]["parameters"]["margin_um"] == 0
 
 
 def test_a_batch_halved_for_want_of_memory_is_recorded_and_changes_nothing(tiles, model, tmp_path, monkeypatch) -> None:
