@@ -68,7 +68,7 @@ def test_columns_of_the_sheet_stay_where_they_hold_something():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("0.00001234", "0.000012"),
+        ("0.00001234", "0.0000123"),
         ("99.96", "100"),
         ("-0.5", "-0.500"),
         ("1.2.3", "1.2.3"),
