@@ -133,6 +133,10 @@ def load_card(folder: Path) -> dict[str, Any]:
         It is missing or not a model card.
     """
     path = folder / CARD
+    if not path.is_file():
+        raise ModelError(
+            f"{folder}: {'no ' + CARD + ' in it' if folder.is_dir() else 'no such folder'}; give the folder of a trained model"
+        )
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -21,7 +21,7 @@ from tiling.slide.reader import open_slide
 _SLIDES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _MASK_NAME = re.compile(r"(^|[_. -])(mask|masks|anno|annotation|label|labels|overlay)([_. -]|$)", re.IGNORECASE)
-_HEADER = ("slide", "path", "split", "mpp", "name", "check")
+_HEADER = ("slide", "path", "split", "annotation", "mpp", "name", "check")
 _MAX_ID = 80
 # Beside files of scanners a picture of this size is their thumbnail, label or overview; without them it may be the slide itself.
 _THUMBNAIL_PX = 2048
@@ -182,5 +182,5 @@ def sheet_text(rows: Iterable[SheetRow], relative_to: Path) -> str:
     writer.writerow(_HEADER)
     for row in rows:
         path = os.path.relpath(row.path.resolve(), relative_to.resolve())
-        writer.writerow((row.slide, path, row.split, row.mpp, row.name, " ".join(row.check.split())))
+        writer.writerow((row.slide, path, row.split, "", row.mpp, row.name, " ".join(row.check.split())))
     return text.getvalue()

@@ -56,6 +56,7 @@ def write_report(slides: list[str], config: dict[str, Any], out: Path, found: Ou
         parameters_from=_parameters_from(config, card),
         tables=[(title, name, table) for title, name, table in tables if table.rows],
         card=card,
+        model=config["model"],
         predicted=_predicted(slides, config, found),
         figures=[] if config["model"] else _figures(results, config, found),
         failures=found.failures,

@@ -1,13 +1,17 @@
 """`predict`: one instance mask per image."""
 
 import argparse
+import logging
+import sys
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from semimoe.errors import DataError
 from semimoe.images.folders import find_images, read_image
 
+log = logging.getLogger(__name__)
 _MOST_LABELS = 65535
 
 
@@ -30,9 +34,14 @@ def run(given: argparse.Namespace) -> None:
         if (given.out / f"{file.name}.png").resolve() == file.image.resolve():
             raise DataError(f"--out {given.out}: the masks would replace the images; give another folder")
     given.out.mkdir(parents=True, exist_ok=True)
-    for file in files:
+    glands = 0
+    for file in tqdm(files, desc="predict", unit="image", disable=not sys.stderr.isatty()):
         image = read_image(file.image)
         labels = predictor.glands(predictor.maps(image), (image.shape[1], image.shape[2]))
         if labels.max(initial=0) > _MOST_LABELS:
             raise DataError(f"{file.image}: more than {_MOST_LABELS} glands do not fit a 16-bit mask; cut the image")
         Image.fromarray(labels.astype(np.uint16)).save(given.out / f"{file.name}.png")
+        glands += int(labels.max(initial=0))
+    log.info("%d images with %d glands, their pixels taken as %.4g um; masks in %s", len(files), glands, predictor.image_mpp_um, given.out)
+    if licence := predictor.card.get("notes", {}).get("licence"):
+        log.info("licence of the weights: %s", licence)

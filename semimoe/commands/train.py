@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from semimoe.settings import NetworkSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
+_SHOWN = 3
 
 
 def run(given: argparse.Namespace) -> None:
@@ -99,12 +100,12 @@ def _checked(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row], t
         leaked = _leaked(card, rows)
         if leaked and folder == given.pseudo_from:
             raise DataError(
-                f"--pseudo-from {folder}: knows the outlines of {', '.join(leaked)}, which are unlabelled or held out here; "
+                f"--pseudo-from {folder}: knows the outlines of {_some(leaked)}, which are unlabelled or held out here; "
                 "give a model trained on the same list"
             )
         if leaked:
             warnings.append(
-                f"--start-from {folder}: knows the outlines of {', '.join(leaked)}, which are unlabelled or held out here "
+                f"--start-from {folder}: knows the outlines of {_some(leaked)}, which are unlabelled or held out here "
                 "(unless these are other images of the same names): scores are optimistic"
             )
         if not known(card).learnt:
@@ -112,6 +113,10 @@ def _checked(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row], t
     for warning in warnings:
         log.warning("%s", warning)
     return warnings
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _leaked(card: dict[str, Any], rows: Sequence[Row]) -> list[str]:

@@ -107,7 +107,8 @@ def collapsed_gates(rows: list[Row]) -> list[str]:
             continue  # no such gate, or a single expert: nothing to choose
         expert, largest = max(epochs[-1].items(), key=lambda item: item[1])
         if largest > _ALONE:
-            said.append(f"expert collapse: the gate of task {task} listens to the {expert} expert alone (mean weight {largest:.3f})")
+            alone = f"the gate of task {task} listens to the {expert} expert alone (mean weight {largest:.3f})"
+            said.append(f"expert collapse: {alone}: it works, but not as a mixture")
         if all(abs(weight - 1 / len(weights)) <= _UNIFORM for weights in epochs for weight in weights.values()):
             since = f"for {len(epochs)} epochs" if len(epochs) > 1 else "for an epoch"
             said.append(f"expert collapse: the gate of task {task} prefers no expert (weights within {_UNIFORM} of uniform {since})")

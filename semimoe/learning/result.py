@@ -23,6 +23,7 @@ def finish(run: Run, validation: TileSource | None, out: Path) -> None:
     if run.best is not None:
         run.net.load_state_dict(run.best.weights)
     if validation is not None:
+        log.info("choosing threshold and split parameters on %d validation images", len(validation))
         choice = scoring.choose([(run.predict(), validation)], network=run.network, training=run.training, mpp_um=run.mpp_um)
     else:
         note = "no validation: last epoch, threshold 0.5 and default split parameters"
@@ -42,6 +43,8 @@ def finish(run: Run, validation: TileSource | None, out: Path) -> None:
         for leftover in out.glob(f".{name}.*.partial"):
             leftover.unlink()
     save_card(out, _card(run, choice, validated=validation is not None) | before)
+    told = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in choice.scores.items())
+    log.info("%s: threshold %g; on validation: %s", out, choice.threshold, told or "not measured")
 
 
 def _score_foreign(run: Run, validation: TileSource | None) -> dict[str, Any]:
