@@ -27,6 +27,7 @@ from tiling.store.shards import ShardWriter
 
 REPO = Path(__file__).parents[1]
 _SPLIT = {"seed_depth_um": 4.0, "boundary_level": 0.5, "growth_um": 8.0}
+_UNUSED = {"method": "semimoe", "network": {}, "tile_px": 256, "normalisation": {}}
 _MODEL = {"mpp_um": 1.0, "threshold": 0.5, "split": _SPLIT, "sdf_um": 20.0, "sdf_scale": "um"}
 
 
@@ -73,7 +74,7 @@ def main() -> int:
         (folder / "slides.tsv").write_text("slide\tpath\tsplit\nbig\tbig.tiff\tpredict\n")
         (folder / "model").mkdir()
         for file in ("model.safetensors", "model.json"):  # asked for when the workflow is read, not used by these rules
-            (folder / "model" / file).write_text(json.dumps(_MODEL))
+            (folder / "model" / file).write_text(json.dumps(_UNUSED | _MODEL))
         command = [
             sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "Snakefile"), "--directory", name, "--cores", str(given.cores),
             "--workflow-profile", str(REPO / "profiles" / "default"), "--quiet", "all",
