@@ -142,7 +142,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _parameters_from(config: dict[str, Any], card: dict[str, Any]) -> str:
     given = sorted(key for key in ("threshold", "seed_depth_um", "boundary_level", "growth_um") if config["glands"][key] is not None)
-    own = {"validation": "chosen on validation", "default": "defaults (no validation)"}.get(card.get("threshold_from", ""), "unknown")
+    source = card.get("threshold_from", "unknown")
+    own = {"validation": "chosen on validation", "default": "defaults (no validation)"}.get(source, source)
     return f"set in the configuration: {', '.join(given)}; otherwise {own}" if given else own
 
 

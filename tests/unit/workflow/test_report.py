@@ -9,7 +9,7 @@ import pytest
 from tiling.store.arrays import create_group, set_attributes
 from workflow.configuration import with_defaults
 from workflow.outcome import LAST_FAILURE, Failure, Job, Outcome
-from workflow.report import after_preview, headline_text, report_after_failure, write_report
+from workflow.report import _parameters_from, after_preview, headline_text, report_after_failure, write_report
 from workflow.sheet import Sheet, Slide
 
 HOSTILE = "<script>alert(1)</script>"
@@ -129,6 +129,13 @@ def test_the_licence_of_the_weights_is_shown(tmp_path: Path, card: dict) -> None
     (tmp_path / "models" / "semimoe" / "model.json").write_text(json.dumps(card))
     write_report([], config(tmp_path), tmp_path / "report.html")
     assert "Licence of the weights: research &lt;only&gt;" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("validation", "chosen on validation"), ("cross-validation, 5 folds", "cross-validation, 5 folds")]
+)
+def test_where_threshold_and_split_come_from_is_said(tmp_path: Path, source: str, words: str) -> None:
+    assert _parameters_from(config(tmp_path), {"threshold_from": source}) == words
 
 
 def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:
