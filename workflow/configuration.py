@@ -56,7 +56,8 @@ def problems(config: dict[str, Any]) -> list[str]:
     found = [_message(error) for error in Draft202012Validator(schema()).iter_errors(config)]
     if found:
         return sorted(found)
-    tiles = with_defaults(config)["tiles"]
+    filled = with_defaults(config)
+    tiles = filled["tiles"]
     wrong = [_message(error) for error in Draft202012Validator(schema()["properties"]["tiles"]).iter_errors(tiles)]
     if wrong:  # what the user gave was sound: this comes from the card of a model
         of = config.get("model") or config.get("start_from")
@@ -78,9 +79,9 @@ def problems(config: dict[str, Any]) -> list[str]:
     if config.get("start_from") and own.resolve() in Path(config["start_from"]).resolve().parents:
         found.append(f"config start_from: {config['start_from']} would be replaced by this run; copy it, or choose other `results`")
     if config.get("start_from") and not found:
-        found += _false_start(Path(config["start_from"]), with_defaults(config))
-    training = with_defaults(config)["training"]
-    if training["frozen_stages"] and with_defaults(config)["network"]["encoder"] == "unet":
+        found += _false_start(Path(config["start_from"]), filled)
+    training = filled["training"]
+    if training["frozen_stages"] and filled["network"]["encoder"] == "unet":
         found.append("config training.frozen_stages: an encoder of random weights cannot stay as it is; set it to 0, or another encoder")
     if training["warm_start_epochs"] >= training["epochs"]:
         found.append(f"config training.warm_start_epochs: {training['warm_start_epochs']} is not less than epochs {training['epochs']}")

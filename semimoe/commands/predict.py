@@ -42,6 +42,7 @@ def run(given: argparse.Namespace) -> None:
             raise DataError(f"{file.image}: more than {_MOST_LABELS} glands do not fit a 16-bit mask; cut the image")
         Image.fromarray(labels.astype(np.uint16)).save(given.out / f"{file.name}.png")
         glands += int(labels.max(initial=0))
-    log.info("%d images with %d glands, their pixels taken as %.4g um; masks in %s", len(files), glands, predictor.image_mpp_um, given.out)
+    taken_um = predictor.resolution.image_mpp_um
+    log.info("%d images with %d glands, their pixels taken as %.4g um; masks in %s", len(files), glands, taken_um, given.out)
     if licence := predictor.card.get("notes", {}).get("licence"):
         log.info("licence of the weights: %s", licence)

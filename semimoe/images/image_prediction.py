@@ -54,11 +54,6 @@ class ImagePredictor:
             threshold=card["threshold"], **card["split"], min_area_um2=least, sdf_um=card["sdf_um"], use_sdf=card["sdf_scale"] == "um"
         )
 
-    @property
-    def image_mpp_um(self) -> float:
-        """Pixel size that images are taken to have, um."""
-        return self.resolution.image_mpp_um
-
     def maps(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Maps at the working resolution, float32 (4, h, w), of an image uint8 (3, H, W); see `Predictor`."""
         small = self.resolution.image(image)
