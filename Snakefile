@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from workflow.configuration import (
+from workflow.config.configuration import (
     compared,
     geojson_ending,
     learning,
@@ -14,9 +14,9 @@ from workflow.configuration import (
     problems,
     with_defaults,
 )
-from workflow.forecast import forecast, forecast_text, free_space, refusal
-from workflow.outcome import LAST_FAILURE, planned
-from workflow.report import after_preview, headline_text, report_after_failure
+from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
+from workflow.reporting.outcome import LAST_FAILURE, planned
+from workflow.reporting.report import after_preview, headline_text, report_after_failure
 from workflow.sheet import ID_PATTERN, MADE, load
 
 

@@ -38,11 +38,18 @@ def answers() -> NDArray[np.float32]:
     depth = np.full((PERIOD_PX, PERIOD_PX), -20, np.float32)  # um inside the nearest gland
     for index in range(16):
         centre = (np.array(divmod(index, 4)) + 0.5) * cell + rng.uniform(-12, 12, 2)
-        dy, dx = ((axis - at + PERIOD_PX / 2) % PERIOD_PX - PERIOD_PX / 2 for axis, at in zip((y, x), centre, strict=True))
+        dy, dx = (
+            (axis - at + PERIOD_PX / 2) % PERIOD_PX - PERIOD_PX / 2
+            for axis, at in zip((y, x), centre, strict=True)
+        )
         depth = np.maximum(depth, rng.uniform(45, 92) - np.hypot(dy * rng.uniform(0.9, 1.3), dx))
-    logit = depth + 8 * gaussian_filter(rng.normal(0, 1, depth.shape), 2, mode="wrap")  # rough, as a network's edges are, without specks
+    logit = depth + 8 * gaussian_filter(
+        rng.normal(0, 1, depth.shape), 2, mode="wrap"
+    )  # rough, as a network's edges are, without specks
     gland = 1 / (1 + np.exp(-np.clip(logit, -12, 12)))
-    maps = np.stack([gland, np.clip(logit / 20, -1, 1), np.exp(-((logit / 3) ** 2)), gland * (1 - gland)]).astype(np.float32)
+    maps = np.stack(
+        [gland, np.clip(logit / 20, -1, 1), np.exp(-((logit / 3) ** 2)), gland * (1 - gland)]
+    ).astype(np.float32)
     tiled = np.pad(maps, ((0, 0), (0, TILE_PX), (0, TILE_PX)), mode="wrap")
     starts = range(0, PERIOD_PX, STRIDE_PX)
     return np.stack([[tiled[:, a : a + TILE_PX, b : b + TILE_PX] for b in starts] for a in starts])
@@ -54,7 +61,9 @@ def origins(side_px: int, tissue: float) -> NDArray[np.int64]:
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     if tissue >= 1:
         return grid
-    return grid[np.hypot(*(grid + TILE_PX / 2 - side_px / 2).T) <= side_px * np.sqrt(tissue / np.pi)]
+    return grid[
+        np.hypot(*(grid + TILE_PX / 2 - side_px / 2).T) <= side_px * np.sqrt(tissue / np.pi)
+    ]
 
 
 class Source:
@@ -72,11 +81,13 @@ class Source:
 
 def ours(side: str, tissue: str, maps: str, workers: str, folder: str) -> dict[str, float]:
     """`blend_to_store`, as predict_slide calls it on a GPU."""
-    from tiling.blend import blend_to_store
-    from tiling.geometry import Geometry
+    from tiling.maps.blend_tiles import blend_to_store
+    from tiling.raster.geometry import Geometry
 
     side_px, table, places = int(side), answers(), origins(int(side), float(tissue))
-    frame = Geometry(side_px, side_px, side_px, side_px, 1, 1, MPP_UM, MPP_UM, 0, 0, side_px, side_px)
+    frame = Geometry(
+        side_px, side_px, side_px, side_px, 1, 1, MPP_UM, MPP_UM, 0, 0, side_px, side_px
+    )
 
     def predict(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401  # a list of views costs nothing
         return [table[a, b, : int(maps)] for a, b in images]
@@ -111,9 +122,17 @@ def with_dask(side: str, tissue: str, maps: str, workers: str, folder: str) -> d
                 if (y, x) not in known:
                     continue
                 tile = table[y // STRIDE_PX % PHASES, x // STRIDE_PX % PHASES]
-                t, z, b, r = max(y, top), max(x, left), min(y + TILE_PX, bottom), min(x + TILE_PX, right)
+                t, z, b, r = (
+                    max(y, top),
+                    max(x, left),
+                    min(y + TILE_PX, bottom),
+                    min(x + TILE_PX, right),
+                )
                 if b > t and r > z:
-                    inside, here = np.s_[..., t - y : b - y, z - x : r - x], np.s_[..., t - top : b - top, z - left : r - left]
+                    inside, here = (
+                        np.s_[..., t - y : b - y, z - x : r - x],
+                        np.s_[..., t - top : b - top, z - left : r - left],
+                    )
                     sums[:count][here] += tile[:count][inside] * weights[inside]
                     sums[-1][here] += weights[inside]
         means = sums[:-1] / np.where(sums[-1] > 0, sums[-1], 1)
@@ -134,11 +153,18 @@ def with_dask(side: str, tissue: str, maps: str, workers: str, folder: str) -> d
 
 def stitched(side: str, workers: str, folder: str) -> dict[str, float]:
     """`stitch`, as stitch_slide calls it."""
-    from tiling.glands.instances import SplitParameters, stitch
+    from tiling.objects.stitch import SplitParameters, stitch
 
-    parameters = SplitParameters(threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=500, sdf_um=20)
+    parameters = SplitParameters(
+        threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=500, sdf_um=20
+    )
     count = stitch(
-        Path(folder) / "maps.zarr", Path(folder) / "glands.zarr", parameters=parameters, slide="bench", workers=int(workers), code_version=1
+        Path(folder) / "maps.zarr",
+        Path(folder) / "glands.zarr",
+        parameters=parameters,
+        slide="bench",
+        workers=int(workers),
+        code_version=1,
     )
     return {"glands": count, "mb": bytes_in(Path(folder) / "glands.zarr") / 1e6}
 
@@ -149,7 +175,9 @@ CONTENDERS = {"ours": ours, "dask": with_dask, "stitch": stitched}
 def main() -> None:
     if serve(CONTENDERS):
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--side", type=int, nargs="+", default=[60000], help="pixels")
     parser.add_argument("--tissue", type=float, default=1.0, help="share of tiles predicted")
     parser.add_argument("--maps", type=int, nargs="+", default=[1, 4], choices=(1, 2, 3, 4))
@@ -162,18 +190,31 @@ def main() -> None:
                 compare(side, maps, given.tissue, given.workers, folder, given.skip)
 
 
-def compare(side: int, maps: int, tissue: float, workers: int, folder: str, skip: list[str]) -> None:
+def compare(
+    side: int, maps: int, tissue: float, workers: int, folder: str, skip: list[str]
+) -> None:
     """Both contenders, and what follows where all maps are there."""
-    print(f"{side} x {side} px, {tissue:.0%} of the tiles; maps: {maps}, {maps * side**2 / 1e6:.0f} M codes")
+    print(
+        f"{side} x {side} px, {tissue:.0%} of the tiles; maps: {maps}, {maps * side**2 / 1e6:.0f} M codes"
+    )
     slow = None
     if "dask" not in skip:
         slow = measured(__file__, "dask", side, tissue, maps, workers, folder)
         row("blend: dask.array, gather per chunk", slow, note=f"{slow.counted['mb']:.0f} MB")
     fast = measured(__file__, "ours", side, tissue, maps, workers, folder)
-    row("blend: ours", fast, beside=slow, note=f"{fast.counted['mb']:.0f} MB, {1e6 * fast.seconds / side**2:.4f} s per Mpx")
+    row(
+        "blend: ours",
+        fast,
+        beside=slow,
+        note=f"{fast.counted['mb']:.0f} MB, {1e6 * fast.seconds / side**2:.4f} s per Mpx",
+    )
     if maps == len(NAMES) and "stitch" not in skip:
         found = measured(__file__, "stitch", side, workers, folder)
-        row("stitch: ours", found, note=f"{found.counted['glands']:.0f} glands, {1e6 * found.seconds / side**2:.4f} s per Mpx")
+        row(
+            "stitch: ours",
+            found,
+            note=f"{found.counted['glands']:.0f} glands, {1e6 * found.seconds / side**2:.4f} s per Mpx",
+        )
 
 
 if __name__ == "__main__":

@@ -54,14 +54,25 @@ def serve(contenders: dict[str, Contender]) -> bool:
     counted = contenders[name](*arguments)
     seconds = time.perf_counter() - start
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({"seconds": seconds, "cpu_s": used.ru_utime + used.ru_stime, "counted": counted or {}}))
+    print(
+        json.dumps(
+            {"seconds": seconds, "cpu_s": used.ru_utime + used.ru_stime, "counted": counted or {}}
+        )
+    )
     return True
 
 
 def row(what: str, found: Measured, *, beside: Measured | None = None, note: str = "") -> None:
     """Print one line of a table, with the ratios of wall and of processor time to another contender."""
-    ratio = f"{beside.seconds / found.seconds:5.2f} x, cpu {beside.cpu_s / found.cpu_s:5.2f} x" if beside else " " * 20
-    print(f"  {what:44s} {found.seconds:8.2f} s (cpu {found.cpu_s:7.1f})  {ratio}  peak {found.peak_mib:6.0f} MiB  {note}", flush=True)
+    ratio = (
+        f"{beside.seconds / found.seconds:5.2f} x, cpu {beside.cpu_s / found.cpu_s:5.2f} x"
+        if beside
+        else " " * 20
+    )
+    print(
+        f"  {what:44s} {found.seconds:8.2f} s (cpu {found.cpu_s:7.1f})  {ratio}  peak {found.peak_mib:6.0f} MiB  {note}",
+        flush=True,
+    )
 
 
 def bytes_in(folder: Path) -> int:

@@ -28,21 +28,44 @@ _LICENCE = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=2, help="trainings side by side, one thread each")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="trainings side by side, one thread each"
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     whole = given.out / "all"
     folds = [given.out / f"fold{number}" for number in range(1, _FOLDS + 1)]
-    chosen = {fold: ["--split", str(_LISTS / f"{fold.name}of{_FOLDS}.csv"), f"--steps={_FOLD_STEPS}"] for fold in folds}
+    chosen = {
+        fold: ["--split", str(_LISTS / f"{fold.name}of{_FOLDS}.csv"), f"--steps={_FOLD_STEPS}"]
+        for fold in folds
+    }
     with ThreadPoolExecutor(given.jobs) as pool:
         list(
-            pool.map(lambda item: train(given, *item), [(whole, ["--labelled=1", "--validation=0", f"--steps={_STEPS}"]), *chosen.items()])
+            pool.map(
+                lambda item: train(given, *item),
+                [(whole, ["--labelled=1", "--validation=0", f"--steps={_STEPS}"]), *chosen.items()],
+            )
         )
-    release = ["release", "--model", str(whole), "--folds", *map(str, folds), "--data", str(given.data), "--licence", _LICENCE]
-    subprocess.run([sys.executable, "-m", "semimoe", *release, "--out", str(given.out / "released")], check=True)
+    release = [
+        "release",
+        "--model",
+        str(whole),
+        "--folds",
+        *map(str, folds),
+        "--data",
+        str(given.data),
+        "--licence",
+        _LICENCE,
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "semimoe", *release, "--out", str(given.out / "released")],
+        check=True,
+    )
 
 
 def train(given: argparse.Namespace, model: Path, images: list[str]) -> None:
@@ -51,7 +74,9 @@ def train(given: argparse.Namespace, model: Path, images: list[str]) -> None:
         return
     command = ["train", "--data", str(given.data), *images, *_RECIPE, "--out", str(model)]
     with model.with_suffix(".log").open("a") as log:
-        if subprocess.run([sys.executable, "-m", "semimoe", *command], stdout=log, stderr=log, check=False).returncode:
+        if subprocess.run(
+            [sys.executable, "-m", "semimoe", *command], stdout=log, stderr=log, check=False
+        ).returncode:
             raise SystemExit(f"{model.name} failed, see {log.name}")
     print(f"{model} done", flush=True)
 

@@ -43,23 +43,31 @@ _ROWS = {"unet": "unet", "supervised": "supervised", "semimoe": "semimoe", "stor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", choices=_RECIPES, default="cpu")
     parser.add_argument("--protocol", choices=("honest", "as-published"), default="honest")
     parser.add_argument("--rows", nargs="+", choices=_ROWS, default=list(_ROWS))
-    parser.add_argument("--labelled", nargs="+", type=int, choices=(10, 20), default=[20], help="per cent")
+    parser.add_argument(
+        "--labelled", nargs="+", type=int, choices=(10, 20), default=[20], help="per cent"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--part", default="testA")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of each cell")
-    parser.add_argument("--jobs", type=int, default=2, help="seeds side by side (CPU), or 1 (one GPU)")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="seeds side by side (CPU), or 1 (one GPU)"
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(given.jobs) as pool:
         cells = list(itertools.product(given.labelled, given.seeds))
-        results = [path for paths in pool.map(lambda cell: column(given, *cell), cells) for path in paths]
+        results = [
+            path for paths in pool.map(lambda cell: column(given, *cell), cells) for path in paths
+        ]
     _python(given, ["table", *map(str, results)])
 
 
@@ -70,13 +78,45 @@ def column(given: argparse.Namespace, labelled: int, seed: int) -> list[Path]:
         model = given.out / f"{given.protocol}-{labelled}-seed{seed}-{row}"
         if not (model / "model.json").exists():
             split = _LISTS / f"{given.protocol}_{labelled}_seed{seed}.csv"
-            extra = ["--pseudo-from", str(given.out / f"{given.protocol}-{labelled}-seed{seed}-supervised")] if row == "stored" else []
-            train = ["train", "--data", str(given.data), "--method", _ROWS[row], "--split", str(split), "--seed", str(seed)]
-            _python(given, [*train, *_RECIPES[given.recipe], *extra, "--out", str(model), *_device(given)], log=model.with_suffix(".log"))
+            extra = (
+                [
+                    "--pseudo-from",
+                    str(given.out / f"{given.protocol}-{labelled}-seed{seed}-supervised"),
+                ]
+                if row == "stored"
+                else []
+            )
+            train = [
+                "train",
+                "--data",
+                str(given.data),
+                "--method",
+                _ROWS[row],
+                "--split",
+                str(split),
+                "--seed",
+                str(seed),
+            ]
+            _python(
+                given,
+                [*train, *_RECIPES[given.recipe], *extra, "--out", str(model), *_device(given)],
+                log=model.with_suffix(".log"),
+            )
         result = model.with_suffix(".json")
         if not result.exists():
-            evaluate = ["evaluate", "--truth", str(given.data / given.part), "--model", str(model), "--protocol", given.protocol, "--json"]
-            text = _python(given, [*evaluate, *_device(given)], log=model.with_suffix(".evaluate.log"))
+            evaluate = [
+                "evaluate",
+                "--truth",
+                str(given.data / given.part),
+                "--model",
+                str(model),
+                "--protocol",
+                given.protocol,
+                "--json",
+            ]
+            text = _python(
+                given, [*evaluate, *_device(given)], log=model.with_suffix(".evaluate.log")
+            )
             result.write_text(text)
         results.append(result)
         print(f"{result} done", flush=True)
@@ -93,7 +133,13 @@ def _python(given: argparse.Namespace, command: list[str], log: Path | None = No
         subprocess.run([sys.executable, "-m", "semimoe", *command], check=True)
         return ""
     with log.open("a") as errors:
-        done = subprocess.run([sys.executable, "-m", "semimoe", *command], stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "semimoe", *command],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise SystemExit(f"semimoe {command[0]} failed, see {log}")
     return done.stdout

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from semimoe.metrics import object_scores
+from semimoe.evaluation.metrics import object_scores
 
 Labels = NDArray[np.int32]
 CHUNK = 2000
@@ -25,20 +25,30 @@ def make_pair(side_px: int, glands: int, *, seed: int = 0) -> tuple[Labels, Labe
     rng = np.random.default_rng(seed)
     per_side = int(np.ceil(np.sqrt(glands)))
     pitch = side_px / per_side
-    truth, prediction = np.zeros((side_px, side_px), np.int32), np.zeros((side_px, side_px), np.int32)
+    truth, prediction = (
+        np.zeros((side_px, side_px), np.int32),
+        np.zeros((side_px, side_px), np.int32),
+    )
     for number in range(1, glands + 1):
         row, column = divmod(number - 1, per_side)
         centre = (np.array([row, column]) + 0.5) * pitch + rng.uniform(-0.1, 0.1, 2) * pitch
         radii = rng.uniform(0.3, 0.55, 2) * pitch
         _paint(truth, number, centre, radii)
         if rng.random() > 0.1:
-            _paint(prediction, number, centre + rng.uniform(-0.08, 0.08, 2) * pitch, radii * rng.uniform(0.85, 1.1, 2))
+            _paint(
+                prediction,
+                number,
+                centre + rng.uniform(-0.08, 0.08, 2) * pitch,
+                radii * rng.uniform(0.85, 1.1, 2),
+            )
         elif rng.random() > 0.5:  # an object where none is
             _paint(prediction, number, centre + 0.5 * pitch, radii * 0.2)
     return truth, prediction
 
 
-def _paint(labels: Labels, number: int, centre: NDArray[np.float64], radii: NDArray[np.float64]) -> None:
+def _paint(
+    labels: Labels, number: int, centre: NDArray[np.float64], radii: NDArray[np.float64]
+) -> None:
     low = np.maximum((centre - radii).astype(int), 0)
     high = np.minimum((centre + radii).astype(int) + 2, labels.shape)
     y, x = np.ogrid[low[0] : high[0], low[1] : high[1]]
@@ -82,12 +92,20 @@ def _whole_array(truth: Labels, prediction: Labels) -> float:
     started = time.perf_counter()
     for number in numbers[:10]:
         ndimage.distance_transform_edt(truth != number)
-    return (time.perf_counter() - started) / min(10, len(numbers)) * (len(numbers) + len(np.unique(prediction)) - 1)
+    return (
+        (time.perf_counter() - started)
+        / min(10, len(numbers))
+        * (len(numbers) + len(np.unique(prediction)) - 1)
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small-px", type=int, default=240, help="side of the pair that brute force gets")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--small-px", type=int, default=240, help="side of the pair that brute force gets"
+    )
     parser.add_argument("--small-glands", type=int, default=9)
     given = parser.parse_args()
 
@@ -98,16 +116,22 @@ def main() -> None:
     started = time.perf_counter()
     found = object_scores([small[0]], [small[1]])
     ours_s = time.perf_counter() - started
-    np.testing.assert_allclose([found.object_f1, found.object_dice, found.object_hausdorff_px], expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        [found.object_f1, found.object_dice, found.object_hausdorff_px], expected, rtol=1e-12
+    )
 
     large = make_pair(3000, 200)
     started = time.perf_counter()
     object_scores([large[0]], [large[1]])
     large_s = time.perf_counter() - started
     ratio = brute_s / ours_s
-    print(f"{given.small_px} px, {given.small_glands} glands: brute force {brute_s:.2f} s, ours {ours_s:.3f} s, {ratio:.0f} x, same scores")
+    print(
+        f"{given.small_px} px, {given.small_glands} glands: brute force {brute_s:.2f} s, ours {ours_s:.3f} s, {ratio:.0f} x, same scores"
+    )
     usual_s = _whole_array(*large)
-    print(f"3000 px, 200 glands: ours {large_s:.2f} s; a distance transform of the whole array per object {usual_s:.0f} s (from ten)")
+    print(
+        f"3000 px, 200 glands: ours {large_s:.2f} s; a distance transform of the whole array per object {usual_s:.0f} s (from ten)"
+    )
 
 
 if __name__ == "__main__":

@@ -23,26 +23,42 @@ def pattern() -> NDArray[np.uint8]:
     rng = np.random.default_rng(0)
     side = CELL_PX * CELLS
     y, x = np.mgrid[:side, :side]
-    noise = 8 * gaussian_filter(rng.normal(0, 1, (side, side)), 2, mode="wrap")  # edges as rough as a network's, without specks
+    noise = 8 * gaussian_filter(
+        rng.normal(0, 1, (side, side)), 2, mode="wrap"
+    )  # edges as rough as a network's, without specks
     radius = rng.uniform(10, 30, (CELLS, CELLS))[y // CELL_PX, x // CELL_PX]
     depth = radius - np.hypot(y % CELL_PX - 33, x % CELL_PX - 33) + noise
     hole = rng.random((CELLS, CELLS))[y // CELL_PX, x // CELL_PX] < 0.3
-    depth = np.where(hole, np.minimum(depth, np.hypot(y % CELL_PX - 33, x % CELL_PX - 33) - 4), depth)
+    depth = np.where(
+        hole, np.minimum(depth, np.hypot(y % CELL_PX - 33, x % CELL_PX - 33) - 4), depth
+    )
     sdf = np.clip((np.clip(depth / 20, -1, 1) + 1) * 127.5, 0, 255)
-    return np.stack([np.where(depth > 0, 230, 10), sdf, np.where(abs(depth) < 1, 200, 0), np.where(abs(depth) < 2, 99, 0)]).astype(np.uint8)
+    return np.stack(
+        [
+            np.where(depth > 0, 230, 10),
+            sdf,
+            np.where(abs(depth) < 1, 200, 0),
+            np.where(abs(depth) < 2, 99, 0),
+        ]
+    ).astype(np.uint8)
 
 
 def make(side: str, folder: str) -> None:
     """The maps' store."""
-    from tiling.geometry import Geometry, blocks
-    from tiling.store.arrays import create_array, create_group, set_attributes
+    from tiling.raster.geometry import Geometry, blocks
+    from tiling.stores.arrays import create_array, create_group, set_attributes
 
     side_px, codes = int(side), pattern()
     group = create_group(Path(folder) / "maps.zarr")
-    arrays = [create_array(group, name, (side_px, side_px), np.uint8) for name in ("gland", "sdf", "boundary", "disagreement")]
+    arrays = [
+        create_array(group, name, (side_px, side_px), np.uint8)
+        for name in ("gland", "sdf", "boundary", "disagreement")
+    ]
     period = codes.shape[-1]
     for rows, columns in blocks(side_px, side_px, 2048):
-        part = codes[:, np.arange(rows.start, rows.stop) % period][:, :, np.arange(columns.start, columns.stop) % period]
+        part = codes[:, np.arange(rows.start, rows.stop) % period][
+            :, :, np.arange(columns.start, columns.stop) % period
+        ]
         for array, values in zip(arrays, part, strict=True):
             array[rows, columns] = values
     geometry = Geometry(side_px, side_px, side_px, side_px, 1, 1, 1, 1, 0, 0, side_px, side_px)
@@ -51,20 +67,26 @@ def make(side: str, folder: str) -> None:
 
 def labels(folder: str, workers: str) -> dict[str, float]:
     """`stitch`: seeds, growth, what is left, numbers, table."""
-    from tiling.glands.instances import SplitParameters, stitch
+    from tiling.objects.stitch import SplitParameters, stitch
 
-    parameters = SplitParameters(threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=20, sdf_um=20)
+    parameters = SplitParameters(
+        threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=20, sdf_um=20
+    )
     maps, glands = Path(folder) / "maps.zarr", Path(folder) / "glands.zarr"
-    return {"objects": stitch(maps, glands, parameters=parameters, slide="bench", workers=int(workers), code_version=1)}
+    return {
+        "objects": stitch(
+            maps, glands, parameters=parameters, slide="bench", workers=int(workers), code_version=1
+        )
+    }
 
 
 def traced(folder: str, workers: str) -> dict[str, float]:
     """`outlines` of every object; the area is checked against the number of pixels."""
     import shapely
 
-    from tiling.glands.trace import outlines
-    from tiling.store.arrays import open_array, open_store, read_table
-    from tiling.store.shards import ShardReader
+    from tiling.objects.trace import outlines
+    from tiling.stores.arrays import open_array, open_store, read_table
+    from tiling.stores.shards import ShardReader
 
     store = Path(folder) / "glands.zarr"
     table = read_table(store, "objects", ("window_px", "area_px"))
@@ -81,7 +103,7 @@ def in_memory_labels(folder: str) -> dict[str, float]:
     """scipy.ndimage.label of the whole mask."""
     from scipy import ndimage
 
-    from tiling.store.arrays import open_array, open_store
+    from tiling.stores.arrays import open_array, open_store
 
     mask = np.asarray(open_array(open_store(Path(folder) / "maps.zarr"), "gland")[...]) >= 128
     found, count = ndimage.label(mask, np.ones((3, 3)), output=np.int32)
@@ -107,7 +129,9 @@ CONTENDERS = {
 def main() -> None:
     if serve(CONTENDERS):
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--side", type=int, default=30000, help="pixels")
     parser.add_argument("--workers", type=int, default=2, help="threads of ours")
     given = parser.parse_args()
@@ -115,13 +139,31 @@ def main() -> None:
         measured(__file__, "make", given.side, folder)
         print(f"{given.side} x {given.side} px")
         slow = measured(__file__, "in memory labels", folder)
-        row("label: scipy.ndimage.label, in memory", slow, note=f"{slow.counted['objects']:.0f} objects, not split")
+        row(
+            "label: scipy.ndimage.label, in memory",
+            slow,
+            note=f"{slow.counted['objects']:.0f} objects, not split",
+        )
         fast = measured(__file__, "labels", folder, given.workers)
-        row("label and split: ours, out of core", fast, beside=slow, note=f"{fast.counted['objects']:.0f} objects")
+        row(
+            "label and split: ours, out of core",
+            fast,
+            beside=slow,
+            note=f"{fast.counted['objects']:.0f} objects",
+        )
         slow = measured(__file__, "in memory outlines", folder)
-        row("outlines: rasterio of the whole, in memory", slow, note=f"{slow.counted['objects']:.0f} polygons")
+        row(
+            "outlines: rasterio of the whole, in memory",
+            slow,
+            note=f"{slow.counted['objects']:.0f} polygons",
+        )
         fast = measured(__file__, "traced", folder, given.workers)
-        row("outlines: ours, areas checked", fast, beside=slow, note=f"{fast.counted['vertices']:.0f} vertices")
+        row(
+            "outlines: ours, areas checked",
+            fast,
+            beside=slow,
+            note=f"{fast.counted['vertices']:.0f} vertices",
+        )
 
 
 if __name__ == "__main__":

@@ -19,13 +19,17 @@ def tree_pss(root: psutil.Process) -> int:
     """Bytes of proportional set size of a process and all below it, now."""
     total = 0
     for process in [root, *root.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # a process may end while we look
+        with contextlib.suppress(
+            psutil.NoSuchProcess, psutil.AccessDenied
+        ):  # a process may end while we look
             total += process.memory_full_info().pss
     return total
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", nargs="+")
     command = parser.parse_args().command
     start, peak = time.perf_counter(), 0
@@ -35,7 +39,9 @@ def main() -> int:
             peak = max(peak, tree_pss(psutil.Process(process.pid)))
         time.sleep(_INTERVAL_S)
     seconds = time.perf_counter() - start
-    print(f"{' '.join(command)}: status {process.returncode}, {seconds:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)")
+    print(
+        f"{' '.join(command)}: status {process.returncode}, {seconds:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)"
+    )
     return process.returncode
 
 

@@ -21,7 +21,7 @@ from typing import get_args
 import numpy as np
 from contenders import measured, row, serve
 
-from semimoe.device import Precision
+from semimoe.devices import Precision
 from semimoe.settings import Method
 
 _SIDE_PX = 6000  # of the slide, 0.5 um per pixel
@@ -31,40 +31,69 @@ _TILES, _TURNS = 8, 3
 
 def _tiles(folder: Path, tile_px: int) -> Path:
     from tiling.synthetic import make_slide
-    from tiling.tile import TileParameters, tile_slide
+    from tiling.tiles.tile_slide import TileParameters, tile_slide
 
-    make_slide(folder / "slide.tiff", slide_id=_SLIDE, width_px=_SIDE_PX, height_px=_SIDE_PX, seed=0, tissue_share=0.8)
+    make_slide(
+        folder / "slide.tiff",
+        slide_id=_SLIDE,
+        width_px=_SIDE_PX,
+        height_px=_SIDE_PX,
+        seed=0,
+        tissue_share=0.8,
+    )
     parameters = TileParameters(mpp_um=1.0, tile_px=tile_px, overlap_px=tile_px // 4)
-    tile_slide(folder / "slide.tiff", folder / "tiles.zarr", slide=_SLIDE, parameters=parameters, code_version=1, record=False)
+    tile_slide(
+        folder / "slide.tiff",
+        folder / "tiles.zarr",
+        slide=_SLIDE,
+        parameters=parameters,
+        code_version=1,
+        record=False,
+    )
     return folder / "tiles.zarr"
 
 
 def _model(folder: Path, method: Method, width: int, tile_px: int) -> None:
     import torch
 
-    from semimoe.network.networks import build_network
+    from semimoe.networks.build import build_network
     from semimoe.settings import NetworkSettings
-    from semimoe.weights import WEIGHTS, save_card, save_tensors
+    from semimoe.tensor_files import WEIGHTS, save_card, save_tensors
 
     torch.manual_seed(0)
     network = NetworkSettings(width=width)
     net = build_network(method, network)
     save_tensors(folder / WEIGHTS, net.state_dict(), {"network": network.to_dict()})
     split = {"seed_depth_um": 4.0, "boundary_level": 0.5, "growth_um": 8.0}
-    card = {"method": method, "network": network.to_dict(), "mpp_um": 1.0, "tile_px": tile_px, "threshold": 0.5, "split": split}
-    save_card(folder, {**card, "sdf_um": network.sdf_um, "sdf_scale": network.sdf_scale, "normalisation": {}})
+    card = {
+        "method": method,
+        "network": network.to_dict(),
+        "mpp_um": 1.0,
+        "tile_px": tile_px,
+        "threshold": 0.5,
+        "split": split,
+    }
+    save_card(
+        folder,
+        {**card, "sdf_um": network.sdf_um, "sdf_scale": network.sdf_scale, "normalisation": {}},
+    )
 
 
 def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
     """The network alone on tiles in memory."""
-    from semimoe.prediction import Predictor
-    from tiling.store.tiles import StoredTiles, tile_windows
+    from semimoe.prediction.predictor import Predictor
+    from tiling.tiles.tile_source import StoredTiles, tile_windows
 
     windows = tile_windows(Path(folder) / "tiles.zarr")
     source = StoredTiles(Path(folder) / "tiles.zarr", windows)
     asked = json.loads(prediction)
     batch, how = asked["batch"], {key: asked[key] for key in ("precision", "flips")}
-    predictor = Predictor.load(Path(folder) / "model", device="gpu" if device == "gpu" else "cpu", threads=int(threads), **how)
+    predictor = Predictor.load(
+        Path(folder) / "model",
+        device="gpu" if device == "gpu" else "cpu",
+        threads=int(threads),
+        **how,
+    )
     images = np.stack([source[index].image for index in range(len(windows))])
     for start in range(0, len(images), batch):
         predictor(images[start : start + batch])
@@ -73,8 +102,8 @@ def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, f
 
 def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
     """predict_slide as the workflow calls it."""
-    from tiling.store.arrays import attributes
-    from workflow.prediction import predict_slide
+    from tiling.stores.arrays import attributes
+    from workflow.stages.slide_prediction import predict_slide
 
     place = Path(folder)
     predict_slide(
@@ -86,9 +115,9 @@ def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, 
 
 def reading(folder: str, cache_bytes: str) -> dict[str, float]:
     """All tiles, in the order of prediction."""
-    from tiling.store.arrays import SHARD_PX, geometry_of
-    from tiling.store.tiles import StoredTiles, tile_windows
-    from tiling.sums import Plane
+    from tiling.maps.weighted_sums import Plane
+    from tiling.stores.arrays import SHARD_PX, geometry_of
+    from tiling.tiles.tile_source import StoredTiles, tile_windows
 
     tiles = Path(folder) / "tiles.zarr"
     windows, geometry = tile_windows(tiles), geometry_of(tiles)
@@ -97,26 +126,40 @@ def reading(folder: str, cache_bytes: str) -> dict[str, float]:
     order = Plane(windows[:, :2], int(windows[0, 2]), shape, shard_px=(SHARD_PX, SHARD_PX)).order
     start = time.process_time()
     total = sum(int(source[int(tile)].image[0, 0, 0]) for tile in order)
-    return {"tiles": len(windows), "total": total, "ms_per_tile": 1000 * (time.process_time() - start) / len(windows)}
+    return {
+        "tiles": len(windows),
+        "total": total,
+        "ms_per_tile": 1000 * (time.process_time() - start) / len(windows),
+    }
 
 
 def compare_reading(folder: Path, tile_px: int) -> None:
     """With the decoded chunks that predict_slide keeps, and without."""
-    from workflow.prediction import CACHE_BYTES
+    from workflow.stages.slide_prediction import CACHE_BYTES
 
     kept, anew = (measured(__file__, "reading", folder, size) for size in (CACHE_BYTES, 0))
-    for what, found in (("chunks decoded for each tile", anew), (f"{CACHE_BYTES >> 20} MiB of decoded chunks kept", kept)):
-        row(what, found, note=f"{found.counted['ms_per_tile']:.2f} ms of processor per tile of {tile_px} px")
+    for what, found in (
+        ("chunks decoded for each tile", anew),
+        (f"{CACHE_BYTES >> 20} MiB of decoded chunks kept", kept),
+    ):
+        row(
+            what,
+            found,
+            note=f"{found.counted['ms_per_tile']:.2f} ms of processor per tile of {tile_px} px",
+        )
     print(f"  {anew.counted['ms_per_tile'] / kept.counted['ms_per_tile']:.1f} x")
 
 
 def precisions(folder: Path, device: str, threads: int, tile_px: int) -> None:
     """Processor seconds of fp32 and bf16 in turns."""
-    from semimoe.prediction import Predictor
+    from semimoe.prediction.predictor import Predictor
 
     images = np.random.default_rng(0).integers(0, 256, (_TILES, 3, tile_px, tile_px), np.uint8)
     place = "gpu" if device == "gpu" else "cpu"
-    made = {name: Predictor.load(folder / "model", device=place, threads=threads, precision=name) for name in get_args(Precision)}
+    made = {
+        name: Predictor.load(folder / "model", device=place, threads=threads, precision=name)
+        for name in get_args(Precision)
+    }
     clock = time.perf_counter if device == "gpu" else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for turn in range(_TURNS + 1):
@@ -127,13 +170,17 @@ def precisions(folder: Path, device: str, threads: int, tile_px: int) -> None:
             if turn:  # the first one sets things up
                 seconds[name].append(clock() - start)
     fp32, bf16 = (float(np.median(seconds[name])) for name in ("fp32", "bf16"))
-    print(f"{_TILES} tiles of {tile_px} px, one at a time: fp32 {fp32:.2f} s, bf16 {bf16:.2f} s: {fp32 / bf16:.2f} x (medians of {_TURNS})")
+    print(
+        f"{_TILES} tiles of {tile_px} px, one at a time: fp32 {fp32:.2f} s, bf16 {bf16:.2f} s: {fp32 / bf16:.2f} x (medians of {_TURNS})"
+    )
 
 
 def main() -> None:
     if serve({"bare": bare, "slide": slide, "reading": reading}):
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--method", choices=get_args(Method), default="semimoe")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--tile", type=int, default=256)
@@ -157,14 +204,33 @@ def main() -> None:
         if given.reading:
             compare_reading(folder, given.tile)
             return
-        prediction = json.dumps({"batch": given.batch, "precision": given.precision, "flips": given.flips, "margin_um": None})
+        prediction = json.dumps(
+            {
+                "batch": given.batch,
+                "precision": given.precision,
+                "flips": given.flips,
+                "margin_um": None,
+            }
+        )
         arguments = (folder, given.device, given.threads, prediction)
-        alone, whole = measured(__file__, "bare", *arguments), measured(__file__, "slide", *arguments)
+        alone, whole = (
+            measured(__file__, "bare", *arguments),
+            measured(__file__, "slide", *arguments),
+        )
         tiles = int(whole.counted["tiles"])
         model = f"{given.method} of width {given.width}, {given.precision}"
         print(f"{tiles} tiles of {given.tile} px, {model}, {given.device}, {given.threads} threads")
-        row("bare network, tiles in memory", alone, note=f"{alone.counted['tiles'] / alone.seconds:.1f} tiles/s with loading")
-        row("predict_slide", whole, beside=alone, note=f"{tiles / whole.seconds:.1f} tiles/s with loading")
+        row(
+            "bare network, tiles in memory",
+            alone,
+            note=f"{alone.counted['tiles'] / alone.seconds:.1f} tiles/s with loading",
+        )
+        row(
+            "predict_slide",
+            whole,
+            beside=alone,
+            note=f"{tiles / whole.seconds:.1f} tiles/s with loading",
+        )
 
 
 if __name__ == "__main__":

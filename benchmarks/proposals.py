@@ -25,19 +25,28 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from semimoe.metrics import object_scores
-from tiling.annotation.labels import label_slide
-from tiling.geometry import Geometry
-from tiling.glands.instances import stitch
-from tiling.glands.propose import choose
-from tiling.store.arrays import geometry_of, open_array, open_store
-from tiling.tile import TileParameters, tile_slide
-from workflow.configuration import with_defaults
-from workflow.glands import split_parameters
-from workflow.prediction import predict_slide
-from workflow.training import Store, train
+from semimoe.evaluation.metrics import object_scores
+from tiling.objects.stitch import stitch
+from tiling.qupath.label_slide import label_slide
+from tiling.qupath.proposals import choose
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import geometry_of, open_array, open_store
+from tiling.tiles.tile_slide import TileParameters, tile_slide
+from workflow.config.configuration import with_defaults
+from workflow.stages.glands import split_parameters
+from workflow.stages.slide_prediction import predict_slide
+from workflow.stages.slide_training import Store, train
 
-_COLUMNS = ("seed", "arm", "regions", "outlined_glands", "outlined_mm2", "object_f1", "object_dice", "seconds")
+_COLUMNS = (
+    "seed",
+    "arm",
+    "regions",
+    "outlined_glands",
+    "outlined_mm2",
+    "object_f1",
+    "object_dice",
+    "seconds",
+)
 _LEAST_TISSUE = 0.25
 Window = tuple[int, int, int, int]
 
@@ -63,26 +72,62 @@ def made_slides(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, 
     """Pool, validation and test slide, made and tiled once."""
     folder = given.out / "slides"
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"pool": ("train", "1:60"), "validation": ("train", "61:85"), "test": ("testA", "1:1000")}
+    parts = {
+        "pool": ("train", "1:60"),
+        "validation": ("train", "61:85"),
+        "test": ("testA", "1:1000"),
+    }
     slides = {}
     for number, (name, (part, images)) in enumerate(parts.items()):
         file, drawn = folder / f"{name}.tiff", folder / f"{name}.geojson"
         if not (file.exists() and drawn.exists()):
             if given.glas:
-                command = [sys.executable, given.mosaic, given.glas / part, part, file, "--images", images, "--annotate", drawn]
+                command = [
+                    sys.executable,
+                    given.mosaic,
+                    given.glas / part,
+                    part,
+                    file,
+                    "--images",
+                    images,
+                    "--annotate",
+                    drawn,
+                ]
                 subprocess.run(command, check=True)
             else:
                 from tiling.synthetic import make_slide
 
-                width, height = (given.side_px, given.side_px * 3 // 4) if name == "pool" else (4400, 3400)
-                make_slide(file, slide_id=name, width_px=width, height_px=height, seed=900 + number, annotation=drawn)
+                width, height = (
+                    (given.side_px, given.side_px * 3 // 4) if name == "pool" else (4400, 3400)
+                )
+                make_slide(
+                    file,
+                    slide_id=name,
+                    width_px=width,
+                    height_px=height,
+                    seed=900 + number,
+                    annotation=drawn,
+                )
         tiles, truth = folder / f"{name}.zarr", folder / f"{name}.labels.zarr"
         if not tiles.exists():
-            tile_slide(file, tiles, slide=name, parameters=TileParameters(**config["tiles"]), code_version=1, workers=given.threads)
+            tile_slide(
+                file,
+                tiles,
+                slide=name,
+                parameters=TileParameters(**config["tiles"]),
+                code_version=1,
+                workers=given.threads,
+            )
         if not truth.exists():
-            label_slide(drawn, tiles, truth, slide=name, annotated="whole", origin="bounds", code_version=1)
+            label_slide(
+                drawn, tiles, truth, slide=name, annotated="whole", origin="bounds", code_version=1
+            )
         features = json.loads(drawn.read_text())["features"]
-        glands = [feature for feature in features if feature["properties"]["classification"]["name"] == "Gland"]
+        glands = [
+            feature
+            for feature in features
+            if feature["properties"]["classification"]["name"] == "Gland"
+        ]
         slides[name] = Slide(name, tiles, truth, glands)
     return slides
 
@@ -91,48 +136,84 @@ def outline(pool: Slide, windows: Sequence[Window], folder: Path) -> tuple[Path,
     """Label store of the pool with these regions outlined; and how many glands somebody had to look at."""
     geometry = geometry_of(pool.tiles)
     scale = np.array([geometry.downsample_x, geometry.downsample_y])
-    squares = [shapely.transform(shapely.box(x, y, x + w, y + h), lambda points: points * scale) for y, x, h, w in windows]
+    squares = [
+        shapely.transform(shapely.box(x, y, x + w, y + h), lambda points: points * scale)
+        for y, x, h, w in windows
+    ]
     area = shapely.union_all(squares)
     shapely.prepare(area)
-    glands = [gland for gland in pool.glands if area.intersects(shapely.geometry.shape(gland["geometry"]))]
+    glands = [
+        gland for gland in pool.glands if area.intersects(shapely.geometry.shape(gland["geometry"]))
+    ]
     regions = []
     for square in squares:
-        empty = not any(square.intersection(shapely.geometry.shape(gland["geometry"])).area for gland in glands)
-        properties = {"objectType": "annotation", "classification": {"name": "Region*: empty" if empty else "Region*"}}
-        regions.append({"type": "Feature", "geometry": shapely.geometry.mapping(square), "properties": properties})
+        empty = not any(
+            square.intersection(shapely.geometry.shape(gland["geometry"])).area for gland in glands
+        )
+        properties = {
+            "objectType": "annotation",
+            "classification": {"name": "Region*: empty" if empty else "Region*"},
+        }
+        regions.append(
+            {
+                "type": "Feature",
+                "geometry": shapely.geometry.mapping(square),
+                "properties": properties,
+            }
+        )
     drawn = folder / "pool.geojson"
     drawn.write_text(json.dumps({"type": "FeatureCollection", "features": [*regions, *glands]}))
     store = folder / "labels" / "pool.zarr"
-    label_slide(drawn, pool.tiles, store, slide="pool", annotated="regions", origin="bounds", code_version=1)
+    label_slide(
+        drawn, pool.tiles, store, slide="pool", annotated="regions", origin="bounds", code_version=1
+    )
     return store, len(glands)
 
 
-def random_windows(pool: Slide, taken: Sequence[Window], count: int, size_um: float, rng: np.random.Generator) -> list[Window]:
+def random_windows(
+    pool: Slide, taken: Sequence[Window], count: int, size_um: float, rng: np.random.Generator
+) -> list[Window]:
     """Squares of the size of proposals anywhere on tissue, that overlap neither each other nor what is taken."""
     geometry = geometry_of(pool.tiles)
     tissue = np.asarray(open_array(open_store(pool.tiles), "tissue")[...]) > 0
-    h, w = (min(round(size_um / geometry.mpp), side) for side in (geometry.height_px, geometry.width_px))
+    h, w = (
+        min(round(size_um / geometry.mpp), side) for side in (geometry.height_px, geometry.width_px)
+    )
     chosen: list[Window] = []
     for _ in range(100_000):
         if len(chosen) == count:
             break
-        y, x = int(rng.integers(0, geometry.height_px - h + 1)), int(rng.integers(0, geometry.width_px - w + 1))
+        y, x = (
+            int(rng.integers(0, geometry.height_px - h + 1)),
+            int(rng.integers(0, geometry.width_px - w + 1)),
+        )
         if _tissue_share(tissue, geometry, (y, x, h, w)) < _LEAST_TISSUE:
             continue
-        if not any(y < b + d and b < y + h and x < a + e and a < x + w for b, a, d, e in (*taken, *chosen)):
+        if not any(
+            y < b + d and b < y + h and x < a + e and a < x + w for b, a, d, e in (*taken, *chosen)
+        ):
             chosen.append((y, x, h, w))
     return chosen
 
 
 def _tissue_share(tissue: NDArray[np.bool_], geometry: Geometry, window: Window) -> float:
     y, x, h, w = window
-    rows = slice(y * tissue.shape[0] // geometry.height_px, -(-(y + h) * tissue.shape[0] // geometry.height_px))
-    columns = slice(x * tissue.shape[1] // geometry.width_px, -(-(x + w) * tissue.shape[1] // geometry.width_px))
+    rows = slice(
+        y * tissue.shape[0] // geometry.height_px,
+        -(-(y + h) * tissue.shape[0] // geometry.height_px),
+    )
+    columns = slice(
+        x * tissue.shape[1] // geometry.width_px, -(-(x + w) * tissue.shape[1] // geometry.width_px)
+    )
     return float(tissue[rows, columns].mean())
 
 
 def one_round(
-    slides: dict[str, Slide], windows: Sequence[Window], folder: Path, config: dict[str, Any], threads: int
+    slides: dict[str, Slide],
+    windows: Sequence[Window],
+    folder: Path,
+    config: dict[str, Any],
+    threads: int,
 ) -> tuple[dict[str, float], Path]:
     """Train on these regions; scores on the test slide, and the maps of the pool."""
     labels, glands = outline(slides["pool"], windows, folder)
@@ -140,7 +221,14 @@ def one_round(
     validation = [Store("validation", slides["validation"].tiles, slides["validation"].truth)]
     labelled = [Store("pool", slides["pool"].tiles, labels)]
     train(
-        "supervised", labelled=labelled, unlabelled=[], validation=validation, config=config, model=folder / "model", gpu=0, threads=threads
+        "supervised",
+        labelled=labelled,
+        unlabelled=[],
+        validation=validation,
+        config=config,
+        model=folder / "model",
+        gpu=0,
+        threads=threads,
     )
     for name in ("pool", "test"):
         predict_slide(
@@ -148,13 +236,28 @@ def one_round(
             prediction={"batch": 4, "precision": "fp32", "flips": False, "margin_um": None},
         )  # fmt: skip
     maps, found = folder / "test.maps.zarr", folder / "test.glands.zarr"
-    stitch(maps, found, slide="test", parameters=split_parameters(maps, config["glands"]), code_version=1, workers=threads)
-    truth, weight = (np.asarray(open_array(open_store(slides["test"].truth), name)[...]) for name in ("labels", "weight"))
+    stitch(
+        maps,
+        found,
+        slide="test",
+        parameters=split_parameters(maps, config["glands"]),
+        code_version=1,
+        workers=threads,
+    )
+    truth, weight = (
+        np.asarray(open_array(open_store(slides["test"].truth), name)[...])
+        for name in ("labels", "weight")
+    )
     predicted = np.where(weight > 0, np.asarray(open_array(open_store(found), "labels")[...]), 0)
     scores = object_scores([truth], [predicted], distances=False)
     um2 = geometry_of(slides["pool"].tiles).um2_per_px
     outlined_mm2 = sum(h * w for _, _, h, w in windows) * um2 / 1e6
-    values = {"outlined_glands": glands, "outlined_mm2": outlined_mm2, "object_f1": scores.object_f1, "object_dice": scores.object_dice}
+    values = {
+        "outlined_glands": glands,
+        "outlined_mm2": outlined_mm2,
+        "object_f1": scores.object_f1,
+        "object_dice": scores.object_dice,
+    }
     return values, folder / "pool.maps.zarr"
 
 
@@ -174,23 +277,39 @@ def run(given: argparse.Namespace, config: dict[str, Any]) -> list[dict[str, str
                     windows = [tuple(window) for window in json.loads(state.read_text())]
                 elif number == 0 or arm == "random":
                     windows = windows + random_windows(
-                        slides["pool"], windows, given.per_round, given.size_um, np.random.default_rng([seed, number])
+                        slides["pool"],
+                        windows,
+                        given.per_round,
+                        given.size_um,
+                        np.random.default_rng([seed, number]),
                     )
                 else:
-                    before = given.out / f"seed{seed}-{'start' if number == 1 else f'{arm}-{number - 1}'}"
+                    before = (
+                        given.out
+                        / f"seed{seed}-{'start' if number == 1 else f'{arm}-{number - 1}'}"
+                    )
                     asked = choose(
                         before / "pool.maps.zarr", slides["pool"].tiles, before / "labels" / "pool.zarr", geometry,
                         count=given.per_round, size_um=given.size_um,
                     )  # fmt: skip
                     windows = windows + [proposal.window_px for proposal in asked]
                 state.write_text(json.dumps(windows))
-                key = {"seed": str(seed), "arm": "both" if number == 0 else arm, "regions": str(len(windows))}
+                key = {
+                    "seed": str(seed),
+                    "arm": "both" if number == 0 else arm,
+                    "regions": str(len(windows)),
+                }
                 if any(key.items() <= row.items() for row in rows_of(table)):
                     continue
                 start = time.perf_counter()
-                values, _ = one_round(slides, windows, folder, {**config, "seed": seed}, given.threads)
+                values, _ = one_round(
+                    slides, windows, folder, {**config, "seed": seed}, given.threads
+                )
                 _append(table, {**key, **values, "seconds": round(time.perf_counter() - start)})
-                print(f"seed {seed} {key['arm']}: {len(windows)} regions, object F1 {values['object_f1']:.3f}", flush=True)
+                print(
+                    f"seed {seed} {key['arm']}: {len(windows)} regions, object F1 {values['object_f1']:.3f}",
+                    flush=True,
+                )
     return rows_of(table)
 
 
@@ -208,7 +327,12 @@ def _append(table: Path, row: dict[str, Any]) -> None:
         writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerow({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()})
+        writer.writerow(
+            {
+                key: f"{value:.4f}" if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+        )
 
 
 def report(rows: list[dict[str, str]], out: Path) -> None:
@@ -216,14 +340,21 @@ def report(rows: list[dict[str, str]], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-    print(f"{'regions':>8} {'arm':>9} {'object F1, mean (sd)':>22} {'outlined glands':>16} {'seeds':>6}")
+    print(
+        f"{'regions':>8} {'arm':>9} {'object F1, mean (sd)':>22} {'outlined glands':>16} {'seeds':>6}"
+    )
     counts = sorted({int(row["regions"]) for row in rows})
     for arm, marker in (("random", "o"), ("proposed", "s")):
-        chosen = [[row for row in rows if int(row["regions"]) == count and row["arm"] in (arm, "both")] for count in counts]
+        chosen = [
+            [row for row in rows if int(row["regions"]) == count and row["arm"] in (arm, "both")]
+            for count in counts
+        ]
         f1 = [np.array([float(row["object_f1"]) for row in group]) for group in chosen]
         for count, group, values in zip(counts, chosen, f1, strict=True):
             glands = np.mean([float(row["outlined_glands"]) for row in group])
-            print(f"{count:>8} {arm:>9} {values.mean():>14.3f} ({values.std():.3f}) {glands:>16.1f} {len(values):>6}")
+            print(
+                f"{count:>8} {arm:>9} {values.mean():>14.3f} ({values.std():.3f}) {glands:>16.1f} {len(values):>6}"
+            )
         means, spread = [values.mean() for values in f1], [values.std() for values in f1]
         axes.errorbar(counts, means, spread, marker=marker, capsize=3, label=f"{arm} regions")
     axes.set(xlabel="outlined regions", ylabel="object F1 on another slide")
@@ -232,22 +363,40 @@ def report(rows: list[dict[str, str]], out: Path) -> None:
     last = str(counts[-1])
     pairs = {arm: {row["seed"]: float(row["object_f1"]) for row in rows if row["regions"] == last and row["arm"] == arm} for arm in
              ("random", "proposed")}  # fmt: skip
-    gains = [pairs["proposed"][seed] - pairs["random"][seed] for seed in pairs["proposed"] if seed in pairs["random"]]
+    gains = [
+        pairs["proposed"][seed] - pairs["random"][seed]
+        for seed in pairs["proposed"]
+        if seed in pairs["random"]
+    ]
     if gains:
         better = sum(gain > 0 for gain in gains)
-        print(f"at {last} regions proposed - random: {np.mean(gains):+.3f} object F1, proposed better in {better} of {len(gains)} seeds")
+        print(
+            f"at {last} regions proposed - random: {np.mean(gains):+.3f} object F1, proposed better in {better} of {len(gains)} seeds"
+        )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--glas", type=Path, help="folder with train/ and testA/ as PNG")
     parser.add_argument("--mosaic", type=Path, help="script that makes a slide of GlaS images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--per-round", type=int, default=2, help="regions to begin with, and per round (default %(default)s)")
+    parser.add_argument(
+        "--per-round",
+        type=int,
+        default=2,
+        help="regions to begin with, and per round (default %(default)s)",
+    )
     parser.add_argument("--size-um", type=float, default=400.0)
-    parser.add_argument("--side-px", type=int, default=12000, help="width of the synthetic pool (default %(default)s)")
+    parser.add_argument(
+        "--side-px",
+        type=int,
+        default=12000,
+        help="width of the synthetic pool (default %(default)s)",
+    )
     parser.add_argument("--mpp-um", type=float, default=2.0)
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=12)
@@ -263,7 +412,11 @@ def main() -> int:
         "training": {"epochs": given.epochs, "warm_start_epochs": 1, "steps_per_epoch": given.steps, "batch": 8},
     })  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in vars(given).items() if key not in ("seeds", "rounds", "threads", "out")}
+    settings = {
+        key: str(value)
+        for key, value in vars(given).items()
+        if key not in ("seeds", "rounds", "threads", "out")
+    }
     record = given.out / "settings.json"
     if record.exists() and json.loads(record.read_text()) != settings:
         parser.error(f"{given.out} holds a run with other settings; name another folder")

@@ -31,7 +31,9 @@ _READERS = ("decoder", "our read", "openslide read")
 _CORES = len(psutil.Process().cpu_affinity())
 
 
-def make_slide(motif: NDArray[np.uint8], side_px: int, out: Path, *, tissue_share: float = 1.0) -> None:
+def make_slide(
+    motif: NDArray[np.uint8], side_px: int, out: Path, *, tissue_share: float = 1.0
+) -> None:
     """A pyramidal tiled JPEG TIFF: a square of repeated tissue in the middle, glass around it.
 
     Parameters
@@ -63,16 +65,28 @@ def _tiles(motif: NDArray[np.uint8], side_px: int, tissue_share: float) -> Itera
     inside = range(margin, across - margin)
     for row in range(across):
         for column in range(across):
-            yield tissue(row % around, column % around) if row in inside and column in inside else glass
+            yield (
+                tissue(row % around, column % around)
+                if row in inside and column in inside
+                else glass
+            )
 
 
 def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(rgb), level=80, colorspace="RGB", outcolorspace="YCBCR", subsampling="420"))
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            np.ascontiguousarray(rgb),
+            level=80,
+            colorspace="RGB",
+            outcolorspace="YCBCR",
+            subsampling="420",
+        )
+    )
 
 
 def make_motif(source: Path | None, folder: Path) -> NDArray[np.uint8]:
     """Mirrored tissue, uint8 (4096, 4096, 3)."""
-    from tiling.slide.reader import open_slide
+    from tiling.slides.slide_reader import open_slide
 
     if source is None:
         from tiling.synthetic import make_slide as synthetic
@@ -91,7 +105,9 @@ def afternoon(slide: Path, out: Path) -> None:
     import zarr
 
     opened = openslide.OpenSlide(slide)
-    array = zarr.create_array(out, shape=(*opened.dimensions[::-1], 3), chunks=(BLOCK_PX, BLOCK_PX, 3), dtype="uint8")
+    array = zarr.create_array(
+        out, shape=(*opened.dimensions[::-1], 3), chunks=(BLOCK_PX, BLOCK_PX, 3), dtype="uint8"
+    )
     for x, y, w, h in _blocks(*opened.dimensions):
         array[y : y + h, x : x + w] = np.asarray(opened.read_region((x, y), 0, (w, h)))[..., :3]
 
@@ -102,7 +118,9 @@ def with_tiffslide(slide: Path, out: Path) -> None:
     import zarr
 
     opened = tiffslide.TiffSlide(slide)
-    array = zarr.create_array(out, shape=(*opened.dimensions[::-1], 3), chunks=(BLOCK_PX, BLOCK_PX, 3), dtype="uint8")
+    array = zarr.create_array(
+        out, shape=(*opened.dimensions[::-1], 3), chunks=(BLOCK_PX, BLOCK_PX, 3), dtype="uint8"
+    )
     for x, y, w, h in _blocks(*opened.dimensions):
         array[y : y + h, x : x + w] = opened.read_region((x, y), 0, (w, h), as_array=True)
 
@@ -111,14 +129,16 @@ def decoder(slide: Path, out: Path) -> None:
     """Every tile of level 0 decoded once, one thread, nothing kept: the limit of any reader."""
     with tifffile.TiffFile(slide) as tiff, slide.open("rb") as handle:
         page = tiff.pages.first
-        for index, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        for index, (offset, count) in enumerate(
+            zip(page.dataoffsets, page.databytecounts, strict=True)
+        ):
             handle.seek(offset)
             page.decode(handle.read(count), index, jpegtables=page.jpegtables)
 
 
 def our_reader(slide: Path, out: Path) -> None:
     """Our read path alone, one thread, block by block."""
-    from tiling.slide.reader import open_slide
+    from tiling.slides.slide_reader import open_slide
 
     with open_slide(slide) as opened:
         for x, y, w, h in _blocks(opened.facts.width_px, opened.facts.height_px):
@@ -142,11 +162,19 @@ def _blocks(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
 
 def ours(slide: Path, out: Path, *, workers: int, tissue_only: bool) -> None:
     """tile_slide at full resolution: with every pixel kept, or of the tissue alone."""
-    from tiling.tile import TileParameters, tile_slide
+    from tiling.tiles.tile_slide import TileParameters, tile_slide
 
     every = {"tile_px": BLOCK_PX, "overlap_px": 0, "min_tissue": 0.0}
     parameters = TileParameters(mpp_um=0.5, **({} if tissue_only else every))
-    tile_slide(slide, out, slide="bench", parameters=parameters, code_version=1, workers=workers, record=False)
+    tile_slide(
+        slide,
+        out,
+        slide="bench",
+        parameters=parameters,
+        code_version=1,
+        workers=workers,
+        record=False,
+    )
 
 
 CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
@@ -156,7 +184,9 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
     _AFTERNOON: afternoon,
     "tiffslide -> zarr": with_tiffslide,
     "ours, 1 thread": lambda slide, out: ours(slide, out, workers=1, tissue_only=False),
-    f"ours, {_CORES} threads": lambda slide, out: ours(slide, out, workers=_CORES, tissue_only=False),
+    f"ours, {_CORES} threads": lambda slide, out: ours(
+        slide, out, workers=_CORES, tissue_only=False
+    ),
 }
 ALONE = {"ours, tissue": lambda slide, out: ours(slide, out, workers=_CORES, tissue_only=True)}
 
@@ -174,7 +204,12 @@ def result(name: str, slide: Path, out: Path) -> Result:
     """Run one contender on one slide."""
     shutil.rmtree(out, ignore_errors=True)
     found = measured(__file__, name, slide, out)
-    return Result(found.seconds, found.peak_mib, bytes_in(out) / 1e6, sum(path.is_file() for path in out.rglob("*")))
+    return Result(
+        found.seconds,
+        found.peak_mib,
+        bytes_in(out) / 1e6,
+        sum(path.is_file() for path in out.rglob("*")),
+    )
 
 
 def _on_paths(contender: Callable[[Path, Path], None]) -> Contender:
@@ -193,7 +228,9 @@ def speed(motif: NDArray[np.uint8], sides: list[int], folder: Path) -> None:
             if name not in _READERS:
                 found[name] = result(name, slide, folder / "out.zarr")
         # In turns: a shared machine changes its speed within seconds.
-        rounds = [{name: result(name, slide, folder / "out.zarr") for name in _READERS} for _ in range(3)]
+        rounds = [
+            {name: result(name, slide, folder / "out.zarr") for name in _READERS} for _ in range(3)
+        ]
         for name in _READERS:
             found[name] = sorted((one[name] for one in rounds), key=lambda one: one.seconds)[1]
         for name in CONTENDERS:
@@ -204,7 +241,9 @@ def speed(motif: NDArray[np.uint8], sides: list[int], folder: Path) -> None:
                 flush=True,
             )
         whole, single = found[f"ours, {_CORES} threads"], found["ours, 1 thread"]
-        print(f"  end to end: {found[_AFTERNOON].seconds / whole.seconds:.1f} x the script of an afternoon (goal 4)")
+        print(
+            f"  end to end: {found[_AFTERNOON].seconds / whole.seconds:.1f} x the script of an afternoon (goal 4)"
+        )
         print(f"  read path, one thread: {found['decoder'].seconds / found['our read'].seconds:.0%} of the decode limit (goal 80 %), "
               f"{found['openslide read'].seconds / found['our read'].seconds:.1f} x OpenSlide (goal 2.5)")  # fmt: skip
         print(f"  {_CORES} threads over 1: {single.seconds / whole.seconds:.2f} x", flush=True)
@@ -229,7 +268,9 @@ def area(motif: NDArray[np.uint8], cases: list[tuple[int, float]], folder: Path)
 def main() -> None:
     if serve({name: _on_paths(contender) for name, contender in (CONTENDERS | ALONE).items()}):
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slide", type=Path, help="real slide whose tissue is mirrored")
     parser.add_argument("--parts", nargs="+", choices=("speed", "area"), default=("speed", "area"))
     parser.add_argument("--sides", type=int, nargs="+", default=[16384, 40000])
@@ -239,7 +280,11 @@ def main() -> None:
         if "speed" in given.parts:
             speed(motif, given.sides, Path(folder))
         if "area" in given.parts:
-            area(motif, [(10_000, 1.0), (20_000, 1.0), (40_000, 1.0), (40_000, 0.15), (100_000, 0.15)], Path(folder))
+            area(
+                motif,
+                [(10_000, 1.0), (20_000, 1.0), (40_000, 1.0), (40_000, 0.15), (100_000, 0.15)],
+                Path(folder),
+            )
 
 
 if __name__ == "__main__":

@@ -11,16 +11,20 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from semimoe.metrics import object_scores
-from tiling.store.arrays import attributes, geometry_of, open_array, open_store
+from semimoe.evaluation.metrics import object_scores
+from tiling.stores.arrays import attributes, geometry_of, open_array, open_store
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path)
     parser.add_argument("slide")
     given = parser.parse_args()
-    glands, maps, labels = (given.results / kind / f"{given.slide}.zarr" for kind in ("glands", "maps", "labels"))
+    glands, maps, labels = (
+        given.results / kind / f"{given.slide}.zarr" for kind in ("glands", "maps", "labels")
+    )
     split, geometry = attributes(glands)["split"], geometry_of(glands)
     truth: list[np.ndarray] = []
     found: dict[str, list[np.ndarray]] = {"components": [], "glands": []}
@@ -30,14 +34,24 @@ def main() -> None:
         inside = np.asarray(open_array(open_store(labels), "region")[window]) == number
         inside &= np.asarray(open_array(open_store(labels), "weight")[window]) > 0
         truth.append(np.where(inside, open_array(open_store(labels), "labels")[window], 0))
-        found["glands"].append(np.where(inside, open_array(open_store(glands), "labels")[window], 0))
-        mask = np.asarray(open_array(open_store(maps), "gland")[window]) >= round(255 * split["threshold"])
+        found["glands"].append(
+            np.where(inside, open_array(open_store(glands), "labels")[window], 0)
+        )
+        mask = np.asarray(open_array(open_store(maps), "gland")[window]) >= round(
+            255 * split["threshold"]
+        )
         found["components"].append(ndimage.label(mask & inside, np.ones((3, 3), int))[0])
-    print(f"{given.slide}, {len(truth)} regions, threshold {split['threshold']:.2f}, objects from {split['min_area_um2']:g} um2 on")
+    print(
+        f"{given.slide}, {len(truth)} regions, threshold {split['threshold']:.2f}, objects from {split['min_area_um2']:g} um2 on"
+    )
     print("            object F1  object Dice  Hausdorff um    tp    fp    fn  splits  merges")
     for name, prediction in found.items():
-        scores = object_scores(truth, prediction, mpp_um=geometry.mpp, min_object_um2=split["min_area_um2"])
-        distance = "-" if scores.object_hausdorff_um is None else f"{scores.object_hausdorff_um:.1f}"
+        scores = object_scores(
+            truth, prediction, mpp_um=geometry.mpp, min_object_um2=split["min_area_um2"]
+        )
+        distance = (
+            "-" if scores.object_hausdorff_um is None else f"{scores.object_hausdorff_um:.1f}"
+        )
         print(
             f"{name:11s} {scores.object_f1:9.3f} {scores.object_dice:12.3f} {distance:>13s} {scores.tp:5d} {scores.fp:5d} {scores.fn:5d}"
             f" {scores.splits:7d} {scores.merges:7d}"

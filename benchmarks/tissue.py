@@ -16,8 +16,8 @@ from skimage.color import rgb2hsv
 from skimage.filters import threshold_otsu
 
 from tiling.synthetic.paint import paint
-from tiling.synthetic.tissue import plan_section
-from tiling.tissue import tissue_and_pen
+from tiling.synthetic.section_plan import plan_section
+from tiling.tissue.tissue_mask import tissue_and_pen
 
 Mask = NDArray[np.bool_]
 _SIDE_PX = 4000  # level 0, 0.5 um per pixel
@@ -35,7 +35,9 @@ class Section(NamedTuple):
 
 def section(seed: int, ink: tuple[int, int, int]) -> Section:
     """One section with strokes of one ink."""
-    for_plan, for_paint, for_ink = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
+    for_plan, for_paint, for_ink = (
+        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
+    )
     plan = plan_section((_SIDE_PX // 2, _SIDE_PX // 2), for_plan, tissue_share=0.4)
     image = Image.fromarray(paint(plan, (_SIDE_PX, _SIDE_PX), for_paint, pen=False, folds=[]))
     strokes = Image.new("L", image.size)
@@ -46,7 +48,10 @@ def section(seed: int, ink: tuple[int, int, int]) -> Section:
         draw.line((x, y, x + dx, y + dy), fill=235, width=int(for_ink.integers(120, 260)))
     image.paste(ink, mask=strokes)
     covered = np.asarray(strokes.reduce(_COARSE_PX)) > 117
-    tissue = np.asarray(Image.fromarray(plan.tissue.astype(np.uint8) * 255).reduce(_COARSE_PX // 2)) > 127
+    tissue = (
+        np.asarray(Image.fromarray(plan.tissue.astype(np.uint8) * 255).reduce(_COARSE_PX // 2))
+        > 127
+    )
     return Section(np.asarray(image.reduce(_COARSE_PX)), tissue & ~covered, covered)
 
 
@@ -59,11 +64,15 @@ def saturation_otsu(rgb: NDArray[np.uint8]) -> Mask:
 def precision_recall(found: list[Mask], truth: list[Mask]) -> tuple[float, float]:
     """Over the pixels of all sections."""
     both = sum(int((a & b).sum()) for a, b in zip(found, truth, strict=True))
-    return both / max(sum(int(a.sum()) for a in found), 1), both / max(sum(int(b.sum()) for b in truth), 1)
+    return both / max(sum(int(a.sum()) for a in found), 1), both / max(
+        sum(int(b.sum()) for b in truth), 1
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slides", type=int, default=6, help="sections per ink")
     given = parser.parse_args()
     print("ink      mask                 precision  recall")
@@ -72,7 +81,10 @@ def main() -> None:
         ours = [tissue_and_pen(one.rgb, 8.0) for one in sections]
         rows = {
             "tissue": ([tissue for tissue, _ in ours], [one.tissue for one in sections]),
-            "tissue, saturation": ([saturation_otsu(one.rgb) for one in sections], [one.tissue for one in sections]),
+            "tissue, saturation": (
+                [saturation_otsu(one.rgb) for one in sections],
+                [one.tissue for one in sections],
+            ),
             "pen": ([pen for _, pen in ours], [one.ink for one in sections]),
         }
         for mask, (found, truth) in rows.items():

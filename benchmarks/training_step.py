@@ -21,17 +21,17 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semimoe.device import native_precision
-from semimoe.learning.data import Batch
-from semimoe.learning.losses import AdaptiveLoss, Targets
-from semimoe.learning.optimizers import make_optimizers
-from semimoe.learning.run import Autocast
-from semimoe.learning.stepping import Stepper
-from semimoe.learning.targets import make_targets
+from semimoe.devices import native_precision
 from semimoe.methods import PHASES
-from semimoe.network.experts import Decoder, Encoder
-from semimoe.network.model import SemiMoE
+from semimoe.networks.experts import Decoder, Encoder
+from semimoe.networks.mixture import SemiMoE
+from semimoe.objectives.losses import AdaptiveLoss, Targets
+from semimoe.objectives.targets import make_targets
 from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.training.batches import Batch
+from semimoe.training.optimiser_step import Stepper
+from semimoe.training.optimizers import make_optimizers
+from semimoe.training.training_run import Autocast
 
 _BATCHES = 4
 _STEPS = 2  # of each contender in turn
@@ -44,7 +44,11 @@ class UNet(nn.Module):
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.head = Encoder(width), Decoder(width), nn.Conv2d(width, classes, 1)
+        self.encoder, self.decoder, self.head = (
+            Encoder(width),
+            Decoder(width),
+            nn.Conv2d(width, classes, 1),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) -> (B, C, H, W), (B, K, H, W)."""
@@ -62,7 +66,9 @@ class Gating(nn.Module):
             nn.ModuleDict(
                 {
                     "mlp": nn.Sequential(nn.Linear(3 * width, hidden), nn.ReLU()),
-                    "attention": nn.Sequential(nn.Linear(hidden, hidden // 4), nn.Dropout(0.1), nn.Linear(hidden // 4, 3)),
+                    "attention": nn.Sequential(
+                        nn.Linear(hidden, hidden // 4), nn.Dropout(0.1), nn.Linear(hidden // 4, 3)
+                    ),
                 }
             )
             for _ in range(3)
@@ -76,7 +82,10 @@ class Gating(nn.Module):
         for gate, head in zip(self.gates, self.heads, strict=True):
             pooled = functional.adaptive_avg_pool2d(joined, 1).flatten(1)
             weights = torch.softmax(gate["attention"](gate["mlp"](pooled)), 1)  # (B, 3)
-            mixed = sum(weights[:, i, None, None, None] * feature for i, feature in enumerate(joined.chunk(3, 1)))
+            mixed = sum(
+                weights[:, i, None, None, None] * feature
+                for i, feature in enumerate(joined.chunk(3, 1))
+            )
             outputs.append(head(mixed))
         return outputs
 
@@ -84,7 +93,9 @@ class Gating(nn.Module):
 def dice(logits: Tensor, target: Tensor, *, power: int, smooth: float) -> Tensor:
     p = torch.softmax(logits, 1).flatten(2)
     y = functional.one_hot(target, 2).permute(0, 3, 1, 2).float().flatten(2)
-    return (1 - (2 * (p * y).sum(2) + smooth) / ((p**power).sum(2) + (y**power).sum(2) + smooth)).mean()
+    return (
+        1 - (2 * (p * y).sum(2) + smooth) / ((p**power).sum(2) + (y**power).sum(2) + smooth)
+    ).mean()
 
 
 def reference_losses(outputs: list[Tensor], targets: Targets) -> Tensor:
@@ -111,13 +122,18 @@ class Reference:
             model.decoder.load_state_dict(ours.features.decoders[i].state_dict())
             model.head.load_state_dict(ours.expert_heads[i].state_dict())
             for part in ("mlp", "attention"):
-                self.gating.gates[i][part].load_state_dict(getattr(ours.gates[i], part).state_dict())
+                self.gating.gates[i][part].load_state_dict(
+                    getattr(ours.gates[i], part).state_dict()
+                )
             self.gating.heads[i].load_state_dict(ours.gate_heads[i].state_dict())
         self.s = nn.Parameter(torch.ones(3, device=self.device))
         modules = [*self.models, self.gating]
         for module in modules:
             module.to(self.device).train()
-        self.optimizers: list[Any] = [torch.optim.SGD(m.parameters(), lr=_LR, momentum=_MOMENTUM, weight_decay=_DECAY) for m in modules]
+        self.optimizers: list[Any] = [
+            torch.optim.SGD(m.parameters(), lr=_LR, momentum=_MOMENTUM, weight_decay=_DECAY)
+            for m in modules
+        ]
         self.optimizers.append(torch.optim.Adam([self.s], lr=0.05, weight_decay=_DECAY))
 
     def step(self, labelled: Batch, unlabelled: Batch) -> float:
@@ -127,10 +143,14 @@ class Reference:
             optimizer.zero_grad()
         experts, gates = self.forward(labelled.image)
         assert labelled.targets is not None
-        supervised = self.adaptive(reference_losses(experts, labelled.targets) + reference_losses(gates, labelled.targets))
+        supervised = self.adaptive(
+            reference_losses(experts, labelled.targets) + reference_losses(gates, labelled.targets)
+        )
         supervised.backward()
         experts, gates = self.forward(unlabelled.image)
-        pseudo = Targets(gates[0].argmax(1).detach(), torch.tanh(gates[1]).detach(), gates[2].argmax(1).detach())
+        pseudo = Targets(
+            gates[0].argmax(1).detach(), torch.tanh(gates[1]).detach(), gates[2].argmax(1).detach()
+        )
         unsupervised = _SHARE * _UNSUP * self.adaptive(reference_losses(experts, pseudo))
         unsupervised.backward()
         for optimizer in self.optimizers:
@@ -152,13 +172,15 @@ class Ours:
     """The package."""
 
     def __init__(self, given: argparse.Namespace, seed: int) -> None:
-        from semimoe.device import start_fabric
+        from semimoe.devices import start_fabric
 
         training = TrainingSettings(
             tile_px=given.size, batch=given.batch, optimizer="sgd", lr=_LR, weight_decay=_DECAY, gamma=_GAMMA, amol_weight_decay=_DECAY,
             unsup_max=_UNSUP, max_grad_norm=None, statistics="both", precision=given.precision,
         )  # fmt: skip
-        fabric = start_fabric(given.device, devices=1, threads=given.threads, precision=given.precision)
+        fabric = start_fabric(
+            given.device, devices=1, threads=given.threads, precision=given.precision
+        )
         net = network(given, seed).to(memory_format=torch.channels_last).to(fabric.device).train()  # type: ignore[call-overload]
         aggregate = AdaptiveLoss(_GAMMA).to(fabric.device)
         self.stepper = Stepper(
@@ -168,7 +190,11 @@ class Ours:
 
     def step(self, labelled: Batch, unlabelled: Batch) -> float:
         """One step of a run; gives the loss."""
-        return sum(float(result.loss) for result in self.stepper.take(labelled, unlabelled, share=_SHARE) if result is not None)
+        return sum(
+            float(result.loss)
+            for result in self.stepper.take(labelled, unlabelled, share=_SHARE)
+            if result is not None
+        )
 
 
 def network(given: argparse.Namespace, seed: int) -> SemiMoE:
@@ -183,16 +209,29 @@ def tiles(given: argparse.Namespace, seed: int) -> Batch:
     for _ in range(given.batch):
         field = ndimage.gaussian_filter(rng.normal(size=(given.size, given.size)), 8)
         labels = ndimage.label(field > 0.02)[0].astype(np.int32)
-        colours = np.where(labels > 0, 110, 215)[None] + rng.normal(0, 25, (3, given.size, given.size))
+        colours = np.where(labels > 0, 110, 215)[None] + rng.normal(
+            0, 25, (3, given.size, given.size)
+        )
         images.append(np.clip(colours, 0, 255).astype(np.uint8))
-        made.append(make_targets(labels, np.ones(labels.shape, np.uint8), mpp_um=1.0, network=NetworkSettings()))
+        made.append(
+            make_targets(
+                labels, np.ones(labels.shape, np.uint8), mpp_um=1.0, network=NetworkSettings()
+            )
+        )
     targets = Targets(
         torch.from_numpy(np.stack([one.mask for one in made]).astype(np.int64)),
         torch.from_numpy(np.stack([one.sdf for one in made]))[:, None],
         torch.from_numpy(np.stack([one.boundary for one in made]).astype(np.int64)),
     )
     weight = torch.ones(given.batch, given.size, given.size, dtype=torch.uint8)
-    return Batch(torch.from_numpy(np.stack(images)), weight, targets, targets.mask, weight, torch.arange(given.batch))
+    return Batch(
+        torch.from_numpy(np.stack(images)),
+        weight,
+        targets,
+        targets.mask,
+        weight,
+        torch.arange(given.batch),
+    )
 
 
 def work(pipe: Any, kind: type, given: argparse.Namespace, seed: int) -> None:  # noqa: ANN401  # a multiprocessing connection
@@ -207,22 +246,34 @@ def work(pipe: Any, kind: type, given: argparse.Namespace, seed: int) -> None:  
     while (steps := pipe.recv()) is not None:
         start, losses = time.perf_counter(), []
         for _ in range(steps):
-            losses.append(contender.step(labelled[done % _BATCHES], unlabelled[done % _BATCHES]))  # its value waits for the device
+            losses.append(
+                contender.step(labelled[done % _BATCHES], unlabelled[done % _BATCHES])
+            )  # its value waits for the device
             done += 1
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-        pipe.send((seconds, losses, torch.cuda.max_memory_allocated() / _MIB if given.device == "gpu" else peak))
+        pipe.send(
+            (
+                seconds,
+                losses,
+                torch.cuda.max_memory_allocated() / _MIB if given.device == "gpu" else peak,
+            )
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4, help="labelled and unlabelled tiles each")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10, help=f"turns of {_STEPS} steps each")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="auto", help="of ours")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "auto"), default="auto", help="of ours"
+    )
     given = parser.parse_args()
     if given.precision == "auto":
         given.precision = native_precision(given.device)
@@ -250,20 +301,37 @@ def main() -> None:
     report(given, seconds, losses, memory)
 
 
-def report(given: argparse.Namespace, seconds: dict[str, list[float]], losses: dict[str, list[float]], memory: dict[str, float]) -> None:
+def report(
+    given: argparse.Namespace,
+    seconds: dict[str, list[float]],
+    losses: dict[str, list[float]],
+    memory: dict[str, float],
+) -> None:
     images = 2 * given.batch * _STEPS
     what = f"width {given.width}, {given.batch} + {given.batch} tiles of {given.size} px"
-    print(f"{given.device}, {given.threads} threads, {what}; reference fp32, ours {given.precision}")
+    print(
+        f"{given.device}, {given.threads} threads, {what}; reference fp32, ours {given.precision}"
+    )
     for name in ("reference", "ours"):
-        print(f"{name:>10}: {images / statistics.median(seconds[name]):7.2f} images/s, peak memory of training {memory[name]:6.0f} MiB")
+        print(
+            f"{name:>10}: {images / statistics.median(seconds[name]):7.2f} images/s, peak memory of training {memory[name]:6.0f} MiB"
+        )
     ratios = [a / b for a, b in zip(seconds["reference"], seconds["ours"], strict=True)]
     speed = f"{statistics.median(ratios):.2f} x (turns: {min(ratios):.2f} to {max(ratios):.2f})"
-    print(f"ours beside the reference: speed {speed}, memory {memory['ours'] / memory['reference']:.2f} x")
+    print(
+        f"ours beside the reference: speed {speed}, memory {memory['ours'] / memory['reference']:.2f} x"
+    )
     print("  step  " + "  ".join(f"{name:>9}" for name in losses))
     for step, values in enumerate(zip(*losses.values(), strict=True), 1):
         print(f"{step:6d}  " + "  ".join(f"{value:9.4f}" for value in values))
-    apart = {name: float(np.abs(np.array(curve) - losses["reference"]).max()) for name, curve in losses.items()}
-    print("largest distance from the reference: " + ", ".join(f"{name} {apart[name]:.4f}" for name in apart if name != "reference"))
+    apart = {
+        name: float(np.abs(np.array(curve) - losses["reference"]).max())
+        for name, curve in losses.items()
+    }
+    print(
+        "largest distance from the reference: "
+        + ", ".join(f"{name} {apart[name]:.4f}" for name in apart if name != "reference")
+    )
 
 
 if __name__ == "__main__":

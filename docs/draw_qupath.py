@@ -9,10 +9,10 @@ from pathlib import Path
 import shapely
 from PIL import Image, ImageDraw
 
-from tiling.annotation.features import features_of, load_json
 from tiling.pictures.canvas import INK, font, with_scale_bar
-from tiling.slide.reader import open_slide
-from tiling.slide.resolution import read_thumbnail
+from tiling.qupath.features import features_of, load_json
+from tiling.slides.slide_reader import open_slide
+from tiling.slides.working_resolution import read_thumbnail
 
 _PANEL_PX = 560
 _MARGIN = 16
@@ -35,7 +35,11 @@ def panel(picture: Image.Image, files: list[Path], downsample: float) -> Image.I
             for part in shapely.get_parts(shapely.geometry.shape(feature.geometry)):
                 for ring in (part.exterior, *part.interiors):
                     points = [(x / downsample, y / downsample) for x, y in ring.coords]
-                    draw.line(points, fill=_COLOURS.get(name, _GLAND), width=1 if feature.kind == "detection" else 2)
+                    draw.line(
+                        points,
+                        fill=_COLOURS.get(name, _GLAND),
+                        width=1 if feature.kind == "detection" else 2,
+                    )
     return image
 
 
@@ -46,7 +50,9 @@ def main() -> int:
         facts = slide.facts
         picture = Image.fromarray(read_thumbnail(slide, _PANEL_PX))
     downsample = facts.width_px / picture.width
-    panels = [panel(picture, files, downsample) for files in ([annotation], [glands], [glands, proposals])]
+    panels = [
+        panel(picture, files, downsample) for files in ([annotation], [glands], [glands, proposals])
+    ]
     panels = [with_scale_bar(image, facts.mpp_x * downsample) for image in panels]
     page = Image.new("RGB", (3 * _PANEL_PX + 4 * _MARGIN, panels[0].height + 60), "white")
     draw = ImageDraw.Draw(page)

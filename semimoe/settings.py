@@ -56,7 +56,12 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         _check_choices(self)
         # The gate's hidden layers have 3 C / 2 and 3 C / 8 units.
-        _require(self.width >= 4 and self.width % 4 == 0, "network.width", self.width, "a multiple of 4, at least 4")
+        _require(
+            self.width >= 4 and self.width % 4 == 0,
+            "network.width",
+            self.width,
+            "a multiple of 4, at least 4",
+        )
         _require(self.sdf_um > 0, "network.sdf_um", self.sdf_um, "above 0")
         _require(0 <= self.dropout < 1, "network.dropout", self.dropout, "from 0 to less than 1")
 
@@ -143,16 +148,44 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        _require(self.tile_px >= STRIDE_PX and self.tile_px % STRIDE_PX == 0, "tile_px", self.tile_px, f"a multiple of {STRIDE_PX}")
+        _require(
+            self.tile_px >= STRIDE_PX and self.tile_px % STRIDE_PX == 0,
+            "tile_px",
+            self.tile_px,
+            f"a multiple of {STRIDE_PX}",
+        )
         for name in ("batch", "epochs", "max_steps_per_epoch", "validate_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("lr", "encoder_lr", "gamma", "amol_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("weight_decay", "amol_weight_decay", "sdf_weight", "unsup_max", "warm_start_epochs", "min_area_um2", "frozen_stages"):
+        for name in (
+            "weight_decay",
+            "amol_weight_decay",
+            "sdf_weight",
+            "unsup_max",
+            "warm_start_epochs",
+            "min_area_um2",
+            "frozen_stages",
+        ):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _require(self.frozen_stages <= ENCODER_STAGES, "frozen_stages", self.frozen_stages, f"at most {ENCODER_STAGES}")
-        _require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, "steps_per_epoch", self.steps_per_epoch, "null or at least 1")
-        _require(self.max_grad_norm is None or self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "null or above 0")
+        _require(
+            self.frozen_stages <= ENCODER_STAGES,
+            "frozen_stages",
+            self.frozen_stages,
+            f"at most {ENCODER_STAGES}",
+        )
+        _require(
+            self.steps_per_epoch is None or self.steps_per_epoch >= 1,
+            "steps_per_epoch",
+            self.steps_per_epoch,
+            "null or at least 1",
+        )
+        _require(
+            self.max_grad_norm is None or self.max_grad_norm > 0,
+            "max_grad_norm",
+            self.max_grad_norm,
+            "null or above 0",
+        )
         _require(
             self.warm_start_epochs <= self.epochs,
             "warm_start_epochs",
@@ -204,7 +237,12 @@ def _check_choices(settings: NetworkSettings | TrainingSettings) -> None:
     for name, hint in get_type_hints(type(settings)).items():
         choices = get_args(hint)
         if choices and all(isinstance(choice, str) for choice in choices):
-            _require(getattr(settings, name) in choices, name, getattr(settings, name), "one of " + ", ".join(choices))
+            _require(
+                getattr(settings, name) in choices,
+                name,
+                getattr(settings, name),
+                "one of " + ", ".join(choices),
+            )
 
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:

@@ -11,7 +11,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def for_each(function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, what: str, progress: bool) -> list[Result]:
+def for_each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int,
+    what: str,
+    progress: bool,
+) -> list[Result]:
     """Apply a function to every item; results in the order of the items.
 
     Parameters
@@ -35,10 +42,21 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item], *, worke
         return []
     terminal = sys.stderr.isatty()
     # A bar redraws itself on a terminal; in a log it is a line a minute, and nothing for what takes less.
-    seconds, look = (0.5, None) if terminal else (60.0, "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]\n")
+    seconds, look = (
+        (0.5, None)
+        if terminal
+        else (60.0, "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]\n")
+    )
     turn = _Turn()
     with tqdm(
-        total=len(items), desc=what, unit="", mininterval=seconds, maxinterval=seconds, delay=seconds, bar_format=look, disable=not progress
+        total=len(items),
+        desc=what,
+        unit="",
+        mininterval=seconds,
+        maxinterval=seconds,
+        delay=seconds,
+        bar_format=look,
+        disable=not progress,
     ) as bar:
         # By index: dask would walk through an item that is a list or tuple.
         def one(index: int) -> Result:
@@ -49,10 +67,15 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item], *, worke
             return result
 
         # Dask takes what is ready from the largest name down: so the work goes in order, and a disk is read forwards.
-        tasks = [delayed(one, pure=False)(index, dask_key_name=f"{len(items) - index:09d}") for index in range(len(items))]
+        tasks = [
+            delayed(one, pure=False)(index, dask_key_name=f"{len(items) - index:09d}")
+            for index in range(len(items))
+        ]
         scheduler = "synchronous" if workers <= 1 else "threads"
         try:
-            results: tuple[Result, ...] = compute(*tasks, scheduler=scheduler, num_workers=max(workers, 1), traverse=False)  # type: ignore[no-untyped-call]
+            results: tuple[Result, ...] = compute(
+                *tasks, scheduler=scheduler, num_workers=max(workers, 1), traverse=False
+            )  # type: ignore[no-untyped-call]
         finally:
             turn.end()
         return list(results)

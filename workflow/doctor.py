@@ -20,26 +20,47 @@ def main() -> int:
 
 
 def _python() -> tuple[bool, str]:
-    return sys.version_info >= (3, 11), f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    return sys.version_info >= (
+        3,
+        11,
+    ), f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
 
 
 def _disk() -> tuple[bool, str]:
     free = shutil.disk_usage(".").free / _GIB
-    return free > _LEAST_DISK_GIB, f"{free:.0f} GiB free here (a 100k x 100k slide at 1 um per pixel takes about 1 GiB of tiles)"
+    return (
+        free > _LEAST_DISK_GIB,
+        f"{free:.0f} GiB free here (a 100k x 100k slide at 1 um per pixel takes about 1 GiB of tiles)",
+    )
 
 
 def _torch() -> list[tuple[bool, str]]:
     import torch
 
-    from semimoe.device import native_precision
+    from semimoe.devices import native_precision
 
     built = torch.version.cuda
-    lines = [(True, f"torch {torch.__version__}, built for {'CUDA ' + built if built else 'CPU only'}, {torch.get_num_threads()} threads")]
+    lines = [
+        (
+            True,
+            f"torch {torch.__version__}, built for {'CUDA ' + built if built else 'CPU only'}, {torch.get_num_threads()} threads",
+        )
+    ]
     if torch.cuda.is_available():
         bf16 = torch.cuda.is_bf16_supported()
-        lines.append((True, f"GPU {torch.cuda.get_device_name()}, bf16 {'yes' if bf16 else 'no'}: use --resources gpu=1"))
+        lines.append(
+            (
+                True,
+                f"GPU {torch.cuda.get_device_name()}, bf16 {'yes' if bf16 else 'no'}: use --resources gpu=1",
+            )
+        )
     elif built:
-        lines.append((False, "torch is built for CUDA but sees no GPU: check the driver, or use --resources gpu=0"))
+        lines.append(
+            (
+                False,
+                "torch is built for CUDA but sees no GPU: check the driver, or use --resources gpu=0",
+            )
+        )
     else:
         lines.append((True, "no GPU: use --resources gpu=0"))
     if not torch.cuda.is_available():
@@ -50,26 +71,38 @@ def _torch() -> list[tuple[bool, str]]:
 def _openslide() -> tuple[bool, str]:
     import openslide
 
-    return True, f"openslide-python {openslide.__version__}, OpenSlide {openslide.__library_version__}"
+    return (
+        True,
+        f"openslide-python {openslide.__version__}, OpenSlide {openslide.__library_version__}",
+    )
 
 
 def _timed_tile() -> tuple[bool, str]:
     import numpy as np
     import tifffile
 
-    from tiling.slide.reader import open_slide
+    from tiling.slides.slide_reader import open_slide
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noise.tiff"
         image = np.random.default_rng(0).integers(0, 256, (2048, 2048, 3), np.uint8)
         tifffile.imwrite(
-            path, image, tile=(256, 256), compression="jpeg", photometric="rgb", resolution=(20000, 20000), resolutionunit="CENTIMETER"
+            path,
+            image,
+            tile=(256, 256),
+            compression="jpeg",
+            photometric="rgb",
+            resolution=(20000, 20000),
+            resolutionunit="CENTIMETER",
         )
         start = time.perf_counter()
         with open_slide(path) as slide:
             read = slide.read(0, 0, 0, 2048, 2048)
         seconds = time.perf_counter() - start
-    return read.shape == image.shape, f"one 2048 x 2048 block of a tiled JPEG slide read in {seconds:.2f} s"
+    return (
+        read.shape == image.shape,
+        f"one 2048 x 2048 block of a tiled JPEG slide read in {seconds:.2f} s",
+    )
 
 
 if __name__ == "__main__":

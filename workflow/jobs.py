@@ -28,7 +28,9 @@ def job(log: str) -> Iterator[None]:
         outside = sys.stderr
         print(f"{path.parent.name} {path.stem}: started, see {path}", file=outside)
         sys.stderr = handle
-        logging.basicConfig(stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True)
+        logging.basicConfig(
+            stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True
+        )
         logging.captureWarnings(True)
         try:
             yield
@@ -61,5 +63,7 @@ def scratch_folder(config: dict[str, Any]) -> Path | None:
         return None
     folder = os.path.expandvars(config["scratch"])
     if "$" in folder:
-        raise ValueError(f"config scratch: {config['scratch']} is not set on {platform.node()}; name a folder, or set it to null")
+        raise ValueError(
+            f"config scratch: {config['scratch']} is not set on {platform.node()}; name a folder, or set it to null"
+        )
     return Path(folder)

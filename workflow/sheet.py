@@ -11,9 +11,31 @@ Split = Literal["labelled", "unlabelled", "validation", "test", "predict", "skip
 SPLITS: tuple[str, ...] = get_args(Split)
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 # `check` is a remark of `python -m tiling sheet` to whoever fills the sheet in.
-COLUMNS = ("slide", "path", "split", "annotation", "annotated", "mpp", "tissue", "roi", "patient", "check")
+COLUMNS = (
+    "slide",
+    "path",
+    "split",
+    "annotation",
+    "annotated",
+    "mpp",
+    "tissue",
+    "roi",
+    "patient",
+    "check",
+)
 _QUARTILES = tuple(f"gland_area_um2_q{quartile}" for quartile in (25, 50, 75))
-RESERVED = ("region", "glands", "gland_area_mm2", "area_mm2", "gland_share", "glands_per_mm2", *_QUARTILES, "method", "split", "error")
+RESERVED = (
+    "region",
+    "glands",
+    "gland_area_mm2",
+    "area_mm2",
+    "gland_share",
+    "glands_per_mm2",
+    *_QUARTILES,
+    "method",
+    "split",
+    "error",
+)
 _NEEDS_ANNOTATION = ("labelled", "validation", "test")
 _MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 MADE = "data/demo/"  # files that a rule makes
@@ -52,7 +74,9 @@ class Sheet:
 
     def annotated(self, *splits: str) -> list[str]:
         """Ids of the rows of these splits that have an annotation."""
-        return [row.slide for row in self.rows if row.annotation and (not splits or row.split in splits)]
+        return [
+            row.slide for row in self.rows if row.annotation and (not splits or row.split in splits)
+        ]
 
     def evaluated(self) -> list[str]:
         """Ids of the slides whose glands are scored against outlines."""
@@ -60,10 +84,19 @@ class Sheet:
 
     def passed_through(self) -> dict[str, dict[str, str]]:
         """Per slide what the tables repeat of the sheet: split, patient, further columns."""
-        return {row.slide: {"split": row.split, "patient": row.patient or "", **row.extra} for row in self.rows}
+        return {
+            row.slide: {"split": row.split, "patient": row.patient or "", **row.extra}
+            for row in self.rows
+        }
 
 
-def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = True, look_for_files: bool = True) -> Sheet:
+def load(
+    path: Path,
+    *,
+    allow_patients: tuple[str, ...] = (),
+    training: bool = True,
+    look_for_files: bool = True,
+) -> Sheet:
     """Read and check a sheet.
 
     Parameters
@@ -78,7 +111,12 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = T
     except FileNotFoundError:
         return Sheet((), (f"{path}: no such file; give a sheet with `--config slides=SHEET`",))
     except (OSError, UnicodeDecodeError) as error:
-        return Sheet((), (f"{path}: cannot be read as UTF-8 text ({error}); give a sheet with `--config slides=SHEET`",))
+        return Sheet(
+            (),
+            (
+                f"{path}: cannot be read as UTF-8 text ({error}); give a sheet with `--config slides=SHEET`",
+            ),
+        )
     if not lines:
         return Sheet((), (f"{path}: empty; it needs a header with the columns slide, path, split",))
     # Spreadsheets of countries with a decimal comma separate by semicolons.
@@ -92,10 +130,21 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = T
     nameless = [number for number, name in enumerate(header, start=1) if not name]
     doubled = sorted({name for name in header if name and header.count(name) > 1})
     if missing or doubled or reserved or nameless:
-        found = [f"{path}: column {name} is missing (found: {', '.join(header)})" for name in missing]
+        found = [
+            f"{path}: column {name} is missing (found: {', '.join(header)})" for name in missing
+        ]
         found += [f"{path}: column {name} stands twice" for name in doubled]
         found += [f"{path}: column {number} has no name" for number in nameless]
-        return Sheet((), (*found, *(f"{path}: column {name} is a name of the result tables; rename it" for name in reserved)))
+        return Sheet(
+            (),
+            (
+                *found,
+                *(
+                    f"{path}: column {name} is a name of the result tables; rename it"
+                    for name in reserved
+                ),
+            ),
+        )
 
     problems: list[str] = []
     rows: list[Slide] = []
@@ -105,8 +154,13 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = T
         while len(cells) > len(header) and not cells[-1].strip():
             cells.pop()
         if len(cells) > len(header):
-            problems.append(f"{path} row {number}: {len(cells)} cells, but the header has {len(header)} columns")
-        values = {name: cell.strip() for name, cell in zip(header, cells + [""] * len(header), strict=False)}
+            problems.append(
+                f"{path} row {number}: {len(cells)} cells, but the header has {len(header)} columns"
+            )
+        values = {
+            name: cell.strip()
+            for name, cell in zip(header, cells + [""] * len(header), strict=False)
+        }
         row, found = _row(values, path.parent, look_for_files=look_for_files, training=training)
         problems += [f"{path} row {number}, column {text}" for text in found]
         rows.append(row)
@@ -114,20 +168,29 @@ def load(path: Path, *, allow_patients: tuple[str, ...] = (), training: bool = T
     return Sheet(tuple(row for row in rows if row.split != "skip"), tuple(problems))
 
 
-def _row(values: dict[str, str], folder: Path, *, look_for_files: bool, training: bool) -> tuple[Slide, list[str]]:
+def _row(
+    values: dict[str, str], folder: Path, *, look_for_files: bool, training: bool
+) -> tuple[Slide, list[str]]:
     found: list[str] = []
     say = found.append
     slide, split = values["slide"], values["split"]
     if not re.fullmatch(ID_PATTERN, slide):
-        say(f"slide: {slide!r} is not an id; use letters, digits, '_', '.', '-', beginning with a letter or digit")
+        say(
+            f"slide: {slide!r} is not an id; use letters, digits, '_', '.', '-', beginning with a letter or digit"
+        )
     if split not in SPLITS:
         say(f"split: {split!r} is not one of {', '.join(SPLITS)}")
     used = split != "skip" and look_for_files
-    where = {name: _located(values.get(name, ""), folder, name, say if used else None) for name in ("path", "annotation", "tissue", "roi")}
+    where = {
+        name: _located(values.get(name, ""), folder, name, say if used else None)
+        for name in ("path", "annotation", "tissue", "roi")
+    }
     if not where["path"]:
         say("path: empty; give the slide file")
     if training and split in _NEEDS_ANNOTATION and not where["annotation"]:
-        say(f"annotation: empty, but a {split} slide needs outlines (GeoJSON from QuPath, or a mask image of glands)")
+        say(
+            f"annotation: empty, but a {split} slide needs outlines (GeoJSON from QuPath, or a mask image of glands)"
+        )
     annotated = values.get("annotated", "") or "regions"
     if annotated not in ("regions", "whole"):
         say(f"annotated: {annotated!r} is not one of regions, whole")
@@ -183,7 +246,9 @@ def _across(rows: list[Slide], allow_patients: tuple[str, ...], training: bool) 
     for row in rows:
         other = seen.setdefault(row.slide.lower(), row.slide)
         if sum(r.slide.lower() == row.slide.lower() for r in rows) > 1 and row.slide == other:
-            found.append(f"column slide: {row.slide!r} stands more than once (upper and lower case count as the same)")
+            found.append(
+                f"column slide: {row.slide!r} stands more than once (upper and lower case count as the same)"
+            )
     used = [row for row in rows if row.split != "skip"]
     if not used:
         found.append("no slide to work on")
@@ -194,7 +259,12 @@ def _across(rows: list[Slide], allow_patients: tuple[str, ...], training: bool) 
     found += _leaks(used) if training else []
     held_out = {row.patient for row in used if row.split in ("validation", "test") and row.patient}
     both = sorted(
-        {row.patient for row in used if row.split == "labelled" and row.patient in held_out and row.patient} - set(allow_patients)
+        {
+            row.patient
+            for row in used
+            if row.split == "labelled" and row.patient in held_out and row.patient
+        }
+        - set(allow_patients)
     )
     if training:
         found += [
@@ -210,4 +280,8 @@ def _leaks(used: list[Slide]) -> list[str]:
     for row in used:
         if row.path and row.split in _NEEDS_ANNOTATION:
             sides.setdefault(Path(row.path).resolve(), set()).add(row.split)
-    return [f"column path: {path} is both {' and '.join(sorted(splits))}" for path, splits in sides.items() if len(splits) > 1]
+    return [
+        f"column path: {path} is both {' and '.join(sorted(splits))}"
+        for path, splits in sides.items()
+        if len(splits) > 1
+    ]

@@ -3,8 +3,8 @@
 import argparse
 import json
 
+from semimoe.datasets.folder_check import check_data
 from semimoe.errors import DataError
-from semimoe.images.data_check import check_data
 
 
 def run(given: argparse.Namespace) -> None:
@@ -16,8 +16,16 @@ def run(given: argparse.Namespace) -> None:
         print(found["variant"])
         for part, facts in found["parts"].items():
             sizes = ", ".join(f"{count} of {size}" for size, count in facts["sizes_px"].items())
-            print(f"{part}: {facts['images']} images ({sizes} px), {facts['masks']} masks, {facts['glands']} glands")
+            print(
+                f"{part}: {facts['images']} images ({sizes} px), {facts['masks']} masks, {facts['glands']} glands"
+            )
         print("patients: " + found["patients"]["note"])
-        print(*(f"note: {note}" for note in found["notes"]), *(f"problem: {problem}" for problem in found["problems"]), sep="\n")
+        print(
+            *(f"note: {note}" for note in found["notes"]),
+            *(f"problem: {problem}" for problem in found["problems"]),
+            sep="\n",
+        )
     if found["problems"]:
-        raise DataError(f"{given.folder}: {len(found['problems'])} files cannot be used: {found['problems'][0]}")
+        raise DataError(
+            f"{given.folder}: {len(found['problems'])} files cannot be used: {found['problems'][0]}"
+        )

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from semimoe.datasets.image_dataset import GLAS_MPP_UM, open_dataset, part_of
+from semimoe.datasets.image_folder import ImageFile, by_stem, find_images, read_image, read_labels
 from semimoe.errors import DataError, SettingsError
-from semimoe.images.dataset import GLAS_MPP_UM, open_dataset, part_of
-from semimoe.images.folders import ImageFile, by_stem, find_images, read_image, read_labels
-from semimoe.images.protocol import Pair, scores_as_published, scores_at_own_size, scores_at_square
-from semimoe.images.tables import text_table
+from semimoe.evaluation.protocols import (
+    Pair,
+    scores_as_published,
+    scores_at_own_size,
+    scores_at_square,
+)
+from semimoe.evaluation.result_tables import text_table
 
 MASKS_AS_GIVEN = "masks as given"
 
@@ -20,7 +25,9 @@ def run(given: argparse.Namespace) -> None:
     if (given.prediction is None) == (given.model is None):
         raise SettingsError("give --prediction (masks) or --model, one of them")
     if given.protocol == "as-published" and given.model is None:
-        raise SettingsError("--protocol as-published sweeps thresholds over probabilities: give --model instead of --prediction")
+        raise SettingsError(
+            "--protocol as-published sweeps thresholds over probabilities: give --model instead of --prediction"
+        )
     if not 0 <= given.min_object_um2 < float("inf"):
         raise SettingsError(f"--min-object-um2 {given.min_object_um2}: 0 or more is needed")
     result = _of_model(given) if given.model is not None else _of_masks(given)
@@ -30,38 +37,76 @@ def run(given: argparse.Namespace) -> None:
 def _of_masks(given: argparse.Namespace) -> dict[str, Any]:
     pairs = []
     for name, true, predicted in _paired(given.truth, given.prediction):
-        pairs.append(_pair(name, read_labels(true), read_labels(predicted), where=f"{predicted}: its truth is {true.name}"))
+        pairs.append(
+            _pair(
+                name,
+                read_labels(true),
+                read_labels(predicted),
+                where=f"{predicted}: its truth is {true.name}",
+            )
+        )
     mpp_um = given.mpp or (GLAS_MPP_UM if all(part_of(pair.name) for pair in pairs) else None)
     scores = _honest(pairs, mpp_um=mpp_um, min_object_um2=given.min_object_um2)
-    head = {"protocol": given.protocol or MASKS_AS_GIVEN, "truth": _named(given.truth), "mpp_um": mpp_um}
+    head = {
+        "protocol": given.protocol or MASKS_AS_GIVEN,
+        "truth": _named(given.truth),
+        "mpp_um": mpp_um,
+    }
     return {**head, **_patients(given.truth), **scores}
 
 
 def _of_model(given: argparse.Namespace) -> dict[str, Any]:
     """The model on the images that lie with the masks."""
-    from semimoe.images.image_prediction import ImagePredictor
+    from semimoe.prediction.image_predictor import ImagePredictor
 
     predictor = ImagePredictor(
-        given.model, device=given.device, threads=given.threads, image_mpp_um=given.mpp, precision=given.precision, flips=given.flips
+        given.model,
+        device=given.device,
+        threads=given.threads,
+        image_mpp_um=given.mpp,
+        precision=given.precision,
+        flips=given.flips,
     )
     card, mpp_um = predictor.card, predictor.resolution.image_mpp_um
     protocol = given.protocol or "honest"
-    head = {"protocol": protocol, "truth": _named(given.truth), "mpp_um": mpp_um, **_patients(given.truth), "model": _origin(card)}
+    head = {
+        "protocol": protocol,
+        "truth": _named(given.truth),
+        "mpp_um": mpp_um,
+        **_patients(given.truth),
+        "model": _origin(card),
+    }
     head["prediction"] = predictor.how
     files = list(_with_masks(given.truth))
     if protocol == "as-published":
         truths = [read_labels(mask) for _, mask in files]
-        found = scores_as_published(truths, [predictor.maps(read_image(file.image))[0] for file, _ in files])
-        threshold = {"value": found.pop("threshold"), "from": "best of 0, .02 .. .88 on these test images"}
+        found = scores_as_published(
+            truths, [predictor.maps(read_image(file.image))[0] for file, _ in files]
+        )
+        threshold = {
+            "value": found.pop("threshold"),
+            "from": "best of 0, .02 .. .88 on these test images",
+        }
         return {**head, "threshold": threshold, "size": "256 x 256", **found}
     pairs = []
     for file, mask in files:
         image = read_image(file.image)
         labels = predictor.glands(predictor.maps(image), (image.shape[1], image.shape[2]))
-        pairs.append(_pair(file.name, read_labels(mask), labels, where=f"{mask}: its image is {file.image.name}"))
+        pairs.append(
+            _pair(
+                file.name,
+                read_labels(mask),
+                labels,
+                where=f"{mask}: its image is {file.image.name}",
+            )
+        )
     threshold = {"value": card["threshold"], "from": card.get("threshold_from", "unknown")}
     head["warnings"] = card.get("warnings", [])
-    return {**head, "threshold": threshold, **_honest(pairs, mpp_um=mpp_um, min_object_um2=given.min_object_um2)}
+    return {
+        **head,
+        "threshold": threshold,
+        **_honest(pairs, mpp_um=mpp_um, min_object_um2=given.min_object_um2),
+    }
 
 
 def _honest(pairs: list[Pair], *, mpp_um: float | None, min_object_um2: float) -> dict[str, Any]:
@@ -71,7 +116,9 @@ def _honest(pairs: list[Pair], *, mpp_um: float | None, min_object_um2: float) -
     result = {**scores_at_own_size(pairs, mpp_um=mpp_um), "at_256": scores_at_square(pairs)}
     if min_object_um2:
         large = scores_at_own_size(pairs, mpp_um=mpp_um, min_object_um2=min_object_um2)
-        result["without_small_objects"] = {key: large[key] for key in ("min_object_um2", "pooled", "mean")}
+        result["without_small_objects"] = {
+            key: large[key] for key in ("min_object_um2", "pooled", "mean")
+        }
     return result
 
 
@@ -119,21 +166,29 @@ def _patients(truth: Path) -> dict[str, Any]:
 
 def _pair(name: str, truth: Any, prediction: Any, *, where: str) -> Pair:  # noqa: ANN401  # arrays
     if truth.shape != prediction.shape:
-        raise DataError(f"{where}; {prediction.shape[::-1]} px are predicted, {truth.shape[::-1]} are in the truth")
+        raise DataError(
+            f"{where}; {prediction.shape[::-1]} px are predicted, {truth.shape[::-1]} are in the truth"
+        )
     return Pair(name, truth, prediction)
 
 
 def _with_masks(truth: Path) -> Iterator[tuple[ImageFile, Path]]:
     for file in find_images(truth):
         if file.mask is None:
-            raise DataError(f"{file.image}: no mask (X_anno.*, or X.* in a folder Annotation/) to score against")
+            raise DataError(
+                f"{file.image}: no mask (X_anno.*, or X.* in a folder Annotation/) to score against"
+            )
         yield file, file.mask
 
 
 def _paired(truth: Path, prediction: Path) -> list[tuple[str, Path, Path]]:
     """(name, mask, prediction) of every image of the truth folder."""
     pairs, missing = [], []
-    files = {file.name: file.mask or file.image for file in find_images(truth)} if _has_images(truth) else {}
+    files = (
+        {file.name: file.mask or file.image for file in find_images(truth)}
+        if _has_images(truth)
+        else {}
+    )
     for path in sorted(truth.glob("*_anno.*")):  # masks without their images beside them
         files.setdefault(path.stem.removesuffix("_anno"), path)
     if not files:
@@ -187,9 +242,14 @@ def _text(result: dict[str, Any]) -> str:
         "merges",
     )
     rows = {**result["images"], "mean of images": result["mean"], **pooled}
-    head.append(f"objects of at least {result['min_object_um2']:g} um2 count, those of the challenge")
+    head.append(
+        f"objects of at least {result['min_object_um2']:g} um2 count, those of the challenge"
+    )
     if "without_small_objects" in result:
         large = result["without_small_objects"]
         rows[f"pooled, objects >= {large['min_object_um2']:g} um2"] = large["pooled"]
-    rows |= {"pooled at 256 x 256": result["at_256"]["pooled"], "mean of images at 256 x 256": result["at_256"]["mean"]}
+    rows |= {
+        "pooled at 256 x 256": result["at_256"]["pooled"],
+        "mean of images at 256 x 256": result["at_256"]["mean"],
+    }
     return "\n".join([*head, text_table(rows, shown)])

@@ -5,16 +5,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semimoe.datasets.image_dataset import open_dataset
+from semimoe.datasets.image_folder import FolderImages, ImageFile
+from semimoe.datasets.image_resolution import Resolution
+from semimoe.datasets.lineage import files_read, known
 from semimoe.errors import DataError, SettingsError
-from semimoe.images.dataset import open_dataset
-from semimoe.images.folders import FolderImages, ImageFile
-from semimoe.images.lineage import files_read, known
-from semimoe.images.resolution import Resolution
-from semimoe.weights import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
+from semimoe.tensor_files import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
 
 if TYPE_CHECKING:
-    from semimoe.learning.data import TileSource
-    from semimoe.prediction import Predict
+    from semimoe.prediction.predictor import Predict
+    from semimoe.training.batches import TileSource
 
 log = logging.getLogger(__name__)
 # Two models that share these differ in what they have seen alone; fewer images take fewer steps.
@@ -25,11 +25,13 @@ _OF_CHOICE = ("no validation:", "the threshold ")
 
 def run(given: argparse.Namespace) -> None:
     """Write kernels in half precision, with threshold and split parameters of a cross-validation and the licence of the data."""
-    from semimoe.learning.validation import choose
     from semimoe.settings import NetworkSettings, TrainingSettings
+    from semimoe.training.validation import choose
 
     if (given.out / CARD).exists():
-        raise SettingsError(f"--out {given.out}: holds a model already; give another folder, or remove it")
+        raise SettingsError(
+            f"--out {given.out}: holds a model already; give another folder, or remove it"
+        )
     card = load_card(given.model)
     tensors, about = load_tensors(given.model / WEIGHTS)
     if given.folds:
@@ -57,22 +59,33 @@ def run(given: argparse.Namespace) -> None:
     notes = card.get("notes", {})
     inherited = notes.get("licence", "")
     # A new licence does not lift that of the data of a model that this one was made from.
-    card["notes"] = {**notes, "licence": given.licence if inherited in given.licence else f"{given.licence}; {inherited}"}
+    card["notes"] = {
+        **notes,
+        "licence": given.licence if inherited in given.licence else f"{given.licence}; {inherited}",
+    }
     card["kernels"] = "float16"
     # Kernels alone: the running variance of a feature can lie beyond the largest half, and the card says what mean and std are.
-    kernels = {name: tensor.half() for name, tensor in tensors.items() if name.endswith(".weight") and tensor.ndim == 4}
+    kernels = {
+        name: tensor.half()
+        for name, tensor in tensors.items()
+        if name.endswith(".weight") and tensor.ndim == 4
+    }
     save_tensors(given.out / WEIGHTS, tensors | kernels, about)
     save_card(given.out, card)
 
 
 def _recipe(card: dict[str, Any]) -> dict[str, Any]:
-    training = {key: value for key, value in card.get("training", {}).items() if key != "steps_per_epoch"}
+    training = {
+        key: value for key, value in card.get("training", {}).items() if key != "steps_per_epoch"
+    }
     return {**{key: card.get(key) for key in _SAME}, "training": training}
 
 
-def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predict, TileSource, list[str]]]":
+def _folds(
+    given: argparse.Namespace, card: dict[str, Any]
+) -> "list[tuple[Predict, TileSource, list[str]]]":
     """Each fold's model with the images that it held out, and what makes its scores better than they are."""
-    from semimoe.prediction import Predictor
+    from semimoe.prediction.predictor import Predictor
 
     dataset = open_dataset(given.data)
     files = {file.name: file for file in dataset.training()}
@@ -84,15 +97,24 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predi
         fold = load_card(folder)
         trained = fold.get("notes", {}).get("resolution")
         if trained is None:
-            raise SettingsError(f"{folder}: trained on slides; a cross-validation is of models of `python -m semimoe train`")
+            raise SettingsError(
+                f"{folder}: trained on slides; a cross-validation is of models of `python -m semimoe train`"
+            )
         differing = [key for key in _SAME if _recipe(fold)[key] != _recipe(card)[key]]
         if differing:
-            raise SettingsError(f"{folder}: another {', '.join(differing)} than {given.model}; a cross-validation is of one recipe")
+            raise SettingsError(
+                f"{folder}: another {', '.join(differing)} than {given.model}; a cross-validation is of one recipe"
+            )
         held = fold["notes"].get("images", {}).get("validation", [])
         twice = [name for name in held if name in seen]
         absent = [name for name in held if name not in files or files[name].mask is None]
         if not held or twice or absent:
-            wrong = "held nothing out" if not held else f"{', '.join(twice or absent)} " + ("held out twice" if twice else "not in --data")
+            wrong = (
+                "held nothing out"
+                if not held
+                else f"{', '.join(twice or absent)} "
+                + ("held out twice" if twice else "not in --data")
+            )
             raise DataError(f"{folder}: {wrong}; each fold holds out images of its own")
         learnt = known(fold).learnt
         _check_files(folder, fold, files)
@@ -102,8 +124,13 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predi
                 f"{folder.name} held {', '.join(leaked)} out, and its teachers learnt from images of these names: its scores are optimistic"
             )
         if fold.get("training", {}).get("validate_every", 1) < fold.get("epochs", 0):
-            optimistic.append(f"{folder.name} chose its epoch on the images that it held out: its scores are optimistic")
-        patients = [{dataset.case(name).patient for name in names if name in files} for names in (held, learnt - set(held))]
+            optimistic.append(
+                f"{folder.name} chose its epoch on the images that it held out: its scores are optimistic"
+            )
+        patients = [
+            {dataset.case(name).patient for name in names if name in files}
+            for names in (held, learnt - set(held))
+        ]
         if both := sorted(patients[0] & patients[1]):
             optimistic.append(
                 f"{folder.name} learnt from other images of patients {', '.join(both)} that it held out: its scores are optimistic"
@@ -112,7 +139,13 @@ def _folds(given: argparse.Namespace, card: dict[str, Any]) -> "list[tuple[Predi
             log.warning("%s", warning)
         seen |= dict.fromkeys(held, folder)
         predictor = Predictor.load(folder, device=given.device, threads=given.threads)
-        folds.append((predictor, FolderImages([files[name] for name in held], resolution=Resolution(**trained)), optimistic))
+        folds.append(
+            (
+                predictor,
+                FolderImages([files[name] for name in held], resolution=Resolution(**trained)),
+                optimistic,
+            )
+        )
     return folds
 
 
@@ -123,7 +156,9 @@ def _check_files(folder: Path, card: dict[str, Any], files: dict[str, ImageFile]
         [files[name] for role in roles for name in images.get(role, []) if name in files]
         for roles in (("labelled", "validation"), ("unlabelled",))
     )
-    if card["notes"].get("data") not in {files_read(outlined, unlabelled, masks=masks) for masks in (False, True)}:
+    if card["notes"].get("data") not in {
+        files_read(outlined, unlabelled, masks=masks) for masks in (False, True)
+    }:
         raise DataError(
             f"{folder}: was trained on other images or outlines than --data {next(iter(files.values())).image.parent}; train it again"
         )

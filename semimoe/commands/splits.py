@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, get_args
 
-from semimoe.images.dataset import open_dataset
-from semimoe.images.splits import Protocol, Row, folds, split, to_csv
-from semimoe.weights import write_atomic
+from semimoe.datasets.image_dataset import open_dataset
+from semimoe.datasets.image_lists import Protocol, Row, folds, split, to_csv
+from semimoe.tensor_files import write_atomic
 
 _SHARES = (0.2, 0.1)
 _SEEDS = (0, 1, 2)
@@ -19,7 +19,9 @@ _FOLDS = 5
 def run(given: argparse.Namespace) -> None:
     """Write both protocols for both shares and three seeds, patient-wise folds, and what stands in them."""
     dataset = open_dataset(given.data)
-    cases = {file.name: dataset.case(file.name) for file in dataset.training() if file.mask is not None}
+    cases = {
+        file.name: dataset.case(file.name) for file in dataset.training() if file.mask is not None
+    }
     lists: dict[str, list[Row]] = {}
     for protocol in get_args(Protocol):
         for share, seed in product(_SHARES, _SEEDS):
@@ -29,7 +31,10 @@ def run(given: argparse.Namespace) -> None:
         lists[f"fold{number + 1}of{_FOLDS}"] = rows
     for name, rows in lists.items():
         write_atomic(given.out / f"{name}.csv", to_csv(rows))
-    about = {"patients": dataset.shared_patients(), "lists": {name: _counts(rows) for name, rows in lists.items()}}
+    about = {
+        "patients": dataset.shared_patients(),
+        "lists": {name: _counts(rows) for name, rows in lists.items()},
+    }
     write_atomic(given.out / "lists.json", json.dumps(about, indent=2) + "\n")
     print(f"{len(lists)} lists in {given.out}")
 

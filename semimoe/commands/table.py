@@ -4,7 +4,7 @@ import argparse
 import json
 
 from semimoe.errors import DataError
-from semimoe.images.tables import tables
+from semimoe.evaluation.result_tables import tables
 
 
 def run(given: argparse.Namespace) -> None:

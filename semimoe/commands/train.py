@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semimoe.datasets.image_dataset import GLAS_MPP_UM, Dataset, open_dataset
+from semimoe.datasets.image_folder import FolderImages, ImageFile, image_size, read_image
+from semimoe.datasets.image_lists import Row, read_split, split, with_role
+from semimoe.datasets.image_resolution import SQUARE_PX, Resolution, isotropic, squeezed
+from semimoe.datasets.lineage import files_read, known, of_teachers
 from semimoe.errors import DataError, SettingsError
-from semimoe.images.dataset import GLAS_MPP_UM, Dataset, open_dataset
-from semimoe.images.folders import FolderImages, ImageFile, image_size, read_image
-from semimoe.images.lineage import files_read, known, of_teachers
-from semimoe.images.resolution import SQUARE_PX, Resolution, isotropic, squeezed
-from semimoe.images.splits import Row, read_split, split, with_role
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,21 +25,28 @@ _SHOWN = 3
 
 def run(given: argparse.Namespace) -> None:
     """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
-    from semimoe.training import fit
-    from semimoe.weights import CARD
+    from semimoe.tensor_files import CARD
+    from semimoe.training.fit import fit
 
     if (given.out / CARD).exists():
-        raise SettingsError(f"--out {given.out}: holds a finished model; give another folder, or remove it")
+        raise SettingsError(
+            f"--out {given.out}: holds a finished model; give another folder, or remove it"
+        )
     network, training = _settings(given)
     dataset = open_dataset(given.data)
     rows = _roles(given, dataset)
     if given.pseudo_from is not None and given.method != "semimoe":
-        raise SettingsError(f"--pseudo-from: {given.method} takes no unlabelled image; leave it out, or give --method semimoe")
+        raise SettingsError(
+            f"--pseudo-from: {given.method} takes no unlabelled image; leave it out, or give --method semimoe"
+        )
     if given.pseudo_from is not None and given.devices > 1:
-        raise SettingsError("--pseudo-from: each of several processes would make all pseudo-labels; give --devices 1")
+        raise SettingsError(
+            "--pseudo-from: each of several processes would make all pseudo-labels; give --devices 1"
+        )
     files = {file.name: file for file in dataset.training()}
     labelled, unlabelled, validation = (
-        [files[image] for image in with_role(rows, role)] for role in ("labelled", "unlabelled", "validation")
+        [files[image] for image in with_role(rows, role)]
+        for role in ("labelled", "unlabelled", "validation")
     )
     if not labelled:
         raise DataError(f"{given.split}: no image of role labelled")
@@ -52,9 +59,19 @@ def run(given: argparse.Namespace) -> None:
         resolution.mpp_um,
     )
 
-    def source(chosen: list[ImageFile], *, labels: bool = True, pseudo: bool = False) -> FolderImages | None:
-        codes = _pseudo_labels(given, chosen, resolution, network) if pseudo and given.pseudo_from else None
-        return FolderImages(chosen, labels=labels, resolution=resolution, pseudo=codes) if chosen else None
+    def source(
+        chosen: list[ImageFile], *, labels: bool = True, pseudo: bool = False
+    ) -> FolderImages | None:
+        codes = (
+            _pseudo_labels(given, chosen, resolution, network)
+            if pseudo and given.pseudo_from
+            else None
+        )
+        return (
+            FolderImages(chosen, labels=labels, resolution=resolution, pseudo=codes)
+            if chosen
+            else None
+        )
 
     fit(
         given.method,
@@ -84,18 +101,35 @@ def run(given: argparse.Namespace) -> None:
 
 def _teachers(given: argparse.Namespace) -> dict[Path, dict[str, Any]]:
     """Cards of the models that this one learns from."""
-    from semimoe.weights import load_card
+    from semimoe.tensor_files import load_card
 
-    return {folder: load_card(folder) for folder in (given.start_from, given.pseudo_from) if folder is not None}
+    return {
+        folder: load_card(folder)
+        for folder in (given.start_from, given.pseudo_from)
+        if folder is not None
+    }
 
 
-def _checked(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row], teachers: dict[Path, dict[str, Any]]) -> list[str]:
+def _checked(
+    given: argparse.Namespace,
+    dataset: Dataset,
+    rows: Sequence[Row],
+    teachers: dict[Path, dict[str, Any]],
+) -> list[str]:
     """What makes the scores of this run better than they are, told in log and card."""
     warnings = []
     held = {dataset.case(image).patient for image in with_role(rows, "validation")}
-    both = sorted({patient for row in rows if row.role != "validation" and (patient := dataset.case(row.image).patient) in held})
+    both = sorted(
+        {
+            patient
+            for row in rows
+            if row.role != "validation" and (patient := dataset.case(row.image).patient) in held
+        }
+    )
     if both:
-        warnings.append(f"{given.split}: patients {', '.join(both)} are both trained on and held out: validation is optimistic")
+        warnings.append(
+            f"{given.split}: patients {', '.join(both)} are both trained on and held out: validation is optimistic"
+        )
     for folder, card in teachers.items():
         leaked = _leaked(card, rows)
         if leaked and folder == given.pseudo_from:
@@ -109,14 +143,18 @@ def _checked(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row], t
                 "(unless these are other images of the same names): scores are optimistic"
             )
         if not known(card).learnt:
-            log.warning("%s: does not say which images it learnt from; these may be among them", folder)
+            log.warning(
+                "%s: does not say which images it learnt from; these may be among them", folder
+            )
     for warning in warnings:
         log.warning("%s", warning)
     return warnings
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    )
 
 
 def _leaked(card: dict[str, Any], rows: Sequence[Row]) -> list[str]:
@@ -125,28 +163,37 @@ def _leaked(card: dict[str, Any], rows: Sequence[Row]) -> list[str]:
     return [
         row.image
         for row in rows
-        if (row.role == "unlabelled" and row.image in chosen) or (row.role == "validation" and row.image in learnt)
+        if (row.role == "unlabelled" and row.image in chosen)
+        or (row.role == "validation" and row.image in learnt)
     ]
 
 
 def _of_teacher(folder: Path) -> dict[str, Any]:
     """Which model made the pseudo-labels, and the licence of its data: what is learnt from it is under that licence too."""
-    from semimoe.weights import WEIGHTS, fingerprint, load_card
+    from semimoe.tensor_files import WEIGHTS, fingerprint, load_card
 
     licence = load_card(folder).get("notes", {}).get("licence")
-    return {"pseudo_from": fingerprint(folder / WEIGHTS)[:16], **({"licence": licence} if licence else {})}
+    return {
+        "pseudo_from": fingerprint(folder / WEIGHTS)[:16],
+        **({"licence": licence} if licence else {}),
+    }
 
 
 def _pseudo_labels(
-    given: argparse.Namespace, files: list[ImageFile], resolution: Resolution, network: "NetworkSettings"
+    given: argparse.Namespace,
+    files: list[ImageFile],
+    resolution: Resolution,
+    network: "NetworkSettings",
 ) -> "dict[str, NDArray[np.uint8]]":
     """What a trained model says of images that nobody outlined, at the working resolution."""
-    from semimoe.images.image_prediction import ImagePredictor
-    from semimoe.prediction import pseudo_codes
+    from semimoe.prediction.image_predictor import ImagePredictor
+    from semimoe.prediction.predictor import pseudo_codes
 
     predictor = ImagePredictor(given.pseudo_from, device=given.device, threads=given.threads)
     if predictor.resolution != resolution:
-        raise SettingsError(f"--pseudo-from {given.pseudo_from}: works at {predictor.resolution}, this run at {resolution}")
+        raise SettingsError(
+            f"--pseudo-from {given.pseudo_from}: works at {predictor.resolution}, this run at {resolution}"
+        )
     _check_teacher(given.pseudo_from, predictor.card, network)
     return {file.name: pseudo_codes(predictor.maps(read_image(file.image))) for file in files}
 
@@ -157,7 +204,9 @@ def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings
 
     teacher = NetworkSettings(**card["network"])
     if absent := [task for task in network.experts_of if task not in teacher.experts_of]:
-        raise SettingsError(f"--pseudo-from {folder}: has no expert of {', '.join(absent)}; take one that has, or set network.tasks")
+        raise SettingsError(
+            f"--pseudo-from {folder}: has no expert of {', '.join(absent)}; take one that has, or set network.tasks"
+        )
     meant = [("sdf", "sdf_scale"), ("sdf", "sdf_um"), ("bnd", "boundary")]
     for key in (key for task, key in meant if task in network.experts_of):
         if getattr(teacher, key) != getattr(network, key):
@@ -186,13 +235,25 @@ def _roles(given: argparse.Namespace, dataset: Dataset) -> list[Row]:
         rows = read_split(given.split)
         absent = [row.image for row in rows if row.image not in files]
         if absent:
-            raise DataError(f"{given.split}: {', '.join(absent)} not among the training images of {given.data}")
-        unmasked = [row.image for row in rows if row.role != "unlabelled" and files[row.image].mask is None]
+            raise DataError(
+                f"{given.split}: {', '.join(absent)} not among the training images of {given.data}"
+            )
+        unmasked = [
+            row.image for row in rows if row.role != "unlabelled" and files[row.image].mask is None
+        ]
         if unmasked:
-            raise DataError(f"{given.split}: {', '.join(unmasked)} must have a mask for its role, and has none")
+            raise DataError(
+                f"{given.split}: {', '.join(unmasked)} must have a mask for its role, and has none"
+            )
         return rows
     masked = {name: dataset.case(name) for name, file in files.items() if file.mask is not None}
-    rows = split(masked, protocol=given.protocol, labelled=given.labelled, seed=given.seed, validation=given.validation)
+    rows = split(
+        masked,
+        protocol=given.protocol,
+        labelled=given.labelled,
+        seed=given.seed,
+        validation=given.validation,
+    )
     held = {row.patient for row in rows if row.role == "validation"}
     bare = [Row(name, *dataset.case(name), "unlabelled") for name in files if name not in masked]
     return rows + [row for row in bare if row.patient not in held]
@@ -200,11 +261,15 @@ def _roles(given: argparse.Namespace, dataset: Dataset) -> list[Row]:
 
 def _settings(given: argparse.Namespace) -> "tuple[NetworkSettings, TrainingSettings]":
     """Preset (or the network of the model to start from), then the short options, then `--set`."""
-    from semimoe.overrides import overridden
+    from semimoe.setting_overrides import overridden
     from semimoe.settings import NetworkSettings, TrainingSettings, preset
-    from semimoe.weights import load_card
+    from semimoe.tensor_files import load_card
 
-    network, training = (NetworkSettings(), TrainingSettings(warm_start_epochs=0)) if given.preset == "default" else preset(given.preset)
+    network, training = (
+        (NetworkSettings(), TrainingSettings(warm_start_epochs=0))
+        if given.preset == "default"
+        else preset(given.preset)
+    )
     if given.start_from is not None:
         network = NetworkSettings(**load_card(given.start_from)["network"])
     short = {
@@ -223,10 +288,16 @@ def _resolution(given: argparse.Namespace, dataset: Dataset, files: list[ImageFi
     """As asked; the presets of the paper squeeze to a square."""
     image_mpp_um = given.mpp or GLAS_MPP_UM
     if given.mpp is None and dataset.kind != "glas":
-        log.warning("%s is not GlaS and --mpp was not given: pixels of %g um are assumed", given.data, image_mpp_um)
+        log.warning(
+            "%s is not GlaS and --mpp was not given: pixels of %g um are assumed",
+            given.data,
+            image_mpp_um,
+        )
     resize = given.resize or ("area" if given.preset == "default" else "square")
     if resize == "area":
         return isotropic(image_mpp_um, given.work_mpp)
     if given.work_mpp is not None:
-        raise SettingsError("--work-mpp and --resize square exclude each other: a square has its own scale; give --resize area")
+        raise SettingsError(
+            "--work-mpp and --resize square exclude each other: a square has its own scale; give --resize area"
+        )
     return squeezed(image_mpp_um, [image_size(file.image) for file in files], side_px=SQUARE_PX)

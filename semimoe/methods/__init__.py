@@ -4,4 +4,8 @@ from semimoe.methods import semimoe, supervised, unet
 from semimoe.methods.phase import Phase
 from semimoe.settings import Method
 
-PHASES: dict[Method, tuple[Phase, ...]] = {"semimoe": semimoe.PHASES, "supervised": supervised.PHASES, "unet": unet.PHASES}
+PHASES: dict[Method, tuple[Phase, ...]] = {
+    "semimoe": semimoe.PHASES,
+    "supervised": supervised.PHASES,
+    "unet": unet.PHASES,
+}

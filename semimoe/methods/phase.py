@@ -6,16 +6,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semimoe.learning.data import Batch
-from semimoe.learning.losses import Terms
+from semimoe.objectives.losses import Terms
 from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.training.batches import Batch
 
 
 class Step(NamedTuple):
     """What a phase sees of one optimiser step."""
 
     model: nn.Module  # images uint8 (B, 3, H, W) -> Outputs, in training mode
-    aggregate: Callable[[Terms, float], Tensor]  # losses per task, share of the batch -> scalar (eq. 11, or the sum)
+    aggregate: Callable[
+        [Terms, float], Tensor
+    ]  # losses per task, share of the batch -> scalar (eq. 11, or the sum)
     labelled: Batch
     unlabelled: Batch | None
     share: float  # t / T, how much of the schedule is done, [0, 1)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from semimoe.learning.data import Batch
-from semimoe.learning.losses import Targets, pseudo_targets, total, unsupervised_terms
-from semimoe.learning.targets import make_targets
+from semimoe.evaluation.metrics import relabelled
 from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
 from semimoe.methods.supervised import supervised_phase
-from semimoe.metrics import relabelled
-from semimoe.network.model import Outputs
+from semimoe.networks.mixture import Outputs
+from semimoe.objectives.losses import Targets, pseudo_targets, total, unsupervised_terms
+from semimoe.objectives.targets import make_targets
 from semimoe.settings import TrainingSettings
+from semimoe.training.batches import Batch
 
 
 def unsupervised_phase(step: Step) -> PhaseLoss | None:
@@ -31,10 +31,20 @@ def unsupervised_phase(step: Step) -> PhaseLoss | None:
     with kept_statistics(step.model) if step.training.statistics == "labelled" else nullcontext():
         outputs = step.model(batch.image)
     pseudo = batch.targets or _online(outputs, step)
-    losses = unsupervised_terms(outputs.experts, pseudo, batch.weight).times(images=batch.share.images, pixels=batch.share.pixels)
+    losses = unsupervised_terms(outputs.experts, pseudo, batch.weight).times(
+        images=batch.share.images, pixels=batch.share.pixels
+    )
     terms = weighted_sdf(losses, step.training)
-    loss = total(torch.zeros((), device=batch.image.device), step.aggregate(terms, batch.share.tiles), weight)
-    return PhaseLoss(loss, weight * summed(terms), task_log("unsup_{}", losses), _counts(pseudo.mask, batch), None)
+    loss = total(
+        torch.zeros((), device=batch.image.device), step.aggregate(terms, batch.share.tiles), weight
+    )
+    return PhaseLoss(
+        loss,
+        weight * summed(terms),
+        task_log("unsup_{}", losses),
+        _counts(pseudo.mask, batch),
+        None,
+    )
 
 
 PHASES = (supervised_phase, unsupervised_phase)
@@ -72,16 +82,27 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
 
 def _online(outputs: Outputs, step: Step) -> Targets:
     pseudo = pseudo_targets(outputs.gates)
-    judged = all(gate is not None for expert, gate in zip(outputs.experts, outputs.gates, strict=True) if expert is not None)
+    judged = all(
+        gate is not None
+        for expert, gate in zip(outputs.experts, outputs.gates, strict=True)
+        if expert is not None
+    )
     if step.training.pseudo == "gates" and judged:
         return pseudo
     made = [
-        make_targets(relabelled(mask), np.ones(mask.shape, np.uint8), mpp_um=step.mpp_um, network=step.network)
+        make_targets(
+            relabelled(mask),
+            np.ones(mask.shape, np.uint8),
+            mpp_um=step.mpp_um,
+            network=step.network,
+        )
         for mask in pseudo.mask.cpu().numpy()
     ]
     device = pseudo.mask.device
     sdf = torch.from_numpy(np.stack([one.sdf for one in made]))[:, None].to(device)
-    boundary = torch.from_numpy(np.stack([one.boundary for one in made]).astype(np.int64)).to(device)
+    boundary = torch.from_numpy(np.stack([one.boundary for one in made]).astype(np.int64)).to(
+        device
+    )
     return Targets(pseudo.mask, sdf, boundary)
 
 
@@ -89,4 +110,7 @@ def _counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
     """Parts of the Dice of the pseudo-labels where truth happens to be known."""
     known = (batch.truth_weight > 0) & (batch.weight > 0)
     predicted, true = (mask > 0) & known, (batch.truth > 0) & known
-    return {"pseudo_overlap": 2 * (predicted & true).sum(), "pseudo_size": predicted.sum() + true.sum()}
+    return {
+        "pseudo_overlap": 2 * (predicted & true).sum(),
+        "pseudo_size": predicted.sum() + true.sum(),
+    }

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from tiling.store.arrays import recorded_error
-from tiling.tile import TileParameters, tile_slide
+from tiling.stores.arrays import recorded_error
+from tiling.tiles.tile_slide import TileParameters, tile_slide
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 _KILLS = 20
@@ -29,19 +29,34 @@ def slide(path: Path, *, seed: int = 0, compression: str = "deflate") -> Path:
     coarse = rng.integers(-30, 30, (_SIDE_PX // 10, _SIDE_PX // 10, 1))
     image = (np.array([200, 130, 170]) + coarse.repeat(10, 0).repeat(10, 1)).astype(np.uint8)
     tifffile.imwrite(
-        path, image, tile=(256, 256), photometric="rgb", compression=compression, resolution=(1e4, 1e4), resolutionunit="CENTIMETER"
+        path,
+        image,
+        tile=(256, 256),
+        photometric="rgb",
+        compression=compression,
+        resolution=(1e4, 1e4),
+        resolutionunit="CENTIMETER",
     )
     return path
 
 
 def tree(store: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(store.rglob("*")) if path.is_file()
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(store.rglob("*"))
+        if path.is_file()
     }
 
 
 def tile(source: Path, store: Path, *, record: bool = False) -> None:
-    tile_slide(source, store, slide="s", parameters=TileParameters(tile_px=128, overlap_px=32), code_version=1, record=record)
+    tile_slide(
+        source,
+        store,
+        slide="s",
+        parameters=TileParameters(tile_px=128, overlap_px=32),
+        code_version=1,
+        record=record,
+    )
 
 
 def command(source: Path, store: Path) -> list[str]:
@@ -61,8 +76,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 _CHILDREN = """
 import os, sys
 from pathlib import Path
-from tiling.tile import TileParameters, tile_slide
-import tiling.slide.reader, openslide, zarr, dask.base, dask.delayed, tqdm, rasterio.features, PIL.Image
+from tiling.tiles.tile_slide import TileParameters, tile_slide
+import tiling.slides.slide_reader, openslide, zarr, dask.base, dask.delayed, tqdm, rasterio.features, PIL.Image
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
@@ -106,7 +121,9 @@ def test_killed_at_twenty_random_moments_the_store_is_absent_or_whole_and_then_t
     source, whole = sound
     store, pauses = tmp_path / "s.zarr", random.Random(1)
     arguments = [sys.executable, "-c", _CHILDREN, str(source), str(store)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
         children = Children(parent)
         start = time.perf_counter()
         children.begin()
@@ -131,7 +148,9 @@ def test_killed_at_twenty_random_moments_the_store_is_absent_or_whole_and_then_t
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare on this machine")
-def test_a_full_disk_is_named_and_with_room_the_run_goes_on_to_the_same_bytes(tmp_path: Path, sound: tuple[Path, Path]) -> None:
+def test_a_full_disk_is_named_and_with_room_the_run_goes_on_to_the_same_bytes(
+    tmp_path: Path, sound: tuple[Path, Path]
+) -> None:
     source, whole = sound
     small = tmp_path / "small"
     small.mkdir()
@@ -144,7 +163,12 @@ mount -o remount,size={size * 4} {small}
 {tiling}; echo "second $?"; ls {small}
 cp -r {small}/s.zarr {tmp_path}/copy.zarr
 """
-    done = subprocess.run(["unshare", "--map-root-user", "--mount", "bash", "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip("no mount namespaces here")
     first, second = done.stdout.split("second ")
@@ -155,17 +179,26 @@ cp -r {small}/s.zarr {tmp_path}/copy.zarr
     assert tree(tmp_path / "copy.zarr") == tree(whole)
 
 
-def test_two_runs_on_one_output_leave_one_whole_store(tmp_path: Path, sound: tuple[Path, Path]) -> None:
+def test_two_runs_on_one_output_leave_one_whole_store(
+    tmp_path: Path, sound: tuple[Path, Path]
+) -> None:
     source, whole = sound
-    runs = [subprocess.Popen(command(source, tmp_path / "s.zarr"), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    runs = [
+        subprocess.Popen(command(source, tmp_path / "s.zarr"), stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     said = [run.communicate()[1] for run in runs]
     codes = [run.returncode for run in runs]
     assert 0 in codes
-    assert all(code == 0 or "being written by host" in text for code, text in zip(codes, said, strict=True))
+    assert all(
+        code == 0 or "being written by host" in text for code, text in zip(codes, said, strict=True)
+    )
     assert tree(tmp_path / "s.zarr") == tree(whole)
 
 
-def test_a_source_replaced_between_two_tries_is_tiled_from_the_new_file_alone(tmp_path: Path, sound: tuple[Path, Path]) -> None:
+def test_a_source_replaced_between_two_tries_is_tiled_from_the_new_file_alone(
+    tmp_path: Path, sound: tuple[Path, Path]
+) -> None:
     source, store = tmp_path / "s.tiff", tmp_path / "s.zarr"
     shutil.copy(sound[0], source)
     run = subprocess.Popen(command(source, store), stderr=subprocess.DEVNULL)
@@ -184,7 +217,9 @@ def test_a_source_replaced_between_two_tries_is_tiled_from_the_new_file_alone(tm
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_flipped_bit_in_a_tile_with_a_checksum_is_never_passed_on(tmp_path: Path, sound: tuple[Path, Path], seed: int) -> None:
+def test_a_flipped_bit_in_a_tile_with_a_checksum_is_never_passed_on(
+    tmp_path: Path, sound: tuple[Path, Path], seed: int
+) -> None:
     """Deflate carries a checksum. JPEG does not: see docs/formats.md."""
     source, store = tmp_path / "s.tiff", tmp_path / "s.zarr"
     shutil.copy(sound[0], source)
@@ -206,7 +241,9 @@ def test_a_flipped_bit_in_a_tile_with_a_checksum_is_never_passed_on(tmp_path: Pa
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
-def test_a_file_that_was_cut_is_named(tmp_path: Path, sound: tuple[Path, Path], share: float) -> None:
+def test_a_file_that_was_cut_is_named(
+    tmp_path: Path, sound: tuple[Path, Path], share: float
+) -> None:
     source, store = tmp_path / "s.tiff", tmp_path / "s.zarr"
     data = sound[0].read_bytes()
     source.write_bytes(data[: int(len(data) * share)])

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-GPU_RULES = {"train_supervised", "train_unet", "pseudo_label", "train", "predict_slide", "predict_slide_compared"}
+GPU_RULES = {
+    "train_supervised",
+    "train_unet",
+    "pseudo_label",
+    "train",
+    "predict_slide",
+    "predict_slide_compared",
+}
 CONFIG = """
 tiles: {mpp_um: 4.0, tile_px: 64, overlap_px: 16, tissue_mpp_um: 16}
 network: {width: 8, encoder: unet, experts: separate}
@@ -48,7 +55,14 @@ class Run:
         ]
 
     def snakemake(self, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self.arguments(*more), capture_output=True, text=True, check=False, env=environment(), timeout=900)
+        done = subprocess.run(
+            self.arguments(*more),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(),
+            timeout=900,
+        )
         if check and done.returncode:
             logs = "\n".join(
                 f"== {log}\n{log.read_text()[-2000:]}"
@@ -61,11 +75,17 @@ class Run:
     def planned(self, *more: str) -> set[str]:
         """Names of the rules that a dry run would execute."""
         text = self.snakemake("-n", "--quiet", "host", *more).stdout
-        return {line.split()[1].rstrip(":") for line in text.splitlines() if line.startswith(("rule ", "localrule "))}
+        return {
+            line.split()[1].rstrip(":")
+            for line in text.splitlines()
+            if line.startswith(("rule ", "localrule "))
+        }
 
     def write_sheet(self, name: str, *rows: str) -> Path:
         path = self.folder / name
-        path.write_text("slide\tpath\tsplit\tannotation\tannotated\n" + "".join(row + "\n" for row in rows))
+        path.write_text(
+            "slide\tpath\tsplit\tannotation\tannotated\n" + "".join(row + "\n" for row in rows)
+        )
         return path
 
 

@@ -17,11 +17,16 @@ _NOT_RESULTS = {"logs"}
 
 
 def results_of(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".snakemake_timestamp" and path.suffix != ".lock")
+    files = (
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".snakemake_timestamp" and path.suffix != ".lock"
+    )
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in files
-        if path.relative_to(folder).parts[0] not in _NOT_RESULTS and path.name not in ("timing.csv", "report.html", "preview.html")
+        if path.relative_to(folder).parts[0] not in _NOT_RESULTS
+        and path.name not in ("timing.csv", "report.html", "preview.html")
     }
 
 
@@ -30,7 +35,11 @@ def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(run: Run) -
     more = ("--config", "results=killed")
     for _ in range(_KILLS):
         process = subprocess.Popen(
-            run.arguments(*more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+            run.arguments(*more),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,
         )
         time.sleep(pauses.uniform(6, 20))
         os.killpg(process.pid, signal.SIGKILL)

@@ -7,7 +7,14 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 from small_run import SLIDES, Run
 
-BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+BROWSER = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("run"),
@@ -42,9 +49,9 @@ def test_the_report_stands_in_a_browser(run: Run, page: Page) -> None:
     assert page.locator(".slide img").count() == len(SLIDES)
     assert page.locator("figure svg").count() == 2
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate("[...document.querySelectorAll('.scroll')].every(table => table.scrollWidth <= table.clientWidth)"), (
-        "no table scrolls"
-    )
+    assert page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every(table => table.scrollWidth <= table.clientWidth)"
+    ), "no table scrolls"
     page.locator(".slide img").first.click()
     assert page.locator("dialog img").is_visible()
     page.locator("dialog img").click()

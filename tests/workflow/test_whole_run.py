@@ -15,7 +15,7 @@ import shapely
 import tifffile
 from small_run import GPU_RULES, ROWS, SLIDES, Run
 
-from tiling.store.arrays import attributes, open_array, open_store, read_table
+from tiling.stores.arrays import attributes, open_array, open_store, read_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
@@ -29,7 +29,10 @@ def test_every_slide_has_outlines_picture_and_proposals(run: Run) -> None:
     results = run.folder / "results"
     for slide in SLIDES:
         assert (results / "overviews" / f"{slide}.png").stat().st_size > 10_000
-        assert json.loads((results / "proposals" / f"{slide}.geojson").read_text())["type"] == "FeatureCollection"
+        assert (
+            json.loads((results / "proposals" / f"{slide}.geojson").read_text())["type"]
+            == "FeatureCollection"
+        )
         assert json.loads((results / "glands" / f"{slide}.geojson").read_text())["features"], slide
 
 
@@ -38,20 +41,33 @@ def test_outlines_are_valid_and_their_area_is_the_label_images(run: Run) -> None
     for slide in SLIDES:
         features = json.loads((results / "glands" / f"{slide}.geojson").read_text())["features"]
         shapes = [shapely.geometry.shape(feature["geometry"]) for feature in features]
-        assert all(shape.is_valid and shapely.set_precision(shape, 0.01).is_valid for shape in shapes)
+        assert all(
+            shape.is_valid and shapely.set_precision(shape, 0.01).is_valid for shape in shapes
+        )
         store = results / "glands" / f"{slide}.zarr"
         geometry = attributes(store)["geometry"]
-        area = read_table(store, "objects", ("area_px",))["area_px"] * geometry["downsample_x"] * geometry["downsample_y"]
+        area = (
+            read_table(store, "objects", ("area_px",))["area_px"]
+            * geometry["downsample_x"]
+            * geometry["downsample_y"]
+        )
         assert len(area) == len(shapes) > 0
         np.testing.assert_allclose(sorted(shape.area for shape in shapes), sorted(area), rtol=1e-9)
         labels = np.asarray(open_array(open_store(store), "labels")[...])
-        assert np.bincount(labels.ravel())[1:].tolist() == read_table(store, "objects", ("area_px",))["area_px"].tolist()
+        assert (
+            np.bincount(labels.ravel())[1:].tolist()
+            == read_table(store, "objects", ("area_px",))["area_px"].tolist()
+        )
 
 
 def test_training_learnt_more_than_chance(run: Run) -> None:
     """Everything called gland scores the share of glands; the model does better on a slide it has not seen."""
     results = run.folder / "results"
-    pooled = {row["method"]: row for row in rows(results / "metrics.csv") if row["slide"] == "test" and row["region"] == "pooled"}
+    pooled = {
+        row["method"]: row
+        for row in rows(results / "metrics.csv")
+        if row["slide"] == "test" and row["region"] == "pooled"
+    }
     assert set(pooled) == {"semimoe", "supervised", "unet"}
     labels = np.asarray(open_array(open_store(results / "labels" / "test.zarr"), "labels")[...]) > 0
     all_gland = 2 * labels.mean() / (1 + labels.mean())
@@ -65,7 +81,11 @@ def test_cohort_counts_what_was_exported(run: Run) -> None:
     whole = {row["slide"]: row for row in rows(results / "cohort.csv") if not row["region"]}
     for slide in SLIDES:
         assert int(whole[slide]["glands"]) == len(rows(results / "glands" / f"{slide}.csv"))
-    assert {row["slide"] for row in rows(results / "cohort.csv") if row["region"]} == {"lab", "val", "test"}
+    assert {row["slide"] for row in rows(results / "cohort.csv") if row["region"]} == {
+        "lab",
+        "val",
+        "test",
+    }
 
 
 def test_report_stands_alone_and_shows_slides_and_curves(run: Run) -> None:
@@ -73,7 +93,9 @@ def test_report_stands_alone_and_shows_slides_and_curves(run: Run) -> None:
     assert page.count('src="data:image/') >= len(SLIDES)
     assert page.count("<svg") == 2
     assert "supervised-only" in page
-    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
+    assert "http://" not in page.replace("http://www.w3.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "")
     assert "https://" not in page
 
 
@@ -93,7 +115,9 @@ def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
 
 
 @pytest.mark.parametrize("change", ["flips: true", "precision: bf16", "batch: 4"])
-def test_another_way_of_predicting_predicts_again_and_does_not_retrain(run: Run, change: str) -> None:
+def test_another_way_of_predicting_predicts_again_and_does_not_retrain(
+    run: Run, change: str
+) -> None:
     # bf16 may be what `auto` took; that is not known before the job runs
     planned = run.planned("--config", f"prediction={{{change}}}")
     assert {"predict_slide", "predict_slide_compared", "stitch_slide"} <= planned
@@ -102,7 +126,9 @@ def test_another_way_of_predicting_predicts_again_and_does_not_retrain(run: Run,
 
 def test_a_setting_of_pseudo_labels_retrains_semimoe_alone(run: Run) -> None:
     given = "training={epochs: 6, warm_start_epochs: 3, steps_per_epoch: 25, batch: 8, tiles_per_slide: 20, min_confidence: 0.5, %s}"
-    planned = run.planned("--config", given % "unsup_max: 1.0, unsup_schedule: gaussian, pseudo: derived")
+    planned = run.planned(
+        "--config", given % "unsup_max: 1.0, unsup_schedule: gaussian, pseudo: derived"
+    )
     assert {"train", "predict_slide"} <= planned
     assert not planned & {"train_supervised", "pseudo_label", "predict_slide_compared"}
 
@@ -113,14 +139,22 @@ def test_to_leave_a_method_out_makes_the_tables_again_alone(run: Run) -> None:
     assert not planned & {*GPU_RULES, "stitch_slide"}
 
 
-def test_a_preview_of_a_broken_slide_tells_it_each_time_and_not_once_it_is_skipped(run: Run) -> None:
+def test_a_preview_of_a_broken_slide_tells_it_each_time_and_not_once_it_is_skipped(
+    run: Run,
+) -> None:
     whole = (run.folder / "test.tiff").read_bytes()
     (run.folder / "torn.tiff").write_bytes(whole[: len(whole) // 3])
     for split in ("predict", "predict", "skip"):
         run.write_sheet("torn.tsv", "good\ttest.tiff\tpredict\t\t", f"torn\ttorn.tiff\t{split}\t\t")
-        done = run.snakemake("--config", "slides=torn.tsv", "results=looked", "--", "preview", check=False)
-        told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("torn: ")]
-        assert (done.returncode, len(told)) == ((1, 1) if split == "predict" else (0, 0)), done.stdout + done.stderr
+        done = run.snakemake(
+            "--config", "slides=torn.tsv", "results=looked", "--", "preview", check=False
+        )
+        told = [
+            line for line in (done.stdout + done.stderr).splitlines() if line.startswith("torn: ")
+        ]
+        assert (done.returncode, len(told)) == ((1, 1) if split == "predict" else (0, 0)), (
+            done.stdout + done.stderr
+        )
     assert "torn" not in (run.folder / "looked" / "preview.html").read_text()
 
 
@@ -144,7 +178,9 @@ def test_a_new_outline_retrains(run: Run) -> None:
     copy = run.folder / "lab2.geojson"
     shutil.copy(run.folder / "lab.geojson", copy)
     run.write_sheet("outlines.tsv", ROWS[0].replace("lab.geojson", "lab2.geojson"), *ROWS[1:])
-    assert {"label_slide", "train_supervised", "train"} <= run.planned("--config", "slides=outlines.tsv")
+    assert {"label_slide", "train_supervised", "train"} <= run.planned(
+        "--config", "slides=outlines.tsv"
+    )
 
 
 def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
@@ -157,24 +193,42 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
         "broken\tbroken.tiff\tpredict\t\t",
         "text\ttext.tiff\ttest\ttest.truth.tiff\twhole",
     )
-    given = ("--config", "slides=predict.tsv", "results=predicted", "model=results/models/semimoe", "keep=[]", "scratch=disk")
+    given = (
+        "--config",
+        "slides=predict.tsv",
+        "results=predicted",
+        "model=results/models/semimoe",
+        "keep=[]",
+        "scratch=disk",
+    )
     assert not run.planned(*given) & {"train", "train_supervised", "pseudo_label"}
     done = run.snakemake(*given, check=False)
     results = run.folder / "predicted"
     assert done.returncode == 1
     assert (results / "glands" / "good.geojson").read_bytes() != b""
     features = {
-        slide: json.loads((run.folder / where / "glands" / f"{slide}.geojson").read_text())["features"]
+        slide: json.loads((run.folder / where / "glands" / f"{slide}.geojson").read_text())[
+            "features"
+        ]
         for slide, where in (("good", "predicted"), ("test", "results"))
     }
     assert [f["geometry"] for f in features["good"]] == [f["geometry"] for f in features["test"]]
     page = (results / "report.html").read_text()
-    assert {(row["slide"], bool(row["dice"]), "text.tiff" in row["error"]) for row in rows(results / "metrics.csv")} == {
+    assert {
+        (row["slide"], bool(row["dice"]), "text.tiff" in row["error"])
+        for row in rows(results / "metrics.csv")
+    } == {
         ("good", True, False),
         ("text", False, True),
     }
-    assert {row["slide"]: bool(row["error"]) for row in rows(results / "cohort.csv")} == {"good": False, "broken": True, "text": True}
-    assert "good: given model" in done.stderr, "the scores of the other slides are told all the same"
+    assert {row["slide"]: bool(row["error"]) for row in rows(results / "cohort.csv")} == {
+        "good": False,
+        "broken": True,
+        "text": True,
+    }
+    assert "good: given model" in done.stderr, (
+        "the scores of the other slides are told all the same"
+    )
     for slide in ("broken", "text"):
         assert not list((results / "glands").glob(f"{slide}*.geojson"))
         assert f"{slide}.tiff" in done.stderr + done.stdout
@@ -190,22 +244,38 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
     run.snakemake(*given)
     assert (results / "glands" / "broken.geojson").is_file()
     # Of slides that are only predicted the tiles go, once all that needs them is made; the others stay.
-    assert sorted(path.name for path in (results / "tiles").glob("*.zarr")) == ["good.zarr", "text.zarr"]
+    assert sorted(path.name for path in (results / "tiles").glob("*.zarr")) == [
+        "good.zarr",
+        "text.zarr",
+    ]
     assert list((run.folder / "disk").iterdir()) == []
-    assert not any(row["error"] for row in rows(results / "metrics.csv") + rows(results / "cohort.csv"))
+    assert not any(
+        row["error"] for row in rows(results / "metrics.csv") + rows(results / "cohort.csv")
+    )
     assert run.planned(*given) == set()
 
 
 def test_a_label_mask_is_made_on_request_and_does_not_outlive_its_labels(run: Run) -> None:
     shutil.copytree(run.folder / "results", run.folder / "masked", copy_function=shutil.copy2)
-    mask, glands = run.folder / "masked" / "glands" / "test.ome.tiff", run.folder / "masked" / "glands" / "test.zarr"
-    run.snakemake("--config", "results=masked", "export={label_mask: true}", "--", "masked/glands/test.ome.tiff")
+    mask, glands = (
+        run.folder / "masked" / "glands" / "test.ome.tiff",
+        run.folder / "masked" / "glands" / "test.zarr",
+    )
+    run.snakemake(
+        "--config",
+        "results=masked",
+        "export={label_mask: true}",
+        "--",
+        "masked/glands/test.ome.tiff",
+    )
     labels = np.asarray(open_array(open_store(glands), "labels")[...])
     np.testing.assert_array_equal(tifffile.imread(mask), labels)
     geometry = attributes(glands)["geometry"]
     with openslide.OpenSlide(mask) as slide:
         assert slide.dimensions == (labels.shape[1], labels.shape[0])
-        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(geometry["mpp_x"], rel=1e-4)
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(
+            geometry["mpp_x"], rel=1e-4
+        )
         shown = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., 0]
     assert labels.max() <= 255, "what OpenSlide shows would be other numbers"
     np.testing.assert_array_equal(shown, labels)
@@ -216,9 +286,18 @@ def test_a_label_mask_is_made_on_request_and_does_not_outlive_its_labels(run: Ru
 
 def test_outlines_are_compressed_on_request_and_never_there_twice(run: Run) -> None:
     shutil.copytree(run.folder / "results", run.folder / "smaller", copy_function=shutil.copy2)
-    plain, compressed = (run.folder / "smaller" / "glands" / f"test.{ending}" for ending in ("geojson", "geojson.gz"))
+    plain, compressed = (
+        run.folder / "smaller" / "glands" / f"test.{ending}" for ending in ("geojson", "geojson.gz")
+    )
     text = plain.read_bytes()
-    given = ("--config", "results=smaller", "export={compress: true}", "--force", "--", "smaller/glands/test.geojson.gz")
+    given = (
+        "--config",
+        "results=smaller",
+        "export={compress: true}",
+        "--force",
+        "--",
+        "smaller/glands/test.geojson.gz",
+    )
     run.snakemake(*given)
     written = compressed.read_bytes()
     assert gzip.decompress(written) == text
@@ -246,7 +325,8 @@ def test_six_faults_in_a_sheet_are_one_message_in_seconds(run: Run) -> None:
         "d\tlab.tiff\ttest\t\t",
     )
     (run.folder / "bad.tsv").write_text(
-        (run.folder / "bad.tsv").read_text().replace("annotated\n", "annotated\tmpp\n", 1) + "e\tlab.tiff\tpredict\t\t\t352.8\n"
+        (run.folder / "bad.tsv").read_text().replace("annotated\n", "annotated\tmpp\n", 1)
+        + "e\tlab.tiff\tpredict\t\t\t352.8\n"
     )
     done = run.snakemake("-n", "--config", "slides=bad.tsv", check=False)
     text = done.stdout + done.stderr

@@ -20,7 +20,7 @@ def main() -> None:
 
     from torch.utils.data import DataLoader
 
-    from tiling.store.tiles import StoredTiles, tile_windows
+    from tiling.tiles.tile_source import StoredTiles, tile_windows
 
 
     store = Path(snakemake.input[0])
@@ -39,9 +39,28 @@ if __name__ == "__main__":
 def test_two_spawned_workers_read_the_same_tiles(run: Run, tmp_path: Path) -> None:
     (tmp_path / "read.py").write_text(SCRIPT)
     store = run.folder / "results" / "tiles" / "lab.zarr"
-    (tmp_path / "Snakefile").write_text(f"rule read:\n    input: {str(store)!r}\n    output: 'sums.json'\n    script: 'read.py'\n")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(tmp_path / "Snakefile"), "--directory", str(tmp_path), "--cores", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**environment(), "PYTHONPATH": str(REPO)}, timeout=180)
+    (tmp_path / "Snakefile").write_text(
+        f"rule read:\n    input: {str(store)!r}\n    output: 'sums.json'\n    script: 'read.py'\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(tmp_path / "Snakefile"),
+        "--directory",
+        str(tmp_path),
+        "--cores",
+        "2",
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment(), "PYTHONPATH": str(REPO)},
+        timeout=180,
+    )
     assert done.returncode == 0, done.stderr
     sums, alone = json.loads((tmp_path / "sums.json").read_text())
     assert sums == alone

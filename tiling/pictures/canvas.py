@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tiling.geometry import Geometry
-from tiling.store.arrays import geometry_of, open_array, open_store
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import geometry_of, open_array, open_store
 
 INK = (30, 30, 30)
 GLAND = (40, 225, 60)
@@ -49,7 +49,10 @@ def thumbnail(tiles: Path, max_px: int) -> Thumbnail:
     geometry = geometry_of(tiles)
     group = open_store(tiles)
     longest = max(geometry.height_px, geometry.width_px)
-    levels = [open_array(group, str(level)) for level in sorted(int(name) for name in group.array_keys() if name.isdigit())]
+    levels = [
+        open_array(group, str(level))
+        for level in sorted(int(name) for name in group.array_keys() if name.isdigit())
+    ]
     enough = [array for array in levels if max(array.shape[-2:]) >= min(max_px, longest)]
     image = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(enough[-1][...]), 0, -1)))
     factor = min(max_px / longest, 1.0)
@@ -95,7 +98,9 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as matplotlib ships it: the one font at hand everywhere that has µ and ²."""
     import matplotlib
 
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    return ImageFont.truetype(
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
+    )
 
 
 def round_length_um(longest_um: float) -> float:
@@ -125,11 +130,17 @@ def cut_text(text: str, size: int, most_px: float) -> str:
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if text_width(text[:middle] + "…", size) <= most_px else (low, middle - 1)
+        low, high = (
+            (middle, high)
+            if text_width(text[:middle] + "…", size) <= most_px
+            else (low, middle - 1)
+        )
     return text[:low] + "…" if low else ""
 
 
-def with_scale_bar(image: Image.Image, um_per_pixel: float, least_width_px: int = 120) -> Image.Image:
+def with_scale_bar(
+    image: Image.Image, um_per_pixel: float, least_width_px: int = 120
+) -> Image.Image:
     """The picture with a labelled bar below it, about a quarter of it long at most: below, for a biopsy is thinner than a label."""
     page = Image.new("RGB", (max(image.width, least_width_px), image.height + RULER_PX), "white")
     page.paste(image, (0, 0))

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tiling.geometry import Geometry
 from tiling.pictures.canvas import GLAND, inner_edges, magnified, tint, with_scale_bar
+from tiling.raster.geometry import Geometry
 
 _ROOM = 1.15
 _SURROUNDINGS = 2  # of a small gland this many times its size is shown
@@ -31,7 +31,10 @@ class CloseUp(NamedTuple):
 
 
 def choose_close_ups(
-    area_px: NDArray[np.int64], disagreement: NDArray[np.float64], contact_px: NDArray[np.int64], count: int
+    area_px: NDArray[np.int64],
+    disagreement: NDArray[np.float64],
+    contact_px: NDArray[np.int64],
+    count: int,
 ) -> list[tuple[str, int]]:
     """Captions and rows of the objects worth a close look, each object once.
 
@@ -60,7 +63,13 @@ def choose_close_ups(
     return [(caption, row) for row, caption in chosen.items()]
 
 
-def close_up(pixels: zarr.Array[Any], labels: zarr.Array[Any], window_px: NDArray[np.int64], geometry: Geometry, panel_px: int) -> CloseUp:
+def close_up(
+    pixels: zarr.Array[Any],
+    labels: zarr.Array[Any],
+    window_px: NDArray[np.int64],
+    geometry: Geometry,
+    panel_px: int,
+) -> CloseUp:
     """One object and its surroundings with all outlines: a stored pixel per pixel, several for a small object, fewer for a large one.
 
     Parameters
@@ -75,17 +84,28 @@ def close_up(pixels: zarr.Array[Any], labels: zarr.Array[Any], window_px: NDArra
     side = max(panel_px // times, min(int(_ROOM * longest), _WIDEST_PX))
     top = max(min(y + h // 2 - side // 2, geometry.height_px - side), 0)
     left = max(min(x + w // 2 - side // 2, geometry.width_px - side), 0)
-    place = (slice(top, min(top + side, geometry.height_px)), slice(left, min(left + side, geometry.width_px)))
-    image = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(pixels[:, place[0], place[1]]), 0, -1)))
+    place = (
+        slice(top, min(top + side, geometry.height_px)),
+        slice(left, min(left + side, geometry.width_px)),
+    )
+    image = Image.fromarray(
+        np.ascontiguousarray(np.moveaxis(np.asarray(pixels[:, place[0], place[1]]), 0, -1))
+    )
     shown = np.asarray(labels[place])
     window = (top, left, *shown.shape)
     if max(image.size) > panel_px:
         factor = panel_px / max(image.size)
-        image = image.resize((max(round(image.width * factor), 1), max(round(image.height * factor), 1)), Image.Resampling.BOX)
+        image = image.resize(
+            (max(round(image.width * factor), 1), max(round(image.height * factor), 1)),
+            Image.Resampling.BOX,
+        )
     else:
         image = magnified(image, panel_px)
     # Outlines are drawn on the picture's own pixels: as thin on a large gland as on a small one.
-    rows, columns = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(image.size[::-1], shown.shape, strict=True))
+    rows, columns = (
+        ((np.arange(n) + 0.5) * m / n).astype(int)
+        for n, m in zip(image.size[::-1], shown.shape, strict=True)
+    )
     image = tint(image, _two_px(shown[np.ix_(rows, columns)]), GLAND)
     return CloseUp(with_scale_bar(image, geometry.mpp_x * window[3] / image.width), window)
 

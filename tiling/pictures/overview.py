@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from tiling.messages import counted
 from tiling.pictures.canvas import (
     GLAND,
     INK,
@@ -27,11 +28,10 @@ from tiling.pictures.canvas import (
     with_scale_bar,
 )
 from tiling.pictures.close_ups import choose_close_ups, close_up
-from tiling.pictures.heat import heat_map
-from tiling.pictures.survey import Survey, survey_labels
-from tiling.store.arrays import SHARD_PX, attributes, open_array, open_store, read_table
-from tiling.store.atomic import write_atomic
-from tiling.words import counted
+from tiling.pictures.heat_maps import heat_map
+from tiling.pictures.label_survey import Survey, survey_labels
+from tiling.stores.arrays import SHARD_PX, attributes, open_array, open_store, read_table
+from tiling.stores.atomic_store import write_atomic
 
 _MARGIN = 20
 _CAPTION_PX = 26
@@ -82,17 +82,34 @@ def overview(
     objects = read_table(glands, "objects", ("window_px", "area_px"))
     label_array = open_array(open_store(glands), "labels")
     gland, disagreement = (open_array(open_store(maps), name) for name in ("gland", "disagreement"))
-    survey = survey_labels(label_array, disagreement, objects["window_px"], objects["area_px"], small, block_px=block_px)
+    survey = survey_labels(
+        label_array,
+        disagreement,
+        objects["window_px"],
+        objects["area_px"],
+        small,
+        block_px=block_px,
+    )
     width = max(small.image.width, _LEAST_WIDTH)
-    panel_px = max(min(_PANEL_PX, (width - (zoom_panels - 1) * _MARGIN) // max(zoom_panels, 1)), _LEAST_PANEL_PX)
+    panel_px = max(
+        min(_PANEL_PX, (width - (zoom_panels - 1) * _MARGIN) // max(zoom_panels, 1)),
+        _LEAST_PANEL_PX,
+    )
     pixels = open_array(open_store(tiles), "0")
     shown: list[Window] = []
     close_ups: list[Panel] = []
-    for kind, row in choose_close_ups(objects["area_px"], survey.disagreement, survey.contact_px, zoom_panels):
+    for kind, row in choose_close_ups(
+        objects["area_px"], survey.disagreement, survey.contact_px, zoom_panels
+    ):
         picture = close_up(pixels, label_array, objects["window_px"][row], small.geometry, panel_px)
         shown.append(picture.window_px)
         letter = chr(ord("A") + len(close_ups) % 26)
-        close_ups.append(Panel(f"{letter}  {kind}: gland {row + 1}, {_fact(kind, row, objects['area_px'], survey, small)}", picture.image))
+        close_ups.append(
+            Panel(
+                f"{letter}  {kind}: gland {row + 1}, {_fact(kind, row, objects['area_px'], survey, small)}",
+                picture.image,
+            )
+        )
     tissue = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
     heat_px = (width - _MARGIN) // 2
     heat = [
@@ -104,7 +121,9 @@ def overview(
     area_um2 = float(objects["area_px"].sum()) * small.geometry.um2_per_px
     facts = f"{counted(len(objects['area_px']), 'gland')}, {area_um2 / 1e6:.3f} mm² of gland; {small.geometry.mpp:.3g} µm per stored pixel"
     main = _main_panel(small, survey.edges, _regions(labels), shown)
-    write_atomic(out, png_bytes(_page(title, facts, main, [close_ups, heat], regions=labels is not None)))
+    write_atomic(
+        out, png_bytes(_page(title, facts, main, [close_ups, heat], regions=labels is not None))
+    )
 
 
 def _fact(kind: str, row: int, area_px: NDArray[np.int64], survey: Survey, small: Thumbnail) -> str:
@@ -123,11 +142,18 @@ def _regions(labels: Path | None) -> list[dict[str, Any]]:
     return list(attributes(labels).get("regions", []))
 
 
-def _main_panel(small: Thumbnail, edges: NDArray[np.bool_], regions: list[dict[str, Any]], shown: Sequence[Window]) -> Image.Image:
+def _main_panel(
+    small: Thumbnail,
+    edges: NDArray[np.bool_],
+    regions: list[dict[str, Any]],
+    shown: Sequence[Window],
+) -> Image.Image:
     """The slide with outlines, regions, and the places of the close-ups."""
     image = small.image
     enlarged = max(image.size) * 2 <= _LEAST_MAIN_PX
-    image = magnified(tint(image, edges if enlarged else ndimage.binary_dilation(edges), GLAND), _LEAST_MAIN_PX)
+    image = magnified(
+        tint(image, edges if enlarged else ndimage.binary_dilation(edges), GLAND), _LEAST_MAIN_PX
+    )
     times = image.width / small.image.width
     down, right = (px / times for px in small.px_per_pixel)
     draw = ImageDraw.Draw(image)
@@ -141,12 +167,16 @@ def _main_panel(small: Thumbnail, edges: NDArray[np.bool_], regions: list[dict[s
         # Names of regions stand inside at the top; one that would cover another is left out. Letters stand at the bottom, and move aside.
         width, letter = text_width(text, 15), colour is INK
         left, top = box[0] + 5, min(box[3], image.height) - 20 if letter else max(box[1] + 3, 0)
-        while letter and any(_overlap((left, top, left + width, top + 17), other) for other in taken):
+        while letter and any(
+            _overlap((left, top, left + width, top + 17), other) for other in taken
+        ):
             left += width + 4
         place = (left, top, left + width, top + 17)
         if text and not any(_overlap(place, other) for other in taken):
             taken.append(place)
-            draw.text((left, top), text, fill=colour, font=font(15), stroke_width=2, stroke_fill="white")
+            draw.text(
+                (left, top), text, fill=colour, font=font(15), stroke_width=2, stroke_fill="white"
+            )
     return with_scale_bar(image, small.geometry.mpp_x * right)
 
 
@@ -154,16 +184,32 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _page(title: str, facts: str, main: Image.Image, strips: list[list[Panel]], *, regions: bool) -> Image.Image:
+def _page(
+    title: str, facts: str, main: Image.Image, strips: list[list[Panel]], *, regions: bool
+) -> Image.Image:
     """Title, slide, and strips of panels below it, on white."""
     # A narrow panel keeps the width of its caption: captions must not run into each other.
-    columns = [[max(panel.image.width, text_width(panel.caption, 17)) for panel in strip] for strip in strips]
-    legend = [("gland", GLAND), *((("annotated region", REGION),) if regions else ()), ("close-up", INK)]
+    columns = [
+        [max(panel.image.width, text_width(panel.caption, 17)) for panel in strip]
+        for strip in strips
+    ]
+    legend = [
+        ("gland", GLAND),
+        *((("annotated region", REGION),) if regions else ()),
+        ("close-up", INK),
+    ]
     legend_width = sum(50 + text_width(text, 18) for text, _ in legend)
     widths = [sum(strip) + _MARGIN * (len(strip) - 1) for strip in columns]
-    width = max(main.width, *widths, text_width(facts, 18) + 30 + legend_width, _LEAST_WIDTH) + 2 * _MARGIN
+    width = (
+        max(main.width, *widths, text_width(facts, 18) + 30 + legend_width, _LEAST_WIDTH)
+        + 2 * _MARGIN
+    )
     top = 92
-    heights = [_MARGIN + _CAPTION_PX + max(panel.image.height for panel in strip) for strip in strips if strip]
+    heights = [
+        _MARGIN + _CAPTION_PX + max(panel.image.height for panel in strip)
+        for strip in strips
+        if strip
+    ]
     page = Image.new("RGB", (width, top + main.height + sum(heights) + _MARGIN), "white")
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, 12), cut_text(title, 28, width - 2 * _MARGIN), fill=INK, font=font(28))
@@ -175,7 +221,12 @@ def _page(title: str, facts: str, main: Image.Image, strips: list[list[Panel]], 
         left += 50 + text_width(text, 18)
     page.paste(main, (_MARGIN, top))
     top += main.height
-    for strip, wide, height in zip([strip for strip in strips if strip], [column for column in columns if column], heights, strict=True):
+    for strip, wide, height in zip(
+        [strip for strip in strips if strip],
+        [column for column in columns if column],
+        heights,
+        strict=True,
+    ):
         left = _MARGIN
         for panel, column in zip(strip, wide, strict=True):
             draw.text((left, top + _MARGIN), panel.caption, fill=INK, font=font(17))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tiling.synthetic.slide import make_slide
+from tiling.synthetic.synthetic_slide import make_slide
 
 __all__ = ["DEMO_SLIDES", "DemoSlide", "make_demo_slide", "make_slide"]
 
@@ -47,7 +47,9 @@ DEMO_SLIDES: tuple[DemoSlide, ...] = (
 )
 
 
-def make_demo_slide(slide: str, out_tiff: Path, *, annotation: Path | None = None, truth: Path | None = None) -> None:
+def make_demo_slide(
+    slide: str, out_tiff: Path, *, annotation: Path | None = None, truth: Path | None = None
+) -> None:
     """Write one slide of `DEMO_SLIDES` by name; see `make_slide`.
 
     Raises
@@ -57,7 +59,9 @@ def make_demo_slide(slide: str, out_tiff: Path, *, annotation: Path | None = Non
     """
     demo = {known.slide: known for known in DEMO_SLIDES}.get(slide)
     if demo is None:
-        raise ValueError(f"{slide}: the demo has no such slide; it has {', '.join(known.slide for known in DEMO_SLIDES)}")
+        raise ValueError(
+            f"{slide}: the demo has no such slide; it has {', '.join(known.slide for known in DEMO_SLIDES)}"
+        )
     make_slide(
         out_tiff,
         slide_id=demo.slide,

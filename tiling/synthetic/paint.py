@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from skimage.measure import find_contours
 
-from tiling.synthetic.tissue import Field, Kind, Mask, Plan, smooth_noise
+from tiling.synthetic.section_plan import Field, Kind, Mask, Plan, smooth_noise
 
 # Pixels of level 0 per cell of the plan (0.5 um against 1 um).
 SCALE = 2
@@ -35,14 +35,21 @@ class Stain(NamedTuple):
 def stain_of(rng: np.random.Generator) -> Stain:
     """A stain within what a laboratory sees from day to day."""
     return Stain(
-        _HAEMATOXYLIN * rng.uniform(0.88, 1.15) * (1 + rng.uniform(-0.06, 0.06, 3)).astype(np.float32),
+        _HAEMATOXYLIN
+        * rng.uniform(0.88, 1.15)
+        * (1 + rng.uniform(-0.06, 0.06, 3)).astype(np.float32),
         _EOSIN * rng.uniform(0.85, 1.15) * (1 + rng.uniform(-0.08, 0.08, 3)).astype(np.float32),
         (rng.uniform(238, 247) + rng.uniform(-1.5, 1.5, 3)).astype(np.float32),
     )
 
 
 def paint(
-    plan: Plan, size_px: tuple[int, int], rng: np.random.Generator, *, pen: bool, folds: list[tuple[int, int, int]]
+    plan: Plan,
+    size_px: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    pen: bool,
+    folds: list[tuple[int, int, int]],
 ) -> NDArray[np.uint8]:
     """The slide at level 0.
 
@@ -77,8 +84,12 @@ def _fibres(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Field, Fi
     for amplitude, scale in ((110.0, 260.0), (14.0, 60.0)):
         phase += amplitude * smooth_noise(rng, y.shape, scale / 4)
     slope_y, slope_x = np.gradient(phase)
-    phase = np.asarray(Image.fromarray(phase).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
-    return np.cos(phase * np.float32(2 * np.pi / 13)), np.arctan2(slope_x, -slope_y).astype(np.float32)
+    phase = np.asarray(
+        Image.fromarray(phase).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    )
+    return np.cos(phase * np.float32(2 * np.pi / 13)), np.arctan2(slope_x, -slope_y).astype(
+        np.float32
+    )
 
 
 def _background(plan: Plan, fibres: Field, rng: np.random.Generator) -> tuple[Field, Field]:
@@ -92,7 +103,10 @@ def _background(plan: Plan, fibres: Field, rng: np.random.Generator) -> tuple[Fi
     looks: dict[Kind, tuple[Field, Field]] = {
         Kind.LYMPHOID: (0.22 + 0.03 * fine, 0.22 + 0.04 * fine),
         Kind.MUSCLE: (0.10 + 0.02 * fine, 0.50 + 0.05 * fibres + 0.04 * fine),
-        Kind.VESSEL: (np.where(at_wall, zero + 0.10, 0.01), np.where(at_wall, zero + 0.50, 0.02 + 0.02 * np.maximum(fine, 0))),
+        Kind.VESSEL: (
+            np.where(at_wall, zero + 0.10, 0.01),
+            np.where(at_wall, zero + 0.50, 0.02 + 0.02 * np.maximum(fine, 0)),
+        ),
         Kind.FAT: _fat(shape, rng),
         Kind.MUCIN: (0.10 + 0.03 * fine, 0.07 + 0.04 * np.maximum(fine + fibres, 0)),
         Kind.CLEFT: (zero + 0.01, zero + 0.01),
@@ -103,7 +117,10 @@ def _background(plan: Plan, fibres: Field, rng: np.random.Generator) -> tuple[Fi
     _paint_glands(h, e, plan, fine)
     fade = ndimage.gaussian_filter(plan.tissue.astype(np.float32), 1.0)
     thickness = (1 + 0.07 * broad + 0.06 * grain) * fade
-    h, e = (np.maximum(ndimage.gaussian_filter(dye, 0.7) * thickness, 0).astype(np.float32) for dye in (h, e))
+    h, e = (
+        np.maximum(ndimage.gaussian_filter(dye, 0.7) * thickness, 0).astype(np.float32)
+        for dye in (h, e)
+    )
     return h, e
 
 
@@ -115,10 +132,17 @@ def _fat(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Field, Field
     y, x = np.mgrid[:rows, :columns] * cell
     y = y + jitter[0] + (np.arange(columns) % 2) * cell / 2
     seeds = np.ones(shape, bool)
-    seeds[np.clip(y, 0, shape[0] - 1).astype(int), np.clip(x + jitter[1], 0, shape[1] - 1).astype(int)] = False
+    seeds[
+        np.clip(y, 0, shape[0] - 1).astype(int), np.clip(x + jitter[1], 0, shape[1] - 1).astype(int)
+    ] = False
     distance = ndimage.distance_transform_edt(seeds[::2, ::2]).astype(np.float32)
     ridge = distance - ndimage.gaussian_filter(distance, 2.5) > 0.45
-    wall: Field = np.asarray(Image.fromarray(ridge.astype(np.float32)).resize((shape[1], shape[0]), Image.Resampling.BILINEAR), np.float32)
+    wall: Field = np.asarray(
+        Image.fromarray(ridge.astype(np.float32)).resize(
+            (shape[1], shape[0]), Image.Resampling.BILINEAR
+        ),
+        np.float32,
+    )
     return (0.01 + 0.08 * wall).astype(np.float32), (0.02 + 0.4 * wall).astype(np.float32)
 
 
@@ -126,7 +150,10 @@ def _paint_glands(h: Field, e: Field, plan: Plan, fine: Field) -> None:
     """A basement membrane, a dark ring at the base, cytoplasm from pink to mucous, a pale lumen."""
     for gland in plan.glands:
         depth = gland.depth_um
-        window = (slice(gland.y_um, gland.y_um + depth.shape[0]), slice(gland.x_um, gland.x_um + depth.shape[1]))
+        window = (
+            slice(gland.y_um, gland.y_um + depth.shape[0]),
+            slice(gland.x_um, gland.x_um + depth.shape[1]),
+        )
         rough = depth + 1.5 * fine[window]
         body, ring, lumen = depth > 0, (depth > 2) & (rough < 12), rough > gland.height_um
         pale = np.float32(gland.goblet)
@@ -136,7 +163,12 @@ def _paint_glands(h: Field, e: Field, plan: Plan, fine: Field) -> None:
         new_e = np.where(ring, 0.25, 0.38 - 0.30 * vacuole)
         new_h[lumen] = 0.015
         new_e[lumen] = (0.03 + 0.05 * np.maximum(fine[window], 0))[lumen]
-        membrane = (depth > -4) & (depth <= 1) & ((plan.kind[window] == Kind.STROMA) | body) & (~(plan.labels[window] > 0) | body)
+        membrane = (
+            (depth > -4)
+            & (depth <= 1)
+            & ((plan.kind[window] == Kind.STROMA) | body)
+            & (~(plan.labels[window] > 0) | body)
+        )
         new_h[membrane], new_e[membrane] = 0.04, 0.30
         paint_here = (body & (plan.labels[window] > 0)) | membrane
         h[window][paint_here] = new_h[paint_here]
@@ -166,7 +198,13 @@ def _nuclei(plan: Plan, heading: Field, rng: np.random.Generator) -> _Nuclei:
     columnar = [_palisade(plan, index, rng) for index in range(len(plan.glands))]
     # Log-normal crowds: cellular stroma is as dense as epithelium.
     crowd = np.exp(0.9 * smooth_noise(rng, (heading.shape[0], heading.shape[1]), 32.0))
-    spindle = {Kind.STROMA: 0.0026, Kind.MUSCLE: 0.0014, Kind.MUCIN: 0.0003, Kind.VESSEL: 0.004, Kind.FAT: 0.0006}
+    spindle = {
+        Kind.STROMA: 0.0026,
+        Kind.MUSCLE: 0.0014,
+        Kind.MUCIN: 0.0003,
+        Kind.VESSEL: 0.004,
+        Kind.FAT: 0.0006,
+    }
     lymphocyte = {Kind.STROMA: 0.0016, Kind.LYMPHOID: 0.0155, Kind.MUCIN: 0.0006}
     return _Nuclei(
         np.concatenate(columnar or [np.empty((0, 3), np.float32)]),
@@ -175,7 +213,9 @@ def _nuclei(plan: Plan, heading: Field, rng: np.random.Generator) -> _Nuclei:
     )
 
 
-def _scatter(plan: Plan, per_um2: dict[Kind, float], crowd: Field, heading: Field, rng: np.random.Generator) -> NDArray[np.float32]:
+def _scatter(
+    plan: Plan, per_um2: dict[Kind, float], crowd: Field, heading: Field, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Nuclei at random outside glands by kind of tissue, rows as in `_Nuclei`; `crowd` and `heading` lie on a grid of 4 um."""
     density = np.zeros(len(Kind), np.float32)
     for name, value in per_um2.items():
@@ -202,24 +242,45 @@ def _palisade(plan: Plan, index: int, rng: np.random.Generator) -> NDArray[np.fl
         for contour in find_contours(gland.depth_um, depth):  # type: ignore[no-untyped-call]
             steps = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(contour, axis=0).T))])
             spacing = 4.6 if depth < 8 else 9.0  # the second row fills in
-            where = np.arange(0, steps[-1], spacing) + rng.uniform(-0.8, 0.8, int(np.ceil(steps[-1] / spacing)))
+            where = np.arange(0, steps[-1], spacing) + rng.uniform(
+                -0.8, 0.8, int(np.ceil(steps[-1] / spacing))
+            )
             y, x = (np.interp(where, steps, contour[:, axis]) for axis in (0, 1))
-            angle = np.arctan2(slope_y[y.astype(int), x.astype(int)], slope_x[y.astype(int), x.astype(int)])
+            angle = np.arctan2(
+                slope_y[y.astype(int), x.astype(int)], slope_x[y.astype(int), x.astype(int)]
+            )
             jitter = rng.normal(0, 0.7, (2, len(y)))
-            rows.append(np.column_stack([y + jitter[0] + gland.y_um, x + jitter[1] + gland.x_um, angle + rng.normal(0, 0.15, len(y))]))
+            rows.append(
+                np.column_stack(
+                    [
+                        y + jitter[0] + gland.y_um,
+                        x + jitter[1] + gland.x_um,
+                        angle + rng.normal(0, 0.15, len(y)),
+                    ]
+                )
+            )
     return np.concatenate(rows or [np.empty((0, 3))]).astype(np.float32)
 
 
 def _stamp_nuclei(h: Field, nuclei: _Nuclei, rng: np.random.Generator) -> None:
     """Put every nucleus on the haematoxylin of level 0; where two overlap the darker one shows."""
-    for rows, (length, width) in ((nuclei.columnar, (10.5, 5.2)), (nuclei.spindle, (11.5, 4.2)), (nuclei.round_, (6.6, 6.0))):
-        bank = [[_stamp(length, width, np.pi * a / _ANGLES, rng) for _ in range(8)] for a in range(_ANGLES)]
+    for rows, (length, width) in (
+        (nuclei.columnar, (10.5, 5.2)),
+        (nuclei.spindle, (11.5, 4.2)),
+        (nuclei.round_, (6.6, 6.0)),
+    ):
+        bank = [
+            [_stamp(length, width, np.pi * a / _ANGLES, rng) for _ in range(8)]
+            for a in range(_ANGLES)
+        ]
         which = np.round(rows[:, 2] / np.pi * _ANGLES).astype(int) % _ANGLES
         variant = rng.integers(8, size=len(rows))
         half = bank[0][0].shape[0] // 2
         corner = np.round(rows[:, :2] * SCALE).astype(int) - half
         inside = (corner >= 0).all(axis=1) & (corner + 2 * half + 1 <= h.shape).all(axis=1)
-        for (y, x), angle, other in zip(corner[inside].tolist(), which[inside].tolist(), variant[inside].tolist(), strict=True):
+        for (y, x), angle, other in zip(
+            corner[inside].tolist(), which[inside].tolist(), variant[inside].tolist(), strict=True
+        ):
             place = h[y : y + 2 * half + 1, x : x + 2 * half + 1]
             np.maximum(place, bank[angle][other], out=place)
 
@@ -233,7 +294,11 @@ def _stamp(length_um: float, width_um: float, angle: float, rng: np.random.Gener
     radius = np.hypot(u / (length_um * size), v / (width_um * size)) * 2 / SCALE
     body = np.clip((1 - radius) * width_um * SCALE / 4 + 0.5, 0, 1)
     chromatin = ndimage.gaussian_filter(rng.standard_normal(y.shape), 1.3)
-    return np.asarray(body * (rng.uniform(0.62, 0.95) + 0.35 * chromatin + 0.12 * np.exp(-((1 - radius) ** 2) / 0.02)), np.float32)
+    return np.asarray(
+        body
+        * (rng.uniform(0.62, 0.95) + 0.35 * chromatin + 0.12 * np.exp(-((1 - radius) ** 2) / 0.02)),
+        np.float32,
+    )
 
 
 def _pen_strokes(tissue: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -252,8 +317,15 @@ def _pen_strokes(tissue: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
             path = []
             for _ in range(int(rng.uniform(25, 70))):
                 path.append((x, y))
-                row, column = int(np.clip(y, 0, coarse.shape[0] - 1)), int(np.clip(x, 0, coarse.shape[1] - 1))
-                normal = np.arctan2(slope[0][row, column], slope[1][row, column]) + side * np.pi / 2 + rng.normal(0, 0.25)
+                row, column = (
+                    int(np.clip(y, 0, coarse.shape[0] - 1)),
+                    int(np.clip(x, 0, coarse.shape[1] - 1)),
+                )
+                normal = (
+                    np.arctan2(slope[0][row, column], slope[1][row, column])
+                    + side * np.pi / 2
+                    + rng.normal(0, 0.25)
+                )
                 x, y = x + 7 * np.cos(normal), y + 7 * np.sin(normal)
             brush.line(path, fill=1.0, width=int(width), joint="curve")
         stroke = ndimage.gaussian_filter(np.asarray(drawing), 1.2)
@@ -262,11 +334,15 @@ def _pen_strokes(tissue: Mask, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.maximum(ink, 0)
 
 
-def _expose(h: Field, e: Field, ink: NDArray[np.float32] | None, stain: Stain, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _expose(
+    h: Field, e: Field, ink: NDArray[np.float32] | None, stain: Stain, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Light through dyes, ink and glass onto the camera, strip by strip."""
     height, width = h.shape
     image = np.empty((height, width, 3), np.uint8)
-    lamp = 1 + 0.012 * _to_level0(smooth_noise(rng, (height // 32, width // 32), 60.0), (height, width))
+    lamp = 1 + 0.012 * _to_level0(
+        smooth_noise(rng, (height // 32, width // 32), 60.0), (height, width)
+    )
     _dust(lamp, rng)
     full_ink = None if ink is None else [_to_level0(part, (height, width)) for part in ink]
     for top in range(0, height, _STRIP_PX):
@@ -276,7 +352,10 @@ def _expose(h: Field, e: Field, ink: NDArray[np.float32] | None, stain: Stain, r
             density = h[rows] * stain.haematoxylin[channel] + e[rows] * stain.eosin[channel]
             if full_ink is not None:
                 density += full_ink[channel][rows]
-            light = np.exp(-density) * (stain.glass[channel] * lamp[rows]) + (1.3 + 0.3 * channel) * noise
+            light = (
+                np.exp(-density) * (stain.glass[channel] * lamp[rows])
+                + (1.3 + 0.3 * channel) * noise
+            )
             image[rows, :, channel] = np.clip(light + 0.5, 0, 255)
     return image
 
@@ -288,7 +367,9 @@ def _dust(lamp: Field, rng: np.random.Generator) -> None:
         y, x = (int(rng.integers(2 * radius, side - 2 * radius)) for side in lamp.shape)
         v, u = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
         shade = np.exp(-(np.hypot(u * rng.uniform(0.7, 1.3), v) ** 2) / (0.3 * radius**2))
-        lamp[y - radius : y + radius + 1, x - radius : x + radius + 1] *= 1 - rng.uniform(0.15, 0.6) * shade
+        lamp[y - radius : y + radius + 1, x - radius : x + radius + 1] *= (
+            1 - rng.uniform(0.15, 0.6) * shade
+        )
 
 
 def _to_level0(field: NDArray[np.float32], size_px: tuple[int, int]) -> Field:

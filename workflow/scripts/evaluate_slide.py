@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.evaluation import evaluate_slide
+        from workflow.stages.scores import evaluate_slide
 
         given = {name: value for name, value in snakemake.params.items() if name != "code_version"}
         evaluate_slide(

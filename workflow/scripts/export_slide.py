@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.glands import export_slide
+        from workflow.stages.glands import export_slide
 
         export_slide(
             Path(snakemake.input.glands), Path(snakemake.input.maps), Path(snakemake.output.geojson), Path(snakemake.output.csv),

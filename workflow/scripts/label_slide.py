@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.annotation.labels import label_slide
+        from tiling.qupath.label_slide import label_slide
 
         given = dict(snakemake.params.items())
         label_slide(

@@ -10,7 +10,12 @@ def main() -> None:
         from tiling.synthetic import make_demo_slide
 
         out = snakemake.output
-        make_demo_slide(snakemake.wildcards.slide, Path(out.slide), annotation=Path(out.annotation), truth=Path(out.truth))
+        make_demo_slide(
+            snakemake.wildcards.slide,
+            Path(out.slide),
+            annotation=Path(out.annotation),
+            truth=Path(out.truth),
+        )
 
 
 if __name__ == "__main__":

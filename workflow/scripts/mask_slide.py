@@ -7,9 +7,13 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.glands.mask import write_mask
+        from tiling.objects.label_image import write_mask
 
-        write_mask(Path(snakemake.input.glands), Path(snakemake.output.mask), slide=snakemake.wildcards.slide)
+        write_mask(
+            Path(snakemake.input.glands),
+            Path(snakemake.output.mask),
+            slide=snakemake.wildcards.slide,
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.prediction import predict_slide
+        from workflow.stages.slide_prediction import predict_slide
 
         predict_slide(
             Path(snakemake.input.tiles), Path(snakemake.input.card).parent, Path(snakemake.output.maps),

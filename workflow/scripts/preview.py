@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.preview import preview
+        from workflow.stages.preview_page import preview
 
         given = {name: value for name, value in snakemake.params.items() if name != "code_version"}
         preview(

@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.pictures.preview import write_card
+        from tiling.pictures.contact_sheet import write_card
 
         write_card(Path(snakemake.input.tiles), Path(snakemake.output.card))
 

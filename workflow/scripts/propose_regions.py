@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.glands.propose import propose_regions
+        from tiling.qupath.proposals import propose_regions
 
         given = {name: Path(path) for name, path in snakemake.input.items()}
         propose_regions(

@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.prediction import pseudo_label
+        from workflow.stages.slide_prediction import pseudo_label
 
         pseudo_label(
             Path(snakemake.input.tiles), Path(snakemake.input.card).parent, Path(snakemake.output.pseudo),

@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.report import write_report
+        from workflow.reporting.report import write_report
 
         write_report(snakemake.params.slides, snakemake.params.config, Path(snakemake.output.html))
 

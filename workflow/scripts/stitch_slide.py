@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.glands import stitch_slide
+        from workflow.stages.glands import stitch_slide
 
         stitch_slide(
             Path(snakemake.input.maps), Path(snakemake.output.glands), slide=snakemake.wildcards.slide, given=snakemake.params.glands,

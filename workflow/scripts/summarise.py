@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.evaluation import summarise
+        from workflow.stages.scores import summarise
 
         given = snakemake.input
         summarise(

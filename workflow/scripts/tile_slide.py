@@ -7,9 +7,12 @@ from workflow.jobs import job, scratch_folder
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.tile import TileParameters, tile_slide
+        from tiling.tiles.tile_slide import TileParameters, tile_slide
 
-        tissue, roi = (Path(path) if (path := snakemake.input.get(name)) else None for name in ("tissue", "roi"))
+        tissue, roi = (
+            Path(path) if (path := snakemake.input.get(name)) else None
+            for name in ("tissue", "roi")
+        )
         tile_slide(
             Path(snakemake.input.slide), Path(snakemake.output.tiles), slide=snakemake.wildcards.slide,
             parameters=TileParameters(**snakemake.params.tiles), mpp=snakemake.params.mpp, workers=snakemake.threads,

@@ -7,7 +7,7 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from workflow.training import stores, train
+        from workflow.stages.slide_training import stores, train
 
         given, config = snakemake.input, snakemake.params.config
         train(

@@ -17,8 +17,22 @@ class Item(NamedTuple):
 class Discs:
     """Dark discs, some of them touching, on a bright ground; item i is the same whenever it is read."""
 
-    def __init__(self, count: int, side: int = 80, *, seed: int = 0, labels: bool = True, pseudo: bool = False) -> None:
-        self.count, self.side, self.seed, self.labels, self.pseudo = count, side, seed, labels, pseudo
+    def __init__(
+        self,
+        count: int,
+        side: int = 80,
+        *,
+        seed: int = 0,
+        labels: bool = True,
+        pseudo: bool = False,
+    ) -> None:
+        self.count, self.side, self.seed, self.labels, self.pseudo = (
+            count,
+            side,
+            seed,
+            labels,
+            pseudo,
+        )
 
     def __len__(self) -> int:
         return self.count
@@ -32,5 +46,9 @@ class Discs:
             labels[((y - cy) ** 2 + (x - cx) ** 2 < r * r) & (labels == 0)] = number
         ground = np.where(labels > 0, 110, 215)[None] + rng.normal(0, 25, (3, self.side, self.side))
         image = np.clip(ground, 0, 255).astype(np.uint8)
-        pseudo = np.stack([labels > 0, np.where(labels > 0, 200, 50), labels == -1]).astype(np.uint8) if self.pseudo else None
+        pseudo = (
+            np.stack([labels > 0, np.where(labels > 0, 200, 50), labels == -1]).astype(np.uint8)
+            if self.pseudo
+            else None
+        )
         return Item(image, labels if self.labels else None, None, pseudo)

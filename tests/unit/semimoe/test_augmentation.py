@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from semimoe.learning.augmentation import augment, window_of
+from semimoe.training.augmentation import augment, window_of
 
 
 def aligned(side: int, item, *, pseudo: bool = True):
@@ -12,7 +12,11 @@ def aligned(side: int, item, *, pseudo: bool = True):
     y, x = np.mgrid[:side, :side]
     labels = ((y - side / 3) ** 2 + (x - side / 2) ** 2 < (side / 4) ** 2).astype(np.int32) * 7
     image = np.stack([np.where(labels > 0, 60, 220)] * 3).astype(np.uint8)
-    maps = np.stack([labels > 0, np.where(labels > 0, 200, 40), labels > 0]).astype(np.uint8) if pseudo else None
+    maps = (
+        np.stack([labels > 0, np.where(labels > 0, 200, 40), labels > 0]).astype(np.uint8)
+        if pseudo
+        else None
+    )
     return window_of(item(image, labels, None, maps))
 
 
@@ -55,14 +59,20 @@ def test_a_window_read_at_five_quarters_has_no_padding_at_any_scale(item) -> Non
 
 
 def test_scale_is_reported_for_distances(item) -> None:
-    scales = [augment(aligned(96, item), tile_px=64, how="slides", rng=np.random.default_rng(s)).scale for s in range(40)]
+    scales = [
+        augment(aligned(96, item), tile_px=64, how="slides", rng=np.random.default_rng(s)).scale
+        for s in range(40)
+    ]
     assert 0.79 < min(scales) < 0.9
     assert 1.1 < max(scales) < 1.27
 
 
 def test_chance_comes_from_the_generator_alone(item) -> None:
     window = aligned(96, item)
-    one, two, other = (augment(window, tile_px=64, how="slides", rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
+    one, two, other = (
+        augment(window, tile_px=64, how="slides", rng=np.random.default_rng(seed))
+        for seed in (3, 3, 4)
+    )
     np.testing.assert_array_equal(one.image, two.image)
     assert (one.image != other.image).any()
 
@@ -73,7 +83,10 @@ def test_stain_changes_colour_only_for_slides(item) -> None:
     slides = augment(window, tile_px=64, how="slides", rng=np.random.default_rng(0))
     assert paper.image.max() <= 220
     assert paper.image.min() >= 60
-    assert abs(int(np.median(slides.image[:, slides.labels == 7])) - 60) > 0 or abs(int(slides.image.max()) - 220) > 0
+    assert (
+        abs(int(np.median(slides.image[:, slides.labels == 7])) - 60) > 0
+        or abs(int(slides.image.max()) - 220) > 0
+    )
 
 
 def _steepest(view) -> int:
@@ -92,10 +105,14 @@ def test_glass_at_an_edge_is_bright_and_holds_no_gland(item) -> None:
         glass = view.inside == 0
         assert view.weight.all()
         np.testing.assert_array_equal(view.labels == 0, glass)
-        deep = ndimage.binary_erosion(glass, iterations=5, border_value=1)  # a blur mixes both sides of the edge
+        deep = ndimage.binary_erosion(
+            glass, iterations=5, border_value=1
+        )  # a blur mixes both sides of the edge
         assert (view.image[:, deep] > 200).all()
         shares.append(glass.mean())
-    assert 0.2 < np.mean(np.array(shares) == 0) < 0.5  # a quarter of tiles shows none, some edges lie outside
+    assert (
+        0.2 < np.mean(np.array(shares) == 0) < 0.5
+    )  # a quarter of tiles shows none, some edges lie outside
     assert max(shares) < 0.95
     assert np.mean(shares) > 0.1
 
@@ -103,19 +120,29 @@ def test_glass_at_an_edge_is_bright_and_holds_no_gland(item) -> None:
 def test_scanners_differ_more_in_stain_and_in_focus_and_labels_stay(item) -> None:
     """Against the same draws of `slides`: the geometry is the same, colours lie farther apart, edges are blurred or sharpened."""
     window = aligned(96, item)
-    plain = window._replace(image=np.broadcast_to(np.array([150, 90, 140], np.uint8)[:, None, None], window.image.shape))
+    plain = window._replace(
+        image=np.broadcast_to(np.array([150, 90, 140], np.uint8)[:, None, None], window.image.shape)
+    )
     spread, edges = {}, []
     for how in ("slides", "scanners"):
-        colours = [augment(plain, tile_px=64, how=how, rng=np.random.default_rng(seed)).image[:, 5, 5] for seed in range(40)]
+        colours = [
+            augment(plain, tile_px=64, how=how, rng=np.random.default_rng(seed)).image[:, 5, 5]
+            for seed in range(40)
+        ]
         spread[how] = np.std(colours, axis=0).mean()
-        views = [augment(window, tile_px=64, how=how, rng=np.random.default_rng(seed)) for seed in range(40)]
+        views = [
+            augment(window, tile_px=64, how=how, rng=np.random.default_rng(seed))
+            for seed in range(40)
+        ]
         edges.append([_steepest(view) for view in views])
         if how == "slides":
             labels = [view.labels for view in views]
         else:
             tissue = [view.inside > 0 for view in views]
             pairs = zip(views, labels, tissue, strict=True)
-            assert all(np.array_equal(view.labels[shown], before[shown]) for view, before, shown in pairs)
+            assert all(
+                np.array_equal(view.labels[shown], before[shown]) for view, before, shown in pairs
+            )
     assert spread["scanners"] > 1.7 * spread["slides"]
     ratio = np.array(edges[1]) / np.array(edges[0])
     assert ratio.min() < 0.7

@@ -7,16 +7,16 @@ import torch
 from torch import nn
 
 from semimoe.errors import ModelError, SettingsError
-from semimoe.learning.losses import SumLoss
-from semimoe.learning.optimizers import make_optimizers
-from semimoe.learning.run import Run
-from semimoe.network.efficientnet import IMAGENET_WEIGHTS, NORMALISATION, LightDecoder, LiteEncoder
-from semimoe.network.model import count_parameters
-from semimoe.network.networks import build_network, freeze, load_known
-from semimoe.prediction import Predictor
+from semimoe.networks.build import build_network, freeze, load_known
+from semimoe.networks.efficientnet import IMAGENET_WEIGHTS, NORMALISATION, LightDecoder, LiteEncoder
+from semimoe.networks.mixture import count_parameters
+from semimoe.objectives.losses import SumLoss
+from semimoe.prediction.predictor import Predictor
 from semimoe.settings import METHODS, NetworkSettings, TrainingSettings
-from semimoe.training import fit
-from semimoe.weights import load_card, load_tensors, save_tensors
+from semimoe.tensor_files import load_card, load_tensors, save_tensors
+from semimoe.training.fit import fit
+from semimoe.training.optimizers import make_optimizers
+from semimoe.training.training_run import Run
 
 LITE = NetworkSettings(width=4, encoder="efficientnet-lite0", experts="shared")
 
@@ -41,7 +41,9 @@ def test_features_are_those_of_the_reference_network() -> None:
         assert feature.shape == (1, channels, side, side)
         found = torch.stack([feature.mean(), feature.std(), feature[0, 3, 1, 1]])
         # The file holds the kernels in fp16.
-        torch.testing.assert_close(found, torch.tensor([mean, deviation, value]), rtol=5e-3, atol=2e-2)
+        torch.testing.assert_close(
+            found, torch.tensor([mean, deviation, value]), rtol=5e-3, atol=2e-2
+        )
 
 
 @pytest.mark.parametrize("side", [16, 48, 64, 112])
@@ -59,25 +61,35 @@ def test_every_method_can_have_it(method, experts) -> None:
     assert len(encoders) == (3 if method != "unet" and experts == "separate" else 1)
     first, _ = load_tensors(IMAGENET_WEIGHTS)
     for encoder in encoders:
-        torch.testing.assert_close(encoder.state_dict()["stem.0.weight"], first["stem.0.weight"].float())
+        torch.testing.assert_close(
+            encoder.state_dict()["stem.0.weight"], first["stem.0.weight"].float()
+        )
     outputs = net(torch.zeros(2, 3, 48, 48, dtype=torch.uint8))
     assert outputs.gates.seg.shape == (2, 2, 48, 48)
     assert outputs.experts.sdf is not None
 
 
 def test_it_is_small() -> None:
-    assert count_parameters(LiteEncoder()) == 2_353_408  # stem and blocks 0..14 of the reference implementation
+    assert (
+        count_parameters(LiteEncoder()) == 2_353_408
+    )  # stem and blocks 0..14 of the reference implementation
 
 
 def test_encoder_has_its_own_learning_rate() -> None:
     net = build_network("unet", LITE)
     training = TrainingSettings(lr=1e-2, encoder_lr=0.1)
     for optimizer in ("adamw", "sgd"):
-        groups = make_optimizers(net, SumLoss(), replace(training, optimizer=optimizer), 1e-2)["network"].param_groups
-        assert [(group["lr"], group["initial_lr"]) for group in groups] == pytest.approx([(1e-2, 1e-2), (1e-3, 1e-3)])
+        groups = make_optimizers(net, SumLoss(), replace(training, optimizer=optimizer), 1e-2)[
+            "network"
+        ].param_groups
+        assert [(group["lr"], group["initial_lr"]) for group in groups] == pytest.approx(
+            [(1e-2, 1e-2), (1e-3, 1e-3)]
+        )
         assert sum(p.numel() for p in groups[1]["params"]) == count_parameters(LiteEncoder())
         assert sum(p.numel() for group in groups for p in group["params"]) == count_parameters(net)
-    (only,) = make_optimizers(build_network("unet", NetworkSettings(width=4)), SumLoss(), training, 1e-2)["network"].param_groups
+    (only,) = make_optimizers(
+        build_network("unet", NetworkSettings(width=4)), SumLoss(), training, 1e-2
+    )["network"].param_groups
     assert only["lr"] == 1e-2
 
 
@@ -88,7 +100,9 @@ def test_it_trains_from_what_it_knows_and_is_read_back(tmp_path, discs) -> None:
         discs(4, seed=1),
         None,
         network=LITE,
-        training=TrainingSettings(tile_px=32, batch=2, epochs=2, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"),
+        training=TrainingSettings(
+            tile_px=32, batch=2, epochs=2, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"
+        ),
         mpp_um=1.0,
         seed=0,
         device="cpu",
@@ -98,10 +112,14 @@ def test_it_trains_from_what_it_knows_and_is_read_back(tmp_path, discs) -> None:
         resume=tmp_path / "resume",
     )
     assert load_card(tmp_path / "model")["normalisation"] == NORMALISATION
-    trained = load_tensors(tmp_path / "model" / "model.safetensors")[0]["features.encoder.stem.0.weight"]
+    trained = load_tensors(tmp_path / "model" / "model.safetensors")[0][
+        "features.encoder.stem.0.weight"
+    ]
     first = load_tensors(IMAGENET_WEIGHTS)[0]["stem.0.weight"].float()
     assert 0 < (trained - first).abs().max() < 0.1
-    maps = Predictor.load(tmp_path / "model", device="cpu", threads=1)(torch.zeros(1, 3, 48, 48, dtype=torch.uint8).numpy())
+    maps = Predictor.load(tmp_path / "model", device="cpu", threads=1)(
+        torch.zeros(1, 3, 48, 48, dtype=torch.uint8).numpy()
+    )
     assert maps.shape == (1, 4, 48, 48)
 
 
@@ -116,13 +134,22 @@ def test_missing_or_foreign_weights_are_named(tmp_path) -> None:
 @pytest.mark.parametrize("stages", [0, 2])
 def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
     """Weights and running statistics alike; what follows them learns."""
-    training = TrainingSettings(tile_px=32, batch=2, epochs=1, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages)
+    training = TrainingSettings(
+        tile_px=32, batch=2, epochs=1, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages
+    )
     fit(
         "unet", discs(4), None, None, network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu", threads=1, progress=False,
         out=tmp_path / "model", resume=tmp_path / "resume",
     )  # fmt: skip
-    before, after = load_tensors(IMAGENET_WEIGHTS)[0], load_tensors(tmp_path / "model" / "model.safetensors")[0]
-    changed = {name for name, tensor in before.items() if not torch.equal(tensor.float(), after[f"encoder.{name}"].float())}
+    before, after = (
+        load_tensors(IMAGENET_WEIGHTS)[0],
+        load_tensors(tmp_path / "model" / "model.safetensors")[0],
+    )
+    changed = {
+        name
+        for name, tensor in before.items()
+        if not torch.equal(tensor.float(), after[f"encoder.{name}"].float())
+    }
     early = tuple(["stem.", *(f"stages.{number}." for number in range(2))])
     assert any(name.startswith(early) for name in changed) == (stages == 0)
     assert any(name.startswith("stages.2.") and "running_mean" in name for name in changed)
@@ -130,16 +157,29 @@ def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
 
 
 @pytest.mark.parametrize("stages", [0, 2])
-def test_a_run_that_stopped_goes_on_to_the_same_bytes(tmp_path, discs, monkeypatch, stages: int) -> None:
+def test_a_run_that_stopped_goes_on_to_the_same_bytes(
+    tmp_path, discs, monkeypatch, stages: int
+) -> None:
     """Two learning rates, and parameters without any optimiser state."""
-    training = TrainingSettings(tile_px=32, batch=2, epochs=3, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages, encoder_lr=0.1)
+    training = TrainingSettings(
+        tile_px=32,
+        batch=2,
+        epochs=3,
+        warm_start_epochs=0,
+        steps_per_epoch=2,
+        frozen_stages=stages,
+        encoder_lr=0.1,
+    )
 
     def go(name: str) -> list[bytes]:
         fit(
             "semimoe", discs(3), discs(3, seed=1), discs(1, seed=5), network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu",
             threads=1, progress=False, out=tmp_path / name, resume=tmp_path / f"{name}.resume",
         )  # fmt: skip
-        return [(tmp_path / name / file).read_bytes() for file in ("model.safetensors", "history.csv", "model.json")]
+        return [
+            (tmp_path / name / file).read_bytes()
+            for file in ("model.safetensors", "history.csv", "model.json")
+        ]
 
     def stop(run: Run, validation: object) -> None:
         ended(run, validation)

@@ -3,17 +3,27 @@
 import pytest
 import torch
 
-from semimoe.learning.history import COLUMNS, EpochMeans, collapsed_gates, to_csv
 from semimoe.methods.phase import PhaseLoss
 from semimoe.settings import NetworkSettings
+from semimoe.training.history import COLUMNS, EpochMeans, collapsed_gates, to_csv
 
-UNIFORM = {f"gate_{task}_{expert}": 1 / 3 for task in ("seg", "sdf", "bnd") for expert in ("seg", "sdf", "bnd")}
+UNIFORM = {
+    f"gate_{task}_{expert}": 1 / 3
+    for task in ("seg", "sdf", "bnd")
+    for expert in ("seg", "sdf", "bnd")
+}
 
 CHOOSING = {name: {"seg": 0.5, "sdf": 0.3, "bnd": 0.2}[name[-3:]] for name in UNIFORM}
 
 
 def result(loss, plain, *, gates=None, **counts):
-    return PhaseLoss(torch.tensor(loss), torch.tensor(plain), {}, {k: torch.tensor(v) for k, v in counts.items()}, gates)
+    return PhaseLoss(
+        torch.tensor(loss),
+        torch.tensor(plain),
+        {},
+        {k: torch.tensor(v) for k, v in counts.items()},
+        gates,
+    )
 
 
 def test_an_epoch_is_the_mean_of_its_steps_and_the_share_that_of_the_plain_losses() -> None:
@@ -38,7 +48,9 @@ def test_nothing_to_report_is_an_empty_cell() -> None:
 
 def test_a_gate_that_listens_to_one_expert_is_named() -> None:
     assert collapsed_gates([CHOOSING]) == []
-    said = collapsed_gates([CHOOSING | {"gate_seg_seg": 0.001, "gate_seg_sdf": 0.003, "gate_seg_bnd": 0.996}])
+    said = collapsed_gates(
+        [CHOOSING | {"gate_seg_seg": 0.001, "gate_seg_sdf": 0.003, "gate_seg_bnd": 0.996}]
+    )
     assert len(said) == 1
     assert "task seg listens to the bnd expert alone" in said[0]
 
@@ -56,5 +68,7 @@ def test_a_network_without_gates_or_with_one_expert_cannot_collapse() -> None:
     none = dict.fromkeys(UNIFORM)
     assert collapsed_gates([none] * 20) == []
     assert collapsed_gates([none | {"gate_seg_seg": 1.0}] * 20) == []
-    two = none | {f"gate_{task}_{expert}": 0.5 for task in ("seg", "sdf") for expert in ("seg", "sdf")}
+    two = none | {
+        f"gate_{task}_{expert}": 0.5 for task in ("seg", "sdf") for expert in ("seg", "sdf")
+    }
     assert len(collapsed_gates([two] * 20)) == 2

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from semimoe.learning.losses import (
+from semimoe.networks.mixture import Heads
+from semimoe.objectives.losses import (
     AdaptiveLoss,
     SumLoss,
     Targets,
@@ -20,7 +21,6 @@ from semimoe.learning.losses import (
     total,
     unsupervised_terms,
 )
-from semimoe.network.model import Heads
 
 B, H, W = 2, 4, 6
 
@@ -49,19 +49,25 @@ def test_seg_dice_is_the_squared_dice_of_both_classes() -> None:
     for image in range(B):
         for k in range(2):
             y = (mask[image] == k).float()
-            by_hand.append(1 - (2 * (p[image, k] * y).sum() + 1) / ((p[image, k] ** 2).sum() + y.sum() + 1))
+            by_hand.append(
+                1 - (2 * (p[image, k] * y).sum() + 1) / ((p[image, k] ** 2).sum() + y.sum() + 1)
+            )
     assert seg_dice(logits, mask, ONES).item() == pytest.approx(torch.stack(by_hand).mean().item())
 
 
 def test_boundary_dice_of_half_probabilities() -> None:
     logits, truth = torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 0, 0, 1]]])
     # Class 0: tp 1.5, sum p 2, sum y 3; class 1: tp .5, sum p 2, sum y 1.
-    assert boundary_dice(logits, truth, torch.ones(1, 1, 4)).item() == pytest.approx(1 - (3 / 5 + 1 / 3) / 2)
+    assert boundary_dice(logits, truth, torch.ones(1, 1, 4)).item() == pytest.approx(
+        1 - (3 / 5 + 1 / 3) / 2
+    )
 
 
 def test_sdf_error_is_the_mean_square_of_tanh() -> None:
     logits, sdf = heads().sdf, targets().sdf
-    assert sdf_error(logits, sdf, ONES).item() == pytest.approx(((torch.tanh(logits) - sdf) ** 2).mean().item())
+    assert sdf_error(logits, sdf, ONES).item() == pytest.approx(
+        ((torch.tanh(logits) - sdf) ** 2).mean().item()
+    )
 
 
 def test_pixels_without_weight_change_nothing() -> None:
@@ -73,7 +79,9 @@ def test_pixels_without_weight_change_nothing() -> None:
         tensor[0, :, :, 3:] = 7
     changed = Targets(*(target.clone() for target in other))
     changed.mask[0, :, 3:], changed.sdf[0, ..., 3:], changed.boundary[0, :, 3:] = 1, 0.3, 0
-    torch.testing.assert_close(task_losses(first, other, weight), task_losses(Heads(*second), changed, weight))
+    torch.testing.assert_close(
+        task_losses(first, other, weight), task_losses(Heads(*second), changed, weight)
+    )
 
 
 def test_no_weight_at_all_is_zero_loss_and_zero_gradient() -> None:
@@ -82,19 +90,27 @@ def test_no_weight_at_all_is_zero_loss_and_zero_gradient() -> None:
     assert isinstance(loss, Tensor)
     assert loss.item() == 0
     loss.backward()
-    assert all(tensor.grad is not None and torch.equal(tensor.grad, torch.zeros_like(tensor)) for tensor in made)
+    assert all(
+        tensor.grad is not None and torch.equal(tensor.grad, torch.zeros_like(tensor))
+        for tensor in made
+    )
 
 
 def test_an_image_without_weight_does_not_dilute_the_others() -> None:
     weight = ONES.clone()
     weight[1] = 0
-    alone = task_losses(Heads(*(t[:1] for t in heads())), Targets(*(t[:1] for t in targets())), ONES[:1])
+    alone = task_losses(
+        Heads(*(t[:1] for t in heads())), Targets(*(t[:1] for t in targets())), ONES[:1]
+    )
     torch.testing.assert_close(task_losses(heads(), targets(), weight), alone)
 
 
 def test_perfect_prediction_has_nearly_no_loss() -> None:
     truth = targets()
-    sure = [torch.nn.functional.one_hot(t, 2).movedim(-1, 1) * 40.0 for t in (truth.mask, truth.boundary)]
+    sure = [
+        torch.nn.functional.one_hot(t, 2).movedim(-1, 1) * 40.0
+        for t in (truth.mask, truth.boundary)
+    ]
     terms = task_losses(Heads(sure[0], torch.atanh(truth.sdf), sure[1]), truth, ONES)
     assert max(term.item() for term in terms) < 1e-5
 
@@ -149,7 +165,9 @@ def test_a_task_without_a_head_has_no_loss_and_no_regulariser() -> None:
     value.backward()
     assert adaptive.s.grad is not None
     assert adaptive.s.grad[1] == 0
-    assert value.item() == pytest.approx((math.exp(-1) * (terms.seg + terms.bnd)).item() + 2 * 0.4 * math.e)
+    assert value.item() == pytest.approx(
+        (math.exp(-1) * (terms.seg + terms.bnd)).item() + 2 * 0.4 * math.e
+    )
     # An expert without a gate: eq. 4 has one summand for it.
     both = supervised_terms(task_losses(heads(), targets(), ONES), terms)
     assert both.sdf is not None
@@ -162,10 +180,17 @@ def test_losses_that_are_not_scalars_are_refused(loss) -> None:
         loss(Terms(torch.ones(3), torch.tensor(1.0), torch.tensor(1.0)))
 
 
-@pytest.mark.parametrize("wrong", [{"mask": (1, H, W)}, {"sdf": (B, H, W)}, {"boundary": (B, H, 1)}])
+@pytest.mark.parametrize(
+    "wrong", [{"mask": (1, H, W)}, {"sdf": (B, H, W)}, {"boundary": (B, H, 1)}]
+)
 @pytest.mark.parametrize("loss", [task_losses, unsupervised_terms])
 def test_targets_of_another_shape_are_refused_whatever_the_task(loss, wrong) -> None:
-    given = targets()._replace(**{name: torch.zeros(shape, dtype=getattr(targets(), name).dtype) for name, shape in wrong.items()})
+    given = targets()._replace(
+        **{
+            name: torch.zeros(shape, dtype=getattr(targets(), name).dtype)
+            for name, shape in wrong.items()
+        }
+    )
     with pytest.raises(ValueError, match="must be equal"):
         loss(heads(), given, ONES)
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from semimoe.__main__ import main
-from semimoe.images.folders import image_size
-from semimoe.prediction import Predictor, pseudo_codes
-from semimoe.weights import load_tensors
+from semimoe.datasets.image_folder import image_size
+from semimoe.prediction.predictor import Predictor, pseudo_codes
+from semimoe.tensor_files import load_tensors
 
 
 def save(path, array) -> None:
@@ -31,16 +31,66 @@ def pictures(tmp_path, discs):
 
 def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys) -> None:
     model, out, data = pictures / "model", pictures / "predicted", pictures / "data"
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2", "--mpp", "1"]
-    assert main(["train", "--data", str(data), "--labelled", "0.5", "--seed", "3", "--out", str(model), *small]) == 0
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+    ]
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                str(data),
+                "--labelled",
+                "0.5",
+                "--seed",
+                "3",
+                "--out",
+                str(model),
+                *small,
+            ]
+        )
+        == 0
+    )
     card = json.loads((model / "model.json").read_text())
     images = card["notes"]["images"]
-    assert {key: len(names) for key, names in images.items()} == {"labelled": 2, "unlabelled": 2, "validation": 1}
+    assert {key: len(names) for key, names in images.items()} == {
+        "labelled": 2,
+        "unlabelled": 2,
+        "validation": 1,
+    }
     assert not any(name.startswith("testA") for names in images.values() for name in names)
-    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out), "--min-area-um2", "0"]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                "--model",
+                str(model),
+                "--images",
+                str(data / "testA"),
+                "--out",
+                str(out),
+                "--min-area-um2",
+                "0",
+            ]
+        )
+        == 0
+    )
     assert sorted(path.name for path in out.iterdir()) == ["testA_1.png", "testA_2.png"]
     capsys.readouterr()
-    assert main(["evaluate", "--truth", str(data / "testA"), "--prediction", str(out), "--json"]) == 0
+    assert (
+        main(["evaluate", "--truth", str(data / "testA"), "--prediction", str(out), "--json"]) == 0
+    )
     printed = capsys.readouterr().out
     result = json.loads(printed)
     assert set(result["images"]) == {"testA_1", "testA_2"}
@@ -51,7 +101,20 @@ def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys
 
 def test_methods_settings_and_a_given_model_are_chosen_on_the_command_line(pictures) -> None:
     data = str(pictures / "data")
-    small = ["--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--data", data]
+    small = [
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--data",
+        data,
+    ]
     first, tuned = pictures / "unet", pictures / "tuned"
     assert (
         main(
@@ -73,24 +136,81 @@ def test_methods_settings_and_a_given_model_are_chosen_on_the_command_line(pictu
         == 0
     )
     card = json.loads((first / "model.json").read_text())
-    assert (card["method"], card["network"]["tasks"], card["training"]["optimizer"]) == ("unet", "seg+bnd", "sgd")
-    assert main(["train", *small, "--method", "unet", "--start-from", str(first), "--out", str(tuned)]) == 0
+    assert (card["method"], card["network"]["tasks"], card["training"]["optimizer"]) == (
+        "unet",
+        "seg+bnd",
+        "sgd",
+    )
+    assert (
+        main(["train", *small, "--method", "unet", "--start-from", str(first), "--out", str(tuned)])
+        == 0
+    )
     assert json.loads((tuned / "model.json").read_text())["network"] == card["network"]
     assert main(["train", *small, "--set", "training.gama=1", "--out", str(pictures / "none")]) == 2
-    assert main(["predict", "--model", str(tuned), "--images", f"{data}/testA", "--out", str(pictures / "masks")]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                "--model",
+                str(tuned),
+                "--images",
+                f"{data}/testA",
+                "--out",
+                str(pictures / "masks"),
+            ]
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
-    ("asked", "mpp_um", "square"), [(["--work-mpp", "2"], 2.0, None), (["--resize", "square"], 56 / 256, 256), ([], 1.0, None)]
+    ("asked", "mpp_um", "square"),
+    [(["--work-mpp", "2"], 2.0, None), (["--resize", "square"], 56 / 256, 256), ([], 1.0, None)],
 )
 def test_masks_come_back_in_the_size_of_the_images(pictures, asked, mpp_um, square) -> None:
     model, out, data = pictures / "model", pictures / "predicted", pictures / "data"
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--batch", "2", "--mpp", "1", "--set", "training.steps_per_epoch=1"]
-    assert main(["train", "--data", str(data), "--method", "supervised", "--lr", "0.001", "--out", str(model), *small, *asked]) == 0
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--set",
+        "training.steps_per_epoch=1",
+    ]
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                str(data),
+                "--method",
+                "supervised",
+                "--lr",
+                "0.001",
+                "--out",
+                str(model),
+                *small,
+                *asked,
+            ]
+        )
+        == 0
+    )
     card = json.loads((model / "model.json").read_text())
-    assert (card["mpp_um"], card["notes"]["resolution"]["square_px"]) == (pytest.approx(mpp_um), square)
+    assert (card["mpp_um"], card["notes"]["resolution"]["square_px"]) == (
+        pytest.approx(mpp_um),
+        square,
+    )
     assert (card["training"]["lr"], card["training"]["steps_per_epoch"]) == (0.001, 1)
-    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)]) == 0
+    assert (
+        main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)])
+        == 0
+    )
     assert image_size(out / "testA_1.png") == (56, 56)
 
 
@@ -141,7 +261,12 @@ def test_a_perfect_prediction_scores_one(pictures, capsys) -> None:
         (masks / path.name.replace("_anno", "")).write_bytes(path.read_bytes())
     assert main(["evaluate", "--truth", str(truth), "--prediction", str(masks), "--json"]) == 0
     pooled = json.loads(capsys.readouterr().out)["pooled"]
-    assert (pooled["dice"], pooled["object_f1"], pooled["object_dice"], pooled["object_hausdorff_px"]) == (1, 1, 1, 0)
+    assert (
+        pooled["dice"],
+        pooled["object_f1"],
+        pooled["object_dice"],
+        pooled["object_hausdorff_px"],
+    ) == (1, 1, 1, 0)
     # Masks alone on both sides, too.
     assert main(["evaluate", "--truth", str(masks), "--prediction", str(masks)]) == 0
     assert "pooled" in capsys.readouterr().out
@@ -158,7 +283,16 @@ def test_a_folder_against_itself_and_a_shifted_copy_by_hand(tmp_path, capsys) ->
     save(prediction / "testA_1.png", moved)
     assert main(["evaluate", "--truth", str(truth), "--prediction", str(truth), "--json"]) == 0
     pooled = json.loads(capsys.readouterr().out)["pooled"]
-    assert [pooled[key] for key in ("dice", "object_f1", "object_dice", "object_hausdorff_px", "object_hausdorff_um")] == [1, 1, 1, 0, 0]
+    assert [
+        pooled[key]
+        for key in (
+            "dice",
+            "object_f1",
+            "object_dice",
+            "object_hausdorff_px",
+            "object_hausdorff_um",
+        )
+    ] == [1, 1, 1, 0, 0]
     assert main(["evaluate", "--truth", str(truth), "--prediction", str(prediction), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     pooled, shared = result["pooled"], 17 * 16
@@ -174,18 +308,64 @@ def test_a_folder_against_itself_and_a_shifted_copy_by_hand(tmp_path, capsys) ->
 
 def test_protocols_of_one_model(pictures, capsys) -> None:
     data, model = pictures / "data", pictures / "model"
-    (data / "Grade.csv").write_text("name,patient ID, grade\ntrain_1,1, benign\ntrain_2,1, benign\ntrain_3,2, benign\ntestA_1,2, benign\n")
-    (pictures / "list.csv").write_text("image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n")
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
-    command = ["train", "--data", str(data), "--method", "supervised", "--out", str(model), "--split", str(pictures / "list.csv"), *small]
+    (data / "Grade.csv").write_text(
+        "name,patient ID, grade\ntrain_1,1, benign\ntrain_2,1, benign\ntrain_3,2, benign\ntestA_1,2, benign\n"
+    )
+    (pictures / "list.csv").write_text(
+        "image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n"
+    )
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+    ]
+    command = [
+        "train",
+        "--data",
+        str(data),
+        "--method",
+        "supervised",
+        "--out",
+        str(model),
+        "--split",
+        str(pictures / "list.csv"),
+        *small,
+    ]
     assert main(command) == 0
     notes = json.loads((model / "model.json").read_text())["notes"]
-    assert notes["images"] == {"labelled": ["train_1", "train_2"], "unlabelled": [], "validation": ["train_3"]}
+    assert notes["images"] == {
+        "labelled": ["train_1", "train_2"],
+        "unlabelled": [],
+        "validation": ["train_3"],
+    }
     assert (notes["labels_used"], notes["patients"]["also_in_test"]) == (3, 1)
     files = []
     for protocol in ("honest", "as-published"):
         capsys.readouterr()
-        assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), "--protocol", protocol, "--json"]) == 0
+        assert (
+            main(
+                [
+                    "evaluate",
+                    "--truth",
+                    str(data / "testA"),
+                    "--model",
+                    str(model),
+                    "--protocol",
+                    protocol,
+                    "--json",
+                ]
+            )
+            == 0
+        )
         files.append(pictures / f"{protocol}.json")
         files[-1].write_text(capsys.readouterr().out)
     honest, published = (json.loads(path.read_text()) for path in files)
@@ -193,23 +373,69 @@ def test_protocols_of_one_model(pictures, capsys) -> None:
     assert "on these test images" in published["threshold"]["from"]
     assert published["pooled"]["dice"] == max(published["dice_by_threshold"].values())
     out = pictures / "predicted"
-    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)]) == 0
+    assert (
+        main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)])
+        == 0
+    )
     capsys.readouterr()
-    assert main(["evaluate", "--truth", str(data / "testA"), "--prediction", str(out), "--mpp", "1", "--json"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--truth",
+                str(data / "testA"),
+                "--prediction",
+                str(out),
+                "--mpp",
+                "1",
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["pooled"] == honest["pooled"]
     assert main(["table", *map(str, files)]) == 0
     shown = capsys.readouterr().out
     assert shown.count("Protocol ") == 2
     assert "1 of 2 training patients are also in testA" in shown
     other_way = ["--precision", "bf16", "--flips"]
-    assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way, "--json"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--truth",
+                str(data / "testA"),
+                "--model",
+                str(model),
+                *other_way,
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert [result["prediction"] for result in (honest, json.loads(capsys.readouterr().out))] == [
         {"precision": "fp32", "flips": False},
         {"precision": "bf16", "flips": True},
     ]
-    assert main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way]) == 0
+    assert (
+        main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way]) == 0
+    )
     assert "prediction: bf16, mean over four flips" in capsys.readouterr().out
-    assert main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out), *other_way]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                "--model",
+                str(model),
+                "--images",
+                str(data / "testA"),
+                "--out",
+                str(out),
+                *other_way,
+            ]
+        )
+        == 0
+    )
 
 
 def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -> None:
@@ -219,11 +445,42 @@ def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -
     (data / "Grade.csv").write_text("name,patient ID, grade\n" + rows)
     for i in (1, 3):
         (data / "train" / f"train_{i}_anno.bmp").unlink()
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--validation", "0.3"]
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--validation",
+        "0.3",
+    ]
     seen = set()
     for seed in ("0", "1", "2", "3"):
         model = pictures / f"model{seed}"
-        assert main(["train", "--data", str(data), "--labelled", "0.5", "--seed", seed, "--out", str(model), *small]) == 0
+        assert (
+            main(
+                [
+                    "train",
+                    "--data",
+                    str(data),
+                    "--labelled",
+                    "0.5",
+                    "--seed",
+                    seed,
+                    "--out",
+                    str(model),
+                    *small,
+                ]
+            )
+            == 0
+        )
         images = json.loads((model / "model.json").read_text())["notes"]["images"]
         held = {patients[int(name[6:])] for name in images["validation"]}
         used = {patients[int(name[6:])] for name in images["labelled"] + images["unlabelled"]}
@@ -235,30 +492,74 @@ def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -
 
 def test_a_list_that_holds_out_a_patient_it_trains_on_is_said(pictures, caplog) -> None:
     data = pictures / "data"
-    (data / "Grade.csv").write_text("name,patient ID, grade\ntrain_1,1, benign\ntrain_2,2, benign\ntrain_3,1, benign\n")
-    (pictures / "list.csv").write_text("image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n")
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
-    command = ["train", "--data", str(data), "--method", "supervised", "--out", str(pictures / "model")]
+    (data / "Grade.csv").write_text(
+        "name,patient ID, grade\ntrain_1,1, benign\ntrain_2,2, benign\ntrain_3,1, benign\n"
+    )
+    (pictures / "list.csv").write_text(
+        "image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n"
+    )
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+    ]
+    command = [
+        "train",
+        "--data",
+        str(data),
+        "--method",
+        "supervised",
+        "--out",
+        str(pictures / "model"),
+    ]
     assert main([*command, "--split", str(pictures / "list.csv"), *small]) == 0
     assert "patients 1 are both trained on and held out" in caplog.text
 
 
 def test_a_killed_run_is_not_gone_on_with_after_a_mask_was_corrected(pictures, monkeypatch) -> None:
     data = pictures / "data"
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--method", "supervised"]
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--method",
+        "supervised",
+    ]
 
     def train(out: str) -> int:
         return main(["train", "--data", str(data), "--out", str(pictures / out), *small])
 
     with monkeypatch.context() as patched:
-        patched.setattr("semimoe.learning.result.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patched.setattr(
+            "semimoe.training.finish.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt())
+        )
         with pytest.raises(KeyboardInterrupt):
             train("killed")
     assert (pictures / "killed.resume").is_dir()
     for i in range(1, 6):
         save(data / "train" / f"train_{i}_anno.bmp", np.pad(np.ones((20, 20), np.uint8), 18))
     assert train("killed") == train("afresh") == 0
-    assert (pictures / "killed" / "model.safetensors").read_bytes() == (pictures / "afresh" / "model.safetensors").read_bytes()
+    assert (pictures / "killed" / "model.safetensors").read_bytes() == (
+        pictures / "afresh" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_missing_prediction_is_an_error_that_names_it(pictures, capsys) -> None:
@@ -302,7 +603,10 @@ def test_wrong_input_is_one_line_and_status_2(command, tmp_path, monkeypatch, ca
 )
 def test_a_number_that_means_nothing_is_refused_by_name(command, pictures, capsys) -> None:
     truth = str(pictures / "data" / "testA") if command[0] == "evaluate" else str(pictures / "data")
-    given = [truth if word == "T" else str(pictures / "model") if word == "model" else word for word in command]
+    given = [
+        truth if word == "T" else str(pictures / "model") if word == "model" else word
+        for word in command
+    ]
     assert main(given) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -312,10 +616,36 @@ def test_a_number_that_means_nothing_is_refused_by_name(command, pictures, capsy
 def test_masks_never_replace_the_images(pictures, capsys) -> None:
     folder = pictures / "own"
     save(folder / "a.png", np.zeros((32, 32, 3), np.uint8))
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--validation", "0"]
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--validation",
+        "0",
+    ]
     data = ["--data", str(pictures / "data"), "--out", str(pictures / "m")]
     assert main(["train", *data, "--method", "supervised", *small]) == 0
-    assert main(["predict", "--model", str(pictures / "m"), "--images", str(folder), "--out", str(folder)]) == 2
+    assert (
+        main(
+            [
+                "predict",
+                "--model",
+                str(pictures / "m"),
+                "--images",
+                str(folder),
+                "--out",
+                str(folder),
+            ]
+        )
+        == 2
+    )
     assert "would replace the images" in capsys.readouterr().err
     assert image_size(folder / "a.png") == (32, 32)
 
@@ -345,18 +675,46 @@ def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog)
     data = pictures / "data"
     lists = []
     for number in (1, 2):  # train_1 and train_2 are held out in turn
-        rows = [f"train_{i},p{i},benign,{'validation' if i == number else 'labelled'}" for i in range(1, 6)]
+        rows = [
+            f"train_{i},p{i},benign,{'validation' if i == number else 'labelled'}"
+            for i in range(1, 6)
+        ]
         lists.append(pictures / f"fold{number}.csv")
         lists[-1].write_text("image,patient,grade,role\n" + "\n".join(rows) + "\n")
-    small = ["--method", "unet", "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2", "--mpp", "1"]
+    small = [
+        "--method",
+        "unet",
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+    ]
     train = ["train", "--data", str(data), *small, "--out"]
     folds = [str(pictures / f"fold{number}") for number in (1, 2)]
     for folder, split in zip(folds, lists, strict=True):
         assert main([*train, folder, "--split", str(split)]) == 0
     assert main([*train, str(pictures / "all"), "--validation", "0"]) == 0
-    given = ["release", "--model", str(pictures / "all"), "--licence", "for tests alone", "--data", str(data)]
+    given = [
+        "release",
+        "--model",
+        str(pictures / "all"),
+        "--licence",
+        "for tests alone",
+        "--data",
+        str(data),
+    ]
     assert main([*given, "--folds", *folds, "--out", str(pictures / "released")]) == 0
-    whole, card = (json.loads((pictures / name / "model.json").read_text()) for name in ("all", "released"))
+    whole, card = (
+        json.loads((pictures / name / "model.json").read_text()) for name in ("all", "released")
+    )
     assert whole["threshold_from"] == "default"
     assert card["threshold_from"] == "cross-validation, 2 folds"
     assert card["validation"]["folds"] == 2
@@ -364,12 +722,20 @@ def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog)
     sizes = [(pictures / name / "model.safetensors").stat().st_size for name in ("all", "released")]
     assert sizes[1] < 0.7 * sizes[0]
     tensors = load_tensors(pictures / "released" / "model.safetensors")[0]
-    assert tensors["mean"].flatten().tolist() == pytest.approx(card["normalisation"]["mean"], abs=1e-7)
-    assert all((tensor.dtype == torch.float16) == (tensor.ndim == 4 and name not in ("mean", "std")) for name, tensor in tensors.items())
+    assert tensors["mean"].flatten().tolist() == pytest.approx(
+        card["normalisation"]["mean"], abs=1e-7
+    )
+    assert all(
+        (tensor.dtype == torch.float16) == (tensor.ndim == 4 and name not in ("mean", "std"))
+        for name, tensor in tensors.items()
+    )
     assert not any(warning.startswith("no validation") for warning in card["warnings"])
     # Half the bits, the same glands but for rounding.
     before, after = (
-        Predictor.load(pictures / name, device="cpu", threads=1)(np.full((1, 3, 32, 32), 90, np.uint8)) for name in ("all", "released")
+        Predictor.load(pictures / name, device="cpu", threads=1)(
+            np.full((1, 3, 32, 32), 90, np.uint8)
+        )
+        for name in ("all", "released")
     )
     assert np.abs(before - after).max() < 0.01
 
@@ -386,41 +752,107 @@ def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog)
 def test_pseudo_labels_come_from_a_given_model(pictures, capsys) -> None:
     """Stored once, of the images alone: with a model that finds nothing, unlabelled tiles teach background."""
     data = str(pictures / "data")
-    small = ["--data", data, "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2", "--mpp", "1"]
+    small = [
+        "--data",
+        data,
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+    ]
     train = ["train", *small, "--labelled", "0.4", "--validation", "0.2", "--seed", "3", "--out"]
     teacher = pictures / "teacher"
     assert main([*train, str(teacher), "--method", "supervised"]) == 0
     for path in (pictures / "data" / "train").glob("*_anno.bmp"):
-        if path.name.removesuffix("_anno.bmp") in json.loads((teacher / "model.json").read_text())["notes"]["images"]["unlabelled"]:
+        if (
+            path.name.removesuffix("_anno.bmp")
+            in json.loads((teacher / "model.json").read_text())["notes"]["images"]["unlabelled"]
+        ):
             path.write_bytes(b"not an image")  # its mask is never opened
     assert main([*train, str(pictures / "stored"), "--pseudo-from", str(teacher)]) == 0
     assert main([*train, str(pictures / "online")]) == 0
-    stored, online = (json.loads((pictures / name / "model.json").read_text()) for name in ("stored", "online"))
+    stored, online = (
+        json.loads((pictures / name / "model.json").read_text()) for name in ("stored", "online")
+    )
     assert len(stored["notes"]["pseudo_from"]) == 16
     assert "pseudo_from" not in online["notes"]
     for name, origin in (("stored", "of a given model"), ("online", "online"), ("teacher", "none")):
         capsys.readouterr()
-        assert main(["evaluate", "--truth", data + "/testA", "--model", str(pictures / name), "--json"]) == 0
+        assert (
+            main(
+                ["evaluate", "--truth", data + "/testA", "--model", str(pictures / name), "--json"]
+            )
+            == 0
+        )
         assert json.loads(capsys.readouterr().out)["model"]["pseudo_labels"] == origin
     histories = [(pictures / name / "history.csv").read_text() for name in ("stored", "online")]
     assert histories[0] != histories[1]
-    assert main(["train", *small, "--work-mpp", "2", "--seed", "3", "--out", str(pictures / "no"), "--pseudo-from", str(teacher)]) == 2
+    assert (
+        main(
+            [
+                "train",
+                *small,
+                "--work-mpp",
+                "2",
+                "--seed",
+                "3",
+                "--out",
+                str(pictures / "no"),
+                "--pseudo-from",
+                str(teacher),
+            ]
+        )
+        == 2
+    )
     assert "works at" in capsys.readouterr().err
 
 
 def test_a_release_keeps_what_was_warned_of_and_the_licence_it_inherited(pictures, capsys) -> None:
     model, released = pictures / "model", pictures / "released"
-    small = ["--method", "unet", "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+    small = [
+        "--method",
+        "unet",
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+    ]
     train = ["train", "--data", str(pictures / "data"), *small, "--out"]
     assert main([*train, str(model), "--validation", "0"]) == 0
     lists = pictures / "fold.csv"
-    lists.write_text("image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n")
+    lists.write_text(
+        "image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n"
+    )
     assert main([*train, str(pictures / "fold"), "--split", str(lists)]) == 0
     card = json.loads((model / "model.json").read_text())
     card["notes"]["licence"] = "no sale"
     card["warnings"].append("gates are uniform")
     (model / "model.json").write_text(json.dumps(card))
-    release = ["release", "--model", str(model), "--licence", "anything goes", "--data", str(pictures / "data")]
+    release = [
+        "release",
+        "--model",
+        str(model),
+        "--licence",
+        "anything goes",
+        "--data",
+        str(pictures / "data"),
+    ]
     assert main([*release, "--folds", str(pictures / "fold"), "--out", str(released)]) == 0
     made = json.loads((released / "model.json").read_text())
     assert made["notes"]["licence"] == "anything goes; no sale"
@@ -433,13 +865,43 @@ def test_a_release_keeps_what_was_warned_of_and_the_licence_it_inherited(picture
     assert "trained on slides" in capsys.readouterr().err
 
 
-def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(pictures, capsys) -> None:
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1"]
+def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(
+    pictures, capsys
+) -> None:
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+    ]
     train = ["train", "--data", str(pictures / "data"), *small]
     some = [*train, "--labelled", "0.4", "--validation", "0.2", "--seed", "3"]
     few = ["--method", "supervised", "--set", "network.tasks=seg"]
     flat = ["--method", "supervised", "--set", "network.sdf_um=10"]
-    assert main([*train, "--labelled", "1", "--validation", "0", "--method", "supervised", "--out", str(pictures / "all")]) == 0
+    assert (
+        main(
+            [
+                *train,
+                "--labelled",
+                "1",
+                "--validation",
+                "0",
+                "--method",
+                "supervised",
+                "--out",
+                str(pictures / "all"),
+            ]
+        )
+        == 0
+    )
     assert main([*some, *few, "--out", str(pictures / "few")]) == 0
     assert main([*some, *flat, "--out", str(pictures / "flat")]) == 0
     for teacher, extra, words in (
@@ -449,23 +911,62 @@ def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(
         ("few", ["--method", "supervised"], "supervised takes no unlabelled image"),
     ):
         capsys.readouterr()
-        assert main([*some, *extra, "--out", str(pictures / "student"), "--pseudo-from", str(pictures / teacher)]) == 2
+        assert (
+            main(
+                [
+                    *some,
+                    *extra,
+                    "--out",
+                    str(pictures / "student"),
+                    "--pseudo-from",
+                    str(pictures / teacher),
+                ]
+            )
+            == 2
+        )
         assert words in capsys.readouterr().err
     card = json.loads((pictures / "few" / "model.json").read_text())
     card["notes"]["licence"] = "no sale"
     (pictures / "few" / "model.json").write_text(json.dumps(card))
-    student = ["--set", "network.tasks=seg", "--out", str(pictures / "student"), "--pseudo-from", str(pictures / "few")]
+    student = [
+        "--set",
+        "network.tasks=seg",
+        "--out",
+        str(pictures / "student"),
+        "--pseudo-from",
+        str(pictures / "few"),
+    ]
     assert main([*some, *student]) == 0
-    assert json.loads((pictures / "student" / "model.json").read_text())["notes"]["licence"] == "no sale"
+    assert (
+        json.loads((pictures / "student" / "model.json").read_text())["notes"]["licence"]
+        == "no sale"
+    )
 
 
 def test_what_teachers_knew_is_known_and_cannot_be_held_out(pictures, capsys, caplog) -> None:
     """`all` knows every outline; what starts from it, what learns from that, and a fold made of it know them too."""
-    small = ["--width", "4", "--tile", "32", "--epochs", "2", "--steps", "1", "--batch", "2", "--mpp", "1", "--method", "supervised"]
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "2",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--method",
+        "supervised",
+    ]
     train = ["train", "--data", str(pictures / "data"), *small]
     whole, tuned, student = (str(pictures / name) for name in ("all", "tuned", "student"))
     split = pictures / "fold.csv"
-    split.write_text("image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\ntrain_3,c,benign,unlabelled\n")
+    split.write_text(
+        "image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\ntrain_3,c,benign,unlabelled\n"
+    )
     assert main([*train, "--labelled", "1", "--validation", "0", "--out", whole]) == 0
     assert main([*train, "--split", str(split), "--start-from", whole, "--out", tuned]) == 0
     assert "knows the outlines of train_1, train_3" in caplog.text
@@ -475,10 +976,23 @@ def test_what_teachers_knew_is_known_and_cannot_be_held_out(pictures, capsys, ca
     learning = [*train, "--method", "semimoe", "--split", str(split)]
     assert main([*learning, "--pseudo-from", tuned, "--out", student]) == 2
     assert "knows the outlines of train_1, train_3" in capsys.readouterr().err
-    release = ["release", "--model", whole, "--licence", "none", "--data", str(pictures / "data"), "--out", str(pictures / "released")]
+    release = [
+        "release",
+        "--model",
+        whole,
+        "--licence",
+        "none",
+        "--data",
+        str(pictures / "data"),
+        "--out",
+        str(pictures / "released"),
+    ]
     assert main([*release, "--folds", tuned]) == 0
     warnings = json.loads((pictures / "released" / "model.json").read_text())["warnings"]
-    assert any("held train_1 out, and its teachers learnt from images of these names" in warning for warning in warnings)
+    assert any(
+        "held train_1 out, and its teachers learnt from images of these names" in warning
+        for warning in warnings
+    )
     capsys.readouterr()
     assert main([*learning, "--pseudo-from", tuned, "--devices", "2", "--out", student]) == 2
     assert "give --devices 1" in capsys.readouterr().err
@@ -486,12 +1000,45 @@ def test_what_teachers_knew_is_known_and_cannot_be_held_out(pictures, capsys, ca
 
 def test_folds_of_outlines_that_were_corrected_since_are_refused(pictures, capsys) -> None:
     data = pictures / "data"
-    small = ["--width", "4", "--tile", "32", "--epochs", "1", "--steps", "1", "--batch", "2", "--mpp", "1", "--method", "unet"]
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "1",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--method",
+        "unet",
+    ]
     split = pictures / "fold.csv"
-    split.write_text("image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n")
-    for name, images in (("all", ["--labelled", "1", "--validation", "0"]), ("fold", ["--split", str(split)])):
-        assert main(["train", "--data", str(data), *small, *images, "--out", str(pictures / name)]) == 0
-    release = ["release", "--model", str(pictures / "all"), "--licence", "none", "--data", str(data), "--out", str(pictures / "released")]
+    split.write_text(
+        "image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n"
+    )
+    for name, images in (
+        ("all", ["--labelled", "1", "--validation", "0"]),
+        ("fold", ["--split", str(split)]),
+    ):
+        assert (
+            main(["train", "--data", str(data), *small, *images, "--out", str(pictures / name)])
+            == 0
+        )
+    release = [
+        "release",
+        "--model",
+        str(pictures / "all"),
+        "--licence",
+        "none",
+        "--data",
+        str(data),
+        "--out",
+        str(pictures / "released"),
+    ]
     mask = next(data.rglob("train_2_anno.*"))
     before = mask.read_bytes()
     Image.fromarray(np.zeros_like(np.asarray(Image.open(mask)))).save(mask)
@@ -503,14 +1050,43 @@ def test_folds_of_outlines_that_were_corrected_since_are_refused(pictures, capsy
 
 def test_folds_that_scored_themselves_too_well_are_told(pictures) -> None:
     data, whole = pictures / "data", str(pictures / "all")
-    (data / "Grade.csv").write_text("name, patient ID, grade (GlaS)\ntrain_1, 1, benign\ntrain_2, 1, benign\n")
-    small = ["--width", "4", "--tile", "32", "--epochs", "2", "--steps", "1", "--batch", "2", "--mpp", "1", "--method", "unet"]
+    (data / "Grade.csv").write_text(
+        "name, patient ID, grade (GlaS)\ntrain_1, 1, benign\ntrain_2, 1, benign\n"
+    )
+    small = [
+        "--width",
+        "4",
+        "--tile",
+        "32",
+        "--epochs",
+        "2",
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--mpp",
+        "1",
+        "--method",
+        "unet",
+    ]
     train = ["train", "--data", str(data), *small]
     split = pictures / "fold.csv"
-    split.write_text("image,patient,grade,role\ntrain_1,1,benign,validation\ntrain_2,1,benign,labelled\n")
+    split.write_text(
+        "image,patient,grade,role\ntrain_1,1,benign,validation\ntrain_2,1,benign,labelled\n"
+    )
     assert main([*train, "--labelled", "1", "--validation", "0", "--out", whole]) == 0
     assert main([*train, "--split", str(split), "--out", str(pictures / "fold")]) == 0
-    release = ["release", "--model", whole, "--licence", "none", "--data", str(data), "--out", str(pictures / "released")]
+    release = [
+        "release",
+        "--model",
+        whole,
+        "--licence",
+        "none",
+        "--data",
+        str(data),
+        "--out",
+        str(pictures / "released"),
+    ]
     assert main([*release, "--folds", str(pictures / "fold")]) == 0
     warnings = " ".join(json.loads((pictures / "released" / "model.json").read_text())["warnings"])
     assert "fold chose its epoch on the images that it held out" in warnings
@@ -518,7 +1094,9 @@ def test_folds_that_scored_themselves_too_well_are_told(pictures) -> None:
 
 
 def test_stored_codes_are_what_training_reads() -> None:
-    maps = np.array([0.5, 0.49, 1.0, -1.0, 0.0, 1.0, 0.2, 0.5, 0.9, 0, 0, 0], np.float32).reshape(4, 1, 3)
+    maps = np.array([0.5, 0.49, 1.0, -1.0, 0.0, 1.0, 0.2, 0.5, 0.9, 0, 0, 0], np.float32).reshape(
+        4, 1, 3
+    )
     codes = pseudo_codes(maps)
     assert codes.dtype == np.uint8
     assert codes.tolist() == [[[1, 0, 1]], [[0, 128, 255]], [[0, 1, 1]]]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from semimoe.metrics import object_scores, pixel_scores, relabelled
+from semimoe.evaluation.metrics import object_scores, pixel_scores, relabelled
 
 EMPTY = np.zeros((6, 8), np.int32)
 
@@ -41,10 +41,18 @@ def brute_force(truth, prediction):
                 distances = {k: hausdorff(own, other) for k, other in theirs.items()}
                 if inside.size:
                     partner = numbers[counts.argmax()]
-                    dice, distance = 2 * counts.max() / (len(own) + len(theirs[partner])), distances[partner]
+                    dice, distance = (
+                        2 * counts.max() / (len(own) + len(theirs[partner])),
+                        distances[partner],
+                    )
                 else:
                     dice, distance = 0.0, min(distances.values(), default=np.inf)
-                sums[side] = [a + b for a, b in zip(sums[side], (len(own), len(own) * dice, len(own) * distance), strict=True)]
+                sums[side] = [
+                    a + b
+                    for a, b in zip(
+                        sums[side], (len(own), len(own) * dice, len(own) * distance), strict=True
+                    )
+                ]
     if not any(total[0] for total in sums):
         return 1.0, 1.0, 0.0, 0, 0, 0
     f1 = 2 * tp / (2 * tp + fp + fn)
@@ -139,7 +147,9 @@ def test_scores_agree_with_brute_force(pairs) -> None:
     assert (scores.tp, scores.fp, scores.fn) == (tp, fp, fn)
     assert scores.object_f1 == pytest.approx(f1)
     assert scores.object_dice == pytest.approx(dice)
-    assert (scores.object_hausdorff_px or 0.0) == pytest.approx(distance if np.isfinite(distance) else 0.0)
+    assert (scores.object_hausdorff_px or 0.0) == pytest.approx(
+        distance if np.isfinite(distance) else 0.0
+    )
     assert (scores.object_hausdorff_px is None) == (not np.isfinite(distance))
     assert object_scores(truth, prediction, distances=False)[:2] == scores[:2]
 
@@ -153,9 +163,9 @@ def test_small_objects_go_from_both_sides(truth, prediction, least_um2) -> None:
         numbers, counts = np.unique(labels, return_counts=True)
         return np.where(np.isin(labels, numbers[counts * mpp_um**2 >= least_um2]), labels, 0)
 
-    assert object_scores([truth], [prediction], mpp_um=mpp_um, min_object_um2=least_um2) == object_scores(
-        [large(truth)], [large(prediction)], mpp_um=mpp_um
-    )
+    assert object_scores(
+        [truth], [prediction], mpp_um=mpp_um, min_object_um2=least_um2
+    ) == object_scores([large(truth)], [large(prediction)], mpp_um=mpp_um)
 
 
 @settings(max_examples=25, deadline=None)
@@ -200,8 +210,13 @@ def test_images_of_different_shape_are_refused() -> None:
 
 
 def test_metrics_need_no_torch() -> None:
-    code = "import sys, semimoe.metrics; print([m for m in ('torch', 'lightning') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = "import sys, semimoe.evaluation.metrics; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_splits_and_merges_are_counted_by_what_lies_inside():
@@ -209,7 +224,11 @@ def test_splits_and_merges_are_counted_by_what_lies_inside():
     truth[2:12, 0:10], truth[2:12, 12:22], truth[2:12, 24:34] = 1, 2, 3
     prediction[2:12, 0:34] = 1  # three true objects in one: two too many
     truth[2:12, 40:60] = 4
-    prediction[2:12, 40:49], prediction[2:12, 50:58], prediction[10:18, 58:60] = 2, 3, 4  # the last lies outside by more than half
+    prediction[2:12, 40:49], prediction[2:12, 50:58], prediction[10:18, 58:60] = (
+        2,
+        3,
+        4,
+    )  # the last lies outside by more than half
     scores = object_scores([truth], [prediction])
     assert (scores.merges, scores.splits) == (2, 1)
     turned = object_scores([prediction], [truth])

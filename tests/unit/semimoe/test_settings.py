@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from semimoe import device
-from semimoe.device import choose_device, claim
+from semimoe import devices as device
+from semimoe.devices import choose_device, claim
 from semimoe.errors import DeviceError, SettingsError
-from semimoe.learning.schedule import lr_factor, steps_per_epoch
 from semimoe.methods.semimoe import unsup_weight
 from semimoe.settings import NetworkSettings, TrainingSettings, preset
+from semimoe.training.schedule import lr_factor, steps_per_epoch
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,50 @@ def test_presets_are_what_the_paper_says_and_what_its_code_does() -> None:
     (paper_net, paper), (code_net, code) = preset("paper"), preset("public-code")
     assert (paper_net.gate, code_net.gate) == ("paper", "code")
     assert (paper_net.boundary, code_net.boundary) == ("instance", "outer")
-    assert (paper.unsup_max, paper.unsup_schedule, code.unsup_max, code.unsup_schedule) == (5.0, "gaussian", 0.5, "linear")
+    assert (paper.unsup_max, paper.unsup_schedule, code.unsup_max, code.unsup_schedule) == (
+        5.0,
+        "gaussian",
+        0.5,
+        "linear",
+    )
     assert (paper.update, code.update) == ("two-step", "joint")
     assert (paper.sdf_weight, code.sdf_weight) == (1.0, 0.5)
     for network, training in (preset("paper"), preset("public-code")):
-        assert (network.width, network.tasks, network.experts, network.gates) == (64, "seg+sdf+bnd", "separate", "multi")
+        assert (network.width, network.tasks, network.experts, network.gates) == (
+            64,
+            "seg+sdf+bnd",
+            "separate",
+            "multi",
+        )
         assert (network.sdf_scale, network.gate_heads, network.dropout) == ("tile", "kaiming", 0.1)
-        assert (training.optimizer, training.lr, training.weight_decay, training.schedule) == ("sgd", 0.5, 5e-5, "halving")
-        assert (training.epochs, training.batch, training.tile_px, training.precision) == (200, 2, 256, "fp32")
-        assert (training.aggregate, training.gamma, training.amol_lr, training.amol_weight_decay) == ("amol", 0.4, 0.05, 5e-5)
-        assert (training.pseudo, training.statistics, training.augment) == ("gates", "both", "paper")
-        assert (training.warm_start_epochs, training.max_grad_norm, training.steps_per_epoch) == (0, None, None)
+        assert (training.optimizer, training.lr, training.weight_decay, training.schedule) == (
+            "sgd",
+            0.5,
+            5e-5,
+            "halving",
+        )
+        assert (training.epochs, training.batch, training.tile_px, training.precision) == (
+            200,
+            2,
+            256,
+            "fp32",
+        )
+        assert (
+            training.aggregate,
+            training.gamma,
+            training.amol_lr,
+            training.amol_weight_decay,
+        ) == ("amol", 0.4, 0.05, 5e-5)
+        assert (training.pseudo, training.statistics, training.augment) == (
+            "gates",
+            "both",
+            "paper",
+        )
+        assert (training.warm_start_epochs, training.max_grad_norm, training.steps_per_epoch) == (
+            0,
+            None,
+            None,
+        )
 
 
 def test_steps_are_one_pass_over_the_larger_list_bounded() -> None:
@@ -69,7 +102,14 @@ def test_cosine_falls_to_zero_and_halving_warms_up_then_halves() -> None:
     cosine = TrainingSettings(epochs=10)
     assert [round(lr_factor(e, cosine), 3) for e in (0, 5, 10)] == [1.0, 0.5, 0.0]
     paper = preset("paper")[1]
-    assert [lr_factor(e, paper) for e in (0, 19, 20, 69, 70, 120)] == [0.05, 1.0, 1.0, 1.0, 0.5, 0.25]
+    assert [lr_factor(e, paper) for e in (0, 19, 20, 69, 70, 120)] == [
+        0.05,
+        1.0,
+        1.0,
+        1.0,
+        0.5,
+        0.25,
+    ]
 
 
 def test_unsupervised_weight_grows_to_its_maximum() -> None:
@@ -87,14 +127,21 @@ def test_a_gpu_that_is_not_there_is_named_with_the_way_out(monkeypatch) -> None:
 
 def test_two_jobs_take_two_devices_and_a_third_is_told(tmp_path) -> None:
     code = (
-        "import sys; from pathlib import Path; from semimoe.device import claim\n"
+        "import sys; from pathlib import Path; from semimoe.devices import claim\n"
         "try: print(claim(2, Path(sys.argv[1])), flush=True); sys.stdin.read()\n"
         "except ValueError as error: print(error)"
     )
     jobs = []
     said = []
     for _ in range(3):
-        jobs.append(subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        jobs.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(tmp_path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
         said.append(jobs[-1].stdout.readline().strip())
     for job in jobs:
         job.communicate()
@@ -113,16 +160,23 @@ def holding(monkeypatch):
         handle.close()
 
 
-def test_a_device_is_locked_by_its_own_name_in_whatever_order_it_is_seen(tmp_path, monkeypatch, holding) -> None:
+def test_a_device_is_locked_by_its_own_name_in_whatever_order_it_is_seen(
+    tmp_path, monkeypatch, holding
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     with (tmp_path / "semimoe-gpu-3.lock").open("a") as other:  # of a job that sees it first, too
         fcntl.flock(other, fcntl.LOCK_EX)
         assert claim(2, tmp_path) == 1
     assert claim(2, tmp_path) == 1, "a process keeps its device"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["semimoe-gpu-1.lock", "semimoe-gpu-3.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "semimoe-gpu-1.lock",
+        "semimoe-gpu-3.lock",
+    ]
 
 
-def test_the_lock_of_another_user_is_respected_and_taken_when_free(tmp_path, monkeypatch, holding) -> None:
+def test_the_lock_of_another_user_is_respected_and_taken_when_free(
+    tmp_path, monkeypatch, holding
+) -> None:
     lock = tmp_path / "semimoe-gpu-0.lock"
     lock.touch()
     opened = Path.open

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from semimoe.learning.targets import make_targets
+from semimoe.objectives.targets import make_targets
 from semimoe.settings import NetworkSettings
 
 UM = NetworkSettings(width=4, sdf_um=10)
@@ -25,7 +25,11 @@ def brute_force_um(labels, weight, *, sdf_um):
     made = np.zeros(labels.shape)
     for y, x in points:
         own = labels[y, x]
-        others = [(v, u) for v, u in points if weight[v, u] and (labels[v, u] != own if own else labels[v, u] > 0)]
+        others = [
+            (v, u)
+            for v, u in points
+            if weight[v, u] and (labels[v, u] != own if own else labels[v, u] > 0)
+        ]
         distance = min((np.hypot(v - y, u - x) - 0.5 for v, u in others), default=np.inf)
         made[y, x] = np.clip((distance if own else -distance) / sdf_um, -1, 1)
     return made
@@ -33,13 +37,17 @@ def brute_force_um(labels, weight, *, sdf_um):
 
 def test_distance_is_in_um_from_the_outline_between_pixels() -> None:
     row = [[0, 0, 0, 1, 1, 1, 1, 1, 0, 0]] * 3
-    np.testing.assert_allclose(targets(row, mpp_um=2.0).sdf[1] * 10, [-5, -3, -1, 1, 3, 5, 3, 1, -1, -3], rtol=1e-6)
+    np.testing.assert_allclose(
+        targets(row, mpp_um=2.0).sdf[1] * 10, [-5, -3, -1, 1, 3, 5, 3, 1, -1, -3], rtol=1e-6
+    )
 
 
 def test_touching_glands_have_a_distance_to_each_other_and_a_line() -> None:
     row = [[1, 1, 1, 1, 2, 2, 2, 2]] * 3
     made = targets(row)
-    np.testing.assert_allclose(made.sdf[1] * 10, [3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5], rtol=1e-6)
+    np.testing.assert_allclose(
+        made.sdf[1] * 10, [3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5], rtol=1e-6
+    )
     assert made.boundary.tolist() == [[0, 0, 1, 1, 1, 1, 0, 0]] * 3
     outer = targets(row, network=NetworkSettings(width=4, boundary="outer", sdf_um=10))
     assert outer.boundary.sum() == 0
@@ -82,13 +90,21 @@ def test_tile_scale_is_one_at_the_deepest_and_zero_on_the_inner_rim() -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(arrays(np.int32, (6, 8), elements=st.integers(0, 2)), arrays(np.uint8, (6, 8), elements=st.just(1)))
+@given(
+    arrays(np.int32, (6, 8), elements=st.integers(0, 2)),
+    arrays(np.uint8, (6, 8), elements=st.just(1)),
+)
 def test_distances_agree_with_brute_force(labels, weight) -> None:
-    np.testing.assert_allclose(targets(labels, weight).sdf, brute_force_um(labels, weight, sdf_um=10), atol=1e-6)
+    np.testing.assert_allclose(
+        targets(labels, weight).sdf, brute_force_um(labels, weight, sdf_um=10), atol=1e-6
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(arrays(np.int32, (6, 8), elements=st.integers(0, 2)), arrays(np.uint8, (6, 8), elements=st.integers(0, 1)))
+@given(
+    arrays(np.int32, (6, 8), elements=st.integers(0, 2)),
+    arrays(np.uint8, (6, 8), elements=st.integers(0, 1)),
+)
 def test_labels_outside_the_annotation_change_nothing_inside(labels, weight) -> None:
     other = np.where(weight > 0, labels, 2 - labels).astype(np.int32)
     for one, two in zip(targets(labels, weight), targets(other, weight), strict=True):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from disc_pictures import Item
 
-from semimoe.learning.validation import _best, _candidates, _dices, _image, choose, pixel_dice
 from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.training.validation import _best, _candidates, _dices, _image, choose, pixel_dice
 
 TRAINING = TrainingSettings(tile_px=96, min_area_um2=20)
 MASK_ALONE = NetworkSettings(width=4, tasks="seg")
@@ -38,7 +38,9 @@ class _Made:
 
 def test_a_threshold_that_keeps_glands_apart_may_cost_a_little_pixel_dice() -> None:
     made = _Made(rim=0)
-    made.gland[44:52, 16:20] = 0.35  # 32 true pixels of 1200 that only a low threshold finds, and the bridge has 26
+    made.gland[44:52, 16:20] = (
+        0.35  # 32 true pixels of 1200 that only a low threshold finds, and the bridge has 26
+    )
     top = _best(_dices([_image(made.predict, made, 0, TRAINING)]))
     assert top < 0.35
     choice = choose([(made.predict, made)], network=MASK_ALONE, training=TRAINING, mpp_um=1.0)
@@ -59,7 +61,12 @@ def test_images_of_several_models_are_pooled() -> None:
     """Each is asked about its own images alone."""
     one, other = _Made(rim=0), _Made(rim=3)
     alone = choose([(one.predict, one)], network=MASK_ALONE, training=TRAINING, mpp_um=1.0)
-    both = choose([(one.predict, one), (other.predict, other)], network=MASK_ALONE, training=TRAINING, mpp_um=1.0)
+    both = choose(
+        [(one.predict, one), (other.predict, other)],
+        network=MASK_ALONE,
+        training=TRAINING,
+        mpp_um=1.0,
+    )
     assert both.threshold < 0.35
     assert both.scores["dice"] < alone.scores["dice"]
 

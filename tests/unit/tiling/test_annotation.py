@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import shapely
 
-from tiling.annotation import features
-from tiling.annotation.geojson import Annotations, Outline, check_complete, read_annotations
 from tiling.errors import AnnotationError
+from tiling.qupath import features
+from tiling.qupath.annotations import Annotations, Outline, check_complete, read_annotations
 
 SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 
@@ -20,7 +20,9 @@ def polygon(*rings: list) -> dict[str, Any]:
     return {"type": "Polygon", "coordinates": list(rings) or [SQUARE]}
 
 
-def feature(classification: Any = "Gland", geometry: Any = None, **properties: Any) -> dict[str, Any]:
+def feature(
+    classification: Any = "Gland", geometry: Any = None, **properties: Any
+) -> dict[str, Any]:
     named = {} if classification is None else {"classification": classification}
     return {
         "type": "Feature", "id": "f1", "geometry": polygon() if geometry is None else geometry,
@@ -46,7 +48,9 @@ def collection(*items: Any) -> dict[str, Any]:
         [feature()],
         [collection(feature())],
         "\ufeff" + json.dumps(collection(feature())),
-        collection(feature(measurements=[{"name": "Area", "value": "NaN"}, {"name": "Area", "value": 1}])),
+        collection(
+            feature(measurements=[{"name": "Area", "value": "NaN"}, {"name": "Area", "value": 1}])
+        ),
         json.dumps(collection(feature(measurements={"a": 1.5}))).replace("1.5", "NaN"),
         collection(feature(metadata={"x": None}, isLocked=True, name="<script>alert(1)</script>")),
         collection(feature({"name": "Gland"})),
@@ -54,16 +58,40 @@ def collection(*items: Any) -> dict[str, Any]:
         collection(feature({"names": ["Gland", "Tumor"]})),
         collection(feature({"name": "Tumor", "parentClass": {"name": "Gland"}})),
         collection(feature("Gland: Tumor")),
-        collection(feature(geometry={"type": "Polygon", "coordinates": [[[*p, 0.0] for p in SQUARE]]})),
+        collection(
+            feature(geometry={"type": "Polygon", "coordinates": [[[*p, 0.0] for p in SQUARE]]})
+        ),
         collection(feature(geometry={"type": "MultiPolygon", "coordinates": [[SQUARE]]})),
-        collection(feature(geometry={"type": "GeometryCollection", "geometries": [polygon(), {"type": "Point", "coordinates": [1, 1]}]})),
-        collection({"type": "Feature", "id": "PathAnnotationObject", "geometry": polygon(), "properties": {"classification": "Gland"}}),
-        collection({"type": "Feature", "geometry": polygon(), "properties": {"classification": "Gland", "object_type": "annotation"}}),
+        collection(
+            feature(
+                geometry={
+                    "type": "GeometryCollection",
+                    "geometries": [polygon(), {"type": "Point", "coordinates": [1, 1]}],
+                }
+            )
+        ),
+        collection(
+            {
+                "type": "Feature",
+                "id": "PathAnnotationObject",
+                "geometry": polygon(),
+                "properties": {"classification": "Gland"},
+            }
+        ),
+        collection(
+            {
+                "type": "Feature",
+                "geometry": polygon(),
+                "properties": {"classification": "Gland", "object_type": "annotation"},
+            }
+        ),
         collection(feature(objectType="something new")),
         collection(feature(), feature()),
     ],
 )
-def test_every_wrapping_and_every_form_of_class_gives_the_one_gland(tmp_path: Path, content: Any) -> None:
+def test_every_wrapping_and_every_form_of_class_gives_the_one_gland(
+    tmp_path: Path, content: Any
+) -> None:
     found = read_annotations(write(tmp_path, content))
     assert [gland.shape.area for gland in found.glands] == [100]
 
@@ -96,17 +124,34 @@ def test_packed_files_are_read(tmp_path: Path, name: str) -> None:
         ('{"type": "Topology"}', "feature #1 is no GeoJSON feature .of type 'Topology'"),
         ('"hello"', "no GeoJSON feature"),
         (collection(feature(), None), "feature #2 is no GeoJSON"),
-        (collection(feature(geometry=[1, 2])), "feature #1 'f1': its geometry is no GeoJSON object"),
+        (
+            collection(feature(geometry=[1, 2])),
+            "feature #1 'f1': its geometry is no GeoJSON object",
+        ),
         (collection(feature(geometry={"type": "Polygon"})), "feature #1 'f1': no coordinates"),
-        (collection(feature(geometry=polygon([[0, 0], [1, "a"], [2, 2]]))), r"coordinate \[1, 'a'\] is not a place"),
-        (collection(feature(geometry=polygon([[0, 0], [1e300, 1], [2, 2]]))), "not a place on a slide"),
+        (
+            collection(feature(geometry=polygon([[0, 0], [1, "a"], [2, 2]]))),
+            r"coordinate \[1, 'a'\] is not a place",
+        ),
+        (
+            collection(feature(geometry=polygon([[0, 0], [1e300, 1], [2, 2]]))),
+            "not a place on a slide",
+        ),
         (json.dumps(collection(feature())).replace("10", "NaN", 1), "not a place on a slide"),
-        (json.dumps(collection(feature())).replace("10", "1" * 5000, 1), "absurd number|not a place"),
+        (
+            json.dumps(collection(feature())).replace("10", "1" * 5000, 1),
+            "absurd number|not a place",
+        ),
         (collection(feature(geometry=polygon([0, 1, 2]))), "a ring that is no list"),
-        (collection(feature(geometry={"type": "MultiPolygon", "coordinates": [5]})), "no list of rings"),
+        (
+            collection(feature(geometry={"type": "MultiPolygon", "coordinates": [5]})),
+            "no list of rings",
+        ),
     ],
 )
-def test_what_cannot_be_trusted_is_refused_by_file_and_feature(tmp_path: Path, content: Any, says: str) -> None:
+def test_what_cannot_be_trusted_is_refused_by_file_and_feature(
+    tmp_path: Path, content: Any, says: str
+) -> None:
     path = write(tmp_path, content)
     with pytest.raises(AnnotationError, match=says) as caught:
         read_annotations(path)
@@ -119,7 +164,9 @@ def test_broken_archives_missing_files_and_folders_are_refused(tmp_path: Path) -
     (tmp_path / "cut.geojson.gz").write_bytes(whole[:-12])
     (tmp_path / "no.geojson.gz").write_bytes(b"hello, no gzip")
     (tmp_path / "no.zip").write_bytes(b"PK but not")
-    (tmp_path / "latin.geojson").write_bytes(json.dumps(feature(name="x")).encode().replace(b'"x"', b'"\xe9"'))
+    (tmp_path / "latin.geojson").write_bytes(
+        json.dumps(feature(name="x")).encode().replace(b'"x"', b'"\xe9"')
+    )
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("a.txt", "x")
     for name, says in [
@@ -131,7 +178,9 @@ def test_broken_archives_missing_files_and_folders_are_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["a.geojson", "a.geojson.gz", "a.zip"])
-def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_bomb_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(features, "MOST_BYTES", 1000)
     bomb = "[" + " " * 5000 + "]"
     path = write(tmp_path, bomb)
@@ -159,11 +208,26 @@ TWICE = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0], [3, 0], [3, 3], [0, 0]]
         (polygon(SLIP), 9900.5, "repaired"),  # both lobes
         (polygon(TWICE), 10000, "repaired"),  # what is circled twice is inside, not a hole
         (polygon(SQUARE[:-1]), 100, "open outline closed"),
-        (polygon([[10 * x, 10 * y] for x, y in SQUARE], [[200, 0], [202, 0], [202, 2], [200, 0]]), 10002, "repaired"),  # a hole outside
-        ({"type": "MultiPolygon", "coordinates": [[SQUARE], [[[x + 5, y + 5] for x, y in SQUARE]]]}, 175, "parts that overlap are united"),
+        (
+            polygon(
+                [[10 * x, 10 * y] for x, y in SQUARE], [[200, 0], [202, 0], [202, 2], [200, 0]]
+            ),
+            10002,
+            "repaired",
+        ),  # a hole outside
+        (
+            {
+                "type": "MultiPolygon",
+                "coordinates": [[SQUARE], [[[x + 5, y + 5] for x, y in SQUARE]]],
+            },
+            175,
+            "parts that overlap are united",
+        ),
     ],
 )
-def test_slips_of_the_hand_are_repaired_with_a_message(tmp_path: Path, geometry: dict[str, Any], area: float, says: str) -> None:
+def test_slips_of_the_hand_are_repaired_with_a_message(
+    tmp_path: Path, geometry: dict[str, Any], area: float, says: str
+) -> None:
     found = read_annotations(write(tmp_path, collection(feature(geometry=geometry))))
     [gland] = found.glands
     assert shapely.set_precision(gland.shape, 0.01).is_valid
@@ -172,7 +236,10 @@ def test_slips_of_the_hand_are_repaired_with_a_message(tmp_path: Path, geometry:
 
 
 @pytest.mark.parametrize("ring", [BOWTIE, LOOP])
-@pytest.mark.parametrize(("name", "ignored"), [("Gland", 1), ("Gland: benign", 1), ("Ignore*", 1), ("Region*", 0), ("Stroma", 0)])
+@pytest.mark.parametrize(
+    ("name", "ignored"),
+    [("Gland", 1), ("Gland: benign", 1), ("Ignore*", 1), ("Region*", 0), ("Stroma", 0)],
+)
 def test_what_crosses_itself_too_far_is_refused_by_id_and_its_place_is_not_learnt(
     tmp_path: Path, ring: list[list[int]], name: str, ignored: int
 ) -> None:
@@ -184,7 +251,9 @@ def test_what_crosses_itself_too_far_is_refused_by_id_and_its_place_is_not_learn
 
 
 def test_an_ellipse_written_as_its_box_is_an_ellipse(tmp_path: Path) -> None:
-    found = read_annotations(write(tmp_path, collection(feature(geometry={**polygon(), "isEllipse": True}))))
+    found = read_annotations(
+        write(tmp_path, collection(feature(geometry={**polygon(), "isEllipse": True})))
+    )
     assert found.glands[0].shape.area == pytest.approx(25 * 3.14159, rel=0.01)
 
 
@@ -203,11 +272,15 @@ def test_what_is_not_truth_is_counted_and_said(tmp_path: Path) -> None:
                 "class 'gland'": 1, "class 'Region'": 1, "without area": 2, "read": 2}  # fmt: skip
     assert dict(found.counts) == expected
     assert "classes that are read: Region*, Gland, Ignore*" in found.messages[-1]
-    assert len(read_annotations(write(tmp_path, content), objects="all").glands) == 1, "the same outline twice is one gland"
+    assert len(read_annotations(write(tmp_path, content), objects="all").glands) == 1, (
+        "the same outline twice is one gland"
+    )
 
 
 def test_an_id_that_only_sounds_like_a_detection_is_read(tmp_path: Path) -> None:
-    assert read_annotations(write(tmp_path, collection({**feature(), "id": "detection-tile-3"}))).glands
+    assert read_annotations(
+        write(tmp_path, collection({**feature(), "id": "detection-tile-3"}))
+    ).glands
 
 
 def test_hostile_names_are_only_text(tmp_path: Path) -> None:
@@ -215,13 +288,18 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
         feature("Region*", name="../../x\n<b>"),
         feature("Region*", polygon([[20, 0], [30, 0], [30, 9], [20, 0]]), name="../../x\n<b>"),
     ]
-    found = read_annotations(write(tmp_path, collection(*regions, {**feature(), "id": "x" * 10_000})))
+    found = read_annotations(
+        write(tmp_path, collection(*regions, {**feature(), "id": "x" * 10_000}))
+    )
     assert len({region.name for region in found.regions}) == 2
     assert len(found.glands[0].id) < 100
 
 
 def test_messages_stay_few_and_short(tmp_path: Path) -> None:
-    bowties = [feature(f"class {i} " + "x" * 1000, polygon([[x + i, y] for x, y in BOWTIE])) for i in range(200)]
+    bowties = [
+        feature(f"class {i} " + "x" * 1000, polygon([[x + i, y] for x, y in BOWTIE]))
+        for i in range(200)
+    ]
     others = [feature(f"class {i} " + "x" * 1000) for i in range(200)]
     messages = read_annotations(write(tmp_path, collection(*bowties, *others))).messages
     assert len(messages) < 40
@@ -231,8 +309,12 @@ def test_messages_stay_few_and_short(tmp_path: Path) -> None:
 def test_names_of_regions_differ_whatever_they_are_called(tmp_path: Path) -> None:
     squares = [polygon([[x + 20 * i, y] for x, y in SQUARE]) for i in range(6)]
     names = ["A", "A (2)", "A", "A", "\ud800\n", ""]
-    regions = [feature("Region*", square, name=name) for square, name in zip(squares, names, strict=True)]
-    found = [region.name for region in read_annotations(write(tmp_path, collection(*regions))).regions]
+    regions = [
+        feature("Region*", square, name=name) for square, name in zip(squares, names, strict=True)
+    ]
+    found = [
+        region.name for region in read_annotations(write(tmp_path, collection(*regions))).regions
+    ]
     assert found == ["A", "A (2)", "A (3)", "A (4)", "?", "region 6"]
 
 
@@ -253,10 +335,14 @@ def test_a_region_must_hold_an_outline_or_be_declared_empty(tmp_path: Path) -> N
         check_complete(found, path, annotated=annotated)
         return found.messages
 
-    with pytest.raises(AnnotationError, match=r"no area of class Region\*.*left out: 1 detections.*draw one"):
+    with pytest.raises(
+        AnnotationError, match=r"no area of class Region\*.*left out: 1 detections.*draw one"
+    ):
         checked(feature(), feature(objectType="detection"))
     for other in (far, touching):
-        with pytest.raises(AnnotationError, match=r"second \(feature #2 'f1'\) has no outline.*'Region\*: empty'"):
+        with pytest.raises(
+            AnnotationError, match=r"second \(feature #2 'f1'\) has no outline.*'Region\*: empty'"
+        ):
             checked(feature("Region*"), feature("Region*", other, name="second"), feature())
     with pytest.raises(AnnotationError, match="left out: 1 outlines that cross themselves"):
         checked(feature("Region*"), feature(geometry=polygon(BOWTIE)))

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiling.__main__ import main
-from tiling.annotation import features
 from tiling.errors import AnnotationError
+from tiling.qupath import features
 
 WIDTH, HEIGHT = 70, 50
 BOX = [[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]
@@ -30,8 +30,17 @@ def square(**more: Any) -> dict[str, Any]:
 
 
 def one(geometry: Any = None, *, identity: Any = "7b1c", **properties: Any) -> dict[str, Any]:
-    given = {"objectType": "annotation", "classification": {"name": "Gland", "color": [200, 0, 0]}, **properties}
-    return {"type": "Feature", "id": identity, "geometry": geometry or square(), "properties": given}
+    given = {
+        "objectType": "annotation",
+        "classification": {"name": "Gland", "color": [200, 0, 0]},
+        **properties,
+    }
+    return {
+        "type": "Feature",
+        "id": identity,
+        "geometry": geometry or square(),
+        "properties": given,
+    }
 
 
 def outline(ring: Any, **more: Any) -> dict[str, Any]:
@@ -46,7 +55,9 @@ def zipped(*members: tuple[str, Any], method: int = zipfile.ZIP_DEFLATED) -> byt
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in members:
-            archive.writestr(name, content if isinstance(content, str | bytes) else json.dumps(content))
+            archive.writestr(
+                name, content if isinstance(content, str | bytes) else json.dumps(content)
+            )
     return buffer.getvalue()
 
 
@@ -57,7 +68,9 @@ def damaged(archive: bytes) -> bytes:
 
 
 def nested(depth: int) -> str:
-    return json.dumps(one(classification="X")).replace('"X"', '{"name": "a", "parentClass": ' * depth + '"Gland"' + "}" * depth)
+    return json.dumps(one(classification="X")).replace(
+        '"X"', '{"name": "a", "parentClass": ' * depth + '"Gland"' + "}" * depth
+    )
 
 
 def locked(archive: bytes) -> bytes:
@@ -209,7 +222,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.fixture
-def convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Any], tuple[int, str, Path]]:
+def convert(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Any], tuple[int, str, Path]]:
     """Writes an annotation file and converts it; status, stderr, output."""
 
     def run(content: Any) -> tuple[int, str, Path]:
@@ -227,7 +242,9 @@ def convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Any
 
 
 @pytest.mark.parametrize("name", READ)
-def test_what_people_and_programs_write(name: str, convert: Callable[[Any], tuple[int, str, Path]]) -> None:
+def test_what_people_and_programs_write(
+    name: str, convert: Callable[[Any], tuple[int, str, Path]]
+) -> None:
     content, glands, says = READ[name]
     status, said, out = convert(content)
     assert status == 0
@@ -238,7 +255,9 @@ def test_what_people_and_programs_write(name: str, convert: Callable[[Any], tupl
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_trusted_is_refused_with_one_line(name: str, convert: Callable[[Any], tuple[int, str, Path]]) -> None:
+def test_what_cannot_be_trusted_is_refused_with_one_line(
+    name: str, convert: Callable[[Any], tuple[int, str, Path]]
+) -> None:
     content, says = REFUSED[name]
     status, said, out = convert(content)
     assert status == 2
@@ -248,7 +267,9 @@ def test_what_cannot_be_trusted_is_refused_with_one_line(name: str, convert: Cal
     assert not out.exists()
 
 
-def test_many_values_are_refused_before_they_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_values_are_refused_before_they_are_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(features, "MOST_VALUES", 1 << 20)
     monkeypatch.setattr(json, "loads", None)
     (tmp_path / "a.geojson").write_text("[" + "[]," * (1 << 20) + "[]]")
@@ -257,8 +278,14 @@ def test_many_values_are_refused_before_they_are_parsed(tmp_path: Path, monkeypa
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32), count=st.integers(1, 6), kind=st.sampled_from(["annotation", "detection"]))
-def test_export_import_export_is_the_identity(tmp_path_factory: pytest.TempPathFactory, seed: int, count: int, kind: str) -> None:
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 6),
+    kind=st.sampled_from(["annotation", "detection"]),
+)
+def test_export_import_export_is_the_identity(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, count: int, kind: str
+) -> None:
     """Objects with holes, in holes, of several parts and touching at corners come back pixel for pixel, and so does the file."""
     folder, rng = tmp_path_factory.mktemp("round"), np.random.default_rng(seed)
     truth = np.kron(rng.integers(0, count + 1, (9, 11)), np.ones((3, 4), np.int32)).astype(np.int32)
@@ -276,5 +303,7 @@ def test_export_import_export_is_the_identity(tmp_path_factory: pytest.TempPathF
     assert len(pairs) == len(np.unique(truth)) == len(np.unique(found))
     assert main(["labels-to-geojson", str(back), str(folder / "second.geojson")]) == 0
     assert (folder / "second.geojson").read_text() == text
-    area = sum(shapely.geometry.shape(feature["geometry"]).area for feature in json.loads(text)["features"])
+    area = sum(
+        shapely.geometry.shape(feature["geometry"]).area for feature in json.loads(text)["features"]
+    )
     assert area == (truth > 0).sum()

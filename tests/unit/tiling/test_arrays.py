@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tiling.errors import SlideError, StoreError
-from tiling.geometry import Geometry, blocks, halo
-from tiling.store.arrays import (
+from tiling.raster.geometry import Geometry, blocks, halo
+from tiling.stores.arrays import (
     attributes,
     create_array,
     create_group,
@@ -26,7 +26,9 @@ def test_empty_shards_are_not_stored(tmp_path: Path) -> None:
     group = create_group(tmp_path / "x.zarr")
     array = create_array(group, "labels", (5000, 5000), np.int32)
     array[2048:2100, 0:10] = 7
-    assert len([path for path in (tmp_path / "x.zarr" / "labels").rglob("*") if path.is_file()]) == 2  # one shard and zarr.json
+    assert (
+        len([path for path in (tmp_path / "x.zarr" / "labels").rglob("*") if path.is_file()]) == 2
+    )  # one shard and zarr.json
     assert array[2048, 0] == 7
     assert array[0, 0] == 0
 
@@ -36,13 +38,17 @@ def test_arrays_of_any_size_read_back(tmp_path: Path, shape: tuple[int, ...]) ->
     values = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     array = create_array(create_group(tmp_path / "x.zarr"), "a", shape, np.uint8)
     array[...] = values
-    np.testing.assert_array_equal(create_array(create_group(tmp_path / "x.zarr"), "a", shape, np.uint8)[...], values)
+    np.testing.assert_array_equal(
+        create_array(create_group(tmp_path / "x.zarr"), "a", shape, np.uint8)[...], values
+    )
 
 
 def test_geometry_and_tables_read_back(tmp_path: Path) -> None:
     group = create_group(tmp_path / "x.zarr")
     set_attributes(group, {"status": "ok", "geometry": GEOMETRY.to_dict()})
-    create_table(group, "tiles", {"origin": np.arange(6).reshape(3, 2), "empty": np.zeros((0, 4), np.int64)})
+    create_table(
+        group, "tiles", {"origin": np.arange(6).reshape(3, 2), "empty": np.zeros((0, 4), np.int64)}
+    )
     assert geometry_of(tmp_path / "x.zarr") == GEOMETRY
     table = read_table(tmp_path / "x.zarr", "tiles", ("origin", "empty"))
     assert table["origin"].tolist() == [[0, 1], [2, 3], [4, 5]]

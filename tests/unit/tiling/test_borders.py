@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.glands.components import Grid
-from tiling.glands.runs import runs
-from tiling.glands.scratch import Borders, Scratch
+from tiling.objects.block_cache import Borders, Scratch
+from tiling.objects.components import Grid
+from tiling.objects.runs import runs
 
 
 @settings(max_examples=25, deadline=None)
@@ -16,7 +16,13 @@ from tiling.glands.scratch import Borders, Scratch
     most=st.sampled_from([40, 40_000]),
 )  # fmt: skip
 def test_a_halo_from_borders_is_the_halo_of_the_array(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, height: int, width: int, block_px: int, reach: int, most: int
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    height: int,
+    width: int,
+    block_px: int,
+    reach: int,
+    most: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     whole = rng.integers(-1, most, (height, width)).astype(np.int32)
@@ -36,7 +42,10 @@ def test_a_halo_from_borders_is_the_halo_of_the_array(
         middle = scratch.block(index, lookup)
         found = borders.around(index, dict.fromkeys(borders.near(index), lookup), middle)
         y, x = (side.start for side in grid.blocks[index])
-        np.testing.assert_array_equal(found[1:-1, 1:-1], expected[y : y + middle.shape[0] + 2 * reach, x : x + middle.shape[1] + 2 * reach])
+        np.testing.assert_array_equal(
+            found[1:-1, 1:-1],
+            expected[y : y + middle.shape[0] + 2 * reach, x : x + middle.shape[1] + 2 * reach],
+        )
         assert not found[[0, -1]].any()
         assert not found[:, [0, -1]].any()
     looked_up = scratch.looked_up((slice(0, height), slice(0, width)), lambda _: lookup)

@@ -9,19 +9,30 @@ import pytest
 import tifffile
 
 from tiling.__main__ import main
-from tiling.store.arrays import attributes, geometry_of
+from tiling.stores.arrays import attributes, geometry_of
 
 
 def write_slide(path, mpp=0.5, size=(300, 400)):
     image = np.full((*size, 3), (214, 130, 170), np.uint8)
-    tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", resolution=(1e4 / mpp, 1e4 / mpp), resolutionunit="CENTIMETER")
+    tifffile.imwrite(
+        path,
+        image,
+        tile=(64, 64),
+        photometric="rgb",
+        resolution=(1e4 / mpp, 1e4 / mpp),
+        resolutionunit="CENTIMETER",
+    )
     return str(path)
 
 
 def test_info_prints_the_facts_as_json(tmp_path, capsys):
     assert main(["info", write_slide(tmp_path / "s.tiff"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["mpp_x"], facts["mpp_origin"], facts["problems"]) == (0.5, "tiff resolution tags", [])
+    assert (facts["mpp_x"], facts["mpp_origin"], facts["problems"]) == (
+        0.5,
+        "tiff resolution tags",
+        [],
+    )
     assert facts["level_sizes_px"] == [[400, 300]]
 
 
@@ -38,7 +49,13 @@ def test_info_names_an_absurd_pixel_size_with_the_remedy_and_succeeds(tmp_path, 
 
 def test_a_cut_slide_is_told_by_info_and_by_the_sheet(tmp_path, capsys):
     slide = tmp_path / "s.tiff"
-    tifffile.imwrite(slide, np.full((300, 400, 3), 200, np.uint8), tile=(64, 64), photometric="rgb", compression="zstd")
+    tifffile.imwrite(
+        slide,
+        np.full((300, 400, 3), 200, np.uint8),
+        tile=(64, 64),
+        photometric="rgb",
+        compression="zstd",
+    )
     slide.write_bytes(slide.read_bytes()[:-1])
     assert main(["info", str(slide)]) == 0
     assert f"  problem: {slide}: the file was cut: 1 of its 35 tiles" in capsys.readouterr().out
@@ -82,7 +99,10 @@ def test_tile_never_replaces_a_folder_that_is_not_its_store(tmp_path, capsys):
 
 def test_tile_writes_a_store_and_may_replace_its_own(tmp_path):
     slide, out = write_slide(tmp_path / "s.tiff", mpp=352.86), tmp_path / "o.zarr"
-    assert main(["tile", slide, str(out), "--mpp", "0.5", "--tile-px", "64", "--overlap-px", "16"]) == 0
+    assert (
+        main(["tile", slide, str(out), "--mpp", "0.5", "--tile-px", "64", "--overlap-px", "16"])
+        == 0
+    )
     assert (attributes(out)["tile_px"], attributes(out)["mpp_origin"]) == (64, "sheet")
     assert main(["tile", slide, str(out), "--mpp", "0.5", "--working-mpp", "2"]) == 0
     assert geometry_of(out).mpp == 2.0
@@ -112,7 +132,9 @@ def test_thumbnail_is_a_picture_of_the_whole_slide(tmp_path, capsys):
     assert main(["thumbnail", slide, str(tmp_path / "t.png"), "--max-px", "0"]) == 2
 
 
-@pytest.mark.parametrize("arguments", [[], ["tile", "x"], ["nonsense"], ["info", "s", "--mpp", "half"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["tile", "x"], ["nonsense"], ["info", "s", "--mpp", "half"]]
+)
 def test_wrong_arguments_are_one_line_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -122,18 +144,31 @@ def test_wrong_arguments_are_one_line_with_status_2(arguments, capsys):
 
 def test_label_commands_hand_over_to_their_modules(tmp_path, capsys, monkeypatch):
     calls = []
-    labels, export = types.ModuleType("tiling.annotation.labels"), types.ModuleType("tiling.glands.export")
-    labels.geojson_to_labels = lambda *args, **knobs: calls.append((*map(str, args), knobs)) or ["2 detections skipped"]
+    labels, export = (
+        types.ModuleType("tiling.qupath.label_slide"),
+        types.ModuleType("tiling.qupath.export_glands"),
+    )
+    labels.geojson_to_labels = lambda *args, **knobs: (
+        calls.append((*map(str, args), knobs)) or ["2 detections skipped"]
+    )
     export.labels_to_geojson = lambda *args: calls.append(tuple(map(str, args))) or 3
-    monkeypatch.setitem(sys.modules, "tiling.annotation.labels", labels)
-    monkeypatch.setitem(sys.modules, "tiling.glands.export", export)
+    monkeypatch.setitem(sys.modules, "tiling.qupath.label_slide", labels)
+    monkeypatch.setitem(sys.modules, "tiling.qupath.export_glands", export)
     assert main(["geojson-to-labels", "a.geojson", "s.svs", "o.tiff", "--objects", "all"]) == 0
     assert capsys.readouterr().err == "2 detections skipped\n"
     assert main(["labels-to-geojson", "l.tiff", "o.geojson"]) == 0
-    assert calls == [("a.geojson", "s.svs", "o.tiff", {"gland_class": "Gland", "objects": "all"}), ("l.tiff", "o.geojson")]
+    assert calls == [
+        ("a.geojson", "s.svs", "o.tiff", {"gland_class": "Gland", "objects": "all"}),
+        ("l.tiff", "o.geojson"),
+    ]
 
 
 def test_help_imports_nothing_heavy():
     code = "import sys; from tiling.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint(sorted(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
-    assert not any(f"'{name}'" in loaded for name in ("numpy", "zarr", "openslide", "tifffile", "dask", "skimage", "torch"))
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[-1]
+    assert not any(
+        f"'{name}'" in loaded
+        for name in ("numpy", "zarr", "openslide", "tifffile", "dask", "skimage", "torch")
+    )

@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tiling.focus import CELL_PX, cell_sums, no_sums, tile_focus
+from tiling.tiles.focus import CELL_PX, cell_sums, no_sums, tile_focus
 
 SHARP = np.random.default_rng(0).integers(0, 256, (128, 128)).astype(float)
 
 
 def score(image):
     image = np.round(image).astype(np.uint8)
-    return float(tile_focus(cell_sums(image), np.zeros((1, 2), np.int64), len(image), image.shape)[0])
+    return float(
+        tile_focus(cell_sums(image), np.zeros((1, 2), np.int64), len(image), image.shape)[0]
+    )
 
 
 def test_focus_falls_with_blur_and_hardly_with_contrast():
@@ -23,7 +25,13 @@ def test_focus_falls_with_blur_and_hardly_with_contrast():
 def test_sums_are_those_of_every_fourth_row(shape):
     gray = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     padded = np.pad(gray.astype(np.int64), 1, mode="edge")
-    bent = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * padded[1:-1, 1:-1]
+    bent = (
+        padded[:-2, 1:-1]
+        + padded[2:, 1:-1]
+        + padded[1:-1, :-2]
+        + padded[1:-1, 2:]
+        - 4 * padded[1:-1, 1:-1]
+    )
     expected = np.zeros_like(no_sums(*shape), np.float64)
     for y in range(0, shape[0], 4):
         for x in range(shape[1]):

@@ -8,20 +8,38 @@ from PIL import Image
 from scipy import ndimage
 
 from tiling.errors import SlideError
-from tiling.geometry import Geometry
-from tiling.pictures.canvas import GLAND, REGION, inner_edges, round_length_um, text_width, thumbnail, with_scale_bar
+from tiling.pictures.canvas import (
+    GLAND,
+    REGION,
+    inner_edges,
+    round_length_um,
+    text_width,
+    thumbnail,
+    with_scale_bar,
+)
 from tiling.pictures.close_ups import choose_close_ups, close_up
-from tiling.pictures.heat import heat_map, reduced_mean
+from tiling.pictures.heat_maps import heat_map, reduced_mean
+from tiling.pictures.label_survey import survey_labels
 from tiling.pictures.overview import overview
-from tiling.pictures.survey import survey_labels
-from tiling.store.arrays import create_array, create_group, create_table, open_array, open_store, record_failure, set_attributes
-from tiling.store.atomic import building
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import (
+    create_array,
+    create_group,
+    create_table,
+    open_array,
+    open_store,
+    record_failure,
+    set_attributes,
+)
+from tiling.stores.atomic_store import building
 
 HEIGHT, WIDTH = 600, 900
 
 
 def geometry(height=HEIGHT, width=WIDTH):
-    return Geometry(width, height, 2 * width, 2 * height, 2.0, 2.0, 1.0, 1.0, 0, 0, 2 * width, 2 * height)
+    return Geometry(
+        width, height, 2 * width, 2 * height, 2.0, 2.0, 1.0, 1.0, 0, 0, 2 * width, 2 * height
+    )
 
 
 def store(path, arrays, *, table=None, **values):
@@ -42,8 +60,14 @@ def picture(path):
 
 
 def objects_of(labels):
-    windows = [(y.start, x.start, y.stop - y.start, x.stop - x.start) for y, x in ndimage.find_objects(labels)]
-    return {"window_px": np.array(windows, np.int64).reshape(-1, 4), "area_px": np.bincount(labels.ravel())[1:].astype(np.int64)}
+    windows = [
+        (y.start, x.start, y.stop - y.start, x.stop - x.start)
+        for y, x in ndimage.find_objects(labels)
+    ]
+    return {
+        "window_px": np.array(windows, np.int64).reshape(-1, 4),
+        "area_px": np.bincount(labels.ravel())[1:].astype(np.int64),
+    }
 
 
 def make_stores(folder, labels, disagreement, image=None):
@@ -54,7 +78,10 @@ def make_stores(folder, labels, disagreement, image=None):
     return {
         "tiles": store(folder / "tiles.zarr", {**levels, "tissue": tissue}),
         "glands": store(folder / "glands.zarr", {"labels": labels}, table=objects_of(labels)),
-        "maps": store(folder / "maps.zarr", {"gland": (labels > 0).astype(np.uint8) * 255, "disagreement": disagreement}),
+        "maps": store(
+            folder / "maps.zarr",
+            {"gland": (labels > 0).astype(np.uint8) * 255, "disagreement": disagreement},
+        ),
     }
 
 
@@ -71,7 +98,11 @@ def glands():
 
 
 @settings(deadline=None, max_examples=60)
-@given(hnp.arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)))
+@given(
+    hnp.arrays(
+        np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)
+    )
+)
 def test_inner_edges_are_object_pixels_beside_another_value(labels):
     padded = np.pad(labels, 1, mode="edge")
     for (y, x), found in np.ndenumerate(inner_edges(labels)):
@@ -81,7 +112,9 @@ def test_inner_edges_are_object_pixels_beside_another_value(labels):
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10**6), st.sampled_from([64, 100, 256]))
-def test_survey_does_not_depend_on_the_block_and_agrees_with_the_whole_array(tmp_path_factory, seed, block_px):
+def test_survey_does_not_depend_on_the_block_and_agrees_with_the_whole_array(
+    tmp_path_factory, seed, block_px
+):
     rng = np.random.default_rng(seed)
     coarse = ndimage.label(rng.random((15, 18)) < 0.6)[0] + 0
     coarse[coarse > 0] += rng.integers(0, 2, (coarse > 0).sum())
@@ -104,7 +137,9 @@ def test_survey_does_not_depend_on_the_block_and_agrees_with_the_whole_array(tmp
     contact = np.zeros(labels.max() + 1, int)
     for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         meet = (a != b) & (a > 0) & (b > 0)
-        contact += np.bincount(a[meet], minlength=len(contact)) + np.bincount(b[meet], minlength=len(contact))
+        contact += np.bincount(a[meet], minlength=len(contact)) + np.bincount(
+            b[meet], minlength=len(contact)
+        )
     np.testing.assert_array_equal(found.contact_px, contact[1:])
     edges = np.zeros(found.edges.shape, bool)
     for y, x in np.argwhere(inner_edges(labels)):
@@ -117,7 +152,10 @@ def test_reduced_mean_is_the_mean_of_each_square(tmp_path, step, block):
     values = np.random.default_rng(0).integers(0, 256, (67, 93)).astype(np.uint8)
     path = store(tmp_path / "maps.zarr", {"disagreement": values})
     found = reduced_mean(open_array(open_store(path), "disagreement"), step, block)
-    expected = [[values[y : y + step, x : x + step].mean() for x in range(0, 93, step)] for y in range(0, 67, step)]
+    expected = [
+        [values[y : y + step, x : x + step].mean() for x in range(0, 93, step)]
+        for y in range(0, 67, step)
+    ]
     np.testing.assert_allclose(found, expected)
 
 
@@ -135,7 +173,10 @@ def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
     small = thumbnail(tiles, 300)
     assert small.image.size == (300, 200)
     assert small.px_per_pixel == (3.0, 3.0)
-    assert np.abs(np.asarray(small.image)[100, :, 0].astype(float) - np.linspace(0, 255, 300)).max() < 4
+    assert (
+        np.abs(np.asarray(small.image)[100, :, 0].astype(float) - np.linspace(0, 255, 300)).max()
+        < 4
+    )
     assert thumbnail(tiles, 5000).image.size == (WIDTH, HEIGHT)
 
 
@@ -144,7 +185,14 @@ def test_overview_outlines_glands_where_they_are_and_boxes_regions(tmp_path, gla
     paths = make_stores(tmp_path, labels, disagreement)
     regions = [{"name": "Region* 1", "window": [20, 450, 300, 400]}]
     annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
-    overview(**paths, out=tmp_path / "with.png", title="a slide", labels=annotated, block_px=256, zoom_panels=0)
+    overview(
+        **paths,
+        out=tmp_path / "with.png",
+        title="a slide",
+        labels=annotated,
+        block_px=256,
+        zoom_panels=0,
+    )
     overview(**paths, out=tmp_path / "without.png", title="a slide", zoom_panels=0)
     with_regions, without = (picture(tmp_path / f"{name}.png") for name in ("with", "without"))
     main = without[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
@@ -169,12 +217,17 @@ def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gl
     labels[300 : 300 + gland_px, 500 : 500 + gland_px] = 1
     image = np.random.default_rng(0).integers(0, 255, (3, HEIGHT, WIDTH)).astype(np.uint8)
     paths = make_stores(tmp_path, labels, np.zeros(labels.shape, np.uint8), image)
-    pixels, array = open_array(open_store(paths["tiles"]), "0"), open_array(open_store(paths["glands"]), "labels")
+    pixels, array = (
+        open_array(open_store(paths["tiles"]), "0"),
+        open_array(open_store(paths["glands"]), "labels"),
+    )
     found = close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
     top, left, h, w = found.window_px
     assert (h, w) == (400 // times, 400 // times)
     assert abs(top + h / 2 - 300 - gland_px / 2) <= 1 or top + h == HEIGHT
-    expected = np.moveaxis(image, 0, -1)[top : top + h, left : left + w].repeat(times, 0).repeat(times, 1)
+    expected = (
+        np.moveaxis(image, 0, -1)[top : top + h, left : left + w].repeat(times, 0).repeat(times, 1)
+    )
     shown = np.asarray(found.image)[: len(expected), : len(expected)]
     drawn = (shown == GLAND).all(axis=-1)
     np.testing.assert_array_equal(shown[~drawn], expected[~drawn])
@@ -187,7 +240,10 @@ def test_a_gland_larger_than_its_panel_is_shown_whole(tmp_path):
     labels = np.zeros((2000, 1200), np.int32)
     labels[100:1900, 300:500] = 1
     paths = make_stores(tmp_path, labels, np.zeros(labels.shape, np.uint8))
-    pixels, array = open_array(open_store(paths["tiles"]), "0"), open_array(open_store(paths["glands"]), "labels")
+    pixels, array = (
+        open_array(open_store(paths["tiles"]), "0"),
+        open_array(open_store(paths["glands"]), "labels"),
+    )
     found = close_up(pixels, array, np.array([100, 300, 1800, 200]), geometry(*labels.shape), 400)
     top, left, h, w = found.window_px
     assert (h, w) == (2000, 1200)
@@ -203,7 +259,9 @@ def test_heat_has_the_colour_of_the_mean_code_and_glass_has_none(tmp_path):
     tissue[:, :3] = False
     array = open_array(open_store(store(tmp_path / "m.zarr", {"gland": codes})), "gland")
     frame = geometry(80, 120)
-    image = np.asarray(heat_map(array, tissue, frame, palette="viridis", max_px=30, block_px=64, highest=1.0))[:20, :30]
+    image = np.asarray(
+        heat_map(array, tissue, frame, palette="viridis", max_px=30, block_px=64, highest=1.0)
+    )[:20, :30]
     table = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round()
     mean = np.rint(codes.reshape(20, 4, 30, 4).mean(axis=(1, 3))).astype(int)
     np.testing.assert_array_equal(image[:, 6:], table[mean][:, 6:])
@@ -240,12 +298,18 @@ def test_the_scale_bar_is_as_long_as_it_says(width, um_per_pixel):
     length = int(np.argmin(bar))
     said = round_length_um(um_per_pixel * max(width / 4, 30))
     assert abs(length * um_per_pixel - said) <= um_per_pixel / 2 + 1e-6
-    assert page.shape[1] >= length + 8 + text_width(f"{said / 1000:g} mm" if said >= 1000 else f"{said:g} µm", 15)
+    assert page.shape[1] >= length + 8 + text_width(
+        f"{said / 1000:g} mm" if said >= 1000 else f"{said:g} µm", 15
+    )
 
 
 def test_a_slide_without_glands_still_has_a_picture(tmp_path):
     empty = np.zeros((HEIGHT, WIDTH), np.int32)
-    overview(**make_stores(tmp_path, empty, empty.astype(np.uint8)), out=tmp_path / "o.png", title="nothing")
+    overview(
+        **make_stores(tmp_path, empty, empty.astype(np.uint8)),
+        out=tmp_path / "o.png",
+        title="nothing",
+    )
     assert picture(tmp_path / "o.png").shape[1] >= WIDTH
 
 

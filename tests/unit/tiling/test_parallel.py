@@ -8,7 +8,9 @@ from tiling.parallel import for_each
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_the_order_of_the_items(workers):
     items = [(i, [i]) for i in range(50)]
-    assert for_each(lambda item: item[0] ** 2, items, workers=workers, what="squares", progress=False) == [i**2 for i in range(50)]
+    assert for_each(
+        lambda item: item[0] ** 2, items, workers=workers, what="squares", progress=False
+    ) == [i**2 for i in range(50)]
     assert for_each(type, items[:1], workers=workers, what="types", progress=False) == [tuple]
 
 
@@ -18,7 +20,9 @@ def test_nothing_to_do_is_nothing_done():
 
 def test_workers_run_at_the_same_time():
     together = threading.Barrier(2, timeout=20)
-    assert sorted(for_each(lambda _: together.wait(), [0, 1], workers=2, what="blocks", progress=False)) == [0, 1]
+    assert sorted(
+        for_each(lambda _: together.wait(), [0, 1], workers=2, what="blocks", progress=False)
+    ) == [0, 1]
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rasterio.features import shapes
 from scipy import ndimage
 
-from tiling.glands.rings import rings
+from tiling.objects.rings import rings
 
 
 def labels_of(seed: int, height: int, width: int, kind: str) -> np.ndarray:
@@ -28,7 +28,11 @@ def test_rings_are_those_of_gdal(seed: int, height: int, width: int, kind: str) 
     found = rings(labels)
     mine = []
     area = np.zeros(int(labels.max()) + 1)
-    for label, points in zip(found.label, np.split(found.points, np.cumsum(found.length)[:-1]), strict=True) if len(found.label) else ():
+    for label, points in (
+        zip(found.label, np.split(found.points, np.cumsum(found.length)[:-1]), strict=True)
+        if len(found.label)
+        else ()
+    ):
         assert len(np.unique(points, axis=0)) == len(points), "a ring passes no vertex twice"
         steps = np.roll(points, -1, axis=0) - points
         assert ((steps == 0).sum(axis=1) == 1).all()

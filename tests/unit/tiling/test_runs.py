@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.glands.runs import connected, runs
+from tiling.objects.runs import connected, runs
 
 
 def image(seed: int, height: int, width: int, share: float) -> np.ndarray:
@@ -14,8 +14,15 @@ def image(seed: int, height: int, width: int, share: float) -> np.ndarray:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 9999), height=st.integers(1, 30), width=st.integers(1, 30), share=st.floats(0, 1))
-def test_pieces_of_runs_are_the_components_of_pixels_numbered_by_first_pixel(seed: int, height: int, width: int, share: float) -> None:
+@given(
+    seed=st.integers(0, 9999),
+    height=st.integers(1, 30),
+    width=st.integers(1, 30),
+    share=st.floats(0, 1),
+)
+def test_pieces_of_runs_are_the_components_of_pixels_numbered_by_first_pixel(
+    seed: int, height: int, width: int, share: float
+) -> None:
     mask = image(seed, height, width, share)
     found = runs(mask)
     count, piece = connected(found.of(found.value))
@@ -31,8 +38,15 @@ def test_pieces_of_runs_are_the_components_of_pixels_numbered_by_first_pixel(see
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 9999), height=st.integers(1, 20), width=st.integers(1, 20), values=st.integers(1, 4))
-def test_runs_cover_the_block_and_tell_every_pixel(seed: int, height: int, width: int, values: int) -> None:
+@given(
+    seed=st.integers(0, 9999),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    values=st.integers(1, 4),
+)
+def test_runs_cover_the_block_and_tell_every_pixel(
+    seed: int, height: int, width: int, values: int
+) -> None:
     block = np.random.default_rng(seed).integers(-1, values, (height, width)).astype(np.int32)
     found = runs(block)
     np.testing.assert_array_equal(found.painted(block.shape), block)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiling.errors import StoreError
-from tiling.geometry import blocks
-from tiling.store.arrays import create_array, create_group
-from tiling.store.shards import ShardReader, ShardWriter
+from tiling.raster.geometry import blocks
+from tiling.stores.arrays import create_array, create_group
+from tiling.stores.shards import ShardReader, ShardWriter
 
 
 def written(folder, values, fill=255):
@@ -20,12 +20,16 @@ def written(folder, values, fill=255):
     writer = ShardWriter(array)
     for rows, columns in blocks(*writer.shape_px, writer.shard_px[0]):
         chunks = {}
-        for y, x in blocks(rows.stop - rows.start, columns.stop - columns.start, writer.chunk_px[0]):
+        for y, x in blocks(
+            rows.stop - rows.start, columns.stop - columns.start, writer.chunk_px[0]
+        ):
             part = values[..., rows, columns][..., y, x]
             encoded = writer.encode(part)
             if encoded is not None:
                 chunks[y.start // writer.chunk_px[0], x.start // writer.chunk_px[1]] = encoded
-        writer.write((rows.start // writer.shard_px[0], columns.start // writer.shard_px[1]), chunks)
+        writer.write(
+            (rows.start // writer.shard_px[0], columns.start // writer.shard_px[1]), chunks
+        )
     return array
 
 
@@ -38,7 +42,10 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> zarr.Array[Any]:
     return written(tmp_path_factory.mktemp("sharded") / "x.zarr", values)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((3, 2100, 4500), np.uint8), ((2500, 700), np.int32), ((3, 600, 513), np.uint8)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((3, 2100, 4500), np.uint8), ((2500, 700), np.int32), ((3, 600, 513), np.uint8)],
+)
 def test_zarr_reads_what_was_written(tmp_path, shape, dtype):
     values = np.random.default_rng(0).integers(0, 250, shape).astype(dtype)
     values[..., :512, :512] = 255
@@ -51,7 +58,11 @@ def test_empty_shards_leave_no_file_and_zarr_can_write_over_all(tmp_path):
     values = np.full((3, 2100, 2100), 255, np.uint8)
     values[:, 2050, 2050] = 7
     array = written(tmp_path / "x.zarr", values)
-    files = [path for path in (tmp_path / "x.zarr" / "a").rglob("*") if path.is_file() and path.name != "zarr.json"]
+    files = [
+        path
+        for path in (tmp_path / "x.zarr" / "a").rglob("*")
+        if path.is_file() and path.name != "zarr.json"
+    ]
     assert [path.relative_to(tmp_path / "x.zarr" / "a").as_posix() for path in files] == ["c/0/1/1"]
     array[:, 2060, 2060] = 9
     assert array[:, 2049:2052, 2050].tolist() == [[255, 7, 255]] * 3
@@ -71,9 +82,20 @@ def test_a_damaged_index_is_noticed(tmp_path):
 def test_a_shard_is_on_the_disk_before_it_can_be_called_finished(tmp_path, monkeypatch):
     order, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(
-        os, "fsync", lambda handle: order.append(f"fsync {Path(f'/proc/self/fd/{handle}').readlink().name}") or fsync(handle)
+        os,
+        "fsync",
+        lambda handle: (
+            order.append(f"fsync {Path(f'/proc/self/fd/{handle}').readlink().name}")
+            or fsync(handle)
+        ),
     )
-    monkeypatch.setattr(os, "replace", lambda source, target: order.append(f"rename to {Path(target).name}") or replace(source, target))
+    monkeypatch.setattr(
+        os,
+        "replace",
+        lambda source, target: (
+            order.append(f"rename to {Path(target).name}") or replace(source, target)
+        ),
+    )
     array = create_array(create_group(tmp_path / "x.zarr"), "a", (600, 600), np.uint8)
     writer = ShardWriter(array)
     order.clear()
@@ -97,7 +119,9 @@ def test_shards_are_read_back_chunk_by_chunk(tmp_path):
 
 
 def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
-    writer = ShardWriter(written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0))
+    writer = ShardWriter(
+        written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0)
+    )
     path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="index of the shard is damaged"):
@@ -105,7 +129,9 @@ def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
 
 
 def test_a_damaged_chunk_is_named_by_our_reader(tmp_path):
-    writer = ShardWriter(written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0))
+    writer = ShardWriter(
+        written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0)
+    )
     path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
     path.write_bytes(b"broken" + path.read_bytes()[6:])
     with pytest.raises(StoreError, match="a chunk of the shard is damaged"):
@@ -113,7 +139,14 @@ def test_a_damaged_chunk_is_named_by_our_reader(tmp_path):
 
 
 @settings(max_examples=30, deadline=None)
-@given(top=st.integers(0, 1099), left=st.integers(0, 2599), height=st.integers(1, 1100), width=st.integers(1, 2600))
-def test_any_window_is_that_of_zarr(sharded: zarr.Array[Any], top: int, left: int, height: int, width: int) -> None:
+@given(
+    top=st.integers(0, 1099),
+    left=st.integers(0, 2599),
+    height=st.integers(1, 1100),
+    width=st.integers(1, 2600),
+)
+def test_any_window_is_that_of_zarr(
+    sharded: zarr.Array[Any], top: int, left: int, height: int, width: int
+) -> None:
     block = (slice(top, min(top + height, 1100)), slice(left, min(left + width, 2600)))
     np.testing.assert_array_equal(ShardReader(sharded)[block], sharded[:, *block])

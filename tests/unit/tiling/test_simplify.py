@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.glands.simplify import alone, simplified
-from tiling.glands.trace import outline
+from tiling.objects.simplify import alone, simplified
+from tiling.objects.trace import outline
 
 
-def blobs(seed: int, side: int = 140, level: float = 0.2, sigma: float = 4) -> tuple[np.ndarray, int]:
+def blobs(
+    seed: int, side: int = 140, level: float = 0.2, sigma: float = 4
+) -> tuple[np.ndarray, int]:
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(side, side)), sigma)
     return ndimage.label(noise > level * noise.std(), np.ones((3, 3)), output=np.int32)
 
@@ -21,13 +23,22 @@ def drawn(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 9999), bound=st.sampled_from([0.3, 0.8, 1.5, 4.0]), block=st.integers(9, 150))
-def test_objects_are_alone_when_no_other_is_within_twice_the_bound(seed: int, bound: float, block: int) -> None:
+@given(
+    seed=st.integers(0, 9999),
+    bound=st.sampled_from([0.3, 0.8, 1.5, 4.0]),
+    block=st.integers(9, 150),
+)
+def test_objects_are_alone_when_no_other_is_within_twice_the_bound(
+    seed: int, bound: float, block: int
+) -> None:
     labels, count = blobs(seed, 70)
     found = alone(labels, count, bound_px=bound, block_px=block)
     shapes = drawn(labels, count)
     for index in range(count):
-        distance = min((shapes[index].distance(other) for k, other in enumerate(shapes) if k != index), default=np.inf)
+        distance = min(
+            (shapes[index].distance(other) for k, other in enumerate(shapes) if k != index),
+            default=np.inf,
+        )
         if found[index]:
             assert distance > 2 * bound
         else:
@@ -36,8 +47,14 @@ def test_objects_are_alone_when_no_other_is_within_twice_the_bound(seed: int, bo
 
 
 @settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 9999), bound=st.sampled_from([0.3, 0.8, 1.5, 4.0]), sigma=st.sampled_from([1.0, 2.0, 4.0]))
-def test_outlines_stay_valid_within_the_bound_and_apart(seed: int, bound: float, sigma: float) -> None:
+@given(
+    seed=st.integers(0, 9999),
+    bound=st.sampled_from([0.3, 0.8, 1.5, 4.0]),
+    sigma=st.sampled_from([1.0, 2.0, 4.0]),
+)
+def test_outlines_stay_valid_within_the_bound_and_apart(
+    seed: int, bound: float, sigma: float
+) -> None:
     labels, count = blobs(seed, 60, sigma=sigma)
     exact = drawn(labels, count)
     room = alone(labels, count, bound_px=bound)
@@ -50,9 +67,13 @@ def test_outlines_stay_valid_within_the_bound_and_apart(seed: int, bound: float,
     tree = shapely.STRtree(shapes)
     first, second = tree.query(shapes, predicate="intersects")
     before = shapely.STRtree(exact).query(exact, predicate="intersects")
-    assert set(zip(first.tolist(), second.tolist(), strict=True)) == set(zip(*before.tolist(), strict=True)), "the same glands touch"
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) == set(
+        zip(*before.tolist(), strict=True)
+    ), "the same glands touch"
     apart = first < second
-    assert shapely.area(shapely.intersection(shapes[first[apart]], shapes[second[apart]])).sum() == 0
+    assert (
+        shapely.area(shapely.intersection(shapes[first[apart]], shapes[second[apart]])).sum() == 0
+    )
 
 
 def test_the_steps_of_a_slanted_edge_go() -> None:

@@ -14,8 +14,8 @@ from shapely.geometry import box, shape
 from skimage.color import rgb2hed
 
 from tiling.synthetic import DEMO_SLIDES, make_demo_slide, make_slide
-from tiling.synthetic.slide import choose_regions
-from tiling.synthetic.tissue import plan_section, smooth_noise
+from tiling.synthetic.section_plan import plan_section, smooth_noise
+from tiling.synthetic.synthetic_slide import choose_regions
 
 WIDTH, HEIGHT = 3402, 2203
 
@@ -55,7 +55,9 @@ def test_openslide_reads_levels_and_pixel_size(folder):
 
 def test_files_appear_whole_and_leave_nothing_beside(folder):
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        f"{name}{end}" for name in ("regions", "whole") for end in (".tiff", ".geojson", "_truth.tiff")
+        f"{name}{end}"
+        for name in ("regions", "whole")
+        for end in (".tiff", ".geojson", "_truth.tiff")
     )
 
 
@@ -64,7 +66,15 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     for number, seed in enumerate((1, 1, 2)):
         paths = [tmp_path / f"{number}{end}" for end in (".tiff", ".geojson", "_truth.tiff")]
         make_slide(
-            paths[0], slide_id="s", width_px=1001, height_px=1002, seed=seed, annotation=paths[1], truth=paths[2], regions=None, pen=True
+            paths[0],
+            slide_id="s",
+            width_px=1001,
+            height_px=1002,
+            seed=seed,
+            annotation=paths[1],
+            truth=paths[2],
+            regions=None,
+            pen=True,
         )
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
     assert digests[0] == digests[1]
@@ -75,7 +85,11 @@ def test_whole_annotation_is_the_truth_mask(folder):
     truth = tifffile.imread(folder / "whole_truth.tiff")
     assert truth.shape == (HEIGHT, WIDTH)
     outlines = [shape(f["geometry"]) for f in features(folder / "whole.geojson", "Gland")]
-    drawn = rasterize([(outline, i + 1) for i, outline in enumerate(outlines)], out_shape=truth.shape, dtype="int32")
+    drawn = rasterize(
+        [(outline, i + 1) for i, outline in enumerate(outlines)],
+        out_shape=truth.shape,
+        dtype="int32",
+    )
     assert len(outlines) == truth.max() > 4
     np.testing.assert_array_equal(drawn, truth)
     assert [outline.area for outline in outlines] == np.bincount(truth.ravel())[1:].tolist()
@@ -120,7 +134,9 @@ def test_regions_hold_every_gland_that_reaches_into_them_whole(folder):
 
 
 def test_regions_do_not_change_the_tissue(folder):
-    np.testing.assert_array_equal(tifffile.imread(folder / "regions_truth.tiff"), tifffile.imread(folder / "whole_truth.tiff"))
+    np.testing.assert_array_equal(
+        tifffile.imread(folder / "regions_truth.tiff"), tifffile.imread(folder / "whole_truth.tiff")
+    )
 
 
 def test_touching_glands_are_parted_by_six_um():
@@ -153,7 +169,10 @@ def test_glands_are_hollow_branching_and_of_the_size_of_glands():
 
 
 def test_pen_lies_on_glass_and_hardly_on_tissue(folder):
-    plain, marked = (np.asarray(openslide.OpenSlide(folder / f"{name}.tiff").get_thumbnail((650, 650))) for name in ("regions", "whole"))
+    plain, marked = (
+        np.asarray(openslide.OpenSlide(folder / f"{name}.tiff").get_thumbnail((650, 650)))
+        for name in ("regions", "whole")
+    )
     ink = (plain.astype(int) - marked).max(axis=2) > 60
     dark = plain.min(axis=2) < 215
     assert ink.mean() > 0.005
@@ -178,14 +197,25 @@ def test_smooth_noise_has_unit_variance_at_its_scale():
 
 def test_demo_holds_every_split_and_no_two_slides_alike():
     assert sorted(s.split for s in DEMO_SLIDES) == sorted(
-        ["labelled", "labelled", "unlabelled", "unlabelled", "validation", "test", "predict", "predict"]
+        [
+            "labelled",
+            "labelled",
+            "unlabelled",
+            "unlabelled",
+            "validation",
+            "test",
+            "predict",
+            "predict",
+        ]
     )
     assert len({s.slide for s in DEMO_SLIDES}) == len({s.seed for s in DEMO_SLIDES}) == 8
     assert sum(s.regions or 0 for s in DEMO_SLIDES if s.split == "labelled") in (5, 6)
 
 
 def test_unknown_demo_slide_is_named_with_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match=r"demo-9: the demo has no such slide; it has demo-labelled-1, "):
+    with pytest.raises(
+        ValueError, match=r"demo-9: the demo has no such slide; it has demo-labelled-1, "
+    ):
         make_demo_slide("demo-9", tmp_path / "x.tiff")
 
 
@@ -221,14 +251,27 @@ def test_scores_of_the_colour_test_find_what_colour_can_find():
 def best_by_colour(image, labels, tissue):
     """Best Dice and object F1 over channels, thresholds, polarities and a logistic regression: an upper bound, fitted on the truth."""
     hed = rgb2hed(image)
-    channels = [image[..., 0], image[..., 1], image[..., 2], image.mean(axis=-1), hed[..., 0], hed[..., 1]]
-    signed = [sign * channel for channel in channels for sign in (1, -1)] + [_logistic(image, labels, tissue)]
+    channels = [
+        image[..., 0],
+        image[..., 1],
+        image[..., 2],
+        image.mean(axis=-1),
+        hed[..., 0],
+        hed[..., 1],
+    ]
+    signed = [sign * channel for channel in channels for sign in (1, -1)] + [
+        _logistic(image, labels, tissue)
+    ]
     scores = [_best_threshold(score, labels, tissue) for score in signed]
     return max(dice for dice, _ in scores), max(f1 for _, f1 in scores)
 
 
 def _logistic(image, labels, tissue):
-    blurred = [ndimage.gaussian_filter(image[..., c], sigma_um / 2)[tissue] for sigma_um in (0, 2, 4, 8, 16) for c in range(3)]
+    blurred = [
+        ndimage.gaussian_filter(image[..., c], sigma_um / 2)[tissue]
+        for sigma_um in (0, 2, 4, 8, 16)
+        for c in range(3)
+    ]
     x = np.stack(blurred, axis=1).astype(np.float64)
     x = np.column_stack([(x - x.mean(0)) / x.std(0), np.ones(len(x))])
     y = (labels > 0)[tissue].astype(np.float64)
@@ -257,7 +300,10 @@ def _best_threshold(score, labels, tissue):
 def _object_f1(found, labels):
     objects, count = ndimage.label(found)
     glands = int(labels.max())
-    pairs = np.bincount(objects.ravel().astype(np.int64) * (glands + 1) + labels.ravel(), minlength=(count + 1) * (glands + 1))
+    pairs = np.bincount(
+        objects.ravel().astype(np.int64) * (glands + 1) + labels.ravel(),
+        minlength=(count + 1) * (glands + 1),
+    )
     pairs = pairs.reshape(count + 1, glands + 1)[:, 1:]
     best = pairs[1:].argmax(axis=1)  # an object stands for one gland, however many it covers
     hits = best[2 * pairs[np.arange(1, count + 1), best] > pairs.sum(axis=0)[best]]

@@ -7,18 +7,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.glands import trace
-from tiling.glands.trace import outline, outline_of, outlines
+from tiling.objects import trace
+from tiling.objects.trace import outline, outline_of, outlines
 
 
 def squares(inside: np.ndarray) -> shapely.Geometry:
     """The union of the pixels, corners only."""
     places = np.argwhere(inside)
-    return shapely.union_all(shapely.box(places[:, 1], places[:, 0], places[:, 1] + 1, places[:, 0] + 1))
+    return shapely.union_all(
+        shapely.box(places[:, 1], places[:, 0], places[:, 1] + 1, places[:, 0] + 1)
+    )
 
 
 def windows_of(labels: np.ndarray) -> np.ndarray:
-    found = [(s[0].start, s[1].start, s[0].stop - s[0].start, s[1].stop - s[1].start) for s in ndimage.find_objects(labels)]
+    found = [
+        (s[0].start, s[1].start, s[0].stop - s[0].start, s[1].stop - s[1].start)
+        for s in ndimage.find_objects(labels)
+    ]
     return np.array(found, np.int64).reshape(-1, 4)
 
 
@@ -38,15 +43,32 @@ masks = st.builds(
 
 
 @settings(max_examples=40, deadline=None)
-@given(image=masks, band_px=st.integers(1, 30), block_px=st.integers(1, 30), small_px=st.integers(0, 30))
-def test_outlines_are_the_union_of_their_pixels_in_label_order(image: np.ndarray, band_px: int, block_px: int, small_px: int) -> None:
+@given(
+    image=masks,
+    band_px=st.integers(1, 30),
+    block_px=st.integers(1, 30),
+    small_px=st.integers(0, 30),
+)
+def test_outlines_are_the_union_of_their_pixels_in_label_order(
+    image: np.ndarray, band_px: int, block_px: int, small_px: int
+) -> None:
     labels = numbered(image)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "_SMALL_PX", small_px)
-        found = list(outlines(labels, windows_of(labels), band_px=band_px, block_px=block_px, workers=1 + band_px % 3))
+        found = list(
+            outlines(
+                labels,
+                windows_of(labels),
+                band_px=band_px,
+                block_px=block_px,
+                workers=1 + band_px % 3,
+            )
+        )
     rows = np.concatenate([part.rows for part in found] or [np.zeros(0, int)])
     np.testing.assert_array_equal(rows, np.arange(labels.max()))
-    for row, shape in zip(rows, np.concatenate([part.shapes for part in found] or [[]]), strict=True):
+    for row, shape in zip(
+        rows, np.concatenate([part.shapes for part in found] or [[]]), strict=True
+    ):
         inside = labels == row + 1
         assert shape.is_valid
         assert shape.area == inside.sum()
@@ -60,7 +82,9 @@ def test_outlines_are_the_union_of_their_pixels_in_label_order(image: np.ndarray
 
 @settings(max_examples=25, deadline=None)
 @given(image=masks, block_px=st.integers(1, 9))
-def test_a_large_object_traced_by_blocks_has_the_same_form(image: np.ndarray, block_px: int) -> None:
+def test_a_large_object_traced_by_blocks_has_the_same_form(
+    image: np.ndarray, block_px: int
+) -> None:
     labels = np.pad(image, 2).astype(np.int32)
     if not image.any():
         return

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow.configuration import documentation, learning, model_folder, problems, schema, with_defaults
+from workflow.config.configuration import (
+    documentation,
+    learning,
+    model_folder,
+    problems,
+    schema,
+    with_defaults,
+)
 
 REPO = Path(__file__).parents[3]
 
@@ -20,11 +27,16 @@ def test_config_yaml_states_the_defaults_of_the_schema() -> None:
 
 
 def test_a_misspelt_key_is_named_with_a_hint() -> None:
-    assert problems({"tiles": {"mpp": 1.0}}) == ["config tiles: unknown key mpp (did you mean mpp_um?)"]
+    assert problems({"tiles": {"mpp": 1.0}}) == [
+        "config tiles: unknown key mpp (did you mean mpp_um?)"
+    ]
 
 
 def test_texts_from_the_command_line_become_numbers() -> None:
-    given = {"glands": {"threshold": "0.7", "growth_um": "null"}, "export": {"color": ["1", "2", "3"], "compress": "true"}}
+    given = {
+        "glands": {"threshold": "0.7", "growth_um": "null"},
+        "export": {"color": ["1", "2", "3"], "compress": "true"},
+    }
     assert problems(given) == []
     filled = with_defaults(given)
     assert filled["glands"]["threshold"] == 0.7
@@ -62,7 +74,7 @@ def test_every_leaf_has_default_and_description() -> None:
 
 
 def test_settings_of_the_packages_take_every_key() -> None:
-    from workflow.training import settings
+    from workflow.stages.slide_training import settings
 
     network, training = settings(with_defaults({}))
     assert (network.width, network.encoder, network.experts) == (16, "efficientnet-lite0", "shared")
@@ -70,7 +82,9 @@ def test_settings_of_the_packages_take_every_key() -> None:
 
 
 @pytest.mark.parametrize(("group", "key"), [("network", "width"), ("training", "sdf_weight")])
-def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_else_is(group: str, key: str) -> None:
+def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_else_is(
+    group: str, key: str
+) -> None:
     from semimoe.errors import SettingsError
     from semimoe.settings import NetworkSettings, TrainingSettings
 
@@ -87,14 +101,30 @@ def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_el
     ("given", "retrained"),
     [
         ({"training": {"unsup_max": 1.0}}, {"semimoe"}),
-        ({"training": {"unsup_schedule": "gaussian", "pseudo": "derived", "update": "two-step"}}, {"semimoe"}),
-        ({"training": {"pseudo_labels": "stored", "min_confidence": 0.9, "tiles_per_slide": 7}}, {"semimoe"}),
+        (
+            {"training": {"unsup_schedule": "gaussian", "pseudo": "derived", "update": "two-step"}},
+            {"semimoe"},
+        ),
+        (
+            {"training": {"pseudo_labels": "stored", "min_confidence": 0.9, "tiles_per_slide": 7}},
+            {"semimoe"},
+        ),
         ({"training": {"gamma": 0.5, "amol_lr": 0.1}}, {"semimoe", "supervised"}),
         ({"training": {"warm_start_epochs": 3}}, {"semimoe", "supervised"}),
         ({"training": {"lr": 0.001}}, {"semimoe", "supervised", "unet"}),
         ({"training": {"statistics": "both"}}, {"semimoe"}),
         ({"training": {"statistics": "frozen"}}, {"semimoe", "supervised", "unet"}),
-        ({"network": {"gate": "code", "gates": "single", "gate_heads": "kaiming", "dropout": 0.2}}, {"semimoe", "supervised"}),
+        (
+            {
+                "network": {
+                    "gate": "code",
+                    "gates": "single",
+                    "gate_heads": "kaiming",
+                    "dropout": 0.2,
+                }
+            },
+            {"semimoe", "supervised"},
+        ),
         ({"network": {"experts": "separate"}}, {"semimoe", "supervised"}),
         ({"network": {"width": 8}}, {"semimoe", "supervised", "unet"}),
         ({"glands": {"threshold": 0.5}}, set()),
@@ -103,18 +133,25 @@ def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_el
 def test_only_what_a_method_feels_retrains_it(given: dict, retrained: set) -> None:
     before, after = with_defaults({}), with_defaults(given)
     methods = ("semimoe", "supervised", "unet")
-    assert {method for method in methods if learning(before, method) != learning(after, method)} == retrained
+    assert {
+        method for method in methods if learning(before, method) != learning(after, method)
+    } == retrained
 
 
 def test_a_unet_may_be_trained_for_fewer_epochs_than_the_default_warm_start() -> None:
-    from workflow.training import settings
+    from workflow.stages.slide_training import settings
 
-    training = settings(learning(with_defaults({"training": {"epochs": 3, "warm_start_epochs": 2}}), "unet"))[1]
+    training = settings(
+        learning(with_defaults({"training": {"epochs": 3, "warm_start_epochs": 2}}), "unet")
+    )[1]
     assert (training.epochs, training.warm_start_epochs) == (3, 0)
 
 
 def test_a_branch_must_leave_epochs_to_run() -> None:
-    assert "warm_start_epochs: 20 is not less than epochs 10" in problems({"training": {"epochs": 10}})[0]
+    assert (
+        "warm_start_epochs: 20 is not less than epochs 10"
+        in problems({"training": {"epochs": 10}})[0]
+    )
 
 
 def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path) -> None:
@@ -146,7 +183,9 @@ def test_the_order_in_which_keys_are_given_does_not_matter() -> None:
     assert str(one) == str(other)
 
 
-def test_a_given_model_of_another_resolution_is_said_before_anything_starts(tmp_path: Path, card: dict) -> None:
+def test_a_given_model_of_another_resolution_is_said_before_anything_starts(
+    tmp_path: Path, card: dict
+) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x")
     (tmp_path / "model.json").write_text(json.dumps(card | {"mpp_um": 2.0}))
     assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 2.1}}) == []
@@ -158,7 +197,9 @@ def test_a_given_model_of_another_resolution_is_said_before_anything_starts(tmp_
 
 
 @pytest.mark.parametrize("key", ["model", "start_from"])
-def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, card: dict, key: str) -> None:
+def test_tiles_are_those_of_a_given_model_unless_said_otherwise(
+    tmp_path: Path, card: dict, key: str
+) -> None:
     (tmp_path / "model.json").write_text(json.dumps(card | {"mpp_um": 1.24, "tile_px": 384}))
     filled = with_defaults({key: str(tmp_path)})["tiles"]
     assert (filled["mpp_um"], filled["tile_px"]) == (1.24, 384)
@@ -179,7 +220,9 @@ def test_tiles_are_those_of_a_given_model_unless_said_otherwise(tmp_path: Path, 
     ],
 )
 @pytest.mark.parametrize("key", ["model", "start_from"])
-def test_tiles_of_a_model_are_held_to_the_same_bounds(tmp_path: Path, card: dict, scale: dict, words: str, key: str) -> None:
+def test_tiles_of_a_model_are_held_to_the_same_bounds(
+    tmp_path: Path, card: dict, scale: dict, words: str, key: str
+) -> None:
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card | scale))
     (told,) = problems({key: str(tmp_path)})
@@ -196,7 +239,9 @@ def test_tiles_of_a_model_are_held_to_the_same_bounds(tmp_path: Path, card: dict
         ("notes", {"validation": [1]}), ("notes", {"left_out": []}),
     ],
 )  # fmt: skip
-def test_a_card_of_nonsense_is_a_problem_and_no_crash(tmp_path: Path, card: dict, key: str, value: object) -> None:
+def test_a_card_of_nonsense_is_a_problem_and_no_crash(
+    tmp_path: Path, card: dict, key: str, value: object
+) -> None:
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card | {key: value}))
     for use in ("start_from", "model"):
@@ -224,4 +269,7 @@ def test_what_cannot_start_from_a_model_is_told_before_slides_are_tiled(tmp_path
 
 def test_an_encoder_of_random_weights_is_not_frozen() -> None:
     assert problems({"training": {"frozen_stages": 2}}) == []
-    assert "frozen_stages" in problems({"training": {"frozen_stages": 2}, "network": {"encoder": "unet"}})[0]
+    assert (
+        "frozen_stages"
+        in problems({"training": {"frozen_stages": 2}, "network": {"encoder": "unet"}})[0]
+    )

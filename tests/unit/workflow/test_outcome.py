@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from workflow.configuration import with_defaults
-from workflow.outcome import COMPLETE, Job, outcome, tables_after_failure
-from workflow.report import report_after_failure
+from workflow.config.configuration import with_defaults
+from workflow.reporting.outcome import COMPLETE, Job, outcome, tables_after_failure
+from workflow.reporting.report import report_after_failure
 from workflow.sheet import Sheet, Slide
 
 RUN_START = 1_000_000.0
@@ -17,7 +17,15 @@ SCORES = "slide,split,method,region,annotated_mm2,glands,gland_area_mm2,gland_ar
 
 
 def sheet(*slides: str) -> Sheet:
-    return Sheet(tuple(Slide(slide, f"{slide}.svs", "test", f"{slide}.geojson", "regions", None, None, None, None) for slide in slides), ())
+    return Sheet(
+        tuple(
+            Slide(
+                slide, f"{slide}.svs", "test", f"{slide}.geojson", "regions", None, None, None, None
+            )
+            for slide in slides
+        ),
+        (),
+    )
 
 
 @pytest.fixture
@@ -28,7 +36,10 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for slide in ("a", "b"):
         made(results / "previews" / f"{slide}.json", '{"tissue_mm2": 1.0}')
         made(results / "glands" / f"{slide}.csv", "id,area_um2\nx,100\n")
-        made(results / "metrics" / f"{slide}.csv", f"{SCORES}{slide},test,semimoe,pooled,1,1,0.1,1,1,1,0.9\n")
+        made(
+            results / "metrics" / f"{slide}.csv",
+            f"{SCORES}{slide},test,semimoe,pooled,1,1,0.1,1,1,1,0.9\n",
+        )
         beside = results / "compare" / "supervised" / "metrics"
         made(beside / f"{slide}.csv", f"{SCORES}{slide},test,supervised,pooled,1,1,0.1,1,1,1,0.8\n")
     return results
@@ -66,7 +77,9 @@ def config(**more: object) -> dict[str, Any]:
 
 def table(path: Path) -> list[tuple[str, str, str]]:
     with path.open(newline="") as handle:
-        return [(row["slide"], row.get("method", ""), row["error"]) for row in csv.DictReader(handle)]
+        return [
+            (row["slide"], row.get("method", ""), row["error"]) for row in csv.DictReader(handle)
+        ]
 
 
 def test_what_is_complete_is_shown_whole(finished: Path) -> None:
@@ -96,11 +109,16 @@ def test_a_bad_annotation_costs_the_scores_and_not_the_outlines(finished: Path) 
 
 
 @pytest.mark.parametrize(
-    ("step", "subject"), [("label_slide", "lab"), ("tile_slide", "lab"), ("pseudo_label", "unl"), ("train", "semimoe")]
+    ("step", "subject"),
+    [("label_slide", "lab"), ("tile_slide", "lab"), ("pseudo_label", "unl"), ("train", "semimoe")],
 )
-def test_without_a_model_nothing_of_an_earlier_run_is_shown(finished: Path, step: str, subject: str) -> None:
+def test_without_a_model_nothing_of_an_earlier_run_is_shown(
+    finished: Path, step: str, subject: str
+) -> None:
     """Whatever kept the model from being made: the files of the earlier run still lie there."""
-    broken = Job(step, subject, Path(f"results/logs/{step}/{subject}.log"), outputs=frozenset({"results/x"}))
+    broken = Job(
+        step, subject, Path(f"results/logs/{step}/{subject}.log"), outputs=frozenset({"results/x"})
+    )
     train = Job(
         "train",
         "semimoe",
@@ -109,13 +127,17 @@ def test_without_a_model_nothing_of_an_earlier_run_is_shown(finished: Path, step
         frozenset({"results/models/semimoe/model.safetensors"}),
     )
     said(broken, "ERROR loss is not finite\n")
-    jobs = [broken, train, *(job for slide in "ab" for job in chain(slide, "predict_slide", *train.outputs))]
+    jobs = [
+        broken,
+        train,
+        *(job for slide in "ab" for job in chain(slide, "predict_slide", *train.outputs)),
+    ]
     found = outcome(sheet("a", "b"), config(), jobs, since=RUN_START)
     assert found.lost == {slide: f"{step}/{subject}: loss is not finite" for slide in "ab"}
     tables_after_failure(sheet("a", "b"), config(), found)
-    assert {error for _, method, error in table(finished / "metrics.csv") if method == "semimoe"} == {
-        f"{step}/{subject}: loss is not finite"
-    }
+    assert {
+        error for _, method, error in table(finished / "metrics.csv") if method == "semimoe"
+    } == {f"{step}/{subject}: loss is not finite"}
 
 
 def test_what_an_interrupted_run_did_not_reach_is_not_a_result(finished: Path) -> None:
@@ -124,8 +146,15 @@ def test_what_an_interrupted_run_did_not_reach_is_not_a_result(finished: Path) -
 
 
 def test_scores_beside_that_were_not_made_again_are_left_out(finished: Path) -> None:
-    stale = Job("evaluate_slide_compared", "b", Path("none"), outputs=frozenset({"results/compare/supervised/metrics/b.csv"}))
-    tables_after_failure(sheet("a", "b"), config(), outcome(sheet("a", "b"), config(), [stale], since=RUN_START))
+    stale = Job(
+        "evaluate_slide_compared",
+        "b",
+        Path("none"),
+        outputs=frozenset({"results/compare/supervised/metrics/b.csv"}),
+    )
+    tables_after_failure(
+        sheet("a", "b"), config(), outcome(sheet("a", "b"), config(), [stale], since=RUN_START)
+    )
     assert ("b", "supervised", "") not in table(finished / "metrics.csv")
 
 
@@ -143,11 +172,13 @@ def test_logs_of_other_runs_are_no_failures_of_this_one(finished: Path) -> None:
     assert outcome(sheet("a", "b"), config(), jobs, since=RUN_START).failures == ()
 
 
-def test_the_cause_is_told_even_where_no_report_can_be_made(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cause_is_told_even_where_no_report_can_be_made(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("workflow.evaluation.write_atomic", full)
+    monkeypatch.setattr("workflow.stages.scores.write_atomic", full)
     jobs = [*chain("b", "predict_slide"), Job("report", "all", Path("none"))]
     said(jobs[0], "ERROR b.svs: cut off\n")
     told = report_after_failure(sheet("a", "b"), config(), tuple(jobs), since=RUN_START)
@@ -155,7 +186,9 @@ def test_the_cause_is_told_even_where_no_report_can_be_made(finished: Path, monk
     assert "No space left" in told
 
 
-def test_a_run_that_was_to_make_something_else_leaves_tables_and_report_alone(finished: Path) -> None:
+def test_a_run_that_was_to_make_something_else_leaves_tables_and_report_alone(
+    finished: Path,
+) -> None:
     jobs = chain("b", "predict_slide")
     said(jobs[0], "ERROR b.svs: cut off\n")
     told = report_after_failure(sheet("a", "b"), config(), tuple(jobs), since=RUN_START)

@@ -6,10 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tiling.store.arrays import create_group, set_attributes
-from workflow.configuration import with_defaults
-from workflow.outcome import LAST_FAILURE, Failure, Job, Outcome
-from workflow.report import _parameters_from, after_preview, headline_text, report_after_failure, write_report
+from tiling.stores.arrays import create_group, set_attributes
+from workflow.config.configuration import with_defaults
+from workflow.reporting.outcome import LAST_FAILURE, Failure, Job, Outcome
+from workflow.reporting.report import (
+    _parameters_from,
+    after_preview,
+    headline_text,
+    report_after_failure,
+    write_report,
+)
 from workflow.sheet import Sheet, Slide
 
 HOSTILE = "<script>alert(1)</script>"
@@ -20,14 +26,22 @@ def config(results: Path, **more: object) -> dict[str, Any]:
 
 
 def sheet(*slides: str) -> Sheet:
-    return Sheet(tuple(Slide(slide, f"{slide}.svs", "predict", None, "regions", None, None, None, None) for slide in slides), ())
+    return Sheet(
+        tuple(
+            Slide(slide, f"{slide}.svs", "predict", None, "regions", None, None, None, None)
+            for slide in slides
+        ),
+        (),
+    )
 
 
 def failed_run(results: Path) -> tuple[Job, ...]:
     log = results / "logs" / "predict_slide" / "bad.log"
     log.parent.mkdir(parents=True)
     log.write_text(f"INFO reading\nERROR bad.svs: {HOSTILE}\n")
-    return Job("predict_slide", "bad", log, outputs=frozenset({str(results / "glands" / "bad.csv")})), Job("report", "all", Path("none"))
+    return Job(
+        "predict_slide", "bad", log, outputs=frozenset({str(results / "glands" / "bad.csv")})
+    ), Job("report", "all", Path("none"))
 
 
 def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -> None:
@@ -41,7 +55,9 @@ def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -
 
 def test_what_slides_and_logs_say_is_never_markup(tmp_path: Path) -> None:
     results = tmp_path / "r"
-    found = Outcome((Failure("predict_slide", "bad", (HOSTILE,), Path("x.log")),), {"bad": HOSTILE, HOSTILE: ""})
+    found = Outcome(
+        (Failure("predict_slide", "bad", (HOSTILE,), Path("x.log")),), {"bad": HOSTILE, HOSTILE: ""}
+    )
     write_report(["bad", HOSTILE], config(results), results / "report.html", found)
     page = (results / "report.html").read_text()
     assert HOSTILE not in page
@@ -64,7 +80,9 @@ def test_what_a_failed_run_left_is_older_than_its_record_and_of_today(tmp_path: 
 
 def preview_card(results: Path, slide: str, error: str | None) -> None:
     (results / "previews").mkdir(parents=True, exist_ok=True)
-    (results / "previews" / f"{slide}.json").write_text(json.dumps({"slide": slide, "error": error}))
+    (results / "previews" / f"{slide}.json").write_text(
+        json.dumps({"slide": slide, "error": error})
+    )
 
 
 def test_a_preview_tells_failed_slides_last_and_is_made_again(tmp_path: Path) -> None:
@@ -86,7 +104,9 @@ def test_a_preview_tells_failed_slides_last_and_is_made_again(tmp_path: Path) ->
 def test_lists_of_slides_are_read_as_text(tmp_path: Path, card: dict) -> None:
     model = tmp_path / "models" / "semimoe"
     model.mkdir(parents=True)
-    (model / "model.json").write_text(json.dumps(card | {"notes": {"validation": ["v1", "v2"], "slides": ["a", "b"]}}))
+    (model / "model.json").write_text(
+        json.dumps(card | {"notes": {"validation": ["v1", "v2"], "slides": ["a", "b"]}})
+    )
     write_report([], config(tmp_path), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Validation: v1, v2." in page
@@ -98,7 +118,11 @@ def test_curves_are_drawn_from_the_history(tmp_path: Path, card: dict) -> None:
     model = tmp_path / "models" / "semimoe"
     model.mkdir(parents=True)
     columns = ["epoch", "loss", "val_dice_gate", "val_dice_seg", "unsup_share", "pseudo_dice"]
-    columns += [f"gate_{task}_{expert}" for task in ("seg", "sdf", "bnd") for expert in ("seg", "sdf", "bnd")]
+    columns += [
+        f"gate_{task}_{expert}"
+        for task in ("seg", "sdf", "bnd")
+        for expert in ("seg", "sdf", "bnd")
+    ]
     rows = np.random.default_rng(0).random((3, len(columns)))
     text = "\n".join(",".join(map(str, row)) for row in [columns, *rows.tolist()])
     (model / "history.csv").write_text(text + "\n")
@@ -120,7 +144,10 @@ def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path, card: dic
     write_report(["a", "b", "c", "none"], config(tmp_path), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Predicted in fp32, batches of 16 tiles: a, c</p>" in page
-    assert "Predicted in bf16, batches of 16 tiles, mean over four flips, 4 at a time since memory ran out: b</p>" in page
+    assert (
+        "Predicted in bf16, batches of 16 tiles, mean over four flips, 4 at a time since memory ran out: b</p>"
+        in page
+    )
 
 
 def test_the_licence_of_the_weights_is_shown(tmp_path: Path, card: dict) -> None:
@@ -132,9 +159,15 @@ def test_the_licence_of_the_weights_is_shown(tmp_path: Path, card: dict) -> None
 
 
 @pytest.mark.parametrize(
-    ("source", "words"), [("validation", "chosen on validation"), ("cross-validation, 5 folds", "cross-validation, 5 folds")]
+    ("source", "words"),
+    [
+        ("validation", "chosen on validation"),
+        ("cross-validation, 5 folds", "cross-validation, 5 folds"),
+    ],
 )
-def test_where_threshold_and_split_come_from_is_said(tmp_path: Path, source: str, words: str) -> None:
+def test_where_threshold_and_split_come_from_is_said(
+    tmp_path: Path, source: str, words: str
+) -> None:
     assert _parameters_from(config(tmp_path), {"threshold_from": source}) == words
 
 
@@ -143,7 +176,8 @@ def test_the_last_words_name_outlines_and_scores(tmp_path: Path) -> None:
     (tmp_path / "glands" / "a.geojson").write_text("{}")
     header = "slide,split,method,region,dice,jaccard,object_f1,object_dice,object_hausdorff_um,tp,fp,fn\n"
     (tmp_path / "metrics.csv").write_text(
-        header + "a,test,supervised,pooled,0.8,0.7,0.6,0.5,,1,2,3\na,test,semimoe,pooled,0.9,0.8,0.7,0.6,12.5,1,2,3\n"
+        header
+        + "a,test,supervised,pooled,0.8,0.7,0.6,0.5,,1,2,3\na,test,semimoe,pooled,0.9,0.8,0.7,0.6,12.5,1,2,3\n"
     )
     (tmp_path / "glands" / "gone.geojson").write_text("{}")
     text = headline_text(["a"], config(tmp_path))

@@ -47,7 +47,9 @@ def test_cells_stay_text_and_paths_are_relative_to_the_sheet(tmp_path: Path) -> 
 
 
 def test_commas_serve_as_well_as_tabs_and_other_columns_are_kept(tmp_path: Path) -> None:
-    path = sheet(tmp_path, "x,a.svs,labelled,a.geojson,site 3", header="slide,path,split,annotation,site\n")
+    path = sheet(
+        tmp_path, "x,a.svs,labelled,a.geojson,site 3", header="slide,path,split,annotation,site\n"
+    )
     assert load(path)["x"].extra == {"site": "site 3"}
 
 
@@ -112,20 +114,29 @@ def test_names_of_the_result_tables_are_refused_as_columns(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["gland_area_um2_q50", "error", "glands"])
-def test_a_column_of_the_result_tables_is_not_overwritten_in_silence(tmp_path: Path, name: str) -> None:
+def test_a_column_of_the_result_tables_is_not_overwritten_in_silence(
+    tmp_path: Path, name: str
+) -> None:
     path = sheet(tmp_path, "x\ta.svs\tpredict\t1", header=f"slide\tpath\tsplit\t{name}\n")
     assert f"column {name} is a name of the result tables" in load(path, training=False).problems[0]
 
 
 def test_the_result_tables_have_no_other_columns_than_the_reserved(tmp_path: Path) -> None:
     """Whatever summarise writes beside the sheet's own columns is refused as a column of a sheet."""
-    from workflow.evaluation import summarise
     from workflow.sheet import COLUMNS, RESERVED
+    from workflow.stages.scores import summarise
 
     (tmp_path / "x.json").write_text('{"tissue_mm2": 1.0}')
     (tmp_path / "x.csv").write_text("id,area_um2\na,100\n")
     passed = load(sheet(tmp_path, "x\ta.svs\tpredict\t\t\t"), training=False).passed_through()
-    summarise([], [str(tmp_path / "x.csv")], [str(tmp_path / "x.json")], passed, tmp_path / "metrics.csv", tmp_path / "cohort.csv")
+    summarise(
+        [],
+        [str(tmp_path / "x.csv")],
+        [str(tmp_path / "x.json")],
+        passed,
+        tmp_path / "metrics.csv",
+        tmp_path / "cohort.csv",
+    )
     written = (tmp_path / "cohort.csv").read_text().splitlines()[0].split(",")
     assert set(written) <= {*RESERVED, *COLUMNS}
 

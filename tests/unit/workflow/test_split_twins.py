@@ -8,12 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from semimoe import instances as in_memory
-from tiling.geometry import Geometry
-from tiling.glands.instances import SplitParameters, stitch
-from tiling.store.arrays import create_array, create_group, open_array, open_store, set_attributes
+from tiling.objects.stitch import SplitParameters, stitch
+from tiling.raster import split_rule as in_memory
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import create_array, create_group, open_array, open_store, set_attributes
 
-PARAMETERS = SplitParameters(threshold=0.5, seed_depth_um=3.0, boundary_level=0.5, growth_um=4.0, min_area_um2=0.0, sdf_um=20.0)
+PARAMETERS = SplitParameters(
+    threshold=0.5,
+    seed_depth_um=3.0,
+    boundary_level=0.5,
+    growth_um=4.0,
+    min_area_um2=0.0,
+    sdf_um=20.0,
+)
 
 
 @settings(max_examples=8, deadline=None)
@@ -22,13 +29,21 @@ PARAMETERS = SplitParameters(threshold=0.5, seed_depth_um=3.0, boundary_level=0.
     block_px=st.integers(20, 80), growth=st.sampled_from([0.0, 2.5, 9.0]),
 )  # fmt: skip
 def test_both_split_rules_give_the_same_glands(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, mpp: float, least: float, use_sdf: bool, block_px: int, growth: float
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    mpp: float,
+    least: float,
+    use_sdf: bool,
+    block_px: int,
+    growth: float,
 ) -> None:
     folder, rng = tmp_path_factory.mktemp("t"), np.random.default_rng(seed)
     shape = (rng.integers(30, 130), rng.integers(30, 130))
     # Smooth random fields: blobs that touch, with necks, islands and holes.
     gland, sdf, boundary = (
-        np.clip(128 + 60 * width * ndimage.gaussian_filter(rng.standard_normal(shape), width), 0, 255).astype(np.uint8)
+        np.clip(
+            128 + 60 * width * ndimage.gaussian_filter(rng.standard_normal(shape), width), 0, 255
+        ).astype(np.uint8)
         for width in (3.0, 4.0, 2.0)
     )
     parameters = replace(PARAMETERS, min_area_um2=least, use_sdf=use_sdf, growth_um=growth)
@@ -39,8 +54,22 @@ def test_both_split_rules_give_the_same_glands(
     height, width = (int(side) for side in shape)
     frame = Geometry(width, height, width, height, 1.0, 1.0, mpp, mpp, 0, 0, width, height)
     set_attributes(group, {"status": "ok", "geometry": frame.to_dict()})
-    stitch(maps, folder / "glands.zarr", parameters=parameters, slide="s", block_px=block_px, code_version=1)
-    expected = in_memory.split_glands(
-        gland, sdf, boundary, mpp_um=mpp, um2_per_px=frame.um2_per_px, parameters=in_memory.SplitParameters(**asdict(parameters))
+    stitch(
+        maps,
+        folder / "glands.zarr",
+        parameters=parameters,
+        slide="s",
+        block_px=block_px,
+        code_version=1,
     )
-    np.testing.assert_array_equal(np.asarray(open_array(open_store(folder / "glands.zarr"), "labels")[...]), expected)
+    expected = in_memory.split_glands(
+        gland,
+        sdf,
+        boundary,
+        mpp_um=mpp,
+        um2_per_px=frame.um2_per_px,
+        parameters=in_memory.SplitParameters(**asdict(parameters)),
+    )
+    np.testing.assert_array_equal(
+        np.asarray(open_array(open_store(folder / "glands.zarr"), "labels")[...]), expected
+    )

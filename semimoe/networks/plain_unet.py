@@ -1,0 +1,51 @@
+"""A plain U-Net with a head per task: the baseline without experts, gates or pseudo-labels.
+
+B batch, C width, H, W sides (multiples of 16).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from semimoe.networks.experts import make_decoder, make_encoder
+from semimoe.networks.mixture import CLASSES, Outputs, heads_of, normalised, start_weights
+from semimoe.settings import NetworkSettings
+
+
+class UNet(nn.Module):
+    """One expert of Semi-MoE, with the heads of all tasks on its last feature.
+
+    Parameters
+    ----------
+    settings : width, encoder and tasks; what it says of experts and gates does not apply
+    mean, std : as of `SemiMoE`
+    """
+
+    mean: Tensor  # (1, 3, 1, 1)
+    std: Tensor  # (1, 3, 1, 1)
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        *,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = make_encoder(settings), make_decoder(settings)
+        self.heads = nn.ModuleList(
+            nn.Conv2d(settings.width, CLASSES[task], 1) for task in settings.experts_of
+        )
+        self.settings = settings
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        start_weights(self)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Images uint8 (B, 3, H, W) -> logits; the same ones stand for experts and gates."""
+        feature = self.decoder(
+            self.encoder(normalised(images, self.mean, self.std))
+        )  # (B, C, H, W)
+        heads = heads_of(self.settings.experts_of, [head(feature) for head in self.heads])
+        return Outputs(heads, heads, None)

@@ -1,0 +1,94 @@
+"""Glands of whole images: to the pixels of a model, through it, and back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semimoe.datasets.image_resolution import Resolution, enlarged, isotropic
+from semimoe.prediction.predictor import Predictor, predict_array
+from tiling.raster.split_rule import SplitParameters, encode, split_glands
+
+if TYPE_CHECKING:
+    from semimoe.devices import AskedPrecision
+
+
+class ImagePredictor:
+    """A trained model for images in memory.
+
+    Attributes
+    ----------
+    card : what `model.json` says
+    resolution : how images are brought to the model's pixels
+    how : precision and flips, as they are
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: Literal["cpu", "gpu"],
+        threads: int,
+        batch: int = 8,
+        image_mpp_um: float | None = None,
+        min_area_um2: float | None = None,
+        precision: "AskedPrecision" = "fp32",
+        flips: bool = False,
+    ) -> None:
+        """Load a model folder.
+
+        Parameters
+        ----------
+        image_mpp_um : pixel size of the images, um; None: as those trained on
+        min_area_um2 : smaller objects are dropped; None: as in training
+        precision, flips : see `Predictor`
+        """
+        self._predictor = Predictor.load(
+            folder, device=device, threads=threads, precision=precision, flips=flips
+        )
+        self.how = {"precision": self._predictor.precision, "flips": flips}
+        self.card = card = self._predictor.card
+        self.resolution = _resolution(card, image_mpp_um)
+        self._batch, self._tile_px = batch, int(card["tile_px"])
+        least = (
+            card.get("training", {}).get("min_area_um2", 0.0)
+            if min_area_um2 is None
+            else min_area_um2
+        )
+        self._split = SplitParameters(
+            threshold=card["threshold"],
+            **card["split"],
+            min_area_um2=least,
+            sdf_um=card["sdf_um"],
+            use_sdf=card["sdf_scale"] == "um",
+        )
+
+    def maps(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Maps at the working resolution, float32 (4, h, w), of an image uint8 (3, H, W); see `Predictor`."""
+        small = self.resolution.image(image)
+        return predict_array(
+            self._predictor,
+            small,
+            tile_px=self._tile_px,
+            overlap_px=self._tile_px // 4,
+            batch=self._batch,
+        )
+
+    def glands(self, maps: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.int32]:
+        """One number per gland, int32 (H, W), on the pixels of the image that the maps were made of."""
+        gland, sdf, boundary, _ = encode(maps)
+        mpp_um = self.resolution.mpp_um
+        glands = split_glands(
+            gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=self._split
+        )
+        return enlarged(glands, self.resolution.reduction(shape), shape)
+
+
+def _resolution(card: dict[str, Any], image_mpp_um: float | None) -> Resolution:
+    """That of training; a model of slides takes images at its own pixel size unless another is given."""
+    trained = card.get("notes", {}).get("resolution")
+    image_mpp_um = image_mpp_um or (trained or {}).get("image_mpp_um", card["mpp_um"])
+    if trained and trained["square_px"] is not None:
+        return Resolution(image_mpp_um, card["mpp_um"], trained["square_px"])
+    return isotropic(image_mpp_um, card["mpp_um"])

@@ -1,0 +1,139 @@
+"""Who is held out, who is labelled: whole patients, the right numbers, and the same lists again."""
+
+import json
+from collections import Counter
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from semimoe.datasets.image_dataset import Case
+from semimoe.datasets.image_lists import folds, read_split, split, to_csv, with_role
+from semimoe.errors import DataError, SettingsError
+
+LISTS = Path(__file__).parents[3] / "benchmarks" / "splits" / "glas"
+GLAS = {
+    row.image: Case(row.patient, row.grade) for row in read_split(LISTS / "honest_20_seed0.csv")
+}
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.2, 17), (0.1, 8), (1.0, None)])
+@pytest.mark.parametrize("seed", range(12))
+def test_honest_holds_out_whole_patients_of_both_grades(share, count, seed) -> None:
+    rows = split(GLAS, protocol="honest", labelled=share, seed=seed)
+    assert [row.image for row in rows] == list(GLAS)
+    held = [row for row in rows if row.role == "validation"]
+    assert 0.15 * 85 <= len(held) <= 0.20 * 85
+    assert {row.grade for row in held} == {"benign", "malignant"}
+    assert not {row.patient for row in held} & {
+        row.patient for row in rows if row.role != "validation"
+    }
+    assert len(with_role(rows, "labelled")) == (count or 85 - len(held))
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.2, (17, 68)), (0.1, (8, 77))])
+def test_as_published_holds_nobody_out(share, counts) -> None:
+    rows = split(GLAS, protocol="as-published", labelled=share, seed=1)
+    assert (
+        len(with_role(rows, "labelled")),
+        len(with_role(rows, "unlabelled")),
+        len(with_role(rows, "validation")),
+    ) == (*counts, 0)
+
+
+def test_fewer_labels_are_among_more_labels() -> None:
+    few, many = (
+        set(with_role(split(GLAS, protocol="honest", labelled=share, seed=3), "labelled"))
+        for share in (0.1, 0.2)
+    )
+    assert few < many
+
+
+def test_the_lists_of_the_repository_are_those_that_the_code_draws() -> None:
+    for protocol, share, seed in product(("honest", "as-published"), (0.2, 0.1), range(3)):
+        rows = split(GLAS, protocol=protocol, labelled=share, seed=seed)
+        assert (LISTS / f"{protocol}_{round(100 * share)}_seed{seed}.csv").read_text() == to_csv(
+            rows
+        )
+    for number, rows in enumerate(folds(GLAS), start=1):
+        assert (LISTS / f"fold{number}of5.csv").read_text() == to_csv(rows)
+    assert set(json.loads((LISTS / "lists.json").read_text())["lists"]) == {
+        path.stem for path in LISTS.glob("*.csv")
+    }
+
+
+def test_folds_are_patient_wise_even_and_complete() -> None:
+    made = folds(GLAS)
+    held = [with_role(rows, "validation") for rows in made]
+    assert sorted(image for images in held for image in images) == sorted(GLAS)
+    for rows in made:
+        validation = [row for row in rows if row.role == "validation"]
+        assert 14 <= len(validation) <= 20
+        assert {row.grade for row in validation} == {"benign", "malignant"}
+        assert not {row.patient for row in validation} & {
+            row.patient for row in rows if row.role == "labelled"
+        }
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=20),
+    share=st.floats(0.05, 0.5),
+    seed=st.integers(0, 99),
+)
+def test_any_set_of_patients_is_split_whole_or_refused(sizes, share, seed) -> None:
+    cases = {
+        f"{patient}_{i}": Case(str(patient), "")
+        for patient, size in enumerate(sizes)
+        for i in range(size)
+    }
+    try:
+        rows = split(cases, protocol="honest", labelled=0.3, seed=seed, validation=share)
+    except DataError:
+        assume(False)
+    roles = {}
+    for row in rows:
+        roles.setdefault(row.patient, set()).add(row.role == "validation")
+    assert all(len(kinds) == 1 for kinds in roles.values())
+    count = Counter(row.role for row in rows)
+    assert count["labelled"] == min(
+        max(round(0.3 * len(cases)), 1), len(cases) - count["validation"]
+    )
+
+
+def test_what_cannot_be_split_is_said() -> None:
+    with pytest.raises(DataError, match="no whole patients"):
+        split(
+            {"a": Case("1", ""), "b": Case("1", ""), "c": Case("1", "")},
+            protocol="honest",
+            labelled=1,
+            seed=0,
+        )
+    with pytest.raises(DataError, match="left to train on"):
+        split({}, protocol="as-published", labelled=1, seed=0)
+    with pytest.raises(SettingsError, match="shares"):
+        split(GLAS, protocol="honest", labelled=0, seed=0)
+    with pytest.raises(DataError, match="2 patients do not make 5 folds"):
+        folds({"a": Case("1", ""), "b": Case("2", "")})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image,patient\na,1\n", "no column role"),
+        ("image,role\na,test\n", "row 2: role 'test'"),
+        ("image,role\na,labelled\na,labelled\n", "row 3: a is listed twice"),
+    ],
+)
+def test_a_broken_list_is_named(tmp_path, text, said) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_split(tmp_path / "list.csv")
+
+
+def test_a_list_comes_back_as_written(tmp_path) -> None:
+    rows = split(GLAS, protocol="honest", labelled=0.2, seed=0)
+    (tmp_path / "list.csv").write_text(to_csv(rows))
+    assert read_split(tmp_path / "list.csv") == rows

@@ -1,0 +1,131 @@
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tiling.errors import StoreError
+from tiling.stores import atomic_store as atomic
+from tiling.stores.atomic_store import building, locked, write_atomic
+
+
+def test_store_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    with building(path, {"a": 1}) as partial:
+        (partial.folder / "chunk").write_text("data")
+        assert not path.exists()
+    assert (path / "chunk").read_text() == "data"
+    assert not (tmp_path / "x.zarr.partial").exists()
+    assert not (tmp_path / "x.zarr.journal").exists()
+
+
+def interrupted(path: Path, parameters: dict[str, int]) -> None:
+    with pytest.raises(KeyboardInterrupt), building(path, parameters) as partial:
+        (partial.folder / "b0").write_text("first")
+        partial.done("b0", {"tiles": 3})
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_store_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    interrupted(path, {"a": 1})
+    assert not path.exists()
+    with building(path, {"a": 1}) as partial:
+        assert partial.resumed
+        assert partial.is_done("b0")
+        assert partial.note("b0") == {"tiles": 3}
+        assert not partial.is_done("b1")
+
+
+def test_other_parameters_start_afresh(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    interrupted(path, {"a": 1})
+    with building(path, {"a": 2}) as partial:
+        assert not partial.resumed
+        assert not partial.is_done("b0")
+        assert list(partial.folder.iterdir()) == []
+
+
+def test_a_cut_last_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    interrupted(path, {"a": 1})
+    with (tmp_path / "x.zarr.journal").open("a") as journal:
+        journal.write('["b1", nul')
+    with building(path, {"a": 1}) as partial:
+        assert partial.is_done("b0")
+        assert not partial.is_done("b1")
+        partial.done("b2")
+    interrupted(tmp_path / "y.zarr", {"a": 1})
+
+
+def test_blocks_recorded_after_a_cut_line_survive_another_kill(tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    interrupted(path, {"a": 1})
+    with (tmp_path / "x.zarr.journal").open("a") as journal:
+        journal.write('["b1", nul')
+    with pytest.raises(KeyboardInterrupt), building(path, {"a": 1}) as partial:
+        partial.done("b2")
+        raise KeyboardInterrupt
+    with building(path, {"a": 1}) as partial:
+        assert partial.is_done("b0")
+        assert partial.is_done("b2")
+
+
+def test_temporary_files_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
+    with building(tmp_path / "x.zarr", {}) as partial:
+        (partial.folder / "c.123.partial").write_text("half")
+    assert list((tmp_path / "x.zarr").iterdir()) == []
+
+
+def test_a_second_living_writer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "_LOCK_WAIT_S", 0.3)
+    path = tmp_path / "x.zarr"
+    hold = f"with locked(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(60)"
+    code = f"import time; from pathlib import Path; from tiling.stores.atomic_store import locked\n{hold}"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(StoreError, match=f"pid {holder.pid}"), locked(path):
+        pass
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    time.sleep(0.05)
+    with locked(path):  # the lock died with its holder
+        pass
+
+
+def test_small_files_are_whole_or_absent(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a" / "x.csv", "1\n")
+    write_atomic(tmp_path / "a" / "x.csv", b"2\n")
+    assert (tmp_path / "a" / "x.csv").read_text() == "2\n"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["x.csv"]
+
+
+def test_a_store_is_never_removed_under_its_own_name(tmp_path, monkeypatch):
+    """Whoever is killed while it removes a store leaves part of one, and that must not pass for the store."""
+    store, removed, rmtree = tmp_path / "x.zarr", [], shutil.rmtree
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda path, **options: removed.append(path) or rmtree(path, **options)
+    )
+    for number in range(2):
+        with building(store, {"n": number}) as partial:
+            (partial.folder / f"{number}").write_text("whole")
+    assert store not in removed
+    assert [path.name for path in store.iterdir()] == ["1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zarr", "x.zarr.lock"]
+
+
+def test_a_line_cut_by_a_full_disk_costs_its_block_only(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), building(tmp_path / "x.zarr", {"a": 1}) as partial:
+        partial.done("first")
+        raise KeyboardInterrupt
+    with (tmp_path / "x.zarr.journal").open("a") as journal:
+        journal.write('["second", n["third", null]\n["fourth", null]\n')
+    with building(tmp_path / "x.zarr", {"a": 1}) as partial:
+        assert [key for key in ("first", "second", "third", "fourth") if partial.is_done(key)] == [
+            "first",
+            "fourth",
+        ]

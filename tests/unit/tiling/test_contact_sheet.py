@@ -1,0 +1,161 @@
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiling.errors import SlideError
+from tiling.pictures.canvas import ERROR
+from tiling.pictures.contact_sheet import contact_sheet, duration_text, size_text, write_card
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import (
+    create_array,
+    create_group,
+    create_table,
+    record_failure,
+    set_attributes,
+)
+from tiling.stores.atomic_store import building
+
+HEIGHT, WIDTH = 640, 800
+
+
+def tile_store(path, *, status=(0, 0, 1), mpp=1.0):
+    """A white slide with a square of tissue and three tiles."""
+    image = np.full((3, HEIGHT, WIDTH), 255, np.uint8)
+    image[:, 160:480, 160:480] = 180
+    tissue = np.zeros((HEIGHT // 8, WIDTH // 8), np.uint8)
+    tissue[20:60, 20:60] = 1
+    origin = np.array([(100, 100), (100, 292), (292, 100)], np.int64)
+    with building(path, {}, keep_partial=False) as partial:
+        group = create_group(partial.folder)
+        for level in range(2):
+            part = image[:, :: 2**level, :: 2**level]
+            create_array(group, str(level), part.shape, np.uint8, fill=255)[...] = part
+        create_array(group, "tissue", tissue.shape, np.uint8)[...] = tissue
+        create_array(group, "pen", tissue.shape, np.uint8)[...] = 0
+        create_table(group, "tiles", {"origin_yx_px": origin, "status": np.array(status, np.uint8)})
+        values = {
+            "tissue_mpp_um": 8.0 * mpp,
+            "tissue_um2": 320.0 * 320 * mpp**2,
+            "tile_px": 256,
+            "overlap_px": 64,
+            "mpp_origin": "sheet",
+        }
+        frame = Geometry(WIDTH, HEIGHT, WIDTH, HEIGHT, 1.0, 1.0, mpp, mpp, 0, 0, WIDTH, HEIGHT)
+        set_attributes(group, {"status": "ok", "geometry": frame.to_dict(), **values})
+    return path
+
+
+def cards_of(stores):
+    for store in stores:
+        write_card(store, store.with_suffix(".json"))
+    return [store.with_suffix(".json") for store in stores]
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    stores = [
+        tile_store(tmp_path / "a-1.zarr"),
+        tile_store(tmp_path / "a-2.zarr", status=(0, 0, 0), mpp=0.5),
+        tmp_path / "torn.zarr",
+    ]
+    record_failure(
+        stores[2], SlideError("slides/<i>torn</i>.svs: no pixel size; set column 'mpp'"), {}
+    )
+    contact_sheet(cards_of(stores), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=0.5)
+    return tmp_path
+
+
+def picture(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def rows(page):
+    return [
+        re.findall(r">([^<]*)</td>", row) for row in re.findall(r"<tr><td.*?</tr>", page, re.DOTALL)
+    ]
+
+
+def test_each_slide_has_its_numbers(sheet):
+    first, second, _ = rows((sheet / "p.html").read_text())
+    assert first[:6] == ["a-1", "2", "1", "0.10", "1", "sheet"]
+    assert first[-1] == "4 s"
+    assert second[:6] == ["a-2", "3", "0", "0.03", "0.5", "sheet"]
+    assert second[-1] == "6 s"
+
+
+def test_totals_add_up(sheet):
+    page = (sheet / "p.html").read_text()
+    assert "3 slides, 1 failed; 5 tiles, 0.1 mm²" in page
+    assert re.search(r"about 10 s on the CPU of this machine \(0\.5 tiles/s, measured", page)
+
+
+def test_disk_of_tiles_is_what_lies_there(sheet):
+    size = sum(path.stat().st_size for path in (sheet / "a-1.zarr").rglob("*") if path.is_file())
+    assert rows((sheet / "p.html").read_text())[0][6] == size_text(size)
+
+
+def test_a_failed_slide_stands_in_red_with_its_error_escaped(sheet):
+    page = (sheet / "p.html").read_text()
+    assert "<i>torn" not in page
+    assert (
+        '<td colspan="8" class="error">slides/&lt;i&gt;torn&lt;/i&gt;.svs: no pixel size; set column &#39;mpp&#39;</td>'
+        in page
+    )
+    pixels = picture(sheet / "p.png")
+    assert (pixels == ERROR).all(axis=-1).any()
+
+
+def test_page_is_self_contained(sheet):
+    page = (sheet / "p.html").read_text()
+    sources = re.findall(r'src="([^"]*)"', page)
+    assert len(sources) == 2
+    for source in sources:
+        head, data = source.split(",", 1)
+        assert head == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (420, 336)
+    assert not re.search(r"https?://|<script|<link", page)
+
+
+def test_tissue_outline_and_tiles_lie_where_they_are(sheet):
+    pixels = picture(sheet / "p.png").astype(int)
+    card = pixels[72 : 72 + 336, 24 : 24 + 420]
+    teal = (np.abs(card - (0, 130, 150)) < 3).all(axis=-1)
+    y, x = np.nonzero(teal)
+    scale = 420 / WIDTH
+    np.testing.assert_allclose(
+        [y.min(), x.min(), y.max() + 1, x.max() + 1],
+        np.array([160, 160, 480, 480]) * scale,
+        atol=1.5,
+    )
+    # The tile left out (lower left) has a warmer frame than those kept.
+    row = round(400 * scale)
+    assert card[row, round(100 * scale)][0] > card[row, round(100 * scale)][2] + 40
+    kept = card[round(120 * scale), round(100 * scale)]
+    assert kept[2] > kept[0]
+
+
+def test_no_slides_or_only_failed_ones_still_give_a_page(tmp_path):
+    record_failure(tmp_path / "t.zarr", SlideError("x" * 2000), {})
+    contact_sheet(
+        cards_of([tmp_path / "t.zarr"]), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=1.0
+    )
+    contact_sheet([], tmp_path / "q.png", tmp_path / "q.html", tiles_per_s=1.0)
+    assert "1 slide, 1 failed; 0 tiles" in (tmp_path / "p.html").read_text()
+    assert picture(tmp_path / "q.png").size
+
+
+def test_durations_and_sizes_round_up():
+    assert [duration_text(s) for s in (0, 0.2, 99, 101, 5999, 7200)] == [
+        "0 s",
+        "1 s",
+        "99 s",
+        "2 min",
+        "100 min",
+        "2.0 h",
+    ]
+    assert [size_text(b) for b in (0, 1, 2.5e6, 7e10)] == ["0 kB", "1 kB", "2 MB", "70.0 GB"]

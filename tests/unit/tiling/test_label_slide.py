@@ -1,0 +1,373 @@
+"""Outlines on the grid of a slide: against the pixel-centre rule, whatever the blocks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from tiling.errors import AnnotationError, SlideError
+from tiling.qupath import label_slide as labels_module
+from tiling.qupath import mask_images as masks
+from tiling.qupath.label_slide import geojson_to_labels, label_slide
+from tiling.qupath.mask_images import open_mask
+from tiling.qupath.rasterise import Raster
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import (
+    attributes,
+    create_group,
+    geometry_of,
+    open_array,
+    open_store,
+    record_failure,
+    set_attributes,
+)
+
+HEIGHT, WIDTH = 60, 80
+
+
+def geometry(
+    height: int = HEIGHT, width: int = WIDTH, d: float = 2.0, bounds: tuple[int, int] = (0, 0)
+) -> Geometry:
+    w, h = round(width * d), round(height * d)
+    return Geometry(width, height, w, h, d, d, 1.0, 1.0, *bounds, w - bounds[0], h - bounds[1])
+
+
+def tiles_of(path: Path, frame: Geometry) -> Path:
+    set_attributes(
+        create_group(path), {"status": "ok", "geometry": frame.to_dict(), "fingerprint": "f"}
+    )
+    return path
+
+
+def box(
+    left: float, top: float, right: float, bottom: float, kind: str = "Gland", /, **properties: Any
+) -> dict[str, Any]:
+    return shape_of(shapely.box(left, top, right, bottom), kind, **properties)
+
+
+def shape_of(shape: Any, kind: str = "Gland", /, **properties: Any) -> dict[str, Any]:
+    given = {"objectType": "annotation", "classification": {"name": kind}, **properties}
+    return {"type": "Feature", "geometry": shapely.geometry.mapping(shape), "properties": given}
+
+
+def labelled(
+    tmp_path: Path,
+    features: list[dict[str, Any]] | Path,
+    frame: Geometry | None = None,
+    **given: Any,
+) -> Path:
+    annotation = tmp_path / "a.geojson"
+    if isinstance(features, Path):
+        annotation = features
+    else:
+        annotation.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    tiles, store = tiles_of(tmp_path / "tiles.zarr", frame or geometry()), tmp_path / "labels.zarr"
+    label_slide(
+        annotation,
+        tiles,
+        store,
+        slide="s",
+        **{"annotated": "regions", "origin": "bounds", "code_version": 1, **given},
+    )
+    return store
+
+
+def arrays(store: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return tuple(
+        np.asarray(open_array(open_store(store), name)[...])
+        for name in ("labels", "weight", "region")
+    )  # type: ignore[return-value]
+
+
+def test_regions_glands_and_ignored_places_fall_where_they_were_drawn(tmp_path: Path) -> None:
+    features = [box(20, 20, 100, 80, "Region*", name="A"), box(30, 30, 50, 50), box(90, 30, 120, 50), box(140, 100, 150, 110),
+                box(60, 60, 70, 70, "Ignore*")]  # fmt: skip
+    store = labelled(tmp_path, features)
+    labels, weight, region = arrays(store)
+    expected = np.zeros((HEIGHT, WIDTH), int)
+    expected[15:25, 15:25], expected[15:25, 45:60], expected[50:55, 70:75] = 1, 2, 3
+    np.testing.assert_array_equal(labels, expected)
+    inside = np.zeros((HEIGHT, WIDTH), int)
+    inside[10:40, 10:50] = 1
+    np.testing.assert_array_equal(region, inside)
+    inside[30:35, 30:35] = 0
+    np.testing.assert_array_equal(weight, inside)
+    values = attributes(store)
+    assert values["regions"] == [{"name": "A", "window": [10, 10, 30, 40]}]
+    assert values["counts"] == {
+        "annotated_px": 1175,
+        "gland_px": 150,
+        "glands": 2,
+        "glands_outside": 1,
+    }
+    assert (labels.dtype, weight.dtype, region.dtype) == (np.int32, np.uint8, np.uint16)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    d=st.sampled_from([1.0, 2.0, 3.0, 1.37]),
+    block_px=st.integers(3, 40),
+)
+def test_a_pixel_belongs_to_the_smallest_outline_that_holds_its_centre(
+    seed: int, d: float, block_px: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    shapes = [shapely.Polygon(rng.uniform(-5, 35 * d, (5, 2))).convex_hull for _ in range(6)]
+    shapes[0] = (
+        shapes[0].difference(shapely.affinity.scale(shapes[0], 0.5, 0.5))
+        if shapes[0].area
+        else shapes[0]
+    )
+    stored = [labels_module.to_stored(shape, geometry(d=d), (3, 4)) for shape in shapes]
+    raster, whole = Raster(stored), np.zeros((30, 32), int)
+    centres = shapely.points(
+        *((np.mgrid[:30, :32][::-1] + 0.5) * d - np.array([3, 4])[:, None, None])
+    )
+    for index in sorted(range(len(shapes)), key=lambda index: -stored[index].area):
+        whole[shapely.contains(shapes[index], centres)] = index + 1
+    found = np.zeros_like(whole)
+    for y in range(0, 30, block_px):
+        for x in range(0, 32, block_px):
+            block = (slice(y, min(y + block_px, 30)), slice(x, min(x + block_px, 32)))
+            found[block] = raster[block]
+    near = (
+        shapely.distance(shapely.union_all([shape.boundary for shape in shapes]), centres)
+        < 1e-6 * d
+    )
+    np.testing.assert_array_equal(found[~near], whole[~near])
+
+
+@pytest.mark.parametrize(("origin", "shift"), [("bounds", 10), ("slide", 0)])
+def test_the_viewers_offset_is_added_back(tmp_path: Path, origin: str, shift: int) -> None:
+    store = labelled(
+        tmp_path,
+        [box(0, 0, 40, 40, "Region*"), box(0, 0, 20, 20)],
+        geometry(bounds=(20, 20)),
+        origin=origin,
+    )
+    expected = np.zeros((HEIGHT, WIDTH), int)
+    expected[shift : shift + 10, shift : shift + 10] = 1
+    np.testing.assert_array_equal(arrays(store)[0], expected)
+
+
+def test_a_whole_slide_is_one_region_inside_the_viewer(tmp_path: Path) -> None:
+    store = labelled(
+        tmp_path,
+        [box(0, 0, 20, 20), box(40, 40, 50, 50, "Ignore*")],
+        geometry(bounds=(20, 10)),
+        annotated="whole",
+    )
+    _, weight, region = arrays(store)
+    inside = np.zeros((HEIGHT, WIDTH), int)
+    inside[5:, 10:] = 1
+    np.testing.assert_array_equal(region, inside)
+    inside[25:30, 30:35] = 0
+    np.testing.assert_array_equal(weight, inside)
+    assert attributes(store)["regions"] == [{"name": "whole", "window": [5, 10, 55, 70]}]
+
+
+@pytest.mark.parametrize(
+    ("features", "says"),
+    [
+        ([box(0, 0, 20, 20)], "no area of class Region"),
+        ([box(0, 0, 20, 20, "Region*")], "really empty"),
+        (
+            [box(1000, 1000, 1100, 1100, "Region*"), box(1000, 1000, 1020, 1020)],
+            "wrong slide, origin or downsample",
+        ),
+        (
+            [box(0, 0, 20, 20, "Region*"), box(0, 0, 10, 10), box(0, 0, 20, 20, "Ignore*")],
+            "no annotated pixel is left",
+        ),
+    ],
+)
+def test_an_annotation_that_is_no_truth_is_recorded_not_raised(
+    tmp_path: Path, features: list[dict[str, Any]], says: str
+) -> None:
+    store = labelled(tmp_path, features)
+    assert attributes(store)["status"] == "failed"
+    with pytest.raises(SlideError, match=says):
+        geometry_of(store)
+    assert not (store.parent / "labels.zarr.partial").exists()
+
+
+def test_a_failed_slide_passes_its_error_on(tmp_path: Path) -> None:
+    record_failure(tmp_path / "t.zarr", SlideError("no pixel size"), {})
+    label_slide(
+        tmp_path / "no.geojson",
+        tmp_path / "t.zarr",
+        tmp_path / "l.zarr",
+        slide="s",
+        annotated="whole",
+        origin="slide",
+        code_version=1,
+    )
+    assert attributes(tmp_path / "l.zarr")["error"] == "no pixel size"
+
+
+def test_overlaps_covered_glands_and_cut_outlines_are_said(tmp_path: Path) -> None:
+    features = [box(0, 0, 160, 120, "Region*"), box(20, 20, 40, 40), box(20, 20, 30, 40), box(30, 20, 40, 40), box(150, 100, 180, 110),
+                box(60, 60, 60.5, 60.5)]  # fmt: skip
+    store = labelled(tmp_path, features)
+    labels, messages = arrays(store)[0], "\n".join(attributes(store)["messages"])
+    assert sorted(np.unique(labels)) == [0, 1, 2, 3], "numbers without gaps"
+    assert (labels[10:20, 10:15] == 1).all()
+    assert (labels[10:20, 15:20] == 2).all()
+    assert "2 pairs of glands overlap, by up to 50 px" in messages
+    assert "2 glands have no pixel of their own" in messages
+    assert "1 outlines reach over the slide's edge" in messages
+
+
+def test_regions_in_regions_and_glands_across_their_edges_are_said(tmp_path: Path) -> None:
+    features = [
+        box(0, 0, 80, 80, "Region*", name="outer"),
+        box(40, 40, 60, 60, "Region*", name="inner"),
+        box(50, 50, 90, 90),
+    ]
+    store = labelled(tmp_path, features)
+    _, weight, region = arrays(store)
+    expected = np.zeros((HEIGHT, WIDTH), int)
+    expected[:40, :40], expected[20:30, 20:30] = 1, 2
+    np.testing.assert_array_equal(region, expected)
+    np.testing.assert_array_equal(weight, expected > 0)
+    messages = "\n".join(attributes(store)["messages"])
+    assert "1 pairs of regions overlap; what they share belongs to the smaller one" in messages
+    assert "1 gland across the edge of a region" in messages
+
+
+def test_the_place_of_a_refused_outline_is_neither_gland_nor_background(tmp_path: Path) -> None:
+    bowtie = {
+        **box(0, 0, 1, 1),
+        "geometry": {
+            "type": "Polygon",
+            "coordinates": [[[20, 20], [40, 40], [40, 20], [20, 40], [20, 20]]],
+        },
+    }
+    store = labelled(tmp_path, [box(0, 0, 80, 80, "Region*"), box(50, 50, 60, 60), bowtie])
+    labels, weight, _ = arrays(store)
+    expected = np.zeros((HEIGHT, WIDTH), int)
+    expected[:40, :40], expected[10:20, 10:20] = 1, 0
+    np.testing.assert_array_equal(weight, expected)
+    assert not labels[10:20, 10:20].any()
+    assert any("crosses itself" in message for message in attributes(store)["messages"])
+
+
+def test_a_file_made_for_another_viewer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.geojson"
+    features = [box(0, 0, 40, 40, "Region*"), box(0, 0, 20, 20)]
+    path.write_text(
+        json.dumps(
+            {"type": "FeatureCollection", "viewer": {"width": 7, "height": 8}, "features": features}
+        )
+    )
+    with pytest.raises(SlideError, match="made for a slide of 7 x 8 px"):
+        geometry_of(labelled(tmp_path, path))
+
+
+def mask_file(path: Path, values: np.ndarray, tile: bool = True) -> Path:
+    if path.suffix == ".png":
+        Image.fromarray(values).save(path)
+    else:
+        tifffile.imwrite(path, values, tile=(16, 16) if tile else None, compression="zlib")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
+@pytest.mark.parametrize("d", [1.0, 2.0, 2.5])
+def test_a_mask_image_is_picked_under_the_pixel_centres(
+    tmp_path: Path, suffix: str, d: float
+) -> None:
+    frame = geometry(d=d)
+    values = (
+        np.random.default_rng(0)
+        .choice([0, 3, 7, 200], (frame.slide_height_px, frame.slide_width_px))
+        .astype(np.uint8)
+    )
+    store = labelled(
+        tmp_path, mask_file(tmp_path / f"m{suffix}", values, tile=suffix == ".tif"), frame
+    )
+    y, x = ((np.arange(n) + 0.5) * d for n in (HEIGHT, WIDTH))
+    picked = values[np.ix_(y.astype(int), x.astype(int))]
+    labels, weight, region = arrays(store)
+    np.testing.assert_array_equal(labels, np.searchsorted([0, 3, 7, 200], picked))
+    assert weight.all()
+    assert (region == 1).all()
+    assert attributes(store)["regions"] == [{"name": "whole", "window": [0, 0, HEIGHT, WIDTH]}]
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    seed=st.integers(0, 999), dense=st.sampled_from([0.2, 0.45, 0.7]), block_px=st.integers(4, 70)
+)
+def test_a_binary_mask_is_split_into_components_whatever_the_blocks(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, dense: float, block_px: int
+) -> None:
+    values = (np.random.default_rng(seed).random((HEIGHT, WIDTH)) < dense).astype(np.uint8) * 255
+    path = mask_file(tmp_path_factory.mktemp("m") / "m.tif", values)
+    found = np.zeros((HEIGHT, WIDTH), int)
+    with open_mask(path, geometry(d=1.0), block_px=block_px) as mask:
+        for block in masks.Grid((HEIGHT, WIDTH), block_px).blocks:
+            found[block] = mask[block]
+    expected, count = ndimage.label(values, np.ones((3, 3)))
+    assert mask.count == count == found.max()
+    pairs = {(int(a), int(b)) for a, b in zip(found.ravel(), expected.ravel(), strict=True)}
+    assert len(pairs) == count + (values == 0).any(), "one to one"
+    first = [np.flatnonzero(found == number)[0] for number in range(1, count + 1)]
+    assert first == sorted(first)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("a.tif", np.zeros((10, 10), np.uint8), "10 x 10 px, but the slide has 160 x 120"),
+        ("a.tif", np.zeros((HEIGHT, WIDTH, 3), np.uint8), "not an instance mask"),
+        ("a.tif", np.zeros((HEIGHT, WIDTH), np.float32), "not an instance mask"),
+        ("a.tif", np.full((HEIGHT, WIDTH), -1, np.int16), "negative numbers"),
+        ("a.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8), "not an instance mask"),
+    ],
+)
+def test_other_images_are_refused(tmp_path: Path, name: str, values: np.ndarray, says: str) -> None:
+    with (
+        pytest.raises(AnnotationError, match=says),
+        open_mask(mask_file(tmp_path / name, values, tile=False), geometry()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_a_cut_mask_is_refused_and_costs_only_its_slide(tmp_path: Path, name: str) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
+    path = mask_file(tmp_path / name, values)
+    path.write_bytes(path.read_bytes()[:-2500])
+    assert attributes(labelled(tmp_path, path))["status"] == "failed"
+
+
+def test_geojson_becomes_labels_at_level_0(tmp_path: Path) -> None:
+    slide, annotation, out = tmp_path / "s.png", tmp_path / "a.geojson", tmp_path / "out.tiff"
+    Image.new("RGB", (70, 50)).save(slide)
+    features = [
+        box(10, 10, 20, 20),
+        box(60, 40, 90, 45),
+        box(30, 30, 40, 40, objectType="detection"),
+    ]
+    annotation.write_text(json.dumps(features))
+    messages = geojson_to_labels(annotation, slide, out)
+    expected = np.zeros((50, 70), np.int32)
+    expected[10:20, 10:20], expected[40:45, 60:70] = 1, 2
+    found = tifffile.imread(out)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.int32
+    assert any("reach over" in message for message in messages)
+    assert any("1 detections" in message for message in messages)
+    geojson_to_labels(annotation, slide, out, objects="all")
+    assert tifffile.imread(out)[35, 35] == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"s.png", "a.geojson", "out.tiff"}

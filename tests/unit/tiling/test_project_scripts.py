@@ -1,0 +1,144 @@
+"""The Groovy scripts for QuPath: run by Groovy against a stub of the classes they name."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+
+from tiling.qupath.annotations import read_annotations
+from tiling.qupath.export_glands import FeatureWriter, appearing, gland_id
+from tiling.qupath.project_scripts import literal, write_scripts
+from tiling.raster.geometry import Geometry
+
+STUB = Path(__file__).parent / "qupath_stub"
+FRAME = Geometry(50, 40, 100, 80, 2.0, 2.0, 1.0, 1.0, 0, 0, 100, 80)
+SLIDES = [
+    ("b01", "x/b01.svs"),
+    ("b02", "scan.svs"),
+    ("b03", "b03.svs"),
+    ("t1", "a/twin.svs"),
+    ("t2", "b/twin.svs"),
+    ("b06", "b06.svs"),
+]
+
+
+def groovy(*arguments: str | Path) -> str:
+    if not shutil.which("groovy") or not (java := shutil.which("java")):
+        pytest.skip("no groovy here (Debian: apt-get install groovy)")
+    home = Path(java).resolve().parents[1]
+    done = subprocess.run(
+        ["groovy", "-cp", STUB, *arguments],
+        capture_output=True, text=True, check=False, timeout=300, env={**os.environ, "JAVA_HOME": str(home), "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def outlines(path: Path, boxes: list[tuple[str, str, int, int, int, int]]) -> None:
+    with appearing(path) as text:
+        write = FeatureWriter(text, FRAME, "bounds")
+        for kind, object_type, *box in boxes:
+            write.feature(
+                shapely.box(*box),
+                gland_id(str(path), hash(tuple(box))),
+                name=kind,
+                color=(1, 2, 3),
+                object_type=object_type,
+            )  # type: ignore[arg-type]
+        write.close()
+
+
+def test_a_whole_project_is_filled_and_what_a_hand_did_is_kept(tmp_path: Path) -> None:
+    results = tmp_path / "it's $HOME \\u0027 results"
+    detections = [("Gland", "detection", x, 10, x + 10, 20) for x in (10, 20, 70)]
+    proposals = [("Proposed*", "annotation", x, 5, x + 30, 35) for x in (5, 62)]
+    proposals += [("Gland", "annotation", x, 10, x + 10, 20) for x in (10, 20, 70)]
+    for slide in ("b01", "b02", "b03", "t1", "t2"):
+        outlines(results / "glands" / f"{slide}.geojson.gz", detections)
+        outlines(results / "proposals" / f"{slide}.geojson", proposals)
+    scripts = results / "qupath"
+    write_scripts(
+        SLIDES,
+        "Gland",
+        "geojson.gz",
+        into=scripts / "import_all.groovy",
+        out=scripts / "export_annotations.groovy",
+    )
+    said = (
+        groovy(STUB / "scenario.groovy", results, tmp_path / "project")
+        .replace(str(tmp_path), "")
+        .splitlines()
+    )
+    glands = "5 annotation Gland 15, 5 annotation Gland 25, 5 annotation Gland 75"
+    squares = "5 annotation Proposed* 20, 5 annotation Proposed* 77"
+    found = "5 detection Gland 15, 5 detection Gland 25, 5 detection Gland 75"
+    filled = "3 glands, 2 proposed regions with 3 outlines; 8 objects added in place of"
+    untouched = "0 kept that were changed or lie in a Region*, 0 left out there"
+    missing = "/it's $HOME \\u0027 results/glands/b06.geojson.gz"
+    assert said == [
+        f"b01.svs: slide b01, {filled} 0, {untouched}",
+        f"patient 7: slide b02, {filled} 0, {untouched}",
+        "b03: NOT DONE, /it's $HOME \\u0027 results/glands/b03.geojson.gz was made for 100 x 80 px, this image has 90 x 80: "
+        "another slide, or export.origin?",
+        "twin.svs: NOT DONE, it may be t1 or t2; rename the image in the project to one of these",
+        "other one.svs: skipped, no slide of this run has its name",
+        f"b06.svs: NOT DONE, there is no {missing}: the slide failed or is not finished, see report.html",
+        f"  {glands}, {squares}, {found}",
+        "-- a second time",
+        f"b01.svs: slide b01, {filled} 8, {untouched}",
+        f"  {glands}, {squares}, {found}",
+        "-- what was changed or drawn stays",
+        "b01.svs: slide b01, 3 glands, 2 proposed regions with 3 outlines; 4 objects added in place of 4, "
+        "4 kept that were changed or lie in a Region*, 4 left out there",
+        "  4 annotation Gland 55, 5 annotation Gland 16, 5 annotation Gland 25, 5 annotation Gland 76, "
+        f"5 annotation Proposed* 77, 5 annotation Region* 20, {found}",
+        "-- pasted",
+        "b01.svs: NOT DONE, open the script from the folder qupath of the results instead of pasting it",
+        "-- out",
+        "b01.svs: 6 annotations in /project/annotations/b01.geojson (1 Region*, 4 Gland, 1 Proposed*)",
+        "patient 7: 5 annotations in /project/annotations/b02.geojson (2 Proposed*, 3 Gland)",
+        "b03: skipped, it has no annotations",
+        "twin.svs: NOT DONE, it may be t1 or t2; rename the image in the project to one of these",
+        "other one.svs: 1 annotations in /project/annotations/other_one-5.geojson (1 Region*)",
+        "b06.svs: skipped, it has no annotations",
+        "b01.svs: NOT DONE, 2 images of the project are slide b01; rename those that are not",
+    ]
+    back = read_annotations(tmp_path / "project" / "annotations" / "b01.geojson")
+    assert (len(back.regions), len(back.glands), back.counts["proposals"]) == (1, 4, 1)
+    assert np.isclose(back.regions[0].shape.area, 900)
+
+
+def test_no_name_is_ever_code(tmp_path: Path) -> None:
+    names = [
+        "it's",
+        "a\\b",
+        "\\u0027; System.exit(3) //",
+        "${1 + 1} $x",
+        "@SLIDES@",
+        '"',
+        "ü µ",
+        "a\nb",
+        "\\",
+        "x\\'",
+        "\\\\u0027",
+        "\\134",
+    ]
+    (tmp_path / "print.groovy").write_text(
+        "".join(f"println {literal(name)}\n" for name in names), encoding="utf-8"
+    )
+    assert groovy("-c", "UTF-8", tmp_path / "print.groovy").splitlines() == [
+        name.replace("\n", "?") for name in names
+    ]
+
+
+def test_hostile_names_stay_inside_their_strings(tmp_path: Path) -> None:
+    into, out = tmp_path / "in.groovy", tmp_path / "out.groovy"
+    write_scripts([("b01", "'; evil() @SLIDES@\n")], "Gland'", "geojson", into=into, out=out)
+    for path in (into, out):
+        text = path.read_text()
+        assert "file: '\\'; evil() @SLIDES@?']" in text
+    assert "def gland = 'Gland\\''" in into.read_text()

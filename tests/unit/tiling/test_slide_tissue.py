@@ -1,0 +1,148 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import PIL.Image
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tiling.errors import SlideError
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import create_array, create_group, set_attributes
+from tiling.tissue.slide_tissue import mask_from_file, tissue_to_geojson
+
+
+def frame(width=60, height=40, downsample=8.0, bounds=(0, 0)):
+    size = int(width * downsample), int(height * downsample)
+    return Geometry(
+        width,
+        height,
+        *size,
+        downsample,
+        downsample,
+        8.0,
+        8.0,
+        *bounds,
+        size[0] - bounds[0],
+        size[1] - bounds[1],
+    )
+
+
+def write(path, *polygons):
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": json.loads(shapely.to_geojson(polygon))}
+        for polygon in polygons
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def centres_inside(polygon, geometry, shift=(0, 0)):
+    """Oracle: pixels whose centre lies in the polygon (x, y in level-0 pixels)."""
+    x = (np.arange(geometry.width_px) + 0.5) * geometry.downsample_x - shift[0]
+    y = (np.arange(geometry.height_px) + 0.5) * geometry.downsample_y - shift[1]
+    return shapely.contains_xy(polygon, *np.meshgrid(x, y))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([8.0, 5.5, 1.0]),
+    st.sampled_from([(0, 0), (37, 101)]),
+    st.sampled_from(["bounds", "slide"]),
+)
+def test_polygons_mark_the_pixels_whose_centre_they_hold(
+    tmp_path_factory, seed, downsample, bounds, origin
+):
+    geometry = frame(downsample=downsample, bounds=bounds)
+    points = np.random.default_rng(seed).random((6, 2)) * [
+        geometry.slide_width_px,
+        geometry.slide_height_px,
+    ]
+    polygon = shapely.convex_hull(shapely.MultiPoint(points))
+    path = write(tmp_path_factory.mktemp("g") / "roi.geojson", polygon)
+    expected = centres_inside(polygon, geometry, bounds if origin == "bounds" else (0, 0))
+    np.testing.assert_array_equal(mask_from_file(path, geometry, origin=origin), expected)
+
+
+def test_holes_and_several_polygons_are_kept(tmp_path):
+    ring = shapely.Point(150, 150).buffer(100).difference(shapely.Point(150, 150).buffer(40))
+    box = shapely.box(300, 200, 400, 300)
+    mask = mask_from_file(write(tmp_path / "roi.geojson", ring, box), frame(), origin="slide")
+    np.testing.assert_array_equal(
+        mask, centres_inside(ring, frame()) | centres_inside(box, frame())
+    )
+
+
+@pytest.mark.parametrize("wrap", ["list", "feature", "geometry"])
+def test_geojson_in_other_wrappings_is_read(tmp_path, wrap):
+    geometry = {"type": "Polygon", "coordinates": [[[0, 0], [80, 0], [80, 80], [0, 80], [0, 0]]]}
+    feature = {"type": "Feature", "geometry": geometry}
+    (tmp_path / "roi.json").write_text(
+        json.dumps({"list": [feature], "feature": feature, "geometry": geometry}[wrap])
+    )
+    mask = mask_from_file(tmp_path / "roi.json", frame(), origin="slide")
+    assert mask[:10, :10].all()
+    assert mask.sum() == 100
+
+
+def test_mask_image_is_stretched_over_the_slide(tmp_path):
+    picture = np.zeros((20, 30), np.uint8)
+    picture[5:10, 12:] = 255
+    PIL.Image.fromarray(picture).save(tmp_path / "m.png")
+    mask = mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
+    np.testing.assert_array_equal(mask, np.kron(picture, np.ones((2, 2))) > 0)
+
+
+def test_mask_image_of_another_shape_is_refused(tmp_path):
+    PIL.Image.fromarray(np.zeros((30, 20), np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(SlideError, match=r"m\.png: 20 x 30 px has not the shape of the slide"):
+        mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
+
+
+@pytest.mark.parametrize("keep", [10, 60])
+def test_a_cut_mask_image_costs_the_slide_not_the_job(tmp_path, keep):
+    whole = tmp_path / "whole.png"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 60), np.uint8)).save(whole)
+    (tmp_path / "m.png").write_bytes(whole.read_bytes()[:keep])
+    with pytest.raises(SlideError, match=r"m\.png: neither GeoJSON nor a mask image"):
+        mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
+
+
+def test_points_are_no_area(tmp_path):
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Point", "coordinates": [1, 2]}))
+    with pytest.raises(SlideError, match="no polygon in it"):
+        mask_from_file(tmp_path / "roi.geojson", frame(), origin="bounds")
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([2.0, 2.75]),
+    st.sampled_from([(0, 0), (16, 24)]),
+    st.sampled_from(["bounds", "slide"]),
+)
+def test_tissue_written_for_qupath_and_read_back_is_the_same_mask(
+    tmp_path_factory, seed, downsample, bounds, origin
+):
+    folder = tmp_path_factory.mktemp("t")
+    mask = ndimage.binary_dilation(
+        np.random.default_rng(seed).random((40, 60)) < 0.02, iterations=2
+    )
+    fine = replace(frame(240, 160, downsample, bounds), mpp_x=2.0, mpp_y=2.0)
+    group = create_group(folder / "s.zarr")
+    create_array(group, "tissue", mask.shape, np.uint8)[...] = mask
+    set_attributes(
+        group, {"status": "ok", "slide": "s", "geometry": fine.to_dict(), "tissue_stride_px": 4}
+    )
+    count = tissue_to_geojson(folder / "s.zarr", folder / "t.geojson", origin=origin)
+    features = json.loads((folder / "t.geojson").read_text())["features"]
+    assert count == len(features) == ndimage.label(mask)[1]
+    assert all(shapely.geometry.shape(feature["geometry"]).is_valid for feature in features)
+    coarse = replace(
+        fine, width_px=60, height_px=40, downsample_x=4 * downsample, downsample_y=4 * downsample
+    )
+    np.testing.assert_array_equal(mask_from_file(folder / "t.geojson", coarse, origin=origin), mask)

@@ -1,0 +1,151 @@
+"""The split rule, on arrays small enough to follow by hand and against a slow word-for-word version."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from tiling.raster.split_rule import SplitParameters, encode, grow, renumbered, split_glands
+
+PLAIN = SplitParameters(
+    threshold=0.5, seed_depth_um=2, boundary_level=0.5, growth_um=2, min_area_um2=0, sdf_um=20
+)
+
+
+def split(gland, sdf=None, boundary=None, *, mpp=1.0, **changes):
+    gland = np.asarray(gland, np.uint8)
+    sdf = np.full(gland.shape, 255, np.uint8) if sdf is None else np.asarray(sdf, np.uint8)
+    boundary = (
+        np.zeros(gland.shape, np.uint8) if boundary is None else np.asarray(boundary, np.uint8)
+    )
+    parameters = SplitParameters(**{**vars(PLAIN), **changes})
+    return split_glands(
+        gland, sdf, boundary, mpp_um=mpp, um2_per_px=mpp**2, parameters=parameters
+    ).tolist()
+
+
+def word_for_word(gland, sdf, boundary, parameters):
+    """The rule of docs/architecture.md, pixel by pixel."""
+    height, width = gland.shape
+    mask = gland >= round(255 * parameters.threshold)
+    seed = (
+        mask
+        & (sdf > round((parameters.seed_depth_um / parameters.sdf_um + 1) * 127.5))
+        & (boundary < round(255 * parameters.boundary_level))
+    )
+    labels = ndimage.label(seed, np.ones((3, 3)))[0]
+
+    def around(array, y, x):
+        return array[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+
+    pixels = [(y, x) for y in range(height) for x in range(width)]
+    for _ in range(round(parameters.growth_um)):
+        before = labels.copy()
+        for y, x in pixels:
+            near = around(before, y, x)
+            if mask[y, x] and not before[y, x] and near.any():
+                labels[y, x] = near[near > 0].min()
+    rest, count = ndimage.label(mask & (labels == 0), np.ones((3, 3)))
+    grown = labels.copy()
+    for number in range(1, count + 1):
+        contacts = np.zeros(labels.max() + 2, int)
+        for y, x in np.argwhere(rest == number):
+            np.add.at(contacts, around(grown, y, x), 1)
+        contacts[0] = 0
+        labels[rest == number] = contacts.argmax() if contacts.any() else labels.max() + 1
+    for number in range(1, labels.max() + 1):
+        if (labels == number).sum() < parameters.min_area_um2:
+            labels[labels == number] = 0
+    order = [n for n in dict.fromkeys(labels.ravel().tolist()) if n]
+    return np.array([[order.index(n) + 1 if n else 0 for n in row] for row in labels.tolist()])
+
+
+def test_a_boundary_line_parts_two_glands_and_growth_gives_it_back() -> None:
+    line = [[0, 0, 255, 0, 0]] * 2
+    assert split([[255] * 5] * 2, boundary=line) == [[1, 1, 1, 2, 2]] * 2
+
+
+def test_ties_in_growth_go_to_the_smaller_number() -> None:
+    deep = [[255, 0, 0, 0, 255]]
+    assert split([[255] * 5], sdf=deep) == [[1, 1, 1, 2, 2]]
+
+
+def test_growth_stops_at_its_reach_and_the_rest_joins_the_longer_contact() -> None:
+    gland = [[255, 255, 255, 255, 255], [255, 0, 0, 0, 0]]
+    deep = [[255, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
+    assert split(gland, sdf=deep, growth_um=1) == [[1, 1, 1, 1, 1], [1, 0, 0, 0, 0]]
+
+
+def test_a_component_without_a_seed_is_a_gland() -> None:
+    assert split([[255, 0, 255]], sdf=[[255, 0, 0]]) == [[1, 0, 2]]
+
+
+def test_diagonal_pixels_are_one_gland() -> None:
+    assert split([[255, 0], [0, 255]]) == [[1, 0], [0, 1]]
+
+
+def test_area_is_in_um2_and_equal_to_the_minimum_stays() -> None:
+    gland = [[255, 255, 0, 255]]
+    assert split(gland, mpp=2.0, min_area_um2=8) == [[1, 1, 0, 0]]
+    assert split(gland, mpp=2.0, min_area_um2=8.1) == [[0, 0, 0, 0]]
+
+
+def test_codes_at_the_levels() -> None:
+    level = round(255 * 0.5)
+    assert split([[level, level - 1]]) == [[1, 0]]
+    depth = round((2 / 20 + 1) * 127.5)
+    # Depth must be above, boundary below its level: without a seed the whole is one gland, with one at each end there are two.
+    assert split([[255] * 3], sdf=[[depth + 1, depth, depth + 1]], growth_um=0) == [[1, 1, 2]]
+    assert split([[255] * 3], sdf=[[depth, depth, depth]], growth_um=0) == [[1, 1, 1]]
+    assert split([[255] * 3], boundary=[[level - 1, level, level - 1]], growth_um=0) == [[1, 1, 2]]
+
+
+def test_a_boundary_level_above_one_and_a_field_without_scale_are_not_used() -> None:
+    assert split([[255] * 3], boundary=[[0, 255, 0]], boundary_level=1.01, growth_um=0) == [
+        [1, 1, 1]
+    ]
+    assert split([[255] * 3], sdf=[[255, 0, 255]], use_sdf=False, growth_um=0) == [[1, 1, 1]]
+
+
+def test_empty_maps_have_no_glands() -> None:
+    assert split(np.zeros((3, 4))) == [[0] * 4] * 3
+
+
+CODES = arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 100, 128, 142, 255]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(CODES, CODES, CODES, st.integers(0, 4), st.sampled_from([0, 3]))
+def test_split_is_the_rule_word_for_word(gland, sdf, boundary, growth, least) -> None:
+    parameters = SplitParameters(**{**vars(PLAIN), "growth_um": growth, "min_area_um2": least})
+    made = split_glands(gland, sdf, boundary, mpp_um=1, um2_per_px=1, parameters=parameters)
+    np.testing.assert_array_equal(made, word_for_word(gland, sdf, boundary, parameters))
+
+
+def test_growth_front_equals_growth_of_the_whole_array() -> None:
+    rng = np.random.default_rng(0)
+    mask = ndimage.gaussian_filter(rng.random((60, 70)), 2) > 0.49
+    labels = np.where(
+        mask & (rng.random(mask.shape) > 0.98), np.arange(1, mask.size + 1).reshape(mask.shape), 0
+    ).astype(np.int32)
+    slow = labels.copy()
+    for _ in range(6):
+        near = ndimage.minimum_filter(
+            np.where(slow > 0, slow, 1 << 30), 3, mode="constant", cval=1 << 30
+        )
+        slow = np.where(mask & (slow == 0) & (near < 1 << 30), near, slow)
+    grow(labels, mask, steps=6)
+    np.testing.assert_array_equal(labels, slow)
+
+
+def test_numbers_follow_the_first_pixel_in_raster_order() -> None:
+    assert renumbered(np.array([[0, 9, 4], [2, 9, 0]], np.int32)).tolist() == [[0, 1, 2], [3, 1, 0]]
+
+
+def test_codes_of_maps() -> None:
+    maps = np.array([[0, 0.5, 1], [-1, 0, 1], [0, 1, 0.25], [0, 0, 1]], np.float32)[:, None]
+    assert encode(maps)[:, 0].tolist() == [[0, 128, 255], [0, 128, 255], [0, 255, 64], [0, 0, 255]]
+    with pytest.raises(IndexError):
+        encode(maps[:1])

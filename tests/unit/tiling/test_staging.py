@@ -1,0 +1,96 @@
+"""A slide is copied to the scratch disk whole, and the copy goes whatever happens."""
+
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tiling.errors import StoreError
+from tiling.slides import staging as scratch
+from tiling.slides.staging import near
+
+
+def test_without_scratch_the_slide_is_read_where_it_is(tmp_path):
+    with near(tmp_path / "a.svs", None) as path:
+        assert path == tmp_path / "a.svs"
+
+
+def test_the_copy_has_the_same_bytes_and_is_removed(tmp_path):
+    (tmp_path / "a.svs").write_bytes(b"slide" * 1000)
+    with near(tmp_path / "a.svs", tmp_path / "scratch" / "deep") as path:
+        assert path.parent.parent == tmp_path / "scratch" / "deep"
+        assert path.read_bytes() == b"slide" * 1000
+    assert list((tmp_path / "scratch" / "deep").iterdir()) == []
+
+
+def test_a_mirax_slide_comes_with_its_folder_and_a_dicom_file_with_its_series(tmp_path):
+    (tmp_path / "m.mrxs").write_bytes(b"index")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "Slidedat.ini").write_text("x")
+    (tmp_path / "m" / "Data0001.dat").write_bytes(b"1")
+    with near(tmp_path / "m.mrxs", tmp_path / "scratch") as path:
+        assert sorted(file.name for file in path.with_suffix("").iterdir()) == [
+            "Data0001.dat",
+            "Slidedat.ini",
+        ]
+    series = tmp_path / "series"
+    series.mkdir()
+    for name in ("1.dcm", "2.dcm", "notes.txt"):
+        (series / name).write_bytes(b"x")
+    with near(series / "1.dcm", tmp_path / "scratch") as path:
+        assert sorted(file.name for file in path.parent.iterdir()) == ["1.dcm", "2.dcm"]
+
+
+def test_the_copy_is_removed_after_an_error_too(tmp_path):
+    (tmp_path / "a.svs").write_bytes(b"x")
+    with (
+        pytest.raises(RuntimeError, match="reader"),
+        near(tmp_path / "a.svs", tmp_path / "scratch"),
+    ):
+        raise RuntimeError("reader")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_no_room_is_told_before_anything_is_copied(tmp_path, monkeypatch):
+    (tmp_path / "a.svs").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with (
+        pytest.raises(StoreError, match=r"a\.svs needs 0\.00 GB of scratch"),
+        near(tmp_path / "a.svs", tmp_path / "scratch"),
+    ):
+        pytest.fail("copied all the same")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_uses_stays(tmp_path):
+    (tmp_path / "a.svs").write_bytes(b"x")
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    host = socket.gethostname()
+    left, used = (
+        tmp_path / "scratch" / f"gland-slide-{host}-{pid}-abc" for pid in (gone, os.getpid())
+    )
+    for folder in (left, used):
+        folder.mkdir(parents=True)
+    with near(tmp_path / "a.svs", tmp_path / "scratch"):
+        assert not left.exists()
+        assert used.exists()
+
+
+def test_a_copy_of_a_host_whose_name_begins_like_this_one_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu")
+    (tmp_path / "s.svs").write_bytes(b"slide")
+    theirs = tmp_path / "scratch" / f"gland-slide-gpu-{2**30}-4242-abcdefgh"
+    ours = tmp_path / "scratch" / f"gland-slide-gpu-{2**30}-abcdefgh"
+    for folder in (theirs, ours):
+        folder.mkdir(parents=True)
+    with near(tmp_path / "s.svs", tmp_path / "scratch"):
+        assert theirs.exists()
+        assert not ours.exists()

@@ -1,0 +1,139 @@
+"""What predict_slide records, and what its switches change."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from semimoe.networks.mixture import SemiMoE
+from semimoe.settings import NetworkSettings
+from semimoe.tensor_files import save_card, save_tensors
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import (
+    attributes,
+    create_array,
+    create_group,
+    create_table,
+    open_array,
+    open_store,
+    set_attributes,
+)
+from workflow.config.configuration import with_defaults
+from workflow.stages.slide_prediction import predict_slide
+
+SIDE, TILE = 112, 64
+NETWORK = NetworkSettings(width=4)
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """A slide of tissue, four tiles."""
+    group = create_group(tmp_path / "tiles.zarr")
+    image = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8)
+    create_array(group, "0", image.shape, np.uint8, fill=255)[...] = image
+    create_array(group, "tissue", (SIDE // 8, SIDE // 8), np.uint8)[...] = 1
+    origins = np.array([(y, x) for y in (0, 48) for x in (0, 48)], np.int64)
+    create_table(
+        group, "tiles", {"origin_yx_px": origins, "status": np.zeros(len(origins), np.uint8)}
+    )
+    geometry = Geometry(SIDE, SIDE, SIDE, SIDE, 1.0, 1.0, 1.0, 1.0, 0, 0, SIDE, SIDE)
+    set_attributes(
+        group,
+        {"status": "ok", "geometry": geometry.to_dict(), "tile_px": TILE, "tissue_stride_px": 8},
+    )
+    return tmp_path / "tiles.zarr"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path / "model"
+    save_tensors(folder / "model.safetensors", SemiMoE(NETWORK).state_dict(), {})
+    card = {
+        "method": "semimoe",
+        "network": NETWORK.to_dict(),
+        "mpp_um": 1.0,
+        "tile_px": TILE,
+        "threshold": 0.5,
+        "split": {},
+    }
+    save_card(folder, {**card, "sdf_um": 20.0, "sdf_scale": "um", "normalisation": {}})
+    return folder
+
+
+def predicted(
+    tiles: Path, model: Path, maps: Path, **changes: Any
+) -> tuple[np.ndarray, dict[str, Any]]:
+    prediction = with_defaults({"prediction": changes})["prediction"]
+    predict_slide(
+        tiles, model, maps, slide="s", prediction=prediction, gpu=0, threads=1, code_version=7
+    )
+    return np.asarray(open_array(open_store(maps), "gland")[...]), attributes(maps)
+
+
+@pytest.mark.parametrize("native", ["fp32", "bf16"])
+def test_the_maps_say_how_they_were_made(tiles, model, tmp_path, monkeypatch, native) -> None:
+    monkeypatch.setattr("semimoe.devices.native_precision", lambda _: native)
+    _, made = predicted(tiles, model, tmp_path / "a.zarr")
+    assert made["parameters"] == {"batch": 16, "precision": native, "flips": False, "margin_um": 0}
+    assert (made["version"], made["most_at_once"]) == (7, None)
+
+
+def test_switches_change_the_maps_and_are_recorded(tiles, model, tmp_path) -> None:
+    plain, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
+    again, _ = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
+    flipped, made = predicted(tiles, model, tmp_path / "c.zarr", precision="fp32", flips=True)
+    np.testing.assert_array_equal(plain, again)
+    assert made["parameters"] == {"batch": 16, "precision": "fp32", "flips": True, "margin_um": 0}
+    assert (plain != flipped).any()
+
+
+def test_glass_near_tissue_is_left_to_a_model_that_knows_it(tiles, model, tmp_path) -> None:
+    """Half of the slide is tissue; a margin adds glass of that width, whose maps are not 0 any more; the rest stays as it is."""
+    group = zarr.open_group(tiles, mode="r+")
+    mask = np.zeros((SIDE // 8, SIDE // 8), np.uint8)
+    mask[:, : SIDE // 16] = 1
+    group["tissue"][...] = mask
+    create_array(group, "pen", mask.shape, np.uint8)
+    edge, margin_px = SIDE // 2, 24
+    masked, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
+    wider, made = predicted(
+        tiles, model, tmp_path / "b.zarr", precision="fp32", margin_um=margin_px
+    )
+    assert made["parameters"]["margin_um"] == margin_px
+    np.testing.assert_array_equal(masked[:, :edge], wider[:, :edge])
+    assert not masked[:, edge:].any()
+    assert wider[:, edge : edge + margin_px].all()
+    assert not wider[:, edge + margin_px :].any()
+    card = json.loads((model / "model.json").read_text())
+    for augment, taken in (("slides", 0), ("scanners", 100)):
+        (model / "model.json").write_text(json.dumps(card | {"training": {"augment": augment}}))
+        assert (
+            predicted(tiles, model, tmp_path / f"{augment}.zarr")[1]["parameters"]["margin_um"]
+            == taken
+        )
+    set_attributes(
+        zarr.open_group(tiles, mode="r+"), {"parameters": {"roi": "hash of what a person drew"}}
+    )
+    assert predicted(tiles, model, tmp_path / "roi.zarr")[1]["parameters"]["margin_um"] == 0
+
+
+def test_a_batch_halved_for_want_of_memory_is_recorded_and_changes_nothing(
+    tiles, model, tmp_path, monkeypatch
+) -> None:
+    plain, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
+    forward = SemiMoE.forward
+
+    def small(self, images):
+        if len(images) > 1:
+            raise torch.OutOfMemoryError
+        return forward(self, images)
+
+    monkeypatch.setattr(SemiMoE, "forward", small)
+    halved, made = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
+    assert made["most_at_once"] == 1
+    assert np.abs(plain.astype(int) - halved).max() <= 1

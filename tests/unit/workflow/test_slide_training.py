@@ -1,0 +1,79 @@
+"""What is held out is never trained on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import create_array, create_group, set_attributes
+from workflow.stages.slide_training import Store, _groups, _hold_out, read_px
+
+SIDE = 900
+
+
+def slide(folder: Path, regions: list[tuple[int, int, int, int]]) -> Store:
+    geometry = Geometry(SIDE, SIDE, SIDE, SIDE, 1.0, 1.0, 1.0, 1.0, 0, 0, SIDE, SIDE)
+    region = np.zeros((SIDE, SIDE), np.uint16)
+    for number, (y, x, h, w) in enumerate(regions, start=1):
+        region[y : y + h, x : x + w] = number
+    tiles, labels = create_group(folder / "t.zarr"), create_group(folder / "l.zarr")
+    create_array(labels, "weight", region.shape, np.uint8)[...] = region > 0
+    attrs = {"status": "ok", "geometry": geometry.to_dict()}
+    set_attributes(tiles, attrs)
+    set_attributes(
+        labels,
+        {**attrs, "regions": [{"name": str(n), "window": list(w)} for n, w in enumerate(regions)]},
+    )
+    return Store("s", folder / "t.zarr", folder / "l.zarr")
+
+
+def covered(source) -> np.ndarray:
+    seen = np.zeros((SIDE, SIDE), bool)
+    for part in source.sources:
+        for y, x, h, w in part.windows_px:
+            seen[max(y, 0) : y + h, max(x, 0) : x + w] = True
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_training_window_touches_a_held_out_region(tmp_path: Path, seed: int) -> None:
+    # The second lies in the notch of the first's bounding box's neighbourhood; the last two are far from all others.
+    store = slide(
+        tmp_path, [(20, 20, 120, 120), (150, 60, 60, 60), (600, 20, 100, 100), (600, 600, 150, 150)]
+    )
+    training, held, told = _hold_out([store], 64, 0.3, seed)
+    assert held is not None
+    assert len(training) > 0
+    assert "optimistic" in told
+    assert not (covered(training) & covered(held)).any()
+
+
+def test_a_single_region_is_not_split(tmp_path: Path) -> None:
+    training, held, told = _hold_out([slide(tmp_path, [(20, 20, 120, 120)])], 64, 0.2, 0)
+    assert held is None
+    assert len(training) > 0
+    assert told.startswith("none")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(1, 60), st.integers(1, 60)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_groups_keep_every_region_once_and_stay_apart(
+    regions: list[tuple[int, int, int, int]],
+) -> None:
+    groups = _groups(regions, read_px(64))
+    assert sorted(member for group in groups for member in group) == sorted(regions)
+    for number, group in enumerate(groups):
+        for y, x, h, w in group:
+            for other in groups[number + 1 :]:
+                for v, u, k, m in other:
+                    gap = max(v - (y + h), y - (v + k), u - (x + w), x - (u + m))
+                    assert gap >= read_px(64)

@@ -1,0 +1,125 @@
+"""Labels -> a pyramidal, tiled OME-TIFF, for programs that do not read Zarr."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from tiling.raster.geometry import blocks
+from tiling.stores.arrays import geometry_of, open_array, open_store, read_table
+from tiling.stores.ome_pyramid import level_shapes
+from tiling.stores.shards import ShardReader
+
+TILE_PX = 512
+_NAMESPACE = uuid.UUID("6f1d1c1e-2f0b-5a55-9c0c-6a2f0f7d8b34")
+
+
+def write_mask(glands: Path, out: Path, *, slide: str) -> None:
+    """Write the labels of a slide as `out`, an OME-TIFF (y, x) at the working resolution; memory does not grow with the slide.
+
+    Labels are those of the store and of the csv, 0 is background; uint8 or uint16 where that holds them, else int32.
+    Levels lie in SubIFDs, each the upper left of 2 x 2 pixels of the one before: numbers are never mixed.
+
+    Parameters
+    ----------
+    glands : gland store
+    out : appears when it is whole
+    slide : name of the image
+
+    Raises
+    ------
+    SlideError
+        The store records that the slide failed.
+    """
+    geometry = geometry_of(glands)
+    labels = ShardReader(open_array(open_store(glands), "labels"))
+    count = len(read_table(glands, "objects", ("first_px",))["first_px"])
+    dtype = np.dtype(
+        next((kind for kind in (np.uint8, np.uint16) if count <= np.iinfo(kind).max), np.int32)
+    )
+    shapes = level_shapes(*labels.shape)
+    # In one folder of one name, so that what a killed run leaves is found by the next.
+    scratch = out.with_name(f".{out.name}.scratch")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        # Every level beyond the first is a quarter of the one before or less: on disk, beside the result, while it is written.
+        half = np.memmap(scratch / "half", dtype, mode="w+", shape=shapes[min(1, len(shapes) - 1)])
+        with tifffile.TiffWriter(scratch / out.name, bigtiff=True, ome=True) as tiff:
+            for level, shape in enumerate(shapes):
+                options: dict[str, Any] = {"subfiletype": 1, "metadata": None}
+                if level == 0:
+                    size = {"PhysicalSizeX": geometry.mpp_x, "PhysicalSizeY": geometry.mpp_y}
+                    unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+                    # tifffile's own would be made of the time and the address of the machine.
+                    identity = f"urn:uuid:{uuid.uuid5(_NAMESPACE, slide)}"
+                    options = {
+                        "subifds": len(shapes) - 1,
+                        "metadata": {"axes": "YX", "Name": slide, "UUID": identity, **size, **unit},
+                    }
+                    # Readers without OME-XML, OpenSlide among them, look here.
+                    options |= {
+                        "resolution": (1e4 / geometry.mpp_x, 1e4 / geometry.mpp_y),
+                        "resolutionunit": "CENTIMETER",
+                    }
+                tiff.write(
+                    _tiles(
+                        shape,
+                        dtype,
+                        _first(labels, half, dtype)
+                        if level == 0
+                        else _step(half, 1 << (level - 1)),
+                    ),
+                    shape=shape,
+                    dtype=dtype,
+                    tile=(TILE_PX, TILE_PX),
+                    photometric="minisblack",
+                    compression="adobe_deflate",
+                    **options,
+                )
+        os.replace(scratch / out.name, out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+Read = Callable[[tuple[slice, slice]], NDArray[Any]]
+
+
+def _first(labels: ShardReader, half: NDArray[Any], dtype: np.dtype[Any]) -> Read:
+    """Reads full resolution, and keeps every second pixel of what was read."""
+
+    def read(block: tuple[slice, slice]) -> NDArray[Any]:
+        pixels = np.asarray(labels[block]).astype(dtype)
+        if half.shape != labels.shape:
+            rows, columns = block
+            half[
+                rows.start // 2 : -(-rows.stop // 2), columns.start // 2 : -(-columns.stop // 2)
+            ] = pixels[::2, ::2]
+        return pixels
+
+    return read
+
+
+def _step(half: NDArray[Any], step: int) -> Read:
+    """Reads every `step`-th pixel."""
+
+    def read(block: tuple[slice, slice]) -> NDArray[Any]:
+        rows, columns = (slice(side.start * step, side.stop * step, step) for side in block)
+        return np.asarray(half[rows, columns])
+
+    return read
+
+
+def _tiles(shape: tuple[int, int], dtype: np.dtype[Any], read: Read) -> Iterator[NDArray[Any]]:
+    """Tiles of a level in raster order, filled up with background at the far edges."""
+    for block in blocks(*shape, TILE_PX):
+        pixels = read(block)
+        tile = np.zeros((TILE_PX, TILE_PX), dtype)
+        tile[: pixels.shape[0], : pixels.shape[1]] = pixels
+        yield tile

@@ -1,0 +1,156 @@
+"""Measurements of glands, in um and um2, from their outlines and maps.
+
+Columns and units of the table: docs/outputs.md.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tiling.raster.geometry import Geometry, blocks
+from tiling.stores.arrays import SHARD_PX
+
+# A contour through the middles of pixel edges overrates most directions; this factor makes it right on average over all of them
+# (Kulpa 1977; for square pixels the same number as Crofton's formula with four directions).
+_OCTAGONAL = np.pi / (8 * (np.sqrt(2) - 1))
+
+
+class Measurements(NamedTuple):
+    """What the table and the GeoJSON say of each gland; columns of one length, all numbers finite.
+
+    Attributes
+    ----------
+    area_um2 : pixels times the area of a pixel
+    perimeter_um : of outer and inner contours, smoothed: not the staircase of pixel edges; within 5 % of a smooth contour's length
+    solidity : area / area of the convex hull, 0..1
+    eccentricity : of the ellipse of equal second moments, 0 (circle) .. 1
+    orientation_deg : angle of its major axis against the x axis, anticlockwise as seen on the slide, -90..90
+    holes : number of holes
+    lumen_share : area of what the outer contours enclose and the gland does not cover / area enclosed, 0..1
+    """
+
+    area_um2: NDArray[np.float64]
+    perimeter_um: NDArray[np.float64]
+    solidity: NDArray[np.float64]
+    eccentricity: NDArray[np.float64]
+    orientation_deg: NDArray[np.float64]
+    holes: NDArray[np.int64]
+    lumen_share: NDArray[np.float64]
+
+
+def measure(
+    shapes: NDArray[np.object_], geometry: Geometry
+) -> tuple[Measurements, NDArray[np.float64]]:
+    """Measure outlines.
+
+    Parameters
+    ----------
+    shapes : object (n,), polygons in stored pixel edges, normalised (shells and holes run in opposite directions)
+    geometry : gives the pixel size
+
+    Returns
+    -------
+    Measurements
+    float64 (n, 2)
+        Centroids, (x, y) in stored pixel edges.
+    """
+    if not len(shapes):
+        nothing = np.zeros(0)
+        return Measurements(
+            nothing, nothing, nothing, nothing, nothing, np.zeros(0, np.int64), nothing
+        ), np.zeros((0, 2))
+    parts, whole = shapely.get_parts(shapes, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    owner = whole[part]
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    corner_of = owner[ring]
+    base = shapely.bounds(shapes)[:, :2]
+    points = points - base[corner_of]  # small numbers: sums of squares stay exact
+    same = ring[:-1] == ring[1:]
+    start, end, of = points[:-1][same], points[1:][same], corner_of[:-1][same]
+    area, centre, spread = _moments(start, end, of, len(shapes))
+    size = np.array([geometry.mpp_x, geometry.mpp_y])
+    spread = spread * size[:, None] * size
+    axes = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))
+    staircase = np.bincount(of, np.abs((end - start) * size).sum(axis=1), len(shapes))
+    # At each corner two half edges become one slanted line.
+    corners = np.bincount(of, minlength=len(shapes))
+    saved = (size.sum() - np.hypot(*size)) / 2
+    return Measurements(
+        area_um2=area * geometry.um2_per_px,
+        perimeter_um=_OCTAGONAL * (staircase - corners * saved),
+        solidity=area / shapely.area(shapely.convex_hull(shapes)),
+        eccentricity=np.sqrt(np.maximum(1 - (axes[:, 0] / axes[:, 1]) ** 2, 0)),
+        orientation_deg=np.degrees(
+            0.5 * np.arctan2(-2 * spread[:, 0, 1], spread[:, 0, 0] - spread[:, 1, 1])
+        ),
+        holes=np.bincount(owner, minlength=len(shapes)) - shapely.get_num_geometries(shapes),
+        lumen_share=1 - area / _enclosed(shapes, parts, whole),
+    ), centre + base
+
+
+def _enclosed(
+    shapes: NDArray[np.object_], parts: NDArray[np.object_], whole: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Area inside the outer contours, holes included, float64 (n,)."""
+    filled = shapely.polygons(shapely.get_exterior_ring(parts))
+    area = np.bincount(whole, shapely.area(filled), len(shapes))
+    for row in np.flatnonzero(
+        shapely.get_num_geometries(shapes) > 1
+    ):  # a part may lie in another's hole
+        area[row] = shapely.area(shapely.union_all(filled[whole == row]))
+    return np.asarray(area, np.float64)
+
+
+def _moments(
+    start: NDArray[np.float64], end: NDArray[np.float64], of: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Area (n,), centroid (n, 2) and covariance (n, 2, 2) of polygons from their edges, by Green's theorem."""
+    cross = start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1]
+
+    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(of, values, count), np.float64)
+
+    area = total(cross) / 2
+    centre = (
+        np.stack([total((start[:, k] + end[:, k]) * cross) for k in (0, 1)], axis=1)
+        / (6 * area)[:, None]
+    )
+    second = np.empty((count, 2, 2))
+    for i, j in ((0, 0), (0, 1), (1, 1)):
+        mixed = (
+            2 * start[:, i] * start[:, j]
+            + start[:, i] * end[:, j]
+            + end[:, i] * start[:, j]
+            + 2 * end[:, i] * end[:, j]
+        )
+        second[:, i, j] = second[:, j, i] = (
+            total(mixed * cross) / (24 * area) - centre[:, i] * centre[:, j]
+        )
+    return np.abs(area), centre, second
+
+
+def mean_codes(
+    labels: Any,  # noqa: ANN401
+    codes: list[Any],
+    count: int,
+    *,
+    block_px: int = SHARD_PX,
+) -> list[NDArray[np.float64]]:  # zarr arrays
+    """Mean of uint8 maps over each object 1..count, as 0..1: one float64 (count,) per map; read once, block by block."""
+    sums = np.zeros((len(codes) + 1, count + 1))
+    for block in blocks(labels.shape[0], labels.shape[1], block_px):
+        part = np.asarray(labels[block])
+        inside = part > 0
+        if not inside.any():
+            continue
+        found = part[inside]
+        low = int(found.min())
+        found -= low
+        weights = [None, *(np.asarray(array[block])[inside] for array in codes)]
+        for row, weight in zip(sums, weights, strict=True):
+            seen = np.bincount(found, weight)
+            row[low : low + len(seen)] += seen
+    return [row[1:] / np.maximum(sums[0, 1:], 1) / 255 for row in sums[1:]]

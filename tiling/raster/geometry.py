@@ -1,0 +1,88 @@
+"""Where stored pixels lie on the slide.
+
+Stored pixel i covers level-0 pixels [i d, (i + 1) d) on its axis: pixel *edges* everywhere, d = level-0 pixels per stored pixel.
+Arrays are (y, x); slides, tables and GeoJSON are (x, y).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Frame of a store: how its pixels map to level 0 of its slide.
+
+    Attributes
+    ----------
+    width_px, height_px : size of the stored arrays, in stored pixels
+    slide_width_px, slide_height_px : size of level 0, in level-0 pixels
+    downsample_x, downsample_y : d, level-0 pixels per stored pixel
+    mpp_x, mpp_y : um per *stored* pixel (actual, not nominal)
+    bounds_x, bounds_y, bounds_width_px, bounds_height_px : the viewer's crop (openslide.bounds-*), in level-0 pixels;
+        0, 0 and the full size when the slide has none
+    """
+
+    width_px: int
+    height_px: int
+    slide_width_px: int
+    slide_height_px: int
+    downsample_x: float
+    downsample_y: float
+    mpp_x: float
+    mpp_y: float
+    bounds_x: int
+    bounds_y: int
+    bounds_width_px: int
+    bounds_height_px: int
+
+    @property
+    def um2_per_px(self) -> float:
+        """Area of one stored pixel in um2."""
+        return self.mpp_x * self.mpp_y
+
+    @property
+    def mpp(self) -> float:
+        """Geometric mean of the two pixel sizes in um."""
+        return float(self.um2_per_px**0.5)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for store attributes."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Geometry":
+        """Geometry from store attributes."""
+        return cls(**values)
+
+
+def blocks(height_px: int, width_px: int, block_px: int) -> list[tuple[slice, slice]]:
+    """Non-overlapping (y, x) blocks that cover an array, in raster order.
+
+    >>> blocks(3, 5, 4)
+    [(slice(0, 3, None), slice(0, 4, None)), (slice(0, 3, None), slice(4, 5, None))]
+    """
+    return [
+        (slice(y, min(y + block_px, height_px)), slice(x, min(x + block_px, width_px)))
+        for y in range(0, height_px, block_px)
+        for x in range(0, width_px, block_px)
+    ]
+
+
+def halo(
+    block: tuple[slice, slice], halo_px: int, height_px: int, width_px: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The block grown by a halo (clipped to the array), and where the block lies inside the grown one.
+
+    >>> halo((slice(4, 8), slice(0, 4)), 2, 20, 20)
+    ((slice(2, 10, None), slice(0, 6, None)), (slice(2, 6, None), slice(0, 4, None)))
+    """
+    y, x = block
+    outer = (
+        slice(max(y.start - halo_px, 0), min(y.stop + halo_px, height_px)),
+        slice(max(x.start - halo_px, 0), min(x.stop + halo_px, width_px)),
+    )
+    inner = (
+        slice(y.start - outer[0].start, y.stop - outer[0].start),
+        slice(x.start - outer[1].start, x.stop - outer[1].start),
+    )
+    return outer, inner

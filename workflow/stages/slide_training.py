@@ -1,0 +1,301 @@
+"""Stores of slides -> tile sources -> Semi-MoE: what train_supervised, pseudo_label and train do."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.errors import AnnotationError
+from tiling.stores.arrays import attributes, geometry_of, recorded_error
+from tiling.tiles.tile_source import JoinedTiles, StoredTiles, region_pieces, region_windows
+from workflow.stages.device_choice import device_for
+
+if TYPE_CHECKING:
+    from semimoe.settings import NetworkSettings, TrainingSettings
+
+log = logging.getLogger(__name__)
+
+# Augmentation scales by up to 1.25 and shifts, so windows are read larger than a tile.
+READ_FACTOR = 1.25
+_STRIDE_SHARE = 8
+_PIECE_PX = 1024
+# Settings of the pipeline that are not the network's: they choose tiles.
+_OURS = ("pseudo_labels", "tiles_per_slide", "min_confidence", "validation_share")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The stores of one slide that training reads."""
+
+    slide: str
+    tiles: Path
+    labels: Path | None = None
+    pseudo: Path | None = None
+
+
+def stores(
+    tiles: Sequence[str], labels: Sequence[str] = (), pseudo: Sequence[str] = ()
+) -> list[Store]:
+    """One `Store` per tile store; label and pseudo-label stores are joined by slide id."""
+    by_slide = {Path(path).stem: Path(path) for path in labels}
+    pseudo_by_slide = {Path(path).stem: Path(path) for path in pseudo}
+    return [
+        Store(Path(p).stem, Path(p), by_slide.get(Path(p).stem), pseudo_by_slide.get(Path(p).stem))
+        for p in tiles
+    ]
+
+
+def settings(
+    config: dict[str, Any], *, device: Literal["cpu", "gpu"] = "cpu"
+) -> tuple["NetworkSettings", "TrainingSettings"]:
+    """Network and training settings from the configuration, `auto` resolved for this machine."""
+    from semimoe.devices import precision_for
+    from semimoe.settings import NetworkSettings, TrainingSettings
+
+    training = {key: value for key, value in config["training"].items() if key not in _OURS}
+    training["precision"] = precision_for(training["precision"], device)
+    return NetworkSettings(**config["network"]), TrainingSettings(
+        tile_px=config["tiles"]["tile_px"], **training
+    )
+
+
+def read_px(tile_px: int) -> int:
+    """Side of the windows that training reads, a multiple of 16, stored pixels."""
+    return -(-int(tile_px * READ_FACTOR) // 16) * 16
+
+
+def train(
+    method: Literal["semimoe", "supervised", "unet"],
+    *,
+    labelled: list[Store],
+    unlabelled: list[Store],
+    validation: list[Store],
+    config: dict[str, Any],
+    model: Path,
+    gpu: int,
+    threads: int,
+    warm_start: Path | None = None,
+) -> None:
+    """Train one method on the slides' stores and write its model folder (`semimoe.training.fit.fit`).
+
+    Slides whose stores record a failure are left out by name.
+
+    Raises
+    ------
+    AnnotationError
+        No labelled slide is left.
+    """
+    from semimoe.training.fit import fit
+
+    device = device_for(gpu, training=True)
+    network, training = settings(config, device=device)
+    share = config["training"]["validation_share"]
+    left_out: dict[str, str] = {}
+    labelled = _sound(labelled, left_out)
+    validation = _sound(validation, left_out)
+    unlabelled = _sound([_with_readable_labels(store) for store in unlabelled], left_out)
+    if not labelled:
+        raise AnnotationError(
+            "no labelled slide is left: "
+            + "; ".join(f"{slide}: {why}" for slide, why in left_out.items())
+        )
+
+    notes: dict[str, Any] = {
+        "left_out": left_out,
+        "slides": [store.slide for store in labelled],
+        "data": _fingerprint(
+            labelled + validation + [replace(store, labels=None) for store in unlabelled]
+        ),
+    }
+    if validation:
+        train_source = _join(
+            [_labelled(store, _windows(store, training.tile_px)) for store in labelled]
+        )
+        held_out: JoinedTiles | None = _join(
+            [
+                _labelled(store, region_pieces(_labels(store), max_px=_PIECE_PX))
+                for store in validation
+            ]
+        )
+        notes["validation"] = [store.slide for store in validation]
+    else:
+        train_source, held_out, notes["validation"] = _hold_out(
+            labelled, training.tile_px, share, config["seed"]
+        )
+    stored = config["training"]["pseudo_labels"] == "stored"
+    unlabelled_source = _join([_unlabelled(store, stored=stored) for store in unlabelled])
+    if method == "semimoe":
+        notes["unlabelled_tiles"] = len(unlabelled_source)
+    fit(
+        method,
+        train_source,
+        unlabelled_source,
+        held_out,
+        network=network,
+        training=training,
+        mpp_um=float(np.mean([geometry_of(store.tiles).mpp for store in labelled])),
+        seed=config["seed"],
+        device=device,
+        # One core stays with reading and with the machine: measured on two cores, a step on both took 1.3 times as long as on one,
+        # and 4 times where another job was running.
+        threads=max(threads - 1, 1),
+        out=model,
+        resume=model.with_name(model.name + ".resume"),
+        start_from=Path(config["start_from"]) if config["start_from"] else None,
+        warm_start=warm_start,
+        notes=notes,
+    )
+
+
+def _with_readable_labels(store: Store) -> Store:
+    """Outlines on unlabelled slides serve the log only: unreadable ones are no reason to leave the slide out."""
+    return replace(store, labels=None) if store.labels and recorded_error(store.labels) else store
+
+
+def _sound(slides: list[Store], left_out: dict[str, str]) -> list[Store]:
+    kept = []
+    for store in slides:
+        read = [path for path in (store.tiles, store.labels, store.pseudo) if path]
+        error = next((error for path in read if (error := recorded_error(path))), None)
+        if error:
+            log.warning("%s is left out of training: %s", store.slide, error)
+            left_out[store.slide] = error
+        else:
+            kept.append(store)
+    return kept
+
+
+def _labels(store: Store) -> Path:
+    if store.labels is None:
+        raise AnnotationError(f"{store.slide}: no labels; give an annotation in the sheet")
+    return store.labels
+
+
+def _labelled(store: Store, windows: NDArray[np.int64]) -> StoredTiles:
+    return StoredTiles(store.tiles, windows, labels=store.labels)
+
+
+def _windows(store: Store, tile_px: int) -> NDArray[np.int64]:
+    windows: NDArray[np.int64] = region_windows(
+        _labels(store), read_px=read_px(tile_px), stride_px=max(tile_px // _STRIDE_SHARE, 1)
+    )
+    return windows
+
+
+def _unlabelled(store: Store, *, stored: bool) -> StoredTiles:
+    """The tiles that the pseudo_label step chose; labels, where known, are for the log only."""
+    from tiling.stores.arrays import read_table
+
+    assert store.pseudo is not None  # the rule gives one per unlabelled slide
+    table = read_table(store.pseudo, "tiles", ("window_px", "chosen"))
+    rows = np.flatnonzero(table["chosen"])
+    pseudo = store.pseudo if stored else None
+    return StoredTiles(
+        store.tiles,
+        table["window_px"][rows],
+        labels=store.labels,
+        pseudo=pseudo,
+        pseudo_rows=rows,
+        tissue=True,
+    )
+
+
+def _hold_out(
+    slides: list[Store], tile_px: int, share: float, seed: int
+) -> tuple[JoinedTiles, JoinedTiles | None, str]:
+    """Whole regions held out for validation; windows that come near them are not trained on.
+
+    Regions that lie within a training window of each other go together: what is held out is never seen in training.
+    """
+    groups = [
+        (store, group) for store in slides for group in _groups(_regions(store), read_px(tile_px))
+    ]
+    if len(groups) < 2:
+        log.warning(
+            "one labelled region (or all of them close together) and no validation slide: last epoch, threshold 0.5"
+        )
+        return (
+            _join([_labelled(store, _windows(store, tile_px)) for store in slides]),
+            None,
+            "none: a single region, last epoch and threshold 0.5",
+        )
+    count = min(max(1, round(share * len(groups))), len(groups) - 1)
+    chosen = set(np.random.default_rng(seed).choice(len(groups), count, replace=False).tolist())
+    training, pieces = [], []
+    for store in slides:
+        held = [
+            window
+            for number, (owner, group) in enumerate(groups)
+            if number in chosen and owner == store
+            for window in group
+        ]
+        windows, every = _windows(store, tile_px), region_pieces(_labels(store), max_px=_PIECE_PX)
+        training.append(_labelled(store, windows[~_near(windows, held)]))
+        pieces.append(_labelled(store, every[_near(every, held)]))
+    return (
+        _join(training),
+        _join(pieces),
+        f"same slide, optimistic: {count} of {len(groups)} groups of regions held out",
+    )
+
+
+def _regions(store: Store) -> list[tuple[int, ...]]:
+    return [tuple(region["window"]) for region in attributes(_labels(store))["regions"]]
+
+
+def _groups(regions: list[tuple[int, ...]], reach_px: int) -> list[list[tuple[int, ...]]]:
+    """Regions (y, x, h, w) in groups that stay apart by more than `reach_px`.
+
+    >>> _groups([(0, 0, 10, 10), (100, 0, 10, 10), (15, 0, 5, 5)], 8)
+    [[(100, 0, 10, 10)], [(0, 0, 10, 10), (15, 0, 5, 5)]]
+    """
+    groups: list[list[tuple[int, ...]]] = []
+    for region in regions:
+        y, x, h, w = region
+        grown = [(y - reach_px, x - reach_px, h + 2 * reach_px, w + 2 * reach_px)]
+        close = [group for group in groups if _near(np.array(group, np.int64), grown).any()]
+        groups = [group for group in groups if group not in close] + [
+            [*(member for group in close for member in group), region]
+        ]
+    return groups
+
+
+def _near(windows: NDArray[np.int64], held: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
+    """Which windows overlap any of the held ones, bool (N,)."""
+    overlaps = [_overlap(windows, window) for window in held]
+    return np.asarray(np.any(overlaps, axis=0)) if overlaps else np.zeros(len(windows), bool)
+
+
+def _overlap(windows: NDArray[np.int64], window: Sequence[int]) -> NDArray[np.bool_]:
+    y, x, h, w = window
+    return (
+        (windows[:, 0] < y + h)
+        & (windows[:, 0] + windows[:, 2] > y)
+        & (windows[:, 1] < x + w)
+        & (windows[:, 1] + windows[:, 3] > x)
+    )
+
+
+def _join(sources: list[StoredTiles]) -> JoinedTiles:
+    return JoinedTiles([source for source in sources if len(source)])
+
+
+def _fingerprint(slides: list[Store]) -> dict[str, str]:
+    """A short hash per slide of what its stores were made from."""
+    marks = {}
+    for store in slides:
+        read = [path for path in (store.tiles, store.labels) if path]
+        made = [
+            {key: attributes(path).get(key) for key in ("fingerprint", "parameters")}
+            for path in read
+        ]
+        marks[store.slide] = hashlib.sha256(
+            json.dumps(made, sort_keys=True, default=str).encode()
+        ).hexdigest()[:16]
+    return marks
