@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from semimoe.errors import SettingsError
+from semimoe.model_errors import SettingsError
 from semimoe.settings import METHODS
 
 _PROTOCOLS = ("honest", "as-published")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-from semimoe.errors import DeviceError
+from semimoe.model_errors import DeviceError
 
 if TYPE_CHECKING:
     import torch

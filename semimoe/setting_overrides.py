@@ -6,7 +6,7 @@ import types
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
-from semimoe.errors import SettingsError
+from semimoe.model_errors import SettingsError
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 

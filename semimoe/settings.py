@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
-from semimoe.errors import SettingsError
+from semimoe.model_errors import SettingsError
 
 Method = Literal["semimoe", "supervised", "unet"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semimoe.errors import ModelError
+from semimoe.model_errors import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor

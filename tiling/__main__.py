@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tiling.errors import StoreError
 from tiling.messages import counted
+from tiling.slide_errors import StoreError
 
 
 class _Parser(argparse.ArgumentParser):

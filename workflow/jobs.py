@@ -18,7 +18,7 @@ def job(log: str) -> Iterator[None]:
     Every error ends the log with one line that begins with ERROR. One with a message for the user (ValueError, StoreError, OSError) ends
     the job with that message; anything else is a defect of ours, or of the machine, and leaves its traceback above that line.
     """
-    from tiling.errors import StoreError
+    from tiling.slide_errors import StoreError
 
     # Threads that wait for work must not spin: on a shared node they take the processor from the job beside.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

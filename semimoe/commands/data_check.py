@@ -4,7 +4,7 @@ import argparse
 import json
 
 from semimoe.datasets.folder_check import check_data
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 
 
 def run(given: argparse.Namespace) -> None:

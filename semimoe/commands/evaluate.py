@@ -8,7 +8,6 @@ from typing import Any
 
 from semimoe.datasets.image_dataset import GLAS_MPP_UM, open_dataset, part_of
 from semimoe.datasets.image_folder import ImageFile, by_stem, find_images, read_image, read_labels
-from semimoe.errors import DataError, SettingsError
 from semimoe.evaluation.protocols import (
     Pair,
     scores_as_published,
@@ -16,6 +15,7 @@ from semimoe.evaluation.protocols import (
     scores_at_square,
 )
 from semimoe.evaluation.result_tables import text_table
+from semimoe.model_errors import DataError, SettingsError
 
 MASKS_AS_GIVEN = "masks as given"
 

@@ -9,7 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from semimoe.datasets.image_folder import find_images, read_image
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 
 log = logging.getLogger(__name__)
 _MOST_LABELS = 65535

@@ -9,7 +9,7 @@ from semimoe.datasets.image_dataset import open_dataset
 from semimoe.datasets.image_folder import FolderImages, ImageFile
 from semimoe.datasets.image_resolution import Resolution
 from semimoe.datasets.lineage import files_read, known
-from semimoe.errors import DataError, SettingsError
+from semimoe.model_errors import DataError, SettingsError
 from semimoe.tensor_files import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
 
 if TYPE_CHECKING:

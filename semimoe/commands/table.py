@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from semimoe.errors import DataError
 from semimoe.evaluation.result_tables import tables
+from semimoe.model_errors import DataError
 
 
 def run(given: argparse.Namespace) -> None:

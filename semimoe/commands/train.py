@@ -11,7 +11,7 @@ from semimoe.datasets.image_folder import FolderImages, ImageFile, image_size, r
 from semimoe.datasets.image_lists import Row, read_split, split, with_role
 from semimoe.datasets.image_resolution import SQUARE_PX, Resolution, isotropic, squeezed
 from semimoe.datasets.lineage import files_read, known, of_teachers
-from semimoe.errors import DataError, SettingsError
+from semimoe.model_errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from semimoe.datasets.image_dataset import GRADES, Dataset, open_dataset, part_of
 from semimoe.datasets.image_folder import ImageFile, image_size, mask_values, read_labels
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 
 # GlaS as released 2016-07-08.
 _GLAS_COUNTS = {"train": 85, "testA": 60, "testB": 20}

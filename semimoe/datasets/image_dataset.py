@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from semimoe.datasets.image_folder import ImageFile, find_images
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 
 PARTS = ("train", "valid", "test", "testA", "testB")
 GRADES = "Grade.csv"

@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from semimoe.datasets.image_resolution import Resolution
-from semimoe.errors import DataError
 from semimoe.evaluation.metrics import relabelled
+from semimoe.model_errors import DataError
 
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 # Fewer values than this are taken at their word.

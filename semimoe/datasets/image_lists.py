@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from semimoe.datasets.image_dataset import Case
-from semimoe.errors import DataError, SettingsError
+from semimoe.model_errors import DataError, SettingsError
 
 Role = Literal["labelled", "unlabelled", "validation"]
 Protocol = Literal["honest", "as-published"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semimoe.errors import DataError, SettingsError
+from semimoe.model_errors import DataError, SettingsError
 
 SQUARE_PX = 256  # the paper
 _TOLERANCE = 0.05

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semimoe.errors import ModelError
+from semimoe.model_errors import ModelError
 
 # Channel mean and standard deviation, in [0, 1], of what the first weights were trained on.
 NORMALISATION = {"mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502]}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from semimoe.errors import DeviceError, ModelError
+from semimoe.model_errors import DeviceError, ModelError
 from semimoe.settings import METHODS, STRIDE_PX, NetworkSettings
 from semimoe.tensor_files import CARD, WEIGHTS, load_card, load_tensors
 

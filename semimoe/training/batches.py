@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 from semimoe.objectives.losses import Share, Targets
 from semimoe.objectives.targets import TargetArrays, make_targets
 from semimoe.settings import NetworkSettings, TrainingSettings

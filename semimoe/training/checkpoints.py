@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semimoe.errors import ModelError, TrainingError
+from semimoe.model_errors import ModelError, TrainingError
 from semimoe.tensor_files import CARD, WEIGHTS, load_note, load_tensors, save_tensors
 
 if TYPE_CHECKING:

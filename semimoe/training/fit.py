@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from semimoe.errors import TrainingError
+from semimoe.model_errors import TrainingError
 from semimoe.settings import METHODS, Method, NetworkSettings, TrainingSettings
 
 if TYPE_CHECKING:

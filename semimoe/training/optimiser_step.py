@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from semimoe.errors import TrainingError
 from semimoe.methods.phase import Phase, PhaseLoss, Step, whole
+from semimoe.model_errors import TrainingError
 from semimoe.objectives.losses import Share, Targets, Terms
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.batches import Batch

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from semimoe.devices import start_fabric
-from semimoe.errors import SettingsError, TrainingError
 from semimoe.methods import PHASES, semimoe
+from semimoe.model_errors import SettingsError, TrainingError
 from semimoe.networks.build import Network, build_network, freeze, load_known
 from semimoe.networks.efficientnet import NORMALISATION
 from semimoe.networks.mixture import TASKS, Outputs

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semimoe.errors import DataError
 from semimoe.evaluation.metrics import object_scores
+from semimoe.model_errors import DataError
 from semimoe.prediction.predictor import Predict, predict_array
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.batches import TileSource

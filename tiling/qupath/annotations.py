@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import shapely
 
-from tiling.errors import AnnotationError
 from tiling.qupath.features import features_of, load_json, shown
 from tiling.qupath.polygons import AmbiguousOutline, polygon_of
+from tiling.slide_errors import AnnotationError
 
 REGION, IGNORE, PROPOSED = "Region*", "Ignore*", "Proposed*"
 _EMPTY = f"{REGION}: empty"

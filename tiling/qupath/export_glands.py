@@ -281,8 +281,8 @@ def labels_to_geojson(
     AnnotationError
         Not a readable single-channel image of whole numbers from 0.
     """
-    from tiling.errors import AnnotationError
     from tiling.qupath.mask_images import opened_image
+    from tiling.slide_errors import AnnotationError
 
     with opened_image(labels) as image:
         if len(image.shape) != 2 or image.dtype.kind not in "ui":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from tiling.errors import AnnotationError
+from tiling.slide_errors import AnnotationError
 
 MOST_BYTES = 1 << 29
 # Each value costs up to 64 bytes once parsed: half a GB of "[],[]," would take the machine's memory. Twenty million points still fit.

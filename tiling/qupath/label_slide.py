@@ -13,7 +13,6 @@ import shapely
 import zarr
 from numpy.typing import NDArray
 
-from tiling.errors import AnnotationError, SlideError
 from tiling.messages import counted
 from tiling.objects.components import Seen, merge, seen
 from tiling.objects.runs import runs
@@ -21,6 +20,7 @@ from tiling.qupath.annotations import Annotations, Outline, check_complete, read
 from tiling.qupath.mask_images import MASK_ENDINGS, open_mask
 from tiling.qupath.rasterise import Raster, to_stored
 from tiling.raster.geometry import Geometry, blocks
+from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import (
     SHARD_PX,
     attributes,

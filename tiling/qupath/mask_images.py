@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.errors import AnnotationError
 from tiling.objects.components import Grid, join, label_block
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import AnnotationError
 from tiling.slides.backends import BackendError, damaged_file
 from tiling.stores.arrays import SHARD_PX
 

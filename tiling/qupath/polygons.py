@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 import shapely.affinity
 
-from tiling.errors import AnnotationError
+from tiling.slide_errors import AnnotationError
 
 _FARTHEST_PX = 1e8
 _CORNERS = 4

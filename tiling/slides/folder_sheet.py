@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import PIL.Image
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides.metadata import mpp_problem
 from tiling.slides.slide_reader import open_slide
 from tiling.slides.truncation import cut_problem

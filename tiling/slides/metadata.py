@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 
 MPP_RANGE_UM = (0.05, 20.0)
 _SAMPLE_BYTES = 1 << 20

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides.backends import (
     Backend,
     BackendError,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tiling.errors import StoreError
+from tiling.slide_errors import StoreError
 
 log = logging.getLogger(__name__)
 _PREFIX = "gland-slide-"

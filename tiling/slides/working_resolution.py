@@ -12,8 +12,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from tiling.errors import SlideError
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import SlideError
 from tiling.slides.metadata import SlideFacts, mpp_problem
 from tiling.slides.slide_reader import Slide
 

@@ -13,8 +13,8 @@ import zarr
 from numpy.typing import DTypeLike
 from zarr.codecs import ZstdCodec
 
-from tiling.errors import SlideError, StoreError
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import SlideError, StoreError
 
 KEY = "gland_pipeline"
 CHUNK_PX = 512

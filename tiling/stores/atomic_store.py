@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import StoreError
+from tiling.slide_errors import StoreError
 
 _LOCK_WAIT_S = 10.0
 

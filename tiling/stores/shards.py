@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from tiling.errors import StoreError
+from tiling.slide_errors import StoreError
 from tiling.stores.arrays import ZSTD_LEVEL
 
 _ABSENT = np.iinfo(np.uint64).max

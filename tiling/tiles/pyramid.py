@@ -10,8 +10,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling.errors import SlideError
 from tiling.parallel import for_each
+from tiling.slide_errors import SlideError
 from tiling.slides.slide_reader import Slide
 from tiling.slides.working_resolution import Plan, read_scaled
 from tiling.stores.atomic_store import Partial

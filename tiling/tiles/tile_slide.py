@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides.metadata import check_is_file
 from tiling.slides.slide_reader import Icc, Slide, open_slide
 from tiling.slides.staging import near

@@ -11,9 +11,9 @@ import PIL.Image
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tiling.errors import SlideError
 from tiling.parallel import for_each
 from tiling.raster.geometry import Geometry, blocks
+from tiling.slide_errors import SlideError
 from tiling.slides.backends import BackendError, damaged_file
 from tiling.slides.slide_reader import Slide
 from tiling.slides.working_resolution import Plan, plan_coarser, read_scaled

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from semimoe.errors import ModelError
+from semimoe.model_errors import ModelError
 from semimoe.tensor_files import load_card
 
 # A model serves slides whose pixels differ by less from those it was trained on.

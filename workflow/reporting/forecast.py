@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import StoreError
+from tiling.slide_errors import StoreError
 from workflow.reporting.outcome import Job
 from workflow.sheet import Sheet, Slide
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tiling.errors import AnnotationError
+from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import attributes, geometry_of, open_array, open_store, recorded_error
 from tiling.stores.atomic_store import write_atomic
 

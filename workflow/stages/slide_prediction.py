@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tiling.errors import SlideError
 from tiling.maps.blend_tiles import blend_to_store
+from tiling.slide_errors import SlideError
 from tiling.stores.arrays import (
     attributes,
     create_group,

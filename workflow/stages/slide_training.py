@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.errors import AnnotationError
+from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import attributes, geometry_of, recorded_error
 from tiling.tiles.tile_source import JoinedTiles, StoredTiles, region_pieces, region_windows
 from workflow.stages.device_choice import device_for

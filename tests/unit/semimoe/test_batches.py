@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.batches import batches, image_statistics
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from semimoe.errors import ModelError, SettingsError
+from semimoe.model_errors import ModelError, SettingsError
 from semimoe.networks.build import build_network, freeze, load_known
 from semimoe.networks.efficientnet import IMAGENET_WEIGHTS, NORMALISATION, LightDecoder, LiteEncoder
 from semimoe.networks.mixture import count_parameters

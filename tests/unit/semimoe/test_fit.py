@@ -16,9 +16,9 @@ import pytest
 import torch
 from disc_pictures import Item
 
-from semimoe.errors import SettingsError, TrainingError
 from semimoe.evaluation.metrics import pixel_scores
 from semimoe.methods.semimoe import kept_statistics
+from semimoe.model_errors import SettingsError, TrainingError
 from semimoe.networks.mixture import SemiMoE
 from semimoe.prediction.predictor import Predictor, maps_of, predict_array
 from semimoe.settings import METHODS, NetworkSettings, TrainingSettings

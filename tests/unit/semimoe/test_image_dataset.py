@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from semimoe.datasets.image_dataset import Case, open_dataset
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 
 TABLE = """name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)
 train_1,1, benign, adenomatous

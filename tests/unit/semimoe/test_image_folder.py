@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from semimoe.datasets.image_folder import FolderImages, find_images, read_labels
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 
 MASK = np.array([[3, 3, 0, 0], [0, 0, 0, 8]], np.uint8)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from semimoe.datasets.image_dataset import Case
 from semimoe.datasets.image_lists import folds, read_split, split, to_csv, with_role
-from semimoe.errors import DataError, SettingsError
+from semimoe.model_errors import DataError, SettingsError
 
 LISTS = Path(__file__).parents[3] / "benchmarks" / "splits" / "glas"
 GLAS = {

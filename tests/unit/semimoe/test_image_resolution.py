@@ -14,7 +14,7 @@ from semimoe.datasets.image_resolution import (
     reduced_shape,
     squeezed,
 )
-from semimoe.errors import DataError
+from semimoe.model_errors import DataError
 
 FINE = 12  # pixels are cut into this many; reductions are multiples of a twelfth
 

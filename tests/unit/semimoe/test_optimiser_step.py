@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from semimoe.datasets.image_folder import FolderImages, find_images
-from semimoe.errors import TrainingError
 from semimoe.methods import PHASES
+from semimoe.model_errors import TrainingError
 from semimoe.networks.mixture import SemiMoE
 from semimoe.objectives.losses import AdaptiveLoss, Targets
 from semimoe.settings import NetworkSettings, TrainingSettings

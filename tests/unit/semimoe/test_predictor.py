@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semimoe.errors import DeviceError, ModelError
+from semimoe.model_errors import DeviceError, ModelError
 from semimoe.networks.mixture import Heads, Outputs, SemiMoE
 from semimoe.prediction.predictor import Predictor, maps_of, predict_array
 from semimoe.settings import NetworkSettings

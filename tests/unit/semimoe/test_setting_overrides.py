@@ -2,7 +2,7 @@
 
 import pytest
 
-from semimoe.errors import SettingsError
+from semimoe.model_errors import SettingsError
 from semimoe.setting_overrides import overridden
 from semimoe.settings import NetworkSettings, TrainingSettings
 

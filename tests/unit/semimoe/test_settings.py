@@ -10,8 +10,8 @@ import pytest
 
 from semimoe import devices as device
 from semimoe.devices import choose_device, claim
-from semimoe.errors import DeviceError, SettingsError
 from semimoe.methods.semimoe import unsup_weight
+from semimoe.model_errors import DeviceError, SettingsError
 from semimoe.settings import NetworkSettings, TrainingSettings, preset
 from semimoe.training.schedule import lr_factor, steps_per_epoch
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import shapely
 
-from tiling.errors import AnnotationError
 from tiling.qupath import features
 from tiling.qupath.annotations import Annotations, Outline, check_complete, read_annotations
+from tiling.slide_errors import AnnotationError
 
 SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 

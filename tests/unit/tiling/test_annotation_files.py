@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiling.__main__ import main
-from tiling.errors import AnnotationError
 from tiling.qupath import features
+from tiling.slide_errors import AnnotationError
 
 WIDTH, HEIGHT = 70, 50
 BOX = [[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]

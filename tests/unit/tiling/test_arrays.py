@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiling.errors import SlideError, StoreError
 from tiling.raster.geometry import Geometry, blocks, halo
+from tiling.slide_errors import SlideError, StoreError
 from tiling.stores.arrays import (
     attributes,
     create_array,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tiling.errors import StoreError
+from tiling.slide_errors import StoreError
 from tiling.stores import atomic_store as atomic
 from tiling.stores.atomic_store import building, locked, write_atomic
 

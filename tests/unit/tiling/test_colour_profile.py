@@ -8,7 +8,7 @@ import PIL.ImageCms
 import pytest
 import tifffile
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides.colour_profile import profile_name, to_srgb
 from tiling.slides.slide_reader import open_slide
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiling.errors import SlideError
 from tiling.pictures.canvas import ERROR
 from tiling.pictures.contact_sheet import contact_sheet, duration_text, size_text, write_card
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import SlideError
 from tiling.stores.arrays import (
     create_array,
     create_group,

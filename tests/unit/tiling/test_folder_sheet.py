@@ -9,7 +9,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides.folder_sheet import sheet_from_folder, sheet_text, unique_ids
 from workflow.sheet import ID_PATTERN, load
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from tiling.errors import AnnotationError, SlideError
 from tiling.qupath import label_slide as labels_module
 from tiling.qupath import mask_images as masks
 from tiling.qupath.label_slide import geojson_to_labels, label_slide
 from tiling.qupath.mask_images import open_mask
 from tiling.qupath.rasterise import Raster
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import (
     attributes,
     create_group,

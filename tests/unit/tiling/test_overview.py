@@ -7,7 +7,6 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
-from tiling.errors import SlideError
 from tiling.pictures.canvas import (
     GLAND,
     REGION,
@@ -22,6 +21,7 @@ from tiling.pictures.heat_maps import heat_map, reduced_mean
 from tiling.pictures.label_survey import survey_labels
 from tiling.pictures.overview import overview
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import SlideError
 from tiling.stores.arrays import (
     create_array,
     create_group,

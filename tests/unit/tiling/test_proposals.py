@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tiling.errors import AnnotationError
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.proposals import ENTROPY, choose, propose_regions, reduce_cells
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import (
     create_array,
     create_group,

@@ -8,8 +8,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.errors import StoreError
 from tiling.raster.geometry import blocks
+from tiling.slide_errors import StoreError
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.shards import ShardReader, ShardWriter
 

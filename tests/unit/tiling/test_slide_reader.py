@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 import tifffile
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides import backends
 from tiling.slides import slide_reader as reader
 from tiling.slides.backends import BackendError, flatten_alpha

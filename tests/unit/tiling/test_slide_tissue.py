@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.errors import SlideError
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, set_attributes
 from tiling.tissue.slide_tissue import mask_from_file, tissue_to_geojson
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tiling.errors import StoreError
+from tiling.slide_errors import StoreError
 from tiling.slides import staging as scratch
 from tiling.slides.staging import near
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import zarr
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.stores import atomic_store as atomic
 from tiling.stores.arrays import (
     attributes,

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.errors import SlideError
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import SlideError
 from tiling.stores.arrays import (
     create_array,
     create_group,

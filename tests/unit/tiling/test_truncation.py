@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides.slide_reader import open_slide
 from tiling.slides.truncation import cut_problem
 

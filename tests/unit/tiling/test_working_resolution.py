@@ -9,7 +9,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from tiling.slides.metadata import PixelSize, SlideFacts, choose_pixel_size, level_downsample
 from tiling.slides.slide_reader import open_slide
 from tiling.slides.working_resolution import (

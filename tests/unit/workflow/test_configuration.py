@@ -85,7 +85,7 @@ def test_settings_of_the_packages_take_every_key() -> None:
 def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_else_is(
     group: str, key: str
 ) -> None:
-    from semimoe.errors import SettingsError
+    from semimoe.model_errors import SettingsError
     from semimoe.settings import NetworkSettings, TrainingSettings
 
     for value in (0, 4, 6, 30, 32):

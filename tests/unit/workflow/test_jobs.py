@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tiling.errors import SlideError
+from tiling.slide_errors import SlideError
 from workflow.jobs import job, scratch_folder
 
 

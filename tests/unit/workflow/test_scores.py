@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiling.errors import AnnotationError
 from tiling.raster.geometry import Geometry
+from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group, record_failure, set_attributes
 from workflow.stages.scores import POOLED, evaluate_slide, headline, summarise
 
