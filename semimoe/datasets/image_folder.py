@@ -15,6 +15,7 @@ from scipy import ndimage
 from semimoe.datasets.image_resolution import Resolution
 from semimoe.evaluation.metrics import relabelled
 from semimoe.model_errors import DataError
+from tiling.raster.tile import Tile
 
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 # Fewer values than this are taken at their word.
@@ -23,16 +24,6 @@ _MASK_MARK = "_anno"
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
 # Decoded images are kept up to this size in all: the 85 of GlaS take 100 MB, at half resolution 26 MB.
 _KEPT_BYTES = 2 * 2**30
-
-
-class Tile(NamedTuple):
-    """One image with its mask."""
-
-    image: NDArray[np.uint8]  # (3, H, W)
-    labels: NDArray[np.int32] | None  # (H, W)
-    weight: NDArray[np.uint8] | None = None
-    pseudo: NDArray[np.uint8] | None = None
-    inside: NDArray[np.uint8] | None = None
 
 
 class ImageFile(NamedTuple):

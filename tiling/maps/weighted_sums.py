@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.raster.geometry import Window
+
 _ROWS_OF_PARTS = 4  # in a shard: sums stay near a processor's cache, and each step of numpy is long enough to be worth a thread
 
 
@@ -62,15 +64,6 @@ class Axis:
             np.searchsorted(self.edges, np.stack([self.start, last], axis=1), side="right") - 1
         )
         self.shard = np.stack([self.start, last], axis=1) // shard_px
-
-
-class Window(NamedTuple):
-    """Rows and columns of the plane."""
-
-    y: int
-    x: int
-    height: int
-    width: int
 
 
 class Piece(NamedTuple):

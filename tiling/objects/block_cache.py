@@ -11,8 +11,9 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.objects.components import Block, Grid
+from tiling.objects.components import Grid
 from tiling.objects.runs import Runs
+from tiling.raster.geometry import Block
 
 
 class _Packed(NamedTuple):

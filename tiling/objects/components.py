@@ -14,9 +14,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tiling.objects.runs import Runs, connected, runs
-from tiling.raster.geometry import blocks
+from tiling.raster.geometry import Block, blocks
 
-Block = tuple[slice, slice]
 _NEVER = np.iinfo(np.int64).max
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from tiling.objects.block_cache import Borders, Scratch
 from tiling.objects.components import (
-    Block,
     Grid,
     Joined,
     Pieces,
@@ -28,7 +27,7 @@ from tiling.objects.components import (
 from tiling.objects.runs import runs
 from tiling.objects.seed_growth import FREE, contacts, grow
 from tiling.parallel import for_each
-from tiling.raster.geometry import Geometry, blocks
+from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.stores.arrays import (
     SHARD_PX,
     create_array,

@@ -19,7 +19,7 @@ from tiling.objects.runs import runs
 from tiling.qupath.annotations import Annotations, Outline, check_complete, read_annotations
 from tiling.qupath.mask_images import MASK_ENDINGS, open_mask
 from tiling.qupath.rasterise import Raster, to_stored
-from tiling.raster.geometry import Geometry, blocks
+from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import (
     SHARD_PX,
@@ -42,7 +42,6 @@ _TIFF_TILE_PX = 512
 _KINDS = ("glands", "regions", "ignored")
 Origin = Literal["bounds", "slide"]
 Annotated = Literal["regions", "whole"]
-Block = tuple[slice, slice]
 
 
 class Numbers(Protocol):

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import Grid, join, label_block
-from tiling.raster.geometry import Geometry
+from tiling.raster.geometry import Block, Geometry
 from tiling.slide_errors import AnnotationError
 from tiling.slides.backends import BackendError, damaged_file
 from tiling.stores.arrays import SHARD_PX
 
-Block = tuple[slice, slice]
 MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 # Of a mask at level 0 this many stored pixels a side are picked at once: the window under them fits in memory.
 _PICKED_PX = 512

@@ -7,9 +7,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.raster.geometry import Geometry
+from tiling.raster.geometry import Block, Geometry
 
-Block = tuple[slice, slice]
 _SLIVER_PX = 1.0
 
 

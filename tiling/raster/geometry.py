@@ -1,11 +1,71 @@
 """Where stored pixels lie on the slide.
 
-Stored pixel i covers level-0 pixels [i d, (i + 1) d) on its axis: pixel *edges* everywhere, d = level-0 pixels per stored pixel.
+Stored pixel i covers level-0 pixels [i d, (i + 1) d) on its axis, where d is the number of level-0
+pixels per stored pixel. Coordinates are those of pixel *edges* everywhere.
 Arrays are (y, x); slides, tables and GeoJSON are (x, y).
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+# Rows and columns of an array that one thread works on at a time.
+Block = tuple[slice, slice]
+
+
+class Window(NamedTuple):
+    """A rectangle of an array, in stored pixels; it may reach beyond the array.
+
+    Attributes
+    ----------
+    y, x : first row and column
+    height, width : number of rows and columns
+    """
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        """The row below the last one."""
+        return self.y + self.height
+
+    @property
+    def right(self) -> int:
+        """The column behind the last one."""
+        return self.x + self.width
+
+    @property
+    def slices(self) -> Block:
+        """Rows and columns as an index of an array; only for windows with y >= 0 and x >= 0.
+
+        >>> Window(2, 3, 4, 5).slices
+        (slice(2, 6, None), slice(3, 8, None))
+        """
+        return slice(self.y, self.bottom), slice(self.x, self.right)
+
+    def overlaps(self, other: "Window") -> bool:
+        """Whether the two rectangles share a pixel.
+
+        >>> Window(0, 0, 2, 2).overlaps(Window(1, 1, 2, 2))
+        True
+        >>> Window(0, 0, 2, 2).overlaps(Window(2, 0, 2, 2))
+        False
+        """
+        rows = self.y < other.bottom and other.y < self.bottom
+        return rows and self.x < other.right and other.x < self.right
+
+    @classmethod
+    def from_block(cls, block: Block) -> "Window":
+        """The window of a block.
+
+        >>> Window.from_block((slice(2, 6), slice(3, 8)))
+        Window(y=2, x=3, height=4, width=5)
+        """
+        rows, columns = block
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        return cls(rows.start, columns.start, height, width)
 
 
 @dataclass(frozen=True)
@@ -18,8 +78,8 @@ class Geometry:
     slide_width_px, slide_height_px : size of level 0, in level-0 pixels
     downsample_x, downsample_y : d, level-0 pixels per stored pixel
     mpp_x, mpp_y : um per *stored* pixel (actual, not nominal)
-    bounds_x, bounds_y, bounds_width_px, bounds_height_px : the viewer's crop (openslide.bounds-*), in level-0 pixels;
-        0, 0 and the full size when the slide has none
+    bounds_x, bounds_y, bounds_width_px, bounds_height_px : the viewer's crop (openslide.bounds-*),
+        in level-0 pixels; 0, 0 and the full size when the slide has none
     """
 
     width_px: int
@@ -55,7 +115,7 @@ class Geometry:
         return cls(**values)
 
 
-def blocks(height_px: int, width_px: int, block_px: int) -> list[tuple[slice, slice]]:
+def blocks(height_px: int, width_px: int, block_px: int) -> list[Block]:
     """Non-overlapping (y, x) blocks that cover an array, in raster order.
 
     >>> blocks(3, 5, 4)
@@ -68,10 +128,8 @@ def blocks(height_px: int, width_px: int, block_px: int) -> list[tuple[slice, sl
     ]
 
 
-def halo(
-    block: tuple[slice, slice], halo_px: int, height_px: int, width_px: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The block grown by a halo (clipped to the array), and where the block lies inside the grown one.
+def halo(block: Block, halo_px: int, height_px: int, width_px: int) -> tuple[Block, Block]:
+    """The block with a halo around it, clipped to the array, and the block's place inside that.
 
     >>> halo((slice(4, 8), slice(0, 4)), 2, 20, 20)
     ((slice(2, 10, None), slice(0, 6, None)), (slice(2, 6, None), slice(0, 4, None)))

@@ -2,37 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tiling.raster.tile import Tile
 from tiling.stores.arrays import attributes, geometry_of, open_array, open_store, read_table
 from tiling.stores.chunk_cache import CachedChunks
 from tiling.stores.ome_pyramid import WHITE
 
 _MIN_ANNOTATED = 0.1
 Windows = NDArray[np.int64]  # (N, 4): y, x, height, width in stored pixels
-
-
-class Tile(NamedTuple):
-    """One window of a slide.
-
-    Attributes
-    ----------
-    image : uint8 (3, H, W), 255 outside the slide
-    labels : int32 (H, W), 0 background, 1..N; None without labels
-    weight : uint8 (H, W), 1 = annotated and not ignored; None without labels
-    pseudo : uint8 (3, H, W), mask 0/1, sdf code, boundary 0/1; None without pseudo-labels
-    inside : uint8 (H, W), 1 = tissue; None where it was not asked for
-    """
-
-    image: NDArray[np.uint8]
-    labels: NDArray[np.int32] | None
-    weight: NDArray[np.uint8] | None
-    pseudo: NDArray[np.uint8] | None
-    inside: NDArray[np.uint8] | None = None
 
 
 class StoredTiles:
