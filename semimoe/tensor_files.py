@@ -1,15 +1,14 @@
 """Files of a trained model: tensors as safetensors, everything else as JSON; nothing that can run code."""
 
-import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semimoe.model_errors import ModelError
+from tiling.raster.atomic_files import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,14 +84,6 @@ _HOLDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "warnings": ("a list of texts", _texts),
     "notes": ("an object with texts as licence, warnings, slides and images", _told),
 }
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
 
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", about: dict[str, Any]) -> None:
@@ -173,9 +164,3 @@ def load_card(folder: Path) -> dict[str, Any]:
                 f"{path}: not a model card of this program, {key} is {json.dumps(card[key])[:60]} and must be {what}"
             )
     return dict(card)
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

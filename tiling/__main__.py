@@ -257,8 +257,8 @@ def _check_store(out: Path) -> None:
 
 
 def _sheet(given: argparse.Namespace) -> None:
+    from tiling.raster.atomic_files import write_atomic
     from tiling.slides.folder_sheet import sheet_from_folder, sheet_text
-    from tiling.stores.atomic_store import write_atomic
 
     if given.out is not None and given.out.exists():
         raise ValueError(

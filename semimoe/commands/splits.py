@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from semimoe.datasets.image_dataset import open_dataset
 from semimoe.datasets.image_lists import Protocol, Row, folds, split, to_csv
-from semimoe.tensor_files import write_atomic
+from tiling.raster.atomic_files import write_atomic
 
 _SHARES = (0.2, 0.1)
 _SEEDS = (0, 1, 2)

@@ -170,11 +170,12 @@ def _leaked(card: dict[str, Any], rows: Sequence[Row]) -> list[str]:
 
 def _of_teacher(folder: Path) -> dict[str, Any]:
     """Which model made the pseudo-labels, and the licence of its data: what is learnt from it is under that licence too."""
-    from semimoe.tensor_files import WEIGHTS, fingerprint, load_card
+    from semimoe.tensor_files import WEIGHTS, load_card
+    from tiling.raster.atomic_files import file_checksum
 
     licence = load_card(folder).get("notes", {}).get("licence")
     return {
-        "pseudo_from": fingerprint(folder / WEIGHTS)[:16],
+        "pseudo_from": file_checksum(folder / WEIGHTS)[:16],
         **({"licence": licence} if licence else {}),
     }
 

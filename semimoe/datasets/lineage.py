@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from semimoe.datasets.image_folder import ImageFile
-from semimoe.tensor_files import fingerprint
+from tiling.raster.atomic_files import file_checksum
 
 _KNOWN = "known"  # of a card's notes: what the models knew that this one learnt from
 
@@ -43,9 +43,9 @@ def files_read(outlined: list[ImageFile], unlabelled: list[ImageFile], *, masks:
     """
     read = [path for file in outlined for path in (file.image, file.mask)]
     read += [path for file in unlabelled for path in (file.image, file.mask if masks else None)]
-    return hashlib.sha256("".join(fingerprint(path) for path in read if path).encode()).hexdigest()[
-        :16
-    ]
+    return hashlib.sha256(
+        "".join(file_checksum(path) for path in read if path).encode()
+    ).hexdigest()[:16]
 
 
 def of_teachers(cards: Iterable[dict[str, Any]]) -> dict[str, Any]:

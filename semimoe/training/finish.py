@@ -7,12 +7,13 @@ from typing import Any
 
 from semimoe.datasets.lineage import of_teachers
 from semimoe.networks.mixture import count_parameters
-from semimoe.tensor_files import CARD, WARM_START, WEIGHTS, save_card, save_tensors, write_atomic
+from semimoe.tensor_files import CARD, WARM_START, WEIGHTS, save_card, save_tensors
 from semimoe.training import validation as scoring
 from semimoe.training.batches import TileSource
 from semimoe.training.checkpoints import load_foreign
 from semimoe.training.history import COLUMNS, TIMING_COLUMNS, collapsed_gates, to_csv
 from semimoe.training.training_run import GATE, Run, copied
+from tiling.raster.atomic_files import remove_partial_files, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +50,8 @@ def finish(run: Run, validation: TileSource | None, out: Path) -> None:
     save_tensors(out / WEIGHTS, run.net.state_dict(), about)
     write_atomic(out / "history.csv", to_csv(run.rows, COLUMNS))
     write_atomic(out / "timing.csv", to_csv(run.timings, TIMING_COLUMNS))
-    for name in (
-        WARM_START,
-        WEIGHTS,
-        "history.csv",
-        "timing.csv",
-        CARD,
-    ):  # what a run killed while writing left
-        for leftover in out.glob(f".{name}.*.partial"):
-            leftover.unlink()
+    for name in (WARM_START, WEIGHTS, "history.csv", "timing.csv", CARD):
+        remove_partial_files(out / name)
     save_card(out, _card(run, choice, validated=validation is not None) | before)
     told = ", ".join(
         f"{name.replace('_', ' ')} {value:.3f}" for name, value in choice.scores.items()

@@ -29,10 +29,8 @@ from semimoe.settings import Method, NetworkSettings, TrainingSettings
 from semimoe.tensor_files import (
     WARM_START,
     WEIGHTS,
-    fingerprint,
     load_card,
     load_note,
-    write_atomic,
 )
 from semimoe.training import validation as scoring
 from semimoe.training.batches import Batch, TileSource, image_statistics
@@ -41,6 +39,7 @@ from semimoe.training.history import COLUMNS, EpochMeans, Row, collapsed_gates, 
 from semimoe.training.optimiser_step import Stepper
 from semimoe.training.optimizers import make_optimizers
 from semimoe.training.schedule import lr_factor, steps_per_epoch
+from tiling.raster.atomic_files import file_checksum, write_atomic
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -189,8 +188,8 @@ class Run:
                     0 if source is None else len(source)
                     for source in (labelled, unlabelled, validation)
                 ],
-                "start_from": start_from and fingerprint(start_from / WEIGHTS),
-                "warm_start": warm_start and fingerprint(warm_start / WARM_START),
+                "start_from": start_from and file_checksum(start_from / WEIGHTS),
+                "warm_start": warm_start and file_checksum(warm_start / WARM_START),
                 "notes": notes,
             }
         )

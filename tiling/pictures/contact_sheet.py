@@ -28,8 +28,8 @@ from tiling.pictures.canvas import (
     thumbnail,
     tint,
 )
+from tiling.raster.atomic_files import write_atomic
 from tiling.stores.arrays import attributes, open_array, open_store, read_table, recorded_error
-from tiling.stores.atomic_store import write_atomic
 
 _CARD_PX = 420
 _COLUMNS = 4

@@ -30,8 +30,8 @@ from tiling.pictures.canvas import (
 from tiling.pictures.close_ups import choose_close_ups, close_up
 from tiling.pictures.heat_maps import heat_map
 from tiling.pictures.label_survey import Survey, survey_labels
+from tiling.raster.atomic_files import write_atomic
 from tiling.stores.arrays import SHARD_PX, attributes, open_array, open_store, read_table
-from tiling.stores.atomic_store import write_atomic
 
 _MARGIN = 20
 _CAPTION_PX = 26

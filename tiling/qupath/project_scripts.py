@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tiling.stores.atomic_store import write_atomic
+from tiling.raster.atomic_files import write_atomic
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

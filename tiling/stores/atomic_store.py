@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tiling.raster.atomic_files import write_atomic
 from tiling.slide_errors import StoreError
 
 _LOCK_WAIT_S = 10.0
@@ -130,14 +131,6 @@ def building(
         os.replace(partial, path)
         journal.unlink()
         shutil.rmtree(replaced, ignore_errors=True)
-
-
-def write_atomic(path: Path, text: str | bytes) -> None:
-    """Write a small file so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(text.encode() if isinstance(text, str) else text)
-    os.replace(partial, path)
 
 
 def _read_journal(journal: Path) -> dict[str, Any]:

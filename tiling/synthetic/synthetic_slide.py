@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tiling.stores.atomic_store import write_atomic
+from tiling.raster.atomic_files import write_atomic
 from tiling.synthetic.paint import SCALE, paint
 from tiling.synthetic.section_plan import Plan, plan_section
 

@@ -1,6 +1,5 @@
 """Tissue and pen of an open slide on a coarse grid, found by colour or given by a file."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tiling.parallel import for_each
+from tiling.raster.atomic_files import file_checksum
 from tiling.raster.geometry import Geometry, blocks
 from tiling.slide_errors import SlideError
 from tiling.slides.backends import BackendError, damaged_file
@@ -271,9 +271,9 @@ def _resampled(path: Path, image: NDArray[Any], geometry: Geometry) -> NDArray[n
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a small file; raises SlideError when it is missing."""
+    """Checksum of a file; raises SlideError when it is missing."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_checksum(path)
     except FileNotFoundError:
         raise SlideError(
             f"{path}: no such file; correct columns 'tissue' and 'roi' of the sheet"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tiling.stores.atomic_store import write_atomic
+from tiling.raster.atomic_files import write_atomic
 from workflow.config.configuration import compared, method
 from workflow.sheet import Sheet
 

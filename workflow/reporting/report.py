@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiling.stores.atomic_store import write_atomic
+from tiling.raster.atomic_files import write_atomic
 from workflow.config.configuration import NAMES, compared, geojson_ending, model_folder
 from workflow.reporting.outcome import (
     COMPLETE,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tiling.raster.atomic_files import write_atomic
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import attributes, geometry_of, open_array, open_store, recorded_error
-from tiling.stores.atomic_store import write_atomic
 
 POOLED = "pooled"
 _COMPARED = ("supervised", "unet")

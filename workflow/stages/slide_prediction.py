@@ -54,7 +54,8 @@ def predict_slide(
         The slide failed at tiling (the recorded error is raised again), or its resolution is not the model's.
     """
     from semimoe.prediction.predictor import Predictor
-    from semimoe.tensor_files import WEIGHTS, fingerprint
+    from semimoe.tensor_files import WEIGHTS
+    from tiling.raster.atomic_files import file_checksum
 
     geometry = geometry_of(tiles)
     precision, flips = prediction["precision"], prediction["flips"]
@@ -86,7 +87,7 @@ def predict_slide(
         within=Tissue(tiles, margin_um=margin_um).read,
         inputs={
             "tiles": {key: made.get(key) for key in ("fingerprint", "parameters", "version")},
-            "weights": fingerprint(model / WEIGHTS),
+            "weights": file_checksum(model / WEIGHTS),
             # Sums in another order differ in their last bits.
             "device": [gpu > 0, threads],
         },

@@ -8,7 +8,7 @@ import pytest
 
 from tiling.slide_errors import StoreError
 from tiling.stores import atomic_store as atomic
-from tiling.stores.atomic_store import building, locked, write_atomic
+from tiling.stores.atomic_store import building, locked
 
 
 def test_store_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -95,13 +95,6 @@ def test_a_second_living_writer_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     time.sleep(0.05)
     with locked(path):  # the lock died with its holder
         pass
-
-
-def test_small_files_are_whole_or_absent(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a" / "x.csv", "1\n")
-    write_atomic(tmp_path / "a" / "x.csv", b"2\n")
-    assert (tmp_path / "a" / "x.csv").read_text() == "2\n"
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["x.csv"]
 
 
 def test_a_store_is_never_removed_under_its_own_name(tmp_path, monkeypatch):

@@ -1,0 +1,34 @@
+"""Small files that appear complete or not at all, and checksums of files."""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file beside its final place and rename it; its folder is created if it is missing.
+
+    Until then the content is in the hidden file `.{name}.{process id}.partial` of the same folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(partial, path)
+
+
+def remove_partial_files(path: Path) -> None:
+    """Delete what processes that were killed inside `write_atomic(path, ...)` left in the folder."""
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        leftover.unlink()
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal text.
+
+    Raises
+    ------
+    OSError
+        The file is missing or cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
