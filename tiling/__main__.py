@@ -302,7 +302,7 @@ def _geojson_to_labels(given: argparse.Namespace) -> None:
 
 
 def _tissue(given: argparse.Namespace) -> None:
-    from tiling.tissue.slide_tissue import tissue_to_geojson
+    from tiling.qupath.tissue_outlines import tissue_to_geojson
 
     count = tissue_to_geojson(given.store, given.out, origin=given.origin)
     print(

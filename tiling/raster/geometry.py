@@ -6,8 +6,11 @@ Arrays are (y, x); slides, tables and GeoJSON are (x, y).
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+# What the coordinates of GeoJSON are relative to: the corner of the part of the slide that the
+# viewer shows (openslide.bounds-*; QuPath does this), or the corner of level 0.
+Origin = Literal["bounds", "slide"]
 # Rows and columns of an array that one thread works on at a time.
 Block = tuple[slice, slice]
 
@@ -104,6 +107,16 @@ class Geometry:
     def mpp(self) -> float:
         """Geometric mean of the two pixel sizes in um."""
         return float(self.um2_per_px**0.5)
+
+    def viewer_offset(self, origin: Origin) -> tuple[int, int]:
+        """Level-0 pixel (x, y) that has the coordinates (0, 0) in GeoJSON."""
+        return (self.bounds_x, self.bounds_y) if origin == "bounds" else (0, 0)
+
+    def viewer_size(self, origin: Origin) -> tuple[int, int]:
+        """Width and height of what the viewer shows, in level-0 pixels."""
+        if origin == "bounds":
+            return self.bounds_width_px, self.bounds_height_px
+        return self.slide_width_px, self.slide_height_px
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for store attributes."""

@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from tiling.raster.geometry import Origin
 from tiling.slide_errors import SlideError
 from tiling.slides.metadata import check_is_file
 from tiling.slides.slide_reader import Icc, Slide, open_slide
@@ -29,7 +30,7 @@ from tiling.stores.ome_pyramid import WHITE, level_shapes, ome_attributes
 from tiling.tiles.focus import tile_focus
 from tiling.tiles.pyramid import Chunk, chunk_sides, chunks_under, write_levels
 from tiling.tiles.tile_grid import TileTable, choose_tiles
-from tiling.tissue.slide_tissue import Coarse, Origin, file_hash, find_tissue
+from tiling.tissue.slide_tissue import Coarse, file_hash, find_tissue
 
 log = logging.getLogger(__name__)
 

@@ -1,27 +1,23 @@
 """Tissue and pen of an open slide on a coarse grid, found by colour or given by a file."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tiling.parallel import for_each
 from tiling.raster.atomic_files import file_checksum
-from tiling.raster.geometry import Geometry, blocks
+from tiling.raster.geometry import Geometry, Origin, blocks
 from tiling.slide_errors import SlideError
 from tiling.slides.backends import BackendError, damaged_file
 from tiling.slides.slide_reader import Slide
 from tiling.slides.working_resolution import Plan, plan_coarser, read_scaled
-from tiling.stores.arrays import attributes, geometry_of, open_array, open_store
 from tiling.stores.ome_pyramid import WHITE
 from tiling.tissue.tissue_mask import tissue_and_pen
 
-Origin = Literal["bounds", "slide"]
 _BLOCK_PX = 256
 _LEAST_BLOCK_PX = 8
 
@@ -111,41 +107,6 @@ def find_tissue(
     return Coarse(found, pen, factor, geometry.mpp, float(found.sum() * geometry.um2_per_px))
 
 
-def tissue_to_geojson(store: Path, out: Path, *, origin: Origin) -> int:
-    """The tissue of a tile store as areas that QuPath edits; returns their number. `mask_from_file` reads them back exactly.
-
-    Parameters
-    ----------
-    store : tile store
-    out : GeoJSON, level-0 pixels; an area at the slide's far edge may reach over it by less than a pixel of the mask
-    origin : whether it counts from the viewer's crop, as QuPath does, or from the slide's corner
-    """
-    from tiling.objects.trace import outline
-    from tiling.qupath.export_glands import FeatureWriter, appearing, gland_id, to_viewer
-
-    geometry, facts = geometry_of(store), attributes(store)
-    stride = int(facts["tissue_stride_px"])
-    place = to_viewer(
-        replace(
-            geometry,
-            downsample_x=geometry.downsample_x * stride,
-            downsample_y=geometry.downsample_y * stride,
-        ),
-        origin,
-    )
-    areas, count = ndimage.label(np.asarray(open_array(open_store(store), "tissue")[...]))
-    with appearing(out) as text:
-        write = FeatureWriter(text, geometry, origin)
-        for number, (rows, columns) in enumerate(ndimage.find_objects(areas), start=1):
-            shape = outline(areas[rows, columns] == number, y=rows.start, x=columns.start)
-            identity = gland_id(f"{facts['slide']}/tissue", number)
-            write.feature(
-                place(shape), identity, name="Tissue", color=(0, 150, 150), object_type="annotation"
-            )
-        write.close()
-    return int(count)
-
-
 def mask_from_file(path: Path, geometry: Geometry, *, origin: Origin) -> NDArray[np.bool_]:
     """A mask on a grid, from GeoJSON polygons or from an image of the whole slide (0 = outside).
 
@@ -202,7 +163,7 @@ def _rasterised(path: Path, content: Any, geometry: Geometry, origin: Origin) ->
         raise SlideError(
             f"{path}: polygon {bad[0]} has coordinates that cannot be read; draw it again and export the file"
         )
-    left, top = (geometry.bounds_x, geometry.bounds_y) if origin == "bounds" else (0, 0)
+    left, top = geometry.viewer_offset(origin)
     to_level0 = Affine(geometry.downsample_x, 0, -left, 0, geometry.downsample_y, -top)
     try:
         burned = rasterio.features.rasterize(

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from tiling.qupath.tissue_outlines import tissue_to_geojson
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, set_attributes
-from tiling.tissue.slide_tissue import mask_from_file, tissue_to_geojson
+from tiling.tissue.slide_tissue import mask_from_file
 
 
 def frame(width=60, height=40, downsample=8.0, bounds=(0, 0)):

@@ -1,0 +1,45 @@
+"""The tissue of a tile store as GeoJSON, so that a person can correct it in QuPath."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from tiling.objects.trace import outline
+from tiling.qupath.export_glands import FeatureWriter, appearing, gland_id, to_viewer
+from tiling.raster.geometry import Origin
+from tiling.stores.arrays import attributes, geometry_of, open_array, open_store
+
+
+def tissue_to_geojson(store: Path, out: Path, *, origin: Origin) -> int:
+    """Write the tissue of a tile store as annotations; returns the number of areas.
+
+    `tiling.tissue.slide_tissue.mask_from_file` reads exactly the same mask back.
+
+    Parameters
+    ----------
+    store : tile store
+    out : GeoJSON, level-0 pixels; an area at the far edge of the slide may reach over that edge by
+        less than one pixel of the tissue mask
+    origin : what the coordinates are relative to
+    """
+    geometry, stored = geometry_of(store), attributes(store)
+    stride = int(stored["tissue_stride_px"])
+    tissue_geometry = replace(
+        geometry,
+        downsample_x=geometry.downsample_x * stride,
+        downsample_y=geometry.downsample_y * stride,
+    )
+    place = to_viewer(tissue_geometry, origin)
+    areas, count = ndimage.label(np.asarray(open_array(open_store(store), "tissue")[...]))
+    with appearing(out) as text:
+        write = FeatureWriter(text, geometry, origin)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(areas), start=1):
+            shape = outline(areas[rows, columns] == number, y=rows.start, x=columns.start)
+            identity = gland_id(f"{stored['slide']}/tissue", number)
+            write.feature(
+                place(shape), identity, name="Tissue", color=(0, 150, 150), object_type="annotation"
+            )
+        write.close()
+    return int(count)
