@@ -20,7 +20,7 @@ from blend import PERIOD_PX, STRIDE_PX, TILE_PX, answers
 from peak_memory import tree_pss
 
 from tiling.raster.geometry import Geometry
-from tiling.raster.split_rule import encode
+from tiling.raster.quantise import quantise_maps
 from tiling.stores.arrays import create_array, create_group, set_attributes
 from tiling.stores.atomic_store import building
 from tiling.stores.shards import ShardWriter
@@ -41,7 +41,7 @@ def make_maps(store: Path, side_px: int) -> None:
             pattern[:, a * STRIDE_PX : (a + 1) * STRIDE_PX, b * STRIDE_PX : (b + 1) * STRIDE_PX] = (
                 table[a, b][:, :side, :side]
             )
-    codes = encode(pattern)
+    codes = quantise_maps(pattern)
     frame = Geometry(side_px, side_px, side_px, side_px, 1, 1, 1, 1, 0, 0, side_px, side_px)
     with building(store, {}) as partial:
         group = create_group(partial.folder)

@@ -15,6 +15,8 @@ from contenders import measured, row, serve
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from tiling.raster.quantise import quantise_sdf
+
 CELL_PX, CELLS = 67, 16
 
 
@@ -32,7 +34,7 @@ def pattern() -> NDArray[np.uint8]:
     depth = np.where(
         hole, np.minimum(depth, np.hypot(y % CELL_PX - 33, x % CELL_PX - 33) - 4), depth
     )
-    sdf = np.clip((np.clip(depth / 20, -1, 1) + 1) * 127.5, 0, 255)
+    sdf = quantise_sdf(np.clip(depth / 20, -1, 1))
     return np.stack(
         [
             np.where(depth > 0, 230, 10),

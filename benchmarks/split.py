@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from semimoe.evaluation.metrics import object_scores
+from tiling.raster.quantise import quantised_threshold
 from tiling.stores.arrays import attributes, geometry_of, open_array, open_store
 
 
@@ -37,8 +38,8 @@ def main() -> None:
         found["glands"].append(
             np.where(inside, open_array(open_store(glands), "labels")[window], 0)
         )
-        mask = np.asarray(open_array(open_store(maps), "gland")[window]) >= round(
-            255 * split["threshold"]
+        mask = np.asarray(open_array(open_store(maps), "gland")[window]) >= quantised_threshold(
+            split["threshold"]
         )
         found["components"].append(ndimage.label(mask & inside, np.ones((3, 3), int))[0])
     print(

@@ -188,7 +188,7 @@ def _pseudo_labels(
 ) -> "dict[str, NDArray[np.uint8]]":
     """What a trained model says of images that nobody outlined, at the working resolution."""
     from semimoe.prediction.image_predictor import ImagePredictor
-    from semimoe.prediction.predictor import pseudo_codes
+    from tiling.raster.quantise import quantise_pseudo_label
 
     predictor = ImagePredictor(given.pseudo_from, device=given.device, threads=given.threads)
     if predictor.resolution != resolution:
@@ -196,7 +196,9 @@ def _pseudo_labels(
             f"--pseudo-from {given.pseudo_from}: works at {predictor.resolution}, this run at {resolution}"
         )
     _check_teacher(given.pseudo_from, predictor.card, network)
-    return {file.name: pseudo_codes(predictor.maps(read_image(file.image))) for file in files}
+    return {
+        file.name: quantise_pseudo_label(predictor.maps(read_image(file.image))) for file in files
+    }
 
 
 def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings") -> None:

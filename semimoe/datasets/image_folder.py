@@ -42,7 +42,7 @@ class FolderImages:
     files : what to read
     labels : False: masks are never opened, for images used as unlabelled
     resolution : what images and masks are brought to; None: as they are
-    pseudo : stored pseudo-labels by name of image, see `pseudo_codes`, at that resolution; None: there are none
+    pseudo : stored pseudo-labels by name of image, see `quantise_pseudo_label`, at that resolution; None: there are none
     """
 
     def __init__(

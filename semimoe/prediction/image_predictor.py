@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from semimoe.datasets.image_resolution import Resolution, enlarged, isotropic
 from semimoe.prediction.predictor import Predictor, predict_array
-from tiling.raster.split_rule import SplitParameters, encode, split_glands
+from tiling.raster.quantise import quantise_maps
+from tiling.raster.split_rule import SplitParameters, split_glands
 
 if TYPE_CHECKING:
     from semimoe.devices import AskedPrecision
@@ -77,7 +78,7 @@ class ImagePredictor:
 
     def glands(self, maps: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.int32]:
         """One number per gland, int32 (H, W), on the pixels of the image that the maps were made of."""
-        gland, sdf, boundary, _ = encode(maps)
+        gland, sdf, boundary, _ = quantise_maps(maps)
         mpp_um = self.resolution.mpp_um
         glands = split_glands(
             gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=self._split

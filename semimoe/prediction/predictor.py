@@ -282,22 +282,6 @@ def maps_of(outputs: "Outputs") -> "Tensor":
     return torch.stack([gland, distance, boundary, said.amax(0) - said.amin(0)], dim=1)
 
 
-def pseudo_codes(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Maps of a model as stored pseudo-labels.
-
-    Parameters
-    ----------
-    maps : float32 (4, H, W), see `Predictor`
-
-    Returns
-    -------
-    ndarray
-        uint8 (3, H, W): mask 0/1, code of the signed distance round((s + 1) 127.5), boundary 0/1.
-    """
-    gland, sdf, boundary, _ = maps
-    return np.stack([gland >= 0.5, np.rint((sdf + 1) * 127.5), boundary >= 0.5]).astype(np.uint8)
-
-
 def predict_array(
     predict: Predict, image: NDArray[np.uint8], *, tile_px: int, overlap_px: int, batch: int
 ) -> NDArray[np.float32]:

@@ -33,9 +33,7 @@ class Window(NamedTuple):
     labels: NDArray[np.int32] | None  # (H, W)
     weight: NDArray[np.uint8]  # (H, W), 0 where nothing is known
     inside: NDArray[np.uint8]  # (H, W), 0 where the image was padded or shows no tissue
-    pseudo: (
-        NDArray[np.uint8] | None
-    )  # (3, H, W): mask 0/1, sdf code round((s + 1) 127.5), boundary 0/1
+    pseudo: NDArray[np.uint8] | None  # (3, H, W): mask 0/1, quantised sdf, boundary 0/1
     scale: float  # content is this many times larger than as read; distances (the sdf channel) are still as read
 
 

@@ -18,6 +18,7 @@ from semimoe.objectives.losses import Share, Targets
 from semimoe.objectives.targets import TargetArrays, make_targets
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.augmentation import Window, augment, window_of
+from tiling.raster.quantise import restore_sdf
 
 _LABELLED, _UNLABELLED = 0, 1
 _STATISTICS_TILES = 64
@@ -40,7 +41,7 @@ class TileItem(Protocol):
 
     @property
     def pseudo(self) -> NDArray[np.uint8] | None:
-        """uint8 (3, H, W): mask 0/1, sdf code round((s + 1) 127.5), boundary 0/1; None: not made."""
+        """uint8 (3, H, W): mask 0/1, quantised sdf, boundary 0/1; None: not made."""
 
     @property
     def inside(self) -> NDArray[np.uint8] | None:
@@ -268,7 +269,7 @@ def _decoded(window: Window, *, rescale: bool) -> TargetArrays:
     """Stored pseudo-labels as targets; a scaled tile has scaled distances, saturated ones stay saturated."""
     assert window.pseudo is not None  # asked only for tiles that carry them
     mask, code, boundary = window.pseudo
-    sdf = code.astype(np.float32) / 127.5 - 1
+    sdf = restore_sdf(code)
     if rescale:
         sdf = np.where(np.abs(sdf) >= 1, sdf, np.clip(sdf * window.scale, -1, 1)).astype(np.float32)
     return TargetArrays((mask > 0).astype(np.uint8), sdf, (boundary > 0).astype(np.uint8))

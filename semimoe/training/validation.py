@@ -12,7 +12,8 @@ from semimoe.model_errors import DataError
 from semimoe.prediction.predictor import Predict, predict_array
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.batches import TileSource
-from tiling.raster.split_rule import SplitParameters, encode, split_glands
+from tiling.raster.quantise import quantise_maps, quantised_threshold
+from tiling.raster.split_rule import SplitParameters, split_glands
 
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_SPLIT = {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0}
@@ -123,7 +124,7 @@ def _image(predict: Predict, source: TileSource, number: int, training: Training
     maps, labels, counts = _predicted(
         predict, source, number, tile_px=training.tile_px, batch=training.batch
     )
-    return _Image(encode(maps[:4]), np.where(counts, labels, 0).astype(np.int32), counts)
+    return _Image(quantise_maps(maps[:4]), np.where(counts, labels, 0).astype(np.int32), counts)
 
 
 def _best(dices: dict[float, float]) -> float:
@@ -143,7 +144,7 @@ def _dices(images: list[_Image]) -> dict[float, float]:
         other += np.bincount(code[~true], minlength=256)
     dices = {}
     for threshold in _THRESHOLDS:
-        level = round(255 * threshold)
+        level = quantised_threshold(threshold)
         hit, false = int(gland[level:].sum()), int(other[level:].sum())
         size = hit + false + int(gland.sum())
         dices[threshold] = 2 * hit / size if size else 1.0

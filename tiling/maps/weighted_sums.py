@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.raster.geometry import Window
+from tiling.raster.quantise import quantise_scaled_means
 
 _ROWS_OF_PARTS = 4  # in a shard: sums stay near a processor's cache, and each step of numpy is long enough to be worth a thread
 
@@ -120,7 +121,7 @@ class Part:
         within: NDArray[np.bool_] | None,
         signed: int | None,
     ) -> None:
-        """Means as codes: round(255 p), and round((s + 1) 127.5) of map `signed`.
+        """Quantised means; map number `signed` is the sdf.
 
         Parameters
         ----------
@@ -145,11 +146,7 @@ class Part:
                 np.add(target, values, out=target)
             for factor in factors:
                 np.multiply(sums, factor, out=sums)
-            if index == signed:
-                np.multiply(sums, np.float32(0.5), out=sums)
-                np.add(sums, np.float32(127.5), out=sums)
-            np.clip(sums, 0, 255, out=sums)
-            np.rint(sums, out=code, casting="unsafe", where=True if seen is None else seen)
+            quantise_scaled_means(sums, code, is_sdf=index == signed, where=seen)
 
     def _factors(
         self, room: NDArray[np.float32], within: NDArray[np.bool_] | None

@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from tiling.raster.geometry import Geometry, blocks
+from tiling.raster.quantise import restore_probability
 from tiling.stores.arrays import SHARD_PX
 
 # A contour through the middles of pixel edges overrates most directions; this factor makes it right on average over all of them
@@ -153,4 +154,4 @@ def mean_codes(
         for row, weight in zip(sums, weights, strict=True):
             seen = np.bincount(found, weight)
             row[low : low + len(seen)] += seen
-    return [row[1:] / np.maximum(sums[0, 1:], 1) / 255 for row in sums[1:]]
+    return [restore_probability(row[1:] / np.maximum(sums[0, 1:], 1)) for row in sums[1:]]

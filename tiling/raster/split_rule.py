@@ -37,24 +37,6 @@ class SplitParameters:
     use_sdf: bool = True
 
 
-def encode(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Codes of predicted maps.
-
-    Parameters
-    ----------
-    maps : float32 (4, H, W), gland probability, sdf in [-1, 1], boundary probability, disagreement in [0, 1]
-
-    Returns
-    -------
-    ndarray
-        uint8 (4, H, W).
-    """
-    scaled = maps * 255.0
-    scaled[1] = (maps[1] + 1) * 127.5
-    codes: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return codes
-
-
 def split_glands(
     gland: NDArray[np.uint8],
     sdf: NDArray[np.uint8],

@@ -122,7 +122,8 @@ def pseudo_label(
     code_version: int,
 ) -> None:
     """Draw tissue tiles of an unlabelled slide, label them with the gating heads, and choose those to train on."""
-    from semimoe.prediction.predictor import Predictor, pseudo_codes
+    from semimoe.prediction.predictor import Predictor
+    from tiling.raster.quantise import quantise_pseudo_label
 
     training = config["training"]
     parameters = {key: training[key] for key in ("tiles_per_slide", "min_confidence")} | {
@@ -156,7 +157,7 @@ def pseudo_label(
             maps, weights = predictor.with_gates(tile.image[None])
             gland, _, _, disagreement = maps[0]
             tissue = np.asarray(tile.inside, bool)
-            pseudo[row] = pseudo_codes(maps[0])
+            pseudo[row] = quantise_pseudo_label(maps[0])
             columns["confidence"].append(
                 np.maximum(gland, 1 - gland)[tissue].mean() if tissue.any() else 0
             )

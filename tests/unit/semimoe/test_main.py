@@ -9,7 +9,7 @@ from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.datasets.image_folder import image_size
-from semimoe.prediction.predictor import Predictor, pseudo_codes
+from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import load_tensors
 
 
@@ -1091,12 +1091,3 @@ def test_folds_that_scored_themselves_too_well_are_told(pictures) -> None:
     warnings = " ".join(json.loads((pictures / "released" / "model.json").read_text())["warnings"])
     assert "fold chose its epoch on the images that it held out" in warnings
     assert "fold learnt from other images of patients 1 that it held out" in warnings
-
-
-def test_stored_codes_are_what_training_reads() -> None:
-    maps = np.array([0.5, 0.49, 1.0, -1.0, 0.0, 1.0, 0.2, 0.5, 0.9, 0, 0, 0], np.float32).reshape(
-        4, 1, 3
-    )
-    codes = pseudo_codes(maps)
-    assert codes.dtype == np.uint8
-    assert codes.tolist() == [[[1, 0, 1]], [[0, 128, 255]], [[0, 1, 1]]]

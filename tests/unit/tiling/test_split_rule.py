@@ -1,13 +1,12 @@
 """The split rule, on arrays small enough to follow by hand and against a slow word-for-word version."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from tiling.raster.split_rule import SplitParameters, encode, grow, renumbered, split_glands
+from tiling.raster.split_rule import SplitParameters, grow, renumbered, split_glands
 
 PLAIN = SplitParameters(
     threshold=0.5, seed_depth_um=2, boundary_level=0.5, growth_um=2, min_area_um2=0, sdf_um=20
@@ -142,10 +141,3 @@ def test_growth_front_equals_growth_of_the_whole_array() -> None:
 
 def test_numbers_follow_the_first_pixel_in_raster_order() -> None:
     assert renumbered(np.array([[0, 9, 4], [2, 9, 0]], np.int32)).tolist() == [[0, 1, 2], [3, 1, 0]]
-
-
-def test_codes_of_maps() -> None:
-    maps = np.array([[0, 0.5, 1], [-1, 0, 1], [0, 1, 0.25], [0, 0, 1]], np.float32)[:, None]
-    assert encode(maps)[:, 0].tolist() == [[0, 128, 255], [0, 128, 255], [0, 255, 64], [0, 0, 255]]
-    with pytest.raises(IndexError):
-        encode(maps[:1])
