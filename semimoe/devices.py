@@ -1,4 +1,4 @@
-"""Which device a job works on."""
+"""Chooses the device of a job: the CPU, or a GPU that no other job of this program uses."""
 
 import fcntl
 import logging
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16"]
-AskedPrecision = Literal["auto", "fp32", "bf16"]
+RequestedPrecision = Literal["auto", "fp32", "bf16"]
 
-# Locks of claimed devices: held until this process ends.
-_HELD: dict[int, IO[str]] = {}
+# Locked files of the GPUs of this process, by index of the GPU: locked until the process ends.
+_LOCK_FILES: dict[int, IO[str]] = {}
 
 
 def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.device":
-    """Set the number of CPU threads and choose the device; of several GPUs a free one is claimed by a file lock.
+    """Set the number of CPU threads, and choose the CPU or a free GPU.
 
     Raises
     ------
     DeviceError
-        A GPU was asked for and there is none, or all are claimed by other jobs.
+        A GPU was requested, but there is none, or other jobs of this program use all of them.
     """
     import torch
 
@@ -37,57 +37,60 @@ def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.devi
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError(
-            f"a GPU was asked for, but torch {torch.__version__} sees none; run on the CPU with --resources gpu=0"
+            f"a GPU was requested, but torch {torch.__version__} finds none; "
+            "run on the CPU with --resources gpu=0"
         )
     count = torch.cuda.device_count()
-    index = claim(count)
-    log.info("on GPU %d of the %d seen (%s)", index, count, torch.cuda.get_device_name(index))
+    index = claim_free_gpu(count)
+    log.info("using GPU %d of %d (%s)", index, count, torch.cuda.get_device_name(index))
     return torch.device("cuda", index)
 
 
 def start_fabric(
     device: Literal["cpu", "gpu"], *, devices: int, threads: int, precision: Precision
 ) -> "Fabric":
-    """Lightning's device, autocast and, with several devices, one process for each (this command is started once more for them).
+    """Lightning's object for devices, autocast and several processes.
+
+    With several devices, this command is started again once for each further device.
 
     Raises
     ------
     DeviceError
-        As of `choose_device`, or fewer GPUs than asked for.
+        As of `choose_device`, or there are fewer GPUs than `devices`.
     """
     import torch
     from lightning.fabric import Fabric
 
+    accelerator = "cpu" if device == "cpu" else "cuda"
     autocast: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
     if devices == 1:
-        where = choose_device(device, threads=threads)
+        chosen = choose_device(device, threads=threads)
         return Fabric(
-            accelerator="cpu" if device == "cpu" else "cuda",
-            devices=1 if device == "cpu" else [where.index],
+            accelerator=accelerator,
+            devices=1 if device == "cpu" else [chosen.index],
             precision=autocast,
         )
     if device == "gpu" and torch.cuda.device_count() < devices:
         raise DeviceError(
-            f"{devices} GPUs were asked for, but torch {torch.__version__} sees {torch.cuda.device_count()}"
+            f"{devices} GPUs were requested, but torch {torch.__version__} finds "
+            f"{torch.cuda.device_count()}"
         )
-    fabric = Fabric(
-        accelerator="cpu" if device == "cpu" else "cuda",
-        devices=devices,
-        strategy="ddp",
-        precision=autocast,
-    )
+    fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp", precision=autocast)
     fabric.launch()
-    torch.set_num_threads(threads)  # after the launch, which sets its own
+    torch.set_num_threads(threads)  # after the launch, which sets another number
     return fabric
 
 
-def precision_for(asked: AskedPrecision, device: Literal["cpu", "gpu"]) -> Precision:
-    """The precision asked for; auto: that of `native_precision`."""
-    return native_precision(device) if asked == "auto" else asked
+def resolve_precision(requested: RequestedPrecision, device: Literal["cpu", "gpu"]) -> Precision:
+    """The requested precision; for auto that of `native_precision`."""
+    return native_precision(device) if requested == "auto" else requested
 
 
 def native_precision(device: Literal["cpu", "gpu"]) -> Precision:
-    """bf16 where this machine multiplies it natively (AVX-512 BF16 or AMX, Ampere or newer), else fp32: emulated bf16 is slower."""
+    """bf16 where the device computes it natively, otherwise fp32: emulated bf16 is slower.
+
+    Native are CPUs with AVX-512 BF16 or AMX, and GPUs from Ampere on.
+    """
     import torch
 
     if device == "gpu":
@@ -95,55 +98,65 @@ def native_precision(device: Literal["cpu", "gpu"]) -> Precision:
             including_emulation=False
         )
     else:
-        native = "avx512_bf16" in _cpu_flags()
+        native = "avx512_bf16" in _cpu_info()
     return "bf16" if native else "fp32"
 
 
-def _cpu_flags() -> str:
-    """What the processor says it can do; empty where the system does not tell."""
+def _cpu_info() -> str:
+    """Linux's description of the CPU with its instruction sets; empty on other systems."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError:
         return ""
 
 
-def claim(count: int, folder: Path | None = None) -> int:
-    """Claim one of `count` devices for this process: the first whose lock is free.
+def claim_free_gpu(count: int, folder: Path | None = None) -> int:
+    """Index of the first of `count` GPUs that no other job of this program uses.
+
+    A locked file marks a GPU as used, until this process ends. The only GPU of a machine is not
+    locked: whoever starts several jobs there wants them to share it.
 
     Parameters
     ----------
-    folder : where the lock files lie; None: the machine's folder for temporary files
+    folder : folder of the lock files; None: the folder of the machine for temporary files
 
     Raises
     ------
     DeviceError
-        All are taken by other processes.
+        Other jobs use all GPUs.
     """
     if count == 1:
-        return 0  # nothing to choose; sharing the only device is the caller's decision
-    if _HELD:
-        return next(iter(_HELD))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        return 0
+    if _LOCK_FILES:
+        return next(iter(_LOCK_FILES))
+    folder = folder or Path(tempfile.gettempdir())
     for index in range(count):
-        name = visible[index].strip() if len(visible) == count else str(index)
-        path = (
-            folder or Path(tempfile.gettempdir())
-        ) / f"semimoe-gpu-{''.join(c for c in name if c.isalnum() or c == '-')}.lock"
-        handle = _opened(path)
+        lock_file = _open_lock_file(folder / f"semimoe-gpu-{_gpu_name(index, count)}.lock")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            handle.close()
+            lock_file.close()
             continue
-        _HELD[index] = handle
+        _LOCK_FILES[index] = lock_file
         return index
     raise DeviceError(
-        f"all {count} GPUs are in use by other jobs of this program; allow fewer at once, e.g. --resources gpu={count}"
+        f"other jobs of this program use all {count} GPUs; "
+        f"allow at most {count} jobs at a time, e.g. --resources gpu={count}"
     )
 
 
-def _opened(path: Path) -> IO[str]:
-    """A file to lock; one made by another user can only be read, which is enough."""
+def _gpu_name(index: int, count: int) -> str:
+    """Name of a GPU for its lock file, the same in all processes.
+
+    Processes with different CUDA_VISIBLE_DEVICES count the same GPUs in different orders.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    name = visible[index] if len(visible) == count else str(index)
+    return "".join(character for character in name if character.isalnum() or character == "-")
+
+
+def _open_lock_file(path: Path) -> IO[str]:
+    """The file, created if it is missing; another user's file is opened for reading."""
     try:
         return path.open("a")
     except PermissionError:

@@ -1,21 +1,21 @@
-"""Errors of the model side: each message says what is wrong, where, and what to do."""
+"""Errors of the package: each message names the problem, its place, and a remedy."""
 
 
 class SettingsError(ValueError):
-    """A setting outside its range, or two that exclude each other."""
+    """A setting outside its range, or two settings that exclude each other."""
 
 
 class DataError(ValueError):
-    """Images, masks or tiles that cannot be used as they are."""
+    """Images, masks or tiles that cannot be used."""
 
 
 class ModelError(ValueError):
-    """A model folder that is missing, damaged or of another network."""
+    """A model folder that is missing or damaged, or that belongs to another network."""
 
 
 class TrainingError(ValueError):
-    """A training run that cannot start or go on."""
+    """A training run that cannot start or continue."""
 
 
 class DeviceError(ValueError):
-    """A device that was asked for and is not there."""
+    """A requested device that is missing, too small or in use."""

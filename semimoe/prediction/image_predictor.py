@@ -12,7 +12,7 @@ from tiling.raster.quantise import quantise_maps
 from tiling.raster.split_rule import SplitParameters, split_glands
 
 if TYPE_CHECKING:
-    from semimoe.devices import AskedPrecision
+    from semimoe.devices import RequestedPrecision
 
 
 class ImagePredictor:
@@ -34,7 +34,7 @@ class ImagePredictor:
         batch: int = 8,
         image_mpp_um: float | None = None,
         min_area_um2: float | None = None,
-        precision: "AskedPrecision" = "fp32",
+        precision: "RequestedPrecision" = "fp32",
         flips: bool = False,
     ) -> None:
         """Load a model folder.

@@ -24,7 +24,9 @@ from semimoe.networks.build import Network, build_network, freeze, load_known
 from semimoe.networks.efficientnet import NORMALISATION
 from semimoe.networks.mixture import TASKS, Outputs
 from semimoe.objectives.losses import AdaptiveLoss, SumLoss
-from semimoe.prediction.predictor import Fitting, Predict, maps_of
+from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
+from semimoe.prediction.output_maps import maps_from_outputs
+from semimoe.prediction.predictor import Predict
 from semimoe.settings import Method, NetworkSettings, TrainingSettings
 from semimoe.tensor_files import (
     WARM_START,
@@ -50,7 +52,7 @@ _STATE = "epoch.safetensors"
 _FINE_TUNING_LR = 0.1
 # Pixels of a run and of the model it starts from may differ by this share before it is said.
 _MPP_TOLERANCE = 0.05
-# Maps of `maps_of` and the seg expert's probability after them.
+# Maps of `maps_from_outputs` and the seg expert's probability after them.
 GATE, _SEG_EXPERT = 0, 4
 
 
@@ -391,10 +393,10 @@ class Run:
         def forward(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
             outputs = self.model(torch.from_numpy(images).to(self.device))
             seg_expert = torch.softmax(outputs.experts.seg.float(), 1)[:, 1:]
-            return (torch.cat([maps_of(outputs), seg_expert], dim=1).cpu().numpy(),)
+            return (torch.cat([maps_from_outputs(outputs), seg_expert], dim=1).cpu().numpy(),)
 
-        fitting = Fitting(forward)
-        return lambda images: fitting(images)[0]
+        batches = MemoryBoundedBatches(forward)
+        return lambda images: batches(images)[0]
 
 
 class Autocast(nn.Module):

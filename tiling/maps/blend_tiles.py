@@ -41,7 +41,7 @@ Within = Callable[
 class AtOnce(Protocol):
     """What learns how many tiles fit into memory at once; None: as many as are given."""
 
-    most_at_once: int | None
+    max_tiles_at_once: int | None
 
 
 class Images(Protocol):
@@ -138,7 +138,7 @@ def blend_to_store(
             "geometry": geometry.to_dict(),
             "tiles": len(origins_yx_px),
         }
-        attrs["most_at_once"] = None if memory is None else memory.most_at_once
+        attrs["most_at_once"] = None if memory is None else memory.max_tiles_at_once
         set_attributes(
             group, {**attrs, "parameters": parameters, "model": model, "version": code_version}
         )
@@ -147,14 +147,14 @@ def blend_to_store(
 def _noted(predict: Predict, memory: AtOnce, partial: Partial) -> Predict:
     """`predict`, with what fits into memory at once in the journal: a run that goes on starts there, and does not run out again."""
     if partial.is_done(_AT_ONCE):
-        memory.most_at_once = partial.note(_AT_ONCE)
-        log.info("at most %d tiles at once, as before", memory.most_at_once)
+        memory.max_tiles_at_once = partial.note(_AT_ONCE)
+        log.info("at most %d tiles at once, as before", memory.max_tiles_at_once)
 
     def predict_and_note(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        before = memory.most_at_once
+        before = memory.max_tiles_at_once
         maps = predict(images)
-        if memory.most_at_once != before:
-            partial.done(_AT_ONCE, memory.most_at_once)
+        if memory.max_tiles_at_once != before:
+            partial.done(_AT_ONCE, memory.max_tiles_at_once)
         return maps
 
     return predict_and_note

@@ -154,7 +154,7 @@ def pseudo_label(
         columns: dict[str, list[Any]] = {"confidence": [], "agreement": [], "gate_weights": []}
         for row in range(len(windows)):
             tile = source[row]
-            maps, weights = predictor.with_gates(tile.image[None])
+            maps, weights = predictor.maps_and_gate_weights(tile.image[None])
             gland, _, _, disagreement = maps[0]
             tissue = np.asarray(tile.inside, bool)
             pseudo[row] = quantise_pseudo_label(maps[0])

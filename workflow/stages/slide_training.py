@@ -55,11 +55,11 @@ def settings(
     config: dict[str, Any], *, device: Literal["cpu", "gpu"] = "cpu"
 ) -> tuple["NetworkSettings", "TrainingSettings"]:
     """Network and training settings from the configuration, `auto` resolved for this machine."""
-    from semimoe.devices import precision_for
+    from semimoe.devices import resolve_precision
     from semimoe.settings import NetworkSettings, TrainingSettings
 
     training = {key: value for key, value in config["training"].items() if key not in _OURS}
-    training["precision"] = precision_for(training["precision"], device)
+    training["precision"] = resolve_precision(training["precision"], device)
     return NetworkSettings(**config["network"]), TrainingSettings(
         tile_px=config["tiles"]["tile_px"], **training
     )

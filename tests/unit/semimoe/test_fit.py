@@ -20,7 +20,8 @@ from semimoe.evaluation.metrics import pixel_scores
 from semimoe.methods.semimoe import kept_statistics
 from semimoe.model_errors import SettingsError, TrainingError
 from semimoe.networks.mixture import SemiMoE
-from semimoe.prediction.predictor import Predictor, maps_of, predict_array
+from semimoe.prediction.output_maps import maps_from_outputs
+from semimoe.prediction.predictor import Predictor, predict_array
 from semimoe.settings import METHODS, NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
 from semimoe.training.fit import fit
@@ -135,7 +136,10 @@ def test_a_tiny_net_learns_touching_discs_that_an_untrained_one_does_not_see(
     untrained = SemiMoE(NETWORK).eval()
     with torch.inference_mode():
         assert (
-            dice_on(lambda images: maps_of(untrained(torch.from_numpy(images))).numpy(), unseen)
+            dice_on(
+                lambda images: maps_from_outputs(untrained(torch.from_numpy(images))).numpy(),
+                unseen,
+            )
             < 0.7
         )
 
@@ -169,7 +173,7 @@ def test_a_plain_unet_is_a_row_like_any_other(learnt) -> None:
     assert set(card) == set(semimoe)
     assert card["parameters"] < semimoe["parameters"] / 2.9
     predictor = Predictor.load(learnt["unet"], device="cpu", threads=1)
-    maps, gates = predictor.with_gates(np.zeros((2, 3, 32, 48), np.uint8))
+    maps, gates = predictor.maps_and_gate_weights(np.zeros((2, 3, 32, 48), np.uint8))
     assert maps.shape == (2, 4, 32, 48)
     assert gates.shape == (2, 3, 3)
     assert not gates.any()
@@ -326,7 +330,7 @@ def test_every_network_trains_is_logged_and_predicts(tmp_path, discs, network) -
             )
     card = json.loads((out / "model.json").read_text())
     assert card["sdf_scale"] == (settings.sdf_scale if "sdf" in settings.experts_of else "none")
-    maps, gates = Predictor.load(out, device="cpu", threads=1).with_gates(
+    maps, gates = Predictor.load(out, device="cpu", threads=1).maps_and_gate_weights(
         np.zeros((2, 3, 32, 32), np.uint8)
     )
     assert maps.shape == (2, 4, 32, 32)

@@ -6,7 +6,7 @@ import torch
 from semimoe.networks.gates import CodeGate, PaperGate
 from semimoe.networks.mixture import SemiMoE, count_parameters
 from semimoe.networks.plain_unet import UNet
-from semimoe.prediction.predictor import maps_of
+from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.settings import NetworkSettings
 
 
@@ -74,7 +74,7 @@ def test_there_are_the_experts_and_gates_that_were_asked_for(experts, tasks, gat
         named if gates == "multi" else ("seg",)
     )
     assert outputs.gate_weights.shape == (1, len(settings.gates_of), len(named))
-    maps = maps_of(outputs)
+    maps = maps_from_outputs(outputs)
     assert maps.shape == (1, 4, 16, 16)
     assert maps[:, 1].any() == ("sdf" in named)
     assert maps[:, 2].any() == ("bnd" in named)

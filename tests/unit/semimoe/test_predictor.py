@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from semimoe.model_errors import DeviceError, ModelError
 from semimoe.networks.mixture import Heads, Outputs, SemiMoE
-from semimoe.prediction.predictor import Predictor, maps_of, predict_array
+from semimoe.prediction.output_maps import maps_from_outputs
+from semimoe.prediction.predictor import Predictor, predict_array
 from semimoe.settings import NetworkSettings
 from semimoe.tensor_files import save_card, save_tensors
 
@@ -47,7 +48,7 @@ def test_an_identity_prediction_restores_the_image(height, width, overlap, batch
 def test_maps_are_in_their_ranges_and_do_not_depend_on_the_batch(folder) -> None:
     predictor = Predictor.load(folder, device="cpu", threads=1)
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 48), np.uint8)
-    maps, gates = predictor.with_gates(images)
+    maps, gates = predictor.maps_and_gate_weights(images)
     assert maps.shape == (3, 4, 32, 48)
     assert maps.dtype == gates.dtype == np.float32
     assert gates.shape == (3, 3, 3)
@@ -60,8 +61,8 @@ def test_maps_are_in_their_ranges_and_do_not_depend_on_the_batch(folder) -> None
 def test_out_of_memory_halves_the_batch_and_changes_nothing(folder, caplog, monkeypatch) -> None:
     predictor = Predictor.load(folder, device="cpu", threads=1)
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8)
-    maps, gates = predictor.with_gates(images)
-    assert predictor.most_at_once is None
+    maps, gates = predictor.maps_and_gate_weights(images)
+    assert predictor.max_tiles_at_once is None
     forward = SemiMoE.forward
 
     def small(self, given):
@@ -70,9 +71,9 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(folder, caplog, monk
         return forward(self, given)
 
     monkeypatch.setattr(SemiMoE, "forward", small)
-    in_parts = predictor.with_gates(images)
-    assert predictor.most_at_once == 1
-    assert "going on with 1 tiles at a time" in caplog.text
+    in_parts = predictor.maps_and_gate_weights(images)
+    assert predictor.max_tiles_at_once == 1
+    assert "continuing with 1 tiles at a time" in caplog.text
     np.testing.assert_allclose(in_parts[0], maps, atol=1e-5)
     np.testing.assert_allclose(in_parts[1], gates, atol=1e-5)
     monkeypatch.setattr(
@@ -84,7 +85,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(folder, caplog, monk
 
 def test_a_known_limit_is_kept_from_the_start(folder, monkeypatch) -> None:
     predictor = Predictor.load(folder, device="cpu", threads=1)
-    predictor.most_at_once = 2
+    predictor.max_tiles_at_once = 2
     seen = []
     forward = SemiMoE.forward
     monkeypatch.setattr(
@@ -97,17 +98,22 @@ def test_a_known_limit_is_kept_from_the_start(folder, monkeypatch) -> None:
 def test_bf16_maps_are_near_those_of_fp32_and_fp32_is_the_same_every_time(folder) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8)
     exact = [
-        Predictor.load(folder, device="cpu", threads=1, precision="fp32").with_gates(images)
+        Predictor.load(folder, device="cpu", threads=1, precision="fp32").maps_and_gate_weights(
+            images
+        )
         for _ in range(2)
     ]
-    rough = Predictor.load(folder, device="cpu", threads=1, precision="bf16").with_gates(images)
+    rough = Predictor.load(folder, device="cpu", threads=1, precision="bf16").maps_and_gate_weights(
+        images
+    )
     for one, two, near in zip(*exact, rough, strict=True):
         np.testing.assert_array_equal(one, two)
         assert near.dtype == np.float32
         assert not np.array_equal(one, near)
         assert np.abs(one - near).mean() < 2 / 255
     np.testing.assert_array_equal(
-        Predictor.load(folder, device="cpu", threads=1).with_gates(images)[0], exact[0][0]
+        Predictor.load(folder, device="cpu", threads=1).maps_and_gate_weights(images)[0],
+        exact[0][0],
     )
 
 
@@ -139,12 +145,12 @@ def test_flips_are_the_mean_of_four_predictions_turned_back() -> None:
     expected, weights = np.zeros((3, 4, 32, 48)), np.zeros(3)
     for up_down in (1, -1):
         for left_right in (1, -1):
-            maps, gates = plain.with_gates(
+            maps, gates = plain.maps_and_gate_weights(
                 np.ascontiguousarray(images[:, :, ::up_down, ::left_right])
             )
             expected += maps[:, :, ::up_down, ::left_right] / 4
             weights += gates[:, 0, 0] / 4
-    maps, gates = flipped.with_gates(images)
+    maps, gates = flipped.maps_and_gate_weights(images)
     np.testing.assert_allclose(maps, expected, atol=1e-6)
     np.testing.assert_allclose(gates[:, 0, 0], weights, atol=1e-6)
     assert np.abs(maps - plain(images)).max() > 0.1, "the oracle would not notice a missing flip"
@@ -157,8 +163,8 @@ def test_the_prediction_of_a_flipped_image_is_the_flipped_prediction(
 ) -> None:
     predictor = Predictor.load(folder, device="cpu", threads=1, flips=True, precision=precision)
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 48), np.uint8)
-    maps, gates = predictor.with_gates(images)
-    turned, same = predictor.with_gates(np.flip(images, axes))
+    maps, gates = predictor.maps_and_gate_weights(images)
+    turned, same = predictor.maps_and_gate_weights(np.flip(images, axes))
     np.testing.assert_array_equal(turned, np.flip(maps, axes))
     np.testing.assert_array_equal(same, gates)
 
@@ -171,9 +177,9 @@ def test_disagreement_is_the_range_of_three_opinions() -> None:
         gates=outputs.gates._replace(seg=sure),
         experts=outputs.experts._replace(seg=sure, sdf=torch.full((1, 1, 16, 16), 40.0)),
     )
-    assert maps_of(agree)[:, 3].max() < 1e-3
+    assert maps_from_outputs(agree)[:, 3].max() < 1e-3
     dissent = agree._replace(experts=agree.experts._replace(sdf=torch.full((1, 1, 16, 16), -40.0)))
-    assert maps_of(dissent)[:, 3].min() > 0.999
+    assert maps_from_outputs(dissent)[:, 3].min() > 0.999
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from semimoe import devices as device
-from semimoe.devices import choose_device, claim
+from semimoe.devices import choose_device, claim_free_gpu
 from semimoe.methods.semimoe import unsup_weight
 from semimoe.model_errors import DeviceError, SettingsError
 from semimoe.settings import NetworkSettings, TrainingSettings, preset
@@ -127,8 +127,8 @@ def test_a_gpu_that_is_not_there_is_named_with_the_way_out(monkeypatch) -> None:
 
 def test_two_jobs_take_two_devices_and_a_third_is_told(tmp_path) -> None:
     code = (
-        "import sys; from pathlib import Path; from semimoe.devices import claim\n"
-        "try: print(claim(2, Path(sys.argv[1])), flush=True); sys.stdin.read()\n"
+        "import sys; from pathlib import Path; from semimoe.devices import claim_free_gpu\n"
+        "try: print(claim_free_gpu(2, Path(sys.argv[1])), flush=True); sys.stdin.read()\n"
         "except ValueError as error: print(error)"
     )
     jobs = []
@@ -146,14 +146,14 @@ def test_two_jobs_take_two_devices_and_a_third_is_told(tmp_path) -> None:
     for job in jobs:
         job.communicate()
     assert said[:2] == ["0", "1"]
-    assert "all 2 GPUs are in use" in said[2]
+    assert "other jobs of this program use all 2 GPUs" in said[2]
 
 
 @pytest.fixture
 def holding(monkeypatch):
     """What this process holds; given back at the end."""
     held: dict = {}
-    monkeypatch.setattr(device, "_HELD", held)
+    monkeypatch.setattr(device, "_LOCK_FILES", held)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     yield held
     for handle in held.values():
@@ -166,8 +166,8 @@ def test_a_device_is_locked_by_its_own_name_in_whatever_order_it_is_seen(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     with (tmp_path / "semimoe-gpu-3.lock").open("a") as other:  # of a job that sees it first, too
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert claim(2, tmp_path) == 1
-    assert claim(2, tmp_path) == 1, "a process keeps its device"
+        assert claim_free_gpu(2, tmp_path) == 1
+    assert claim_free_gpu(2, tmp_path) == 1, "a process keeps its device"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "semimoe-gpu-1.lock",
         "semimoe-gpu-3.lock",
@@ -189,6 +189,6 @@ def test_the_lock_of_another_user_is_respected_and_taken_when_free(
     monkeypatch.setattr(Path, "open", refused)
     with opened(lock) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert claim(2, tmp_path) == 1
+        assert claim_free_gpu(2, tmp_path) == 1
     holding.pop(1).close()
-    assert claim(2, tmp_path) == 0
+    assert claim_free_gpu(2, tmp_path) == 0

@@ -239,7 +239,7 @@ class Small:
     """A predictor that learns, after some calls, that a single tile fits into memory."""
 
     def __init__(self, runs_out_at: int, dies_at: int = -1) -> None:
-        self.most_at_once: int | None = None
+        self.max_tiles_at_once: int | None = None
         self.calls, self._runs_out_at, self._dies_at = 0, runs_out_at, dies_at
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -247,7 +247,7 @@ class Small:
         if self.calls == self._dies_at:
             raise KeyboardInterrupt
         if self.calls == self._runs_out_at:
-            self.most_at_once = 1
+            self.max_tiles_at_once = 1
         return identity(images)
 
 
@@ -267,7 +267,7 @@ def test_what_fitted_into_memory_at_once_is_recorded_and_known_to_a_run_that_goe
     again = Small(runs_out_at=-1)
     blended(tmp_path / "b.zarr", image, origins, again, memory=again)
     assert again.calls < roomy.calls
-    assert again.most_at_once == 1
+    assert again.max_tiles_at_once == 1
     assert attributes(tmp_path / "b.zarr")["most_at_once"] == 1
     assert "at most 1 tiles at once, as before" in caplog.text
 
