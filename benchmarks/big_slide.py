@@ -42,7 +42,7 @@ def make_maps(store: Path, side_px: int) -> None:
                 table[a, b][:, :side, :side]
             )
     codes = quantise_maps(pattern)
-    frame = Geometry(side_px, side_px, side_px, side_px, 1, 1, 1, 1, 0, 0, side_px, side_px)
+    frame = Geometry.uniform(side_px, side_px)
     with building(store, {}) as partial:
         group = create_group(partial.folder)
         for name, code in zip(("gland", "sdf", "boundary", "disagreement"), codes, strict=True):

@@ -85,9 +85,7 @@ def ours(side: str, tissue: str, maps: str, workers: str, folder: str) -> dict[s
     from tiling.raster.geometry import Geometry
 
     side_px, table, places = int(side), answers(), origins(int(side), float(tissue))
-    frame = Geometry(
-        side_px, side_px, side_px, side_px, 1, 1, MPP_UM, MPP_UM, 0, 0, side_px, side_px
-    )
+    frame = Geometry.uniform(side_px, side_px, mpp_um=MPP_UM)
 
     def predict(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401  # a list of views costs nothing
         return [table[a, b, : int(maps)] for a, b in images]

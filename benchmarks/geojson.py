@@ -56,9 +56,7 @@ def ours(count: str, out: str) -> dict[str, float]:
 
     seconds = 0.0
     with appearing(Path(out)) as text:
-        write = FeatureWriter(
-            text, Geometry(15000, 15000, 15000, 15000, 1, 1, 1, 1, 0, 0, 15000, 15000), "slide"
-        )
+        write = FeatureWriter(text, Geometry.uniform(15000, 15000), "slide")
         for first in range(0, int(count), BAND):
             shapes, identities, columns = band(first, min(BAND, int(count) - first))
             start = time.perf_counter()

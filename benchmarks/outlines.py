@@ -63,7 +63,7 @@ def make(side: str, folder: str) -> None:
         ]
         for array, values in zip(arrays, part, strict=True):
             array[rows, columns] = values
-    geometry = Geometry(side_px, side_px, side_px, side_px, 1, 1, 1, 1, 0, 0, side_px, side_px)
+    geometry = Geometry.uniform(side_px, side_px)
     set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
 
 

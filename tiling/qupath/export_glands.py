@@ -24,7 +24,7 @@ from tiling.objects.measure import Measurements, mean_codes, measure
 from tiling.objects.runs import runs
 from tiling.objects.simplify import alone, simplified
 from tiling.objects.trace import Outlines, outlines
-from tiling.raster.geometry import Geometry, blocks
+from tiling.raster.geometry import CoordinateFrame, Geometry, blocks
 from tiling.stores.arrays import SHARD_PX, geometry_of, open_array, open_store, read_table
 from tiling.stores.shards import ShardReader
 
@@ -33,7 +33,6 @@ _NAMESPACE = uuid.UUID("0a4a2f0e-8f4b-5c6e-9d7b-2f6f1c3b5a71")
 _DECIMALS = 2  # QuPath snaps to 0.01 px
 _COLUMNS = (*Measurements._fields, "mean_probability", "mean_disagreement", "touches_border")
 _SHOWN = tuple(name.replace("_", " ") for name in _COLUMNS)
-Origin = Literal["bounds", "slide"]
 ObjectType = Literal["detection", "annotation"]
 
 
@@ -46,7 +45,7 @@ def export_glands(
     slide: str,
     class_name: str = "Gland",
     color: tuple[int, int, int] = (200, 0, 0),
-    origin: Origin = "bounds",
+    origin: CoordinateFrame = "bounds",
     object_type: ObjectType = "detection",
     simplify_um: float = 0,
     workers: int = 1,
@@ -117,7 +116,7 @@ def export_glands(
 
 def _shown(
     geometry: Geometry,
-    origin: Origin,
+    origin: CoordinateFrame,
     labels: Any,  # noqa: ANN401
     count: int,
     bound_px: float,
@@ -145,7 +144,7 @@ def gland_id(slide: str, first_px: int) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{slide}/{first_px}"))
 
 
-def to_viewer(geometry: Geometry, origin: Origin) -> Callable[[Any], Any]:
+def to_viewer(geometry: Geometry, origin: CoordinateFrame) -> Callable[[Any], Any]:
     """Function that takes a shape from stored pixel edges to level-0 pixels of the viewer."""
     scale = np.array([geometry.downsample_x, geometry.downsample_y])
     offset = np.array([geometry.bounds_x, geometry.bounds_y]) if origin == "bounds" else np.zeros(2)
@@ -157,7 +156,7 @@ def to_viewer(geometry: Geometry, origin: Origin) -> Callable[[Any], Any]:
 class FeatureWriter:
     """A FeatureCollection written feature by feature, in constant memory."""
 
-    def __init__(self, text: IO[str], geometry: Geometry, origin: Origin) -> None:
+    def __init__(self, text: IO[str], geometry: Geometry, origin: CoordinateFrame) -> None:
         whole = origin == "slide"
         # A member that QuPath does not read: a mismatch of slides can be noticed.
         viewer = {
@@ -290,7 +289,7 @@ def labels_to_geojson(
                 f"{labels}: {image.dtype} {tuple(image.shape)} is not a label image; give one channel of whole numbers, one per gland"
             )
         height, width = image.shape
-        geometry = Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, 0, 0, width, height)
+        geometry = Geometry.uniform(width, height)
         numbered = _Numbered(image)
         if numbered.values.min(initial=0) < 0:
             raise AnnotationError(

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ from tiling.objects.runs import runs
 from tiling.qupath.annotations import Annotations, Outline, check_complete, read_annotations
 from tiling.qupath.mask_images import MASK_ENDINGS, open_mask
 from tiling.qupath.rasterise import Raster, to_stored
-from tiling.raster.geometry import Block, Geometry, blocks
+from tiling.raster.geometry import Block, CoordinateFrame, Geometry, blocks
 from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import (
     SHARD_PX,
@@ -40,7 +41,6 @@ _WITHOUT_PIXEL = (
 )
 _TIFF_TILE_PX = 512
 _KINDS = ("glands", "regions", "ignored")
-Origin = Literal["bounds", "slide"]
 Annotated = Literal["regions", "whole"]
 
 
@@ -76,7 +76,7 @@ def label_slide(
     *,
     slide: str,
     annotated: Annotated,
-    origin: Origin,
+    origin: CoordinateFrame,
     gland_class: str = "Gland",
     code_version: int,
 ) -> None:
@@ -139,7 +139,7 @@ def _source(
     files: ExitStack,
     *,
     annotated: Annotated,
-    origin: Origin,
+    origin: CoordinateFrame,
     gland_class: str,
 ) -> _Source:
     if annotation.name.lower().endswith(MASK_ENDINGS):
@@ -170,7 +170,7 @@ def _source(
 
 
 def _placed(
-    drawn: Annotations, path: Path, geometry: Geometry, origin: Origin
+    drawn: Annotations, path: Path, geometry: Geometry, origin: CoordinateFrame
 ) -> tuple[Raster, dict[str, list[Any]]]:
     """The glands, ready to be read by blocks, and all outlines on the grid; what does not fit the slide is refused or said."""
     _check_viewer(drawn, path, geometry, origin)
@@ -189,11 +189,11 @@ def _placed(
     return glands, on_grid
 
 
-def _offset(geometry: Geometry, origin: Origin) -> tuple[int, int]:
+def _offset(geometry: Geometry, origin: CoordinateFrame) -> tuple[int, int]:
     return (geometry.bounds_x, geometry.bounds_y) if origin == "bounds" else (0, 0)
 
 
-def _frame(geometry: Geometry, origin: Origin) -> Raster:
+def _frame(geometry: Geometry, origin: CoordinateFrame) -> Raster:
     """The whole slide as one region: what the viewer shows."""
     left, top, width, height = 0, 0, geometry.slide_width_px, geometry.slide_height_px
     if origin == "bounds":
@@ -210,7 +210,9 @@ def _frame(geometry: Geometry, origin: Origin) -> Raster:
                                max(y1, geometry.height_px if top + height >= geometry.slide_height_px else y1))])  # fmt: skip
 
 
-def _check_viewer(drawn: Annotations, path: Path, geometry: Geometry, origin: Origin) -> None:
+def _check_viewer(
+    drawn: Annotations, path: Path, geometry: Geometry, origin: CoordinateFrame
+) -> None:
     """Files of ours say what slide they belong to."""
     expected = (geometry.slide_width_px, geometry.slide_height_px)
     if origin == "bounds":
@@ -343,7 +345,7 @@ def geojson_to_labels(
     *,
     gland_class: str = "Gland",
     objects: Literal["annotations", "all"] = "annotations",
-    origin: Origin = "bounds",
+    origin: CoordinateFrame = "bounds",
 ) -> list[str]:
     """Write outlines as an int32 instance label TIFF at level 0 of a slide; returns what was skipped, clipped or repaired.
 
@@ -361,7 +363,14 @@ def geojson_to_labels(
     with open_slide(slide) as opened:
         facts = opened.facts
     width, height = facts.width_px, facts.height_px
-    geometry = Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, *facts.bounds_level0)
+    left, top, bounds_width, bounds_height = facts.bounds_level0
+    geometry = replace(
+        Geometry.uniform(width, height),
+        bounds_x=left,
+        bounds_y=top,
+        bounds_width_px=bounds_width,
+        bounds_height_px=bounds_height,
+    )
     drawn = read_annotations(annotations, gland_class=gland_class, objects=objects)
     glands, _ = _placed(drawn, annotations, geometry, origin)
     held = np.zeros(len(glands) + 1, bool)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.raster.geometry import Geometry, blocks
+from tiling.raster.geometry import CoordinateFrame, Geometry, blocks
 from tiling.stores.arrays import (
     SHARD_PX,
     attributes,
@@ -75,7 +75,7 @@ def propose_regions(
     count: int,
     size_um: float,
     gland_class: str = "Gland",
-    origin: Any = "bounds",  # noqa: ANN401  # tiling.qupath.export_glands.Origin, imported late
+    origin: CoordinateFrame = "bounds",
 ) -> int:
     """Write `proposals/{slide}.geojson`; returns the number of proposed regions.
 

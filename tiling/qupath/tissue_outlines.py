@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from tiling.objects.trace import outline
 from tiling.qupath.export_glands import FeatureWriter, appearing, gland_id, to_viewer
-from tiling.raster.geometry import Origin
+from tiling.raster.geometry import CoordinateFrame
 from tiling.stores.arrays import attributes, geometry_of, open_array, open_store
 
 
-def tissue_to_geojson(store: Path, out: Path, *, origin: Origin) -> int:
+def tissue_to_geojson(store: Path, out: Path, *, origin: CoordinateFrame) -> int:
     """Write the tissue of a tile store as annotations; returns the number of areas.
 
     `tiling.tissue.slide_tissue.mask_from_file` reads exactly the same mask back.

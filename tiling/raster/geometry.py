@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 # What the coordinates of GeoJSON are relative to: the corner of the part of the slide that the
 # viewer shows (openslide.bounds-*; QuPath does this), or the corner of level 0.
-Origin = Literal["bounds", "slide"]
+CoordinateFrame = Literal["bounds", "slide"]
 # Rows and columns of an array that one thread works on at a time.
 Block = tuple[slice, slice]
 
@@ -71,7 +71,7 @@ class Window(NamedTuple):
         return cls(rows.start, columns.start, height, width)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Geometry:
     """Frame of a store: how its pixels map to level 0 of its slide.
 
@@ -108,11 +108,11 @@ class Geometry:
         """Geometric mean of the two pixel sizes in um."""
         return float(self.um2_per_px**0.5)
 
-    def viewer_offset(self, origin: Origin) -> tuple[int, int]:
+    def viewer_offset(self, origin: CoordinateFrame) -> tuple[int, int]:
         """Level-0 pixel (x, y) that has the coordinates (0, 0) in GeoJSON."""
         return (self.bounds_x, self.bounds_y) if origin == "bounds" else (0, 0)
 
-    def viewer_size(self, origin: Origin) -> tuple[int, int]:
+    def viewer_size(self, origin: CoordinateFrame) -> tuple[int, int]:
         """Width and height of what the viewer shows, in level-0 pixels."""
         if origin == "bounds":
             return self.bounds_width_px, self.bounds_height_px
@@ -121,6 +121,46 @@ class Geometry:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for store attributes."""
         return asdict(self)
+
+    @classmethod
+    def uniform(
+        cls,
+        width_px: int,
+        height_px: int,
+        *,
+        downsample: float = 1.0,
+        mpp_um: float = 1.0,
+        bounds_xy: tuple[int, int] = (0, 0),
+    ) -> "Geometry":
+        """Geometry with the same scale on both axes.
+
+        Parameters
+        ----------
+        width_px, height_px : size of the stored arrays, in stored pixels
+        downsample : level-0 pixels per stored pixel
+        mpp_um : um per stored pixel
+        bounds_xy : upper left corner of the viewer's crop, in level-0 pixels; the crop ends where
+            the slide ends
+
+        >>> Geometry.uniform(100, 80, downsample=2.0).slide_width_px
+        200
+        """
+        slide_width, slide_height = round(width_px * downsample), round(height_px * downsample)
+        left, top = bounds_xy
+        return cls(
+            width_px=width_px,
+            height_px=height_px,
+            slide_width_px=slide_width,
+            slide_height_px=slide_height,
+            downsample_x=downsample,
+            downsample_y=downsample,
+            mpp_x=mpp_um,
+            mpp_y=mpp_um,
+            bounds_x=left,
+            bounds_y=top,
+            bounds_width_px=slide_width - left,
+            bounds_height_px=slide_height - top,
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Geometry":

@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling.raster.geometry import Origin
+from tiling.raster.geometry import CoordinateFrame
 from tiling.slide_errors import SlideError
 from tiling.slides.metadata import check_is_file
 from tiling.slides.slide_reader import Icc, Slide, open_slide
@@ -81,7 +81,7 @@ def tile_slide(
     mpp: float | None = None,
     tissue: Path | None = None,
     roi: Path | None = None,
-    origin: Origin = "bounds",
+    origin: CoordinateFrame = "bounds",
     code_version: int,
     workers: int = 1,
     progress: bool = False,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tiling.parallel import for_each
 from tiling.raster.atomic_files import file_checksum
-from tiling.raster.geometry import Geometry, Origin, blocks
+from tiling.raster.geometry import CoordinateFrame, Geometry, blocks
 from tiling.slide_errors import SlideError
 from tiling.slides.backends import BackendError, damaged_file
 from tiling.slides.slide_reader import Slide
@@ -47,7 +47,7 @@ def find_tissue(
     tissue_mpp_um: float,
     tissue: Path | None,
     roi: Path | None,
-    origin: Origin,
+    origin: CoordinateFrame,
     fail_fast: bool = True,
     workers: int,
     progress: bool,
@@ -107,7 +107,7 @@ def find_tissue(
     return Coarse(found, pen, factor, geometry.mpp, float(found.sum() * geometry.um2_per_px))
 
 
-def mask_from_file(path: Path, geometry: Geometry, *, origin: Origin) -> NDArray[np.bool_]:
+def mask_from_file(path: Path, geometry: Geometry, *, origin: CoordinateFrame) -> NDArray[np.bool_]:
     """A mask on a grid, from GeoJSON polygons or from an image of the whole slide (0 = outside).
 
     Parameters
@@ -147,7 +147,9 @@ def _pixels(path: Path) -> NDArray[Any]:
         return np.asarray(image)
 
 
-def _rasterised(path: Path, content: Any, geometry: Geometry, origin: Origin) -> NDArray[np.bool_]:  # noqa: ANN401  # JSON
+def _rasterised(
+    path: Path, content: Any, geometry: Geometry, origin: CoordinateFrame
+) -> NDArray[np.bool_]:  # noqa: ANN401  # JSON
     import rasterio.features
     from rasterio.transform import Affine
 

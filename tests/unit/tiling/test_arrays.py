@@ -19,7 +19,20 @@ from tiling.stores.arrays import (
     set_attributes,
 )
 
-GEOMETRY = Geometry(100, 80, 401, 320, 401 / 100, 4.0, 1.0025, 1.0, 0, 0, 401, 320)
+GEOMETRY = Geometry(
+    width_px=100,
+    height_px=80,
+    slide_width_px=401,
+    slide_height_px=320,
+    downsample_x=401 / 100,
+    downsample_y=4.0,
+    mpp_x=1.0025,
+    mpp_y=1.0,
+    bounds_x=0,
+    bounds_y=0,
+    bounds_width_px=401,
+    bounds_height_px=320,
+)
 
 
 def test_empty_shards_are_not_stored(tmp_path: Path) -> None:

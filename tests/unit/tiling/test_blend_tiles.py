@@ -19,7 +19,7 @@ TILE = 16
 
 
 def geometry(height: int, width: int) -> Geometry:
-    return Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, 0, 0, width, height)
+    return Geometry.uniform(width, height)
 
 
 def grid(height: int, width: int, stride: int) -> np.ndarray:

@@ -44,7 +44,7 @@ def tile_store(path, *, status=(0, 0, 1), mpp=1.0):
             "overlap_px": 64,
             "mpp_origin": "sheet",
         }
-        frame = Geometry(WIDTH, HEIGHT, WIDTH, HEIGHT, 1.0, 1.0, mpp, mpp, 0, 0, WIDTH, HEIGHT)
+        frame = Geometry.uniform(WIDTH, HEIGHT, mpp_um=mpp)
         set_attributes(group, {"status": "ok", "geometry": frame.to_dict(), **values})
     return path
 

@@ -49,10 +49,7 @@ def stores(
     folder: Path, gland: np.ndarray, d: float = 2.0, bounds: tuple[int, int] = (7, 11)
 ) -> tuple[Path, Path]:
     height, width = gland.shape
-    w, h = round(width * d), round(height * d)
-    frame = Geometry(
-        width, height, w, h, d, d, 0.5 * d, 0.5 * d, *bounds, w - bounds[0], h - bounds[1]
-    )
+    frame = Geometry.uniform(width, height, downsample=d, mpp_um=0.5 * d, bounds_xy=bounds)
     maps = folder / "maps.zarr"
     group = create_group(maps)
     for name, values in (
@@ -294,7 +291,7 @@ def test_what_is_no_label_image_is_refused(tmp_path: Path, values: np.ndarray) -
     assert not (tmp_path / "x.geojson").exists()
 
 
-FRAME = Geometry(100, 100, 100, 100, 1.0, 1.0, 0.5, 0.5, 0, 0, 100, 100)
+FRAME = Geometry.uniform(100, 100, mpp_um=0.5)
 
 
 @settings(max_examples=40, deadline=None)

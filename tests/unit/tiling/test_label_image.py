@@ -1,5 +1,6 @@
 """The label mask, read back by tifffile level by level."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ def glands_of(path: Path, labels: np.ndarray) -> Path:
     group = create_group(path)
     create_array(group, "labels", labels.shape, np.int32)[...] = labels
     create_table(group, "objects", {"first_px": np.arange(labels.max(), dtype=np.int64)})
-    geometry = Geometry(width, height, width, height, 1.0, 1.0, 0.5, 0.25, 0, 0, width, height)
+    geometry = replace(Geometry.uniform(width, height), mpp_x=0.5, mpp_y=0.25)
     set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
     return path
 

@@ -36,8 +36,7 @@ HEIGHT, WIDTH = 60, 80
 def geometry(
     height: int = HEIGHT, width: int = WIDTH, d: float = 2.0, bounds: tuple[int, int] = (0, 0)
 ) -> Geometry:
-    w, h = round(width * d), round(height * d)
-    return Geometry(width, height, w, h, d, d, 1.0, 1.0, *bounds, w - bounds[0], h - bounds[1])
+    return Geometry.uniform(width, height, downsample=d, bounds_xy=bounds)
 
 
 def tiles_of(path: Path, frame: Geometry) -> Path:

@@ -37,9 +37,7 @@ HEIGHT, WIDTH = 600, 900
 
 
 def geometry(height=HEIGHT, width=WIDTH):
-    return Geometry(
-        width, height, 2 * width, 2 * height, 2.0, 2.0, 1.0, 1.0, 0, 0, 2 * width, 2 * height
-    )
+    return Geometry.uniform(width, height, downsample=2.0)
 
 
 def store(path, arrays, *, table=None, **values):

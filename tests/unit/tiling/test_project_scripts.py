@@ -15,7 +15,7 @@ from tiling.qupath.project_scripts import literal, write_scripts
 from tiling.raster.geometry import Geometry
 
 STUB = Path(__file__).parent / "qupath_stub"
-FRAME = Geometry(50, 40, 100, 80, 2.0, 2.0, 1.0, 1.0, 0, 0, 100, 80)
+FRAME = Geometry.uniform(50, 40, downsample=2.0)
 SLIDES = [
     ("b01", "x/b01.svs"),
     ("b02", "scan.svs"),

@@ -24,20 +24,7 @@ HEIGHT, WIDTH = 200, 260
 
 
 def geometry(height: int = HEIGHT, width: int = WIDTH, d: float = 2.0) -> Geometry:
-    return Geometry(
-        width,
-        height,
-        int(width * d),
-        int(height * d),
-        d,
-        d,
-        1.0,
-        1.0,
-        10,
-        20,
-        int(width * d) - 10,
-        int(height * d) - 20,
-    )
+    return Geometry.uniform(width, height, downsample=d, bounds_xy=(10, 20))
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], frame: Geometry, **attrs) -> Path:

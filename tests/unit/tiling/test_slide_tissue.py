@@ -17,19 +17,7 @@ from tiling.tissue.slide_tissue import mask_from_file
 
 
 def frame(width=60, height=40, downsample=8.0, bounds=(0, 0)):
-    size = int(width * downsample), int(height * downsample)
-    return Geometry(
-        width,
-        height,
-        *size,
-        downsample,
-        downsample,
-        8.0,
-        8.0,
-        *bounds,
-        size[0] - bounds[0],
-        size[1] - bounds[1],
-    )
+    return Geometry.uniform(width, height, downsample=downsample, mpp_um=8.0, bounds_xy=bounds)
 
 
 def write(path, *polygons):

@@ -37,7 +37,7 @@ def store_of(path: Path, gland: np.ndarray, sdf: np.ndarray, boundary: np.ndarra
     group = create_group(path)
     for name, values in (("gland", gland), ("sdf", sdf), ("boundary", boundary)):
         create_array(group, name, gland.shape, np.uint8)[...] = values
-    geometry = Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, 0, 0, width, height)
+    geometry = Geometry.uniform(width, height)
     set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
     return path
 

@@ -33,7 +33,7 @@ HEIGHT, WIDTH = 300, 400
 
 
 def geometry(height=HEIGHT, width=WIDTH):
-    return Geometry(width, height, width, height, 1.0, 1.0, 1.0, 1.0, 0, 0, width, height)
+    return Geometry.uniform(width, height)
 
 
 def write_tiles(
@@ -337,7 +337,7 @@ def test_glass_beside_tissue_counts_within_a_margin_but_not_where_there_is_ink(
     group = create_group(tmp_path / "t.zarr")
     for name, values in (("tissue", mask), ("pen", pen)):
         create_array(group, name, mask.shape, np.uint8)[...] = values
-    frame = Geometry(160, 120, 160, 120, 1, 1, 2.0, 2.0, 0, 0, 160, 120)
+    frame = Geometry.uniform(160, 120, mpp_um=2.0)
     set_attributes(group, {"status": "ok", "tissue_stride_px": 4, "geometry": frame.to_dict()})
     near = (
         ndimage.distance_transform_edt(~mask) <= 36 / (2.0 * 4)

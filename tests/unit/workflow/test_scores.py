@@ -11,7 +11,7 @@ from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group, record_failure, set_attributes
 from workflow.stages.scores import POOLED, evaluate_slide, headline, summarise
 
-GEOMETRY = Geometry(100, 100, 200, 200, 2.0, 2.0, 1.0, 1.0, 0, 0, 200, 200)
+GEOMETRY = Geometry.uniform(100, 100, downsample=2.0)
 
 
 def store(path: Path, attrs: dict, **arrays: np.ndarray) -> Path:

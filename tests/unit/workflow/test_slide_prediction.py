@@ -40,7 +40,7 @@ def tiles(tmp_path: Path) -> Path:
     create_table(
         group, "tiles", {"origin_yx_px": origins, "status": np.zeros(len(origins), np.uint8)}
     )
-    geometry = Geometry(SIDE, SIDE, SIDE, SIDE, 1.0, 1.0, 1.0, 1.0, 0, 0, SIDE, SIDE)
+    geometry = Geometry.uniform(SIDE, SIDE)
     set_attributes(
         group,
         {"status": "ok", "geometry": geometry.to_dict(), "tile_px": TILE, "tissue_stride_px": 8},

@@ -15,7 +15,7 @@ SIDE = 900
 
 
 def slide(folder: Path, regions: list[tuple[int, int, int, int]]) -> Store:
-    geometry = Geometry(SIDE, SIDE, SIDE, SIDE, 1.0, 1.0, 1.0, 1.0, 0, 0, SIDE, SIDE)
+    geometry = Geometry.uniform(SIDE, SIDE)
     region = np.zeros((SIDE, SIDE), np.uint16)
     for number, (y, x, h, w) in enumerate(regions, start=1):
         region[y : y + h, x : x + w] = number

@@ -52,7 +52,7 @@ def test_both_split_rules_give_the_same_glands(
     for name, values in (("gland", gland), ("sdf", sdf), ("boundary", boundary)):
         create_array(group, name, gland.shape, np.uint8)[...] = values
     height, width = (int(side) for side in shape)
-    frame = Geometry(width, height, width, height, 1.0, 1.0, mpp, mpp, 0, 0, width, height)
+    frame = Geometry.uniform(width, height, mpp_um=mpp)
     set_attributes(group, {"status": "ok", "geometry": frame.to_dict()})
     stitch(
         maps,
