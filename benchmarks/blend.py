@@ -151,7 +151,8 @@ def with_dask(side: str, tissue: str, maps: str, workers: str, folder: str) -> d
 
 def stitched(side: str, workers: str, folder: str) -> dict[str, float]:
     """`stitch`, as stitch_slide calls it."""
-    from tiling.objects.stitch import SplitParameters, stitch
+    from tiling.objects.stitch import stitch
+    from tiling.raster.split_rule import SplitParameters
 
     parameters = SplitParameters(
         threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=500, sdf_um=20

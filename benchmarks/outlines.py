@@ -69,7 +69,8 @@ def make(side: str, folder: str) -> None:
 
 def labels(folder: str, workers: str) -> dict[str, float]:
     """`stitch`: seeds, growth, what is left, numbers, table."""
-    from tiling.objects.stitch import SplitParameters, stitch
+    from tiling.objects.stitch import stitch
+    from tiling.raster.split_rule import SplitParameters
 
     parameters = SplitParameters(
         threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=20, sdf_um=20

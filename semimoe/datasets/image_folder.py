@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from semimoe.datasets.image_resolution import Resolution
-from semimoe.evaluation.metrics import relabelled
 from semimoe.model_errors import DataError
+from tiling.raster.label_numbers import label_components
 from tiling.raster.tile import Tile
 
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -168,7 +168,7 @@ def read_labels(path: Path) -> NDArray[np.int32]:
     """
     array = _read_mask(path)
     if array.dtype == np.bool_ or len(np.unique(array[array > 0])) <= 1:
-        return relabelled((array > 0).astype(np.int32))
+        return label_components(array)
     if not np.equal(array, np.rint(array)).all() or array.min() < 0:
         raise DataError(f"{path}: a mask holds whole numbers, 0 for background and one per gland")
     if _blurred(array):

@@ -147,13 +147,6 @@ def object_scores(
     )
 
 
-def relabelled(labels: Labels) -> NDArray[np.int32]:
-    """8-connected components of a mask: for masks that carry one number for all glands."""
-    components, _ = ndimage.label(labels > 0, np.ones((3, 3), int), output=np.int32)
-    numbered: NDArray[np.int32] = components
-    return numbered
-
-
 class _Pair(NamedTuple):
     """Two label arrays of one image and what their objects share; number 0 is background everywhere."""
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from semimoe.evaluation.metrics import relabelled
 from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
 from semimoe.methods.supervised import supervised_phase
 from semimoe.networks.mixture import Outputs
@@ -17,6 +16,7 @@ from semimoe.objectives.losses import Targets, pseudo_targets, total, unsupervis
 from semimoe.objectives.targets import make_targets
 from semimoe.settings import TrainingSettings
 from semimoe.training.batches import Batch
+from tiling.raster.label_numbers import label_components
 
 
 def unsupervised_phase(step: Step) -> PhaseLoss | None:
@@ -91,7 +91,7 @@ def _online(outputs: Outputs, step: Step) -> Targets:
         return pseudo
     made = [
         make_targets(
-            relabelled(mask),
+            label_components(mask),
             np.ones(mask.shape, np.uint8),
             mpp_um=step.mpp_um,
             network=step.network,

@@ -5,7 +5,7 @@ The rule (docs/architecture.md, "The split rule"): seeds, growth inside the mask
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,9 +25,10 @@ from tiling.objects.components import (
     seen,
 )
 from tiling.objects.runs import runs
-from tiling.objects.seed_growth import FREE, contacts, grow
 from tiling.parallel import for_each
 from tiling.raster.geometry import Block, Geometry, blocks
+from tiling.raster.growth import FREE, assign_components, count_contacts, grow
+from tiling.raster.split_rule import SplitParameters, gland_mask, seed_mask
 from tiling.stores.arrays import (
     SHARD_PX,
     create_array,
@@ -43,30 +44,6 @@ from tiling.stores.shards import ShardReader, ShardWriter
 
 _SCRATCH = "scratch"
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class SplitParameters:
-    """How maps are cut into glands.
-
-    Attributes
-    ----------
-    threshold : gland probability from which a pixel belongs to the mask
-    seed_depth_um : signed distance from which a pixel may be seed, um
-    boundary_level : boundary probability from which a pixel cannot be seed; above 1: not used
-    growth_um : reach of the growth of seeds, um
-    min_area_um2 : smaller objects go, um2
-    sdf_um : distance at which the stored signed distance saturates, um
-    use_sdf : False when the distance was normalised per tile: seeds then come from mask and boundary alone
-    """
-
-    threshold: float
-    seed_depth_um: float
-    boundary_level: float
-    growth_um: float
-    min_area_um2: float
-    sdf_um: float
-    use_sdf: bool = True
 
 
 def stitch(
@@ -116,7 +93,7 @@ def stitch(
             if body is not None and part is not None
         ]
         objects = merge(parts, max(len(seeds.first_px), int(owner.max(initial=0))))
-        glands, number = _select(objects, geometry.um2_per_px, parameters.min_area_um2)
+        glands, number = _select(objects, geometry.um2_per_px, parameters)
 
         def final(index: int) -> NDArray[np.int32]:
             """Final number of each label of a block."""
@@ -169,7 +146,7 @@ class _Work:
         progress: bool,
     ) -> None:
         self.shape = (geometry.height_px, geometry.width_px)
-        self.steps = round(parameters.growth_um / geometry.mpp)
+        self.steps = parameters.growth_steps(geometry.mpp)
         # A step carries a number one pixel far: with a halo of R + 1 a block and the ring of pixels around it are exact.
         self.grid = Grid(self.shape, max(block_px, self.steps + 1))
         self.borders = Borders(self.grid, self.steps + 1)
@@ -194,14 +171,12 @@ class _Work:
     def _seed_block(self, index: int) -> Pieces | None:
         """Leave a block's field behind: pieces of seeds, and what is free to grow into."""
         block, p = self.grid.blocks[index], self.parameters
-        mask = self.gland[block] >= round(255 * p.threshold)
+        mask = gland_mask(self.gland[block], p)
         if not mask.any():
             return None
-        seed = mask
-        if (level := round(255 * p.boundary_level)) <= np.iinfo(np.uint8).max:
-            seed = seed & (self.boundary[block] < level)
-        if p.use_sdf:
-            seed = seed & (self.sdf[block] > round((p.seed_depth_um / p.sdf_um + 1) * 127.5))
+        sdf = self.sdf[block] if p.use_sdf else None
+        boundary = self.boundary[block] if p.use_boundary else None
+        seed = seed_mask(mask, sdf, boundary, p)
         found = runs(mask.view(np.uint8) + seed)
         piece, pieces = label_runs(found, found.value == 2, block, self.shape[1])
         field = found._replace(value=np.where(found.value == 1, np.int32(FREE), piece))
@@ -237,7 +212,9 @@ class _Work:
         piece, pieces = label_runs(found, left, block, self.shape[1])
         count, touching = len(objects), np.zeros((0, 3), np.int64)
         if pieces is not None:
-            touching = contacts(found._replace(value=piece).of(left), ring)
+            rest = found._replace(value=piece).of(left)
+            component = np.repeat(rest.value.astype(np.int64), rest.length)
+            touching = count_contacts(component, *rest.pixels(), ring)
             touching[:, 1] = objects[touching[:, 1] - 1]
             found = found._replace(value=np.where(left, piece + np.int32(count), found.value))
             count += len(pieces.first_px)
@@ -274,24 +251,13 @@ class _Work:
 
 
 def _owners(grown: list[_Grown | None], rest: Joined, seeds: int) -> NDArray[np.int32]:
-    """Object of each component that growth left, int32 (components + 1,): the one it touches most, else a new one."""
-    owner = np.zeros(len(rest.first_px) + 1, np.int32)
-    found = [
-        np.column_stack([rest.numbers[index][part.contacts[:, 0]], part.contacts[:, 1:]])
-        for index, part in enumerate(grown)
-        if part is not None and len(part.contacts)
-    ]
-    if found:
-        every = np.concatenate(found)
-        pairs, where = np.unique(every[:, :2], axis=0, return_inverse=True)
-        touching = np.bincount(where.ravel(), weights=every[:, 2]).astype(np.int64)
-        order = np.lexsort(
-            (-pairs[:, 1], touching, pairs[:, 0])
-        )  # last of each component: most contacts, then the smaller number
-        owner[pairs[order, 0]] = pairs[order, 1]
-    alone = np.flatnonzero(owner[1:] == 0) + 1
-    owner[alone] = seeds + 1 + np.arange(len(alone))
-    return owner
+    """Object of each component that growth left, int32 (components + 1,), see `assign_components`."""
+    contacts = [np.zeros((0, 3), np.int64)]
+    for index, part in enumerate(grown):
+        if part is not None:
+            component = rest.numbers[index][part.contacts[:, 0]]
+            contacts.append(np.column_stack([component, part.contacts[:, 1:]]))
+    return assign_components(np.concatenate(contacts), len(rest.first_px), seeds)
 
 
 def _bodies(
@@ -302,10 +268,11 @@ def _bodies(
 
 
 def _select(
-    objects: Seen, um2_per_px: float, min_area_um2: float
+    objects: Seen, um2_per_px: float, parameters: SplitParameters
 ) -> tuple[Seen, NDArray[np.int32]]:
     """The objects that stay, by first pixel, and the lookup from object to final number (0: gone)."""
-    kept = np.flatnonzero((objects.area_px > 0) & ~(objects.area_px * um2_per_px < min_area_um2))
+    dropped = parameters.is_too_small(objects.area_px, um2_per_px)
+    kept = np.flatnonzero((objects.area_px > 0) & ~dropped)
     kept = kept[np.argsort(objects.first_px[kept])]
     number = np.zeros(len(objects.area_px) + 1, np.int32)
     number[kept + 1] = np.arange(1, len(kept) + 1, dtype=np.int32)

@@ -1,16 +1,17 @@
-"""Maps -> glands, for arrays that fit in memory: the split rule of docs/architecture.md.
+"""The split rule: how predicted maps become glands (docs/architecture.md, "The split rule").
 
-Works on uint8 codes: probability code round(255 p), sdf code round((s + 1) 127.5).
+`split_glands` applies it to arrays that fit in memory. `tiling.objects.stitch` applies the same
+functions block by block to maps of any size, with the same result.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-_EIGHT = np.ones((3, 3), int)
-_NO_OFFER = np.iinfo(np.int32).max
+from tiling.raster.growth import FREE, assign_components, count_contacts, grow
+from tiling.raster.label_numbers import label_components, renumber
+from tiling.raster.quantise import quantised_sdf_threshold, quantised_threshold
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,14 @@ class SplitParameters:
 
     Attributes
     ----------
-    threshold : gland probability of the mask
-    seed_depth_um : distance inside a gland at which its seed begins, um
-    boundary_level : boundary probability at which seeds end; above 1: not used
-    growth_um : reach of the growth of seeds, um
+    threshold : gland probability from which a pixel belongs to the mask
+    seed_depth_um : signed distance above which a pixel may belong to a seed, um
+    boundary_level : boundary probability from which a pixel cannot belong to a seed; above 1: the
+        boundary map is not used
+    growth_um : how far seeds grow, um
     min_area_um2 : smaller objects are dropped, um2
-    sdf_um : distance at which the signed distance field saturates, um
-    use_sdf : False where the field has no scale (`sdf_scale: tile`)
+    sdf_um : distance at which the signed distance saturates, um
+    use_sdf : False if the signed distance has no scale (`sdf_scale: tile`): it is not used then
     """
 
     threshold: float
@@ -35,6 +37,52 @@ class SplitParameters:
     min_area_um2: float
     sdf_um: float
     use_sdf: bool = True
+
+    @property
+    def use_boundary(self) -> bool:
+        """Whether the boundary map is used at all."""
+        return quantised_threshold(self.boundary_level) <= np.iinfo(np.uint8).max
+
+    def growth_steps(self, mpp_um: float) -> int:
+        """Number of steps of growth with pixels of `mpp_um`."""
+        return round(self.growth_um / mpp_um)
+
+    def is_too_small(self, area_px: NDArray[np.int64], um2_per_px: float) -> NDArray[np.bool_]:
+        """Which objects are dropped, bool (n,), by their areas int64 (n,) in pixels."""
+        too_small: NDArray[np.bool_] = area_px * um2_per_px < self.min_area_um2
+        return too_small
+
+
+def gland_mask(gland: NDArray[np.uint8], parameters: SplitParameters) -> NDArray[np.bool_]:
+    """Pixels of the mask, bool (H, W), of the quantised gland probability."""
+    return gland >= quantised_threshold(parameters.threshold)
+
+
+def seed_mask(
+    mask: NDArray[np.bool_],
+    sdf: NDArray[np.uint8] | None,
+    boundary: NDArray[np.uint8] | None,
+    parameters: SplitParameters,
+) -> NDArray[np.bool_]:
+    """Pixels of seeds.
+
+    Parameters
+    ----------
+    mask : bool (H, W), see `gland_mask`
+    sdf, boundary : uint8 (H, W), quantised; None where `use_sdf` or `use_boundary` is False
+
+    Returns
+    -------
+    ndarray
+        bool (H, W).
+    """
+    seed = mask
+    if boundary is not None and parameters.use_boundary:
+        seed = seed & (boundary < quantised_threshold(parameters.boundary_level))
+    if sdf is not None and parameters.use_sdf:
+        depth = parameters.seed_depth_um / parameters.sdf_um
+        seed = seed & (sdf > quantised_sdf_threshold(depth))
+    return seed
 
 
 def split_glands(
@@ -50,7 +98,7 @@ def split_glands(
 
     Parameters
     ----------
-    gland, sdf, boundary : uint8 (H, W) codes
+    gland, sdf, boundary : uint8 (H, W), quantised maps
     mpp_um : size of a pixel, um
     um2_per_px : area of a pixel, um2
 
@@ -59,85 +107,16 @@ def split_glands(
     ndarray
         int32 (H, W), 0 background, 1..N numbered by first pixel in raster order.
     """
-    mask = gland >= round(255 * parameters.threshold)
-    seed = mask & (boundary < round(255 * parameters.boundary_level))
-    if parameters.use_sdf:
-        seed &= sdf > round((parameters.seed_depth_um / parameters.sdf_um + 1) * 127.5)
-    labels, _ = ndimage.label(seed, _EIGHT, output=np.int32)
-    labels = renumbered(labels)
-    grow(labels, mask, steps=round(parameters.growth_um / mpp_um))
-    _settle_rest(labels, mask)
-    area = np.bincount(labels.ravel())
-    labels[(area * um2_per_px < parameters.min_area_um2)[labels]] = 0
-    return renumbered(labels)
-
-
-def grow(labels: NDArray[np.int32], mask: NDArray[np.bool_], *, steps: int) -> None:
-    """Propagate labels in place by synchronous 8-neighbour steps inside the mask, ties to the smaller number.
-
-    Only pixels labelled in the last step can reach new ones, so a step costs its front, not the array.
-    """
-    width = labels.shape[1] + 2
-    field = np.pad(labels, 1).ravel()
-    free = np.pad(mask, 1).ravel() & (field == 0)
-    offered = np.full(field.shape, _NO_OFFER, np.int32)
-    offsets = [y * width + x for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
-    front = np.flatnonzero(field)
-    for _ in range(steps):
-        reached = []
-        for offset in offsets:
-            target = front + offset
-            open_ = free[target]
-            target = target[open_]  # unique within one offset
-            reached.append(target[offered[target] == _NO_OFFER])
-            offered[target] = np.minimum(offered[target], field[front[open_]])
-        front = np.concatenate(reached)
-        if not len(front):
-            break
-        field[front] = offered[front]
-        free[front] = False
-    labels[...] = field.reshape(-1, width)[1:-1, 1:-1]
-
-
-def renumbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The same objects, numbered 1..N by first pixel in raster order."""
-    flat = labels.ravel()
-    pixels = np.flatnonzero(flat)[::-1]
-    first = np.full(int(flat.max(initial=0)) + 1, flat.size)
-    first[flat[pixels]] = pixels  # backwards, so that the first pixel is what stays
-    present = np.flatnonzero(first < flat.size)
-    table = np.zeros(len(first), np.int32)
-    table[present[np.argsort(first[present])]] = np.arange(1, len(present) + 1)
-    numbered: NDArray[np.int32] = table[labels]
-    return numbered
-
-
-def _settle_rest(labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> None:
-    """What growth left joins, in place, the object it touches along the most 8-neighbour pixel pairs; what touches none is an object."""
-    rest, count = ndimage.label(mask & (labels == 0), _EIGHT, output=np.int32)
-    if not count:
-        return
-    pairs = _contacts(rest, labels)  # (pairs, 2): component, object
-    top = int(labels.max(initial=0))
-    new = np.zeros(count + 1, np.int32)
-    contacts, length = np.unique(pairs, axis=0, return_counts=True)
-    # Longest contact first, then the smaller number: the first row of each component decides.
-    order = np.lexsort((contacts[:, 1], -length, contacts[:, 0]))
-    component, decisive = np.unique(contacts[order, 0], return_index=True)
-    new[component] = contacts[order[decisive], 1]
-    alone = np.flatnonzero(new == 0)[1:]
-    new[alone] = top + np.arange(1, len(alone) + 1)
-    labels += new[rest]
-
-
-def _contacts(rest: NDArray[np.int32], labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """All 8-neighbour pixel pairs between a component of `rest` and an object."""
-    padded = np.pad(labels, 1)
+    mask = gland_mask(gland, parameters)
+    seeds = label_components(seed_mask(mask, sdf, boundary, parameters))
+    # One pixel more on each side: growth needs outermost pixels that are not free.
+    field = np.pad(np.where(mask & (seeds == 0), np.int32(FREE), seeds), 1)
+    grow(field, steps=parameters.growth_steps(mpp_um))
+    rest = label_components(field[1:-1, 1:-1] == FREE)
     y, x = np.nonzero(rest)
-    found = []
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            other = padded[y + 1 + dy, x + 1 + dx]
-            touching = other > 0
-            found.append(np.stack([rest[y[touching], x[touching]], other[touching]], axis=1))
-    return np.concatenate(found)
+    contacts = count_contacts(rest[y, x].astype(np.int64), y, x, field)
+    owner = assign_components(contacts, int(rest.max(initial=0)), int(seeds.max(initial=0)))
+    labels = np.where(rest > 0, owner[rest], field[1:-1, 1:-1])
+    dropped = parameters.is_too_small(np.bincount(labels.ravel()), um2_per_px)
+    labels[dropped[labels]] = 0
+    return renumber(labels)

@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tiling.objects.stitch import SplitParameters, stitch
+from tiling.objects.stitch import stitch
 from tiling.qupath.export_glands import export_glands
+from tiling.raster.split_rule import SplitParameters
 from tiling.stores.arrays import attributes
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,13 @@ from PIL import Image
 from scipy import ndimage
 
 from tiling.objects.measure import mean_codes, measure
-from tiling.objects.stitch import SplitParameters, stitch
+from tiling.objects.stitch import stitch
 from tiling.objects.trace import outline
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.export_glands import export_glands, labels_to_geojson
 from tiling.qupath.label_slide import geojson_to_labels
 from tiling.raster.geometry import Geometry
+from tiling.raster.split_rule import SplitParameters
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import (
     create_array,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from tiling.raster.split_rule import SplitParameters, grow, renumbered, split_glands
+from tiling.raster.split_rule import SplitParameters, split_glands
 
 PLAIN = SplitParameters(
     threshold=0.5, seed_depth_um=2, boundary_level=0.5, growth_um=2, min_area_um2=0, sdf_um=20
@@ -121,23 +121,3 @@ def test_split_is_the_rule_word_for_word(gland, sdf, boundary, growth, least) ->
     parameters = SplitParameters(**{**vars(PLAIN), "growth_um": growth, "min_area_um2": least})
     made = split_glands(gland, sdf, boundary, mpp_um=1, um2_per_px=1, parameters=parameters)
     np.testing.assert_array_equal(made, word_for_word(gland, sdf, boundary, parameters))
-
-
-def test_growth_front_equals_growth_of_the_whole_array() -> None:
-    rng = np.random.default_rng(0)
-    mask = ndimage.gaussian_filter(rng.random((60, 70)), 2) > 0.49
-    labels = np.where(
-        mask & (rng.random(mask.shape) > 0.98), np.arange(1, mask.size + 1).reshape(mask.shape), 0
-    ).astype(np.int32)
-    slow = labels.copy()
-    for _ in range(6):
-        near = ndimage.minimum_filter(
-            np.where(slow > 0, slow, 1 << 30), 3, mode="constant", cval=1 << 30
-        )
-        slow = np.where(mask & (slow == 0) & (near < 1 << 30), near, slow)
-    grow(labels, mask, steps=6)
-    np.testing.assert_array_equal(labels, slow)
-
-
-def test_numbers_follow_the_first_pixel_in_raster_order() -> None:
-    assert renumbered(np.array([[0, 9, 4], [2, 9, 0]], np.int32)).tolist() == [[0, 1, 2], [3, 1, 0]]

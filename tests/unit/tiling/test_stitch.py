@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiling.objects import stitch as instances
-from tiling.objects.stitch import SplitParameters, stitch
+from tiling.objects.stitch import stitch
 from tiling.raster.geometry import Geometry
+from tiling.raster.split_rule import SplitParameters
 from tiling.stores.arrays import (
     attributes,
     create_array,
