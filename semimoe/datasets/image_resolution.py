@@ -1,20 +1,27 @@
 """From the resolution of an image to the one a network works at, and back.
 
-The same rule as for slides: output pixel i of an axis is the mean of the source over [i r, (i + 1) r), at the far edge of what is left.
+Images are reduced by the same area average as slides (`tiling.raster.area_average`).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semimoe.model_errors import DataError, SettingsError
+from tiling.raster.area_average import (
+    RESOLUTION_TOLERANCE,
+    area_average,
+    mean_area,
+    preferred_reduction,
+    reduced_shape,
+    source_overlap,
+)
 
 SQUARE_PX = 256  # the paper
-_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,14 @@ class Resolution:
         """Image pixels per working pixel, (y, x), of an image of shape (H, W)."""
         if self.square_px is not None:
             return shape[0] / self.square_px, shape[1] / self.square_px
-        factor = _reduction(self.image_mpp_um, self.mpp_um)
+        factor = preferred_reduction(self.mpp_um / self.image_mpp_um)
         return factor, factor
 
     def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 (3, H, W) at the working resolution, by area averaging."""
-        return area_average(image, self.reduction(_plane(image)))
+        reduction = self.reduction(_plane(image))
+        reduced = area_average(image.transpose(1, 2, 0), reduction)
+        return np.ascontiguousarray(reduced.transpose(2, 0, 1))
 
     def labels(self, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         """int32 (H, W) at the working resolution, by majority."""
@@ -70,11 +79,11 @@ def isotropic(image_mpp_um: float, work_mpp_um: float | None) -> Resolution:
             raise SettingsError(f"{name} {value}: a pixel size above 0 um is needed")
     if work_mpp_um is None:
         return Resolution(image_mpp_um, image_mpp_um)
-    if image_mpp_um > work_mpp_um * (1 + _TOLERANCE):
+    if image_mpp_um > work_mpp_um * (1 + RESOLUTION_TOLERANCE):
         raise DataError(
             f"images of {image_mpp_um:g} um per pixel are coarser than the working {work_mpp_um:g}; work at a larger mpp, or correct --mpp"
         )
-    return Resolution(image_mpp_um, image_mpp_um * _reduction(image_mpp_um, work_mpp_um))
+    return Resolution(image_mpp_um, image_mpp_um * preferred_reduction(work_mpp_um / image_mpp_um))
 
 
 def squeezed(image_mpp_um: float, shapes: Sequence[tuple[int, int]], *, side_px: int) -> Resolution:
@@ -86,58 +95,8 @@ def squeezed(image_mpp_um: float, shapes: Sequence[tuple[int, int]], *, side_px:
     return Resolution(image_mpp_um, image_mpp_um * math.sqrt(area) / side_px, side_px)
 
 
-def _reduction(image_mpp_um: float, work_mpp_um: float) -> float:
-    wanted = work_mpp_um / image_mpp_um
-    whole = max(round(wanted), 1)
-    return float(whole) if abs(whole / wanted - 1) <= _TOLERANCE else wanted
-
-
 def _plane(array: NDArray[Any]) -> tuple[int, int]:
     return array.shape[-2], array.shape[-1]
-
-
-def reduced_shape(shape: tuple[int, int], reduction: tuple[float, float]) -> tuple[int, int]:
-    """Working pixels that cover an image; a last sliver under a thousandth of a pixel is rounding."""
-    height, width = (
-        max(math.ceil((side - 1e-3) / factor), 1)
-        for side, factor in zip(shape, reduction, strict=True)
-    )
-    return height, width
-
-
-def area_average(image: NDArray[np.uint8], reduction: tuple[float, float]) -> NDArray[np.uint8]:
-    """Exact area average, rounded half up.
-
-    Parameters
-    ----------
-    image : uint8 (3, H, W)
-    reduction : (y, x) source pixels per output pixel
-
-    Returns
-    -------
-    ndarray
-        uint8 (3, h, w), see `reduced_shape`.
-    """
-    if all(float(factor).is_integer() for factor in reduction):
-        return _whole_average(image, int(reduction[0]), int(reduction[1]))
-    rounded: NDArray[np.uint8] = np.floor(_averaged(image, reduction) + np.float32(0.5)).astype(
-        np.uint8
-    )
-    return rounded
-
-
-def _whole_average(image: NDArray[np.uint8], down: int, across: int) -> NDArray[np.uint8]:
-    """Mean of blocks of whole pixels, rounded half up, in whole numbers; at the far edges of the pixels there are."""
-    height, width = image.shape[1:]
-    sums = np.add.reduceat(image, np.arange(0, height, down), axis=1, dtype=np.uint32)
-    sums = np.add.reduceat(sums, np.arange(0, width, across), axis=2)
-    counts = np.outer(
-        *(
-            np.diff(np.append(np.arange(0, side, block), side))
-            for side, block in ((height, down), (width, across))
-        )
-    )
-    return np.asarray((sums + counts // 2) // counts, np.uint8)
 
 
 def square_map(values: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
@@ -145,22 +104,7 @@ def square_map(values: NDArray[np.float32], side_px: int) -> NDArray[np.float32]
     height, width = values.shape
     if values.shape == (side_px, side_px):
         return values
-    return _averaged(values, (height / side_px, width / side_px))
-
-
-def _averaged(array: NDArray[Any], reduction: tuple[float, float]) -> NDArray[np.float32]:
-    """Mean over the last two axes, as a sum over taps in a fixed order, like that of slides."""
-    mean = array
-    for axis, (size, factor) in enumerate(
-        zip(reduced_shape(_plane(array), reduction), reduction, strict=True), start=array.ndim - 2
-    ):
-        taps = _taps(array.shape[axis], size, factor)
-        shape = (-1, 1) if axis == array.ndim - 2 else (-1,)
-        total = np.zeros((*mean.shape[:axis], size, *mean.shape[axis + 1 :]), np.float32)
-        for pixel, weight in zip(taps.pixel, taps.weight, strict=True):
-            total += mean.take(pixel, axis=axis) * weight.astype(np.float32).reshape(shape)
-        mean = total * (1 / taps.weight.sum(0)).astype(np.float32).reshape(shape)
-    return mean
+    return mean_area(values, (height / side_px, width / side_px))
 
 
 def majority(labels: NDArray[np.int32], reduction: tuple[float, float]) -> NDArray[np.int32]:
@@ -182,7 +126,10 @@ def majority(labels: NDArray[np.int32], reduction: tuple[float, float]) -> NDArr
     if reduction == (1, 1):
         return labels
     height, width = reduced_shape(_plane(labels), reduction)
-    y, x = _taps(labels.shape[0], height, reduction[0]), _taps(labels.shape[1], width, reduction[1])
+    y, x = (
+        source_overlap(slice(0, size), factor, 0, side)
+        for size, factor, side in zip((height, width), reduction, labels.shape, strict=True)
+    )
     # (T, h, w): every source pixel that an output pixel touches, and the area it shares with it.
     number = labels[y.pixel[:, None, :, None], x.pixel[None, :, None, :]].reshape(-1, height, width)
     area = (y.weight[:, None, :, None] * x.weight[None, :, None, :]).reshape(-1, height, width)
@@ -213,23 +160,6 @@ def enlarged(
         for side, factor, known in zip(shape, reduction, labels.shape, strict=True)
     )
     return labels[np.ix_(rows, columns)]
-
-
-class _Taps(NamedTuple):
-    """Source pixels under each output pixel of an axis; T taps, n output pixels."""
-
-    pixel: NDArray[np.int64]  # (T, n)
-    weight: NDArray[np.float64]  # (T, n), length shared, [0, 1]
-
-
-def _taps(source: int, size: int, factor: float) -> _Taps:
-    low = np.arange(size) * factor
-    high = np.arange(1, size + 1) * factor
-    pixel = np.floor(low).astype(np.int64) + np.arange(math.ceil(factor) + 1)[:, None]
-    weight = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, 1)
-    weight[pixel >= source] = 0
-    used = weight.any(axis=1)
-    return _Taps(np.minimum(pixel, source - 1)[used], weight[used])
 
 
 def _centres(size: int, factor: float, source: int) -> NDArray[np.int64]:

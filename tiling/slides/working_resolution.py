@@ -1,23 +1,28 @@
-"""From a working resolution to a level and a reduction, and the exact area average that follows.
+"""From a working resolution to a level and a reduction, and blocks of a slide at that resolution.
 
-Output pixel i of an axis is the mean of the source over [i r, (i + 1) r), with fractional weights at both ends (at the far edge: of what
-the source still has). It depends on i alone, so that an array does not depend on the blocks it was read in.
+Stored pixels are area averages (`tiling.raster.area_average`): an array does not depend on the
+blocks in which it was read.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from tiling.raster.geometry import Geometry
+from tiling.raster.area_average import (
+    RESOLUTION_TOLERANCE,
+    area_average,
+    preferred_reduction,
+    reduced_size,
+    source_span,
+)
+from tiling.raster.geometry import Block, Geometry
 from tiling.slide_errors import SlideError
 from tiling.slides.metadata import SlideFacts, mpp_problem
 from tiling.slides.slide_reader import Slide
 
-TOLERANCE = 0.05
 # Source pixels of one read: 2048 x 2048 RGB is 12 MB, and 50 MB as floats while it is averaged.
 _READ_PX = 2048
 
@@ -62,7 +67,7 @@ def plan_scale(facts: SlideFacts, mpp_um: float) -> Plan:
     if problem is not None or facts.mpp_x is None or facts.mpp_y is None:
         raise SlideError(problem)
     coarsest = max(facts.mpp_x, facts.mpp_y)
-    if coarsest > mpp_um * (1 + TOLERANCE):
+    if coarsest > mpp_um * (1 + RESOLUTION_TOLERANCE):
         raise SlideError(
             f"{facts.path}: {coarsest:.4g} um per pixel at full resolution is coarser than the working {mpp_um:g}; "
             "work at a larger mpp, or correct column 'mpp' in the sheet"
@@ -70,20 +75,15 @@ def plan_scale(facts: SlideFacts, mpp_um: float) -> Plan:
     fine_enough = [
         level
         for level, (x, y) in enumerate(facts.downsamples)
-        if max(facts.mpp_x * x, facts.mpp_y * y) <= mpp_um * (1 + TOLERANCE)
+        if max(facts.mpp_x * x, facts.mpp_y * y) <= mpp_um * (1 + RESOLUTION_TOLERANCE)
     ]
     level = max(fine_enough, key=lambda index: facts.downsamples[index])
     down_x, down_y = facts.downsamples[level]
     reduction_x, reduction_y = (
-        _reduction(mpp_um / (facts.mpp_x * down_x)),
-        _reduction(mpp_um / (facts.mpp_y * down_y)),
+        preferred_reduction(mpp_um / (facts.mpp_x * down_x)),
+        preferred_reduction(mpp_um / (facts.mpp_y * down_y)),
     )
     return _plan(facts, level, reduction_x, reduction_y)
-
-
-def _reduction(wanted: float) -> float:
-    whole = max(round(wanted), 1)
-    return float(whole) if abs(whole / wanted - 1) <= TOLERANCE else wanted
 
 
 def plan_coarser(facts: SlideFacts, fine: Plan, factor: int) -> Plan:
@@ -154,8 +154,8 @@ def _plan(facts: SlideFacts, level: int, reduction_x: float, reduction_y: float)
     x, y = _clean(down_x * reduction_x), _clean(down_y * reduction_y)
     left, top, bounds_width, bounds_height = facts.bounds_level0
     geometry = Geometry(
-        width_px=_count(width, reduction_x),
-        height_px=_count(height, reduction_y),
+        width_px=reduced_size(width, reduction_x),
+        height_px=reduced_size(height, reduction_y),
         slide_width_px=facts.width_px,
         slide_height_px=facts.height_px,
         downsample_x=x,
@@ -168,11 +168,6 @@ def _plan(facts: SlideFacts, level: int, reduction_x: float, reduction_y: float)
         bounds_height_px=bounds_height,
     )
     return Plan(level, reduction_x, reduction_y, width, height, geometry)
-
-
-def _count(source_px: int, reduction: float) -> int:
-    """Stored pixels that cover the source; a last sliver under a thousandth of a source pixel is rounding, not tissue."""
-    return max(math.ceil(source_px / reduction - 1e-3 / reduction), 1)
 
 
 def read_scaled(slide: Slide, plan: Plan, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -216,121 +211,21 @@ def _read_part(slide: Slide, plan: Plan, rows: slice, columns: slice) -> NDArray
         source_y.stop - source_y.start,
         source_x.stop - source_x.start,
     )
-    return area_average(
-        pixels,
-        (source_y.start, source_x.start),
-        rows,
-        columns,
-        (plan.reduction_y, plan.reduction_x),
-    )
+    origin = source_y.start, source_x.start
+    return _averaged(pixels, origin, (rows, columns), (plan.reduction_y, plan.reduction_x))
 
 
-def source_span(target: slice, reduction: float, source_px: int) -> slice:
-    """Source pixels that stored pixels touch, clipped to the source.
-
-    >>> source_span(slice(1, 3), 2.5, 100), source_span(slice(0, 4), 3.0, 10)
-    (slice(2, 8, None), slice(0, 10, None))
-    """
-    stop = min(math.ceil(target.stop * reduction), source_px)
-    # A coarse grid may have a pixel that starts on the source's last edge: it takes the last source pixel.
-    return slice(min(math.floor(target.start * reduction), stop - 1, source_px - 1), stop)
-
-
-def area_average(
-    source: NDArray[np.uint8],
-    origin: tuple[int, int],
-    rows: slice,
-    columns: slice,
-    reduction: tuple[float, float],
+def _averaged(
+    source: NDArray[np.uint8], origin: tuple[int, int], block: Block, reduction: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """Exact area average of a block.
-
-    Parameters
-    ----------
-    source : uint8 (h, w, 3), the part of the source that `source_span` names
-    origin : (y, x) of its first pixel in the whole source
-    rows, columns : block of the output, in output pixels
-    reduction : (y, x) source pixels per output pixel, >= 1
-
-    Returns
-    -------
-    uint8 (rows, columns, 3)
-        Rounded half up.
-    """
-    if all(factor.is_integer() for factor in reduction):
-        # The block starts on a multiple of the factors; at the far edge what there is.
-        reduced = _whole_average(source, int(reduction[0]), int(reduction[1]))
-        missing = (
-            rows.stop - rows.start - reduced.shape[0],
-            columns.stop - columns.start - reduced.shape[1],
-        )
-        return (
-            np.pad(reduced, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-            if any(missing)
-            else reduced
-        )
-    mean: NDArray[Any] = source
-    for axis, (block, start, factor) in enumerate(
-        zip((rows, columns), origin, reduction, strict=True)
-    ):
-        mean = _average_axis(mean, axis, start, block, factor)
-    return np.floor(mean + np.float32(0.5)).astype(np.uint8)
-
-
-def _whole_average(source: NDArray[np.uint8], down: int, across: int) -> NDArray[np.uint8]:
-    """Mean of blocks of whole pixels, rounded half up."""
+    """The area average of a block (`area_average`); by Pillow where that gives the same pixels."""
+    down, across = (int(factor) for factor in reduction)
     count = down * across
-    if count == 1:
-        return source
-    if count & (count - 1) == 0 and not (source.shape[0] % down or source.shape[1] % across):
-        # Pillow multiplies by a reciprocal that is cut off: exact for powers of two, else one too low where rounding just reaches a number.
+    whole = (down, across) == reduction and source.shape[:2] == tuple(
+        (side.stop - side.start) * factor
+        for side, factor in zip(block, (down, across), strict=True)
+    )
+    # Pillow multiplies by a truncated reciprocal: exact for powers of two only.
+    if whole and count > 1 and count & (count - 1) == 0:
         return np.asarray(PIL.Image.fromarray(source).reduce((across, down)))
-    wide = np.dtype(np.uint16 if 255 * count + count // 2 <= np.iinfo(np.uint16).max else np.uint32)
-    total = _block_sums(np.moveaxis(_block_sums(source, down, wide), 1, 0), across, wide)
-    height, width = source.shape[:2]
-    counts = np.outer(_block_sizes(width, across), _block_sizes(height, down)).astype(wide)[
-        ..., None
-    ]
-    total += counts // 2
-    total //= counts
-    return np.ascontiguousarray(np.moveaxis(total.astype(np.uint8), 0, 1))
-
-
-def _block_sums(values: NDArray[Any], size: int, wide: np.dtype[Any]) -> NDArray[Any]:
-    """Sums of `size` neighbours along the first axis; the last may have fewer."""
-    total = values[::size].astype(wide)
-    for tap in range(1, size):
-        part = values[tap::size]
-        total[: len(part)] += part
-    return total
-
-
-def _block_sizes(length: int, size: int) -> NDArray[np.int64]:
-    return np.diff(np.append(np.arange(0, length, size), length))
-
-
-def _average_axis(
-    source: NDArray[Any], axis: int, start: int, block: slice, factor: float
-) -> NDArray[np.float32]:
-    """Mean along one axis as a sum over taps in a fixed order: float results do not depend on the block either."""
-    index = np.arange(block.start, block.stop)
-    low, high = index * factor, (index + 1) * factor
-    first = np.minimum(np.floor(low).astype(np.int64), start + source.shape[axis] - 1)
-    last_px = start + source.shape[axis]
-    shape = [1, 1, 1]
-    shape[axis] = len(index)
-    total = np.zeros((*source.shape[:axis], len(index), *source.shape[axis + 1 :]), np.float32)
-    weight_sum = np.zeros(len(index), np.float64)
-    for tap in range(math.ceil(factor) + 1):
-        pixel = first + tap
-        weight = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, 1)
-        weight[pixel >= last_px] = 0
-        if tap == 0:
-            weight[low >= last_px] = (
-                1  # a pixel wholly behind the source (see `plan_coarser`) repeats its edge
-            )
-        weight_sum += weight
-        taken = source.take(np.minimum(pixel, last_px - 1) - start, axis=axis)
-        total += taken * weight.astype(np.float32).reshape(shape)
-    scale: NDArray[np.float32] = (1 / weight_sum).astype(np.float32)
-    return total * scale.reshape(shape)
+    return area_average(source, reduction, block=block, origin=origin)

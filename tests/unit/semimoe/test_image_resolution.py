@@ -7,14 +7,13 @@ from hypothesis import strategies as st
 
 from semimoe.datasets.image_resolution import (
     Resolution,
-    area_average,
     enlarged,
     isotropic,
     majority,
-    reduced_shape,
     squeezed,
 )
 from semimoe.model_errors import DataError
+from tiling.raster.area_average import area_average, reduced_shape
 
 FINE = 12  # pixels are cut into this many; reductions are multiples of a twelfth
 
@@ -40,7 +39,8 @@ def test_area_average_and_majority_agree_with_counting(
     labels = rng.integers(0, 3, (height, width)).astype(np.int32) * 300
     reduction = (y / FINE, x / FINE)
     rows, columns = reduced_shape((height, width), reduction)
-    averaged, voted = area_average(image, reduction), majority(labels, reduction)
+    averaged = area_average(image.transpose(1, 2, 0), reduction).transpose(2, 0, 1)
+    voted = majority(labels, reduction)
     assert averaged.shape == (3, rows, columns)
     assert voted.shape == (rows, columns)
     fine_image, fine_labels = (
