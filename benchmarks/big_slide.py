@@ -21,8 +21,9 @@ from peak_memory import tree_pss
 
 from tiling.raster.geometry import Geometry
 from tiling.raster.quantise import quantise_maps
-from tiling.stores.arrays import create_array, create_group, set_attributes
-from tiling.stores.atomic_store import building
+from tiling.stores.arrays import create_array, create_group
+from tiling.stores.atomic_store import write_store
+from tiling.stores.layout import MapStore
 from tiling.stores.shards import ShardWriter
 
 REPO = Path(__file__).parents[1]
@@ -43,7 +44,7 @@ def make_maps(store: Path, side_px: int) -> None:
             )
     codes = quantise_maps(pattern)
     frame = Geometry.uniform(side_px, side_px)
-    with building(store, {}) as partial:
+    with write_store(store, {}) as partial:
         group = create_group(partial.folder)
         for name, code in zip(("gland", "sdf", "boundary", "disagreement"), codes, strict=True):
             writer = ShardWriter(create_array(group, name, (side_px, side_px), np.uint8))
@@ -79,16 +80,7 @@ def make_maps(store: Path, side_px: int) -> None:
                         known[key] = writer.encode(code[np.ix_(rows, columns)])
                     chunks[place] = known[key]
                 writer.write(shard, chunks)
-        set_attributes(
-            group,
-            {
-                "status": "ok",
-                "slide": store.stem,
-                "geometry": frame.to_dict(),
-                "model": _MODEL,
-                "version": 1,
-            },
-        )
+        MapStore(slide=store.stem, geometry=frame, model=_MODEL, version=1).write(group)
 
 
 def main() -> int:

@@ -48,7 +48,8 @@ def pattern() -> NDArray[np.uint8]:
 def make(side: str, folder: str) -> None:
     """The maps' store."""
     from tiling.raster.geometry import Geometry, blocks
-    from tiling.stores.arrays import create_array, create_group, set_attributes
+    from tiling.stores.arrays import create_array, create_group
+    from tiling.stores.attributes import set_attributes
 
     side_px, codes = int(side), pattern()
     group = create_group(Path(folder) / "maps.zarr")

@@ -102,7 +102,7 @@ def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, f
 
 def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
     """predict_slide as the workflow calls it."""
-    from tiling.stores.arrays import attributes
+    from tiling.stores.layout import MapStore
     from workflow.stages.slide_prediction import predict_slide
 
     place = Path(folder)
@@ -110,13 +110,14 @@ def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, 
         place / "tiles.zarr", place / "model", place / "maps.zarr", slide=_SLIDE, prediction=json.loads(prediction),
         gpu=int(device == "gpu"), threads=int(threads), code_version=1,
     )  # fmt: skip
-    return {"tiles": attributes(place / "maps.zarr")["tiles"]}
+    return {"tiles": MapStore.read(place / "maps.zarr").tiles or 0}
 
 
 def reading(folder: str, cache_bytes: str) -> dict[str, float]:
     """All tiles, in the order of prediction."""
     from tiling.maps.weighted_sums import Plane
-    from tiling.stores.arrays import SHARD_PX, geometry_of
+    from tiling.stores.arrays import SHARD_PX
+    from tiling.stores.attributes import geometry_of
     from tiling.tiles.tile_source import StoredTiles, tile_windows
 
     tiles = Path(folder) / "tiles.zarr"

@@ -30,7 +30,8 @@ from tiling.objects.stitch import stitch
 from tiling.qupath.label_slide import label_slide
 from tiling.qupath.proposals import choose
 from tiling.raster.geometry import Geometry
-from tiling.stores.arrays import geometry_of, open_array, open_store
+from tiling.stores.arrays import open_array, open_store
+from tiling.stores.attributes import geometry_of
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 from workflow.config.configuration import with_defaults
 from workflow.stages.glands import split_parameters

@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from semimoe.evaluation.metrics import object_scores
 from tiling.raster.quantise import quantised_threshold
-from tiling.stores.arrays import attributes, geometry_of, open_array, open_store
+from tiling.stores.arrays import open_array, open_store
+from tiling.stores.layout import GlandStore, LabelStore
 
 
 def main() -> None:
@@ -26,12 +27,12 @@ def main() -> None:
     glands, maps, labels = (
         given.results / kind / f"{given.slide}.zarr" for kind in ("glands", "maps", "labels")
     )
-    split, geometry = attributes(glands)["split"], geometry_of(glands)
+    attributes = GlandStore.read(glands)
+    split, geometry = attributes.split, attributes.geometry
     truth: list[np.ndarray] = []
     found: dict[str, list[np.ndarray]] = {"components": [], "glands": []}
-    for number, region in enumerate(attributes(labels)["regions"], start=1):
-        y, x, h, w = region["window"]
-        window = (slice(y, y + h), slice(x, x + w))
+    for number, region in enumerate(LabelStore.read(labels).regions, start=1):
+        window = region.window.slices
         inside = np.asarray(open_array(open_store(labels), "region")[window]) == number
         inside &= np.asarray(open_array(open_store(labels), "weight")[window]) > 0
         truth.append(np.where(inside, open_array(open_store(labels), "labels")[window], 0))
@@ -39,16 +40,16 @@ def main() -> None:
             np.where(inside, open_array(open_store(glands), "labels")[window], 0)
         )
         mask = np.asarray(open_array(open_store(maps), "gland")[window]) >= quantised_threshold(
-            split["threshold"]
+            split.threshold
         )
         found["components"].append(ndimage.label(mask & inside, np.ones((3, 3), int))[0])
     print(
-        f"{given.slide}, {len(truth)} regions, threshold {split['threshold']:.2f}, objects from {split['min_area_um2']:g} um2 on"
+        f"{given.slide}, {len(truth)} regions, threshold {split.threshold:.2f}, objects from {split.min_area_um2:g} um2 on"
     )
     print("            object F1  object Dice  Hausdorff um    tp    fp    fn  splits  merges")
     for name, prediction in found.items():
         scores = object_scores(
-            truth, prediction, mpp_um=geometry.mpp, min_object_um2=split["min_area_um2"]
+            truth, prediction, mpp_um=geometry.mpp, min_object_um2=split.min_area_um2
         )
         distance = (
             "-" if scores.object_hausdorff_um is None else f"{scores.object_hausdorff_um:.1f}"

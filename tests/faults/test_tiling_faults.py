@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tiling.stores.arrays import recorded_error
+from tiling.stores.attributes import recorded_error
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]

@@ -15,7 +15,8 @@ import shapely
 import tifffile
 from small_run import GPU_RULES, ROWS, SLIDES, Run
 
-from tiling.stores.arrays import attributes, open_array, open_store, read_table
+from tiling.stores.arrays import open_array, open_store, read_table
+from tiling.stores.attributes import stored_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
@@ -45,7 +46,7 @@ def test_outlines_are_valid_and_their_area_is_the_label_images(run: Run) -> None
             shape.is_valid and shapely.set_precision(shape, 0.01).is_valid for shape in shapes
         )
         store = results / "glands" / f"{slide}.zarr"
-        geometry = attributes(store)["geometry"]
+        geometry = stored_json(store)["geometry"]
         area = (
             read_table(store, "objects", ("area_px",))["area_px"]
             * geometry["downsample_x"]
@@ -233,7 +234,7 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
         assert not list((results / "glands").glob(f"{slide}*.geojson"))
         assert f"{slide}.tiff" in done.stderr + done.stdout
         assert f"{slide}.tiff" in page
-        assert attributes(results / "tiles" / f"{slide}.zarr")["status"] == "failed"
+        assert stored_json(results / "tiles" / f"{slide}.zarr")["status"] == "failed"
 
     # Mended, the slide is tried again, and nothing else is; also when the good copy kept its old date.
     time.sleep(1)  # file systems count modification times in whole seconds at worst
@@ -270,7 +271,7 @@ def test_a_label_mask_is_made_on_request_and_does_not_outlive_its_labels(run: Ru
     )
     labels = np.asarray(open_array(open_store(glands), "labels")[...])
     np.testing.assert_array_equal(tifffile.imread(mask), labels)
-    geometry = attributes(glands)["geometry"]
+    geometry = stored_json(glands)["geometry"]
     with openslide.OpenSlide(mask) as slide:
         assert slide.dimensions == (labels.shape[1], labels.shape[0])
         assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(

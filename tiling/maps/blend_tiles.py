@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from tiling.maps.weighted_sums import Part, Plane, Room
 from tiling.raster.geometry import Geometry
-from tiling.stores.arrays import SHARD_PX, create_array, create_group, set_attributes
-from tiling.stores.atomic_store import Partial, building
+from tiling.stores.arrays import SHARD_PX, create_array, create_group
+from tiling.stores.atomic_store import UnfinishedStore, write_store
+from tiling.stores.layout import MapStore
 from tiling.stores.shards import ShardWriter
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def blend_to_store(
         "geometry": geometry.to_dict(),
         "tile_px": tile_px,
     }
-    with building(store, {**given, "inputs": inputs}) as partial:
+    with write_store(store, {**given, "inputs": inputs}) as partial:
         group = create_group(partial.folder)
         shape = (geometry.height_px, geometry.width_px)
         writers = [
@@ -132,21 +133,20 @@ def blend_to_store(
             )
             for tile, maps in zip(tiles.tolist(), shown, strict=True):
                 sums.add(tile, maps)
-        attrs = {
-            "status": "ok",
-            "slide": slide,
-            "geometry": geometry.to_dict(),
-            "tiles": len(origins_yx_px),
-        }
-        attrs["most_at_once"] = None if memory is None else memory.max_tiles_at_once
-        set_attributes(
-            group, {**attrs, "parameters": parameters, "model": model, "version": code_version}
-        )
+        MapStore(
+            slide=slide,
+            geometry=geometry,
+            tiles=len(origins_yx_px),
+            most_at_once=None if memory is None else memory.max_tiles_at_once,
+            parameters=parameters,
+            model=model,
+            version=code_version,
+        ).write(group)
 
 
-def _noted(predict: Predict, memory: AtOnce, partial: Partial) -> Predict:
+def _noted(predict: Predict, memory: AtOnce, partial: UnfinishedStore) -> Predict:
     """`predict`, with what fits into memory at once in the journal: a run that goes on starts there, and does not run out again."""
-    if partial.is_done(_AT_ONCE):
+    if partial.is_finished(_AT_ONCE):
         memory.max_tiles_at_once = partial.note(_AT_ONCE)
         log.info("at most %d tiles at once, as before", memory.max_tiles_at_once)
 
@@ -154,7 +154,7 @@ def _noted(predict: Predict, memory: AtOnce, partial: Partial) -> Predict:
         before = memory.max_tiles_at_once
         maps = predict(images)
         if memory.max_tiles_at_once != before:
-            partial.done(_AT_ONCE, memory.max_tiles_at_once)
+            partial.record_finished(_AT_ONCE, memory.max_tiles_at_once)
         return maps
 
     return predict_and_note
@@ -189,7 +189,7 @@ class _Sums:
         self,
         plane: Plane,
         writers: list[ShardWriter],
-        partial: Partial,
+        partial: UnfinishedStore,
         *,
         within: Within | None,
         signed: int | None,
@@ -199,7 +199,7 @@ class _Sums:
         self._parts_left = plane.parts_of_shard.copy()
         self.missing = plane.parts_of_shard > 0
         for shard in np.argwhere(self.missing).tolist():
-            self.missing[tuple(shard)] = not partial.is_done(_key(*shard))
+            self.missing[tuple(shard)] = not partial.is_finished(_key(*shard))
         self._open: dict[tuple[int, int], Part] = {}
         self._codes: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self._change = threading.Lock()
@@ -281,7 +281,7 @@ class _Sums:
         if last:
             for one, pixels in zip(self._writers, codes, strict=True):
                 one.write_pixels(shard, pixels)
-            self._partial.done(_key(*shard))
+            self._partial.record_finished(_key(*shard))
 
 
 def _key(row: int, column: int) -> str:

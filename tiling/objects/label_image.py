@@ -12,7 +12,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from tiling.raster.geometry import blocks
-from tiling.stores.arrays import geometry_of, open_array, open_store, read_table
+from tiling.stores.arrays import open_array, open_store, read_table
+from tiling.stores.attributes import geometry_of
 from tiling.stores.ome_pyramid import level_shapes
 from tiling.stores.shards import ShardReader
 

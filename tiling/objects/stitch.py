@@ -33,13 +33,12 @@ from tiling.stores.arrays import (
     SHARD_PX,
     create_array,
     create_group,
-    create_table,
-    geometry_of,
     open_array,
     open_store,
-    set_attributes,
 )
-from tiling.stores.atomic_store import building
+from tiling.stores.atomic_store import write_store
+from tiling.stores.attributes import geometry_of
+from tiling.stores.layout import GlandStore
 from tiling.stores.shards import ShardReader, ShardWriter
 
 _SCRATCH = "scratch"
@@ -69,7 +68,7 @@ def stitch(
     geometry = geometry_of(maps)
     given = {"split": asdict(parameters), "version": code_version, "geometry": geometry.to_dict()}
     shape = (geometry.height_px, geometry.width_px)
-    with building(store, given, keep_partial=False) as partial:
+    with write_store(store, given, resume=False) as partial:
         work = _Work(
             maps,
             partial.folder / _SCRATCH,
@@ -106,8 +105,10 @@ def stitch(
 
         group = create_group(partial.folder)
         work.write(create_array(group, "labels", shape, np.int32, shard_px=SHARD_PX), final)
-        create_table(group, "objects", _table(glands, shape))
-        set_attributes(group, {"status": "ok", "slide": slide, "parameters": {}, **given})
+        GlandStore.write_table(group, _table(glands, shape))
+        GlandStore(slide=slide, split=parameters, version=code_version, geometry=geometry).write(
+            group
+        )
         shutil.rmtree(partial.folder / _SCRATCH)
     return len(glands.area_px)
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tiling.raster.geometry import Geometry
-from tiling.stores.arrays import geometry_of, open_array, open_store
+from tiling.stores.arrays import open_array, open_store
+from tiling.stores.attributes import geometry_of
 
 INK = (30, 30, 30)
 GLAND = (40, 225, 60)

@@ -7,7 +7,7 @@ import base64
 import io
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,9 @@ from tiling.pictures.canvas import (
     tint,
 )
 from tiling.raster.atomic_files import write_atomic
-from tiling.stores.arrays import attributes, open_array, open_store, read_table, recorded_error
+from tiling.stores.arrays import open_array, open_store, read_table
+from tiling.stores.attributes import recorded_error
+from tiling.stores.layout import TileStore
 
 _CARD_PX = 420
 _COLUMNS = 4
@@ -173,24 +175,24 @@ def _card(store: Path) -> Card:
     error = recorded_error(store)
     if error is not None:
         return Card(slide, error)
-    values = attributes(store)
+    attributes = TileStore.read(store)
     table = read_table(store, "tiles", ("origin_yx_px", "status"))
     small = thumbnail(store, _CARD_PX)
     kept = table["status"] == 0
-    side = int(values["tile_px"])
-    stride = side - int(values["overlap_px"])
+    side = attributes.tile_px
+    stride = side - attributes.overlap_px
     return Card(
         slide,
         None,
         tiles=int(kept.sum()),
         left_out=int((~kept).sum()),
-        tissue_mm2=float(values["tissue_um2"]) / 1e6,
+        tissue_mm2=attributes.tissue_um2 / 1e6,
         mpp_um=small.geometry.mpp,
-        mpp_origin=str(values["mpp_origin"]),
+        mpp_origin=attributes.mpp_origin,
         stored_bytes=sum(path.stat().st_size for path in store.rglob("*") if path.is_file()),
         # Neighbouring tiles share their overlap: each adds a square of one stride.
         result_bytes=int(kept.sum() * stride**2 * RESULT_BYTES_PER_PX),
-        picture=_picture(store, small, table["origin_yx_px"], kept, side, values),
+        picture=_picture(store, small, table["origin_yx_px"], kept, attributes),
     )
 
 
@@ -199,14 +201,14 @@ def _picture(
     small: Thumbnail,
     origin_yx_px: NDArray[np.int64],
     kept: NDArray[np.bool_],
-    tile_px: int,
-    values: dict[str, Any],
+    attributes: TileStore,
 ) -> Image.Image:
     """The thumbnail with the outlines of tissue and pen, and the tiles."""
     tissue, pen = (
         np.asarray(open_array(open_store(store), name)[...]) for name in ("tissue", "pen")
     )
-    pixel = float(values["tissue_mpp_um"]) / small.geometry.mpp
+    tile_px = attributes.tile_px
+    pixel = attributes.tissue_mpp_um / small.geometry.mpp
     rows, columns = (
         np.minimum(((np.arange(length) + 0.5) * scale / pixel).astype(int), cells - 1)
         for length, scale, cells in zip(

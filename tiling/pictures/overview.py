@@ -5,7 +5,7 @@ Label and map arrays are read block by block: memory does not grow with the slid
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,9 @@ from tiling.pictures.close_ups import choose_close_ups, close_up
 from tiling.pictures.heat_maps import heat_map
 from tiling.pictures.label_survey import Survey, survey_labels
 from tiling.raster.atomic_files import write_atomic
-from tiling.stores.arrays import SHARD_PX, attributes, open_array, open_store, read_table
+from tiling.stores.arrays import SHARD_PX, open_array, open_store, read_table
+from tiling.stores.attributes import recorded_error
+from tiling.stores.layout import LabelStore, StoredRegion
 
 _MARGIN = 20
 _CAPTION_PX = 26
@@ -135,17 +137,17 @@ def _fact(kind: str, row: int, area_px: NDArray[np.int64], survey: Survey, small
     return f"{area_px[row] * small.geometry.um2_per_px:,.0f} µm²".replace(",", " ")
 
 
-def _regions(labels: Path | None) -> list[dict[str, Any]]:
+def _regions(labels: Path | None) -> list[StoredRegion]:
     """Annotated regions of a label store; none where it records a failure."""
-    if labels is None:
+    if labels is None or recorded_error(labels) is not None:
         return []
-    return list(attributes(labels).get("regions", []))
+    return LabelStore.read(labels).regions
 
 
 def _main_panel(
     small: Thumbnail,
     edges: NDArray[np.bool_],
-    regions: list[dict[str, Any]],
+    regions: list[StoredRegion],
     shown: Sequence[Window],
 ) -> Image.Image:
     """The slide with outlines, regions, and the places of the close-ups."""
@@ -158,7 +160,9 @@ def _main_panel(
     down, right = (px / times for px in small.px_per_pixel)
     draw = ImageDraw.Draw(image)
     taken: list[tuple[float, float, float, float]] = []
-    marks = [(region["window"], str(region["name"]), REGION, 2) for region in regions]
+    marks: list[tuple[tuple[int, int, int, int], str, tuple[int, int, int], int]] = [
+        (region.window, region.name, REGION, 2) for region in regions
+    ]
     marks += [(window, chr(ord("A") + index % 26), INK, 1) for index, window in enumerate(shown)]
     for (y, x, h, w), name, colour, line_px in marks:
         box = (x / right, y / down, (x + w) / right - 1, (y + h) / down - 1)

@@ -25,7 +25,8 @@ from tiling.objects.runs import runs
 from tiling.objects.simplify import alone, simplified
 from tiling.objects.trace import Outlines, outlines
 from tiling.raster.geometry import CoordinateFrame, Geometry, blocks
-from tiling.stores.arrays import SHARD_PX, geometry_of, open_array, open_store, read_table
+from tiling.stores.arrays import SHARD_PX, open_array, open_store, read_table
+from tiling.stores.attributes import geometry_of
 from tiling.stores.shards import ShardReader
 
 _GZIP_LEVEL = 5  # of outlines, 0.129 of the bytes are left; the usual 9 leaves 0.123 and takes 20 times as long

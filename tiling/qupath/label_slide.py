@@ -20,19 +20,12 @@ from tiling.objects.runs import runs
 from tiling.qupath.annotations import Annotations, Outline, check_complete, read_annotations
 from tiling.qupath.mask_images import MASK_ENDINGS, open_mask
 from tiling.qupath.rasterise import Raster, to_stored
-from tiling.raster.geometry import Block, CoordinateFrame, Geometry, blocks
+from tiling.raster.geometry import Block, CoordinateFrame, Geometry, Window, blocks
 from tiling.slide_errors import AnnotationError, SlideError
-from tiling.stores.arrays import (
-    SHARD_PX,
-    attributes,
-    create_array,
-    create_group,
-    geometry_of,
-    record_failure,
-    recorded_error,
-    set_attributes,
-)
-from tiling.stores.atomic_store import building
+from tiling.stores.arrays import SHARD_PX, create_array, create_group
+from tiling.stores.atomic_store import write_store
+from tiling.stores.attributes import geometry_of, record_failure, recorded_error
+from tiling.stores.layout import LabelCounts, LabelStore, StoredRegion, TileStore
 
 log = logging.getLogger(__name__)
 _OFF_SLIDE = 0.5
@@ -121,7 +114,7 @@ def label_slide(
                 origin=origin,
                 gland_class=gland_class,
             )
-            stamp = {"sha256": _hash(annotation), "tiles": attributes(tiles).get("fingerprint", "")}
+            stamp = {"sha256": _hash(annotation), "tiles": TileStore.read(tiles).fingerprint}
             _write(
                 store,
                 source,
@@ -254,7 +247,7 @@ def _write(store: Path, source: _Source, geometry: Geometry, attrs: dict[str, An
         "regions": [],
         "annotated": [],
     }
-    with building(store, {**attrs, "geometry": geometry.to_dict()}, keep_partial=False) as partial:
+    with write_store(store, {**attrs, "geometry": geometry.to_dict()}, resume=False) as partial:
         group = create_group(partial.folder)
         labels, weight, region = (
             create_array(group, name, shape, kind)
@@ -303,14 +296,19 @@ def _write(store: Path, source: _Source, geometry: Geometry, attrs: dict[str, An
             source.region_names, all_regions.area_px, all_regions.box_px.tolist(), strict=True
         )
         windows = [
-            {"name": name, "window": [top, left, bottom - top, right - left]}
+            StoredRegion(name, Window(top, left, bottom - top, right - left))
             for name, area, (top, left, bottom, right) in names
             if area
         ]
         for message in messages:
             log.info("%s", message)
-        set_attributes(group, {"status": "ok", **attrs, "geometry": geometry.to_dict()})
-        set_attributes(group, {"regions": windows, "messages": messages, "counts": counts})
+        LabelStore(
+            **attrs,
+            geometry=geometry,
+            regions=windows,
+            messages=messages,
+            counts=LabelCounts(**counts),
+        ).write(group)
 
 
 def _tally(

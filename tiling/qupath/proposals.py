@@ -10,15 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.raster.geometry import CoordinateFrame, Geometry, blocks
-from tiling.stores.arrays import (
-    SHARD_PX,
-    attributes,
-    geometry_of,
-    open_array,
-    open_store,
-    read_table,
-    recorded_error,
-)
+from tiling.stores.arrays import SHARD_PX, open_array, open_store, read_table
+from tiling.stores.attributes import geometry_of, recorded_error
+from tiling.stores.layout import TileStore
 
 _CELLS_A_SIDE = 16
 _LEAST_TISSUE = 0.25
@@ -190,7 +184,7 @@ def reduce_cells(
     gland, disagreement = (open_array(open_store(maps), name) for name in ("gland", "disagreement"))
     tissue, stride = (
         np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0,
-        int(attributes(tiles)["tissue_stride_px"]),
+        TileStore.read(tiles).tissue_stride_px,
     )
     known = (
         []

@@ -9,7 +9,8 @@ from scipy import ndimage
 from tiling.objects.trace import outline
 from tiling.qupath.export_glands import FeatureWriter, appearing, gland_id, to_viewer
 from tiling.raster.geometry import CoordinateFrame
-from tiling.stores.arrays import attributes, geometry_of, open_array, open_store
+from tiling.stores.arrays import open_array, open_store
+from tiling.stores.layout import TileStore
 
 
 def tissue_to_geojson(store: Path, out: Path, *, origin: CoordinateFrame) -> int:
@@ -24,8 +25,8 @@ def tissue_to_geojson(store: Path, out: Path, *, origin: CoordinateFrame) -> int
         less than one pixel of the tissue mask
     origin : what the coordinates are relative to
     """
-    geometry, stored = geometry_of(store), attributes(store)
-    stride = int(stored["tissue_stride_px"])
+    attributes = TileStore.read(store)
+    geometry, stride = attributes.geometry, attributes.tissue_stride_px
     tissue_geometry = replace(
         geometry,
         downsample_x=geometry.downsample_x * stride,
@@ -37,7 +38,7 @@ def tissue_to_geojson(store: Path, out: Path, *, origin: CoordinateFrame) -> int
         write = FeatureWriter(text, geometry, origin)
         for number, (rows, columns) in enumerate(ndimage.find_objects(areas), start=1):
             shape = outline(areas[rows, columns] == number, y=rows.start, x=columns.start)
-            identity = gland_id(f"{stored['slide']}/tissue", number)
+            identity = gland_id(f"{attributes.slide}/tissue", number)
             write.feature(
                 place(shape), identity, name="Tissue", color=(0, 150, 150), object_type="annotation"
             )

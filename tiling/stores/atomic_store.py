@@ -1,7 +1,9 @@
-"""Stores that appear whole or not at all.
+"""Writing a store so that it appears complete or not at all.
 
-A store is written as `X.zarr.partial` and renamed when complete. A lock that dies with its holder keeps a second writer out;
-a journal of finished blocks lets a killed run go on where it stopped, with the same bytes.
+A store is written as `X.zarr.partial` and renamed when it is complete. A lock on `X.zarr.lock` keeps a
+second writer out; the operating system releases it when the process ends, for whatever reason.
+`X.zarr.journal` lists the finished blocks: after a kill the next run writes only the missing blocks,
+and the finished store has the same bytes as one that was written without interruption.
 """
 
 import fcntl
@@ -15,148 +17,181 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tiling.raster.atomic_files import write_atomic
 from tiling.slide_errors import StoreError
 
 _LOCK_WAIT_S = 10.0
+_LOCK_RETRY_S = 0.2
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold `path + ".lock"` while writing `path`; the lock dies with this process, the lock file stays.
-
-    Raises
-    ------
-    StoreError
-        Another living process writes the same store, or the file system has no flock.
-    """
-    lock = path.with_name(path.name + ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as handle:
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    handle.seek(0)
-                    holder = handle.read().strip() or "an unknown process"
-                    raise StoreError(
-                        f"{path}: being written by {holder}; wait for it or stop it, then run again"
-                    ) from None
-                time.sleep(0.2)
-            except OSError as error:
-                raise StoreError(
-                    f"{lock}: this file system has no locks ({error}); put `results` on one that has"
-                ) from error
-        handle.truncate(0)
-        handle.write(
-            f"host {socket.gethostname()}, pid {os.getpid()}, job {os.environ.get('SLURM_JOB_ID', '-')}"
-        )
-        handle.flush()
-        yield
-
-
-class Partial:
-    """A store under construction: `folder` to write into, and the journal of what is finished.
+class UnfinishedStore:
+    """A store that is being written, with the journal of its finished blocks.
 
     Attributes
     ----------
-    folder : where to write; becomes the store when the `with` block ends without an error
-    resumed : an earlier run with the same parameters left finished blocks here
+    folder : where to write; it becomes the store when the `with` block ends without an error
+    resumed : True when the folder holds blocks of an earlier run with the same parameters
     """
 
     def __init__(self, folder: Path, journal: Path, resumed: bool) -> None:
         self.folder = folder
         self.resumed = resumed
         self._journal = journal
-        self._write = threading.Lock()
-        self._done = _read_journal(journal)
+        self._journal_lock = threading.Lock()
+        self._notes = _read_journal(journal)
 
-    def is_done(self, key: str) -> bool:
-        """Whether an earlier run, or this one, finished this block."""
-        return key in self._done
+    def is_finished(self, block: str) -> bool:
+        """Whether this run or an earlier one finished the block of this name."""
+        return block in self._notes
 
-    def note(self, key: str) -> Any:  # noqa: ANN401  # whatever JSON the block recorded
-        """What was recorded with a finished block."""
-        return self._done[key]
+    def note(self, block: str) -> Any:  # noqa: ANN401  # any JSON value
+        """The note that was recorded with a finished block."""
+        return self._notes[block]
 
-    def done(self, key: str, note: object = None) -> None:
-        """Record a finished block (after its bytes are written) with a small JSON note."""
-        with self._write, self._journal.open("a") as handle:
-            handle.write(json.dumps([key, note]) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-            self._done[key] = note
+    def record_finished(self, block: str, note: object = None) -> None:
+        """Add a block to the journal, after its bytes were written.
+
+        Parameters
+        ----------
+        block : name of the block
+        note : a small JSON value that `note` returns, also in a later run
+        """
+        with self._journal_lock, self._journal.open("a") as file:
+            file.write(json.dumps([block, note]) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            self._notes[block] = note
 
 
 @contextmanager
-def building(
-    path: Path, parameters: dict[str, Any], *, keep_partial: bool = True
-) -> Iterator[Partial]:
-    """Write a store at `path` so that it appears whole or not at all.
+def write_store(
+    path: Path, parameters: dict[str, Any], *, resume: bool = True
+) -> Iterator[UnfinishedStore]:
+    """Write a store at `path` so that it appears complete or not at all.
 
     Parameters
     ----------
     path : the finished store, a folder
-    parameters : everything the bytes depend on; a partial store of other parameters is started afresh
-    keep_partial : go on with blocks that an earlier, killed run finished
+    parameters : all values that the bytes depend on; an unfinished store of other parameters is
+        deleted
+    resume : keep the finished blocks of an earlier run with the same parameters
 
     Raises
     ------
     StoreError
         See `locked`.
     """
-    partial = path.with_name(path.name + ".partial")
+    folder = path.with_name(path.name + ".partial")
     journal = path.with_name(path.name + ".journal")
-    stamp = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode()).hexdigest()
+    checksum = _parameters_checksum(parameters)
     with locked(path):
-        resumed = keep_partial and partial.is_dir() and _stamp_of(journal) == stamp
+        resumed = resume and folder.is_dir() and _recorded_checksum(journal) == checksum
         if not resumed:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            write_atomic(journal, json.dumps(["parameters", stamp]) + "\n")
-        yield Partial(partial, journal, resumed)
-        # A killed zarr leaves temporary files beside its chunks.
-        for leftover in partial.rglob("*.partial"):
-            leftover.unlink()
-        # Taken away whole: one that is killed while it removes a store leaves part of it, which opens and reads as fill.
-        replaced = path.with_name(path.name + ".replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if path.exists():
-            os.replace(path, replaced)
-        os.replace(partial, path)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_atomic(journal, json.dumps(["parameters", checksum]) + "\n")
+        yield UnfinishedStore(folder, journal, resumed)
+        # zarr leaves temporary files beside its chunks when the process is killed.
+        for temporary in folder.rglob("*.partial"):
+            temporary.unlink()
+        _replace_store(path, folder)
         journal.unlink()
-        shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(_replaced_store(path), ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock `path + ".lock"` while `path` is written; the lock file is never deleted.
+
+    Raises
+    ------
+    StoreError
+        Another running process writes the same store, or the file system has no locks (flock).
+    """
+    lock = path.with_name(path.name + ".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        _acquire(file, lock, path)
+        file.truncate(0)
+        job = os.environ.get("SLURM_JOB_ID", "-")
+        file.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {job}")
+        file.flush()
+        yield
+
+
+def _acquire(file: IO[str], lock: Path, path: Path) -> None:
+    """Lock an open lock file; try again for some seconds while another process has the lock."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.seek(0)
+                writer = file.read().strip() or "an unknown process"
+                raise StoreError(
+                    f"{path}: being written by {writer}; "
+                    "wait until it ends or stop it, then run again"
+                ) from None
+            time.sleep(_LOCK_RETRY_S)
+        except OSError as error:
+            raise StoreError(
+                f"{lock}: this file system has no locks ({error}); "
+                "put `results` on a file system that has them"
+            ) from error
+        else:
+            return
+
+
+def _replace_store(path: Path, folder: Path) -> None:
+    """Put `folder` in the place of the store at `path`.
+
+    The old store is renamed before it is deleted: a process that is killed in the middle of a
+    deletion leaves a part of the store, which would still open and read as fill values.
+    """
+    old = _replaced_store(path)
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(folder, path)
+
+
+def _replaced_store(path: Path) -> Path:
+    return path.with_name(path.name + ".replaced")
+
+
+def _parameters_checksum(parameters: dict[str, Any]) -> str:
+    text = json.dumps(parameters, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _recorded_checksum(journal: Path) -> str | None:
+    """Checksum of the parameters in the first line of a journal; None where there is none."""
+    if not journal.is_file():
+        return None
+    first_line = journal.read_text().split("\n", 1)[0]
+    try:
+        return str(json.loads(first_line)[1])
+    except (ValueError, IndexError):
+        return None
 
 
 def _read_journal(journal: Path) -> dict[str, Any]:
+    """Notes of the finished blocks, by name of the block."""
     text = journal.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if (
-        whole != text
-    ):  # the last line of a killed run may be cut; what is added next must not join it
-        write_atomic(journal, whole)
-    found = {}
-    for line in whole.splitlines():
+    complete = text[: text.rfind("\n") + 1]
+    if complete != text:
+        # A killed run may leave half a line; the next block must start on a line of its own.
+        write_atomic(journal, complete)
+    notes = {}
+    for line in complete.splitlines():
         try:
-            key, note = json.loads(line)
-        except (
-            ValueError
-        ):  # cut by a full disk, and the next line joined to it: those blocks are made again
+            block, note = json.loads(line)
+        except ValueError:
+            # A full disk leaves half a line with the next one joined to it. Both blocks count as
+            # missing and are written again.
             continue
-        found[key] = note
-    return found
-
-
-def _stamp_of(journal: Path) -> str | None:
-    if not journal.is_file():
-        return None
-    first = journal.read_text().split("\n", 1)[0]
-    try:
-        return str(json.loads(first)[1])
-    except (ValueError, IndexError):
-        return None
+        notes[block] = note
+    return notes

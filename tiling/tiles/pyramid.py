@@ -14,7 +14,7 @@ from tiling.parallel import for_each
 from tiling.slide_errors import SlideError
 from tiling.slides.slide_reader import Slide
 from tiling.slides.working_resolution import Plan, read_scaled
-from tiling.stores.atomic_store import Partial
+from tiling.stores.atomic_store import UnfinishedStore
 from tiling.stores.ome_pyramid import WHITE, halved
 from tiling.stores.shards import ShardWriter
 from tiling.tiles.focus import CELL_PX, cell_sums, no_sums
@@ -76,7 +76,7 @@ def write_levels(
     slide: Slide,
     plan: Plan,
     levels: list[zarr.Array[Any]],
-    partial: Partial,
+    partial: UnfinishedStore,
     needed: NDArray[np.bool_],
     *,
     fail_fast: bool,
@@ -95,7 +95,7 @@ def write_levels(
     workers, progress : see `for_each`
     """
     work = _Levels(slide, plan, levels, partial, needed, fail_fast)
-    before = [shard for shard in work.touched(0) if partial.is_done(_key(0, shard))]
+    before = [shard for shard in work.touched(0) if partial.is_finished(_key(0, shard))]
     for_each(
         work.measure_again, before, workers=workers, what="shards measured again", progress=progress
     )
@@ -112,7 +112,9 @@ def write_levels(
         def make(shard: Shard, level: int = level) -> None:
             work.make(level, shard, halve=False)
 
-        todo = [shard for shard in work.touched(level) if not partial.is_done(_key(level, shard))]
+        todo = [
+            shard for shard in work.touched(level) if not partial.is_finished(_key(level, shard))
+        ]
         for_each(
             make,
             todo,
@@ -132,7 +134,7 @@ class _Levels:
         slide: Slide,
         plan: Plan,
         levels: list[zarr.Array[Any]],
-        partial: Partial,
+        partial: UnfinishedStore,
         needed: NDArray[np.bool_],
         fail_fast: bool,
     ) -> None:
@@ -166,7 +168,7 @@ class _Levels:
             return None
         key = _key(level, shard)
         half = _white(*(-(-(side.stop - side.start) // 2) for side in window)) if halve else None
-        if self.partial.is_done(
+        if self.partial.is_finished(
             key
         ):  # by an earlier level of this run, or by a run that was killed
             side_y, side_x = self.writers[level].chunk_px
@@ -180,7 +182,7 @@ class _Levels:
             self._from_below(level, shard, window, half)
         else:
             failed = self._from_slide(shard, window, half)
-        self.partial.done(key, failed)
+        self.partial.record_finished(key, failed)
         return half
 
     def measure_again(self, shard: Shard) -> None:

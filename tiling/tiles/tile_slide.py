@@ -18,14 +18,10 @@ from tiling.slides.metadata import check_is_file
 from tiling.slides.slide_reader import Icc, Slide, open_slide
 from tiling.slides.staging import near
 from tiling.slides.working_resolution import Plan, plan_scale
-from tiling.stores.arrays import (
-    create_array,
-    create_group,
-    create_table,
-    record_failure,
-    set_attributes,
-)
-from tiling.stores.atomic_store import Partial, building
+from tiling.stores.arrays import create_array, create_group
+from tiling.stores.atomic_store import UnfinishedStore, write_store
+from tiling.stores.attributes import record_failure
+from tiling.stores.layout import TileCounts, TileStore
 from tiling.stores.ome_pyramid import WHITE, level_shapes, ome_attributes
 from tiling.tiles.focus import tile_focus
 from tiling.tiles.pyramid import Chunk, chunk_sides, chunks_under, write_levels
@@ -134,7 +130,7 @@ def tile_slide(
             open_slide(source, mpp=mpp, copy=copy, icc=parameters.icc) as opened,
         ):
             plan = plan_scale(opened.facts, parameters.mpp_um)
-            with building(
+            with write_store(
                 store, {**stamp, "slide": slide, "fingerprint": opened.facts.fingerprint}
             ) as partial:
                 group = create_group(partial.folder)
@@ -152,17 +148,10 @@ def tile_slide(
                 counts = _write_tiles(
                     group, opened, plan, found, partial, slide, parameters, workers, progress
                 )
-                set_attributes(group, _attributes(opened, plan, found, parameters))
                 _report(slide, counts, found)
-                set_attributes(
-                    group,
-                    {
-                        "slide": slide,
-                        "counts": counts,
-                        "parameters": stamp,
-                        "version": code_version,
-                    },
-                )
+                _attributes(
+                    slide, opened, plan, found, parameters, counts, stamp, code_version
+                ).write(group)
     except SlideError as error:
         if not record:
             raise
@@ -170,8 +159,8 @@ def tile_slide(
         record_failure(store, error, {**stamp, "slide": slide})
 
 
-def _report(slide: str, counts: dict[str, int], found: Coarse) -> None:
-    if counts["tiles"] == counts["tiles_left_out"]:
+def _report(slide: str, counts: TileCounts, found: Coarse) -> None:
+    if counts.tiles == counts.tiles_left_out:
         log.warning(
             "%s: no tile with tissue; look at the slide, or give its tissue as GeoJSON in column 'tissue' of the sheet",
             slide,
@@ -180,7 +169,7 @@ def _report(slide: str, counts: dict[str, int], found: Coarse) -> None:
         "%s: %.2f mm2 of tissue, %s",
         slide,
         found.tissue_um2 / 1e6,
-        ", ".join(f"{name} {count}" for name, count in counts.items()),
+        ", ".join(f"{name} {count}" for name, count in asdict(counts).items()),
     )
 
 
@@ -189,12 +178,12 @@ def _write_tiles(
     slide: Slide,
     plan: Plan,
     found: Coarse,
-    partial: Partial,
+    partial: UnfinishedStore,
     name: str,
     parameters: TileParameters,
     workers: int,
     progress: bool,
-) -> dict[str, int]:
+) -> TileCounts:
     """Level 0, pyramid, table and coarse tissue; returns the counts."""
     shape = plan.geometry.height_px, plan.geometry.width_px
     tile_px = parameters.tile_px
@@ -242,38 +231,48 @@ def _write_tiles(
         "pen": table.pen,
         "status": status,
     }
-    create_table(group, "tiles", columns)
+    TileStore.write_table(group, columns)
     for mask_name, mask in (("tissue", found.tissue), ("pen", found.pen)):
         create_array(group, mask_name, mask.shape, np.uint8)[...] = mask.astype(np.uint8)
-    return {
-        "tiles": len(status),
-        "tiles_left_out": int((status != _OK).sum()),
-        "chunks_read": int(needed.sum()) - len(failed),
-        "chunks_background": int((~needed).sum()),
-        "chunks_failed": len(failed),
-    }
+    return TileCounts(
+        tiles=len(status),
+        tiles_left_out=int((status != _OK).sum()),
+        chunks_read=int(needed.sum()) - len(failed),
+        chunks_background=int((~needed).sum()),
+        chunks_failed=len(failed),
+    )
 
 
 def _attributes(
-    slide: Slide, plan: Plan, found: Coarse, parameters: TileParameters
-) -> dict[str, Any]:
-    facts = slide.facts
-    return {
-        "status": "ok",
-        "geometry": plan.geometry.to_dict(),
-        "fingerprint": facts.fingerprint,
-        "source": facts.path,
-        "source_bytes": facts.bytes,
-        "reader": facts.reader,
-        "reader_version": facts.reader_version,
-        "mpp_origin": facts.mpp_origin,
-        "colour_profile": facts.colour_profile,
-        "tissue_mpp_um": found.mpp_um,
-        "tissue_stride_px": found.stride_px,
-        "tissue_um2": found.tissue_um2,
-        "tile_px": parameters.tile_px,
-        "overlap_px": parameters.overlap_px,
-    }
+    slide: str,
+    opened: Slide,
+    plan: Plan,
+    found: Coarse,
+    parameters: TileParameters,
+    counts: TileCounts,
+    stamp: dict[str, Any],
+    code_version: int,
+) -> TileStore:
+    facts = opened.facts
+    return TileStore(
+        geometry=plan.geometry,
+        fingerprint=facts.fingerprint,
+        source=facts.path,
+        source_bytes=facts.bytes,
+        reader=facts.reader,
+        reader_version=facts.reader_version,
+        mpp_origin=facts.mpp_origin,
+        colour_profile=facts.colour_profile,
+        tissue_mpp_um=found.mpp_um,
+        tissue_stride_px=found.stride_px,
+        tissue_um2=found.tissue_um2,
+        tile_px=parameters.tile_px,
+        overlap_px=parameters.overlap_px,
+        slide=slide,
+        counts=counts,
+        parameters=stamp,
+        version=code_version,
+    )
 
 
 def _over(

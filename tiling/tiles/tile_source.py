@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tiling.raster.tile import Tile
-from tiling.stores.arrays import attributes, geometry_of, open_array, open_store, read_table
+from tiling.stores.arrays import open_array, open_store, read_table
+from tiling.stores.attributes import geometry_of
 from tiling.stores.chunk_cache import CachedChunks
+from tiling.stores.layout import LabelStore, TileStore
 from tiling.stores.ome_pyramid import WHITE
 
 _MIN_ANNOTATED = 0.1
@@ -99,13 +101,13 @@ class Tissue:
     """
 
     def __init__(self, tiles: Path, *, margin_um: float = 0.0) -> None:
-        made, store = attributes(tiles), open_store(tiles)
-        self._stride_px = int(made["tissue_stride_px"])
+        attributes, store = TileStore.read(tiles), open_store(tiles)
+        self._stride_px = attributes.tissue_stride_px
         self._mask = np.asarray(open_array(store, "tissue")[...]) > 0
         self._pen, self._margin = None, 0.0  # the margin in pixels of the mask
         if margin_um:
             self._pen = np.asarray(open_array(store, "pen")[...]) > 0
-            self._margin = margin_um / (geometry_of(tiles).mpp * self._stride_px)
+            self._margin = margin_um / (attributes.geometry.mpp * self._stride_px)
 
     def read(self, window: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tissue in a (y, x, height, width) window of stored pixels, bool (height, width); False outside the slide."""
@@ -185,10 +187,9 @@ def tile_windows(tiles: Path) -> Windows:
     SlideError
         The slide failed: its recorded error.
     """
-    geometry_of(tiles)
+    side = TileStore.read(tiles).tile_px
     table = read_table(tiles, "tiles", ("origin_yx_px", "status"))
     origins = table["origin_yx_px"][table["status"] == 0]
-    side = int(attributes(tiles)["tile_px"])
     return np.concatenate([origins, np.full_like(origins, side)], axis=1)
 
 
@@ -203,7 +204,7 @@ def sample_windows(tiles: Path, *, count: int, read_px: int, seed: int) -> Windo
     seed : of the draw; the slide's own fingerprint is mixed in, so that slides of one size do not give the same places
     """
     windows = tile_windows(tiles)
-    mark = int(str(attributes(tiles)["fingerprint"])[:8], 16)
+    mark = int(TileStore.read(tiles).fingerprint[:8], 16)
     chosen = np.random.default_rng([seed, mark]).permutation(len(windows))[:count]
     kept = windows[np.sort(chosen)]
     centre = kept[:, :2] + kept[:, 2:] // 2
@@ -306,8 +307,7 @@ def _cut(size: int, max_px: int, multiple: int) -> list[tuple[int, int]]:
 
 
 def _regions(labels: Path) -> list[Sequence[int]]:
-    geometry_of(labels)
-    return [region["window"] for region in attributes(labels)["regions"]]
+    return [region.window for region in LabelStore.read(labels).regions]
 
 
 def _weight(labels: Path) -> Any:  # noqa: ANN401  # zarr array

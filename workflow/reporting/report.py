@@ -200,15 +200,15 @@ def _card(config: dict[str, Any], found: Outcome) -> dict[str, Any]:
 
 def _predicted(slides: list[str], config: dict[str, Any], found: Outcome) -> list[str]:
     """How the maps were predicted, one line per way, with its slides where there are several."""
-    from tiling.stores.arrays import attributes
+    from tiling.stores.layout import MapStore
 
     ways: dict[str, list[str]] = {}
     for slide in slides:
         path = Path(config["results"]) / "maps" / f"{slide}.zarr"
         if not found.current(path):
             continue
-        made = attributes(path)
-        given, most = made.get("parameters", {}), made.get("most_at_once")
+        attributes = MapStore.read(path)
+        given, most = attributes.parameters, attributes.most_at_once
         way = f"{given.get('precision', 'fp32')}, batches of {given.get('batch', '?')} tiles"
         way += ", mean over four flips" if given.get("flips") else ""
         way += f", {most} at a time since memory ran out" if most else ""

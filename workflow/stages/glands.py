@@ -7,7 +7,7 @@ from typing import Any
 from tiling.objects.stitch import stitch
 from tiling.qupath.export_glands import export_glands
 from tiling.raster.split_rule import SplitParameters
-from tiling.stores.arrays import attributes
+from tiling.stores.layout import MapStore
 
 log = logging.getLogger(__name__)
 _LARGE_MB = 200
@@ -15,7 +15,7 @@ _LARGE_MB = 200
 
 def split_parameters(maps: Path, given: dict[str, Any]) -> SplitParameters:
     """The configuration's values, and the model's own where the configuration says null."""
-    card = attributes(maps)["model"]
+    card = MapStore.read(maps).model
     own = {"threshold": card["threshold"], **card["split"]}
     chosen = {
         key: own[key] if given[key] is None else given[key]

@@ -13,7 +13,9 @@ import pandas as pd
 
 from tiling.raster.atomic_files import write_atomic
 from tiling.slide_errors import AnnotationError
-from tiling.stores.arrays import attributes, geometry_of, open_array, open_store, recorded_error
+from tiling.stores.arrays import open_array, open_store
+from tiling.stores.attributes import geometry_of, recorded_error
+from tiling.stores.layout import LabelStore
 
 POOLED = "pooled"
 _COMPARED = ("supervised", "unet")
@@ -48,9 +50,8 @@ def evaluate_slide(
     geometry = geometry_of(glands)
     images: list[tuple[str, Any, Any, Any]] = []
     truth_store, predicted_store = open_store(labels), open_store(glands)
-    for number, region in enumerate(attributes(labels)["regions"], start=1):
-        y, x, h, w = region["window"]
-        window = (slice(y, y + h), slice(x, x + w))
+    for number, region in enumerate(LabelStore.read(labels).regions, start=1):
+        window = region.window.slices
         inside = (np.asarray(open_array(truth_store, "region")[window]) == number) & (
             np.asarray(open_array(truth_store, "weight")[window]) > 0
         )
@@ -62,7 +63,7 @@ def evaluate_slide(
             _large(np.where(inside, labels, 0), min_area_um2 / geometry.um2_per_px)
             for labels in pair
         )
-        name = region["name"] if region["name"] != POOLED else f"{POOLED} (region)"
+        name = region.name if region.name != POOLED else f"{POOLED} (region)"
         images.append((name, truth, predicted, inside))
 
     rows = []

@@ -8,16 +8,14 @@ import numpy as np
 
 from tiling.maps.blend_tiles import blend_to_store
 from tiling.slide_errors import SlideError
-from tiling.stores.arrays import (
-    attributes,
-    create_group,
-    create_table,
+from tiling.stores.arrays import create_group
+from tiling.stores.atomic_store import write_store
+from tiling.stores.attributes import (
     geometry_of,
     record_failure,
     recorded_error,
-    set_attributes,
 )
-from tiling.stores.atomic_store import building
+from tiling.stores.layout import PseudoLabelStore, TileStore
 from tiling.tiles.tile_source import StoredTiles, Tissue, sample_windows, tile_windows
 from workflow.config.configuration import MPP_TOLERANCE
 from workflow.stages.device_choice import device_for
@@ -69,8 +67,8 @@ def predict_slide(
             f"set tiles.mpp_um to {trained_mpp:.3g}"
         )
     windows = tile_windows(tiles)
-    made = attributes(tiles)
-    margin_um = _margin_um(prediction["margin_um"], predictor.card, made.get("parameters", {}))
+    tiled = TileStore.read(tiles)
+    margin_um = _margin_um(prediction["margin_um"], predictor.card, tiled)
     blend_to_store(
         maps,
         slide=slide,
@@ -86,7 +84,11 @@ def predict_slide(
         code_version=code_version,
         within=Tissue(tiles, margin_um=margin_um).read,
         inputs={
-            "tiles": {key: made.get(key) for key in ("fingerprint", "parameters", "version")},
+            "tiles": {
+                "fingerprint": tiled.fingerprint,
+                "parameters": tiled.parameters,
+                "version": tiled.version,
+            },
             "weights": file_checksum(model / WEIGHTS),
             # Sums in another order differ in their last bits.
             "device": [gpu > 0, threads],
@@ -98,14 +100,14 @@ def predict_slide(
     )
 
 
-def _margin_um(asked: float | None, card: dict[str, Any], tiled: dict[str, Any]) -> float:
+def _margin_um(asked: float | None, card: dict[str, Any], tiled: TileStore) -> float:
     """As asked; by default glass is left to a model that knows what it is. One that never saw glass draws glands along its edge.
 
     Where a person drew the tissue, or the part of the slide that counts, its edge is theirs.
     """
     if asked is not None:
         return asked
-    if "tissue" in tiled or "roi" in tiled:
+    if tiled.tissue_was_drawn:
         return 0.0
     return _MARGIN_UM if card.get("training", {}).get("augment") == "scanners" else 0.0
 
@@ -142,7 +144,7 @@ def pseudo_label(
         seed=config["seed"],
     )
     source = StoredTiles(tiles, windows, tissue=True)
-    with building(store, parameters, keep_partial=False) as partial:
+    with write_store(store, parameters, resume=False) as partial:
         group = create_group(partial.folder)
         side = int(windows[0, 2]) if len(windows) else 0
         pseudo = group.create_array(
@@ -168,13 +170,12 @@ def pseudo_label(
             for name, values in columns.items()
         }
         chosen = (table["confidence"] >= training["min_confidence"]).astype(np.uint8)
-        create_table(group, "tiles", {"window_px": windows, "chosen": chosen, **table})
+        PseudoLabelStore.write_table(group, {"window_px": windows, "chosen": chosen, **table})
         log.info("%s: %d of %d tiles chosen", slide, int(chosen.sum()), len(windows))
-        attrs = {
-            "status": "ok",
-            "slide": slide,
-            "parameters": parameters,
-            "model": predictor.card,
-            "version": code_version,
-        }
-        set_attributes(group, {**attrs, "geometry": geometry_of(tiles).to_dict()})
+        PseudoLabelStore(
+            slide=slide,
+            parameters=parameters,
+            model=predictor.card,
+            version=code_version,
+            geometry=geometry_of(tiles),
+        ).write(group)

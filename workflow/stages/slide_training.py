@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.slide_errors import AnnotationError
-from tiling.stores.arrays import attributes, geometry_of, recorded_error
+from tiling.stores.attributes import geometry_of, recorded_error
+from tiling.stores.layout import LabelStore, TileStore
 from tiling.tiles.tile_source import JoinedTiles, StoredTiles, region_pieces, region_windows
 from workflow.stages.device_choice import device_for
 
@@ -246,7 +247,7 @@ def _hold_out(
 
 
 def _regions(store: Store) -> list[tuple[int, ...]]:
-    return [tuple(region["window"]) for region in attributes(_labels(store))["regions"]]
+    return [region.window for region in LabelStore.read(_labels(store)).regions]
 
 
 def _groups(regions: list[tuple[int, ...]], reach_px: int) -> list[list[tuple[int, ...]]]:
@@ -290,11 +291,14 @@ def _fingerprint(slides: list[Store]) -> dict[str, str]:
     """A short hash per slide of what its stores were made from."""
     marks = {}
     for store in slides:
-        read = [path for path in (store.tiles, store.labels) if path]
-        made = [
-            {key: attributes(path).get(key) for key in ("fingerprint", "parameters")}
-            for path in read
+        tiles = TileStore.read(store.tiles)
+        made: list[dict[str, Any]] = [
+            {"fingerprint": tiles.fingerprint, "parameters": tiles.parameters}
         ]
+        if store.labels:
+            made.append(
+                {"fingerprint": None, "parameters": LabelStore.read(store.labels).parameters}
+            )
         marks[store.slide] = hashlib.sha256(
             json.dumps(made, sort_keys=True, default=str).encode()
         ).hexdigest()[:16]

@@ -6,17 +6,19 @@ import pytest
 from tiling.raster.geometry import Geometry, blocks, halo
 from tiling.slide_errors import SlideError, StoreError
 from tiling.stores.arrays import (
-    attributes,
     create_array,
     create_group,
     create_table,
-    geometry_of,
     open_array,
     open_store,
     read_table,
+)
+from tiling.stores.attributes import (
+    geometry_of,
     record_failure,
     recorded_error,
     set_attributes,
+    stored_json,
 )
 
 GEOMETRY = Geometry(
@@ -71,7 +73,7 @@ def test_geometry_and_tables_read_back(tmp_path: Path) -> None:
 def test_a_failed_slide_leaves_its_error(tmp_path: Path) -> None:
     record_failure(tmp_path / "x.zarr", SlideError("x.svs: cut off"), {})
     assert recorded_error(tmp_path / "x.zarr") == "x.svs: cut off"
-    assert attributes(tmp_path / "x.zarr")["status"] == "failed"
+    assert stored_json(tmp_path / "x.zarr")["status"] == "failed"
     with pytest.raises(SlideError, match="cut off"):
         geometry_of(tmp_path / "x.zarr")
 

@@ -8,12 +8,12 @@ import pytest
 
 from tiling.slide_errors import StoreError
 from tiling.stores import atomic_store as atomic
-from tiling.stores.atomic_store import building, locked
+from tiling.stores.atomic_store import locked, write_store
 
 
 def test_store_appears_only_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
-    with building(path, {"a": 1}) as partial:
+    with write_store(path, {"a": 1}) as partial:
         (partial.folder / "chunk").write_text("data")
         assert not path.exists()
     assert (path / "chunk").read_text() == "data"
@@ -22,9 +22,9 @@ def test_store_appears_only_when_the_block_ends(tmp_path: Path) -> None:
 
 
 def interrupted(path: Path, parameters: dict[str, int]) -> None:
-    with pytest.raises(KeyboardInterrupt), building(path, parameters) as partial:
+    with pytest.raises(KeyboardInterrupt), write_store(path, parameters) as partial:
         (partial.folder / "b0").write_text("first")
-        partial.done("b0", {"tiles": 3})
+        partial.record_finished("b0", {"tiles": 3})
         raise KeyboardInterrupt
 
 
@@ -32,19 +32,19 @@ def test_an_interrupted_store_goes_on_where_it_stopped(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     interrupted(path, {"a": 1})
     assert not path.exists()
-    with building(path, {"a": 1}) as partial:
+    with write_store(path, {"a": 1}) as partial:
         assert partial.resumed
-        assert partial.is_done("b0")
+        assert partial.is_finished("b0")
         assert partial.note("b0") == {"tiles": 3}
-        assert not partial.is_done("b1")
+        assert not partial.is_finished("b1")
 
 
 def test_other_parameters_start_afresh(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     interrupted(path, {"a": 1})
-    with building(path, {"a": 2}) as partial:
+    with write_store(path, {"a": 2}) as partial:
         assert not partial.resumed
-        assert not partial.is_done("b0")
+        assert not partial.is_finished("b0")
         assert list(partial.folder.iterdir()) == []
 
 
@@ -53,10 +53,10 @@ def test_a_cut_last_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
     interrupted(path, {"a": 1})
     with (tmp_path / "x.zarr.journal").open("a") as journal:
         journal.write('["b1", nul')
-    with building(path, {"a": 1}) as partial:
-        assert partial.is_done("b0")
-        assert not partial.is_done("b1")
-        partial.done("b2")
+    with write_store(path, {"a": 1}) as partial:
+        assert partial.is_finished("b0")
+        assert not partial.is_finished("b1")
+        partial.record_finished("b2")
     interrupted(tmp_path / "y.zarr", {"a": 1})
 
 
@@ -65,16 +65,16 @@ def test_blocks_recorded_after_a_cut_line_survive_another_kill(tmp_path: Path) -
     interrupted(path, {"a": 1})
     with (tmp_path / "x.zarr.journal").open("a") as journal:
         journal.write('["b1", nul')
-    with pytest.raises(KeyboardInterrupt), building(path, {"a": 1}) as partial:
-        partial.done("b2")
+    with pytest.raises(KeyboardInterrupt), write_store(path, {"a": 1}) as partial:
+        partial.record_finished("b2")
         raise KeyboardInterrupt
-    with building(path, {"a": 1}) as partial:
-        assert partial.is_done("b0")
-        assert partial.is_done("b2")
+    with write_store(path, {"a": 1}) as partial:
+        assert partial.is_finished("b0")
+        assert partial.is_finished("b2")
 
 
 def test_temporary_files_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
-    with building(tmp_path / "x.zarr", {}) as partial:
+    with write_store(tmp_path / "x.zarr", {}) as partial:
         (partial.folder / "c.123.partial").write_text("half")
     assert list((tmp_path / "x.zarr").iterdir()) == []
 
@@ -104,7 +104,7 @@ def test_a_store_is_never_removed_under_its_own_name(tmp_path, monkeypatch):
         shutil, "rmtree", lambda path, **options: removed.append(path) or rmtree(path, **options)
     )
     for number in range(2):
-        with building(store, {"n": number}) as partial:
+        with write_store(store, {"n": number}) as partial:
             (partial.folder / f"{number}").write_text("whole")
     assert store not in removed
     assert [path.name for path in store.iterdir()] == ["1"]
@@ -112,13 +112,15 @@ def test_a_store_is_never_removed_under_its_own_name(tmp_path, monkeypatch):
 
 
 def test_a_line_cut_by_a_full_disk_costs_its_block_only(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), building(tmp_path / "x.zarr", {"a": 1}) as partial:
-        partial.done("first")
+    with pytest.raises(KeyboardInterrupt), write_store(tmp_path / "x.zarr", {"a": 1}) as partial:
+        partial.record_finished("first")
         raise KeyboardInterrupt
     with (tmp_path / "x.zarr.journal").open("a") as journal:
         journal.write('["second", n["third", null]\n["fourth", null]\n')
-    with building(tmp_path / "x.zarr", {"a": 1}) as partial:
-        assert [key for key in ("first", "second", "third", "fourth") if partial.is_done(key)] == [
+    with write_store(tmp_path / "x.zarr", {"a": 1}) as partial:
+        assert [
+            key for key in ("first", "second", "third", "fourth") if partial.is_finished(key)
+        ] == [
             "first",
             "fourth",
         ]

@@ -12,7 +12,8 @@ from tiling.maps import blend_tiles as blend
 from tiling.maps.blend_tiles import MAPS, blend_to_store
 from tiling.raster.geometry import Geometry
 from tiling.stores import arrays
-from tiling.stores.arrays import attributes, open_array, open_store
+from tiling.stores.arrays import open_array, open_store
+from tiling.stores.attributes import stored_json
 from tiling.tiles.tile_source import read_window
 
 TILE = 16
@@ -149,7 +150,7 @@ def test_where_no_tile_is_the_maps_are_zero_and_not_stored(tmp_path: Path) -> No
     seen = np.zeros((100, 40), bool)
     seen[70:86, 4:20] = True
     assert (maps["gland"] == np.where(seen, 200, 0)).all()
-    assert attributes(tmp_path / "m.zarr")["model"] == {"m": 1}
+    assert stored_json(tmp_path / "m.zarr")["model"] == {"m": 1}
 
 
 def test_a_slide_without_tiles_gives_empty_maps(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_what_fitted_into_memory_at_once_is_recorded_and_known_to_a_run_that_goe
     origins = grid(130, 77, 11)
     roomy = Small(runs_out_at=-1)
     blended(tmp_path / "a.zarr", image, origins, roomy, memory=roomy)
-    assert attributes(tmp_path / "a.zarr")["most_at_once"] is None
+    assert stored_json(tmp_path / "a.zarr")["most_at_once"] is None
     killed = Small(runs_out_at=2, dies_at=9)
     with pytest.raises(KeyboardInterrupt):
         blended(tmp_path / "b.zarr", image, origins, killed, memory=killed)
@@ -268,7 +269,7 @@ def test_what_fitted_into_memory_at_once_is_recorded_and_known_to_a_run_that_goe
     blended(tmp_path / "b.zarr", image, origins, again, memory=again)
     assert again.calls < roomy.calls
     assert again.max_tiles_at_once == 1
-    assert attributes(tmp_path / "b.zarr")["most_at_once"] == 1
+    assert stored_json(tmp_path / "b.zarr")["most_at_once"] == 1
     assert "at most 1 tiles at once, as before" in caplog.text
 
 

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from tiling.__main__ import main
-from tiling.stores.arrays import attributes, geometry_of
+from tiling.stores.attributes import geometry_of, stored_json
 
 
 def write_slide(path, mpp=0.5, size=(300, 400)):
@@ -103,7 +103,7 @@ def test_tile_writes_a_store_and_may_replace_its_own(tmp_path):
         main(["tile", slide, str(out), "--mpp", "0.5", "--tile-px", "64", "--overlap-px", "16"])
         == 0
     )
-    assert (attributes(out)["tile_px"], attributes(out)["mpp_origin"]) == (64, "sheet")
+    assert (stored_json(out)["tile_px"], stored_json(out)["mpp_origin"]) == (64, "sheet")
     assert main(["tile", slide, str(out), "--mpp", "0.5", "--working-mpp", "2"]) == 0
     assert geometry_of(out).mpp == 2.0
 

@@ -4,20 +4,16 @@ import re
 
 import numpy as np
 import pytest
+from example_stores import tile_attributes
 from PIL import Image
 
 from tiling.pictures.canvas import ERROR
 from tiling.pictures.contact_sheet import contact_sheet, duration_text, size_text, write_card
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
-from tiling.stores.arrays import (
-    create_array,
-    create_group,
-    create_table,
-    record_failure,
-    set_attributes,
-)
-from tiling.stores.atomic_store import building
+from tiling.stores.arrays import create_array, create_group, create_table
+from tiling.stores.atomic_store import write_store
+from tiling.stores.attributes import record_failure
 
 HEIGHT, WIDTH = 640, 800
 
@@ -29,7 +25,7 @@ def tile_store(path, *, status=(0, 0, 1), mpp=1.0):
     tissue = np.zeros((HEIGHT // 8, WIDTH // 8), np.uint8)
     tissue[20:60, 20:60] = 1
     origin = np.array([(100, 100), (100, 292), (292, 100)], np.int64)
-    with building(path, {}, keep_partial=False) as partial:
+    with write_store(path, {}, resume=False) as partial:
         group = create_group(partial.folder)
         for level in range(2):
             part = image[:, :: 2**level, :: 2**level]
@@ -37,15 +33,10 @@ def tile_store(path, *, status=(0, 0, 1), mpp=1.0):
         create_array(group, "tissue", tissue.shape, np.uint8)[...] = tissue
         create_array(group, "pen", tissue.shape, np.uint8)[...] = 0
         create_table(group, "tiles", {"origin_yx_px": origin, "status": np.array(status, np.uint8)})
-        values = {
-            "tissue_mpp_um": 8.0 * mpp,
-            "tissue_um2": 320.0 * 320 * mpp**2,
-            "tile_px": 256,
-            "overlap_px": 64,
-            "mpp_origin": "sheet",
-        }
         frame = Geometry.uniform(WIDTH, HEIGHT, mpp_um=mpp)
-        set_attributes(group, {"status": "ok", "geometry": frame.to_dict(), **values})
+        tile_attributes(frame, tissue_um2=320.0 * 320 * mpp**2, tile_px=256, overlap_px=64).write(
+            group
+        )
     return path
 
 

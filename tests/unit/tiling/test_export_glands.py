@@ -26,14 +26,8 @@ from tiling.qupath.label_slide import geojson_to_labels
 from tiling.raster.geometry import Geometry
 from tiling.raster.split_rule import SplitParameters
 from tiling.slide_errors import AnnotationError
-from tiling.stores.arrays import (
-    create_array,
-    create_group,
-    open_array,
-    open_store,
-    read_table,
-    set_attributes,
-)
+from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
+from tiling.stores.attributes import set_attributes
 
 SPLIT = SplitParameters(
     threshold=0.5,

@@ -10,7 +10,8 @@ import tifffile
 
 from tiling.objects.label_image import write_mask
 from tiling.raster.geometry import Geometry
-from tiling.stores.arrays import create_array, create_group, create_table, set_attributes
+from tiling.stores.arrays import create_array, create_group, create_table
+from tiling.stores.attributes import set_attributes
 
 
 def glands_of(path: Path, labels: np.ndarray) -> Path:

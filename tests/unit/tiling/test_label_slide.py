@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
+from example_stores import tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,15 +21,8 @@ from tiling.qupath.mask_images import open_mask
 from tiling.qupath.rasterise import Raster
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError, SlideError
-from tiling.stores.arrays import (
-    attributes,
-    create_group,
-    geometry_of,
-    open_array,
-    open_store,
-    record_failure,
-    set_attributes,
-)
+from tiling.stores.arrays import create_group, open_array, open_store
+from tiling.stores.attributes import geometry_of, record_failure, stored_json
 
 HEIGHT, WIDTH = 60, 80
 
@@ -40,9 +34,7 @@ def geometry(
 
 
 def tiles_of(path: Path, frame: Geometry) -> Path:
-    set_attributes(
-        create_group(path), {"status": "ok", "geometry": frame.to_dict(), "fingerprint": "f"}
-    )
+    tile_attributes(frame, fingerprint="f").write(create_group(path))
     return path
 
 
@@ -99,7 +91,7 @@ def test_regions_glands_and_ignored_places_fall_where_they_were_drawn(tmp_path: 
     np.testing.assert_array_equal(region, inside)
     inside[30:35, 30:35] = 0
     np.testing.assert_array_equal(weight, inside)
-    values = attributes(store)
+    values = stored_json(store)
     assert values["regions"] == [{"name": "A", "window": [10, 10, 30, 40]}]
     assert values["counts"] == {
         "annotated_px": 1175,
@@ -171,7 +163,7 @@ def test_a_whole_slide_is_one_region_inside_the_viewer(tmp_path: Path) -> None:
     np.testing.assert_array_equal(region, inside)
     inside[25:30, 30:35] = 0
     np.testing.assert_array_equal(weight, inside)
-    assert attributes(store)["regions"] == [{"name": "whole", "window": [5, 10, 55, 70]}]
+    assert stored_json(store)["regions"] == [{"name": "whole", "window": [5, 10, 55, 70]}]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +185,7 @@ def test_an_annotation_that_is_no_truth_is_recorded_not_raised(
     tmp_path: Path, features: list[dict[str, Any]], says: str
 ) -> None:
     store = labelled(tmp_path, features)
-    assert attributes(store)["status"] == "failed"
+    assert stored_json(store)["status"] == "failed"
     with pytest.raises(SlideError, match=says):
         geometry_of(store)
     assert not (store.parent / "labels.zarr.partial").exists()
@@ -210,14 +202,14 @@ def test_a_failed_slide_passes_its_error_on(tmp_path: Path) -> None:
         origin="slide",
         code_version=1,
     )
-    assert attributes(tmp_path / "l.zarr")["error"] == "no pixel size"
+    assert stored_json(tmp_path / "l.zarr")["error"] == "no pixel size"
 
 
 def test_overlaps_covered_glands_and_cut_outlines_are_said(tmp_path: Path) -> None:
     features = [box(0, 0, 160, 120, "Region*"), box(20, 20, 40, 40), box(20, 20, 30, 40), box(30, 20, 40, 40), box(150, 100, 180, 110),
                 box(60, 60, 60.5, 60.5)]  # fmt: skip
     store = labelled(tmp_path, features)
-    labels, messages = arrays(store)[0], "\n".join(attributes(store)["messages"])
+    labels, messages = arrays(store)[0], "\n".join(stored_json(store)["messages"])
     assert sorted(np.unique(labels)) == [0, 1, 2, 3], "numbers without gaps"
     assert (labels[10:20, 10:15] == 1).all()
     assert (labels[10:20, 15:20] == 2).all()
@@ -238,7 +230,7 @@ def test_regions_in_regions_and_glands_across_their_edges_are_said(tmp_path: Pat
     expected[:40, :40], expected[20:30, 20:30] = 1, 2
     np.testing.assert_array_equal(region, expected)
     np.testing.assert_array_equal(weight, expected > 0)
-    messages = "\n".join(attributes(store)["messages"])
+    messages = "\n".join(stored_json(store)["messages"])
     assert "1 pairs of regions overlap; what they share belongs to the smaller one" in messages
     assert "1 gland across the edge of a region" in messages
 
@@ -257,7 +249,7 @@ def test_the_place_of_a_refused_outline_is_neither_gland_nor_background(tmp_path
     expected[:40, :40], expected[10:20, 10:20] = 1, 0
     np.testing.assert_array_equal(weight, expected)
     assert not labels[10:20, 10:20].any()
-    assert any("crosses itself" in message for message in attributes(store)["messages"])
+    assert any("crosses itself" in message for message in stored_json(store)["messages"])
 
 
 def test_a_file_made_for_another_viewer_is_refused(tmp_path: Path) -> None:
@@ -300,7 +292,7 @@ def test_a_mask_image_is_picked_under_the_pixel_centres(
     np.testing.assert_array_equal(labels, np.searchsorted([0, 3, 7, 200], picked))
     assert weight.all()
     assert (region == 1).all()
-    assert attributes(store)["regions"] == [{"name": "whole", "window": [0, 0, HEIGHT, WIDTH]}]
+    assert stored_json(store)["regions"] == [{"name": "whole", "window": [0, 0, HEIGHT, WIDTH]}]
 
 
 @settings(max_examples=6, deadline=None)
@@ -347,7 +339,7 @@ def test_a_cut_mask_is_refused_and_costs_only_its_slide(tmp_path: Path, name: st
     values = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
     path = mask_file(tmp_path / name, values)
     path.write_bytes(path.read_bytes()[:-2500])
-    assert attributes(labelled(tmp_path, path))["status"] == "failed"
+    assert stored_json(labelled(tmp_path, path))["status"] == "failed"
 
 
 def test_geojson_becomes_labels_at_level_0(tmp_path: Path) -> None:

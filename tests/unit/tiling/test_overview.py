@@ -22,16 +22,9 @@ from tiling.pictures.label_survey import survey_labels
 from tiling.pictures.overview import overview
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
-from tiling.stores.arrays import (
-    create_array,
-    create_group,
-    create_table,
-    open_array,
-    open_store,
-    record_failure,
-    set_attributes,
-)
-from tiling.stores.atomic_store import building
+from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
+from tiling.stores.atomic_store import write_store
+from tiling.stores.attributes import record_failure, set_attributes
 
 HEIGHT, WIDTH = 600, 900
 
@@ -42,13 +35,15 @@ def geometry(height=HEIGHT, width=WIDTH):
 
 def store(path, arrays, *, table=None, **values):
     shape = next(iter(arrays.values())).shape[-2:]
-    with building(path, {}, keep_partial=False) as partial:
+    with write_store(path, {}, resume=False) as partial:
         group = create_group(partial.folder)
         for name, array in arrays.items():
             create_array(group, name, array.shape, array.dtype)[...] = array
         if table is not None:
             create_table(group, "objects", table)
-        set_attributes(group, {"status": "ok", "geometry": geometry(*shape).to_dict(), **values})
+        set_attributes(
+            group, {"status": "ok", "slide": "s", "geometry": geometry(*shape).to_dict(), **values}
+        )
     return path
 
 

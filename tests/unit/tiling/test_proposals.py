@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from example_stores import tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -12,13 +13,8 @@ from tiling.qupath.annotations import read_annotations
 from tiling.qupath.proposals import ENTROPY, choose, propose_regions, reduce_cells
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
-from tiling.stores.arrays import (
-    create_array,
-    create_group,
-    create_table,
-    record_failure,
-    set_attributes,
-)
+from tiling.stores.arrays import create_array, create_group, create_table
+from tiling.stores.attributes import record_failure
 
 HEIGHT, WIDTH = 200, 260
 
@@ -27,11 +23,11 @@ def geometry(height: int = HEIGHT, width: int = WIDTH, d: float = 2.0) -> Geomet
     return Geometry.uniform(width, height, downsample=d, bounds_xy=(10, 20))
 
 
-def write(path: Path, arrays: dict[str, np.ndarray], frame: Geometry, **attrs) -> Path:
+def write(path: Path, arrays: dict[str, np.ndarray], frame: Geometry, **tiles: int) -> Path:
     group = create_group(path)
     for name, values in arrays.items():
         create_array(group, name, values.shape, values.dtype)[...] = values
-    set_attributes(group, {"status": "ok", "geometry": frame.to_dict(), **attrs})
+    tile_attributes(frame, **tiles).write(group)
     return path
 
 

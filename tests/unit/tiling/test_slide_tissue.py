@@ -5,6 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import shapely
+from example_stores import tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -12,7 +13,7 @@ from scipy import ndimage
 from tiling.qupath.tissue_outlines import tissue_to_geojson
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
-from tiling.stores.arrays import create_array, create_group, set_attributes
+from tiling.stores.arrays import create_array, create_group
 from tiling.tissue.slide_tissue import mask_from_file
 
 
@@ -124,9 +125,7 @@ def test_tissue_written_for_qupath_and_read_back_is_the_same_mask(
     fine = replace(frame(240, 160, downsample, bounds), mpp_x=2.0, mpp_y=2.0)
     group = create_group(folder / "s.zarr")
     create_array(group, "tissue", mask.shape, np.uint8)[...] = mask
-    set_attributes(
-        group, {"status": "ok", "slide": "s", "geometry": fine.to_dict(), "tissue_stride_px": 4}
-    )
+    tile_attributes(fine, tissue_stride_px=4).write(group)
     count = tissue_to_geojson(folder / "s.zarr", folder / "t.geojson", origin=origin)
     features = json.loads((folder / "t.geojson").read_text())["features"]
     assert count == len(features) == ndimage.label(mask)[1]

@@ -12,15 +12,8 @@ from tiling.objects import stitch as instances
 from tiling.objects.stitch import stitch
 from tiling.raster.geometry import Geometry
 from tiling.raster.split_rule import SplitParameters
-from tiling.stores.arrays import (
-    attributes,
-    create_array,
-    create_group,
-    open_array,
-    open_store,
-    read_table,
-    set_attributes,
-)
+from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
+from tiling.stores.attributes import set_attributes, stored_json
 
 PARAMETERS = SplitParameters(
     threshold=0.5,
@@ -249,7 +242,7 @@ def test_the_table_describes_the_labels(tmp_path: Path) -> None:
 def test_an_empty_slide_has_no_glands_and_no_scratch_is_left(tmp_path: Path) -> None:
     empty = np.zeros((30, 30), np.uint8)
     assert not stitched(tmp_path, store_of(tmp_path / "maps.zarr", empty, empty, empty)).any()
-    assert attributes(tmp_path / "glands-2048-1.zarr")["split"]["threshold"] == 0.5
+    assert stored_json(tmp_path / "glands-2048-1.zarr")["split"]["threshold"] == 0.5
     assert not [
         path for path in tmp_path.iterdir() if "scratch" in path.name or "partial" in path.name
     ]

@@ -11,7 +11,8 @@ from scipy import ndimage
 from tiling.objects.stitch import stitch
 from tiling.raster.geometry import Geometry
 from tiling.raster.split_rule import SplitParameters, split_glands
-from tiling.stores.arrays import create_array, create_group, open_array, open_store, set_attributes
+from tiling.stores.arrays import create_array, create_group, open_array, open_store
+from tiling.stores.attributes import set_attributes
 
 PARAMETERS = SplitParameters(
     threshold=0.5,

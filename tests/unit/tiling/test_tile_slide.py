@@ -13,14 +13,8 @@ import zarr
 
 from tiling.slide_errors import SlideError
 from tiling.stores import atomic_store as atomic
-from tiling.stores.arrays import (
-    attributes,
-    geometry_of,
-    open_array,
-    open_store,
-    read_table,
-    recorded_error,
-)
+from tiling.stores.arrays import open_array, open_store, read_table
+from tiling.stores.attributes import geometry_of, recorded_error, stored_json
 from tiling.stores.ome_pyramid import halved, level_shapes
 from tiling.tiles import pyramid as pixels
 from tiling.tiles import tile_slide as tile
@@ -103,7 +97,7 @@ def test_attributes_say_where_the_pixels_came_from(tmp_path, tissue_slide):
     tile_slide(
         path, tmp_path / "s.zarr", slide="s", parameters=TileParameters(mpp_um=2.0), code_version=3
     )
-    values = attributes(tmp_path / "s.zarr")
+    values = stored_json(tmp_path / "s.zarr")
     geometry = geometry_of(tmp_path / "s.zarr")
     assert (geometry.width_px, geometry.height_px, geometry.downsample_x, geometry.mpp_x) == (
         1300,
@@ -247,7 +241,7 @@ def test_levels_made_from_the_shards_below_them_are_the_same_however_many_work_o
         tmp_path / "s.tiff",
         slide_image((2301, 2599), (100, 100, 1900, 700), (1500, 1500, 801, 1099)),
     )
-    done, keys = atomic.Partial.done, []
+    done, keys = atomic.UnfinishedStore.record_finished, []
 
     def noted(self, key, note=None):
         done(self, key, note)
@@ -255,7 +249,7 @@ def test_levels_made_from_the_shards_below_them_are_the_same_however_many_work_o
         if len(keys) == stopped_after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(atomic.Partial, "done", noted)
+    monkeypatch.setattr(atomic.UnfinishedStore, "record_finished", noted)
     options = {"slide": "s", "parameters": PARAMETERS, "code_version": 1}
     if stopped_after:
         with pytest.raises(KeyboardInterrupt):
@@ -284,12 +278,12 @@ from tiling.tiles import tile_slide as tile
 from tiling.stores import atomic_store as atomic
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 
-done = atomic.Partial.done
+done = atomic.UnfinishedStore.record_finished
 def slow(self, key, note=None):
     done(self, key, note)
     print(key, flush=True)
     sys.stdin.readline()
-atomic.Partial.done = slow
+atomic.UnfinishedStore.record_finished = slow
 tile.IMAGE_SHARD_PX = 2048
 tile_slide(Path(sys.argv[1]), Path(sys.argv[2]), slide="s", parameters=TileParameters(tile_px=128, overlap_px=32), code_version=1)
 """
@@ -327,7 +321,7 @@ def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(
         lambda slide, plan, y, x: written.append((y.start, x.start)) or write(slide, plan, y, x),
     )
     tile_slide(path, tmp_path / "killed.zarr", slide="s", parameters=PARAMETERS, code_version=1)
-    chunks = attributes(whole)["counts"]["chunks_read"]
+    chunks = stored_json(whole)["counts"]["chunks_read"]
     assert len(written) <= chunks - finished  # those of finished shards are not read again
     assert tree(tmp_path / "killed.zarr") == tree(whole)
 
@@ -336,7 +330,7 @@ def test_a_run_that_goes_on_after_an_unreadable_block_gives_the_same_bytes(
     tmp_path, monkeypatch, four_shards
 ):
     monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
-    read, done = pixels.read_scaled, atomic.Partial.done
+    read, done = pixels.read_scaled, atomic.UnfinishedStore.record_finished
 
     def broken(slide, plan, rows, columns):
         if (rows.start, columns.start) == (1536, 1536):
@@ -356,11 +350,11 @@ def test_a_run_that_goes_on_after_an_unreadable_block_gives_the_same_bytes(
     }
     tile_slide(four_shards[0], tmp_path / "whole.zarr", **options)
     with monkeypatch.context() as patch:
-        patch.setattr(atomic.Partial, "done", stopped)
+        patch.setattr(atomic.UnfinishedStore, "record_finished", stopped)
         with pytest.raises(KeyboardInterrupt):
             tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
     tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
-    assert attributes(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
+    assert stored_json(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
     assert tree(tmp_path / "s.zarr") == tree(tmp_path / "whole.zarr")
 
 
@@ -384,7 +378,7 @@ def test_unusable_slide_leaves_a_store_that_says_why(tmp_path, caplog):
     tile_slide(
         path, tmp_path / "s.zarr", slide="s7", parameters=PARAMETERS, mpp=1.0, code_version=1
     )
-    assert attributes(tmp_path / "s.zarr")["mpp_origin"] == "sheet"
+    assert stored_json(tmp_path / "s.zarr")["mpp_origin"] == "sheet"
 
 
 def test_a_full_disk_fails_the_job_and_not_the_slide(tmp_path, tissue_slide, monkeypatch):
@@ -416,7 +410,7 @@ def test_an_unreadable_block_fails_the_slide_unless_a_share_is_allowed(
 
     allowed = TileParameters(tile_px=128, overlap_px=32, max_failed=0.3)
     tile_slide(path, tmp_path / "t.zarr", slide="s", parameters=allowed, code_version=1)
-    assert attributes(tmp_path / "t.zarr")["counts"]["chunks_failed"] == 1
+    assert stored_json(tmp_path / "t.zarr")["counts"]["chunks_failed"] == 1
     table = read_table(tmp_path / "t.zarr", "tiles", ("origin_yx_px", "status"))
     over = (table["origin_yx_px"] < 512).all(axis=1)
     np.testing.assert_array_equal(table["status"] == 1, over)
@@ -441,7 +435,7 @@ def test_a_slide_of_one_level_with_a_damaged_tile_is_tiled_when_a_share_may_fail
     allowed = TileParameters(tile_px=128, overlap_px=32, max_failed=0.3)
     tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=allowed, code_version=1)
     assert recorded_error(tmp_path / "s.zarr") is None
-    assert attributes(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
+    assert stored_json(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
     table = read_table(tmp_path / "s.zarr", "tiles", ("origin_yx_px", "status"))
     over = ((table["origin_yx_px"] < 1024) & (table["origin_yx_px"] + 128 > 512)).all(axis=1)
     np.testing.assert_array_equal(table["status"] == 1, over)
@@ -488,8 +482,8 @@ def test_roi_restricts_and_tissue_replaces(tmp_path, tissue_slide):
         tissue=tmp_path / "tissue.png",
         code_version=1,
     )
-    assert attributes(tmp_path / "r.zarr")["tissue_um2"] == pytest.approx(200 * 600, rel=0.1)
-    assert attributes(tmp_path / "t.zarr")["tissue_um2"] == pytest.approx(200 * 400, rel=0.1)
+    assert stored_json(tmp_path / "r.zarr")["tissue_um2"] == pytest.approx(200 * 600, rel=0.1)
+    assert stored_json(tmp_path / "t.zarr")["tissue_um2"] == pytest.approx(200 * 400, rel=0.1)
     tissue = np.asarray(open_array(open_store(tmp_path / "t.zarr"), "tissue")[...])
     assert tissue[1000 // 8 + 1 : 1200 // 8 - 1, 2000 // 8 + 1 : 2400 // 8 - 1].all()
 

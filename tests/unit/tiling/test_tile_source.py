@@ -3,19 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_stores import label_attributes, tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.raster.geometry import Geometry
+from tiling.raster.geometry import Geometry, Window
 from tiling.slide_errors import SlideError
-from tiling.stores.arrays import (
-    create_array,
-    create_group,
-    create_table,
-    record_failure,
-    set_attributes,
-)
+from tiling.stores.arrays import create_array, create_group, create_table
+from tiling.stores.attributes import record_failure, set_attributes
+from tiling.stores.layout import StoredRegion
 from tiling.tiles.tile_source import (
     JoinedTiles,
     StoredTiles,
@@ -50,16 +47,7 @@ def write_tiles(
         "tiles",
         {"origin_yx_px": np.array(origins, np.int64), "status": np.array(status, np.uint8)},
     )
-    set_attributes(
-        group,
-        {
-            "status": "ok",
-            "geometry": geometry(*image.shape[1:]).to_dict(),
-            "tile_px": 128,
-            "overlap_px": 32,
-            "fingerprint": fingerprint,
-        },
-    )
+    tile_attributes(geometry(*image.shape[1:]), fingerprint=fingerprint).write(group)
     return path
 
 
@@ -69,13 +57,8 @@ def write_labels(path, weight, windows, labels=None):
         weight if labels is None else labels
     )
     create_array(group, "weight", weight.shape, np.uint8)[...] = weight
-    regions = [
-        {"name": f"r{i}", "window": [int(value) for value in window]}
-        for i, window in enumerate(windows)
-    ]
-    set_attributes(
-        group, {"status": "ok", "geometry": geometry(*weight.shape).to_dict(), "regions": regions}
-    )
+    regions = [StoredRegion(f"r{number}", Window(*box)) for number, box in enumerate(windows)]
+    label_attributes(geometry(*weight.shape), regions).write(group)
     return path
 
 
@@ -322,7 +305,7 @@ def test_tissue_is_read_on_the_stored_grid_and_false_outside_the_slide(tmp_path:
     mask = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
     group = create_group(tmp_path / "t.zarr")
     create_array(group, "tissue", mask.shape, np.uint8)[...] = mask
-    set_attributes(group, {"status": "ok", "tissue_stride_px": 4})
+    tile_attributes(geometry(8, 12), tissue_stride_px=4).write(group)
     expected = np.pad(np.kron(mask, np.ones((4, 4), np.uint8)), 3)
     read = Tissue(tmp_path / "t.zarr").read((-3, -3, 14, 18))
     np.testing.assert_array_equal(read, expected[:14, :18] > 0)
@@ -338,7 +321,7 @@ def test_glass_beside_tissue_counts_within_a_margin_but_not_where_there_is_ink(
     for name, values in (("tissue", mask), ("pen", pen)):
         create_array(group, name, mask.shape, np.uint8)[...] = values
     frame = Geometry.uniform(160, 120, mpp_um=2.0)
-    set_attributes(group, {"status": "ok", "tissue_stride_px": 4, "geometry": frame.to_dict()})
+    tile_attributes(frame, tissue_stride_px=4).write(group)
     near = (
         ndimage.distance_transform_edt(~mask) <= 36 / (2.0 * 4)
     ) & ~pen | mask  # tissue that somebody drew under ink stays

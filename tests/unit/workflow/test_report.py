@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_stores import map_attributes
 
-from tiling.stores.arrays import create_group, set_attributes
+from tiling.raster.geometry import Geometry
+from tiling.stores.arrays import create_group
 from workflow.config.configuration import with_defaults
 from workflow.reporting.outcome import LAST_FAILURE, Failure, Job, Outcome
 from workflow.reporting.report import (
@@ -139,8 +141,10 @@ def test_the_report_tells_how_each_slide_was_predicted(tmp_path: Path, card: dic
         ("b", {"batch": 16, "precision": "bf16", "flips": True}, 4),
         ("c", {"batch": 16, "precision": "fp32", "flips": False}, None),
     ):
-        attrs = {"status": "ok", "parameters": parameters, "most_at_once": most}
-        set_attributes(create_group(tmp_path / "maps" / f"{slide}.zarr"), attrs)
+        attributes = map_attributes(
+            Geometry.uniform(8, 8), parameters=parameters, most_at_once=most
+        )
+        attributes.write(create_group(tmp_path / "maps" / f"{slide}.zarr"))
     write_report(["a", "b", "c", "none"], config(tmp_path), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Predicted in fp32, batches of 16 tiles: a, c</p>" in page

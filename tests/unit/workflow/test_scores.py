@@ -8,7 +8,8 @@ import pytest
 
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
-from tiling.stores.arrays import create_array, create_group, record_failure, set_attributes
+from tiling.stores.arrays import create_array, create_group
+from tiling.stores.attributes import record_failure, set_attributes
 from workflow.stages.scores import POOLED, evaluate_slide, headline, summarise
 
 GEOMETRY = Geometry.uniform(100, 100, downsample=2.0)
@@ -18,7 +19,7 @@ def store(path: Path, attrs: dict, **arrays: np.ndarray) -> Path:
     group = create_group(path)
     for name, values in arrays.items():
         create_array(group, name, values.shape, values.dtype)[...] = values
-    set_attributes(group, {"status": "ok", "geometry": GEOMETRY.to_dict(), **attrs})
+    set_attributes(group, {"status": "ok", "slide": "s", "geometry": GEOMETRY.to_dict(), **attrs})
     return path
 
 

@@ -8,20 +8,14 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from example_stores import tile_attributes
 
 from semimoe.networks.mixture import SemiMoE
 from semimoe.settings import NetworkSettings
 from semimoe.tensor_files import save_card, save_tensors
 from tiling.raster.geometry import Geometry
-from tiling.stores.arrays import (
-    attributes,
-    create_array,
-    create_group,
-    create_table,
-    open_array,
-    open_store,
-    set_attributes,
-)
+from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
+from tiling.stores.attributes import set_attributes, stored_json
 from workflow.config.configuration import with_defaults
 from workflow.stages.slide_prediction import predict_slide
 
@@ -41,10 +35,7 @@ def tiles(tmp_path: Path) -> Path:
         group, "tiles", {"origin_yx_px": origins, "status": np.zeros(len(origins), np.uint8)}
     )
     geometry = Geometry.uniform(SIDE, SIDE)
-    set_attributes(
-        group,
-        {"status": "ok", "geometry": geometry.to_dict(), "tile_px": TILE, "tissue_stride_px": 8},
-    )
+    tile_attributes(geometry, tile_px=TILE, overlap_px=TILE - 48).write(group)
     return tmp_path / "tiles.zarr"
 
 
@@ -72,7 +63,7 @@ def predicted(
     predict_slide(
         tiles, model, maps, slide="s", prediction=prediction, gpu=0, threads=1, code_version=7
     )
-    return np.asarray(open_array(open_store(maps), "gland")[...]), attributes(maps)
+    return np.asarray(open_array(open_store(maps), "gland")[...]), stored_json(maps)
 
 
 @pytest.mark.parametrize("native", ["fp32", "bf16"])

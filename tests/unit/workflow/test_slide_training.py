@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_stores import label_attributes, tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.raster.geometry import Geometry
-from tiling.stores.arrays import create_array, create_group, set_attributes
+from tiling.raster.geometry import Geometry, Window
+from tiling.stores.arrays import create_array, create_group
+from tiling.stores.layout import StoredRegion
 from workflow.stages.slide_training import Store, _groups, _hold_out, read_px
 
 SIDE = 900
@@ -21,12 +23,9 @@ def slide(folder: Path, regions: list[tuple[int, int, int, int]]) -> Store:
         region[y : y + h, x : x + w] = number
     tiles, labels = create_group(folder / "t.zarr"), create_group(folder / "l.zarr")
     create_array(labels, "weight", region.shape, np.uint8)[...] = region > 0
-    attrs = {"status": "ok", "geometry": geometry.to_dict()}
-    set_attributes(tiles, attrs)
-    set_attributes(
-        labels,
-        {**attrs, "regions": [{"name": str(n), "window": list(w)} for n, w in enumerate(regions)]},
-    )
+    tile_attributes(geometry).write(tiles)
+    stored = [StoredRegion(str(number), Window(*window)) for number, window in enumerate(regions)]
+    label_attributes(geometry, stored).write(labels)
     return Store("s", folder / "t.zarr", folder / "l.zarr")
 
 
