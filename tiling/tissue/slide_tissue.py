@@ -148,8 +148,11 @@ def _pixels(path: Path) -> NDArray[Any]:
 
 
 def _rasterised(
-    path: Path, content: Any, geometry: Geometry, origin: CoordinateFrame
-) -> NDArray[np.bool_]:  # noqa: ANN401  # JSON
+    path: Path,
+    content: Any,  # noqa: ANN401  # JSON
+    geometry: Geometry,
+    origin: CoordinateFrame,
+) -> NDArray[np.bool_]:
     import rasterio.features
     from rasterio.transform import Affine
 
