@@ -82,7 +82,8 @@ def _model(folder: Path, method: Method, width: int, tile_px: int) -> None:
 def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
     """The network alone on tiles in memory."""
     from semimoe.prediction.predictor import Predictor
-    from tiling.tiles.tile_source import StoredTiles, tile_windows
+    from tiling.tiles.tile_source import StoredTiles
+    from tiling.tiles.training_windows import tile_windows
 
     windows = tile_windows(Path(folder) / "tiles.zarr")
     source = StoredTiles(Path(folder) / "tiles.zarr", windows)
@@ -118,7 +119,8 @@ def reading(folder: str, cache_bytes: str) -> dict[str, float]:
     from tiling.maps.weighted_sums import Plane
     from tiling.stores.arrays import SHARD_PX
     from tiling.stores.attributes import geometry_of
-    from tiling.tiles.tile_source import StoredTiles, tile_windows
+    from tiling.tiles.tile_source import StoredTiles
+    from tiling.tiles.training_windows import tile_windows
 
     tiles = Path(folder) / "tiles.zarr"
     windows, geometry = tile_windows(tiles), geometry_of(tiles)

@@ -1,8 +1,14 @@
-"""Attributes of stores that tests write by hand: valid ones, of which a test names what it needs."""
+"""Stores that tests write by hand: valid attributes, of which a test names only what it needs."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from tiling.raster.geometry import Geometry
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.raster.geometry import Geometry, Window
+from tiling.stores.arrays import create_array, create_group, create_table
 from tiling.stores.layout import LabelStore, MapStore, StoredRegion, TileStore
 
 
@@ -29,3 +35,37 @@ def label_attributes(geometry: Geometry, regions: list[StoredRegion]) -> LabelSt
 def map_attributes(geometry: Geometry, **changes: Any) -> MapStore:
     """Attributes of a map store of a model without a card."""
     return MapStore(**{"slide": "s", "geometry": geometry, "model": {}, **changes})
+
+
+def write_tiles(
+    path: Path,
+    image: NDArray[np.uint8],
+    origins: Sequence[tuple[int, int]] = ((0, 0), (0, 96), (192, 288)),
+    status: Sequence[int] = (0, 1, 0),
+    **changes: Any,
+) -> Path:
+    """A tile store of an image, uint8 (3, y, x), with the tiles at these origins (y, x)."""
+    group = create_group(path)
+    create_array(group, "0", image.shape, np.uint8, fill=255)[...] = image
+    columns = {"origin_yx_px": np.array(origins, np.int64), "status": np.array(status, np.uint8)}
+    create_table(group, "tiles", columns)
+    geometry = Geometry.uniform(image.shape[2], image.shape[1])
+    tile_attributes(geometry, **changes).write(group)
+    return path
+
+
+def write_labels(
+    path: Path,
+    weight: NDArray[np.uint8],
+    windows: Sequence[tuple[int, int, int, int]],
+    labels: NDArray[np.int32] | None = None,
+) -> Path:
+    """A label store with regions of these windows; without labels the weights are the labels."""
+    group = create_group(path)
+    values = weight if labels is None else labels
+    create_array(group, "labels", weight.shape, np.int32)[...] = values
+    create_array(group, "weight", weight.shape, np.uint8)[...] = weight
+    regions = [StoredRegion(f"r{number}", Window(*window)) for number, window in enumerate(windows)]
+    geometry = Geometry.uniform(weight.shape[1], weight.shape[0])
+    label_attributes(geometry, regions).write(group)
+    return path

@@ -20,7 +20,8 @@ def main() -> None:
 
     from torch.utils.data import DataLoader
 
-    from tiling.tiles.tile_source import StoredTiles, tile_windows
+    from tiling.tiles.tile_source import StoredTiles
+    from tiling.tiles.training_windows import tile_windows
 
 
     store = Path(snakemake.input[0])

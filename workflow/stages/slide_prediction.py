@@ -16,7 +16,9 @@ from tiling.stores.attributes import (
     recorded_error,
 )
 from tiling.stores.layout import PseudoLabelStore, TileStore
-from tiling.tiles.tile_source import StoredTiles, Tissue, sample_windows, tile_windows
+from tiling.tiles.tile_source import StoredTiles
+from tiling.tiles.tissue_store import StoredTissue
+from tiling.tiles.training_windows import sample_windows, tile_windows
 from workflow.config.configuration import MPP_TOLERANCE
 from workflow.stages.device_choice import device_for
 from workflow.stages.slide_training import read_px
@@ -82,7 +84,7 @@ def predict_slide(
         model=predictor.card,
         progress=True,
         code_version=code_version,
-        within=Tissue(tiles, margin_um=margin_um).read,
+        within=StoredTissue(tiles, margin_um=margin_um).read,
         inputs={
             "tiles": {
                 "fingerprint": tiled.fingerprint,

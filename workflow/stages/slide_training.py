@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.raster.geometry import Window
 from tiling.slide_errors import AnnotationError
 from tiling.stores.attributes import geometry_of, recorded_error
 from tiling.stores.layout import LabelStore, TileStore
-from tiling.tiles.tile_source import JoinedTiles, StoredTiles, region_pieces, region_windows
+from tiling.tiles.held_out_regions import hold_out_regions, overlaps_any
+from tiling.tiles.tile_source import JoinedTiles, StoredTiles
+from tiling.tiles.training_windows import region_parts, region_windows
 from workflow.stages.device_choice import device_for
 
 if TYPE_CHECKING:
@@ -120,7 +123,7 @@ def train(
         )
         held_out: JoinedTiles | None = _join(
             [
-                _labelled(store, region_pieces(_labels(store), max_px=_PIECE_PX))
+                _labelled(store, region_parts(_labels(store), max_px=_PIECE_PX))
                 for store in validation
             ]
         )
@@ -210,77 +213,38 @@ def _unlabelled(store: Store, *, stored: bool) -> StoredTiles:
 def _hold_out(
     slides: list[Store], tile_px: int, share: float, seed: int
 ) -> tuple[JoinedTiles, JoinedTiles | None, str]:
-    """Whole regions held out for validation; windows that come near them are not trained on.
+    """Sources of training and of validation on held-out regions, and a note on how they were chosen.
 
-    Regions that lie within a training window of each other go together: what is held out is never seen in training.
+    Windows that overlap a held-out region are not trained on (`tiling.tiles.held_out_regions`).
     """
-    groups = [
-        (store, group) for store in slides for group in _groups(_regions(store), read_px(tile_px))
-    ]
-    if len(groups) < 2:
+    regions = [_regions(store) for store in slides]
+    held_out = hold_out_regions(regions, distance_px=read_px(tile_px), share=share, seed=seed)
+    if held_out is None:
         log.warning(
-            "one labelled region (or all of them close together) and no validation slide: last epoch, threshold 0.5"
+            "one labelled region (or all of them close together) and no validation slide: "
+            "last epoch, threshold 0.5"
         )
         return (
             _join([_labelled(store, _windows(store, tile_px)) for store in slides]),
             None,
             "none: a single region, last epoch and threshold 0.5",
         )
-    count = min(max(1, round(share * len(groups))), len(groups) - 1)
-    chosen = set(np.random.default_rng(seed).choice(len(groups), count, replace=False).tolist())
-    training, pieces = [], []
-    for store in slides:
-        held = [
-            window
-            for number, (owner, group) in enumerate(groups)
-            if number in chosen and owner == store
-            for window in group
-        ]
-        windows, every = _windows(store, tile_px), region_pieces(_labels(store), max_px=_PIECE_PX)
-        training.append(_labelled(store, windows[~_near(windows, held)]))
-        pieces.append(_labelled(store, every[_near(every, held)]))
+    training, validation = [], []
+    for store, held in zip(slides, held_out.windows, strict=True):
+        windows = _windows(store, tile_px)
+        parts = region_parts(_labels(store), max_px=_PIECE_PX)
+        training.append(_labelled(store, windows[~overlaps_any(windows, held)]))
+        validation.append(_labelled(store, parts[overlaps_any(parts, held)]))
     return (
         _join(training),
-        _join(pieces),
-        f"same slide, optimistic: {count} of {len(groups)} groups of regions held out",
+        _join(validation),
+        f"same slide, optimistic: {held_out.held_out_count} of {held_out.group_count} "
+        "groups of regions held out",
     )
 
 
-def _regions(store: Store) -> list[tuple[int, ...]]:
+def _regions(store: Store) -> list[Window]:
     return [region.window for region in LabelStore.read(_labels(store)).regions]
-
-
-def _groups(regions: list[tuple[int, ...]], reach_px: int) -> list[list[tuple[int, ...]]]:
-    """Regions (y, x, h, w) in groups that stay apart by more than `reach_px`.
-
-    >>> _groups([(0, 0, 10, 10), (100, 0, 10, 10), (15, 0, 5, 5)], 8)
-    [[(100, 0, 10, 10)], [(0, 0, 10, 10), (15, 0, 5, 5)]]
-    """
-    groups: list[list[tuple[int, ...]]] = []
-    for region in regions:
-        y, x, h, w = region
-        grown = [(y - reach_px, x - reach_px, h + 2 * reach_px, w + 2 * reach_px)]
-        close = [group for group in groups if _near(np.array(group, np.int64), grown).any()]
-        groups = [group for group in groups if group not in close] + [
-            [*(member for group in close for member in group), region]
-        ]
-    return groups
-
-
-def _near(windows: NDArray[np.int64], held: Sequence[tuple[int, ...]]) -> NDArray[np.bool_]:
-    """Which windows overlap any of the held ones, bool (N,)."""
-    overlaps = [_overlap(windows, window) for window in held]
-    return np.asarray(np.any(overlaps, axis=0)) if overlaps else np.zeros(len(windows), bool)
-
-
-def _overlap(windows: NDArray[np.int64], window: Sequence[int]) -> NDArray[np.bool_]:
-    y, x, h, w = window
-    return (
-        (windows[:, 0] < y + h)
-        & (windows[:, 0] + windows[:, 2] > y)
-        & (windows[:, 1] < x + w)
-        & (windows[:, 1] + windows[:, 3] > x)
-    )
 
 
 def _join(sources: list[StoredTiles]) -> JoinedTiles:

@@ -14,7 +14,7 @@ from tiling.raster.geometry import Geometry
 from tiling.stores import arrays
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import stored_json
-from tiling.tiles.tile_source import read_window
+from tiling.stores.window_reading import read_window
 
 TILE = 16
 

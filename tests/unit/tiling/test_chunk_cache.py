@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiling.stores import arrays
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.chunk_cache import CachedChunks
-from tiling.tiles.tile_source import read_window
+from tiling.stores.window_reading import read_window
 
 HEIGHT, WIDTH, CHUNK = 150, 210, 64
 CHUNK_BYTES = 3 * CHUNK * CHUNK

@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from example_stores import label_attributes, tile_attributes
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tiling.raster.geometry import Geometry, Window
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.layout import StoredRegion
-from workflow.stages.slide_training import Store, _groups, _hold_out, read_px
+from workflow.stages.slide_training import Store, _hold_out
 
 SIDE = 900
 
@@ -55,24 +53,3 @@ def test_a_single_region_is_not_split(tmp_path: Path) -> None:
     assert held is None
     assert len(training) > 0
     assert told.startswith("none")
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(1, 60), st.integers(1, 60)),
-        min_size=1,
-        max_size=8,
-    )
-)
-def test_groups_keep_every_region_once_and_stay_apart(
-    regions: list[tuple[int, int, int, int]],
-) -> None:
-    groups = _groups(regions, read_px(64))
-    assert sorted(member for group in groups for member in group) == sorted(regions)
-    for number, group in enumerate(groups):
-        for y, x, h, w in group:
-            for other in groups[number + 1 :]:
-                for v, u, k, m in other:
-                    gap = max(v - (y + h), y - (v + k), u - (x + w), x - (u + m))
-                    assert gap >= read_px(64)
