@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from semimoe.evaluation.metrics import object_scores
 from tiling.objects.stitch import stitch
+from tiling.qupath.class_names import EMPTY_REGION, GLAND, REGION
 from tiling.qupath.label_slide import label_slide
-from tiling.qupath.proposals import choose
+from tiling.qupath.proposals import ProposalSettings, choose_squares
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of
@@ -127,7 +128,7 @@ def made_slides(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, 
         glands = [
             feature
             for feature in features
-            if feature["properties"]["classification"]["name"] == "Gland"
+            if feature["properties"]["classification"]["name"] == GLAND
         ]
         slides[name] = Slide(name, tiles, truth, glands)
     return slides
@@ -153,7 +154,7 @@ def outline(pool: Slide, windows: Sequence[Window], folder: Path) -> tuple[Path,
         )
         properties = {
             "objectType": "annotation",
-            "classification": {"name": "Region*: empty" if empty else "Region*"},
+            "classification": {"name": EMPTY_REGION if empty else REGION},
         }
         regions.append(
             {
@@ -289,10 +290,13 @@ def run(given: argparse.Namespace, config: dict[str, Any]) -> list[dict[str, str
                         given.out
                         / f"seed{seed}-{'start' if number == 1 else f'{arm}-{number - 1}'}"
                     )
-                    asked = choose(
-                        before / "pool.maps.zarr", slides["pool"].tiles, before / "labels" / "pool.zarr", geometry,
-                        count=given.per_round, size_um=given.size_um,
-                    )  # fmt: skip
+                    asked = choose_squares(
+                        before / "pool.maps.zarr",
+                        slides["pool"].tiles,
+                        before / "labels" / "pool.zarr",
+                        geometry,
+                        ProposalSettings(given.per_round, given.size_um),
+                    )
                     windows = windows + [proposal.window_px for proposal in asked]
                 state.write_text(json.dumps(windows))
                 key = {

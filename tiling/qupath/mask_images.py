@@ -1,4 +1,7 @@
-"""Instance mask images as truth: one whole number per gland, 0 = background; read block by block."""
+"""Instance mask images as annotations: one whole number per gland, 0 = background.
+
+They are read block by block.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,112 +17,116 @@ from tiling.slide_errors import AnnotationError
 from tiling.slides.backends import BackendError, damaged_file
 from tiling.stores.arrays import SHARD_PX
 
-MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
-# Of a mask at level 0 this many stored pixels a side are picked at once: the window under them fits in memory.
-_PICKED_PX = 512
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+# Stored pixels a side that are sampled at a time: the pixels of the mask under them fit in memory.
+_SAMPLED_PX = 512
 
 
-@contextmanager
-def open_mask(path: Path, geometry: Geometry, *, block_px: int = SHARD_PX) -> Iterator["Mask"]:
-    """A mask image on the stored grid.
+class InstanceMask:
+    """Reads the blocks of the stored grid (`Grid` of `block_px`) as labels 1..N.
 
-    The image has the size of level 0 or of the stored grid. Of a larger one the pixel under each stored pixel's centre is taken: numbers
-    stay numbers. A mask of one value is split into its 8-connected components, by first pixel; others keep the order of their values.
+    See `open_instance_mask`.
 
-    Raises
-    ------
-    AnnotationError
-        Not readable, another size, several channels, or fractions.
+    Attributes
+    ----------
+    count : N
     """
-    with opened_image(path) as image:
-        yield Mask(path, image, geometry, block_px=block_px)
-
-
-class Mask:
-    """Reads the blocks of the stored grid (`Grid` of `block_px`) as labels 1..N; `count` is N. See `open_mask`."""
 
     def __init__(self, path: Path, image: Any, geometry: Geometry, *, block_px: int) -> None:  # noqa: ANN401  # numpy or zarr array
         self._path = path
         self._image = image
-        if len(self._image.shape) != 2 or self._image.dtype.kind not in "uib":
-            raise AnnotationError(
-                f"{path}: {self._image.dtype} {tuple(self._image.shape)} is not an instance mask; "
-                "give one channel of whole numbers, one per gland"
-            )
-        size, stored = tuple(self._image.shape), (geometry.height_px, geometry.width_px)
-        level0 = (geometry.slide_height_px, geometry.slide_width_px)
-        if size not in (stored, level0):
-            raise AnnotationError(
-                f"{path}: {size[1]} x {size[0]} px, but the slide has {level0[1]} x {level0[0]} "
-                f"(and {stored[1]} x {stored[0]} at the working resolution); export the mask at one of these sizes"
-            )
-        scale = (1.0, 1.0) if size == stored else (geometry.downsample_y, geometry.downsample_x)
-        self._places = [
-            np.minimum(((np.arange(n) + 0.5) * d).astype(np.int64), limit - 1)
-            for n, d, limit in zip(stored, scale, size, strict=True)
-        ]
-        grid = Grid(stored, block_px)
+        check_label_image(image, path)
+        stored_shape = (geometry.height_px, geometry.width_px)
+        self._pixel_yx = _pixels_under_centres(path, tuple(image.shape), geometry)
+        self._grid = Grid(stored_shape, block_px)
         values: set[int] = set()
-        for block in grid.blocks:
-            values.update(np.unique(self._picked(block)).tolist())
-        if min(values) < 0:
-            raise AnnotationError(
-                f"{path}: negative numbers in it; give one positive whole number per gland, 0 for background"
-            )
+        for block in self._grid.blocks:
+            values.update(np.unique(self._sampled(block)).tolist())
+        check_label_value(min(values), path)
         self._values = np.array(sorted(values - {0}), np.int64)
-        self._grid = grid
-        self._numbers: list[NDArray[np.int32]] = []
+        self._component_numbers: list[NDArray[np.int32]] = []
         self.count = len(self._values)
         if self.count == 1:
-            joined = join(
-                grid,
-                [
-                    label_block(self._picked(block) > 0, block, stored[1])[1]
-                    for block in grid.blocks
-                ],
-            )
-            self._numbers, self.count = joined.numbers, len(joined.first_px)
+            self._number_components()
 
     def __getitem__(self, block: Block) -> NDArray[np.int32]:
-        picked = self._picked(block)
-        if self._numbers:
-            # A block's pieces are labelled again, the same every time: nothing is kept but the numbers.
-            return self._numbers[self._grid.blocks.index(block)][
-                label_block(picked > 0, block, self._grid.shape[1])[0]
-            ]
-        return np.where(picked > 0, np.searchsorted(self._values, picked) + 1, 0).astype(np.int32)
+        sampled = self._sampled(block)
+        if self._component_numbers:
+            # The components of a block are labelled again, with the same result every time: only
+            # their numbers are kept in memory.
+            numbers = self._component_numbers[self._grid.blocks.index(block)]
+            return numbers[label_block(sampled > 0, block, self._grid.shape[1])[0]]
+        numbers = (np.searchsorted(self._values, sampled) + 1).astype(np.int32)
+        return np.where(sampled > 0, numbers, 0).astype(np.int32)
 
-    def _picked(self, block: Block) -> NDArray[np.int64]:
-        """The image's numbers under the centres of a block's stored pixels."""
-        out = np.zeros(tuple(part.stop - part.start for part in block), np.int64)
-        for top in range(0, out.shape[0], _PICKED_PX):
-            rows = self._places[0][block[0]][top : top + _PICKED_PX]
-            for left in range(0, out.shape[1], _PICKED_PX):
-                columns = self._places[1][block[1]][left : left + _PICKED_PX]
-                try:
-                    with damaged_file():
-                        part = np.asarray(
-                            self._image[
-                                int(rows[0]) : int(rows[-1]) + 1,
-                                int(columns[0]) : int(columns[-1]) + 1,
-                            ]
-                        )
-                except BackendError as error:
-                    raise AnnotationError(
-                        f"{self._path}: damaged near row {rows[0]} ({error}); export or copy it again"
-                    ) from error
-                out[top : top + _PICKED_PX, left : left + _PICKED_PX] = part[
-                    np.ix_(rows - rows[0], columns - columns[0])
-                ]
+    def _number_components(self) -> None:
+        """Number the 8-connected components of a mask of one value by their first pixel."""
+        width_px = self._grid.shape[1]
+        pieces = [
+            label_block(self._sampled(block) > 0, block, width_px)[1] for block in self._grid.blocks
+        ]
+        joined = join(self._grid, pieces)
+        self._component_numbers, self.count = joined.numbers, len(joined.first_px)
+
+    def _sampled(self, block: Block) -> NDArray[np.int64]:
+        """The values of the image under the centres of a block's stored pixels."""
+        out = np.zeros(tuple(side.stop - side.start for side in block), np.int64)
+        for top in range(0, out.shape[0], _SAMPLED_PX):
+            rows = self._pixel_yx[0][block[0]][top : top + _SAMPLED_PX]
+            for left in range(0, out.shape[1], _SAMPLED_PX):
+                columns = self._pixel_yx[1][block[1]][left : left + _SAMPLED_PX]
+                pixels = self._read(rows, columns)
+                out[top : top + _SAMPLED_PX, left : left + _SAMPLED_PX] = pixels
         return out
+
+    def _read(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.integer]:
+        """The pixels at these rows and columns (ascending) of the image."""
+        window = (
+            slice(int(rows[0]), int(rows[-1]) + 1),
+            slice(int(columns[0]), int(columns[-1]) + 1),
+        )
+        try:
+            with damaged_file():
+                pixels = np.asarray(self._image[window])
+        except BackendError as error:
+            raise AnnotationError(
+                f"{self._path}: damaged near row {rows[0]} ({error}); export or copy it again"
+            ) from error
+        return np.asarray(pixels[np.ix_(rows - rows[0], columns - columns[0])])
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Any]:
-    """The image, numpy or zarr; lazily where it is a TIFF."""
+def open_instance_mask(
+    path: Path, geometry: Geometry, *, block_px: int = SHARD_PX
+) -> Iterator[InstanceMask]:
+    """A mask image on the stored grid.
+
+    The image has the size of level 0 or of the stored grid. Of an image of level 0, the pixel under
+    the centre of each stored pixel is taken, so that numbers are never mixed. A mask of one value
+    is split into its 8-connected components, numbered by their first pixel; the labels of other
+    masks follow the order of their values.
+
+    Raises
+    ------
+    AnnotationError
+        The image cannot be read, has another size, several channels, or fractions.
+    """
+    with open_mask_image(path) as image:
+        yield InstanceMask(path, image, geometry, block_px=block_px)
+
+
+@contextmanager
+def open_mask_image(path: Path) -> Iterator[Any]:
+    """The image as a numpy array, or as a zarr array that is read on demand if it is a TIFF.
+
+    Raises
+    ------
+    AnnotationError
+        The file is missing or cannot be read as an image.
+    """
     with ExitStack() as files:
         try:
-            image = _lazily(path, files)
+            image = _image_of(path, files)
         except FileNotFoundError:
             raise AnnotationError(
                 f"{path}: no such file; correct column 'annotation' of the sheet"
@@ -131,7 +138,58 @@ def opened_image(path: Path) -> Iterator[Any]:
         yield image
 
 
-def _lazily(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # numpy or zarr array
+def check_label_image(image: Any, path: Path) -> None:  # noqa: ANN401  # numpy or zarr array
+    """Refuse an image that has several channels, or fractions.
+
+    Raises
+    ------
+    AnnotationError
+        With the type and shape of the image.
+    """
+    if len(image.shape) != 2 or image.dtype.kind not in "uib":
+        raise AnnotationError(
+            f"{path}: {image.dtype} {tuple(image.shape)} is not an instance mask; "
+            "give one channel of whole numbers, one per gland"
+        )
+
+
+def check_label_value(smallest: int, path: Path) -> None:
+    """Refuse an image whose smallest number is negative.
+
+    Raises
+    ------
+    AnnotationError
+        With what to do instead.
+    """
+    if smallest < 0:
+        raise AnnotationError(
+            f"{path}: negative numbers in it; "
+            "give one positive whole number per gland, 0 for background"
+        )
+
+
+def _pixels_under_centres(
+    path: Path, image_shape: tuple[int, ...], geometry: Geometry
+) -> list[NDArray[np.int64]]:
+    """Rows and columns of the image that lie under the centres of the stored pixels."""
+    stored_shape = (geometry.height_px, geometry.width_px)
+    level0_shape = (geometry.slide_height_px, geometry.slide_width_px)
+    if image_shape not in (stored_shape, level0_shape):
+        raise AnnotationError(
+            f"{path}: {image_shape[1]} x {image_shape[0]} px, but the slide has "
+            f"{level0_shape[1]} x {level0_shape[0]} (and {stored_shape[1]} x {stored_shape[0]} at "
+            "the working resolution); export the mask at one of these sizes"
+        )
+    scale = (geometry.downsample_y, geometry.downsample_x)
+    if image_shape == stored_shape:
+        scale = (1.0, 1.0)
+    return [
+        np.minimum(((np.arange(count) + 0.5) * factor).astype(np.int64), side - 1)
+        for count, factor, side in zip(stored_shape, scale, image_shape, strict=True)
+    ]
+
+
+def _image_of(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # numpy or zarr array
     import tifffile
     import zarr
     from PIL import Image
@@ -139,5 +197,6 @@ def _lazily(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # numpy or za
     with damaged_file():
         if path.suffix.lower() not in (".tif", ".tiff"):
             return np.asarray(files.enter_context(Image.open(path)))
-        found = zarr.open(files.enter_context(tifffile.TiffFile(path)).aszarr(level=0), mode="r")
-        return found if isinstance(found, zarr.Array) else found["0"]
+        tiff = files.enter_context(tifffile.TiffFile(path))
+        pages = zarr.open(tiff.aszarr(level=0), mode="r")
+        return pages if isinstance(pages, zarr.Array) else pages["0"]

@@ -1,4 +1,4 @@
-"""GeoJSON geometries -> valid shapely polygons, repaired with a message where hands or programs slipped."""
+"""GeoJSON geometries -> valid shapely polygons; small mistakes are repaired, with a message."""
 
 import math
 from typing import Any
@@ -9,18 +9,18 @@ import shapely.affinity
 
 from tiling.slide_errors import AnnotationError
 
-_FARTHEST_PX = 1e8
-_CORNERS = 4
+_MAX_COORDINATE_PX = 1e8
+_BOX_CORNERS = 4
 _ELLIPSE_SEGMENTS = 32
-_MOST_CHANGE = 0.01
+_MAX_AREA_CHANGE = 0.01
 
 
 class AmbiguousOutline(AnnotationError):
-    """An outline that crosses itself so far that nobody can tell what it encloses.
+    """An outline that crosses itself so far that the area it encloses is not clear.
 
     Attributes
     ----------
-    hull : shapely geometry that holds all of it
+    hull : shapely geometry that contains the outline
     """
 
     def __init__(self, message: str, hull: Any) -> None:  # noqa: ANN401  # shapely
@@ -29,17 +29,23 @@ class AmbiguousOutline(AnnotationError):
 
 
 def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN401  # JSON, shapely
-    """Polygon or MultiPolygon of a geometry, None when it has no area (point, line, null), and what was repaired.
+    """Polygon or MultiPolygon of a geometry, and what was repaired, one sentence each.
 
-    Open rings are closed. A ring that crosses itself, or a hole outside, is repaired when that changes the area by less than 1 %, and keeps
-    every part it encloses; parts that overlap are united.
+    The polygon is None when the geometry has no area (point, line, null). Open rings are closed.
+    A ring that crosses itself, or a hole outside its ring, is repaired when the repair changes the
+    area by less than 1 %; it keeps every part that it encloses. Parts that overlap are joined.
+
+    Parameters
+    ----------
+    geometry : JSON, not checked
+    where : file and feature, begins every message
 
     Raises
     ------
     AmbiguousOutline
-        A crossing that would change the area by more.
+        The repair of a crossing would change the area by more.
     AnnotationError
-        Coordinates that are no numbers or absurd, a ring that is no list: damaged, so nothing about it can be trusted.
+        Coordinates are not numbers or too large, or a ring is not a list: the file is damaged.
     """
     if geometry is None:
         return None, [f"{where}: has no geometry; skipped"]
@@ -50,14 +56,14 @@ def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN
     notes: list[str] = []
     parts = _parts(geometry, where, notes)
     repaired = [part if part.is_valid else _repaired(part, where, notes) for part in parts]
-    shape = (
-        repaired[0]
-        if len(repaired) == 1
-        else shapely.MultiPolygon([part for whole in repaired for part in _polygons(whole)])
-    )
+    if len(repaired) == 1:
+        shape = repaired[0]
+    else:
+        shape = shapely.MultiPolygon([part for each in repaired for part in _polygons(each)])
     if not shape.is_valid:
         notes.append(
-            f"{where}: parts that overlap are united ({shapely.is_valid_reason(shape)}); look at it in QuPath"
+            f"{where}: parts that overlap are joined ({shapely.is_valid_reason(shape)}); "
+            "check it in QuPath"
         )
         shape = shapely.unary_union(repaired)
     polygons = _polygons(shape)
@@ -67,19 +73,22 @@ def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN
 
 
 def _repaired(polygon: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # shapely
-    """The polygon without its crossings, if both ways to count its area agree."""
+    """The polygon without its crossings, if the two ways to measure its area agree."""
     reason = shapely.is_valid_reason(polygon)
-    # "structure" unites what a ring winds around twice, where "linework" would punch a hole; both keep both lobes of an 8.
+    # "structure" keeps what a ring goes around twice, where "linework" would cut a hole.
+    # Both keep the two lobes of an 8.
     shape = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
-    # The area of the ring as it runs: lobes count by their sense of rotation, what is circled twice counts twice.
+    # The signed area of the ring: lobes count by their sense of rotation, and what the ring goes
+    # around twice counts twice.
     change = abs(shape.area - polygon.area)
-    if change > _MOST_CHANGE * max(shape.area, polygon.area):
-        share = 100 * change / max(shape.area, polygon.area)
+    largest = max(shape.area, polygon.area)
+    if change > _MAX_AREA_CHANGE * largest:
         raise AmbiguousOutline(
-            f"{where}: crosses itself ({reason}), and a repair would change its area by {share:.0f} %; left out: draw it again in QuPath",
+            f"{where}: crosses itself ({reason}), and a repair would change its area "
+            f"by {100 * change / largest:.0f} %; left out: draw it again in QuPath",
             polygon.convex_hull,
         )
-    notes.append(f"{where}: outline repaired ({reason}); look at it in QuPath")
+    notes.append(f"{where}: outline repaired ({reason}); check it in QuPath")
     return shape
 
 
@@ -94,28 +103,34 @@ def _polygons(shape: Any) -> list[Any]:  # noqa: ANN401  # shapely
 def _parts(geometry: dict[str, Any], where: str, notes: list[str]) -> list[Any]:
     kind = geometry["type"]
     if kind == "GeometryCollection":
-        members = geometry.get("geometries")
-        if not isinstance(members, list):
-            raise AnnotationError(
-                f"{where}: a GeometryCollection without a list of geometries; delete it or export it again"
-            )
-        shapes = [part for member in members if isinstance(member, dict) and member.get("type") in ("Polygon", "MultiPolygon")
-                  for part in _parts(member, where, notes)]  # fmt: skip
-        if len(members) != len(shapes):
-            notes.append(f"{where}: of a collection only its polygons are read")
-        return shapes
+        return _collection_parts(geometry, where, notes)
     if kind not in ("Polygon", "MultiPolygon"):
         return []
-    given = geometry.get("coordinates")
-    if not isinstance(given, list):
+    coordinates = geometry.get("coordinates")
+    if not isinstance(coordinates, list):
         raise AnnotationError(f"{where}: no coordinates; delete it or export it again")
-    polygons = [
-        _polygon(rings, where, notes) for rings in (given if kind == "MultiPolygon" else [given])
-    ]
-    kept = [polygon for polygon in polygons if polygon is not None]
-    if geometry.get("isEllipse") is True and len(kept) == 1:
-        return [_ellipse(kept[0])]
-    return kept
+    rings_of_parts = coordinates if kind == "MultiPolygon" else [coordinates]
+    polygons = [_polygon(rings, where, notes) for rings in rings_of_parts]
+    with_area = [polygon for polygon in polygons if polygon is not None]
+    if geometry.get("isEllipse") is True and len(with_area) == 1:
+        return [_ellipse(with_area[0])]
+    return with_area
+
+
+def _collection_parts(geometry: dict[str, Any], where: str, notes: list[str]) -> list[Any]:
+    members = geometry.get("geometries")
+    if not isinstance(members, list):
+        raise AnnotationError(
+            f"{where}: a GeometryCollection without a list of geometries; "
+            "delete it or export it again"
+        )
+    shapes: list[Any] = []
+    for member in members:
+        if isinstance(member, dict) and member.get("type") in ("Polygon", "MultiPolygon"):
+            shapes += _parts(member, where, notes)
+    if len(members) != len(shapes):
+        notes.append(f"{where}: of a collection only its polygons are read")
+    return shapes
 
 
 def _polygon(rings: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # JSON, shapely
@@ -131,17 +146,17 @@ def _polygon(rings: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  
 
 
 def _ring(ring: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # JSON
-    """Ring as (n, 2) floats, closed; None when it has fewer than three different points."""
-    if not isinstance(ring, list) or not all(
-        isinstance(point, list) and len(point) >= 2 for point in ring
-    ):
+    """Closed ring, float64 (n, 2); None when it has fewer than three different points."""
+    is_list = isinstance(ring, list)
+    if not is_list or not all(isinstance(point, list) and len(point) >= 2 for point in ring):
         raise AnnotationError(
             f"{where}: a ring that is no list of (x, y) points; delete it or export it again"
         )
     for point in ring:
         if not all(_is_coordinate(value) for value in point[:2]):
             raise AnnotationError(
-                f"{where}: coordinate {str(point[:2])[:60]} is not a place on a slide; delete it or export it again"
+                f"{where}: coordinate {str(point[:2])[:60]} is not a place on a slide; "
+                "delete it or export it again"
             )
     points = [(float(point[0]), float(point[1])) for point in ring]
     if len(set(points)) < 3:
@@ -157,13 +172,13 @@ def _is_coordinate(value: Any) -> bool:  # noqa: ANN401  # JSON
         isinstance(value, int | float)
         and not isinstance(value, bool)
         and math.isfinite(value)
-        and abs(value) < _FARTHEST_PX
+        and abs(value) < _MAX_COORDINATE_PX
     )
 
 
 def _ellipse(polygon: Any) -> Any:  # noqa: ANN401  # shapely
-    """The ellipse itself where only its box was written; QuPath usually writes the whole outline."""
-    if shapely.get_num_coordinates(polygon) > _CORNERS + 1:
+    """The ellipse, where only its bounding box was written; QuPath usually writes the outline."""
+    if shapely.get_num_coordinates(polygon) > _BOX_CORNERS + 1:
         return polygon
     left, top, right, bottom = polygon.bounds
     circle = shapely.Point(0, 0).buffer(1, quad_segs=_ELLIPSE_SEGMENTS)

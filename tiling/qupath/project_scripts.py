@@ -1,12 +1,14 @@
-"""Scripts that carry a run's outlines into a whole QuPath project, and its annotations back.
+"""Groovy scripts that import the outlines of a run into a QuPath project, and export annotations.
 
-QuPath runs them once per image (Run > Run for project). They name the slides of the sheet, and find the outlines beside themselves.
+QuPath runs a script once for each image (Run > Run for project). The scripts contain the names of
+the slides in the sheet, and find the outline files relative to their own place.
 """
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from tiling.qupath.class_names import PROPOSED, Reading, base_classes
 from tiling.raster.atomic_files import write_atomic
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -22,21 +24,29 @@ def write_scripts(
     slides : id and path of each slide
     gland_class : class of the glands
     ending : of the outline files, "geojson" or "geojson.gz"
-    into, out : Groovy scripts, of the import and of the export
+    into, out : Groovy scripts to write, for the import and for the export
     """
     rows = ",\n".join(
-        f"    [id: {literal(slide)}, file: {literal(Path(path).name)}]" for slide, path in slides
+        f"    [id: {groovy_string(slide)}, file: {groovy_string(Path(path).name)}]"
+        for slide, path in slides
     )
-    values = {"SLIDES": rows, "GLAND_CLASS": literal(gland_class), "ENDING": ending}
+    region_classes = ", ".join(map(groovy_string, base_classes(Reading.REGION)))
+    values = {
+        "SLIDES": rows,
+        "GLAND_CLASS": groovy_string(gland_class),
+        "PROPOSED_CLASS": groovy_string(PROPOSED),
+        "REGION_CLASSES": f"[{region_classes}]",
+        "ENDING": ending,
+    }
     find_slide = _filled("find_slide.groovy", values).rstrip("\n")
     for template, path in (("import_all.groovy", into), ("export_annotations.groovy", out)):
         write_atomic(path, _filled(template, {"FIND_SLIDE": find_slide, **values}))
 
 
-def literal(text: str) -> str:
-    r"""Text as a Groovy string; nothing in it is code.
+def groovy_string(text: str) -> str:
+    r"""Text as a Groovy string literal, in which nothing is code.
 
-    >>> print(literal("it's $x"), literal("a\\b"))
+    >>> print(groovy_string("it's $x"), groovy_string("a\\b"))
     'it\'s $x' 'a\\b'
     """
     safe = "".join(letter if letter.isprintable() else "?" for letter in text)
@@ -44,6 +54,9 @@ def literal(text: str) -> str:
 
 
 def _filled(template: str, values: dict[str, str]) -> str:
-    """A template with its `@NAME@` replaced, in one pass: a value that looks like a name stays text."""
+    """A template with its `@NAME@` replaced in one pass.
+
+    A value that looks like `@NAME@` itself stays as it is.
+    """
     text = (_TEMPLATES / template).read_text(encoding="utf-8")
     return re.sub("@([A-Z_]+)@", lambda name: values[name[1]], text)

@@ -7,10 +7,13 @@ import numpy as np
 from scipy import ndimage
 
 from tiling.objects.trace import outline
-from tiling.qupath.export_glands import FeatureWriter, appearing, gland_id, to_viewer
+from tiling.qupath.class_names import TISSUE
+from tiling.qupath.geojson_writer import OutlineStyle, geojson_file, object_id, to_viewer_px
 from tiling.raster.geometry import CoordinateFrame
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.layout import TileStore
+
+_STYLE = OutlineStyle(TISSUE, colour=(0, 150, 150), object_type="annotation")
 
 
 def tissue_to_geojson(store: Path, out: Path, *, origin: CoordinateFrame) -> int:
@@ -32,15 +35,10 @@ def tissue_to_geojson(store: Path, out: Path, *, origin: CoordinateFrame) -> int
         downsample_x=geometry.downsample_x * stride,
         downsample_y=geometry.downsample_y * stride,
     )
-    place = to_viewer(tissue_geometry, origin)
+    place = to_viewer_px(tissue_geometry, origin)
     areas, count = ndimage.label(np.asarray(open_array(open_store(store), "tissue")[...]))
-    with appearing(out) as text:
-        write = FeatureWriter(text, geometry, origin)
+    with geojson_file(out, geometry, origin) as writer:
         for number, (rows, columns) in enumerate(ndimage.find_objects(areas), start=1):
             shape = outline(areas[rows, columns] == number, y=rows.start, x=columns.start)
-            identity = gland_id(f"{attributes.slide}/tissue", number)
-            write.feature(
-                place(shape), identity, name="Tissue", color=(0, 150, 150), object_type="annotation"
-            )
-        write.close()
+            writer.write(place(shape), object_id(f"{attributes.slide}/tissue", number), _STYLE)
     return int(count)

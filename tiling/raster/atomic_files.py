@@ -2,7 +2,24 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """A hidden path beside `path` to write to; renamed to `path` at the end, deleted after an error.
+
+    The hidden file is `.{name}.{process id}.partial`. The folder is created if it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -10,14 +27,12 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
     Until then the content is in the hidden file `.{name}.{process id}.partial` of the same folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    with partial_file(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def remove_partial_files(path: Path) -> None:
-    """Delete what processes that were killed inside `write_atomic(path, ...)` left in the folder."""
+    """Delete what processes that were killed while they wrote `path` left in the folder."""
     for leftover in path.parent.glob(f".{path.name}.*.partial"):
         leftover.unlink()
 

@@ -19,7 +19,7 @@ class DemoSlide:
     split : what the demo uses it for
     seed : of `make_slide`
     width_px, height_px : level 0, 0.5 um/px
-    regions : outlined `Region*` rectangles; None: the whole slide (test) or nothing outlined (unlabelled, predict)
+    regions : outlined region rectangles; None: the whole slide (test) or nothing outlined (unlabelled, predict)
     pen : pen marks on the glass
     tissue_share : share of the slide that is tissue
     """

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from tiling.qupath.class_names import GLAND, IGNORE, REGION
 from tiling.raster.atomic_files import write_atomic
 from tiling.synthetic.paint import SCALE, paint
 from tiling.synthetic.section_plan import Plan, plan_section
@@ -23,7 +24,7 @@ _SMALLEST_LEVEL_PX = 1000
 _FOLD_UM = 55
 _REGION_GAP_PX = 300
 _NAMESPACE = uuid.UUID("6d0f3c0e-6f55-4c1b-9f4e-2f6a3d1f7f10")
-_COLOURS = {"Region*": (0, 0, 180), "Gland": (50, 180, 70), "Ignore*": (180, 180, 180)}
+_COLOURS = {REGION: (0, 0, 180), GLAND: (50, 180, 70), IGNORE: (180, 180, 180)}
 
 
 class Region(NamedTuple):
@@ -60,7 +61,7 @@ def make_slide(
     seed : the only source of chance
     annotation : GeoJSON as QuPath exports it, in level-0 pixel edges
     truth : uint16 instance mask at level 0, 0 background, 1..N (a gland is epithelium and lumen)
-    regions : number of `Region*` rectangles in the annotation, with the glands that reach into them; None outlines every gland of the slide
+    regions : number of region rectangles in the annotation, with the glands that reach into them; None outlines every gland of the slide
     pen : pen marks on the glass and a little over the tissue's edge
     tissue_share : share of the slide that is tissue, 0..1; below 0.45 in two pieces
 
@@ -175,18 +176,18 @@ def annotation_of(
                 (box.left, box.top),
             )
             features.append(
-                _feature(slide_id, "Region*", number, [[list(corner) for corner in corners]])
+                _feature(slide_id, REGION, number, [[list(corner) for corner in corners]])
             )
     if fold is not None and regions is not None:
         y, x, radius = (SCALE * value for value in fold)
         angles = np.linspace(0, 2 * np.pi, 33)
         ring = np.round(np.column_stack([x + radius * np.cos(angles), y + radius * np.sin(angles)]))
         ring[-1] = ring[0]
-        features.append(_feature(slide_id, "Ignore*", 1, [ring.tolist()]))
+        features.append(_feature(slide_id, IGNORE, 1, [ring.tolist()]))
     boxes = ndimage.find_objects(labels)
     for number in (int(n) for n in wanted if n):
         features.append(
-            _feature(slide_id, "Gland", number, _outline(labels, boxes[number - 1], number))
+            _feature(slide_id, GLAND, number, _outline(labels, boxes[number - 1], number))
         )
     return {"type": "FeatureCollection", "features": features}
 

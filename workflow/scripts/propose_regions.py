@@ -1,4 +1,4 @@
-"""Regions where another look would teach most, with the predicted glands inside."""
+"""Regions that are worth annotating next, with the predicted glands inside."""
 
 from pathlib import Path
 
@@ -7,14 +7,18 @@ from workflow.jobs import job
 
 def main() -> None:
     with job(snakemake.log[0]):
-        from tiling.qupath.proposals import propose_regions
+        from tiling.qupath.proposals import ProposalSettings, propose_regions
+        from tiling.stores.slide_stores import SlideStores
 
-        given = {name: Path(path) for name, path in snakemake.input.items()}
+        stores = {name: Path(path) for name, path in snakemake.input.items()}
         propose_regions(
-            given["maps"], given["tiles"], given.get("labels"), given["glands"], Path(snakemake.output.geojson),
-            slide=snakemake.wildcards.slide, origin=snakemake.params.origin,
-            gland_class=snakemake.params.gland_class, **snakemake.params.proposals,
-        )  # fmt: skip
+            SlideStores(**stores),
+            Path(snakemake.output.geojson),
+            slide=snakemake.wildcards.slide,
+            settings=ProposalSettings(**snakemake.params.proposals),
+            gland_class=snakemake.params.gland_class,
+            origin=snakemake.params.origin,
+        )
 
 
 if __name__ == "__main__":

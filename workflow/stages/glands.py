@@ -6,6 +6,7 @@ from typing import Any
 
 from tiling.objects.stitch import stitch
 from tiling.qupath.export_glands import export_glands
+from tiling.qupath.geojson_writer import OutlineStyle
 from tiling.raster.split_rule import SplitParameters
 from tiling.stores.layout import MapStore
 
@@ -56,17 +57,20 @@ def export_slide(
     workers: int,
 ) -> None:
     """Write a slide's GeoJSON and csv (`tiling.qupath.export_glands.export_glands`)."""
+    style = OutlineStyle(
+        class_name=export["gland_class"],
+        colour=tuple(export["color"]),
+        object_type=export["object_type"],
+        simplify_um=export["simplify_um"],
+    )
     count = export_glands(
         glands,
         maps,
         geojson,
         csv,
         slide=slide,
-        class_name=export["gland_class"],
-        color=tuple(export["color"]),
+        style=style,
         origin=export["origin"],
-        object_type=export["object_type"],
-        simplify_um=export["simplify_um"],
         workers=workers,
     )
     for ending in ("geojson", "geojson.gz"):

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import shapely
 
-from tiling.qupath import features
-from tiling.qupath.annotations import Annotations, Outline, check_complete, read_annotations
+from tiling.qupath import geojson_reader
+from tiling.qupath.annotation_checks import check_complete
+from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations, read_annotations
+from tiling.qupath.class_names import REGION
 from tiling.slide_errors import AnnotationError
 
 SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
@@ -140,7 +142,7 @@ def test_packed_files_are_read(tmp_path: Path, name: str) -> None:
         (json.dumps(collection(feature())).replace("10", "NaN", 1), "not a place on a slide"),
         (
             json.dumps(collection(feature())).replace("10", "1" * 5000, 1),
-            "absurd number|not a place",
+            "too many digits|not a place",
         ),
         (collection(feature(geometry=polygon([0, 1, 2]))), "a ring that is no list"),
         (
@@ -170,7 +172,7 @@ def test_broken_archives_missing_files_and_folders_are_refused(tmp_path: Path) -
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("a.txt", "x")
     for name, says in [
-        ("cut.geojson.gz", "cut or damaged"), ("no.geojson.gz", "cut or damaged"), ("no.zip", "cut or damaged"),
+        ("cut.geojson.gz", "truncated or damaged"), ("no.geojson.gz", "truncated or damaged"), ("no.zip", "truncated or damaged"),
         ("latin.geojson", "not UTF-8"), ("empty.zip", "no .geojson"), ("missing.geojson", "no such file"), (".", "a folder"),
     ]:  # fmt: skip
         with pytest.raises(AnnotationError, match=says):
@@ -181,7 +183,7 @@ def test_broken_archives_missing_files_and_folders_are_refused(tmp_path: Path) -
 def test_a_bomb_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(features, "MOST_BYTES", 1000)
+    monkeypatch.setattr(geojson_reader, "MAX_BYTES", 1000)
     bomb = "[" + " " * 5000 + "]"
     path = write(tmp_path, bomb)
     if name.endswith(".gz"):
@@ -221,7 +223,7 @@ TWICE = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0], [3, 0], [3, 3], [0, 0]]
                 "coordinates": [[SQUARE], [[[x + 5, y + 5] for x, y in SQUARE]]],
             },
             175,
-            "parts that overlap are united",
+            "parts that overlap are joined",
         ),
     ],
 )
@@ -320,9 +322,10 @@ def test_names_of_regions_differ_whatever_they_are_called(tmp_path: Path) -> Non
 
 def test_more_regions_than_a_store_can_number_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
-    found = Annotations(regions=[Outline("r", shapely.box(0, 0, 1, 1))] * 65536)
+    drawn = SlideAnnotations()
+    drawn.regions.extend([AnnotatedOutline(REGION, "r", shapely.box(0, 0, 1, 1))] * 65536)
     with pytest.raises(AnnotationError, match="at most 65535"):
-        check_complete(found, path, annotated="regions")
+        check_complete(drawn, path, annotated="regions")
 
 
 def test_a_region_must_hold_an_outline_or_be_declared_empty(tmp_path: Path) -> None:
@@ -347,7 +350,9 @@ def test_a_region_must_hold_an_outline_or_be_declared_empty(tmp_path: Path) -> N
     with pytest.raises(AnnotationError, match="left out: 1 outlines that cross themselves"):
         checked(feature("Region*"), feature(geometry=polygon(BOWTIE)))
     assert checked(feature("Region*"), feature("Region*: empty", far), feature()) == []
-    assert "declared empty but holds outlines" in checked(feature("Region*: empty"), feature())[0]
+    assert (
+        "declared empty but contains outlines" in checked(feature("Region*: empty"), feature())[0]
+    )
     with pytest.raises(AnnotationError, match="no gland in it"):
         checked(feature("Stroma"), annotated="whole")
     assert checked(feature(), annotated="whole") == []

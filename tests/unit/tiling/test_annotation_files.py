@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiling.__main__ import main
-from tiling.qupath import features
+from tiling.qupath import geojson_reader
 from tiling.slide_errors import AnnotationError
 
 WIDTH, HEIGHT = 70, 50
@@ -136,7 +136,7 @@ READ: dict[str, tuple[Any, int, str]] = {
         outline([[10, 10], [60, 10], [60, 45], [10.5, 45], [10.5, 9.5], [10, 10]]), 1, "outline repaired",
     ),
     "repaired: overlapping parts": (
-        one({"type": "MultiPolygon", "coordinates": [[BOX], [[[x + 5, y + 5] for x, y in BOX]]]}), 1, "parts that overlap are united",
+        one({"type": "MultiPolygon", "coordinates": [[BOX], [[[x + 5, y + 5] for x, y in BOX]]]}), 1, "parts that overlap are joined",
     ),
     "repaired: partly off the slide": (outline([[x + 45, y] for x, y in BOX]), 1, "reach over the slide's edge"),
     "repaired: overlapping glands": (
@@ -155,11 +155,11 @@ READ: dict[str, tuple[Any, int, str]] = {
     "left out: hole as large as its contour": (one({"type": "Polygon", "coordinates": [BOX, BOX]}), 0, "encloses no area"),
     "left out: no coordinates": (one({"type": "Polygon", "coordinates": []}), 0, "1 without area"),
     "left out: between the middles of pixels": (
-        many(one(), outline([[40.1, 40.1], [40.3, 40.1], [40.3, 40.3]], identity="s")), 1, "1 glands have no pixel of their own",
+        many(one(), outline([[40.1, 40.1], [40.3, 40.1], [40.3, 40.3]], identity="s")), 1, "1 glands without a pixel",
     ),
     "left out: covered by smaller ones": (
         many(one(identity="u"), outline([[10, 10], [20, 10], [20, 30], [10, 30]]), outline([[20, 10], [30, 10], [30, 30], [20, 30]])),
-        2, "1 glands have no pixel of their own",
+        2, "1 glands without a pixel",
     ),
     "left out: TMA core, proposal": (
         many(one(), one(objectType="tma_core"), outline(BESIDE, classification="Proposed*")), 1, "1 proposals, 1 tma_cores",
@@ -190,10 +190,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "refused: cut": (json.dumps(many(one()))[:-30], "ends too early, at line 1, column"),
     "refused: text after the end": (json.dumps(many(one())) + "}", "Extra data at line 1"),
     "refused: XML with entities": (BILLION_LAUGHS, "XML, not GeoJSON"),
-    "refused: cut gzip": (gzip.compress(json.dumps(many(one())).encode())[:-12], "cut or damaged archive"),
-    "refused: damaged deflate in a zip": (damaged(zipped(("a.geojson", many(one())))), "cut or damaged archive"),
-    "refused: damaged bzip2 in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_BZIP2)), "cut or damaged archive"),
-    "refused: damaged lzma in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_LZMA)), "cut or damaged archive"),
+    "refused: cut gzip": (gzip.compress(json.dumps(many(one())).encode())[:-12], "truncated or damaged archive"),
+    "refused: damaged deflate in a zip": (damaged(zipped(("a.geojson", many(one())))), "truncated or damaged archive"),
+    "refused: damaged bzip2 in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_BZIP2)), "truncated or damaged archive"),
+    "refused: damaged lzma in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_LZMA)), "truncated or damaged archive"),
     "refused: zip without GeoJSON": (zipped(("a.zip", zipped(("a.geojson", many(one()))))), "no .geojson or .json file in it"),
     "refused: bzip2": (bz2.compress(b"{}"), "is not UTF-8"),
     "refused: deep nesting": ("[" * 100_000 + "]" * 100_000, "nested too deep"),
@@ -205,7 +205,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "refused: zeros": (b"\0" * 100, "at line 1, column 1"),
     "refused: UTF-16": (json.dumps(many(one())).encode("utf-16"), "is not UTF-8"),
     "refused: Latin-1": (json.dumps(one(name="x")).replace('"x"', '"Dr\xfcse"').encode("latin-1"), "is not UTF-8"),
-    "refused: zip with a password": (locked(zipped(("a.geojson", one()))), "cut or damaged archive"),
+    "refused: zip with a password": (locked(zipped(("a.geojson", one()))), "truncated or damaged archive"),
     "refused: coordinates NaN": (outline([[float("nan"), 0], [9, 0], [0, 9]]), "is not a place on a slide"),
     "refused: coordinates true": (outline([[True, 0], [9, 0], [0, 9]]), "is not a place on a slide"),
     "refused: coordinates by name": (one({"type": "Polygon", "coordinates": {"0": BOX}}), "no coordinates"),
@@ -213,11 +213,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "refused: huge coordinates": (outline([[0, 0], [1e300, 0], [0, 9], [0, 0]]), "is not a place on a slide"),
     "refused: coordinates as text": (outline([["0", 0], [9, 0], [0, 9]]), "feature #1 '7b1c': coordinate"),
     "refused: nested coordinate": (outline([[[[0]], 0], [9, 0], [0, 9]]), "is not a place on a slide"),
-    "refused: number of 5000 digits": (json.dumps(one()).replace("30", "3" * 5000), "absurd number"),
+    "refused: number of 5000 digits": (json.dumps(one()).replace("30", "3" * 5000), "too many digits"),
     "refused: mostly off the slide": (
         outline([[x * 4, y * 4] for x, y in BOX]), "wrong slide, origin or downsample?",
     ),
-    "refused: another viewer": ({**many(one()), "viewer": {"width": 700, "height": 500}}, "made for a slide of 700 x 500 px"),
+    "refused: another viewer": ({**many(one()), "viewer": {"width": 700, "height": 500}}, "written for a slide of 700 x 500 px"),
 }  # fmt: skip
 
 
@@ -270,11 +270,11 @@ def test_what_cannot_be_trusted_is_refused_with_one_line(
 def test_many_values_are_refused_before_they_are_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "MOST_VALUES", 1 << 20)
+    monkeypatch.setattr(geojson_reader, "MAX_VALUES", 1 << 20)
     monkeypatch.setattr(json, "loads", None)
     (tmp_path / "a.geojson").write_text("[" + "[]," * (1 << 20) + "[]]")
     with pytest.raises(AnnotationError, match="more than 1 million values"):
-        features.load_json(tmp_path / "a.geojson")
+        geojson_reader.load_json(tmp_path / "a.geojson")
 
 
 @settings(max_examples=25, deadline=None)

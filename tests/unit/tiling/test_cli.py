@@ -119,7 +119,7 @@ def test_sheet_goes_to_stdout_or_a_file(tmp_path, capsys, monkeypatch):
     (tmp_path / "in" / "slides.tsv").write_text("filled in by hand")
     capsys.readouterr()
     assert main(["sheet", "in", "--out", "in/slides.tsv"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert (tmp_path / "in" / "slides.tsv").read_text() == "filled in by hand"
 
 
@@ -144,16 +144,12 @@ def test_wrong_arguments_are_one_line_with_status_2(arguments, capsys):
 
 def test_label_commands_hand_over_to_their_modules(tmp_path, capsys, monkeypatch):
     calls = []
-    labels, export = (
-        types.ModuleType("tiling.qupath.label_slide"),
-        types.ModuleType("tiling.qupath.export_glands"),
+    module = types.ModuleType("tiling.qupath.level0_labels")
+    module.geojson_to_labels = lambda *args, **options: (
+        calls.append((*map(str, args), options)) or ["2 detections skipped"]
     )
-    labels.geojson_to_labels = lambda *args, **knobs: (
-        calls.append((*map(str, args), knobs)) or ["2 detections skipped"]
-    )
-    export.labels_to_geojson = lambda *args: calls.append(tuple(map(str, args))) or 3
-    monkeypatch.setitem(sys.modules, "tiling.qupath.label_slide", labels)
-    monkeypatch.setitem(sys.modules, "tiling.qupath.export_glands", export)
+    module.labels_to_geojson = lambda *args: calls.append(tuple(map(str, args))) or 3
+    monkeypatch.setitem(sys.modules, "tiling.qupath.level0_labels", module)
     assert main(["geojson-to-labels", "a.geojson", "s.svs", "o.tiff", "--objects", "all"]) == 0
     assert capsys.readouterr().err == "2 detections skipped\n"
     assert main(["labels-to-geojson", "l.tiff", "o.geojson"]) == 0

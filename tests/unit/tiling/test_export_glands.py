@@ -21,8 +21,9 @@ from tiling.objects.measure import mean_codes, measure
 from tiling.objects.stitch import stitch
 from tiling.objects.trace import outline
 from tiling.qupath.annotations import read_annotations
-from tiling.qupath.export_glands import export_glands, labels_to_geojson
-from tiling.qupath.label_slide import geojson_to_labels
+from tiling.qupath.export_glands import export_glands
+from tiling.qupath.geojson_writer import OutlineStyle
+from tiling.qupath.level0_labels import geojson_to_labels, labels_to_geojson
 from tiling.raster.geometry import Geometry
 from tiling.raster.split_rule import SplitParameters
 from tiling.slide_errors import AnnotationError
@@ -60,18 +61,27 @@ def stores(
 
 
 def exported(
-    folder: Path, gland: np.ndarray, name: str = "g.geojson", **given: Any
+    folder: Path,
+    gland: np.ndarray,
+    name: str = "g.geojson",
+    *,
+    slide: str = "s",
+    origin: str = "bounds",
+    d: float = 2.0,
+    bounds: tuple[int, int] = (7, 11),
+    **style: Any,
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    frame = {key: given.pop(key) for key in ("d", "bounds") if key in given}
-    glands, maps = stores(folder, gland, **frame)
-    given = {
-        "slide": "s",
-        "color": (1, 2, 3),
-        "origin": "bounds",
-        "object_type": "detection",
-        **given,
-    }
-    count = export_glands(glands, maps, folder / name, folder / "g.csv", **given)
+    """Write stores and export them; the GeoJSON and the rows of the table."""
+    glands, maps = stores(folder, gland, d, bounds)
+    count = export_glands(
+        glands,
+        maps,
+        folder / name,
+        folder / "g.csv",
+        slide=slide,
+        style=OutlineStyle(**{"colour": (1, 2, 3), **style}),
+        origin=origin,
+    )
     data = (folder / name).read_bytes()
     collection = json.loads(gzip.decompress(data) if name.endswith("gz") else data)
     rows = list(csv.DictReader((folder / "g.csv").read_text().splitlines()))
@@ -220,7 +230,7 @@ def test_ids_depend_on_the_slide_and_the_first_pixel_only(tmp_path: Path) -> Non
     one = [feature["id"] for feature in exported(tmp_path, noisy())[0]["features"]]
     again = [
         feature["id"]
-        for feature in exported(tmp_path, noisy(), origin="slide", color=(9, 9, 9))[0]["features"]
+        for feature in exported(tmp_path, noisy(), origin="slide", colour=(9, 9, 9))[0]["features"]
     ]
     other = [feature["id"] for feature in exported(tmp_path, noisy(), slide="t")[0]["features"]]
     assert one == again

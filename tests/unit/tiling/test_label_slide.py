@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from tiling.qupath import label_slide as labels_module
-from tiling.qupath import mask_images as masks
-from tiling.qupath.label_slide import geojson_to_labels, label_slide
-from tiling.qupath.mask_images import open_mask
-from tiling.qupath.rasterise import Raster
+from tiling.objects.components import Grid
+from tiling.qupath.label_slide import label_slide
+from tiling.qupath.level0_labels import geojson_to_labels
+from tiling.qupath.mask_images import open_instance_mask
+from tiling.qupath.outline_raster import OutlineRaster, to_stored_px
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import create_group, open_array, open_store
@@ -118,8 +118,8 @@ def test_a_pixel_belongs_to_the_smallest_outline_that_holds_its_centre(
         if shapes[0].area
         else shapes[0]
     )
-    stored = [labels_module.to_stored(shape, geometry(d=d), (3, 4)) for shape in shapes]
-    raster, whole = Raster(stored), np.zeros((30, 32), int)
+    stored = [to_stored_px(shape, geometry(d=d), (3, 4)) for shape in shapes]
+    raster, whole = OutlineRaster(stored), np.zeros((30, 32), int)
     centres = shapely.points(
         *((np.mgrid[:30, :32][::-1] + 0.5) * d - np.array([3, 4])[:, None, None])
     )
@@ -214,7 +214,7 @@ def test_overlaps_covered_glands_and_cut_outlines_are_said(tmp_path: Path) -> No
     assert (labels[10:20, 10:15] == 1).all()
     assert (labels[10:20, 15:20] == 2).all()
     assert "2 pairs of glands overlap, by up to 50 px" in messages
-    assert "2 glands have no pixel of their own" in messages
+    assert "2 glands without a pixel" in messages
     assert "1 outlines reach over the slide's edge" in messages
 
 
@@ -231,7 +231,7 @@ def test_regions_in_regions_and_glands_across_their_edges_are_said(tmp_path: Pat
     np.testing.assert_array_equal(region, expected)
     np.testing.assert_array_equal(weight, expected > 0)
     messages = "\n".join(stored_json(store)["messages"])
-    assert "1 pairs of regions overlap; what they share belongs to the smaller one" in messages
+    assert "1 pairs of regions overlap; the shared pixels belong to the smaller one" in messages
     assert "1 gland across the edge of a region" in messages
 
 
@@ -260,7 +260,7 @@ def test_a_file_made_for_another_viewer_is_refused(tmp_path: Path) -> None:
             {"type": "FeatureCollection", "viewer": {"width": 7, "height": 8}, "features": features}
         )
     )
-    with pytest.raises(SlideError, match="made for a slide of 7 x 8 px"):
+    with pytest.raises(SlideError, match="written for a slide of 7 x 8 px"):
         geometry_of(labelled(tmp_path, path))
 
 
@@ -305,8 +305,8 @@ def test_a_binary_mask_is_split_into_components_whatever_the_blocks(
     values = (np.random.default_rng(seed).random((HEIGHT, WIDTH)) < dense).astype(np.uint8) * 255
     path = mask_file(tmp_path_factory.mktemp("m") / "m.tif", values)
     found = np.zeros((HEIGHT, WIDTH), int)
-    with open_mask(path, geometry(d=1.0), block_px=block_px) as mask:
-        for block in masks.Grid((HEIGHT, WIDTH), block_px).blocks:
+    with open_instance_mask(path, geometry(d=1.0), block_px=block_px) as mask:
+        for block in Grid((HEIGHT, WIDTH), block_px).blocks:
             found[block] = mask[block]
     expected, count = ndimage.label(values, np.ones((3, 3)))
     assert mask.count == count == found.max()
@@ -329,7 +329,7 @@ def test_a_binary_mask_is_split_into_components_whatever_the_blocks(
 def test_other_images_are_refused(tmp_path: Path, name: str, values: np.ndarray, says: str) -> None:
     with (
         pytest.raises(AnnotationError, match=says),
-        open_mask(mask_file(tmp_path / name, values, tile=False), geometry()),
+        open_instance_mask(mask_file(tmp_path / name, values, tile=False), geometry()),
     ):
         pass
 

@@ -10,8 +10,9 @@ import pytest
 import shapely
 
 from tiling.qupath.annotations import read_annotations
-from tiling.qupath.export_glands import FeatureWriter, appearing, gland_id
-from tiling.qupath.project_scripts import literal, write_scripts
+from tiling.qupath.class_names import GLAND, PROPOSED, REGION
+from tiling.qupath.geojson_writer import OutlineStyle, geojson_file, object_id
+from tiling.qupath.project_scripts import groovy_string, write_scripts
 from tiling.raster.geometry import Geometry
 
 STUB = Path(__file__).parent / "qupath_stub"
@@ -38,72 +39,67 @@ def groovy(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def outlines(path: Path, boxes: list[tuple[str, str, int, int, int, int]]) -> None:
-    with appearing(path) as text:
-        write = FeatureWriter(text, FRAME, "bounds")
-        for kind, object_type, *box in boxes:
-            write.feature(
-                shapely.box(*box),
-                gland_id(str(path), hash(tuple(box))),
-                name=kind,
-                color=(1, 2, 3),
-                object_type=object_type,
-            )  # type: ignore[arg-type]
-        write.close()
+def write_outlines(path: Path, boxes: list[tuple[str, str, int, int, int, int]]) -> None:
+    with geojson_file(path, FRAME, "bounds") as writer:
+        for class_name, object_type, *box in boxes:
+            style = OutlineStyle(class_name, (1, 2, 3), object_type)  # type: ignore[arg-type]
+            writer.write(shapely.box(*box), object_id(str(path), hash(tuple(box))), style)
 
 
-def test_a_whole_project_is_filled_and_what_a_hand_did_is_kept(tmp_path: Path) -> None:
+def test_import_fills_all_images_and_keeps_what_a_person_changed(tmp_path: Path) -> None:
     results = tmp_path / "it's $HOME \\u0027 results"
-    detections = [("Gland", "detection", x, 10, x + 10, 20) for x in (10, 20, 70)]
-    proposals = [("Proposed*", "annotation", x, 5, x + 30, 35) for x in (5, 62)]
-    proposals += [("Gland", "annotation", x, 10, x + 10, 20) for x in (10, 20, 70)]
+    detections = [(GLAND, "detection", x, 10, x + 10, 20) for x in (10, 20, 70)]
+    proposals = [(PROPOSED, "annotation", x, 5, x + 30, 35) for x in (5, 62)]
+    proposals += [(GLAND, "annotation", x, 10, x + 10, 20) for x in (10, 20, 70)]
     for slide in ("b01", "b02", "b03", "t1", "t2"):
-        outlines(results / "glands" / f"{slide}.geojson.gz", detections)
-        outlines(results / "proposals" / f"{slide}.geojson", proposals)
+        write_outlines(results / "glands" / f"{slide}.geojson.gz", detections)
+        write_outlines(results / "proposals" / f"{slide}.geojson", proposals)
     scripts = results / "qupath"
     write_scripts(
         SLIDES,
-        "Gland",
+        GLAND,
         "geojson.gz",
         into=scripts / "import_all.groovy",
         out=scripts / "export_annotations.groovy",
     )
-    said = (
-        groovy(STUB / "scenario.groovy", results, tmp_path / "project")
-        .replace(str(tmp_path), "")
-        .splitlines()
-    )
+    output = groovy(STUB / "scenario.groovy", results, tmp_path / "project")
+    lines = output.replace(str(tmp_path), "").splitlines()
     glands = "5 annotation Gland 15, 5 annotation Gland 25, 5 annotation Gland 75"
-    squares = "5 annotation Proposed* 20, 5 annotation Proposed* 77"
-    found = "5 detection Gland 15, 5 detection Gland 25, 5 detection Gland 75"
-    filled = "3 glands, 2 proposed regions with 3 outlines; 8 objects added in place of"
-    untouched = "0 kept that were changed or lie in a Region*, 0 left out there"
-    missing = "/it's $HOME \\u0027 results/glands/b06.geojson.gz"
-    assert said == [
-        f"b01.svs: slide b01, {filled} 0, {untouched}",
-        f"patient 7: slide b02, {filled} 0, {untouched}",
-        "b03: NOT DONE, /it's $HOME \\u0027 results/glands/b03.geojson.gz was made for 100 x 80 px, this image has 90 x 80: "
-        "another slide, or export.origin?",
-        "twin.svs: NOT DONE, it may be t1 or t2; rename the image in the project to one of these",
+    squares = f"5 annotation {PROPOSED} 20, 5 annotation {PROPOSED} 77"
+    detections_text = "5 detection Gland 15, 5 detection Gland 25, 5 detection Gland 75"
+    counts = "3 glands, 2 proposed regions with 3 outlines"
+    kept = f"0 kept (changed, or in an area of class {REGION}), 0 not added there"
+    results_text = "/it's $HOME \\u0027 results"
+    twin = "twin.svs: NOT DONE, it may be t1 or t2; rename the image in the project to one of these"
+    assert lines == [
+        f"b01.svs: slide b01, {counts}; 8 objects added, 0 replaced, {kept}",
+        f"patient 7: slide b02, {counts}; 8 objects added, 0 replaced, {kept}",
+        f"b03: NOT DONE, {results_text}/glands/b03.geojson.gz was written for 100 x 80 px, "
+        "this image has 90 x 80 px: another slide, or export.origin?",
+        twin,
         "other one.svs: skipped, no slide of this run has its name",
-        f"b06.svs: NOT DONE, there is no {missing}: the slide failed or is not finished, see report.html",
-        f"  {glands}, {squares}, {found}",
+        f"b06.svs: NOT DONE, {results_text}/glands/b06.geojson.gz does not exist: "
+        "the slide failed or is not finished, see report.html",
+        f"  {glands}, {squares}, {detections_text}",
         "-- a second time",
-        f"b01.svs: slide b01, {filled} 8, {untouched}",
-        f"  {glands}, {squares}, {found}",
-        "-- what was changed or drawn stays",
-        "b01.svs: slide b01, 3 glands, 2 proposed regions with 3 outlines; 4 objects added in place of 4, "
-        "4 kept that were changed or lie in a Region*, 4 left out there",
-        "  4 annotation Gland 55, 5 annotation Gland 16, 5 annotation Gland 25, 5 annotation Gland 76, "
-        f"5 annotation Proposed* 77, 5 annotation Region* 20, {found}",
+        f"b01.svs: slide b01, {counts}; 8 objects added, 8 replaced, {kept}",
+        f"  {glands}, {squares}, {detections_text}",
+        "-- after changes by a person",
+        f"b01.svs: slide b01, {counts}; 4 objects added, 4 replaced, "
+        f"4 kept (changed, or in an area of class {REGION}), 4 not added there",
+        "  4 annotation Gland 55, 5 annotation Gland 16, 5 annotation Gland 25, "
+        f"5 annotation Gland 76, 5 annotation {PROPOSED} 77, 5 annotation {REGION} 20, "
+        f"{detections_text}",
         "-- pasted",
-        "b01.svs: NOT DONE, open the script from the folder qupath of the results instead of pasting it",
-        "-- out",
-        "b01.svs: 6 annotations in /project/annotations/b01.geojson (1 Region*, 4 Gland, 1 Proposed*)",
-        "patient 7: 5 annotations in /project/annotations/b02.geojson (2 Proposed*, 3 Gland)",
+        "b01.svs: NOT DONE, open the script from the folder qupath of the results "
+        "instead of pasting it",
+        "-- export",
+        "b01.svs: 6 annotations in /project/annotations/b01.geojson "
+        f"(1 {REGION}, 4 Gland, 1 {PROPOSED})",
+        f"patient 7: 5 annotations in /project/annotations/b02.geojson (2 {PROPOSED}, 3 Gland)",
         "b03: skipped, it has no annotations",
-        "twin.svs: NOT DONE, it may be t1 or t2; rename the image in the project to one of these",
-        "other one.svs: 1 annotations in /project/annotations/other_one-5.geojson (1 Region*)",
+        twin,
+        f"other one.svs: 1 annotations in /project/annotations/other_one-5.geojson (1 {REGION})",
         "b06.svs: skipped, it has no annotations",
         "b01.svs: NOT DONE, 2 images of the project are slide b01; rename those that are not",
     ]
@@ -128,7 +124,7 @@ def test_no_name_is_ever_code(tmp_path: Path) -> None:
         "\\134",
     ]
     (tmp_path / "print.groovy").write_text(
-        "".join(f"println {literal(name)}\n" for name in names), encoding="utf-8"
+        "".join(f"println {groovy_string(name)}\n" for name in names), encoding="utf-8"
     )
     assert groovy("-c", "UTF-8", tmp_path / "print.groovy").splitlines() == [
         name.replace("\n", "?") for name in names
@@ -141,4 +137,4 @@ def test_hostile_names_stay_inside_their_strings(tmp_path: Path) -> None:
     for path in (into, out):
         text = path.read_text()
         assert "file: '\\'; evil() @SLIDES@?']" in text
-    assert "def gland = 'Gland\\''" in into.read_text()
+    assert "def glandClass = 'Gland\\''" in into.read_text()

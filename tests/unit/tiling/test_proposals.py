@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tiling.qupath.annotations import read_annotations
-from tiling.qupath.proposals import ENTROPY, choose, propose_regions, reduce_cells
+from tiling.qupath.doubt_cells import QUANTISED_ENTROPY, sum_cells
+from tiling.qupath.proposals import ProposalSettings, choose_squares, propose_regions
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group, create_table
 from tiling.stores.attributes import record_failure
+from tiling.stores.slide_stores import SlideStores
 
 HEIGHT, WIDTH = 200, 260
 
@@ -63,19 +65,20 @@ def slide(tmp_path: Path) -> dict[str, Path]:
 def proposed(
     slide: dict[str, Path], labels: Path | None = None, count: int = 5, size_um: float = 40.0
 ) -> list[dict]:
-    made = propose_regions(
-        slide["maps"],
-        slide["tiles"],
-        labels,
-        slide["glands"],
+    stores = SlideStores(
+        tiles=slide["tiles"], maps=slide["maps"], glands=slide["glands"], labels=labels
+    )
+    count_written = propose_regions(
+        stores,
         slide["out"],
         slide="s",
-        count=count,
-        size_um=size_um,
+        settings=ProposalSettings(count, size_um),
         origin="bounds",
     )
     features = json.loads(slide["out"].read_text())["features"]
-    assert made == sum(f["properties"]["classification"]["name"] == "Proposed*" for f in features)
+    assert count_written == sum(
+        f["properties"]["classification"]["name"] == "Proposed*" for f in features
+    )
     return features
 
 
@@ -136,7 +139,9 @@ def test_a_gland_that_is_drawn_already_is_not_drawn_twice(
 
 def test_entropy_is_that_of_the_probability() -> None:
     codes = np.arange(256) / 255
-    np.testing.assert_allclose(ENTROPY, 255 * stats.entropy([codes, 1 - codes], base=2), atol=0.5)
+    np.testing.assert_allclose(
+        QUANTISED_ENTROPY, 255 * stats.entropy([codes, 1 - codes], base=2), atol=0.5
+    )
 
 
 def test_a_failed_annotation_counts_as_none(slide: dict[str, Path], tmp_path: Path) -> None:
@@ -182,15 +187,15 @@ def test_squares_do_not_overlap_and_sums_do_not_depend_on_blocks(
     tiles = write(folder / "t.zarr", {"tissue": tissue}, frame, tissue_stride_px=4)
     labels = write(folder / "l.zarr", {"region": region, "labels": drawn}, frame)
     on = np.kron(tissue, np.ones((4, 4), np.uint8))[:height, :width] > 0
-    doubt = (disagreement.astype(int) + ENTROPY[gland]) * on
-    cells = reduce_cells(maps, tiles, labels, frame, cell_px=3, block_px=block_px)
+    doubt = (disagreement.astype(int) + QUANTISED_ENTROPY[gland]) * on
+    cells = sum_cells(maps, tiles, labels, frame, cell_px=3, block_px=block_px)
     for row, column in np.ndindex(cells.doubt.shape):
         part = (slice(3 * row, 3 * row + 3), slice(3 * column, 3 * column + 3))
         assert (cells.doubt[row, column], cells.tissue[row, column], cells.labelled[row, column]) == (
             doubt[part].sum(), on[part].sum(), taken[part].sum()
         )  # fmt: skip
     covered = np.zeros((height, width), int)
-    for proposal in choose(maps, tiles, labels, frame, count=4, size_um=float(size)):
+    for proposal in choose_squares(maps, tiles, labels, frame, ProposalSettings(4, float(size))):
         y, x, h, w = proposal.window_px
         assert (h, w) == (min(size, height), min(size, width))
         assert y + h <= height

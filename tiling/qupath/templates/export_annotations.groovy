@@ -1,4 +1,5 @@
-// Annotations of all images of a project, one GeoJSON each, for column 'annotation' of the sheet: Run > Run for project.
+// Exports the annotations of all images of a project, one GeoJSON file for each image,
+// for column 'annotation' of the sheet. To start it: Run > Run for project.
 import qupath.lib.io.PathIO
 import static qupath.lib.scripting.QP.*
 
@@ -9,11 +10,16 @@ if (!annotations) {
     return
 }
 def entry = getProjectEntry()
-// An image that is no slide of the run yet is named by itself, and by its number in the project: names may repeat.
-def name = found ? found[0].id : "${stem(image).replaceAll('[^A-Za-z0-9_.-]', '_')}-${entry.getID()}"
-def twins = found ? getProject().getImageList().findAll { fitting([it.getImageName()]).contains(found[0]) } : []
-if (twins.size() > 1) {
-    println "${image}: NOT DONE, ${twins.size()} images of the project are slide ${name}; rename those that are not"
+// An image that is no slide of the run is called by its own name and its number in the project,
+// because names may occur twice.
+def ownName = withoutSuffix(image).replaceAll('[^A-Za-z0-9_.-]', '_')
+def name = candidates ? candidates[0].id : "${ownName}-${entry.getID()}"
+def imagesOfSlide = !candidates ? [] : getProject().getImageList().findAll {
+    slidesNamed([it.getImageName()]).contains(candidates[0])
+}
+if (imagesOfSlide.size() > 1) {
+    println "${image}: NOT DONE, ${imagesOfSlide.size()} images of the project are slide ${name}; " +
+        'rename those that are not'
     return
 }
 def folder = new File(buildFilePath(PROJECT_BASE_DIR, 'annotations'))
@@ -21,4 +27,5 @@ folder.mkdirs()
 def file = new File(folder, "${name}.geojson")
 PathIO.exportObjectsAsGeoJSON(file, annotations, PathIO.GeoJsonExportOptions.FEATURE_COLLECTION)
 def counts = annotations.countBy { "${it.getPathClass() ?: 'without class'}".toString() }
-println "${image}: ${annotations.size()} annotations in ${file} (${counts.collect { "${it.value} ${it.key}" }.join(', ')})"
+def countsText = counts.collect { "${it.value} ${it.key}" }.join(', ')
+println "${image}: ${annotations.size()} annotations in ${file} (${countsText})"

@@ -1,22 +1,25 @@
-// The slides of the run, and their image files.
+// The slides of the run and their image files.
 def slides = [
 @SLIDES@
 ]
 
-def stem = { String name -> name.replaceFirst('\\.[^.]*$', '') }
-// Slides that an image's names fit: an id counts more than the name of a file, for two folders may hold files of one name.
-def fitting = { names ->
-    def ways = [
+def withoutSuffix = { String name -> name.replaceFirst('\\.[^.]*$', '') }
+// Slides with one of these names. The id comes before the file name, because two folders may
+// contain files of the same name.
+def slidesNamed = { names ->
+    def matches = [
         { slide, name -> slide.id.equalsIgnoreCase(name) },
-        { slide, name -> slide.id.equalsIgnoreCase(stem(name)) },
+        { slide, name -> slide.id.equalsIgnoreCase(withoutSuffix(name)) },
         { slide, name -> slide.file.equalsIgnoreCase(name) },
-        { slide, name -> slide.file && stem(slide.file).equalsIgnoreCase(stem(name)) },
+        { slide, name ->
+            slide.file && withoutSuffix(slide.file).equalsIgnoreCase(withoutSuffix(name))
+        },
     ]
-    for (way in ways) {
+    for (match in matches) {
         for (name in names) {
-            def found = slides.findAll { way(it, name) }
-            if (found) {
-                return found
+            def matching = slides.findAll { match(it, name) }
+            if (matching) {
+                return matching
             }
         }
     }
@@ -24,9 +27,12 @@ def fitting = { names ->
 }
 
 def image = getCurrentImageName()
-def files = getCurrentServer().getURIs().collect { it.getPath() ? new File(it.getPath()).getName() : '' }
-def found = fitting(([image] + files).findAll { it })
-if (found.size() > 1) {
-    println "${image}: NOT DONE, it may be ${found.collect { it.id }.join(' or ')}; rename the image in the project to one of these"
+def files = getCurrentServer().getURIs().collect {
+    it.getPath() ? new File(it.getPath()).getName() : ''
+}
+def candidates = slidesNamed(([image] + files).findAll { it })
+if (candidates.size() > 1) {
+    def ids = candidates.collect { it.id }.join(' or ')
+    println "${image}: NOT DONE, it may be ${ids}; rename the image in the project to one of these"
     return
 }

@@ -1,71 +1,92 @@
-// Glands and proposed regions of a run, into all images of a project: Run > Run for project.
-// Objects of an earlier import are replaced. What you drew, changed, or took into a region of class Region* stays as it is.
+// Imports the glands and proposed regions of a run into all images of a project.
+// To start it: Run > Run for project.
+// Objects of an earlier import are replaced. Objects that you drew or changed stay as they are,
+// and so do all annotations inside a region that you outlined.
 import java.util.zip.GZIPInputStream
 import qupath.lib.io.PathIO
 import qupath.lib.scripting.ScriptAttributes
 import static qupath.lib.scripting.QP.*
 
 @FIND_SLIDE@
-if (!found) {
+if (!candidates) {
     println "${image}: skipped, no slide of this run has its name"
     return
 }
-// This script lies in the results: wherever they were copied to, the outlines are beside it.
+// The outline files are found relative to this script, wherever the results were copied to.
 def results
 try {
     results = new File(getProperty(ScriptAttributes.FILE_PATH)).getParentFile().getParentFile()
 } catch (MissingPropertyException error) {
-    println "${image}: NOT DONE, open the script from the folder qupath of the results instead of pasting it"
+    println "${image}: NOT DONE, open the script from the folder qupath of the results " +
+        'instead of pasting it'
     return
 }
-def slide = found[0].id
+def slide = candidates[0].id
 def glandFile = new File(results, "glands/${slide}.@ENDING@")
 def proposalFile = new File(results, "proposals/${slide}.geojson")
 if (!glandFile.isFile()) {
-    println "${image}: NOT DONE, there is no ${glandFile}: the slide failed or is not finished, see report.html"
+    println "${image}: NOT DONE, ${glandFile} does not exist: the slide failed or is not finished, " +
+        'see report.html'
     return
 }
 
-// Outlines know the size of the slide they were made for.
+// Each outline file records the size of its slide. The result is null when the image has that size.
 def server = getCurrentServer()
-def problem = { File file ->
+def problemOf = { File file ->
     def head = new byte[4096]
-    file.withInputStream { raw -> (file.name.endsWith('.gz') ? new GZIPInputStream(raw) : raw).readNBytes(head, 0, head.length) }
+    file.withInputStream { raw ->
+        def stream = file.name.endsWith('.gz') ? new GZIPInputStream(raw) : raw
+        stream.readNBytes(head, 0, head.length)
+    }
     def size = new String(head, 'UTF-8') =~ '"viewer": \\{"width": (\\d+), "height": (\\d+)'
     if (!size.find()) {
-        return "${file} does not say for which size it was made"
+        return "${file} does not record the size of its slide"
     }
     def (width, height) = [size.group(1) as int, size.group(2) as int]
     return width == server.getWidth() && height == server.getHeight() ? null :
-        "${file} was made for ${width} x ${height} px, this image has ${server.getWidth()} x ${server.getHeight()}: another slide, or export.origin?"
+        "${file} was written for ${width} x ${height} px, " +
+        "this image has ${server.getWidth()} x ${server.getHeight()} px: " +
+        'another slide, or export.origin?'
 }
 def sources = [glandFile, proposalFile].findAll { it.isFile() }
-def refused = sources.collect(problem).find { it }
-if (refused) {
-    println "${image}: NOT DONE, ${refused}"
+def problem = sources.collect(problemOf).find { it }
+if (problem) {
+    println "${image}: NOT DONE, ${problem}"
     return
 }
 
-def gland = @GLAND_CLASS@
-def mark = 'gland pipeline'
-// What an annotation is like; kept beside it, so that a later import sees whether someone changed it.
-def state = { object ->
+def glandClass = @GLAND_CLASS@
+def proposedClass = @PROPOSED_CLASS@
+def regionClasses = @REGION_CLASSES@
+def className = { object -> object.getPathClass() as String }
+// The state of an annotation is kept in its metadata under this key. A later import compares it
+// with the state at that time: if they differ, a person changed the annotation.
+def stateKey = 'gland pipeline'
+def stateOf = { object ->
     def roi = object.getROI()
-    def numbers = [roi.getNumPoints()] + [roi.getArea(), roi.getCentroidX(), roi.getCentroidY()].collect { Math.round(100 * it) }
+    def values = [roi.getArea(), roi.getCentroidX(), roi.getCentroidY()]
+    def sizes = values.collect { Math.round(100 * it) }
+    def numbers = [roi.getNumPoints()] + sizes
     "${object.getPathClass()}, ${object.getName()}, ${numbers.join(' ')}".toString()
 }
-def untouched = { object ->
-    object.isDetection() ? (object.getPathClass() as String) == gland : object.getMetadata().get(mark) == state(object)
+def isUnchanged = { object ->
+    object.isDetection() ? className(object) == glandClass
+                         : object.getMetadata().get(stateKey) == stateOf(object)
 }
 
 def hierarchy = getCurrentHierarchy()
-def regions = hierarchy.getAnnotationObjects().findAll { "${it.getPathClass()}".startsWith('Region*') }.collect { it.getROI().getGeometry() }
-def inRegion = { object -> object.isAnnotation() && regions.any { it.intersects(object.getROI().getGeometry()) } }
-// Our ids are made from slide and place (UUID version 5); what is drawn in QuPath has random ones (version 4).
-def ours = hierarchy.getAllObjects(false).findAll { it.getID().version() == 5 }
-def old = ours.findAll { untouched(it) && !inRegion(it) }
-def kept = ours.collect { it.getID() } as Set
-kept.removeAll(old.collect { it.getID() })
+def regionShapes = hierarchy.getAnnotationObjects()
+    .findAll { object -> regionClasses.any { "${object.getPathClass()}".startsWith(it) } }
+    .collect { it.getROI().getGeometry() }
+def isInRegion = { object ->
+    object.isAnnotation() && regionShapes.any { it.intersects(object.getROI().getGeometry()) }
+}
+// Imported objects have ids of UUID version 5 (from slide and place); QuPath gives random ids of
+// version 4 to everything that is drawn.
+def imported = hierarchy.getAllObjects(false).findAll { it.getID().version() == 5 }
+def replaced = imported.findAll { isUnchanged(it) && !isInRegion(it) }
+def keptIds = imported.collect { it.getID() } as Set
+keptIds.removeAll(replaced.collect { it.getID() })
 
 def glands
 def proposed
@@ -76,16 +97,19 @@ try {
     println "${image}: NOT DONE, ${error}"
     return
 }
-// Glands that are annotations already need no second outline inside a proposed region.
+// When the glands are annotations, the glands of the proposed regions would be outlined twice.
 if (glands.any { it.isAnnotation() }) {
-    proposed = proposed.findAll { (it.getPathClass() as String) != gland }
+    proposed = proposed.findAll { className(it) != glandClass }
 }
 def all = glands + proposed
-def fresh = all.findAll { !kept.contains(it.getID()) && !inRegion(it) }
-fresh.findAll { it.isAnnotation() }.each { it.getMetadata().put(mark, state(it)) }
-hierarchy.removeObjects(old as Set, true)
-hierarchy.addObjects(fresh)
-def squares = proposed.count { (it.getPathClass() as String) == 'Proposed*' }
-println "${image}: slide ${slide}, ${glands.size()} glands, ${squares} proposed regions with ${proposed.size() - squares} outlines; " +
-    "${fresh.size()} objects added in place of ${old.size()}, ${kept.size()} kept that were changed or lie in a Region*, " +
-    "${all.size() - fresh.size()} left out there"
+def added = all.findAll { !keptIds.contains(it.getID()) && !isInRegion(it) }
+added.findAll { it.isAnnotation() }.each { it.getMetadata().put(stateKey, stateOf(it)) }
+hierarchy.removeObjects(replaced as Set, true)
+hierarchy.addObjects(added)
+def squareCount = proposed.count { className(it) == proposedClass }
+def outlineCount = proposed.size() - squareCount
+println "${image}: slide ${slide}, ${glands.size()} glands, " +
+    "${squareCount} proposed regions with ${outlineCount} outlines; " +
+    "${added.size()} objects added, ${replaced.size()} replaced, " +
+    "${keptIds.size()} kept (changed, or in an area of class ${regionClasses.join(' or ')}), " +
+    "${all.size() - added.size()} not added there"

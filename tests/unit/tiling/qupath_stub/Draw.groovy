@@ -1,7 +1,7 @@
 import qupath.lib.io.Hierarchy
 import qupath.lib.io.Item
 
-/** What a hand does in QuPath. */
+/** What a person does in QuPath. */
 class Draw {
     static hierarchy() { new Hierarchy() }
     static annotation(String kind, List box) { new Item(id: UUID.randomUUID(), kind: 'annotation', pathClass: kind, box: box) }

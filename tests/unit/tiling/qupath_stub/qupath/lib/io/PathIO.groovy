@@ -4,7 +4,7 @@ import groovy.json.JsonOutput
 import groovy.json.JsonSlurper
 import java.util.zip.GZIPInputStream
 
-/** Reads and writes boxes only. */
+/** Reads and writes rectangles only. */
 class PathIO {
     enum GeoJsonExportOptions { PRETTY_JSON, EXCLUDE_MEASUREMENTS, FEATURE_COLLECTION }
 

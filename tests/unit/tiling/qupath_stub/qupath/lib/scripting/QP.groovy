@@ -1,6 +1,6 @@
 package qupath.lib.scripting
 
-/** What the scripts name of QuPath's own class (0.6, 0.7), on an image that a test sets. */
+/** The methods of QuPath's class QP (0.6, 0.7) that the scripts call, on an image set by a test. */
 class QP {
     static final String PROJECT_BASE_DIR = '{%PROJECT}'
     static Map image

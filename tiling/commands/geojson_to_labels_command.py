@@ -1,0 +1,41 @@
+"""`geojson-to-labels`: outlines to an int32 label image at full resolution."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tiling.qupath.class_names import GLAND
+
+NAME = "geojson-to-labels"
+SUMMARY = "outlines to an int32 label image at full resolution"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("annotations", type=Path)
+    parser.add_argument("slide", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--gland-class", default=GLAND, help="class of a gland (default %(default)s)"
+    )
+    parser.add_argument(
+        "--objects",
+        choices=("annotations", "all"),
+        default="annotations",
+        help="also read detections: all (default %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the label image; what was skipped, clipped or repaired goes to stderr."""
+    from tiling.qupath.level0_labels import geojson_to_labels
+
+    messages = geojson_to_labels(
+        arguments.annotations,
+        arguments.slide,
+        arguments.out,
+        gland_class=arguments.gland_class,
+        objects=arguments.objects,
+    )
+    for message in messages:
+        print(message, file=sys.stderr)

@@ -1,0 +1,30 @@
+"""`thumbnail`: a small picture of a slide."""
+
+import argparse
+from pathlib import Path
+
+NAME = "thumbnail"
+SUMMARY = "a small picture of a slide"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("slide", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--max-px", type=int, default=1024, help="longest side (default %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the picture."""
+    import PIL.Image
+
+    from tiling.slides.slide_reader import open_slide
+    from tiling.slides.working_resolution import read_thumbnail
+
+    if arguments.max_px < 1:
+        raise ValueError(f"--max-px {arguments.max_px}: must be at least 1")
+    with open_slide(arguments.slide) as slide:
+        picture = PIL.Image.fromarray(read_thumbnail(slide, arguments.max_px))
+    picture.save(arguments.out)

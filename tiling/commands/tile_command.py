@@ -1,0 +1,109 @@
+"""`tile`: tile a slide into an OME-Zarr store."""
+
+import argparse
+from pathlib import Path
+
+from tiling.commands.shared_arguments import add_origin
+from tiling.slide_errors import StoreError
+
+NAME = "tile"
+SUMMARY = "tile a slide into an OME-Zarr store"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("slide", type=Path)
+    parser.add_argument("out", type=Path, help="store to write, *.zarr")
+    parser.add_argument(
+        "--mpp", type=float, help="um per pixel at full resolution, in place of what the file says"
+    )
+    parser.add_argument(
+        "--working-mpp", type=float, default=1.0, help="um per stored pixel (default %(default)s)"
+    )
+    parser.add_argument(
+        "--tile-px",
+        type=int,
+        default=256,
+        help="side of a tile, stored pixels (default %(default)s)",
+    )
+    parser.add_argument(
+        "--overlap-px",
+        type=int,
+        default=64,
+        help="overlap of neighbouring tiles (default %(default)s)",
+    )
+    parser.add_argument(
+        "--tissue-mpp",
+        type=float,
+        default=8.0,
+        help="um per pixel at which tissue is found (default %(default)s)",
+    )
+    parser.add_argument(
+        "--min-tissue",
+        type=float,
+        default=0.05,
+        help="least share of tissue in a tile (default %(default)s)",
+    )
+    parser.add_argument(
+        "--tissue", type=Path, help="GeoJSON or mask image that replaces the tissue found"
+    )
+    parser.add_argument("--roi", type=Path, help="GeoJSON or mask image that restricts it")
+    add_origin(parser)
+    parser.add_argument(
+        "--icc",
+        choices=("keep", "apply"),
+        default="keep",
+        help="embedded colour profile (default %(default)s)",
+    )
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        help="folder on a fast local disk to which the slide is copied while it is read",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="threads (default %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the store; an existing tile store is replaced, nothing else is."""
+    from tiling.tiles.tile_slide import TileParameters, tile_slide
+
+    _check_store(arguments.out)
+    parameters = TileParameters(
+        mpp_um=arguments.working_mpp,
+        tile_px=arguments.tile_px,
+        overlap_px=arguments.overlap_px,
+        tissue_mpp_um=arguments.tissue_mpp,
+        min_tissue=arguments.min_tissue,
+        icc=arguments.icc,
+    )
+    tile_slide(
+        arguments.slide,
+        arguments.out,
+        slide=arguments.out.stem,
+        parameters=parameters,
+        mpp=arguments.mpp,
+        tissue=arguments.tissue,
+        roi=arguments.roi,
+        origin=arguments.origin,
+        code_version=1,
+        workers=arguments.workers,
+        progress=True,
+        record=False,
+        scratch=arguments.scratch,
+    )
+
+
+def _check_store(out: Path) -> None:
+    """Refuse a path whose content is not a store: writing a store deletes what is there."""
+    from tiling.stores.arrays import open_store
+
+    if out.suffix != ".zarr":
+        raise ValueError(f"{out}: the store to write must be named *.zarr")
+    is_empty_folder = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not is_empty_folder:
+        try:
+            open_store(out)
+        except StoreError as error:
+            raise ValueError(
+                f"{out}: exists and is not a store of this pipeline; name another ({error})"
+            ) from error

@@ -1,0 +1,104 @@
+"""Outlines of an annotation file -> outlines on the stored grid, with checks that both fit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations
+from tiling.qupath.class_names import Reading
+from tiling.qupath.outline_raster import OutlineRaster, to_stored_px
+from tiling.raster.geometry import CoordinateFrame, Geometry
+from tiling.slide_errors import AnnotationError
+
+_MAX_SHARE_OFF_SLIDE = 0.5
+
+
+def place_annotations(
+    drawn: SlideAnnotations, path: Path, geometry: Geometry, origin: CoordinateFrame
+) -> dict[Reading, OutlineRaster]:
+    """Outlines on the grid of a slide, by how they are read; number i + 1 for outline i.
+
+    Overlapping glands and outlines that cross the edge of the slide add messages to `drawn`.
+
+    Parameters
+    ----------
+    drawn : outlines, level-0 pixels
+    path : their file, for messages
+    geometry : of the grid
+    origin : what the coordinates of the file are relative to
+
+    Raises
+    ------
+    AnnotationError
+        The file was written for a slide of another size, or most of the outlined area lies off the
+        slide.
+    """
+    _check_viewer(drawn, path, geometry, origin)
+    offset = geometry.viewer_offset(origin)
+    shapes = {
+        reading: [to_stored_px(outline.shape, geometry, offset) for outline in outlines]
+        for reading, outlines in drawn.outlines.items()
+    }
+    _check_inside(drawn, shapes, path, geometry)
+    rasters = {reading: OutlineRaster(group) for reading, group in shapes.items()}
+    pairs, shared_px = rasters[Reading.GLAND].overlaps()
+    if pairs:
+        drawn.messages.append(
+            f"{path}: {pairs} pairs of glands overlap, by up to {shared_px:.0f} px; "
+            "the shared pixels belong to the smaller one"
+        )
+    return rasters
+
+
+def viewer_region(geometry: Geometry, origin: CoordinateFrame) -> OutlineRaster:
+    """Everything that the viewer shows, as one region."""
+    left, top = geometry.viewer_offset(origin)
+    width, height = geometry.viewer_size(origin)
+    right, bottom = left + width, top + height
+    box = to_stored_px(shapely.box(left, top, right, bottom), geometry, (0, 0))
+    x0, y0, x1, y1 = box.bounds
+    # The edge of the slide may lie inside the last stored pixel, which counts as well.
+    if right >= geometry.slide_width_px:
+        x1 = max(x1, geometry.width_px)
+    if bottom >= geometry.slide_height_px:
+        y1 = max(y1, geometry.height_px)
+    return OutlineRaster([shapely.box(x0, y0, x1, y1)])
+
+
+def _check_viewer(
+    drawn: SlideAnnotations, path: Path, geometry: Geometry, origin: CoordinateFrame
+) -> None:
+    """Refuse a file of this pipeline that was written for a slide of another size."""
+    expected = geometry.viewer_size(origin)
+    if drawn.viewer_px is not None and drawn.viewer_px != expected:
+        raise AnnotationError(
+            f"{path}: written for a slide of {drawn.viewer_px[0]} x {drawn.viewer_px[1]} px, "
+            f"this one has {expected[0]} x {expected[1]} px; wrong slide or origin?"
+        )
+
+
+def _check_inside(
+    drawn: SlideAnnotations, shapes: dict[Reading, list[Any]], path: Path, geometry: Geometry
+) -> None:
+    """Refuse outlines that are mostly off the slide; report those that cross its edge."""
+    all_shapes = np.array([shape for group in shapes.values() for shape in group], object)
+    outlines: list[AnnotatedOutline] = []
+    for reading in shapes:
+        outlines += drawn.outlines[reading]
+    slide_box = shapely.box(0, 0, geometry.width_px, geometry.height_px)
+    area = shapely.area(all_shapes)
+    area_inside = shapely.area(shapely.intersection(all_shapes, slide_box))
+    if area.sum() > 0 and area_inside.sum() < (1 - _MAX_SHARE_OFF_SLIDE) * area.sum():
+        raise AnnotationError(
+            f"{path}: {100 * (1 - area_inside.sum() / area.sum()):.0f} % of the outlined area lies "
+            f"off the slide ({geometry.slide_width_px} x {geometry.slide_height_px} px); "
+            "wrong slide, origin or downsample?"
+        )
+    clipped = np.flatnonzero(area_inside < area * (1 - 1e-6))
+    if len(clipped):
+        drawn.messages.append(
+            f"{path}: {len(clipped)} outlines reach over the slide's edge "
+            f"(first: {outlines[clipped[0]].id}); they are clipped there"
+        )
