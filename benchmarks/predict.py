@@ -31,6 +31,7 @@ _TILES, _TURNS = 8, 3
 
 def _tiles(folder: Path, tile_px: int) -> Path:
     from tiling.synthetic import make_slide
+    from tiling.tiles.slide_source import SlideSource
     from tiling.tiles.tile_slide import TileParameters, tile_slide
 
     make_slide(
@@ -43,9 +44,8 @@ def _tiles(folder: Path, tile_px: int) -> Path:
     )
     parameters = TileParameters(mpp_um=1.0, tile_px=tile_px, overlap_px=tile_px // 4)
     tile_slide(
-        folder / "slide.tiff",
+        SlideSource(_SLIDE, folder / "slide.tiff"),
         folder / "tiles.zarr",
-        slide=_SLIDE,
         parameters=parameters,
         code_version=1,
         record=False,

@@ -27,12 +27,14 @@ from numpy.typing import NDArray
 
 from semimoe.evaluation.metrics import object_scores
 from tiling.objects.stitch import stitch
+from tiling.parallel import JobSettings
 from tiling.qupath.class_names import EMPTY_REGION, GLAND, REGION
 from tiling.qupath.label_slide import label_slide
 from tiling.qupath.proposals import ProposalSettings, choose_squares
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of
+from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 from workflow.config.configuration import with_defaults
 from workflow.stages.glands import split_parameters
@@ -113,12 +115,11 @@ def made_slides(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, 
         tiles, truth = folder / f"{name}.zarr", folder / f"{name}.labels.zarr"
         if not tiles.exists():
             tile_slide(
-                file,
+                SlideSource(name, file),
                 tiles,
-                slide=name,
                 parameters=TileParameters(**config["tiles"]),
                 code_version=1,
-                workers=given.threads,
+                job=JobSettings(workers=given.threads),
             )
         if not truth.exists():
             label_slide(

@@ -162,17 +162,18 @@ def _blocks(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
 
 def ours(slide: Path, out: Path, *, workers: int, tissue_only: bool) -> None:
     """tile_slide at full resolution: with every pixel kept, or of the tissue alone."""
+    from tiling.parallel import JobSettings
+    from tiling.tiles.slide_source import SlideSource
     from tiling.tiles.tile_slide import TileParameters, tile_slide
 
     every = {"tile_px": BLOCK_PX, "overlap_px": 0, "min_tissue": 0.0}
     parameters = TileParameters(mpp_um=0.5, **({} if tissue_only else every))
     tile_slide(
-        slide,
+        SlideSource("bench", slide),
         out,
-        slide="bench",
         parameters=parameters,
         code_version=1,
-        workers=workers,
+        job=JobSettings(workers=workers),
         record=False,
     )
 

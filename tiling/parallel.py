@@ -5,10 +5,25 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How a job works; its results do not depend on it.
+
+    Attributes
+    ----------
+    workers : threads
+    progress : show progress on stderr
+    """
+
+    workers: int = 1
+    progress: bool = False
 
 
 def for_each(

@@ -15,6 +15,7 @@ import pytest
 import tifffile
 
 from tiling.stores.attributes import recorded_error
+from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
@@ -50,9 +51,8 @@ def tree(store: Path) -> dict[str, str]:
 
 def tile(source: Path, store: Path, *, record: bool = False) -> None:
     tile_slide(
-        source,
+        SlideSource("s", source),
         store,
-        slide="s",
         parameters=TileParameters(tile_px=128, overlap_px=32),
         code_version=1,
         record=record,
@@ -76,6 +76,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 _CHILDREN = """
 import os, sys
 from pathlib import Path
+from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 import tiling.slides.slide_reader, openslide, zarr, dask.base, dask.delayed, tqdm, rasterio.features, PIL.Image
 print("ready", flush=True)
@@ -83,7 +84,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         parameters = TileParameters(tile_px=128, overlap_px=32)
-        tile_slide(Path(sys.argv[1]), Path(sys.argv[2]), slide="s", parameters=parameters, code_version=1, record=False)
+        tile_slide(SlideSource("s", Path(sys.argv[1])), Path(sys.argv[2]), parameters=parameters, code_version=1, record=False)
         os._exit(0)
     print(child, flush=True)
     sys.stdin.readline()  # until then the child is not reaped, and its number means nobody else

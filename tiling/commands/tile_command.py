@@ -65,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the store; an existing tile store is replaced, nothing else is."""
+    from tiling.parallel import JobSettings
+    from tiling.tiles.slide_source import SlideSource
     from tiling.tiles.tile_slide import TileParameters, tile_slide
 
     _check_store(arguments.out)
@@ -76,20 +78,22 @@ def run(arguments: argparse.Namespace) -> None:
         min_tissue=arguments.min_tissue,
         icc=arguments.icc,
     )
-    tile_slide(
-        arguments.slide,
-        arguments.out,
+    source = SlideSource(
         slide=arguments.out.stem,
-        parameters=parameters,
+        path=arguments.slide,
         mpp=arguments.mpp,
         tissue=arguments.tissue,
         roi=arguments.roi,
         origin=arguments.origin,
+    )
+    tile_slide(
+        source,
+        arguments.out,
+        parameters=parameters,
         code_version=1,
-        workers=arguments.workers,
-        progress=True,
+        job=JobSettings(workers=arguments.workers, progress=True),
+        local_copies=arguments.scratch,
         record=False,
-        scratch=arguments.scratch,
     )
 
 

@@ -93,6 +93,33 @@ def choose_tiles(
     return TileTable(table, share[chosen].astype(np.float32), pen_share[chosen].astype(np.float32))
 
 
+def chunks_under(
+    origin_yx_px: NDArray[np.int64],
+    tile_px: int,
+    shape_px: tuple[int, int],
+    chunk_px: tuple[int, int],
+) -> NDArray[np.bool_]:
+    """Chunks that overlap at least one tile.
+
+    Parameters
+    ----------
+    origin_yx_px : int64 (N, 2), stored pixels
+    tile_px : side of a tile
+    shape_px, chunk_px : (y, x) sizes of the array and of its chunks
+
+    Returns
+    -------
+    bool (chunk rows, chunk columns)
+    """
+    counts = [-(-side // chunk) for side, chunk in zip(shape_px, chunk_px, strict=True)]
+    needed = np.zeros(counts, bool)
+    for y, x in origin_yx_px:
+        rows = slice(y // chunk_px[0], -(-(y + tile_px) // chunk_px[0]))
+        columns = slice(x // chunk_px[1], -(-(x + tile_px) // chunk_px[1]))
+        needed[rows, columns] = True
+    return needed
+
+
 def _coarse_inside(low: int, high: int, coarse_px: int, side_px: int) -> tuple[int, int]:
     """First coarse pixel that lies wholly in [low, high), and the first behind them."""
     stop = -(-side_px // coarse_px) if high == side_px else high // coarse_px

@@ -1,10 +1,10 @@
-"""Tile a slide: tissue, grid, and the pixels of the tiles in an OME-Zarr store aligned to the slide.
+"""Tile a slide: its tissue, the grid of tiles, and their pixels in an OME-Zarr store.
 
-Only chunks under tiles that hold tissue are read and written; the others are absent and read as white.
+Only chunks under tiles with tissue are read and written; the others are not stored and read as white.
 """
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling.raster.geometry import CoordinateFrame
+from tiling.parallel import JobSettings
 from tiling.slide_errors import SlideError
 from tiling.slides.metadata import check_is_file
 from tiling.slides.slide_reader import Icc, Slide, open_slide
@@ -24,20 +24,22 @@ from tiling.stores.attributes import record_failure
 from tiling.stores.layout import TileCounts, TileStore
 from tiling.stores.ome_pyramid import WHITE, level_shapes, ome_attributes
 from tiling.tiles.focus import tile_focus
-from tiling.tiles.pyramid import Chunk, chunk_sides, chunks_under, write_levels
-from tiling.tiles.tile_grid import TileTable, choose_tiles
-from tiling.tissue.slide_tissue import Coarse, file_hash, find_tissue
+from tiling.tiles.pyramid import Chunk, chunk_sides, write_levels
+from tiling.tiles.slide_source import SlideSource
+from tiling.tiles.tile_grid import TileTable, choose_tiles, chunks_under
+from tiling.tissue.slide_tissue import Coarse, find_tissue
 
 log = logging.getLogger(__name__)
 
-# 100k x 100k pixels at full resolution are 900 files; with the 2048 of other arrays they would be 3300, over many a quota.
+# 100k x 100k pixels at full resolution are 900 files. With the 2048 px of other arrays they would be
+# 3300 files, which is more than many quotas allow.
 IMAGE_SHARD_PX = 4096
-_OK, _LEFT_OUT = 0, 1
+_USED, _LEFT_OUT = 0, 1
 
 
 @dataclass(frozen=True)
 class TileParameters:
-    """What the tiles of a slide depend on, beside the slide.
+    """What the tiles of a slide depend on, except the slide.
 
     Attributes
     ----------
@@ -45,10 +47,11 @@ class TileParameters:
     tile_px, overlap_px : side of a tile and overlap of neighbours, stored pixels
     tissue_mpp_um : resolution at which tissue is found, um per pixel (rounded to whole stored pixels)
     min_tissue : least share of tissue in a tile
-    max_pen : tiles with more than this share of ink are left out (status 1)
-    min_focus : tiles less sharp than this are left out (status 1); see `tiling.tiles.focus`; 0 keeps all
-    icc : "apply" brings pixels from the file's embedded colour profile to sRGB; "keep" leaves them
-    max_failed : share of the needed chunks that may be unreadable before the slide fails; the tiles over them are left out
+    max_pen : tiles with a larger share of ink are left out (status 1)
+    min_focus : tiles that are less sharp are left out (status 1), see `tiling.tiles.focus`; 0: none
+    icc : "apply" converts pixels from the file's embedded colour profile to sRGB; "keep" does not
+    max_failed : share of the needed chunks that may be unreadable before the slide fails; tiles over
+        unreadable chunks are left out
     """
 
     mpp_um: float = 1.0
@@ -64,194 +67,215 @@ class TileParameters:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_px < self.tile_px:
             raise ValueError(
-                f"overlap_px {self.overlap_px} must be at least 0 and less than tile_px {self.tile_px}"
+                f"overlap_px {self.overlap_px} must be at least 0 and less than "
+                f"tile_px {self.tile_px}"
             )
 
 
 def tile_slide(
-    source: Path,
+    source: SlideSource,
     store: Path,
     *,
-    slide: str,
     parameters: TileParameters,
-    mpp: float | None = None,
-    tissue: Path | None = None,
-    roi: Path | None = None,
-    origin: CoordinateFrame = "bounds",
     code_version: int,
-    workers: int = 1,
-    progress: bool = False,
+    job: JobSettings | None = None,
+    local_copies: Path | None = None,
     record: bool = True,
-    scratch: Path | None = None,
 ) -> None:
-    """Write `tiles/{slide}.zarr`; a slide that cannot be used leaves a store that says why.
+    """Write `tiles/{slide}.zarr`; for a slide that cannot be used, a store with the error.
 
     Parameters
     ----------
-    source : slide file
+    source : the slide
     store : finished store; an unfinished one of the same parameters is continued
-    slide : id of the slide
-    parameters : TileParameters
-    mpp : um per level-0 pixel where the sheet overrides the file
-    tissue, roi : GeoJSON of polygons (x, y in level-0 pixels) or a mask image of the whole slide: `tissue` replaces the tissue found,
-        `roi` restricts it
-    origin : whether GeoJSON counts from the viewer's crop (as QuPath does) or from the slide's corner
-    code_version : raised when the code gives other bytes
-    workers : threads
-    progress : show progress on stderr
-    record : leave a failed slide's error in the store; False raises it
-    scratch : folder on a fast local disk to which the slide is copied while it is read
+    parameters : what the tiles depend on
+    code_version : a number that is raised when a change of the code changes the bytes
+    job : threads and progress; one thread without progress by default
+    local_copies : folder on a fast local disk to which the slide is copied while it is read
+    record : write a failed slide's error into the store; False raises it
 
     Raises
     ------
     SlideError
-        The slide cannot be used (only without `record`).
+        The slide cannot be used (only with `record=False`).
     StoreError
         Another process writes the same store.
     OSError
-        Disk or mount fail.
+        A disk or a mount fails.
     """
-    stamp = {
-        "source": str(source),
-        "mpp": mpp,
-        "origin": origin,
+    recorded = {
+        "source": str(source.path),
+        "mpp": source.mpp,
+        "origin": source.origin,
         "version": code_version,
         **asdict(parameters),
     }
     try:
-        stamp |= {
-            name: file_hash(path)
-            for name, path in (("tissue", tissue), ("roi", roi))
-            if path is not None
-        }
-        check_is_file(source)
+        recorded |= source.mask_checksums()
+        check_is_file(source.path)
         with (
-            near(source, scratch) as copy,
-            open_slide(source, mpp=mpp, copy=copy, icc=parameters.icc) as opened,
+            near(source.path, local_copies) as copy,
+            open_slide(source.path, mpp=source.mpp, copy=copy, icc=parameters.icc) as opened,
         ):
             plan = plan_scale(opened.facts, parameters.mpp_um)
-            with write_store(
-                store, {**stamp, "slide": slide, "fingerprint": opened.facts.fingerprint}
-            ) as partial:
-                group = create_group(partial.folder)
-                found = find_tissue(
-                    opened,
-                    plan,
-                    tissue_mpp_um=parameters.tissue_mpp_um,
-                    tissue=tissue,
-                    roi=roi,
-                    origin=origin,
-                    fail_fast=parameters.max_failed == 0,
-                    workers=workers,
-                    progress=progress,
+            all_parameters = {
+                **recorded,
+                "slide": source.slide,
+                "fingerprint": opened.facts.fingerprint,
+            }
+            with write_store(store, all_parameters) as unfinished:
+                coarse, counts = _write_tiles(
+                    unfinished, source, opened, plan, parameters, job or JobSettings()
                 )
-                counts = _write_tiles(
-                    group, opened, plan, found, partial, slide, parameters, workers, progress
+                _log_counts(source.slide, counts, coarse)
+                attributes = _attributes(source.slide, opened, plan, coarse, parameters)
+                attributes = replace(
+                    attributes, counts=counts, parameters=recorded, version=code_version
                 )
-                _report(slide, counts, found)
-                _attributes(
-                    slide, opened, plan, found, parameters, counts, stamp, code_version
-                ).write(group)
+                attributes.write(create_group(unfinished.folder))
     except SlideError as error:
         if not record:
             raise
-        log.warning("%s is left out: %s", slide, error)
-        record_failure(store, error, {**stamp, "slide": slide})
-
-
-def _report(slide: str, counts: TileCounts, found: Coarse) -> None:
-    if counts.tiles == counts.tiles_left_out:
-        log.warning(
-            "%s: no tile with tissue; look at the slide, or give its tissue as GeoJSON in column 'tissue' of the sheet",
-            slide,
-        )
-    log.info(
-        "%s: %.2f mm2 of tissue, %s",
-        slide,
-        found.tissue_um2 / 1e6,
-        ", ".join(f"{name} {count}" for name, count in asdict(counts).items()),
-    )
+        log.warning("%s is left out: %s", source.slide, error)
+        record_failure(store, error, {**recorded, "slide": source.slide})
 
 
 def _write_tiles(
-    group: zarr.Group,
-    slide: Slide,
+    unfinished: UnfinishedStore,
+    source: SlideSource,
+    opened: Slide,
     plan: Plan,
-    found: Coarse,
-    partial: UnfinishedStore,
-    name: str,
     parameters: TileParameters,
-    workers: int,
-    progress: bool,
-) -> TileCounts:
-    """Level 0, pyramid, table and coarse tissue; returns the counts."""
-    shape = plan.geometry.height_px, plan.geometry.width_px
-    tile_px = parameters.tile_px
+    job: JobSettings,
+) -> tuple[Coarse, TileCounts]:
+    """Write arrays and table of the store; returns the tissue and the counts."""
+    group = create_group(unfinished.folder)
+    shape_px = plan.geometry.height_px, plan.geometry.width_px
+    fail_fast = parameters.max_failed == 0
+    coarse = find_tissue(
+        opened,
+        plan,
+        tissue_mpp_um=parameters.tissue_mpp_um,
+        tissue=source.tissue,
+        roi=source.roi,
+        origin=source.origin,
+        fail_fast=fail_fast,
+        workers=job.workers,
+        progress=job.progress,
+    )
     table = choose_tiles(
-        found.tissue,
-        found.pen,
-        shape_px=shape,
-        coarse_px=found.stride_px,
-        tile_px=tile_px,
+        coarse.tissue,
+        coarse.pen,
+        shape_px=shape_px,
+        coarse_px=coarse.stride_px,
+        tile_px=parameters.tile_px,
         overlap_px=parameters.overlap_px,
         min_tissue=parameters.min_tissue,
     )
-    levels = [
-        create_array(group, str(level), (3, *size), np.uint8, fill=WHITE, shard_px=IMAGE_SHARD_PX)
-        for level, size in enumerate(level_shapes(*shape))
-    ]
+    levels = _create_levels(group, shape_px)
     chunk_px = chunk_sides(levels[0])
-    needed = chunks_under(table.origin_yx_px, tile_px, shape, chunk_px)
-    failed, sums = write_levels(
-        slide,
-        plan,
-        levels,
-        partial,
-        needed,
-        fail_fast=parameters.max_failed == 0,
-        workers=workers,
-        progress=progress,
-    )
-    if len(failed) > parameters.max_failed * needed.sum():
+    needed = chunks_under(table.origin_yx_px, parameters.tile_px, shape_px, chunk_px)
+    written = write_levels(opened, plan, levels, unfinished, needed, fail_fast=fail_fast, job=job)
+    if len(written.failed) > parameters.max_failed * needed.sum():
         raise SlideError(
-            f"{slide.facts.path}: {len(failed)} of {needed.sum()} blocks cannot be read; copy the file again, or restrict it by `roi`"
+            f"{opened.facts.path}: {len(written.failed)} of {needed.sum()} blocks cannot be read; "
+            "copy the file again, or restrict it by `roi`"
         )
-    group.attrs["ome"] = ome_attributes(name, plan.geometry, len(levels))
-    focus = tile_focus(sums, table.origin_yx_px, tile_px, shape)
-    status = _status(table, focus, _over(table.origin_yx_px, tile_px, failed, chunk_px), parameters)
-    geometry = plan.geometry
-    origin_xy = table.origin_yx_px[:, ::-1] * np.array(
-        [geometry.downsample_x, geometry.downsample_y]
+    group.attrs["ome"] = ome_attributes(source.slide, plan.geometry, len(levels))
+    focus = tile_focus(written.sums, table.origin_yx_px, parameters.tile_px, shape_px)
+    unreadable = _overlap_chunks(table.origin_yx_px, parameters.tile_px, written.failed, chunk_px)
+    status = _status(table, focus, unreadable, parameters)
+    _write_table(group, table, focus, status, plan)
+    _write_masks(group, coarse)
+    counts = TileCounts(
+        tiles=len(status),
+        tiles_left_out=int((status != _USED).sum()),
+        chunks_read=int(needed.sum()) - len(written.failed),
+        chunks_background=int((~needed).sum()),
+        chunks_failed=len(written.failed),
     )
+    return coarse, counts
+
+
+def _create_levels(group: zarr.Group, shape_px: tuple[int, int]) -> list[zarr.Array[Any]]:
+    levels = []
+    for level, size in enumerate(level_shapes(*shape_px)):
+        array = create_array(
+            group,
+            str(level),
+            (3, *size),
+            TileStore.LEVEL_DTYPE,
+            fill=WHITE,
+            shard_px=IMAGE_SHARD_PX,
+        )
+        levels.append(array)
+    return levels
+
+
+def _overlap_chunks(
+    origin_yx_px: NDArray[np.int64], tile_px: int, chunks: list[Chunk], chunk_px: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Which tiles overlap at least one of these chunks: bool (N,)."""
+    overlaps = np.zeros(len(origin_yx_px), bool)
+    for chunk in chunks:
+        first = np.array(chunk) * chunk_px
+        last = first + chunk_px
+        overlaps |= ((origin_yx_px < last) & (origin_yx_px + tile_px > first)).all(axis=1)
+    return overlaps
+
+
+def _status(
+    table: TileTable,
+    focus: NDArray[np.float32],
+    unreadable: NDArray[np.bool_],
+    parameters: TileParameters,
+) -> NDArray[np.uint8]:
+    left_out = (table.pen > parameters.max_pen) | (focus < parameters.min_focus) | unreadable
+    return np.where(left_out, _LEFT_OUT, _USED).astype(np.uint8)
+
+
+def _write_table(
+    group: zarr.Group,
+    table: TileTable,
+    focus: NDArray[np.float32],
+    status: NDArray[np.uint8],
+    plan: Plan,
+) -> None:
+    downsample_xy = np.array([plan.geometry.downsample_x, plan.geometry.downsample_y])
     columns = {
         "origin_yx_px": table.origin_yx_px,
-        "origin_xy_level0": origin_xy,
+        "origin_xy_level0": table.origin_yx_px[:, ::-1] * downsample_xy,
         "tissue": table.tissue,
         "focus": focus,
         "pen": table.pen,
         "status": status,
     }
     TileStore.write_table(group, columns)
-    for mask_name, mask in (("tissue", found.tissue), ("pen", found.pen)):
-        create_array(group, mask_name, mask.shape, np.uint8)[...] = mask.astype(np.uint8)
-    return TileCounts(
-        tiles=len(status),
-        tiles_left_out=int((status != _OK).sum()),
-        chunks_read=int(needed.sum()) - len(failed),
-        chunks_background=int((~needed).sum()),
-        chunks_failed=len(failed),
+
+
+def _write_masks(group: zarr.Group, coarse: Coarse) -> None:
+    masks = {"tissue": coarse.tissue, "pen": coarse.pen}
+    for name, dtype in TileStore.ARRAYS.items():
+        create_array(group, name, masks[name].shape, dtype)[...] = masks[name].astype(dtype)
+
+
+def _log_counts(slide: str, counts: TileCounts, coarse: Coarse) -> None:
+    if counts.tiles == counts.tiles_left_out:
+        log.warning(
+            "%s: no tile with tissue; look at the slide, "
+            "or give its tissue as GeoJSON in column 'tissue' of the sheet",
+            slide,
+        )
+    log.info(
+        "%s: %.2f mm2 of tissue, %s",
+        slide,
+        coarse.tissue_um2 / 1e6,
+        ", ".join(f"{name} {count}" for name, count in asdict(counts).items()),
     )
 
 
 def _attributes(
-    slide: str,
-    opened: Slide,
-    plan: Plan,
-    found: Coarse,
-    parameters: TileParameters,
-    counts: TileCounts,
-    stamp: dict[str, Any],
-    code_version: int,
+    slide: str, opened: Slide, plan: Plan, coarse: Coarse, parameters: TileParameters
 ) -> TileStore:
     facts = opened.facts
     return TileStore(
@@ -263,34 +287,10 @@ def _attributes(
         reader_version=facts.reader_version,
         mpp_origin=facts.mpp_origin,
         colour_profile=facts.colour_profile,
-        tissue_mpp_um=found.mpp_um,
-        tissue_stride_px=found.stride_px,
-        tissue_um2=found.tissue_um2,
+        tissue_mpp_um=coarse.mpp_um,
+        tissue_stride_px=coarse.stride_px,
+        tissue_um2=coarse.tissue_um2,
         tile_px=parameters.tile_px,
         overlap_px=parameters.overlap_px,
         slide=slide,
-        counts=counts,
-        parameters=stamp,
-        version=code_version,
     )
-
-
-def _over(
-    origin_yx_px: NDArray[np.int64], tile_px: int, failed: list[Chunk], chunk_px: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Tiles that reach into a chunk that could not be read: bool (N,)."""
-    over = np.zeros(len(origin_yx_px), bool)
-    for chunk in failed:
-        low = np.array(chunk) * chunk_px
-        over |= ((origin_yx_px < low + chunk_px) & (origin_yx_px + tile_px > low)).all(axis=1)
-    return over
-
-
-def _status(
-    table: TileTable,
-    focus: NDArray[np.float32],
-    unreadable: NDArray[np.bool_],
-    parameters: TileParameters,
-) -> NDArray[np.uint8]:
-    left_out = (table.pen > parameters.max_pen) | (focus < parameters.min_focus) | unreadable
-    return np.where(left_out, _LEFT_OUT, _OK).astype(np.uint8)

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import zarr
 
+from tiling.parallel import JobSettings
 from tiling.slide_errors import SlideError
 from tiling.stores import atomic_store as atomic
 from tiling.stores.arrays import open_array, open_store, read_table
@@ -18,6 +19,7 @@ from tiling.stores.attributes import geometry_of, recorded_error, stored_json
 from tiling.stores.ome_pyramid import halved, level_shapes
 from tiling.tiles import pyramid as pixels
 from tiling.tiles import tile_slide as tile
+from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 
 PARAMETERS = TileParameters(tile_px=128, overlap_px=32)
@@ -56,6 +58,20 @@ def tree(store):
     }
 
 
+def write_tile_store(path, store, *, parameters=PARAMETERS, code_version=1, workers=1, **options):
+    """Tile a slide file; options of `SlideSource` and of `tile_slide` by name."""
+    job = {name: options.pop(name) for name in ("record", "local_copies") if name in options}
+    source = SlideSource(options.pop("slide", "s"), path, **options)
+    tile_slide(
+        source,
+        store,
+        parameters=parameters,
+        code_version=code_version,
+        job=JobSettings(workers=workers),
+        **job,
+    )
+
+
 @pytest.fixture
 def tissue_slide(tmp_path):
     """1500 x 2600 px (y, x) at 1 um: tissue at the left, nothing from x = 900 on."""
@@ -65,7 +81,7 @@ def tissue_slide(tmp_path):
 
 def test_pixels_under_tissue_are_the_slides_and_the_rest_is_absent(tmp_path, tissue_slide):
     path, image = tissue_slide
-    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=3)
+    write_tile_store(path, tmp_path / "s.zarr", code_version=3)
     stored = open_array(open_store(tmp_path / "s.zarr"), "0")
     assert stored.shape == (3, 1500, 2600)
     pixels = np.moveaxis(np.asarray(stored[...]), 0, -1)
@@ -94,8 +110,8 @@ def test_pixels_under_tissue_are_the_slides_and_the_rest_is_absent(tmp_path, tis
 
 def test_attributes_say_where_the_pixels_came_from(tmp_path, tissue_slide):
     path, _ = tissue_slide
-    tile_slide(
-        path, tmp_path / "s.zarr", slide="s", parameters=TileParameters(mpp_um=2.0), code_version=3
+    write_tile_store(
+        path, tmp_path / "s.zarr", parameters=TileParameters(mpp_um=2.0), code_version=3
     )
     values = stored_json(tmp_path / "s.zarr")
     geometry = geometry_of(tmp_path / "s.zarr")
@@ -128,7 +144,7 @@ def test_pyramid_levels_are_exact_means_and_valid_ome_zarr(tmp_path, tissue_slid
     from ome_zarr_models.v05 import Image
 
     path, _ = tissue_slide
-    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    write_tile_store(path, tmp_path / "s.zarr")
     group = zarr.open_group(tmp_path / "s.zarr", mode="r")
     model = Image.from_zarr(group)
     datasets = model.ome_attributes.multiscales[0].datasets
@@ -160,7 +176,7 @@ def test_a_second_reader_opens_the_pyramid(tmp_path, tissue_slide):
     import warnings
 
     path, _ = tissue_slide
-    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    write_tile_store(path, tmp_path / "s.zarr")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ome_zarr.io import parse_url
@@ -183,7 +199,7 @@ def test_a_reader_that_shares_no_code_with_zarr_gets_the_same_pixels(tmp_path, t
     import tensorstore
 
     path, _ = tissue_slide
-    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    write_tile_store(path, tmp_path / "s.zarr")
     for level in range(4):
         folder = tmp_path / "s.zarr" / str(level)
         foreign = tensorstore.open(
@@ -216,16 +232,14 @@ def four_shards(tmp_path_factory):
     path = write_slide(folder / "s.tiff", slide_image((2300, 2300), (1900, 1900, 350, 350)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tile, "IMAGE_SHARD_PX", 2048)
-        tile_slide(path, folder / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+        write_tile_store(path, folder / "s.zarr")
     return path, folder / "s.zarr"
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch, four_shards):
     monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
     path, whole = four_shards
-    tile_slide(
-        path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1, workers=3
-    )
+    write_tile_store(path, tmp_path / "s.zarr", workers=3)
     assert tree(tmp_path / "s.zarr") == tree(whole)
 
 
@@ -250,12 +264,12 @@ def test_levels_made_from_the_shards_below_them_are_the_same_however_many_work_o
             raise KeyboardInterrupt
 
     monkeypatch.setattr(atomic.UnfinishedStore, "record_finished", noted)
-    options = {"slide": "s", "parameters": PARAMETERS, "code_version": 1}
+    options = {}
     if stopped_after:
         with pytest.raises(KeyboardInterrupt):
-            tile_slide(path, tmp_path / "s.zarr", workers=workers, **options)
+            write_tile_store(path, tmp_path / "s.zarr", workers=workers, **options)
         workers = 17 - workers
-    tile_slide(path, tmp_path / "s.zarr", workers=workers, **options)
+    write_tile_store(path, tmp_path / "s.zarr", workers=workers, **options)
     fine = np.asarray(open_array(open_store(tmp_path / "s.zarr"), "0")[...])
     for level in range(1, 4):
         fine = halved(fine)
@@ -276,6 +290,7 @@ from pathlib import Path
 from tiling.tiles import pyramid as pixels
 from tiling.tiles import tile_slide as tile
 from tiling.stores import atomic_store as atomic
+from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 
 done = atomic.UnfinishedStore.record_finished
@@ -285,7 +300,9 @@ def slow(self, key, note=None):
     sys.stdin.readline()
 atomic.UnfinishedStore.record_finished = slow
 tile.IMAGE_SHARD_PX = 2048
-tile_slide(Path(sys.argv[1]), Path(sys.argv[2]), slide="s", parameters=TileParameters(tile_px=128, overlap_px=32), code_version=1)
+source = SlideSource("s", Path(sys.argv[1]))
+parameters = TileParameters(tile_px=128, overlap_px=32)
+tile_slide(source, Path(sys.argv[2]), parameters=parameters, code_version=1)
 """
 
 
@@ -320,7 +337,7 @@ def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(
         "read_scaled",
         lambda slide, plan, y, x: written.append((y.start, x.start)) or write(slide, plan, y, x),
     )
-    tile_slide(path, tmp_path / "killed.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    write_tile_store(path, tmp_path / "killed.zarr")
     chunks = stored_json(whole)["counts"]["chunks_read"]
     assert len(written) <= chunks - finished  # those of finished shards are not read again
     assert tree(tmp_path / "killed.zarr") == tree(whole)
@@ -344,40 +361,34 @@ def test_a_run_that_goes_on_after_an_unreadable_block_gives_the_same_bytes(
 
     monkeypatch.setattr(pixels, "read_scaled", broken)
     options = {
-        "slide": "s",
         "parameters": TileParameters(tile_px=128, overlap_px=32, max_failed=0.5),
-        "code_version": 1,
     }
-    tile_slide(four_shards[0], tmp_path / "whole.zarr", **options)
+    write_tile_store(four_shards[0], tmp_path / "whole.zarr", **options)
     with monkeypatch.context() as patch:
         patch.setattr(atomic.UnfinishedStore, "record_finished", stopped)
         with pytest.raises(KeyboardInterrupt):
-            tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
-    tile_slide(four_shards[0], tmp_path / "s.zarr", **options)
+            write_tile_store(four_shards[0], tmp_path / "s.zarr", **options)
+    write_tile_store(four_shards[0], tmp_path / "s.zarr", **options)
     assert stored_json(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
     assert tree(tmp_path / "s.zarr") == tree(tmp_path / "whole.zarr")
 
 
 def test_unusable_slide_leaves_a_store_that_says_why(tmp_path, caplog):
     path = write_slide(tmp_path / "s.tiff", slide_image((300, 300), (0, 0, 300, 300)), mpp=350.0)
-    tile_slide(path, tmp_path / "s.zarr", slide="s7", parameters=PARAMETERS, code_version=1)
+    write_tile_store(path, tmp_path / "s.zarr", slide="s7")
     assert "set column 'mpp'" in recorded_error(tmp_path / "s.zarr")
     assert "s7 is left out" in caplog.text
     with pytest.raises(SlideError, match="350"):
         geometry_of(tmp_path / "s.zarr")
     with pytest.raises(SlideError, match="350"):
-        tile_slide(
+        write_tile_store(
             path,
             tmp_path / "t.zarr",
             slide="s7",
-            parameters=PARAMETERS,
-            code_version=1,
             record=False,
         )
     assert not (tmp_path / "t.zarr").exists()
-    tile_slide(
-        path, tmp_path / "s.zarr", slide="s7", parameters=PARAMETERS, mpp=1.0, code_version=1
-    )
+    write_tile_store(path, tmp_path / "s.zarr", slide="s7", mpp=1.0)
     assert stored_json(tmp_path / "s.zarr")["mpp_origin"] == "sheet"
 
 
@@ -387,9 +398,7 @@ def test_a_full_disk_fails_the_job_and_not_the_slide(tmp_path, tissue_slide, mon
 
     monkeypatch.setattr(tile, "write_levels", full)
     with pytest.raises(OSError, match="No space left"):
-        tile_slide(
-            tissue_slide[0], tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1
-        )
+        write_tile_store(tissue_slide[0], tmp_path / "s.zarr")
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -405,11 +414,11 @@ def test_an_unreadable_block_fails_the_slide_unless_a_share_is_allowed(
         return chunk(slide, plan, rows, columns)
 
     monkeypatch.setattr(pixels, "read_scaled", broken)
-    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    write_tile_store(path, tmp_path / "s.zarr")
     assert "region y 0, x 0" in recorded_error(tmp_path / "s.zarr")
 
     allowed = TileParameters(tile_px=128, overlap_px=32, max_failed=0.3)
-    tile_slide(path, tmp_path / "t.zarr", slide="s", parameters=allowed, code_version=1)
+    write_tile_store(path, tmp_path / "t.zarr", parameters=allowed)
     assert stored_json(tmp_path / "t.zarr")["counts"]["chunks_failed"] == 1
     table = read_table(tmp_path / "t.zarr", "tiles", ("origin_yx_px", "status"))
     over = (table["origin_yx_px"] < 512).all(axis=1)
@@ -417,7 +426,7 @@ def test_an_unreadable_block_fails_the_slide_unless_a_share_is_allowed(
     assert 0 < over.sum() < len(over)
 
     strict = TileParameters(tile_px=128, overlap_px=32, max_failed=0.01)
-    tile_slide(path, tmp_path / "u.zarr", slide="s", parameters=strict, code_version=1)
+    write_tile_store(path, tmp_path / "u.zarr", parameters=strict)
     assert "1 of 6 blocks cannot be read" in recorded_error(tmp_path / "u.zarr")
 
 
@@ -433,14 +442,14 @@ def test_a_slide_of_one_level_with_a_damaged_tile_is_tiled_when_a_share_may_fail
     data[start + 10 : start + size] = bytes(size - 10)
     path.write_bytes(data)
     allowed = TileParameters(tile_px=128, overlap_px=32, max_failed=0.3)
-    tile_slide(path, tmp_path / "s.zarr", slide="s", parameters=allowed, code_version=1)
+    write_tile_store(path, tmp_path / "s.zarr", parameters=allowed)
     assert recorded_error(tmp_path / "s.zarr") is None
     assert stored_json(tmp_path / "s.zarr")["counts"]["chunks_failed"] == 1
     table = read_table(tmp_path / "s.zarr", "tiles", ("origin_yx_px", "status"))
     over = ((table["origin_yx_px"] < 1024) & (table["origin_yx_px"] + 128 > 512)).all(axis=1)
     np.testing.assert_array_equal(table["status"] == 1, over)
     assert 0 < over.sum() < len(over)
-    tile_slide(path, tmp_path / "t.zarr", slide="s", parameters=PARAMETERS, code_version=1)
+    write_tile_store(path, tmp_path / "t.zarr")
     assert "cannot be read" in recorded_error(tmp_path / "t.zarr")
 
 
@@ -466,21 +475,15 @@ def test_roi_restricts_and_tissue_replaces(tmp_path, tissue_slide):
     mask = np.zeros((150, 260), np.uint8)
     mask[100:120, 200:240] = 1
     PIL.Image.fromarray(mask).save(tmp_path / "tissue.png")
-    tile_slide(
+    write_tile_store(
         path,
         tmp_path / "r.zarr",
-        slide="s",
-        parameters=PARAMETERS,
         roi=tmp_path / "roi.geojson",
-        code_version=1,
     )
-    tile_slide(
+    write_tile_store(
         path,
         tmp_path / "t.zarr",
-        slide="s",
-        parameters=PARAMETERS,
         tissue=tmp_path / "tissue.png",
-        code_version=1,
     )
     assert stored_json(tmp_path / "r.zarr")["tissue_um2"] == pytest.approx(200 * 600, rel=0.1)
     assert stored_json(tmp_path / "t.zarr")["tissue_um2"] == pytest.approx(200 * 400, rel=0.1)
@@ -500,13 +503,10 @@ def test_unreadable_roi_costs_this_slide_with_its_name(
     tmp_path, tissue_slide, name, content, words
 ):
     (tmp_path / name).write_bytes(content)
-    tile_slide(
+    write_tile_store(
         tissue_slide[0],
         tmp_path / "s.zarr",
-        slide="s",
-        parameters=PARAMETERS,
         roi=tmp_path / name,
-        code_version=1,
     )
     assert words in recorded_error(tmp_path / "s.zarr")
     assert name in recorded_error(tmp_path / "s.zarr")
@@ -516,12 +516,10 @@ def test_inked_tiles_are_left_out(tmp_path):
     image = slide_image((600, 1200), (0, 0, 600, 800))
     image[100:400, 500:800] = (40, 70, 170)
     path = write_slide(tmp_path / "s.tiff", image)
-    tile_slide(
+    write_tile_store(
         path,
         tmp_path / "s.zarr",
-        slide="s",
         parameters=TileParameters(tile_px=128, overlap_px=32, max_pen=0.3),
-        code_version=1,
     )
     table = read_table(tmp_path / "s.zarr", "tiles", ("origin_yx_px", "pen", "status"))
     np.testing.assert_array_equal(table["status"], table["pen"] > np.float32(0.3))
@@ -537,14 +535,11 @@ def test_impossible_parameters_are_named():
 
 def test_a_slide_read_from_a_scratch_copy_gives_the_same_bytes(tmp_path, tissue_slide):
     path, _ = tissue_slide
-    for name, scratch in (("here", None), ("there", tmp_path / "scratch")):
-        tile_slide(
+    for name, folder in (("direct", None), ("copied", tmp_path / "scratch")):
+        write_tile_store(
             path,
             tmp_path / name / "s.zarr",
-            slide="s",
-            parameters=PARAMETERS,
-            code_version=1,
-            scratch=scratch,
+            local_copies=folder,
         )
-    assert tree(tmp_path / "here" / "s.zarr") == tree(tmp_path / "there" / "s.zarr")
+    assert tree(tmp_path / "direct" / "s.zarr") == tree(tmp_path / "copied" / "s.zarr")
     assert list((tmp_path / "scratch").iterdir()) == []
