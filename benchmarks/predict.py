@@ -61,7 +61,7 @@ def _model(folder: Path, method: Method, width: int, tile_px: int) -> None:
     from semimoe.tensor_files import WEIGHTS, save_card, save_tensors
 
     torch.manual_seed(0)
-    network = NetworkSettings(width=width)
+    network = NetworkSettings(encoder="unet", experts="separate", width=width)
     net = build_network(method, network)
     save_tensors(folder / WEIGHTS, net.state_dict(), {"network": network.to_dict()})
     split = {"seed_depth_um": 4.0, "boundary_level": 0.5, "growth_um": 8.0}

@@ -174,7 +174,7 @@ class Ours:
     def __init__(self, given: argparse.Namespace, seed: int) -> None:
         from semimoe.devices import start_fabric
 
-        training = TrainingSettings(
+        training = TrainingSettings(epochs=20, warm_start_epochs=8, 
             tile_px=given.size, batch=given.batch, optimizer="sgd", lr=_LR, weight_decay=_DECAY, gamma=_GAMMA, amol_weight_decay=_DECAY,
             unsup_max=_UNSUP, max_grad_norm=None, statistics="both", precision=given.precision,
         )  # fmt: skip
@@ -199,7 +199,7 @@ class Ours:
 
 def network(given: argparse.Namespace, seed: int) -> SemiMoE:
     torch.manual_seed(seed)
-    return SemiMoE(NetworkSettings(width=given.width))
+    return SemiMoE(NetworkSettings(encoder="unet", experts="separate", width=given.width))
 
 
 def tiles(given: argparse.Namespace, seed: int) -> Batch:
@@ -215,7 +215,7 @@ def tiles(given: argparse.Namespace, seed: int) -> Batch:
         images.append(np.clip(colours, 0, 255).astype(np.uint8))
         made.append(
             make_targets(
-                labels, np.ones(labels.shape, np.uint8), mpp_um=1.0, network=NetworkSettings()
+                labels, np.ones(labels.shape, np.uint8), mpp_um=1.0, network=NetworkSettings(encoder="unet", experts="separate", width=64)
             )
         )
     targets = Targets(

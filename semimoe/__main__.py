@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_errors import SettingsError
-from semimoe.settings import METHODS
+from semimoe.settings import PRESETS
 
 _PROTOCOLS = ("honest", "as-published")
 
@@ -59,7 +60,7 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         required=True,
         help="GlaS or CRAG folder, or images X.png with masks X_anno.png",
     )
-    train.add_argument("--method", choices=METHODS, default="semimoe")
+    train.add_argument("--method", choices=tuple(METHODS), default=MAIN_METHOD.name)
     train.add_argument(
         "--labelled",
         type=float,
@@ -101,7 +102,7 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         action="store_true",
         help="open masks of unlabelled images, for the log's Dice alone",
     )
-    train.add_argument("--preset", choices=("default", "paper", "public-code"), default="default")
+    train.add_argument("--preset", choices=tuple(PRESETS), default="default")
     train.add_argument(
         "--set",
         action="append",

@@ -1,205 +1,247 @@
-"""Settings of the network and of its training: plain values that JSON can hold, checked when made."""
+"""Settings of the network and of its training: types, ranges, defaults and meanings.
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args, get_type_hints
+The only place of these defaults. The configuration of the workflow, its documentation and the
+command line read them here.
+"""
 
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from semimoe.encoders import ENCODERS
 from semimoe.model_errors import SettingsError
 
-Method = Literal["semimoe", "supervised", "unet"]
-METHODS: tuple[Method, ...] = get_args(Method)
-Experts = Literal["separate", "shared"]
-Encoder = Literal["unet", "efficientnet-lite0"]
-TaskSet = Literal["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"]
-GateForm = Literal["paper", "code"]
+Device = Literal["cpu", "gpu"]
+Precision = Literal["fp32", "bf16"]
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
 SdfScale = Literal["um", "tile"]
-Augment = Literal["slides", "scanners", "paper", "flips", "none"]
-BoundaryTarget = Literal["instance", "outer"]
+Augmentation = Literal["slides", "scanners", "paper", "flips", "none"]
 
-# Four max-pools: sides of tiles are multiples of this.
+# Four halvings of the resolution: sides of tiles are multiples of this.
 STRIDE_PX = 16
-# Of EfficientNet-Lite0.
-ENCODER_STAGES = 6
+_MOST_STAGES = max(entry.stages for entry in ENCODERS.values())
 
 
-@dataclass(frozen=True)
-class NetworkSettings:
-    """What the network is, and what its outputs mean.
+def _keep_integer(value: object, validate: Callable[[object], float]) -> float:
+    """Check a number as float, but keep 5 as 5: model cards keep the bytes they had.
 
-    Attributes
-    ----------
-    width : channels of the finest level of experts: a U-Net has twice as many each level down (the paper: 64), the decoder of
-        EfficientNet-Lite0 as many more
-    encoder : contracting path of the experts: that of a U-Net, from random weights, or EfficientNet-Lite0 with weights of ImageNet
-    tasks : the experts there are, one per task (Table 2 of the paper)
-    experts : three U-Nets, or one encoder with three decoders
-    gates : one gate per task, or that of the mask alone (Table 4); distance and boundary then come from their experts
-    gate : gate of the paper (eq. 8), or of the public code
-    gate_heads : first weights of the gates' heads: small ones, or Kaiming-normal as everywhere else (paper and public code)
-    dropout : share of the gates' hidden units that a training step leaves out
-    sdf_scale : signed distance in um, or divided by its maximum in the tile (the paper)
-    sdf_um : distance at which the signed distance saturates, um (with `sdf_scale="um"`)
-    boundary : boundary target per gland, or around the binary mask (the public code)
+    True and False are no numbers here.
     """
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    checked = validate(value)
+    return value if isinstance(value, int) else checked
 
-    width: int = 64
-    encoder: Encoder = "unet"
-    tasks: TaskSet = "seg+sdf+bnd"
-    experts: Experts = "separate"
-    gates: Literal["multi", "single"] = "multi"
-    gate: GateForm = "paper"
-    gate_heads: Literal["small", "kaiming"] = "small"
-    dropout: float = 0.1
-    sdf_scale: SdfScale = "um"
-    sdf_um: float = 20.0
-    boundary: BoundaryTarget = "instance"
 
-    def __post_init__(self) -> None:
-        _check_choices(self)
-        # The gate's hidden layers have 3 C / 2 and 3 C / 8 units.
-        _require(
-            self.width >= 4 and self.width % 4 == 0,
-            "network.width",
-            self.width,
-            "a multiple of 4, at least 4",
-        )
-        _require(self.sdf_um > 0, "network.sdf_um", self.sdf_um, "above 0")
-        _require(0 <= self.dropout < 1, "network.dropout", self.dropout, "from 0 to less than 1")
+Number = Annotated[float, WrapValidator(_keep_integer)]
+
+
+class StrictModel(BaseModel):
+    """A frozen group of named values; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return self.model_dump()
+
+
+class NetworkSettings(StrictModel):
+    """What the network is, and what its outputs mean."""
+
+    width: int = Field(
+        16,
+        ge=4,
+        le=128,
+        multiple_of=4,  # the gate's hidden layers have 3 C / 2 and 3 C / 8 units
+        description="channels of the finest level of each expert (the paper: 64)",
+    )
+    encoder: str = Field(
+        "efficientnet-lite0",
+        json_schema_extra={"enum": list(ENCODERS)},
+        description="contracting path of the experts: "
+        + "; ".join(f"{entry.name}: {entry.description}" for entry in ENCODERS.values()),
+    )
+    tasks: Literal["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"] = Field(
+        "seg+sdf+bnd", description="the experts, one per task (Table 2 of the paper)"
+    )
+    experts: Literal["separate", "shared"] = Field(
+        "shared", description="three networks (the paper), or one encoder with three decoders"
+    )
+    gates: Literal["multi", "single"] = Field(
+        "multi",
+        description="one gate per task, or the gate of the mask only (Table 4): distance and"
+        " boundary are then the outputs of their experts, and their pseudo-labels are derived"
+        " from the mask",
+    )
+    gate: Literal["paper", "code"] = Field(
+        "paper", description="gate of the paper (eq. 8), or of the public code"
+    )
+    gate_heads: Literal["small", "kaiming"] = Field(
+        "small", description="initial weights of the gates' heads (paper and public code: kaiming)"
+    )
+    dropout: Number = Field(0.1, ge=0, lt=1, description="dropout rate of the gates' hidden units")
+    sdf_scale: SdfScale = Field(
+        "um",
+        description="signed distance in um, or divided by its maximum in the tile (the paper);"
+        " with `tile` glands are split by mask and boundary only",
+    )
+    sdf_um: Number = Field(
+        20, gt=0, description="distance at which the signed distance field saturates, um"
+    )
+    boundary: Literal["instance", "outer"] = Field(
+        "instance",
+        description="boundary target of each gland (a line between touching glands), or of the"
+        " binary mask (public code)",
+    )
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_in_the_table(cls, name: str) -> str:
+        if name not in ENCODERS:
+            raise ValueError(f"must be one of {', '.join(ENCODERS)}")
+        return name
 
     @property
-    def experts_of(self) -> tuple[str, ...]:
+    def expert_tasks(self) -> tuple[str, ...]:
         """Tasks that have an expert."""
         return tuple(self.tasks.split("+"))
 
     @property
-    def gates_of(self) -> tuple[str, ...]:
+    def gate_tasks(self) -> tuple[str, ...]:
         """Tasks that have a gate."""
-        return self.experts_of if self.gates == "multi" else ("seg",)
+        return self.expert_tasks if self.gates == "multi" else ("seg",)
 
     @property
-    def predicts_depth(self) -> bool:
-        """Whether the predicted distance is one in um, by which glands can be split."""
-        return self.sdf_scale == "um" and "sdf" in self.experts_of
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+    def predicts_distance_um(self) -> bool:
+        """Whether the predicted distance is in um, so that glands can be split by it."""
+        return self.sdf_scale == "um" and "sdf" in self.expert_tasks
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How the network is trained.
+class TrainingOptions(StrictModel):
+    """How the network is trained: what a user may choose."""
 
-    Attributes
-    ----------
-    tile_px : side of a training tile, px, a multiple of 16
-    batch : labelled and unlabelled tiles per step, each
-    epochs : length of the schedule
-    warm_start_epochs : Semi-MoE branches off the supervised run after this many epochs
-    steps_per_epoch : optimiser steps per epoch; None: one pass over the larger of the two tile lists
-    max_steps_per_epoch : bound on that pass
-    optimizer, lr, weight_decay, schedule : of experts and gates; `halving`: 20 epochs of linear warm-up, halved every 50
-    encoder_lr : share of `lr` for an encoder that knows ImageNet
-    frozen_stages : its first stages that stay as they are, the stem with them: half the resolution and above, a quarter, ...; 0: none
-    max_grad_norm : gradient norm of experts and gates is clipped to this; None: not clipped
-    gamma : regulariser of the adaptive multi-objective loss (eq. 11)
-    sdf_weight : factor on the distance term (the public code: 0.5)
-    aggregate : adaptive multi-objective loss (eq. 11), or the plain sums of eqs. 4 and 6 (always so for `unet`)
-    amol_lr, amol_weight_decay : Adam on the log-scales s of eq. 11
-    unsup_max, unsup_schedule : largest weight of the unsupervised loss (eq. 7), and how it grows
-    update : one optimiser step on both losses, or two (Algorithm 1)
-    pseudo : pseudo-labels of all three gates, or of the mask gate alone with distance and boundary derived from its mask (so
-        too where the network has a single gate)
-    statistics : which batches update the running statistics of batch normalisation; frozen: none, and they stand in for those
-        of the batch in training too (for fine-tuning with few tiles)
-    augment : slides: geometry, scale and stain; scanners: with more of the stain, glass at edges, and focus; paper: flips, quarter turns
-        and crops; flips: those without the crops
-    validate_every : epochs between validations
-    min_area_um2 : objects below it do not count when the split parameters are chosen on validation
-    precision : bf16: autocast
-    """
+    epochs: int = Field(60, ge=1, description="length of the schedule, epochs")
+    warm_start_epochs: int = Field(
+        20,
+        ge=0,
+        description="a method that continues another one (Semi-MoE: supervised-only) does so after"
+        " this many epochs; both then train up to `epochs`. 0: from the first epoch on",
+    )
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="optimiser steps per epoch, the same for all methods; null: one pass over the"
+        " labelled tiles, at most 500 steps",
+    )
+    batch: int = Field(8, ge=1, description="labelled and unlabelled tiles per step, each")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="the paper: sgd")
+    lr: Number = Field(0.002, gt=0, description="learning rate")
+    encoder_lr: Number = Field(
+        0.25, gt=0, le=1, description="learning rate of a pretrained encoder, as a share of lr"
+    )
+    frozen_stages: int = Field(
+        0,
+        ge=0,
+        le=_MOST_STAGES,
+        description="first stages of a pretrained encoder that are not trained, the stem included",
+    )
+    schedule: Literal["cosine", "halving"] = Field(
+        "cosine", description="halving: 20 epochs of warm-up, then halved every 50 (the paper)"
+    )
+    weight_decay: Number = Field(0.00005, ge=0, description="weight decay")
+    gamma: Number = Field(
+        0.4, gt=0, description="regulariser of the adaptive multi-objective loss (eq. 11)"
+    )
+    amol_lr: Number = Field(0.05, gt=0, description="learning rate of the loss's scales s")
+    amol_weight_decay: Number = Field(
+        0, ge=0, description="weight decay of the scales s (public code: 5e-5)"
+    )
+    max_grad_norm: Annotated[Number, Field(gt=0)] | None = Field(
+        5,
+        description="the gradient's norm is clipped to this; null: not clipped (paper and public"
+        " code)",
+    )
+    aggregate: Literal["amol", "sum"] = Field(
+        "amol", description="adaptive multi-objective loss, or the plain sum"
+    )
+    sdf_weight: Number = Field(
+        1.0, ge=0, description="factor on the distance loss (public code: 0.5)"
+    )
+    unsup_max: Number = Field(
+        0.5, ge=0, description="largest weight of the unsupervised loss (eq. 7)"
+    )
+    unsup_schedule: Literal["linear", "gaussian"] = Field(
+        "linear", description="how that weight grows (the paper: gaussian)"
+    )
+    update: Literal["joint", "two-step"] = Field(
+        "joint", description="one optimiser step on both losses, or two (Algorithm 1)"
+    )
+    statistics: Literal["labelled", "both", "frozen"] = Field(
+        "labelled",
+        description="batches that update the running statistics of batch normalisation (paper and"
+        " public code: both); frozen: none, for fine-tuning with few tiles",
+    )
+    augment: Augmentation = Field(
+        "slides",
+        description="slides: geometry, scale and stain; scanners: also stronger stain changes,"
+        " glass at edges, and focus; paper: flips, quarter turns and crops; flips: the same"
+        " without crops",
+    )
+    precision: PrecisionChoice = Field(
+        "auto",
+        description="bf16: autocast; auto: bf16 where the processor or GPU computes it natively",
+    )
+    pseudo: Literal["gates", "derived"] = Field(
+        "gates",
+        description="online pseudo-labels of all gates, or of the mask gate, with distance and"
+        " boundary derived from its mask (Table 4)",
+    )
+    validate_every: int = Field(1, ge=1, description="epochs between validations")
 
-    tile_px: int = 256
-    batch: int = 8
-    epochs: int = 20
-    warm_start_epochs: int = 8
-    steps_per_epoch: int | None = None
-    max_steps_per_epoch: int = 500
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 2e-3
-    encoder_lr: float = 0.25
-    frozen_stages: int = 0
-    weight_decay: float = 5e-5
-    schedule: Literal["cosine", "halving"] = "cosine"
-    max_grad_norm: float | None = 5.0
-    gamma: float = 0.4
-    sdf_weight: float = 1.0
-    aggregate: Literal["amol", "sum"] = "amol"
-    amol_lr: float = 0.05
-    amol_weight_decay: float = 0.0
-    unsup_max: float = 0.5
-    unsup_schedule: Literal["linear", "gaussian"] = "linear"
-    update: Literal["joint", "two-step"] = "joint"
-    pseudo: Literal["gates", "derived"] = "gates"
-    statistics: Literal["labelled", "both", "frozen"] = "labelled"
-    augment: Augment = "slides"
-    validate_every: int = 1
-    min_area_um2: float = 500.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
-        _require(
-            self.tile_px >= STRIDE_PX and self.tile_px % STRIDE_PX == 0,
-            "tile_px",
-            self.tile_px,
-            f"a multiple of {STRIDE_PX}",
-        )
-        for name in ("batch", "epochs", "max_steps_per_epoch", "validate_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lr", "encoder_lr", "gamma", "amol_lr"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in (
-            "weight_decay",
-            "amol_weight_decay",
-            "sdf_weight",
-            "unsup_max",
-            "warm_start_epochs",
-            "min_area_um2",
-            "frozen_stages",
-        ):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _require(
-            self.frozen_stages <= ENCODER_STAGES,
-            "frozen_stages",
-            self.frozen_stages,
-            f"at most {ENCODER_STAGES}",
-        )
-        _require(
-            self.steps_per_epoch is None or self.steps_per_epoch >= 1,
-            "steps_per_epoch",
-            self.steps_per_epoch,
-            "null or at least 1",
-        )
-        _require(
-            self.max_grad_norm is None or self.max_grad_norm > 0,
-            "max_grad_norm",
-            self.max_grad_norm,
-            "null or above 0",
-        )
-        _require(
-            self.warm_start_epochs <= self.epochs,
-            "warm_start_epochs",
-            self.warm_start_epochs,
-            f"at most the {self.epochs} epochs of the run",
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+    @model_validator(mode="after")
+    def _warm_start_ends_within_the_run(self) -> "TrainingOptions":
+        if self.warm_start_epochs > self.epochs:
+            raise ValueError(
+                f"warm_start_epochs {self.warm_start_epochs} must be at most epochs {self.epochs}"
+            )
+        return self
 
 
-# The paper's text, and the public code where it differs; tables use no warm start.
-_PAPER = {
+class TrainingSettings(TrainingOptions):
+    """How the network is trained: everything that a run depends on."""
+
+    tile_px: int = Field(
+        256, ge=STRIDE_PX, multiple_of=STRIDE_PX, description="side of a training tile, px"
+    )
+    max_steps_per_epoch: int = Field(
+        500, ge=1, description="most steps of an epoch where `steps_per_epoch` is null"
+    )
+    min_area_um2: Number = Field(
+        500.0,
+        ge=0,
+        description="smaller objects do not count when the split parameters are chosen, um2",
+    )
+
+
+class Preset(StrictModel):
+    """Values that differ from the defaults."""
+
+    network: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
+# The paper's text and the public code share these.
+_PAPER_NETWORK = {"width": 64, "encoder": "unet", "experts": "separate"}
+_PAPER_TRAINING = {
     "optimizer": "sgd",
     "lr": 0.5,
     "schedule": "halving",
@@ -210,41 +252,74 @@ _PAPER = {
     "statistics": "both",
     "augment": "paper",
     "amol_weight_decay": 5e-5,
+    "precision": "fp32",
 }
-_PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "paper": (
-        {"sdf_scale": "tile", "gate_heads": "kaiming"},
-        {**_PAPER, "unsup_max": 5.0, "unsup_schedule": "gaussian", "update": "two-step"},
+PRESETS: dict[str, Preset] = {
+    # Folders of images: no method continues another one, and a table of scores does not depend on
+    # what the processor computes natively.
+    "default": Preset(training={"warm_start_epochs": 0, "precision": "fp32"}),
+    "paper": Preset(
+        network={**_PAPER_NETWORK, "sdf_scale": "tile", "gate_heads": "kaiming"},
+        training={
+            **_PAPER_TRAINING,
+            "unsup_max": 5.0,
+            "unsup_schedule": "gaussian",
+            "update": "two-step",
+        },
     ),
-    "public-code": (
-        {"sdf_scale": "tile", "boundary": "outer", "gate": "code", "gate_heads": "kaiming"},
-        {**_PAPER, "sdf_weight": 0.5},
+    "public-code": Preset(
+        network={
+            **_PAPER_NETWORK,
+            "sdf_scale": "tile",
+            "boundary": "outer",
+            "gate": "code",
+            "gate_heads": "kaiming",
+        },
+        training={**_PAPER_TRAINING, "sdf_weight": 0.5},
     ),
 }
 
 
-def preset(name: Literal["paper", "public-code"]) -> tuple[NetworkSettings, TrainingSettings]:
-    """Settings of the paper's text, or of the authors' public code.
+def preset(name: str) -> tuple[NetworkSettings, TrainingSettings]:
+    """Settings of `python -m semimoe` by default, of the paper's text, or of the public code.
 
     >>> preset("paper")[1].unsup_max, preset("public-code")[1].unsup_max
     (5.0, 0.5)
     """
-    network, training = _PRESETS[name]
-    return NetworkSettings(**network), TrainingSettings(**training)
+    values = PRESETS[name]
+    return NetworkSettings(**values.network), TrainingSettings(**values.training)
 
 
-def _check_choices(settings: NetworkSettings | TrainingSettings) -> None:
-    for name, hint in get_type_hints(type(settings)).items():
-        choices = get_args(hint)
-        if choices and all(isinstance(choice, str) for choice in choices):
-            _require(
-                getattr(settings, name) in choices,
-                name,
-                getattr(settings, name),
-                "one of " + ", ".join(choices),
-            )
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise SettingsError(f"{name}: {value!r}; it must be {wanted}")
+def checked(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> Model:
+    """Build a model from values that a user or a file gave.
+
+    Parameters
+    ----------
+    where : name of the group, which stands before each key in the message
+
+    Raises
+    ------
+    SettingsError
+        All wrong values in one line, each with its key.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(validation_problems(error, where=where))) from None
+
+
+def validation_problems(error: ValidationError, *, where: str = "") -> list[str]:
+    """One sentence for each wrong value, with its key and the value."""
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in (where, *problem["loc"]) if str(part))
+        reason = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            reason = "no such key"
+        has_no_value = problem["type"] == "missing" or not problem["loc"]
+        shown = "" if has_no_value else f" {problem['input']!r};"
+        problems.append(f"{key}:{shown} {reason[0].lower()}{reason[1:]}")
+    return problems

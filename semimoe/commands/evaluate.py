@@ -15,6 +15,8 @@ from semimoe.evaluation.protocols import (
     scores_at_square,
 )
 from semimoe.evaluation.result_tables import text_table
+from semimoe.methods import METHODS
+from semimoe.model_card import ImageNames, ModelCard
 from semimoe.model_errors import DataError, SettingsError
 
 MASKS_AS_GIVEN = "masks as given"
@@ -100,8 +102,8 @@ def _of_model(given: argparse.Namespace) -> dict[str, Any]:
                 where=f"{mask}: its image is {file.image.name}",
             )
         )
-    threshold = {"value": card["threshold"], "from": card.get("threshold_from", "unknown")}
-    head["warnings"] = card.get("warnings", [])
+    threshold = {"value": card.threshold, "from": card.threshold_from}
+    head["warnings"] = list(card.warnings)
     return {
         **head,
         "threshold": threshold,
@@ -122,32 +124,33 @@ def _honest(pairs: list[Pair], *, mpp_um: float | None, min_object_um2: float) -
     return result
 
 
-def _origin(card: dict[str, Any]) -> dict[str, Any]:
+def _origin(card: ModelCard) -> dict[str, Any]:
     """What a table needs to know about a model."""
-    notes = card.get("notes", {})
-    images = notes.get("images", {})
+    notes = card.notes
+    images = notes.images or ImageNames()
+    chosen_by = "best on validation" if images.validation else "the last"
     return {
-        "method": card["method"],
-        "checkpoint": f"epoch {card.get('best_epoch')}, {'best on validation' if images.get('validation') else 'the last'}",
-        "seed": card.get("seed"),
-        "labelled": len(images.get("labelled", [])),
-        "unlabelled": len(images.get("unlabelled", [])),
-        "validation": len(images.get("validation", [])),
-        "labels_used": notes.get("labels_used"),
-        "fine_tuned": "start_from" in notes,
+        "method": card.method,
+        "checkpoint": f"epoch {card.best_epoch}, {chosen_by}",
+        "seed": card.seed,
+        "labelled": len(images.labelled),
+        "unlabelled": len(images.unlabelled),
+        "validation": len(images.validation),
+        "labels_used": notes.labels_used,
+        "fine_tuned": notes.start_from is not None,
         "pseudo_labels": _pseudo_labels(card),
-        "network": card["network"],
-        "training": card.get("training", {}),
-        "resolution": notes.get("resolution"),
+        "network": card.network.to_dict(),
+        "training": {} if card.training is None else card.training.to_dict(),
+        "resolution": None if notes.resolution is None else notes.resolution.model_dump(),
     }
 
 
-def _pseudo_labels(card: dict[str, Any]) -> str:
+def _pseudo_labels(card: ModelCard) -> str:
     """Where a model's pseudo-labels came from: rows that differ in it are no seeds of one another."""
-    notes = card.get("notes", {})
-    if card["method"] != "semimoe" or not notes.get("images", {}).get("unlabelled"):
+    images = card.notes.images or ImageNames()
+    if not METHODS[card.method].uses_unlabelled or not images.unlabelled:
         return "none"
-    return "of a given model" if "pseudo_from" in notes else "online"
+    return "of a given model" if card.notes.pseudo_from is not None else "online"
 
 
 def _named(truth: Path) -> str:

@@ -54,5 +54,5 @@ def run(given: argparse.Namespace) -> None:
         taken_um,
         given.out,
     )
-    if licence := predictor.card.get("notes", {}).get("licence"):
+    if licence := predictor.card.notes.licence:
         log.info("licence of the weights: %s", licence)

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 from semimoe.datasets.image_dataset import open_dataset
 from semimoe.datasets.image_folder import FolderImages, ImageFile
 from semimoe.datasets.image_resolution import Resolution
-from semimoe.datasets.lineage import files_read, known
+from semimoe.datasets.lineage import files_read
+from semimoe.model_card import (
+    CARD,
+    WEIGHTS,
+    ImageNames,
+    ModelCard,
+    known_images,
+    load_card,
+    save_card,
+)
 from semimoe.model_errors import DataError, SettingsError
-from semimoe.tensor_files import CARD, WEIGHTS, load_card, load_tensors, save_card, save_tensors
+from semimoe.tensor_files import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from semimoe.prediction.predictor import Predict
-    from semimoe.training.batches import TileSource
+    from semimoe.training.recipe import TileSource
 
 log = logging.getLogger(__name__)
 # Two models that share these differ in what they have seen alone; fewer images take fewer steps.
@@ -25,14 +34,15 @@ _OF_CHOICE = ("no validation:", "the threshold ")
 
 def run(given: argparse.Namespace) -> None:
     """Write kernels in half precision, with threshold and split parameters of a cross-validation and the licence of the data."""
-    from semimoe.settings import NetworkSettings, TrainingSettings
-    from semimoe.training.validation import choose
+    from semimoe.settings import TrainingSettings
+    from semimoe.training.validation import ValidationSettings, choose
 
     if (given.out / CARD).exists():
         raise SettingsError(
             f"--out {given.out}: holds a model already; give another folder, or remove it"
         )
     card = load_card(given.model)
+    changes: dict[str, Any] = {}
     tensors, about = load_tensors(given.model / WEIGHTS)
     if given.folds:
         if given.data is None:
@@ -40,30 +50,25 @@ def run(given: argparse.Namespace) -> None:
         folds = _folds(given, card)
         choice = choose(
             [(predictor, held) for predictor, held, _ in folds],
-            network=NetworkSettings(**card["network"]),
-            training=TrainingSettings(**card["training"]),
-            mpp_um=card["mpp_um"],
+            ValidationSettings(card.network, card.training or TrainingSettings(), card.mpp_um),
         )
-        card |= {
+        changes |= {
             "threshold": choice.threshold,
             "threshold_from": f"cross-validation, {len(given.folds)} folds",
             "split": choice.split,
             "validation": {**choice.scores, "folds": len(given.folds)},
-            "warnings": [
-                *(text for text in card.get("warnings", []) if not text.startswith(_OF_CHOICE)),
+            "warnings": (
+                *(text for text in card.warnings if not text.startswith(_OF_CHOICE)),
                 *choice.warnings,
                 *(text for *_, optimistic in folds for text in optimistic),
-            ],
+            ),
         }
         log.info("threshold %g, split %s: %s", choice.threshold, choice.split, choice.scores)
-    notes = card.get("notes", {})
-    inherited = notes.get("licence", "")
+    inherited = card.notes.licence or ""
     # A new licence does not lift that of the data of a model that this one was made from.
-    card["notes"] = {
-        **notes,
-        "licence": given.licence if inherited in given.licence else f"{given.licence}; {inherited}",
-    }
-    card["kernels"] = "float16"
+    licence = given.licence if inherited in given.licence else f"{given.licence}; {inherited}"
+    changes["notes"] = card.notes.model_copy(update={"licence": licence})
+    changes["kernels"] = "float16"
     # Kernels alone: the running variance of a feature can lie beyond the largest half, and the card says what mean and std are.
     kernels = {
         name: tensor.half()
@@ -71,18 +76,17 @@ def run(given: argparse.Namespace) -> None:
         if name.endswith(".weight") and tensor.ndim == 4
     }
     save_tensors(given.out / WEIGHTS, tensors | kernels, about)
-    save_card(given.out, card)
+    save_card(given.out, card.model_copy(update=changes))
 
 
-def _recipe(card: dict[str, Any]) -> dict[str, Any]:
-    training = {
-        key: value for key, value in card.get("training", {}).items() if key != "steps_per_epoch"
-    }
-    return {**{key: card.get(key) for key in _SAME}, "training": training}
+def _recipe(card: ModelCard) -> dict[str, Any]:
+    training = {} if card.training is None else card.training.to_dict()
+    training.pop("steps_per_epoch", None)
+    return {**{key: getattr(card, key) for key in _SAME}, "training": training}
 
 
 def _folds(
-    given: argparse.Namespace, card: dict[str, Any]
+    given: argparse.Namespace, card: ModelCard
 ) -> "list[tuple[Predict, TileSource, list[str]]]":
     """Each fold's model with the images that it held out, and what makes its scores better than they are."""
     from semimoe.prediction.predictor import Predictor
@@ -91,11 +95,11 @@ def _folds(
     files = {file.name: file for file in dataset.training()}
     seen: dict[str, Path] = {}
     folds: list[tuple[Predict, TileSource, list[str]]] = []
-    if "images" in card.get("notes", {}):
+    if card.notes.images is not None:
         _check_files(given.model, card, files)
     for folder in given.folds:
         fold = load_card(folder)
-        trained = fold.get("notes", {}).get("resolution")
+        trained = fold.notes.resolution
         if trained is None:
             raise SettingsError(
                 f"{folder}: trained on slides; a cross-validation is of models of `python -m semimoe train`"
@@ -105,7 +109,7 @@ def _folds(
             raise SettingsError(
                 f"{folder}: another {', '.join(differing)} than {given.model}; a cross-validation is of one recipe"
             )
-        held = fold["notes"].get("images", {}).get("validation", [])
+        held = fold.notes.images.validation if fold.notes.images else ()
         twice = [name for name in held if name in seen]
         absent = [name for name in held if name not in files or files[name].mask is None]
         if not held or twice or absent:
@@ -116,14 +120,14 @@ def _folds(
                 + ("held out twice" if twice else "not in --data")
             )
             raise DataError(f"{folder}: {wrong}; each fold holds out images of its own")
-        learnt = known(fold).learnt
+        learnt = known_images(fold).learnt
         _check_files(folder, fold, files)
         optimistic = []
         if leaked := [name for name in held if name in learnt]:
             optimistic.append(
                 f"{folder.name} held {', '.join(leaked)} out, and its teachers learnt from images of these names: its scores are optimistic"
             )
-        if fold.get("training", {}).get("validate_every", 1) < fold.get("epochs", 0):
+        if fold.training and fold.training.validate_every < (fold.epochs or 0):
             optimistic.append(
                 f"{folder.name} chose its epoch on the images that it held out: its scores are optimistic"
             )
@@ -142,21 +146,23 @@ def _folds(
         folds.append(
             (
                 predictor,
-                FolderImages([files[name] for name in held], resolution=Resolution(**trained)),
+                FolderImages(
+                    [files[name] for name in held], resolution=Resolution(**trained.model_dump())
+                ),
                 optimistic,
             )
         )
     return folds
 
 
-def _check_files(folder: Path, card: dict[str, Any], files: dict[str, ImageFile]) -> None:
+def _check_files(folder: Path, card: ModelCard, files: dict[str, ImageFile]) -> None:
     """Folds of other images or outlines than the model's would choose for another model."""
-    images = card["notes"]["images"]
+    images = card.notes.images or ImageNames()
     outlined, unlabelled = (
-        [files[name] for role in roles for name in images.get(role, []) if name in files]
+        [files[name] for role in roles for name in getattr(images, role) if name in files]
         for roles in (("labelled", "validation"), ("unlabelled",))
     )
-    if card["notes"].get("data") not in {
+    if card.notes.data not in {
         files_read(outlined, unlabelled, masks=masks) for masks in (False, True)
     }:
         raise DataError(

@@ -10,14 +10,25 @@ from semimoe.datasets.image_dataset import GLAS_MPP_UM, Dataset, open_dataset
 from semimoe.datasets.image_folder import FolderImages, ImageFile, image_size, read_image
 from semimoe.datasets.image_lists import Row, read_split, split, with_role
 from semimoe.datasets.image_resolution import SQUARE_PX, Resolution, isotropic, squeezed
-from semimoe.datasets.lineage import files_read, known, of_teachers
+from semimoe.datasets.lineage import files_read
+from semimoe.methods import METHODS
+from semimoe.model_card import (
+    CARD,
+    WEIGHTS,
+    ImageNames,
+    ImageResolution,
+    ModelCard,
+    TrainingNotes,
+    images_of_sources,
+    known_images,
+    load_card,
+)
 from semimoe.model_errors import DataError, SettingsError
+from semimoe.settings import NetworkSettings, TrainingSettings, preset
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from semimoe.settings import NetworkSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
 _SHOWN = 3
@@ -25,8 +36,8 @@ _SHOWN = 3
 
 def run(given: argparse.Namespace) -> None:
     """Train on a folder: some images held out for validation, some labelled, the rest unlabelled."""
-    from semimoe.tensor_files import CARD
     from semimoe.training.fit import fit
+    from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
 
     if (given.out / CARD).exists():
         raise SettingsError(
@@ -35,7 +46,7 @@ def run(given: argparse.Namespace) -> None:
     network, training = _settings(given)
     dataset = open_dataset(given.data)
     rows = _roles(given, dataset)
-    if given.pseudo_from is not None and given.method != "semimoe":
+    if given.pseudo_from is not None and not METHODS[given.method].uses_unlabelled:
         raise SettingsError(
             f"--pseudo-from: {given.method} takes no unlabelled image; leave it out, or give --method semimoe"
         )
@@ -53,6 +64,7 @@ def run(given: argparse.Namespace) -> None:
     resolution = _resolution(given, dataset, list(files.values()))
     teachers = _teachers(given)
     warnings = _checked(given, dataset, rows, teachers)
+    sources = images_of_sources(known_images(card) for card in teachers.values())
     log.info(
         "%d labelled, %d unlabelled, %d validation images; pixels of %.4g um",
         *map(len, (labelled, unlabelled, validation)),
@@ -74,35 +86,31 @@ def run(given: argparse.Namespace) -> None:
         )
 
     fit(
-        given.method,
-        FolderImages(labelled, resolution=resolution),
-        source(unlabelled, labels=given.unlabelled_truth, pseudo=True),
-        source(validation),
-        network=network,
-        training=training,
-        mpp_um=resolution.mpp_um,
-        seed=given.seed,
-        device=given.device,
-        devices=given.devices,
-        threads=given.threads,
-        out=given.out,
-        resume=given.out.with_name(given.out.name + ".resume"),
-        start_from=given.start_from,
-        notes={
-            "resolution": resolution.to_dict(),
+        TrainingData(
+            FolderImages(labelled, resolution=resolution),
+            source(unlabelled, labels=given.unlabelled_truth, pseudo=True),
+            source(validation),
+        ),
+        Recipe(given.method, network, training, resolution.mpp_um, given.seed),
+        folders=RunFolders(
+            given.out,
+            checkpoint=given.out.with_name(given.out.name + ".resume"),
+            start_from=given.start_from,
+        ),
+        resources=RunResources(given.device, given.threads, given.devices),
+        notes=TrainingNotes(
+            resolution=ImageResolution(**resolution.to_dict()),
             **(_of_teacher(given.pseudo_from) if given.pseudo_from else {}),
-            **of_teachers(teachers.values()),
-            **({"warnings": warnings} if warnings else {}),
-            "data": files_read(labelled + validation, unlabelled, masks=given.unlabelled_truth),
+            **({"known": sources} if sources is not None else {}),
+            **({"warnings": tuple(warnings)} if warnings else {}),
+            data=files_read(labelled + validation, unlabelled, masks=given.unlabelled_truth),
             **_notes(given, dataset, rows),
-        },
+        ),
     )
 
 
-def _teachers(given: argparse.Namespace) -> dict[Path, dict[str, Any]]:
+def _teachers(given: argparse.Namespace) -> dict[Path, ModelCard]:
     """Cards of the models that this one learns from."""
-    from semimoe.tensor_files import load_card
-
     return {
         folder: load_card(folder)
         for folder in (given.start_from, given.pseudo_from)
@@ -114,7 +122,7 @@ def _checked(
     given: argparse.Namespace,
     dataset: Dataset,
     rows: Sequence[Row],
-    teachers: dict[Path, dict[str, Any]],
+    teachers: dict[Path, ModelCard],
 ) -> list[str]:
     """What makes the scores of this run better than they are, told in log and card."""
     warnings = []
@@ -142,7 +150,7 @@ def _checked(
                 f"--start-from {folder}: knows the outlines of {_some(leaked)}, which are unlabelled or held out here "
                 "(unless these are other images of the same names): scores are optimistic"
             )
-        if not known(card).learnt:
+        if not known_images(card).learnt:
             log.warning(
                 "%s: does not say which images it learnt from; these may be among them", folder
             )
@@ -157,9 +165,9 @@ def _some(names: list[str]) -> str:
     )
 
 
-def _leaked(card: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+def _leaked(card: ModelCard, rows: Sequence[Row]) -> list[str]:
     """Images whose outlines a model knows, and this run says it does not use."""
-    learnt, chosen = known(card)
+    learnt, chosen = known_images(card)
     return [
         row.image
         for row in rows
@@ -170,10 +178,9 @@ def _leaked(card: dict[str, Any], rows: Sequence[Row]) -> list[str]:
 
 def _of_teacher(folder: Path) -> dict[str, Any]:
     """Which model made the pseudo-labels, and the licence of its data: what is learnt from it is under that licence too."""
-    from semimoe.tensor_files import WEIGHTS, load_card
     from tiling.raster.atomic_files import file_checksum
 
-    licence = load_card(folder).get("notes", {}).get("licence")
+    licence = load_card(folder).notes.licence
     return {
         "pseudo_from": file_checksum(folder / WEIGHTS)[:16],
         **({"licence": licence} if licence else {}),
@@ -184,7 +191,7 @@ def _pseudo_labels(
     given: argparse.Namespace,
     files: list[ImageFile],
     resolution: Resolution,
-    network: "NetworkSettings",
+    network: NetworkSettings,
 ) -> "dict[str, NDArray[np.uint8]]":
     """What a trained model says of images that nobody outlined, at the working resolution."""
     from semimoe.prediction.image_predictor import ImagePredictor
@@ -201,17 +208,15 @@ def _pseudo_labels(
     }
 
 
-def _check_teacher(folder: Path, card: dict[str, Any], network: "NetworkSettings") -> None:
+def _check_teacher(folder: Path, card: ModelCard, network: NetworkSettings) -> None:
     """Its outputs must mean what those of this network mean."""
-    from semimoe.settings import NetworkSettings
-
-    teacher = NetworkSettings(**card["network"])
-    if absent := [task for task in network.experts_of if task not in teacher.experts_of]:
+    teacher = card.network
+    if absent := [task for task in network.expert_tasks if task not in teacher.expert_tasks]:
         raise SettingsError(
             f"--pseudo-from {folder}: has no expert of {', '.join(absent)}; take one that has, or set network.tasks"
         )
     meant = [("sdf", "sdf_scale"), ("sdf", "sdf_um"), ("bnd", "boundary")]
-    for key in (key for task, key in meant if task in network.experts_of):
+    for key in (key for task, key in meant if task in network.expert_tasks):
         if getattr(teacher, key) != getattr(network, key):
             raise SettingsError(
                 f"--pseudo-from {folder}: network.{key} is {getattr(teacher, key)} there and {getattr(network, key)} here; make them alike"
@@ -222,7 +227,7 @@ def _notes(given: argparse.Namespace, dataset: Dataset, rows: Sequence[Row]) -> 
     """What `evaluate` and `table` say about where a model comes from."""
     images = {role: with_role(rows, role) for role in ("labelled", "unlabelled", "validation")}
     return {
-        "images": images,
+        "images": ImageNames(**images),
         "labels_used": len(images["labelled"]) + len(images["validation"]),
         "split": {"file": given.split.name}
         if given.split
@@ -262,19 +267,13 @@ def _roles(given: argparse.Namespace, dataset: Dataset) -> list[Row]:
     return rows + [row for row in bare if row.patient not in held]
 
 
-def _settings(given: argparse.Namespace) -> "tuple[NetworkSettings, TrainingSettings]":
+def _settings(given: argparse.Namespace) -> tuple[NetworkSettings, TrainingSettings]:
     """Preset (or the network of the model to start from), then the short options, then `--set`."""
     from semimoe.setting_overrides import overridden
-    from semimoe.settings import NetworkSettings, TrainingSettings, preset
-    from semimoe.tensor_files import load_card
 
-    network, training = (
-        (NetworkSettings(), TrainingSettings(warm_start_epochs=0))
-        if given.preset == "default"
-        else preset(given.preset)
-    )
+    network, training = preset(given.preset)
     if given.start_from is not None:
-        network = NetworkSettings(**load_card(given.start_from)["network"])
+        network = load_card(given.start_from).network
     short = {
         "network.width": given.width,
         "training.lr": given.lr,

@@ -1,11 +1,93 @@
-"""Methods: one module each, a tuple of phases whose losses make one step. Data, schedule, validation and logging are shared."""
+"""The table of training methods: everything else reads it, and it imports no torch.
 
-from semimoe.methods import semimoe, supervised, unet
-from semimoe.methods.phase import Phase
-from semimoe.settings import Method
+A new method is one file in this folder and one entry here (docs/extending.md).
+"""
 
-PHASES: dict[Method, tuple[Phase, ...]] = {
-    "semimoe": semimoe.PHASES,
-    "supervised": supervised.PHASES,
-    "unet": unet.PHASES,
-}
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from semimoe.methods.learner import LearnerFactory
+
+# Settings that decide how unlabelled tiles are used.
+_UNLABELLED = (
+    "unsup_max",
+    "unsup_schedule",
+    "update",
+    "pseudo",
+    "pseudo_labels",
+    "tiles_per_slide",
+    "min_confidence",
+)
+_PSEUDO_LABELS = ("pseudo", "pseudo_labels")
+# Settings of the adaptive multi-objective loss, and of the gates.
+_LOSS_SCALES = ("aggregate", "gamma", "amol_lr", "amol_weight_decay")
+_GATES = ("experts", "gates", "gate", "gate_heads", "dropout")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One training method.
+
+    Attributes
+    ----------
+    name : as in the configuration; its file is named so, with `_` for `-`
+    label, colour : in tables, figures and the report
+    description : one sentence for the documentation
+    uses_unlabelled : it takes unlabelled tiles
+    has_gates : its network has experts and gates
+    starts_from : method whose training it continues after `warm_start_epochs`; None: it trains
+        from the first epoch on
+    ignored_network, ignored_training : settings without effect on it: a change of them does not
+        train it again
+    """
+
+    name: str
+    label: str
+    colour: str
+    description: str
+    uses_unlabelled: bool = False
+    has_gates: bool = False
+    starts_from: str | None = None
+    ignored_network: tuple[str, ...] = ()
+    ignored_training: tuple[str, ...] = ()
+
+    def load_learner(self) -> "LearnerFactory":
+        """Import the file of this method, and torch with it; returns its class `Learner`."""
+        factory: LearnerFactory = import_module(
+            f"semimoe.methods.{self.name.replace('-', '_')}"
+        ).METHOD_LEARNER
+        return factory
+
+
+_ENTRIES = (
+    Method(
+        "semimoe",
+        "Semi-MoE",
+        "#8a1c5c",
+        "three experts, and gates that fuse them and label the unlabelled tiles (the paper)",
+        uses_unlabelled=True,
+        has_gates=True,
+        starts_from="supervised",
+    ),
+    Method(
+        "supervised",
+        "supervised-only",
+        "#6b7a8f",
+        "the network of Semi-MoE on labelled tiles alone",
+        has_gates=True,
+        ignored_training=_UNLABELLED,
+    ),
+    Method(
+        "unet",
+        "U-Net",
+        "#b0803a",
+        "a plain U-Net on labelled tiles alone",
+        ignored_network=_GATES,
+        ignored_training=(*_UNLABELLED, *_LOSS_SCALES),
+    ),
+)
+METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
+# The method whose model predicts the slides of a workflow that trains.
+MAIN_METHOD = METHODS["semimoe"]

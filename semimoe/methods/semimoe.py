@@ -1,116 +1,88 @@
-"""Semi-MoE (arXiv 2509.13834, Algorithm 1): the gates' outputs on unlabelled tiles are the experts' pseudo-labels."""
+"""Semi-MoE (arXiv 2509.13834, Algorithm 1): the gates' outputs are the experts' pseudo-labels."""
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
-from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
-from semimoe.methods.supervised import supervised_phase
+from semimoe.methods.learner import (
+    Phase,
+    PhaseLoss,
+    Step,
+    detached_sum,
+    pseudo_label_counts,
+    task_log,
+    weighted_sdf,
+)
+from semimoe.methods.supervised import SupervisedLearner
 from semimoe.networks.mixture import Outputs
+from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.losses import Targets, pseudo_targets, total, unsupervised_terms
 from semimoe.objectives.targets import make_targets
-from semimoe.settings import TrainingSettings
-from semimoe.training.batches import Batch
+from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from tiling.raster.label_numbers import label_components
 
 
-def unsupervised_phase(step: Step) -> PhaseLoss | None:
-    """The experts learn from the pseudo-labels of the unlabelled batch; the gates get no gradient (eqs. 5 and 6).
+class SemiMoELearner(SupervisedLearner):
+    """Experts and gates; the gates label the unlabelled tiles for the experts."""
 
-    Pseudo-labels come from the same forward pass, or are those stored with the tiles.
-    """
-    weight = unsup_weight(step.share, step.training)
-    if step.unlabelled is None or step.training.unsup_max == 0:
-        return None
-    batch = step.unlabelled
-    with kept_statistics(step.model) if step.training.statistics == "labelled" else nullcontext():
-        outputs = step.model(batch.image)
-    pseudo = batch.targets or _online(outputs, step)
-    losses = unsupervised_terms(outputs.experts, pseudo, batch.weight).times(
-        images=batch.share.images, pixels=batch.share.pixels
-    )
-    terms = weighted_sdf(losses, step.training)
-    loss = total(
-        torch.zeros((), device=batch.image.device), step.aggregate(terms, batch.share.tiles), weight
-    )
-    return PhaseLoss(
-        loss,
-        weight * summed(terms),
-        task_log("unsup_{}", losses),
-        _counts(pseudo.mask, batch),
-        None,
-    )
+    def phases(self) -> tuple[Phase, ...]:
+        """See `Learner`."""
+        return self.supervised_phase, self.unsupervised_phase
 
+    def unsupervised_phase(self, step: Step) -> PhaseLoss | None:
+        """The experts learn from pseudo-labels of the unlabelled batch (eqs. 5 and 6).
 
-PHASES = (supervised_phase, unsupervised_phase)
-
-
-def unsup_weight(share: float, training: TrainingSettings) -> float:
-    """lambda_unsup(t) of eq. 7.
-
-    Parameters
-    ----------
-    share : t / T, [0, 1]
-    """
-    if training.unsup_schedule == "linear":
-        return training.unsup_max * share
-    return training.unsup_max * math.exp(-5 * (1 - share) ** 2)
-
-
-@contextmanager
-def kept_statistics(model: nn.Module) -> Iterator[None]:
-    """A forward pass in training mode that leaves the running statistics of batch normalisation as they are.
-
-    Unlabelled tiles show what nobody outlines (glass, fat, blood). Mixed into the running statistics they move the network at test time
-    away from the state in which its supervised loss was computed.
-    """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
-def _online(outputs: Outputs, step: Step) -> Targets:
-    pseudo = pseudo_targets(outputs.gates)
-    judged = all(
-        gate is not None
-        for expert, gate in zip(outputs.experts, outputs.gates, strict=True)
-        if expert is not None
-    )
-    if step.training.pseudo == "gates" and judged:
-        return pseudo
-    made = [
-        make_targets(
-            label_components(mask),
-            np.ones(mask.shape, np.uint8),
-            mpp_um=step.mpp_um,
-            network=step.network,
+        The gates get no gradient. Pseudo-labels come from the same forward pass, or are stored
+        with the tiles.
+        """
+        training, batch = self.context.training, step.unlabelled
+        if batch is None or training.unsup_max == 0:
+            return None
+        weight = unsupervised_weight(step.progress, training)
+        keep = training.statistics == "labelled"
+        with keep_running_statistics(self.network) if keep else nullcontext():
+            outputs = step.forward(self.network, batch.image)
+        pseudo = batch.targets or self._online_pseudo_labels(outputs)
+        losses = unsupervised_terms(outputs.experts, pseudo, batch.weight).times(batch.share)
+        terms = weighted_sdf(losses, training)
+        no_supervised_loss = torch.zeros((), device=batch.image.device)
+        loss = total(no_supervised_loss, self.aggregate(terms, batch.share.tiles), weight)
+        return PhaseLoss(
+            loss,
+            weight * detached_sum(terms),
+            task_log("unsup_{}", losses),
+            pseudo_label_counts(pseudo.mask, batch),
+            None,
         )
-        for mask in pseudo.mask.cpu().numpy()
-    ]
-    device = pseudo.mask.device
-    sdf = torch.from_numpy(np.stack([one.sdf for one in made]))[:, None].to(device)
-    boundary = torch.from_numpy(np.stack([one.boundary for one in made]).astype(np.int64)).to(
-        device
-    )
-    return Targets(pseudo.mask, sdf, boundary)
+
+    def _online_pseudo_labels(self, outputs: Outputs) -> Targets:
+        """Outputs of all gates; or those derived from the mask gate (Table 4)."""
+        pseudo = pseudo_targets(outputs.gates)
+        every_expert_has_a_gate = all(
+            gate is not None
+            for expert, gate in zip(outputs.experts, outputs.gates, strict=True)
+            if expert is not None
+        )
+        if self.context.training.pseudo == "gates" and every_expert_has_a_gate:
+            return pseudo
+        return self._derived(pseudo.mask)
+
+    def _derived(self, mask: Tensor) -> Targets:
+        """Distance and boundary of the 8-connected components of a mask int64 (B, H, W)."""
+        targets = [
+            make_targets(
+                label_components(image),
+                np.ones(image.shape, np.uint8),
+                mpp_um=self.context.mpp_um,
+                network=self.context.network,
+            )
+            for image in mask.cpu().numpy()
+        ]
+        sdf = torch.from_numpy(np.stack([one.sdf for one in targets]))[:, None]
+        boundary = torch.from_numpy(np.stack([one.boundary for one in targets]).astype(np.int64))
+        return Targets(mask, sdf.to(mask.device), boundary.to(mask.device))
 
 
-def _counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Parts of the Dice of the pseudo-labels where truth happens to be known."""
-    known = (batch.truth_weight > 0) & (batch.weight > 0)
-    predicted, true = (mask > 0) & known, (batch.truth > 0) & known
-    return {
-        "pseudo_overlap": 2 * (predicted & true).sum(),
-        "pseudo_size": predicted.sum() + true.sum(),
-    }
+METHOD_LEARNER = SemiMoELearner

@@ -1,25 +1,55 @@
-"""A plain U-Net, supervised only: what experts, gates, adaptive weights and unlabelled tiles are measured against."""
+"""A plain U-Net on labelled tiles: the baseline for experts, gates, loss scales and pseudo-labels."""
 
-from semimoe.methods.phase import PhaseLoss, Step, summed, task_log, weighted_sdf
-from semimoe.objectives.losses import task_losses
+from collections.abc import Sequence
 
-
-def unet_phase(step: Step) -> PhaseLoss:
-    """Mask, distance and boundary from one labelled batch; `aggregate` is the plain sum, as the adaptive weights are part of Semi-MoE."""
-    batch = step.labelled
-    assert batch.targets is not None  # the loader refuses labelled tiles without labels
-    outputs = step.model(batch.image)
-    losses = task_losses(outputs.experts, batch.targets, batch.weight).times(
-        images=batch.share.images, pixels=batch.share.pixels
-    )
-    terms = weighted_sdf(losses, step.training)
-    return PhaseLoss(
-        step.aggregate(terms, batch.share.tiles),
-        summed(terms),
-        task_log("sup_{}_expert", losses),
-        {},
-        None,
-    )
+from semimoe.methods.learner import (
+    ANY_MEAN,
+    ANY_STD,
+    Learner,
+    Network,
+    Phase,
+    PhaseLoss,
+    Step,
+    detached_sum,
+    task_log,
+    weighted_sdf,
+)
+from semimoe.networks.plain_unet import UNet
+from semimoe.objectives.losses import AdaptiveLoss, SumLoss, task_losses
+from semimoe.settings import NetworkSettings
 
 
-PHASES = (unet_phase,)
+class UNetLearner(Learner):
+    """One U-Net with a head for each task, and the plain sum of their losses."""
+
+    @classmethod
+    def build_network(
+        cls,
+        settings: NetworkSettings,
+        *,
+        mean: Sequence[float] = ANY_MEAN,
+        std: Sequence[float] = ANY_STD,
+    ) -> Network:
+        """See `Learner`."""
+        return UNet(settings, mean=mean, std=std)
+
+    def build_aggregate(self) -> AdaptiveLoss | SumLoss:
+        """Build the plain sum: the adaptive weights are a part of Semi-MoE."""
+        return SumLoss()
+
+    def phases(self) -> tuple[Phase, ...]:
+        """See `Learner`."""
+        return (self.unet_phase,)
+
+    def unet_phase(self, step: Step) -> PhaseLoss:
+        """Learn mask, distance and boundary from the labelled batch."""
+        batch = step.labelled
+        assert batch.targets is not None  # the loader refuses labelled tiles without labels
+        outputs = step.forward(self.network, batch.image)
+        losses = task_losses(outputs.experts, batch.targets, batch.weight).times(batch.share)
+        terms = weighted_sdf(losses, self.context.training)
+        loss = self.aggregate(terms, batch.share.tiles)
+        return PhaseLoss(loss, detached_sum(terms), task_log("sup_{}_expert", losses), {}, None)
+
+
+METHOD_LEARNER = UNetLearner

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semimoe.model_errors import ModelError
+from semimoe.settings import NetworkSettings
 
-# Channel mean and standard deviation, in [0, 1], of what the first weights were trained on.
-NORMALISATION = {"mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502]}
 IMAGENET_WEIGHTS = Path(__file__).parent / "imagenet" / "efficientnet-lite0.safetensors"
 _STEM = 32
 
@@ -42,6 +41,16 @@ _STAGES = (
     _Stage(3, 5, 1, 6, 112, True),
     _Stage(4, 5, 2, 6, 192, True),
 )
+
+
+def make_encoder(settings: NetworkSettings) -> "LiteEncoder":
+    """Contracting path with random weights; its channels do not depend on the settings."""
+    return LiteEncoder()
+
+
+def make_decoder(settings: NetworkSettings) -> "LightDecoder":
+    """Expanding path for that encoder."""
+    return LightDecoder(settings.width)
 
 
 class LiteEncoder(nn.Module):
@@ -92,7 +101,7 @@ class LiteEncoder(nn.Module):
             part.eval()
         return self
 
-    def load_imagenet(self, path: Path = IMAGENET_WEIGHTS) -> None:
+    def load_pretrained(self, path: Path = IMAGENET_WEIGHTS) -> None:
         """Take the first weights from a file.
 
         Raises

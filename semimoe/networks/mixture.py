@@ -56,25 +56,29 @@ class SemiMoE(nn.Module):
         std: Sequence[float] = (0.25, 0.25, 0.25),
     ) -> None:
         super().__init__()
-        width, experts = settings.width, len(settings.experts_of)
+        width, experts = settings.width, len(settings.expert_tasks)
         self.settings = settings
         self.features = (
             SeparateExperts(settings) if settings.experts == "separate" else SharedExperts(settings)
         )
         self.expert_heads = nn.ModuleList(
-            nn.Conv2d(width, CLASSES[task], 1) for task in settings.experts_of
+            nn.Conv2d(width, CLASSES[task], 1) for task in settings.expert_tasks
         )
         gate = PaperGate if settings.gate == "paper" else CodeGate
         self.gates = nn.ModuleList(
-            gate(width, experts, settings.dropout) for _ in settings.gates_of
+            gate(width, experts, settings.dropout) for _ in settings.gate_tasks
         )
         self.gate_heads = nn.ModuleList(
-            nn.Conv2d(width, CLASSES[task], 1) for task in settings.gates_of
+            nn.Conv2d(width, CLASSES[task], 1) for task in settings.gate_tasks
         )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         channels = torch.tensor(
-            [number for number, task in enumerate(settings.gates_of) for _ in range(CLASSES[task])]
+            [
+                number
+                for number, task in enumerate(settings.gate_tasks)
+                for _ in range(CLASSES[task])
+            ]
         )
         self.register_buffer("gate_of_channel", channels, persistent=False)
         start_weights(self)
@@ -87,7 +91,7 @@ class SemiMoE(nn.Module):
         """Images uint8 (B, 3, H, W) -> logits of experts and gates."""
         features = self.features(normalised(images, self.mean, self.std))  # E x (B, C, H, W)
         experts = heads_of(
-            self.settings.experts_of,
+            self.settings.expert_tasks,
             [head(feature) for head, feature in zip(self.expert_heads, features, strict=True)],
         )
         pooled = torch.cat([feature.mean(dim=(2, 3)) for feature in features], dim=1)  # (B, E C)
@@ -109,10 +113,10 @@ class SemiMoE(nn.Module):
             for i, feature in enumerate(features)
         )  # (B, 5, 1, 1) x (B, 5, H, W) -> (B, 5, H, W)
         return heads_of(
-            self.settings.gates_of,
+            self.settings.gate_tasks,
             torch.split(
                 mixed + bias.view(1, -1, 1, 1),
-                [CLASSES[task] for task in self.settings.gates_of],
+                [CLASSES[task] for task in self.settings.gate_tasks],
                 dim=1,
             ),
         )

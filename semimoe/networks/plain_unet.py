@@ -35,7 +35,7 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder, self.decoder = make_encoder(settings), make_decoder(settings)
         self.heads = nn.ModuleList(
-            nn.Conv2d(settings.width, CLASSES[task], 1) for task in settings.experts_of
+            nn.Conv2d(settings.width, CLASSES[task], 1) for task in settings.expert_tasks
         )
         self.settings = settings
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
@@ -47,5 +47,5 @@ class UNet(nn.Module):
         feature = self.decoder(
             self.encoder(normalised(images, self.mean, self.std))
         )  # (B, C, H, W)
-        heads = heads_of(self.settings.experts_of, [head(feature) for head in self.heads])
+        heads = heads_of(self.settings.expert_tasks, [head(feature) for head in self.heads])
         return Outputs(heads, heads, None)

@@ -25,27 +25,7 @@ class Targets(NamedTuple):
     boundary: Tensor  # int64 (B, H, W), 0 or 1
 
 
-class Terms(NamedTuple):
-    """One loss per task (scalars); None where the network has no head for it."""
-
-    seg: Tensor
-    sdf: Tensor | None
-    bnd: Tensor | None
-
-    def known(self) -> dict[str, Tensor]:
-        """Losses by task, without the absent ones."""
-        return {task: loss for task, loss in self._asdict().items() if loss is not None}
-
-    def times(self, *, images: float, pixels: float) -> "Terms":
-        """Scaled: the Dice losses, which are means over images, by one factor, the distance loss, a mean over pixels, by another."""
-        return Terms(
-            images * self.seg,
-            None if self.sdf is None else pixels * self.sdf,
-            None if self.bnd is None else images * self.bnd,
-        )
-
-
-class Share(NamedTuple):
+class BatchShare(NamedTuple):
     """How much of a whole batch a part of it is, by tiles, by images that have weight, and by pixels that have.
 
     The losses of the parts, each times its share, add up to the loss of the whole, and so do their gradients.
@@ -54,6 +34,29 @@ class Share(NamedTuple):
     tiles: float = 1.0
     images: float = 1.0
     pixels: float = 1.0
+
+
+class Terms(NamedTuple):
+    """One loss per task (scalars); None where the network has no head for it."""
+
+    seg: Tensor
+    sdf: Tensor | None
+    bnd: Tensor | None
+
+    def present(self) -> dict[str, Tensor]:
+        """Losses by task, without tasks that have no head."""
+        return {task: loss for task, loss in self._asdict().items() if loss is not None}
+
+    def times(self, share: BatchShare) -> "Terms":
+        """Multiply the losses of a part by its share of the batch.
+
+        The Dice losses are means over images, the distance loss is a mean over pixels.
+        """
+        return Terms(
+            share.images * self.seg,
+            None if self.sdf is None else share.pixels * self.sdf,
+            None if self.bnd is None else share.images * self.bnd,
+        )
 
 
 def seg_dice(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
@@ -94,7 +97,7 @@ def task_losses(heads: Heads, targets: Targets, weight: Tensor) -> Terms:
 
 def supervised_terms(experts: Terms, gates: Terms) -> Terms:
     """Eq. 4 per task: experts and gates learn from the same targets."""
-    gate = gates.known()
+    gate = gates.present()
     return Terms(
         **{
             task: loss + gate[task] if task in gate else loss
@@ -140,7 +143,7 @@ class AdaptiveLoss(nn.Module):
     def forward(self, terms: Terms, share: float = 1.0) -> Tensor:
         """Losses per task -> scalar; `share` of the regulariser belongs to this part of a batch."""
         losses = _scalars(terms)
-        s = self.s[[number for number, task in enumerate(Terms._fields) if task in terms.known()]]
+        s = self.s[[number for number, task in enumerate(Terms._fields) if task in terms.present()]]
         return (torch.exp(-s) * losses + share * self.gamma * torch.exp(s)).sum()
 
 
@@ -156,7 +159,7 @@ class SumLoss(nn.Module):
 
 def _scalars(terms: Terms) -> Tensor:
     """The losses there are, (tasks,)."""
-    known = list(terms.known().values())
+    known = list(terms.present().values())
     if any(loss.ndim for loss in known):
         raise ValueError(
             f"losses of shapes {[tuple(loss.shape) for loss in known]}; each must be a scalar, nothing is broadcast"

@@ -1,12 +1,13 @@
 """Glands of whole images: to the pixels of a model, through it, and back."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semimoe.datasets.image_resolution import Resolution, enlarged, isotropic
+from semimoe.model_card import ModelCard
 from semimoe.prediction.predictor import Predictor, predict_array
 from tiling.raster.quantise import quantise_maps
 from tiling.raster.split_rule import SplitParameters, split_glands
@@ -51,18 +52,17 @@ class ImagePredictor:
         self.how = {"precision": self._predictor.precision, "flips": flips}
         self.card = card = self._predictor.card
         self.resolution = _resolution(card, image_mpp_um)
-        self._batch, self._tile_px = batch, int(card["tile_px"])
-        least = (
-            card.get("training", {}).get("min_area_um2", 0.0)
-            if min_area_um2 is None
-            else min_area_um2
-        )
+        self._batch, self._tile_px = batch, card.tile_px
+        if min_area_um2 is None:
+            min_area_um2 = 0.0 if card.training is None else card.training.min_area_um2
         self._split = SplitParameters(
-            threshold=card["threshold"],
-            **card["split"],
-            min_area_um2=least,
-            sdf_um=card["sdf_um"],
-            use_sdf=card["sdf_scale"] == "um",
+            threshold=card.threshold,
+            seed_depth_um=card.split.seed_depth_um,
+            boundary_level=card.split.boundary_level,
+            growth_um=card.split.growth_um,
+            min_area_um2=min_area_um2,
+            sdf_um=card.sdf_um,
+            use_sdf=card.splits_by_distance,
         )
 
     def maps(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -86,10 +86,10 @@ class ImagePredictor:
         return enlarged(glands, self.resolution.reduction(shape), shape)
 
 
-def _resolution(card: dict[str, Any], image_mpp_um: float | None) -> Resolution:
+def _resolution(card: ModelCard, image_mpp_um: float | None) -> Resolution:
     """That of training; a model of slides takes images at its own pixel size unless another is given."""
-    trained = card.get("notes", {}).get("resolution")
-    image_mpp_um = image_mpp_um or (trained or {}).get("image_mpp_um", card["mpp_um"])
-    if trained and trained["square_px"] is not None:
-        return Resolution(image_mpp_um, card["mpp_um"], trained["square_px"])
-    return isotropic(image_mpp_um, card["mpp_um"])
+    trained = card.notes.resolution
+    image_mpp_um = image_mpp_um or (card.mpp_um if trained is None else trained.image_mpp_um)
+    if trained is not None and trained.square_px is not None:
+        return Resolution(image_mpp_um, card.mpp_um, trained.square_px)
+    return isotropic(image_mpp_um, card.mpp_um)

@@ -57,7 +57,7 @@ def gate_weights_by_task(
 
     weights = torch.zeros((len(outputs.gates.seg), len(TASKS), len(TASKS)), device=device)
     if outputs.gate_weights is not None:
-        gates = torch.tensor([TASKS.index(task) for task in settings.gates_of])
-        experts = torch.tensor([TASKS.index(task) for task in settings.experts_of])
+        gates = torch.tensor([TASKS.index(task) for task in settings.gate_tasks])
+        experts = torch.tensor([TASKS.index(task) for task in settings.expert_tasks])
         weights[:, gates[:, None], experts] = outputs.gate_weights.float()
     return weights

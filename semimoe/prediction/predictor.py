@@ -6,23 +6,25 @@ B batch, H, W height and width of a tile in px (multiples of 16).
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.model_card import CARD, WEIGHTS, ModelCard, Normalisation, SplitChoice, load_card
 from semimoe.model_errors import ModelError
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outputs
-from semimoe.settings import METHODS, STRIDE_PX, NetworkSettings
-from semimoe.tensor_files import CARD, WEIGHTS, load_card, load_tensors
+from semimoe.settings import STRIDE_PX, Device, NetworkSettings
+from semimoe.tensor_files import load_tensors
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from semimoe.devices import Precision, RequestedPrecision
-    from semimoe.networks.build import Network
+    from semimoe.methods.learner import Network
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -44,7 +46,7 @@ class Predictor:
     def __init__(
         self,
         model: "Network",
-        card: dict[str, Any],
+        card: ModelCard,
         device: "torch.device",
         *,
         precision: "Precision" = "fp32",
@@ -62,7 +64,7 @@ class Predictor:
         cls,
         folder: Path,
         *,
-        device: Literal["cpu", "gpu"],
+        device: Device,
         threads: int,
         precision: "RequestedPrecision" = "fp32",
         flips: bool = False,
@@ -82,19 +84,13 @@ class Predictor:
             A GPU was requested and none is available.
         """
         from semimoe.devices import choose_device, resolve_precision
-        from semimoe.networks.build import build_network
 
         card = load_card(folder)
         tensors, _ = load_tensors(folder / WEIGHTS)
-        if card["method"] not in METHODS:
-            raise ModelError(
-                f"{folder / CARD}: method {card['method']!r} is not one of {', '.join(METHODS)}; "
-                "update this program"
-            )
         try:
-            model = build_network(card["method"], NetworkSettings(**card["network"]))
+            model = METHODS[card.method].load_learner().build_network(card.network)
             model.load_state_dict(tensors)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{folder}: {WEIGHTS} does not fit {CARD} ({str(error).splitlines()[0]}); "
                 "take both files from the same training run"
@@ -121,11 +117,21 @@ class Predictor:
         It is as fast as a trained network.
         """
         from semimoe.devices import choose_device, resolve_precision
-        from semimoe.networks.build import build_network
 
+        card = ModelCard(
+            method=MAIN_METHOD.name,
+            network=network,
+            mpp_um=1.0,
+            tile_px=STRIDE_PX,
+            sdf_um=network.sdf_um,
+            sdf_scale=network.sdf_scale,
+            normalisation=Normalisation(),
+            threshold=0.5,
+            split=SplitChoice(seed_depth_um=0.0, boundary_level=0.5, growth_um=0.0),
+        )
         return cls(
-            build_network("semimoe", network),
-            {},
+            MAIN_METHOD.load_learner().build_network(network),
+            card,
             choose_device("cpu", threads=threads),
             precision=resolve_precision(precision, "cpu"),
             flips=flips,

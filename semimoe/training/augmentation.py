@@ -1,4 +1,4 @@
-"""Random views of a tile: from a window as read to a training tile without borders.
+"""Random views of a tile: from a tile as read to a training tile without borders.
 
 Labels are resampled by nearest neighbour; targets are made from them afterwards, so a distance stays a distance.
 """
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from semimoe.settings import Augment
+from semimoe.settings import Augmentation
+from tiling.raster.tile import Tile
 
 _SCALES = (0.8, 1.25)
 _CROP_SHARE = 224 / 256  # the public code: random 224 of 256, resized back
@@ -26,7 +27,7 @@ _UNMIX = np.linalg.inv(_STAINS)
 _DENSITY = -np.log((np.arange(256) + 1) / 256).astype(np.float32)
 
 
-class Window(NamedTuple):
+class AugmentedTile(NamedTuple):
     """One tile with what is known of it; all arrays share (H, W)."""
 
     image: NDArray[np.uint8]  # (3, H, W)
@@ -37,121 +38,123 @@ class Window(NamedTuple):
     scale: float  # content is this many times larger than as read; distances (the sdf channel) are still as read
 
 
-def window_of(item: Any) -> Window:  # noqa: ANN401  # a TileItem; the Protocol lives in data
-    """A source's item as a window; without a mask of its own everything counts."""
+def as_augmented_tile(item: Tile) -> AugmentedTile:
+    """Add what a source may leave out: without a mask of its own every pixel counts."""
     weight = item.weight if item.weight is not None else np.ones(item.image.shape[1:], np.uint8)
     inside = item.inside if item.inside is not None else np.ones(item.image.shape[1:], np.uint8)
-    return Window(item.image, item.labels, weight, inside, item.pseudo, 1.0)
+    return AugmentedTile(item.image, item.labels, weight, inside, item.pseudo, 1.0)
 
 
-def augment(window: Window, *, tile_px: int, how: Augment, rng: np.random.Generator) -> Window:
-    """A random tile of `tile_px` from a window, which may be larger or smaller.
+def augment(
+    tile: AugmentedTile, *, tile_px: int, augmentation: Augmentation, rng: np.random.Generator
+) -> AugmentedTile:
+    """A random tile of `tile_px` from a tile, which may be larger or smaller.
 
     Parameters
     ----------
-    how : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; scanners: with twice the change of stain, glass beyond up to
+    augmentation : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; scanners: with twice the change of stain, glass beyond up to
         two edges, and blurred or sharpened half of the time; paper: crop of 7/8 resized (half of the time), flips,
         quarter turns; flips: those alone, of any place; none: the centre
     rng : the only source of chance
     """
     scale = 1.0
-    if how in _STAIN:
+    if augmentation in _STAIN:
         scale = float(np.exp(rng.uniform(*np.log(_SCALES))))
-    elif how == "paper" and rng.random() < 0.5:
+    elif augmentation == "paper" and rng.random() < 0.5:
         scale = 1 / _CROP_SHARE
     side = round(tile_px / scale)
-    window = _padded(window, side)
-    height, width = window.weight.shape
+    tile = _pad(tile, side)
+    height, width = tile.weight.shape
     spare = np.array([height - side, width - side])
-    corner = spare // 2 if how == "none" else rng.integers(0, spare + 1)
-    window = _resized(_cut(window, int(corner[0]), int(corner[1]), side), tile_px)
-    if how == "none":
-        return window
-    window = _turned(window, flip=bool(rng.integers(2)), quarter_turns=int(rng.integers(4)))
-    if how in _STAIN:
-        window = window._replace(image=_restained(window.image, *_STAIN[how], rng))
-    if how != "scanners":
-        return window
+    corner = spare // 2 if augmentation == "none" else rng.integers(0, spare + 1)
+    tile = _resize(_crop(tile, int(corner[0]), int(corner[1]), side), tile_px)
+    if augmentation == "none":
+        return tile
+    tile = _turn(tile, flip=bool(rng.integers(2)), quarter_turns=int(rng.integers(4)))
+    if augmentation in _STAIN:
+        tile = tile._replace(image=_change_stain(tile.image, *_STAIN[augmentation], rng))
+    if augmentation != "scanners":
+        return tile
     for _ in range(_EDGES):
         if rng.random() < 0.5:
-            window = _cut_off(window, rng)
-    return window._replace(image=_refocused(window.image, rng)) if rng.random() < 0.5 else window
+            tile = _add_glass_edge(tile, rng)
+    return tile._replace(image=_change_focus(tile.image, rng)) if rng.random() < 0.5 else tile
 
 
-def _padded(window: Window, side: int) -> Window:
+def _pad(tile: AugmentedTile, side: int) -> AugmentedTile:
     """Grown to at least `side`: the image mirrored, the rest unknown."""
-    height, width = window.weight.shape
+    height, width = tile.weight.shape
     short = [max(side - height, 0), max(side - width, 0)]
     if not any(short):
-        return window
+        return tile
     around = tuple((gap // 2, gap - gap // 2) for gap in short)
 
     def unknown(array: NDArray[Any] | None) -> NDArray[Any] | None:
         return None if array is None else np.pad(array, (((0, 0),) * (array.ndim - 2)) + around)
 
-    image = np.pad(window.image, ((0, 0), *around), mode="symmetric")
-    weight, inside = np.pad(window.weight, around), np.pad(window.inside, around)
-    return window._replace(
+    image = np.pad(tile.image, ((0, 0), *around), mode="symmetric")
+    weight, inside = np.pad(tile.weight, around), np.pad(tile.inside, around)
+    return tile._replace(
         image=image,
-        labels=unknown(window.labels),
+        labels=unknown(tile.labels),
         weight=weight,
         inside=inside,
-        pseudo=unknown(window.pseudo),
+        pseudo=unknown(tile.pseudo),
     )
 
 
-def _cut(window: Window, y: int, x: int, side: int) -> Window:
+def _crop(tile: AugmentedTile, y: int, x: int, side: int) -> AugmentedTile:
     box = (..., slice(y, y + side), slice(x, x + side))
-    return window._replace(
-        image=window.image[box],
-        labels=None if window.labels is None else window.labels[box],
-        weight=window.weight[box],
-        inside=window.inside[box],
-        pseudo=None if window.pseudo is None else window.pseudo[box],
+    return tile._replace(
+        image=tile.image[box],
+        labels=None if tile.labels is None else tile.labels[box],
+        weight=tile.weight[box],
+        inside=tile.inside[box],
+        pseudo=None if tile.pseudo is None else tile.pseudo[box],
     )
 
 
-def _resized(window: Window, tile_px: int) -> Window:
-    side = window.weight.shape[0]
+def _resize(tile: AugmentedTile, tile_px: int) -> AugmentedTile:
+    side = tile.weight.shape[0]
     if side == tile_px:
-        return window
+        return tile
     smooth = Image.Resampling.BILINEAR
     rows = (np.arange(tile_px) + 0.5) * (side / tile_px)
     nearest = np.ix_(rows.astype(int), rows.astype(int))
-    rgb = Image.fromarray(np.ascontiguousarray(window.image.transpose(1, 2, 0))).resize(
+    rgb = Image.fromarray(np.ascontiguousarray(tile.image.transpose(1, 2, 0))).resize(
         (tile_px, tile_px), smooth
     )
     pseudo = None
-    if window.pseudo is not None:
-        mask, sdf, boundary = window.pseudo
+    if tile.pseudo is not None:
+        mask, sdf, boundary = tile.pseudo
         field = np.asarray(
             Image.fromarray(np.ascontiguousarray(sdf)).resize((tile_px, tile_px), smooth)
         )
         pseudo = np.stack([mask[nearest], field, boundary[nearest]])
-    return Window(
+    return AugmentedTile(
         np.asarray(rgb).transpose(2, 0, 1),
-        None if window.labels is None else window.labels[nearest],
-        window.weight[nearest],
-        window.inside[nearest],
+        None if tile.labels is None else tile.labels[nearest],
+        tile.weight[nearest],
+        tile.inside[nearest],
         pseudo,
         tile_px / side,
     )
 
 
-def _turned(window: Window, *, flip: bool, quarter_turns: int) -> Window:
+def _turn(tile: AugmentedTile, *, flip: bool, quarter_turns: int) -> AugmentedTile:
     def turn(array: NDArray[Any]) -> NDArray[Any]:
         return np.rot90(array[..., ::-1] if flip else array, quarter_turns, axes=(-2, -1))
 
-    return window._replace(
-        image=turn(window.image),
-        labels=None if window.labels is None else turn(window.labels),
-        weight=turn(window.weight),
-        inside=turn(window.inside),
-        pseudo=None if window.pseudo is None else turn(window.pseudo),
+    return tile._replace(
+        image=turn(tile.image),
+        labels=None if tile.labels is None else turn(tile.labels),
+        weight=turn(tile.weight),
+        inside=turn(tile.inside),
+        pseudo=None if tile.pseudo is None else turn(tile.pseudo),
     )
 
 
-def _restained(
+def _change_stain(
     image: NDArray[np.uint8], scale: float, shift_by: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Amounts of the stains scaled, and the density of each colour shifted (after Tellez et al. 2018)."""
@@ -167,12 +170,12 @@ def _restained(
     return colours
 
 
-def _cut_off(window: Window, rng: np.random.Generator) -> Window:
+def _add_glass_edge(tile: AugmentedTile, rng: np.random.Generator) -> AugmentedTile:
     """Glass beyond an edge, straight as of a core or wavy as of a section, over at most half of the tile: no gland there.
 
     Images for training are cut out of tissue; on slides half a tile may be glass. A gland that is cut by it ends at the cut.
     """
-    side = window.weight.shape[0]
+    side = tile.weight.shape[0]
     y = x = (np.arange(side) + 0.5) / side - 0.5
     angle, wave = rng.uniform(0, 2 * np.pi), rng.uniform(0, _WAVE) * (rng.random() < 0.5)
     if rng.random() < 0.5:
@@ -183,14 +186,14 @@ def _cut_off(window: Window, rng: np.random.Generator) -> Window:
     glass = across + edge > rng.uniform(0.05, 0.45)
     colour = rng.uniform(*_GLASS) + rng.uniform(-4, 4, 3)
     grain = colour[:, None] + rng.normal(0, 1.5, (3, int(glass.sum())))
-    image, inside = window.image.copy(), window.inside.copy()
+    image, inside = tile.image.copy(), tile.inside.copy()
     image[:, glass] = np.clip(grain, 0, 255).round().astype(np.uint8)
     inside[glass] = 0
-    labels = None if window.labels is None else np.where(glass, 0, window.labels)
-    return window._replace(image=image, labels=labels, inside=inside)
+    labels = None if tile.labels is None else np.where(glass, 0, tile.labels)
+    return tile._replace(image=image, labels=labels, inside=inside)
 
 
-def _refocused(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _change_focus(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """As of another lens: blurred, or sharpened by what a blur of 1 px takes away."""
     strength = rng.uniform(-_FOCUS, _FOCUS)
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))

@@ -1,57 +1,67 @@
-"""Where a run stands at the end of an epoch: what a killed run goes on from, and what another method branches off.
+"""Checkpoints: what a killed run resumes from, and what another method continues.
 
-One safetensors file: weights, log-scales, optimiser state (and the best weights so far); numbers and rows as its JSON note.
+One safetensors file: modules of the learner, optimiser states and the best weights so far; numbers
+and rows of the log are its JSON metadata.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semimoe.model_card import CARD, WEIGHTS
 from semimoe.model_errors import ModelError, TrainingError
-from semimoe.tensor_files import CARD, WEIGHTS, load_note, load_tensors, save_tensors
+from semimoe.tensor_files import load_metadata, load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
+    from semimoe.methods.learner import Learner
+
 log = logging.getLogger(__name__)
-_MODEL, _AGGREGATE, _OPTIMIZER, _BEST = "model.", "aggregate.", "optimizer.", "best."
+_OPTIMIZER, _BEST = "optimizer.", "best."
+# Name of the predicting network in the file; other modules have the names of their attributes.
+_NETWORK = "model"
 
 
-def stamp(values: dict[str, Any]) -> str:
-    """Hash of everything the run depends on."""
+def checksum_of(values: dict[str, Any]) -> str:
+    """SHA-256 of everything that a run depends on."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def save_state(
+def save_checkpoint(
     path: Path,
-    model: "nn.Module",
-    aggregate: "nn.Module",
+    learner: "Learner",
     optimizers: "Mapping[str, Optimizer]",
-    about: dict[str, Any],
+    metadata: dict[str, Any],
     best: "Mapping[str, Tensor] | None" = None,
 ) -> None:
-    """Write where a run stands, atomically."""
-    tensors = {f"{_MODEL}{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"{_AGGREGATE}{name}": tensor for name, tensor in aggregate.state_dict().items()}
+    """Write the state of a run, atomically.
+
+    Parameters
+    ----------
+    metadata : plain values, read back by `load_checkpoint`
+    best : weights of the best epoch so far
+    """
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in _modules(learner):
+        tensors |= {f"{prefix}{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"{_BEST}{name}": tensor for name, tensor in (best or {}).items()}
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"{_OPTIMIZER}{name}.{index}.{key}": value
-                for key, value in state.items()
-                if value is not None
-            }
-    save_tensors(path, tensors, about)
+            for key, value in state.items():
+                if value is not None:
+                    tensors[f"{_OPTIMIZER}{name}.{index}.{key}"] = value
+    save_tensors(path, tensors, metadata)
 
 
-def load_state(
-    path: Path, model: "nn.Module", aggregate: "nn.Module", optimizers: "Mapping[str, Optimizer]"
+def load_checkpoint(
+    path: Path, learner: "Learner", optimizers: "Mapping[str, Optimizer]"
 ) -> "tuple[dict[str, Any], dict[str, Tensor]]":
-    """Put a saved state into model, loss and optimisers; gives its note and the best weights so far.
+    """Load a state into learner and optimisers; returns its metadata and the best weights so far.
 
     Raises
     ------
@@ -60,27 +70,27 @@ def load_state(
     ModelError
         The file is missing or damaged.
     """
-    tensors, about = load_tensors(path)
+    tensors, metadata = load_tensors(path)
     try:
-        model.load_state_dict(_under(_MODEL, tensors))
-        aggregate.load_state_dict(_under(_AGGREGATE, tensors))
+        for prefix, module in _modules(learner):
+            module.load_state_dict(_with_prefix(prefix, tensors))
     except RuntimeError as error:
         raise TrainingError(
-            f"{path}: of another network ({str(error).splitlines()[0]}); use the same settings for both runs"
+            f"{path}: of another network ({str(error).splitlines()[0]});"
+            " use the same settings for both runs"
         ) from error
     for name, optimizer in optimizers.items():
         states: dict[int, dict[str, Any]] = {}
-        for key, value in _under(f"{_OPTIMIZER}{name}.", tensors).items():
+        for key, value in _with_prefix(f"{_OPTIMIZER}{name}.", tensors).items():
             index, field = key.split(".")
             states.setdefault(int(index), {})[field] = value
-        optimizer.load_state_dict(
-            {"state": states, "param_groups": optimizer.state_dict()["param_groups"]}
-        )
-    return about, _under(_BEST, tensors)
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": states, "param_groups": groups})
+    return metadata, _with_prefix(_BEST, tensors)
 
 
-def load_foreign(folder: Path, model: "nn.Module") -> None:
-    """Put the weights of a finished model into a network.
+def load_start_weights(folder: Path, network: "nn.Module") -> None:
+    """Load the weights of a finished model into a network.
 
     Raises
     ------
@@ -88,30 +98,41 @@ def load_foreign(folder: Path, model: "nn.Module") -> None:
         It is of another network.
     """
     try:
-        model.load_state_dict(load_tensors(folder / WEIGHTS)[0])
+        network.load_state_dict(load_tensors(folder / WEIGHTS)[0])
     except RuntimeError as error:
         raise TrainingError(
-            f"start_from {folder}: another network ({str(error).splitlines()[0]}); take the network settings of its {CARD}"
+            f"start_from {folder}: another network ({str(error).splitlines()[0]});"
+            f" take the network settings of its {CARD}"
         ) from error
 
 
-def resumable(path: Path, mark: str) -> bool:
-    """Whether a killed run of the same settings left a state here."""
+def is_resumable(path: Path, checksum: str) -> bool:
+    """Whether a killed run of the same settings and data left a checkpoint here."""
     if not path.is_file():
         return False
     try:
-        about = load_note(path)
+        metadata = load_metadata(path)
     except ModelError as error:
-        log.warning("%s; starting afresh", error)
+        log.warning("%s; starting from the first epoch", error)
         return False
-    if about.get("stamp") != mark:
-        log.warning("%s: state of a run with other settings or data; starting afresh", path)
+    if metadata.get("checksum") != checksum:
+        log.warning(
+            "%s: checkpoint of a run with other settings or data; starting from the first epoch",
+            path,
+        )
         return False
-    log.info("going on after epoch %d", about["epoch"])
+    log.info("resuming after epoch %d", metadata["epoch"])
     return True
 
 
-def _under(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+def _modules(learner: "Learner") -> "Iterator[tuple[str, nn.Module]]":
+    """Modules of a learner with the prefix of their tensors."""
+    for name, module in learner.named_children():
+        yield f"{_NETWORK if name == 'network' else name}.", module
+
+
+def _with_prefix(prefix: str, tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Tensors whose names start with a prefix, without it."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

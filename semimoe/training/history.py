@@ -2,25 +2,21 @@
 
 import csv
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from semimoe.settings import NetworkSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
-    from semimoe.methods.phase import PhaseLoss
+    from semimoe.methods.learner import PhaseLoss
 
 _TASKS = ("seg", "sdf", "bnd")
-Row = dict[str, Any]
-# Two ways in which the gates stop choosing: all on one expert, or none preferred, for this many epochs.
-_ALONE = 0.99
-_UNIFORM = 0.01
-_UNIFORM_EPOCHS = 20
+# A row of history.csv or timing.csv by column; None: nothing to report.
+LogRow = dict[str, float | int | None]
 
-# `unsup_share` is the share of the unsupervised term in the weighted plain loss: lambda L_unsup / (L_sup + lambda L_unsup).
+# `unsup_share` is lambda L_unsup / (L_sup + lambda L_unsup), from the plain sums of the losses.
 COLUMNS = (
     "epoch",
     "steps",
@@ -38,17 +34,23 @@ COLUMNS = (
 )
 TIMING_COLUMNS = ("epoch", "seconds", "tiles_per_s", "peak_memory_mb")
 
+# Two kinds of expert collapse: one expert has nearly all the weight of a gate, or the weights were
+# nearly uniform in this many epochs.
+_SINGLE_EXPERT_WEIGHT = 0.99
+_UNIFORM_TOLERANCE = 0.01
+_UNIFORM_EPOCHS = 20
+
 
 class EpochMeans:
-    """Sums of what the steps of an epoch report; stays on the device until the epoch ends.
+    """Sums of what the steps of an epoch report; they stay on the device until the epoch ends.
 
     Parameters
     ----------
-    network : says which gates and experts the gate weights are of
+    network : names the gates and experts of the gate weights
     """
 
     def __init__(self, network: NetworkSettings) -> None:
-        self._gates_of, self._experts_of = network.gates_of, network.experts_of
+        self._gate_tasks, self._expert_tasks = network.gate_tasks, network.expert_tasks
         self._sums: dict[str, Tensor] = {}
         self._steps: dict[str, int] = {}
         self._gates: Tensor | None = None
@@ -56,18 +58,13 @@ class EpochMeans:
 
     def add(self, phase: int, result: "PhaseLoss") -> None:
         """Add one phase of one step."""
-        for name, value in {
-            **result.log,
-            **result.counts,
-            "loss": result.loss.detach(),
-            f"plain_{phase}": result.plain,
-        }.items():
+        totals = {"loss": result.loss.detach(), f"plain_{phase}": result.plain}
+        for name, value in {**result.log, **result.counts, **totals}.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._steps[name] = self._steps.get(name, 0) + 1
         if result.gate_weights is not None:
-            self._gates = (
-                result.gate_weights if self._gates is None else self._gates + result.gate_weights
-            )
+            before = self._gates
+            self._gates = result.gate_weights if before is None else before + result.gate_weights
             self._gate_steps += 1
 
     def reduce(self, mean: "Callable[[Tensor], Tensor]") -> None:
@@ -76,80 +73,82 @@ class EpochMeans:
         if self._gates is not None:
             self._gates = mean(self._gates)
 
-    def row(self, steps: int) -> Row:
-        """Columns of the epoch; `None` where there is nothing to report."""
+    def row(self, steps: int) -> LogRow:
+        """Columns of the epoch."""
         sums = {name: float(value) for name, value in self._sums.items()}
-        row: Row = dict.fromkeys(COLUMNS)
+        row: LogRow = dict.fromkeys(COLUMNS)
         row |= {name: value / self._steps[name] for name, value in sums.items() if name in row}
         row["loss"] = sums["loss"] / steps  # both phases of a step are one total
-        row["unsup_share"] = self._share(sums)
+        row["unsup_share"] = _unsupervised_share(sums)
         if sums.get("pseudo_size"):
             row["pseudo_dice"] = sums["pseudo_overlap"] / sums["pseudo_size"]
         if self._gates is not None:
             weights = (self._gates / self._gate_steps).tolist()
-            row |= {
-                f"gate_{task}_{expert}": weights[t][e]
-                for t, task in enumerate(self._gates_of)
-                for e, expert in enumerate(self._experts_of)
-            }
+            for gate, task in enumerate(self._gate_tasks):
+                for number, expert in enumerate(self._expert_tasks):
+                    row[f"gate_{task}_{expert}"] = weights[gate][number]
         return row
 
-    @staticmethod
-    def _share(sums: dict[str, float]) -> float | None:
-        if "plain_1" not in sums:
-            return None
-        both = sums["plain_0"] + sums["plain_1"]
-        return sums["plain_1"] / both if both else 0.0
+
+def _unsupervised_share(sums: Mapping[str, float]) -> float | None:
+    if "plain_1" not in sums:
+        return None
+    both = sums["plain_0"] + sums["plain_1"]
+    return sums["plain_1"] / both if both else 0.0
 
 
-def collapsed_gates(rows: list[Row]) -> list[str]:
-    """Gates that no longer choose, in words: the network then works, but not as a mixture.
+def collapsed_gates(rows: Sequence[LogRow]) -> list[str]:
+    """Warnings about gates that do not distinguish experts: the network is then no mixture.
 
     Parameters
     ----------
-    rows : of a run, or of its last epochs; looked at are the last twenty, or all where there are fewer
+    rows : of a run; the last twenty count, or all if there are fewer
     """
-    said = []
+    warnings = []
     for task in _TASKS:
-        epochs = [_weights(row, task) for row in rows[-_UNIFORM_EPOCHS:]]
-        if not all(len(weights) > 1 for weights in epochs) or not epochs:
-            continue  # no such gate, or a single expert: nothing to choose
+        epochs = [_gate_weights(row, task) for row in rows[-_UNIFORM_EPOCHS:]]
+        if not epochs or not all(len(weights) > 1 for weights in epochs):
+            continue  # no such gate, or a single expert
         expert, largest = max(epochs[-1].items(), key=lambda item: item[1])
-        if largest > _ALONE:
-            alone = f"the gate of task {task} listens to the {expert} expert alone (mean weight {largest:.3f})"
-            said.append(f"expert collapse: {alone}: it works, but not as a mixture")
-        if all(
-            abs(weight - 1 / len(weights)) <= _UNIFORM
-            for weights in epochs
-            for weight in weights.values()
-        ):
-            since = f"for {len(epochs)} epochs" if len(epochs) > 1 else "for an epoch"
-            said.append(
-                f"expert collapse: the gate of task {task} prefers no expert (weights within {_UNIFORM} of uniform {since})"
+        if largest > _SINGLE_EXPERT_WEIGHT:
+            warnings.append(
+                f"expert collapse: the gate of task {task} uses the {expert} expert only"
+                f" (mean weight {largest:.3f}): the model is valid, but not a mixture"
             )
-    return said
+        if all(_is_uniform(weights) for weights in epochs):
+            period = f"for {len(epochs)} epochs" if len(epochs) > 1 else "for one epoch"
+            warnings.append(
+                f"expert collapse: the gate of task {task} weighs all experts the same"
+                f" (weights within {_UNIFORM_TOLERANCE} of uniform {period})"
+            )
+    return warnings
 
 
-def settled(rows: list[Row]) -> bool:
-    """Whether a run is long enough to speak of collapse before its end."""
+def can_judge_collapse(rows: Sequence[LogRow]) -> bool:
+    """Whether a run is long enough to judge expert collapse before its end."""
     return len(rows) >= _UNIFORM_EPOCHS
 
 
-def _weights(row: Row, task: str) -> dict[str, float]:
-    named = {expert: row[f"gate_{task}_{expert}"] for expert in _TASKS}
-    return {expert: weight for expert, weight in named.items() if weight is not None}
+def _is_uniform(weights: Mapping[str, float]) -> bool:
+    uniform = 1 / len(weights)
+    return all(abs(weight - uniform) <= _UNIFORM_TOLERANCE for weight in weights.values())
 
 
-def to_csv(rows: list[Row], columns: tuple[str, ...]) -> str:
-    """Rows as csv text; `None` is an empty cell."""
+def _gate_weights(row: LogRow, task: str) -> dict[str, float]:
+    """Weights of a gate by expert; empty if there is no such gate."""
+    weights = {expert: row[f"gate_{task}_{expert}"] for expert in _TASKS}
+    return {expert: weight for expert, weight in weights.items() if weight is not None}
+
+
+def to_csv(rows: Sequence[LogRow], columns: Sequence[str]) -> str:
+    """Rows as CSV text; `None` is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="raise")
     writer.writeheader()
     for row in rows:
-        writer.writerow(
-            {
-                name: f"{value:.6g}" if isinstance(value, float) else value
-                for name, value in row.items()
-            }
-        )
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     return text.getvalue()
+
+
+def _cell(value: float | None) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value

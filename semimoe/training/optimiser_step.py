@@ -1,7 +1,8 @@
-"""One optimiser step: in one go, in parts where memory is short, or together with other processes.
+"""One optimiser step: at once, in parts where memory is short, or together with other processes.
 
-However a batch is divided, every part knows its share of the whole, and the gradients add up to those of the whole batch.
-Batch normalisation alone sees its part: its statistics are those of fewer tiles (of all processes where `SyncBatchNorm` is used).
+However a batch is divided, every part has its share of the batch, and the gradients add up to the
+gradient of the whole batch. Only batch normalisation differs: its statistics are those of the part
+(or of all processes where `SyncBatchNorm` is used).
 """
 
 import logging
@@ -10,63 +11,55 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from semimoe.methods.phase import Phase, PhaseLoss, Step, whole
+from semimoe.methods.learner import Learner, Phase, PhaseLoss, Step, sum_of_parts
+from semimoe.methods.optimizers import LOSS_SCALES
 from semimoe.model_errors import TrainingError
-from semimoe.objectives.losses import Share, Targets, Terms
-from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.training.batches import Batch
+from semimoe.networks.mixture import Outputs
+from semimoe.objectives.batch import Batch
+from semimoe.objectives.losses import BatchShare, Targets
 
 log = logging.getLogger(__name__)
 
+Forward = Callable[[nn.Module, Tensor], Outputs]
+Average = Callable[[Tensor], Tensor]
+
 
 class Stepper:
-    """Takes the steps of a run.
+    """Takes the optimiser steps of a run.
 
     Parameters
     ----------
-    model : the network behind autocast
-    aggregate, optimizers, phases : of the method
-    micro_batch : tiles that go through the network at once, at most; halved when memory runs out
-    average : mean over the processes that share each batch, in place; None: there is one process
+    learner, optimizers : of the method
+    forward : runs a network on images, at the precision of the run
+    device : where the learner is
+    micro_batch : most tiles that go through the network at once; halved when memory runs out
+    average : mean over the processes that share each batch, in place; None: one process
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        aggregate: Callable[[Terms, float], Tensor],
+        learner: Learner,
         optimizers: dict[str, torch.optim.Optimizer],
-        phases: tuple[Phase, ...],
+        forward: Forward,
         *,
-        network: NetworkSettings,
-        training: TrainingSettings,
-        mpp_um: float,
         device: torch.device,
         micro_batch: int,
-        average: Callable[[Tensor], Tensor] | None = None,
+        average: Average | None = None,
     ) -> None:
         self.micro_batch = micro_batch
-        self._model, self._aggregate, self._optimizers, self._phases = (
-            model,
-            aggregate,
-            optimizers,
-            phases,
-        )
-        self._network, self._training, self._mpp_um, self._device = (
-            network,
-            training,
-            mpp_um,
-            device,
-        )
         self.average = average
+        self._learner, self._optimizers, self._forward = learner, optimizers, forward
+        self._device = device
+        self._training = learner.context.training
 
     def take(
-        self, labelled: Batch, unlabelled: Batch | None, *, share: float
+        self, labelled: Batch, unlabelled: Batch | None, *, progress: float
     ) -> list[PhaseLoss | None]:
         """One optimiser step on all phases (joint), or one on each (two-step).
 
         Parameters
         ----------
-        share : t / T, how much of the schedule is done, [0, 1)
+        progress : t / T, part of the schedule that is done, [0, 1)
 
         Returns
         -------
@@ -78,40 +71,40 @@ class Stepper:
         TrainingError
             A loss or a gradient is not finite, or a single tile does not fit into memory.
         """
-        given = [
+        on_device = [
             None if batch is None else batch.to(self._device)
             for batch in self._with_shares(labelled, unlabelled)
         ]
-        assert given[0] is not None  # the labelled batch
-        groups = (
-            [self._phases]
-            if self._training.update == "joint"
-            else [(phase,) for phase in self._phases]
-        )
-        made: list[PhaseLoss | None] = []
+        assert on_device[0] is not None  # the labelled batch
+        step = Step(self._forward, on_device[0], on_device[1], progress)
+        phases = self._learner.phases()
+        groups = [phases] if self._training.update == "joint" else [(phase,) for phase in phases]
+        losses: list[PhaseLoss | None] = []
         for group in groups:
-            results = self._gradients(group, given[0], given[1], share)
+            results = self._gradients(group, step)
             if any(result is not None for result in results):
                 self._update()
-            made.extend(results)
-        return made
+            losses.extend(results)
+        return losses
 
-    def _gradients(
-        self, phases: tuple[Phase, ...], labelled: Batch, unlabelled: Batch | None, share: float
-    ) -> list[PhaseLoss | None]:
-        """Losses of phases, their gradients added up; once more with half as many tiles at a time when memory runs out."""
+    def _gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss | None]:
+        """Losses of phases with their gradients added up.
+
+        When memory runs out it starts again with half as many tiles at a time.
+        """
         while True:
             try:
-                return [self._phase(phase, labelled, unlabelled, share) for phase in phases]
+                return [self._phase(phase, step) for phase in phases]
             except torch.OutOfMemoryError as error:
                 if self.micro_batch == 1:
                     raise TrainingError(
-                        f"a single tile of {self._training.tile_px} px does not fit into memory; lower tile_px or width ({error})"
+                        f"a single tile of {self._training.tile_px} px does not fit into memory;"
+                        f" lower tile_px or width ({error})"
                     ) from error
             # Outside the handler: the traceback holds the tensors that did not fit.
             self.micro_batch = (self.micro_batch + 1) // 2
             log.warning(
-                "out of memory: going on with %d tiles at a time, the batch stays %d",
+                "out of memory: continuing with %d tiles at a time, the batch stays %d",
                 self.micro_batch,
                 self._training.batch,
             )
@@ -120,76 +113,61 @@ class Stepper:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _phase(
-        self, phase: Phase, labelled: Batch, unlabelled: Batch | None, share: float
-    ) -> PhaseLoss | None:
-        parts = split(labelled, self.micro_batch)
-        others = [None] * len(parts) if unlabelled is None else split(unlabelled, self.micro_batch)
+    def _phase(self, phase: Phase, step: Step) -> PhaseLoss | None:
+        parts = divide(step.labelled, self.micro_batch)
+        others: list[Batch] | list[None] = [None] * len(parts)
+        if step.unlabelled is not None:
+            others = divide(step.unlabelled, self.micro_batch)
         results = []
         for part, other in zip(parts, others, strict=True):
-            result = phase(
-                Step(
-                    self._model,
-                    self._aggregate,
-                    part,
-                    other,
-                    share,
-                    self._network,
-                    self._training,
-                    self._mpp_um,
-                )
-            )
+            result = phase(step._replace(labelled=part, unlabelled=other))
             if result is None:
                 return None
             result.loss.backward()  # type: ignore[no-untyped-call]
             results.append(result)
-        made = whole(results)
-        # Of several processes all stop together, at the gradient that they share.
-        if self.average is None and not torch.isfinite(made.loss):
-            raise NotFiniteError(f"the loss of {phase.__name__} is {made.loss.item()}")
-        return made
+        whole_batch = sum_of_parts(results)
+        # Several processes all stop at the gradient, which they share.
+        if self.average is None and not torch.isfinite(whole_batch.loss):
+            name = getattr(phase, "__name__", "a phase")
+            raise NotFiniteError(f"the loss of {name} is {whole_batch.loss.item()}")
+        return whole_batch
 
     def _update(self) -> None:
-        parameters = [
-            p
-            for o in self._optimizers.values()
-            for group in o.param_groups
-            for p in group["params"]
-            if p.grad is not None
-        ]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = [parameter.grad for parameter in self._parameters(*self._optimizers)]
         if self.average is not None:
-            flat = self.average(torch.cat([gradient.flatten() for gradient in gradients]))
-            for gradient, mean in zip(
-                gradients,
-                torch.split(flat, [gradient.numel() for gradient in gradients]),
-                strict=True,
-            ):
-                gradient.copy_(mean.view_as(gradient))
-        network = [p for group in self._optimizers["network"].param_groups for p in group["params"]]
-        norm = nn.utils.get_total_norm([p.grad for p in network if p.grad is not None])
+            _average_gradients(
+                [gradient for gradient in gradients if gradient is not None], self.average
+            )
+        names = [name for name in self._optimizers if name != LOSS_SCALES]
+        parameters = list(self._parameters(*names))
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not torch.isfinite(norm):
             raise NotFiniteError(f"the gradient is {norm.item()}")
         if self._training.max_grad_norm is not None:
-            nn.utils.clip_grads_with_norm_(network, self._training.max_grad_norm, norm)
+            nn.utils.clip_grads_with_norm_(parameters, self._training.max_grad_norm, norm)
         for optimizer in self._optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
+    def _parameters(self, *names: str) -> Iterator[nn.Parameter]:
+        """Parameters of optimisers that have a gradient."""
+        for name in names:
+            for group in self._optimizers[name].param_groups:
+                yield from (p for p in group["params"] if p.grad is not None)
+
     def _with_shares(self, labelled: Batch, unlabelled: Batch | None) -> Iterator[Batch | None]:
-        """The batches of this process as shares of those of all; a mean over processes then is the sum over the whole."""
+        """The batches of this process as shares of the batches of all processes.
+
+        The mean over the processes is then the sum over the whole batch.
+        """
         if self.average is None:
             yield from (labelled, unlabelled)
             return
-        batches = [batch for batch in (labelled, unlabelled) if batch is not None]
-        own = torch.stack([_weights(batch) for batch in batches]).to(self._device)  # (batches, 3)
+        present = [batch for batch in (labelled, unlabelled) if batch is not None]
+        own = torch.stack([_sizes(batch) for batch in present]).to(self._device)  # (batches, 3)
         mean = self.average(own.clone()).tolist()
-        for batch, counts, means in zip(batches, own.tolist(), mean, strict=True):
-            yield batch._replace(
-                share=Share(
-                    *(count / of if of else 1.0 for count, of in zip(counts, means, strict=True))
-                )
-            )
+        for batch, sizes, means in zip(present, own.tolist(), mean, strict=True):
+            yield batch._replace(share=BatchShare(*map(_ratio, sizes, means)))
         if unlabelled is None:
             yield None
 
@@ -198,43 +176,43 @@ class NotFiniteError(TrainingError):
     """A loss or gradient is infinite or not a number."""
 
 
-def split(batch: Batch, most: int) -> list[Batch]:
-    """Parts of at most `most` tiles, each with its share."""
+def divide(batch: Batch, most_tiles: int) -> list[Batch]:
+    """Parts of at most `most_tiles` tiles, each with its share of the batch."""
     count = len(batch.numbers)
-    if count <= most:
+    if count <= most_tiles:
         return [batch]
-    cuts = [slice(start, start + most) for start in range(0, count, most)]
-    total = _weights(batch).tolist()
+    sizes = _sizes(batch).tolist()
     parts = []
-    for cut in cuts:
-        targets = (
-            None if batch.targets is None else Targets(*(target[cut] for target in batch.targets))
-        )
+    for start in range(0, count, most_tiles):
+        rows = slice(start, start + most_tiles)
         part = Batch(
-            batch.image[cut],
-            batch.weight[cut],
-            targets,
-            batch.truth[cut],
-            batch.truth_weight[cut],
-            batch.numbers[cut],
+            batch.image[rows],
+            batch.weight[rows],
+            None if batch.targets is None else Targets(*(target[rows] for target in batch.targets)),
+            batch.truth[rows],
+            batch.truth_weight[rows],
+            batch.numbers[rows],
         )
-        of_batch = (
-            own / all_ if all_ else 1.0
-            for own, all_ in zip(_weights(part).tolist(), total, strict=True)
-        )
-        parts.append(
-            part._replace(
-                share=Share(
-                    *(mine * batchs for mine, batchs in zip(of_batch, batch.share, strict=True))
-                )
-            )
-        )
+        of_batch = map(_ratio, _sizes(part).tolist(), sizes)
+        share = (own * whole for own, whole in zip(of_batch, batch.share, strict=True))
+        parts.append(part._replace(share=BatchShare(*share)))
     return parts
 
 
-def _weights(batch: Batch) -> Tensor:
+def _average_gradients(gradients: list[Tensor], average: Average) -> None:
+    """Replace gradients by their means over the processes, in one message."""
+    flat = average(torch.cat([gradient.flatten() for gradient in gradients]))
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, mean in zip(gradients, torch.split(flat, sizes), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0
+
+
+def _sizes(batch: Batch) -> Tensor:
     """Tiles, images that have weight, pixels that have weight: float64 (3,)."""
-    counts = (batch.weight > 0).flatten(1)  # (B, H W)
-    return torch.stack(
-        [torch.tensor(len(counts), device=counts.device), counts.any(1).sum(), counts.sum()]
-    ).double()
+    has_weight = (batch.weight > 0).flatten(1)  # (B, H W)
+    tiles = torch.tensor(len(has_weight), device=has_weight.device)
+    return torch.stack([tiles, has_weight.any(1).sum(), has_weight.sum()]).double()

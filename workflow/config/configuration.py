@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from semimoe.methods import METHODS
+from semimoe.model_card import load_card
 from semimoe.model_errors import ModelError
-from semimoe.tensor_files import load_card
 
 # A model serves slides whose pixels differ by less from those it was trained on.
 MPP_TOLERANCE = 0.1
@@ -127,13 +128,13 @@ def _scale_of_model(folder: str | None) -> dict[str, float]:
         card = load_card(Path(folder))
     except ModelError:
         return {}
-    return {"mpp_um": float(card["mpp_um"]), "tile_px": int(card["tile_px"])}
+    return {"mpp_um": float(card.mpp_um), "tile_px": card.tile_px}
 
 
 def _misfit(model: Path, mpp_um: float) -> list[str]:
     """Why a given model cannot predict at this resolution: said before slides are tiled in vain."""
     try:
-        trained = float(load_card(model)["mpp_um"])
+        trained = float(load_card(model).mpp_um)
     except ModelError as error:
         return [f"config model: {error}"]
     if abs(mpp_um - trained) <= MPP_TOLERANCE * trained:
@@ -149,9 +150,9 @@ def _false_start(folder: Path, config: dict[str, Any]) -> list[str]:
         card = load_card(folder)
     except ModelError as error:
         return [f"config start_from: {error}"]
-    network = {"encoder": "unet", **card["network"]}  # older cards know no other encoder
+    network = card.network.to_dict()
     differing = [key for key in _OF_WEIGHTS if config["network"][key] != network.get(key)]
-    if card["method"] == "unet":
+    if not METHODS[card.method].has_gates:
         return [
             f"config start_from: {folder} is a U-Net, which has no experts and gates to go on with"
         ]

@@ -192,10 +192,10 @@ def _parameters_from(config: dict[str, Any], card: dict[str, Any]) -> str:
 
 
 def _card(config: dict[str, Any], found: Outcome) -> dict[str, Any]:
-    from semimoe.tensor_files import CARD, load_card
+    from semimoe.model_card import CARD, load_card
 
     folder = model_folder(config)
-    return load_card(folder) if found.current(folder / CARD) else {}
+    return load_card(folder).to_dict() if found.current(folder / CARD) else {}
 
 
 def _predicted(slides: list[str], config: dict[str, Any], found: Outcome) -> list[str]:

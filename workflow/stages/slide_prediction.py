@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from tiling.tiles.training_windows import sample_windows, tile_windows
 from workflow.config.configuration import MPP_TOLERANCE
 from workflow.stages.device_choice import device_for
 from workflow.stages.slide_training import read_px
+
+if TYPE_CHECKING:
+    from semimoe.model_card import ModelCard
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,8 @@ def predict_slide(
     SlideError
         The slide failed at tiling (the recorded error is raised again), or its resolution is not the model's.
     """
+    from semimoe.model_card import WEIGHTS
     from semimoe.prediction.predictor import Predictor
-    from semimoe.tensor_files import WEIGHTS
     from tiling.raster.atomic_files import file_checksum
 
     geometry = geometry_of(tiles)
@@ -62,7 +65,7 @@ def predict_slide(
     predictor = Predictor.load(
         model, device=device_for(gpu), threads=threads, precision=precision, flips=flips
     )
-    trained_mpp = float(predictor.card["mpp_um"])
+    trained_mpp = float(predictor.card.mpp_um)
     if abs(geometry.mpp / trained_mpp - 1) > MPP_TOLERANCE:
         raise SlideError(
             f"{slide}: tiled at {geometry.mpp:.3g} um per pixel, but the model {model} was trained at {trained_mpp:.3g}; "
@@ -81,7 +84,7 @@ def predict_slide(
         predict=predictor,
         batch=prediction["batch"],
         parameters={**prediction, "precision": predictor.precision, "margin_um": margin_um},
-        model=predictor.card,
+        model=predictor.card.to_dict(),
         progress=True,
         code_version=code_version,
         within=StoredTissue(tiles, margin_um=margin_um).read,
@@ -102,7 +105,7 @@ def predict_slide(
     )
 
 
-def _margin_um(asked: float | None, card: dict[str, Any], tiled: TileStore) -> float:
+def _margin_um(asked: float | None, card: "ModelCard", tiled: TileStore) -> float:
     """As asked; by default glass is left to a model that knows what it is. One that never saw glass draws glands along its edge.
 
     Where a person drew the tissue, or the part of the slide that counts, its edge is theirs.
@@ -111,7 +114,7 @@ def _margin_um(asked: float | None, card: dict[str, Any], tiled: TileStore) -> f
         return asked
     if tiled.tissue_was_drawn:
         return 0.0
-    return _MARGIN_UM if card.get("training", {}).get("augment") == "scanners" else 0.0
+    return _MARGIN_UM if card.training and card.training.augment == "scanners" else 0.0
 
 
 def pseudo_label(
@@ -177,7 +180,7 @@ def pseudo_label(
         PseudoLabelStore(
             slide=slide,
             parameters=parameters,
-            model=predictor.card,
+            model=predictor.card.to_dict(),
             version=code_version,
             geometry=geometry_of(tiles),
         ).write(group)

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semimoe.methods import METHODS
 from tiling.raster.geometry import Window
 from tiling.slide_errors import AnnotationError
 from tiling.stores.attributes import geometry_of, recorded_error
@@ -55,15 +56,13 @@ def stores(
     ]
 
 
-def settings(
-    config: dict[str, Any], *, device: Literal["cpu", "gpu"] = "cpu"
+def training_settings(
+    config: dict[str, Any],
 ) -> tuple["NetworkSettings", "TrainingSettings"]:
-    """Network and training settings from the configuration, `auto` resolved for this machine."""
-    from semimoe.devices import resolve_precision
+    """Network and training settings from the configuration."""
     from semimoe.settings import NetworkSettings, TrainingSettings
 
     training = {key: value for key, value in config["training"].items() if key not in _OURS}
-    training["precision"] = resolve_precision(training["precision"], device)
     return NetworkSettings(**config["network"]), TrainingSettings(
         tile_px=config["tiles"]["tile_px"], **training
     )
@@ -75,7 +74,7 @@ def read_px(tile_px: int) -> int:
 
 
 def train(
-    method: Literal["semimoe", "supervised", "unet"],
+    method: str,
     *,
     labelled: list[Store],
     unlabelled: list[Store],
@@ -95,10 +94,12 @@ def train(
     AnnotationError
         No labelled slide is left.
     """
+    from semimoe.model_card import TrainingNotes
     from semimoe.training.fit import fit
+    from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
 
     device = device_for(gpu, training=True)
-    network, training = settings(config, device=device)
+    network, training = training_settings(config)
     share = config["training"]["validation_share"]
     left_out: dict[str, str] = {}
     labelled = _sound(labelled, left_out)
@@ -134,26 +135,22 @@ def train(
         )
     stored = config["training"]["pseudo_labels"] == "stored"
     unlabelled_source = _join([_unlabelled(store, stored=stored) for store in unlabelled])
-    if method == "semimoe":
+    if METHODS[method].uses_unlabelled:
         notes["unlabelled_tiles"] = len(unlabelled_source)
+    mpp_um = float(np.mean([geometry_of(store.tiles).mpp for store in labelled]))
     fit(
-        method,
-        train_source,
-        unlabelled_source,
-        held_out,
-        network=network,
-        training=training,
-        mpp_um=float(np.mean([geometry_of(store.tiles).mpp for store in labelled])),
-        seed=config["seed"],
-        device=device,
+        TrainingData(train_source, unlabelled_source, held_out),
+        Recipe(method, network, training, mpp_um, config["seed"]),
+        folders=RunFolders(
+            model,
+            checkpoint=model.with_name(model.name + ".resume"),
+            start_from=Path(config["start_from"]) if config["start_from"] else None,
+            warm_start=warm_start,
+        ),
         # One core stays with reading and with the machine: measured on two cores, a step on both took 1.3 times as long as on one,
         # and 4 times where another job was running.
-        threads=max(threads - 1, 1),
-        out=model,
-        resume=model.with_name(model.name + ".resume"),
-        start_from=Path(config["start_from"]) if config["start_from"] else None,
-        warm_start=warm_start,
-        notes=notes,
+        resources=RunResources(device, max(threads - 1, 1)),
+        notes=TrainingNotes(**notes),
     )
 
 

@@ -5,6 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from semimoe.model_card import TrainingNotes
+from semimoe.training.fit import fit
+from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
+
 
 class Item(NamedTuple):
     image: NDArray[np.uint8]
@@ -52,3 +56,17 @@ class Discs:
             else None
         )
         return Item(image, labels if self.labels else None, None, pseudo)
+
+
+def fit_on_cpu(
+    method, data: TrainingData, *, network, training, out, mpp_um=1.0, seed=0, devices=1, notes=None,
+    start_from=None, warm_start=None,
+) -> None:  # fmt: skip
+    """Train on one thread; the checkpoint lies beside the model folder."""
+    fit(
+        data,
+        Recipe(method, network, training, mpp_um, seed),
+        folders=RunFolders(out, out.with_name(out.name + ".resume"), start_from, warm_start),
+        resources=RunResources("cpu", 1, devices, progress=False),
+        notes=None if notes is None else TrainingNotes(**notes),
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from semimoe.training.augmentation import augment, window_of
+from semimoe.training.augmentation import as_augmented_tile, augment
 
 
 def aligned(side: int, item, *, pseudo: bool = True):
@@ -17,13 +17,13 @@ def aligned(side: int, item, *, pseudo: bool = True):
         if pseudo
         else None
     )
-    return window_of(item(image, labels, None, maps))
+    return as_augmented_tile(item(image, labels, None, maps))
 
 
 @pytest.mark.parametrize("how", ["slides", "scanners", "paper", "none"])
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_stay_on_what_the_image_shows(how, seed, item) -> None:
-    made = augment(aligned(96, item), tile_px=64, how=how, rng=np.random.default_rng(seed))
+    made = augment(aligned(96, item), tile_px=64, augmentation=how, rng=np.random.default_rng(seed))
     assert made.image.shape == (3, 64, 64)
     counts = made.inside > 0  # not glass
     assert made.weight.all()
@@ -37,7 +37,7 @@ def test_labels_stay_on_what_the_image_shows(how, seed, item) -> None:
 
 def test_a_small_window_is_mirrored_and_the_rest_does_not_count(item) -> None:
     window = aligned(40, item)
-    made = augment(window, tile_px=64, how="none", rng=np.random.default_rng(0))
+    made = augment(window, tile_px=64, augmentation="none", rng=np.random.default_rng(0))
     assert made.weight.sum() == made.inside.sum() == 40 * 40
     assert not made.labels[made.weight == 0].any()
     assert set(np.unique(made.image)) == {60, 220}
@@ -48,19 +48,23 @@ def test_a_small_window_is_mirrored_and_the_rest_does_not_count(item) -> None:
 
 def test_padding_counts_as_outside_even_where_nothing_is_annotated(item) -> None:
     window = aligned(40, item)._replace(weight=np.zeros((40, 40), np.uint8))
-    made = augment(window, tile_px=64, how="none", rng=np.random.default_rng(0))
+    made = augment(window, tile_px=64, augmentation="none", rng=np.random.default_rng(0))
     assert made.inside.sum() == 40 * 40
     assert not made.weight.any()
 
 
 def test_a_window_read_at_five_quarters_has_no_padding_at_any_scale(item) -> None:
     window, rng = aligned(80, item, pseudo=False), np.random.default_rng(0)
-    assert all(augment(window, tile_px=64, how="slides", rng=rng).inside.all() for _ in range(60))
+    assert all(
+        augment(window, tile_px=64, augmentation="slides", rng=rng).inside.all() for _ in range(60)
+    )
 
 
 def test_scale_is_reported_for_distances(item) -> None:
     scales = [
-        augment(aligned(96, item), tile_px=64, how="slides", rng=np.random.default_rng(s)).scale
+        augment(
+            aligned(96, item), tile_px=64, augmentation="slides", rng=np.random.default_rng(s)
+        ).scale
         for s in range(40)
     ]
     assert 0.79 < min(scales) < 0.9
@@ -70,7 +74,7 @@ def test_scale_is_reported_for_distances(item) -> None:
 def test_chance_comes_from_the_generator_alone(item) -> None:
     window = aligned(96, item)
     one, two, other = (
-        augment(window, tile_px=64, how="slides", rng=np.random.default_rng(seed))
+        augment(window, tile_px=64, augmentation="slides", rng=np.random.default_rng(seed))
         for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(one.image, two.image)
@@ -79,8 +83,8 @@ def test_chance_comes_from_the_generator_alone(item) -> None:
 
 def test_stain_changes_colour_only_for_slides(item) -> None:
     window = aligned(64, item)
-    paper = augment(window, tile_px=56, how="paper", rng=np.random.default_rng(0))
-    slides = augment(window, tile_px=64, how="slides", rng=np.random.default_rng(0))
+    paper = augment(window, tile_px=56, augmentation="paper", rng=np.random.default_rng(0))
+    slides = augment(window, tile_px=64, augmentation="slides", rng=np.random.default_rng(0))
     assert paper.image.max() <= 220
     assert paper.image.min() >= 60
     assert (
@@ -101,7 +105,7 @@ def test_glass_at_an_edge_is_bright_and_holds_no_gland(item) -> None:
     window = aligned(96, item)._replace(image=np.full((3, 96, 96), 90, np.uint8), labels=everywhere)
     shares = []
     for seed in range(60):
-        view = augment(window, tile_px=64, how="scanners", rng=np.random.default_rng(seed))
+        view = augment(window, tile_px=64, augmentation="scanners", rng=np.random.default_rng(seed))
         glass = view.inside == 0
         assert view.weight.all()
         np.testing.assert_array_equal(view.labels == 0, glass)
@@ -126,12 +130,14 @@ def test_scanners_differ_more_in_stain_and_in_focus_and_labels_stay(item) -> Non
     spread, edges = {}, []
     for how in ("slides", "scanners"):
         colours = [
-            augment(plain, tile_px=64, how=how, rng=np.random.default_rng(seed)).image[:, 5, 5]
+            augment(plain, tile_px=64, augmentation=how, rng=np.random.default_rng(seed)).image[
+                :, 5, 5
+            ]
             for seed in range(40)
         ]
         spread[how] = np.std(colours, axis=0).mean()
         views = [
-            augment(window, tile_px=64, how=how, rng=np.random.default_rng(seed))
+            augment(window, tile_px=64, augmentation=how, rng=np.random.default_rng(seed))
             for seed in range(40)
         ]
         edges.append([_steepest(view) for view in views])

@@ -1,22 +1,29 @@
 """The encoder that knows ImageNet: the very network its weights were made for, at every size, and how it is trained."""
 
-from dataclasses import replace
-
 import pytest
 import torch
+from disc_pictures import fit_on_cpu
 from torch import nn
 
+from semimoe.encoders import ENCODERS
+from semimoe.methods import METHODS
+from semimoe.methods.optimizers import make_optimizers
+from semimoe.model_card import load_card
 from semimoe.model_errors import ModelError, SettingsError
-from semimoe.networks.build import build_network, freeze, load_known
-from semimoe.networks.efficientnet import IMAGENET_WEIGHTS, NORMALISATION, LightDecoder, LiteEncoder
+from semimoe.networks.efficientnet import IMAGENET_WEIGHTS, LightDecoder, LiteEncoder
 from semimoe.networks.mixture import count_parameters
+from semimoe.networks.pretrained import freeze, load_pretrained
 from semimoe.objectives.losses import SumLoss
 from semimoe.prediction.predictor import Predictor
-from semimoe.settings import METHODS, NetworkSettings, TrainingSettings
-from semimoe.tensor_files import load_card, load_tensors, save_tensors
-from semimoe.training.fit import fit
-from semimoe.training.optimizers import make_optimizers
-from semimoe.training.training_run import Run
+from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.tensor_files import load_tensors, save_tensors
+from semimoe.training.recipe import TrainingData
+from semimoe.training.training_run import TrainingRun
+
+
+def build_network(method: str, settings: NetworkSettings) -> nn.Module:
+    return METHODS[method].load_learner().build_network(settings)
+
 
 LITE = NetworkSettings(width=4, encoder="efficientnet-lite0", experts="shared")
 
@@ -24,7 +31,7 @@ LITE = NetworkSettings(width=4, encoder="efficientnet-lite0", experts="shared")
 def test_features_are_those_of_the_reference_network() -> None:
     """Mean, deviation and one value of each feature on a picture of sines, as the reference implementation in fp32 gives them."""
     encoder = LiteEncoder().eval()
-    encoder.load_imagenet()
+    encoder.load_pretrained()
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     picture = torch.stack([torch.sin(x / 3), torch.cos(y / 5), torch.sin((x + y) / 7)])[None]
     with torch.inference_mode():
@@ -55,10 +62,10 @@ def test_sides_that_divide_by_16_come_back(side: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("experts", ["separate", "shared"])
 def test_every_method_can_have_it(method, experts) -> None:
-    net = build_network(method, replace(LITE, experts=experts))
-    load_known(net)
+    net = build_network(method, LITE.model_copy(update={"experts": experts}))
+    load_pretrained(net)
     encoders = [module for module in net.modules() if isinstance(module, LiteEncoder)]
-    assert len(encoders) == (3 if method != "unet" and experts == "separate" else 1)
+    assert len(encoders) == (3 if METHODS[method].has_gates and experts == "separate" else 1)
     first, _ = load_tensors(IMAGENET_WEIGHTS)
     for encoder in encoders:
         torch.testing.assert_close(
@@ -77,41 +84,32 @@ def test_it_is_small() -> None:
 
 def test_encoder_has_its_own_learning_rate() -> None:
     net = build_network("unet", LITE)
-    training = TrainingSettings(lr=1e-2, encoder_lr=0.1)
+    training = TrainingSettings(
+        epochs=20, warm_start_epochs=8, precision="fp32", lr=1e-2, encoder_lr=0.1
+    )
     for optimizer in ("adamw", "sgd"):
-        groups = make_optimizers(net, SumLoss(), replace(training, optimizer=optimizer), 1e-2)[
-            "network"
-        ].param_groups
+        settings = training.model_copy(update={"optimizer": optimizer})
+        groups = make_optimizers([net], SumLoss(), settings, lr=1e-2)["network"].param_groups
         assert [(group["lr"], group["initial_lr"]) for group in groups] == pytest.approx(
             [(1e-2, 1e-2), (1e-3, 1e-3)]
         )
         assert sum(p.numel() for p in groups[1]["params"]) == count_parameters(LiteEncoder())
         assert sum(p.numel() for group in groups for p in group["params"]) == count_parameters(net)
-    (only,) = make_optimizers(
-        build_network("unet", NetworkSettings(width=4)), SumLoss(), training, 1e-2
-    )["network"].param_groups
+    plain = build_network("unet", NetworkSettings(encoder="unet", experts="separate", width=4))
+    (only,) = make_optimizers([plain], SumLoss(), training, lr=1e-2)["network"].param_groups
     assert only["lr"] == 1e-2
 
 
 def test_it_trains_from_what_it_knows_and_is_read_back(tmp_path, discs) -> None:
-    fit(
-        "semimoe",
-        discs(4),
-        discs(4, seed=1),
-        None,
-        network=LITE,
-        training=TrainingSettings(
-            tile_px=32, batch=2, epochs=2, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"
-        ),
-        mpp_um=1.0,
-        seed=0,
-        device="cpu",
-        threads=1,
-        progress=False,
-        out=tmp_path / "model",
-        resume=tmp_path / "resume",
+    training = TrainingSettings(
+        tile_px=32, batch=2, epochs=2, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"
     )
-    assert load_card(tmp_path / "model")["normalisation"] == NORMALISATION
+    data = TrainingData(discs(4), discs(4, seed=1))
+    fit_on_cpu("semimoe", data, network=LITE, training=training, out=tmp_path / "model")
+    assert (
+        load_card(tmp_path / "model").normalisation.mean
+        == ENCODERS["efficientnet-lite0"].image_mean
+    )
     trained = load_tensors(tmp_path / "model" / "model.safetensors")[0][
         "features.encoder.stem.0.weight"
     ]
@@ -125,22 +123,26 @@ def test_it_trains_from_what_it_knows_and_is_read_back(tmp_path, discs) -> None:
 
 def test_missing_or_foreign_weights_are_named(tmp_path) -> None:
     with pytest.raises(ModelError, match=r"missing.*network\.encoder: unet"):
-        LiteEncoder().load_imagenet(tmp_path / "encoder.safetensors")
+        LiteEncoder().load_pretrained(tmp_path / "encoder.safetensors")
     save_tensors(tmp_path / "other.safetensors", nn.Conv2d(3, 4, 1).state_dict(), {})
     with pytest.raises(ModelError, match="not the weights of this encoder"):
-        LiteEncoder().load_imagenet(tmp_path / "other.safetensors")
+        LiteEncoder().load_pretrained(tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize("stages", [0, 2])
 def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
     """Weights and running statistics alike; what follows them learns."""
     training = TrainingSettings(
-        tile_px=32, batch=2, epochs=1, warm_start_epochs=0, steps_per_epoch=2, frozen_stages=stages
+        precision="fp32",
+        tile_px=32,
+        batch=2,
+        epochs=1,
+        warm_start_epochs=0,
+        steps_per_epoch=2,
+        frozen_stages=stages,
     )
-    fit(
-        "unet", discs(4), None, None, network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu", threads=1, progress=False,
-        out=tmp_path / "model", resume=tmp_path / "resume",
-    )  # fmt: skip
+    data = TrainingData(discs(4))
+    fit_on_cpu("unet", data, network=LITE, training=training, out=tmp_path / "model")
     before, after = (
         load_tensors(IMAGENET_WEIGHTS)[0],
         load_tensors(tmp_path / "model" / "model.safetensors")[0],
@@ -162,6 +164,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(
 ) -> None:
     """Two learning rates, and parameters without any optimiser state."""
     training = TrainingSettings(
+        precision="fp32",
         tile_px=32,
         batch=2,
         epochs=3,
@@ -172,22 +175,20 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(
     )
 
     def go(name: str) -> list[bytes]:
-        fit(
-            "semimoe", discs(3), discs(3, seed=1), discs(1, seed=5), network=LITE, training=training, mpp_um=1.0, seed=0, device="cpu",
-            threads=1, progress=False, out=tmp_path / name, resume=tmp_path / f"{name}.resume",
-        )  # fmt: skip
+        data = TrainingData(discs(3), discs(3, seed=1), discs(1, seed=5))
+        fit_on_cpu("semimoe", data, network=LITE, training=training, out=tmp_path / name)
         return [
             (tmp_path / name / file).read_bytes()
             for file in ("model.safetensors", "history.csv", "model.json")
         ]
 
-    def stop(run: Run, validation: object) -> None:
+    def stop(run: TrainingRun, validation: object) -> None:
         ended(run, validation)
         raise KeyboardInterrupt
 
-    whole, ended = go("whole"), Run.end_epoch
+    whole, ended = go("whole"), TrainingRun.end_epoch
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "end_epoch", stop)
+        patched.setattr(TrainingRun, "end_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             go("stopped")
     assert (tmp_path / "stopped.resume" / "epoch.safetensors").is_file()
@@ -199,10 +200,15 @@ def test_frozen_stages_are_parameters_too_and_random_ones_are_not_frozen(tmp_pat
     count = count_parameters(net)
     freeze(net, 2)
     assert count_parameters(net) == count
-    with pytest.raises(SettingsError, match="frozen_stages: 7; it must be at most 6"):
-        TrainingSettings(frozen_stages=7)
-    with pytest.raises(SettingsError, match="frozen_stages 2: an encoder of random weights"):
-        fit(
-            "unet", discs(2), None, None, network=NetworkSettings(width=4), mpp_um=1.0, seed=0, device="cpu", threads=1, progress=False,
-            training=TrainingSettings(tile_px=32, warm_start_epochs=0, frozen_stages=2), out=tmp_path / "model", resume=tmp_path / "resume",
-        )  # fmt: skip
+    with pytest.raises(ValueError, match="less than or equal to 6"):
+        TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32", frozen_stages=7)
+    with pytest.raises(SettingsError, match="frozen_stages 2: an encoder with random weights"):
+        fit_on_cpu(
+            "unet",
+            TrainingData(discs(2)),
+            network=NetworkSettings(encoder="unet", experts="separate", width=4),
+            training=TrainingSettings(
+                epochs=20, precision="fp32", tile_px=32, warm_start_epochs=0, frozen_stages=2
+            ),
+            out=tmp_path / "model",
+        )

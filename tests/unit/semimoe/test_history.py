@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semimoe.methods.phase import PhaseLoss
+from semimoe.methods.learner import PhaseLoss
 from semimoe.settings import NetworkSettings
 from semimoe.training.history import COLUMNS, EpochMeans, collapsed_gates, to_csv
 
@@ -27,7 +27,7 @@ def result(loss, plain, *, gates=None, **counts):
 
 
 def test_an_epoch_is_the_mean_of_its_steps_and_the_share_that_of_the_plain_losses() -> None:
-    means = EpochMeans(NetworkSettings())
+    means = EpochMeans(NetworkSettings(encoder="unet", experts="separate", width=64))
     for loss in (1.0, 3.0):
         means.add(0, result(loss, 3.0, gates=torch.eye(3)))
         means.add(1, result(0.5, 1.0, pseudo_overlap=6, pseudo_size=10))
@@ -39,20 +39,20 @@ def test_an_epoch_is_the_mean_of_its_steps_and_the_share_that_of_the_plain_losse
 
 
 def test_nothing_to_report_is_an_empty_cell() -> None:
-    means = EpochMeans(NetworkSettings())
+    means = EpochMeans(NetworkSettings(encoder="unet", experts="separate", width=64))
     means.add(0, result(1.0, 1.0))
     line = to_csv([means.row(1)], COLUMNS).splitlines()[1].split(",")
     assert line[COLUMNS.index("pseudo_dice")] == line[COLUMNS.index("unsup_share")] == ""
     assert line[COLUMNS.index("loss")] == "1"
 
 
-def test_a_gate_that_listens_to_one_expert_is_named() -> None:
+def test_a_gate_that_uses_one_expert_is_named() -> None:
     assert collapsed_gates([CHOOSING]) == []
-    said = collapsed_gates(
+    warnings = collapsed_gates(
         [CHOOSING | {"gate_seg_seg": 0.001, "gate_seg_sdf": 0.003, "gate_seg_bnd": 0.996}]
     )
-    assert len(said) == 1
-    assert "task seg listens to the bnd expert alone" in said[0]
+    assert len(warnings) == 1
+    assert "task seg uses the bnd expert only" in warnings[0]
 
 
 def test_gates_within_a_hundredth_of_uniform_for_twenty_epochs_are_named() -> None:
@@ -60,7 +60,7 @@ def test_gates_within_a_hundredth_of_uniform_for_twenty_epochs_are_named() -> No
     assert collapsed_gates([UNIFORM] * 20 + [CHOOSING]) == []
     assert collapsed_gates([UNIFORM] * 10 + [CHOOSING] + [UNIFORM] * 19) == []
     nearly = UNIFORM | {"gate_sdf_seg": 0.35}
-    assert ["task sdf" in said for said in collapsed_gates([nearly] * 20)] == [False, False]
+    assert ["task sdf" in warnings for warnings in collapsed_gates([nearly] * 20)] == [False, False]
     assert "for 3 epochs" in collapsed_gates([UNIFORM] * 3)[0]
 
 

@@ -160,7 +160,7 @@ def test_optimising_the_scales_finds_that_point() -> None:
 def test_a_task_without_a_head_has_no_loss_and_no_regulariser() -> None:
     adaptive, made = AdaptiveLoss(0.4), heads()._replace(sdf=None)
     terms = task_losses(made, targets(), ONES)
-    assert set(terms.known()) == {"seg", "bnd"}
+    assert set(terms.present()) == {"seg", "bnd"}
     value = adaptive(terms)
     value.backward()
     assert adaptive.s.grad is not None

@@ -907,7 +907,7 @@ def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(
     for teacher, extra, words in (
         ("all", [], "knows the outlines of train_"),
         ("few", [], "has no expert of sdf, bnd"),
-        ("flat", [], "network.sdf_um is 10.0 there and 20.0 here"),
+        ("flat", [], "network.sdf_um is 10.0 there and 20 here"),
         ("few", ["--method", "supervised"], "supervised takes no unlabelled image"),
     ):
         capsys.readouterr()

@@ -8,20 +8,23 @@ import sys
 import numpy as np
 import pytest
 import torch
+from disc_pictures import fit_on_cpu
 from PIL import Image
 
 from semimoe.datasets.image_folder import FolderImages, find_images
-from semimoe.methods import PHASES
+from semimoe.methods.learner import LearnerContext
+from semimoe.methods.semimoe import SemiMoELearner
+from semimoe.methods.supervised import SupervisedLearner
 from semimoe.model_errors import TrainingError
 from semimoe.networks.mixture import SemiMoE
-from semimoe.objectives.losses import AdaptiveLoss, Targets
+from semimoe.objectives.batch import Batch
+from semimoe.objectives.losses import Targets
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
-from semimoe.training.batches import Batch
-from semimoe.training.fit import fit
-from semimoe.training.optimiser_step import NotFiniteError, Stepper, split
+from semimoe.training.optimiser_step import NotFiniteError, Stepper, divide
+from semimoe.training.recipe import TrainingData
 
-NETWORK = NetworkSettings(width=4, dropout=0.0)
+NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4, dropout=0.0)
 BRIEF = {
     "tile_px": 32,
     "batch": 4,
@@ -29,6 +32,7 @@ BRIEF = {
     "warm_start_epochs": 0,
     "steps_per_epoch": 2,
     "min_area_um2": 20,
+    "precision": "fp32",
 }
 B, SIDE = 5, 32
 
@@ -57,39 +61,43 @@ def stepped(
     training = TrainingSettings(
         **BRIEF | {"batch": B, "statistics": "both", "update": update, "max_grad_norm": None}
     )
-    net = SemiMoE(NETWORK).eval()
-    aggregate = AdaptiveLoss(0.4)
+    learner = SemiMoELearner(context(training)).eval()
+    net, aggregate = learner.network, learner.aggregate
     optimizers = {
         "network": torch.optim.SGD(net.parameters(), lr=0.1),
         "s": torch.optim.SGD(aggregate.parameters(), lr=0.1),
     }
     if broken is not None:
         net.register_forward_pre_hook(lambda _, given: refuse(given[0], most, broken))
-    stepper = Stepper(
-        net, aggregate, optimizers, PHASES["semimoe"],
-        network=NETWORK, training=training, mpp_um=1.0, device=torch.device("cpu"), micro_batch=micro_batch,
-    )  # fmt: skip
-    results = stepper.take(batch(1), batch(2, targets=False), share=0.5)
+    stepper = stepper_of(learner, optimizers, micro_batch)
+    results = stepper.take(batch(1), batch(2, targets=False), progress=0.5)
     state = {**net.state_dict(), "s": aggregate.s.detach()}
     return state, results, stepper
 
 
 def run(labelled, unlabelled, validation, *, method, out, training=None, devices=1) -> None:
-    settings = {
-        "network": NETWORK,
-        "training": training or TrainingSettings(**BRIEF),
-        "mpp_um": 1.0,
-        "seed": 0,
-    }
-    where = {
-        "device": "cpu",
-        "threads": 1,
-        "devices": devices,
-        "out": out,
-        "resume": out.with_name("resume"),
-        "progress": False,
-    }
-    fit(method, labelled, unlabelled, validation, **settings, **where)
+    fit_on_cpu(
+        method,
+        TrainingData(labelled, unlabelled, validation),
+        network=NETWORK,
+        training=training or TrainingSettings(**BRIEF),
+        out=out,
+        devices=devices,
+    )
+
+
+def context(training: TrainingSettings) -> LearnerContext:
+    return LearnerContext(NETWORK, training, (0.5,) * 3, (0.25,) * 3, mpp_um=1.0)
+
+
+def stepper_of(learner, optimizers, micro_batch: int) -> Stepper:
+    return Stepper(
+        learner,
+        optimizers,
+        lambda network, images: network(images),
+        device=torch.device("cpu"),
+        micro_batch=micro_batch,
+    )
 
 
 def refuse(images, most, kind) -> None:
@@ -117,7 +125,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(update, micro_batch) -> 
 
 
 def test_parts_know_their_share_of_tiles_images_and_pixels() -> None:
-    parts = split(batch(1), 2)
+    parts = divide(batch(1), 2)
     assert [len(part.numbers) for part in parts] == [2, 2, 1]
     assert [part.numbers.tolist() for part in parts] == [[0, 1], [2, 3], [4]]
     for kind, expected in (
@@ -126,7 +134,7 @@ def test_parts_know_their_share_of_tiles_images_and_pixels() -> None:
         ("pixels", (52 / 66, 3 / 66, 11 / 66)),
     ):
         assert [getattr(part.share, kind) for part in parts] == pytest.approx(expected)
-    again = split(parts[0], 1)
+    again = divide(parts[0], 1)
     assert sum(part.share.pixels for part in again) == pytest.approx(52 / 66)
 
 
@@ -150,16 +158,14 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_change() -> None:
     torch.manual_seed(0)
-    net = SemiMoE(NETWORK)
+    learner = SupervisedLearner(context(TrainingSettings(**BRIEF)))
+    net = learner.network
     net.expert_heads[0].weight.register_hook(lambda gradient: gradient * float("inf"))
     before = {name: tensor.clone() for name, tensor in net.named_parameters()}
-    aggregate = AdaptiveLoss(0.4)
-    stepper = Stepper(
-        net, aggregate, {"network": torch.optim.SGD(net.parameters(), lr=0.1)}, PHASES["supervised"],
-        network=NETWORK, training=TrainingSettings(**BRIEF), mpp_um=1.0, device=torch.device("cpu"), micro_batch=B,
-    )  # fmt: skip
+    optimizers = {"network": torch.optim.SGD(net.parameters(), lr=0.1)}
+    stepper = stepper_of(learner, optimizers, B)
     with pytest.raises(NotFiniteError, match="the gradient is"):
-        stepper.take(batch(1), None, share=0.0)
+        stepper.take(batch(1), None, progress=0.0)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.named_parameters())
 
 
@@ -177,7 +183,7 @@ def test_a_run_that_ran_out_of_memory_keeps_its_batch_and_says_so(
     run(discs(4, 40), discs(4, 40, seed=1), discs(1, 90, seed=2), method="semimoe", out=out)
     card = json.loads((out / "model.json").read_text())
     assert (card["training"]["batch"], card["micro_batch"]) == (4, 2)
-    assert "out of memory: going on with 2 tiles at a time, the batch stays 4" in caplog.text
+    assert "out of memory: continuing with 2 tiles at a time, the batch stays 4" in caplog.text
 
 
 def pictures(folder, discs) -> None:

@@ -1,26 +1,29 @@
 """Blending of tiles, and what a predictor gives."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semimoe.model_card import parse_card, save_card
 from semimoe.model_errors import DeviceError, ModelError
 from semimoe.networks.mixture import Heads, Outputs, SemiMoE
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.prediction.predictor import Predictor, predict_array
 from semimoe.settings import NetworkSettings
-from semimoe.tensor_files import save_card, save_tensors
+from semimoe.tensor_files import save_tensors
 
-NETWORK = NetworkSettings(width=4)
+NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
 CARD = {
     "method": "semimoe",
     "network": NETWORK.to_dict(),
     "mpp_um": 1.0,
     "tile_px": 32,
     "threshold": 0.5,
-    "split": {},
+    "split": {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0},
     "sdf_um": 20.0,
     "sdf_scale": "um",
     "normalisation": {},
@@ -31,7 +34,7 @@ CARD = {
 def folder(tmp_path):
     torch.manual_seed(0)
     save_tensors(tmp_path / "model.safetensors", SemiMoE(NETWORK).state_dict(), {})
-    save_card(tmp_path, CARD)
+    save_card(tmp_path, parse_card(CARD, source="test"))
     return tmp_path
 
 
@@ -127,7 +130,9 @@ def test_auto_is_what_the_machine_computes_natively(folder, monkeypatch, native,
 class Slanted(torch.nn.Module):
     """A network without any symmetry, computed by hand: probability, distance and boundary from a pixel and its place; one gate."""
 
-    settings = NetworkSettings(width=4, gates="single", tasks="seg")
+    settings = NetworkSettings(
+        encoder="unet", experts="separate", width=4, gates="single", tasks="seg"
+    )
 
     def forward(self, images: torch.Tensor) -> Outputs:
         place = torch.arange(images.shape[2])[:, None] * 3.0 + torch.arange(images.shape[3]) * 7.0
@@ -195,13 +200,14 @@ def test_a_damaged_model_is_refused_by_name(folder, damage) -> None:
     elif damage == "weights":
         weights.write_bytes(weights.read_bytes()[:1000])
     elif damage == "other network":
-        save_card(folder, CARD | {"network": NETWORK.to_dict() | {"width": 8}})
+        other = CARD | {"network": NETWORK.to_dict() | {"width": 8}}
+        save_card(folder, parse_card(other, source="test"))
     elif damage == "pickle":
         torch.save({}, weights)
     elif damage == "other method":
-        save_card(folder, CARD | {"method": "unknown"})
+        card.write_text(json.dumps(CARD | {"method": "unknown"}))
     else:
-        save_card(folder, {key: value for key, value in CARD.items() if key != "threshold"})
+        card.write_text(json.dumps({k: v for k, v in CARD.items() if k != "threshold"}))
     with pytest.raises(ModelError, match=str(folder)):
         Predictor.load(folder, device="cpu", threads=1)
 

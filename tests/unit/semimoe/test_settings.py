@@ -10,9 +10,9 @@ import pytest
 
 from semimoe import devices as device
 from semimoe.devices import choose_device, claim_free_gpu
-from semimoe.methods.semimoe import unsup_weight
 from semimoe.model_errors import DeviceError, SettingsError
-from semimoe.settings import NetworkSettings, TrainingSettings, preset
+from semimoe.objectives.unsupervised_weight import unsupervised_weight
+from semimoe.settings import NetworkSettings, TrainingSettings, checked, preset
 from semimoe.training.schedule import lr_factor, steps_per_epoch
 
 
@@ -31,8 +31,8 @@ from semimoe.training.schedule import lr_factor, steps_per_epoch
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(kind, values, name) -> None:
-    with pytest.raises(SettingsError, match=name):
-        kind(**values)
+    with pytest.raises(SettingsError, match=f"group.*{name}"):
+        checked(kind, values, where="group")
 
 
 @pytest.mark.parametrize("name", ["paper", "public-code"])
@@ -94,12 +94,22 @@ def test_presets_are_what_the_paper_says_and_what_its_code_does() -> None:
 
 
 def test_steps_are_one_pass_over_the_larger_list_bounded() -> None:
-    assert steps_per_epoch(10, 70, TrainingSettings(batch=8)) == 9
-    assert steps_per_epoch(10**6, 0, TrainingSettings()) == 500
+    assert (
+        steps_per_epoch(
+            10, 70, TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32", batch=8)
+        )
+        == 9
+    )
+    assert (
+        steps_per_epoch(
+            10**6, 0, TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32")
+        )
+        == 500
+    )
 
 
 def test_cosine_falls_to_zero_and_halving_warms_up_then_halves() -> None:
-    cosine = TrainingSettings(epochs=10)
+    cosine = TrainingSettings(warm_start_epochs=0, precision="fp32", epochs=10)
     assert [round(lr_factor(e, cosine), 3) for e in (0, 5, 10)] == [1.0, 0.5, 0.0]
     paper = preset("paper")[1]
     assert [lr_factor(e, paper) for e in (0, 19, 20, 69, 70, 120)] == [
@@ -113,10 +123,13 @@ def test_cosine_falls_to_zero_and_halving_warms_up_then_halves() -> None:
 
 
 def test_unsupervised_weight_grows_to_its_maximum() -> None:
-    assert [unsup_weight(t, TrainingSettings()) for t in (0, 0.5, 1)] == [0, 0.25, 0.5]
+    assert [
+        unsupervised_weight(t, TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32"))
+        for t in (0, 0.5, 1)
+    ] == [0, 0.25, 0.5]
     paper = preset("paper")[1]
-    assert unsup_weight(0, paper) == pytest.approx(5 * 2.718281828**-5)
-    assert unsup_weight(1, paper) == 5
+    assert unsupervised_weight(0, paper) == pytest.approx(5 * 2.718281828**-5)
+    assert unsupervised_weight(1, paper) == 5
 
 
 def test_a_gpu_that_is_not_there_is_named_with_the_way_out(monkeypatch) -> None:

@@ -9,8 +9,8 @@ from hypothesis.extra.numpy import arrays
 from semimoe.objectives.targets import make_targets
 from semimoe.settings import NetworkSettings
 
-UM = NetworkSettings(width=4, sdf_um=10)
-TILE = NetworkSettings(width=4, sdf_scale="tile")
+UM = NetworkSettings(encoder="unet", experts="separate", width=4, sdf_um=10)
+TILE = NetworkSettings(encoder="unet", experts="separate", width=4, sdf_scale="tile")
 
 
 def targets(labels, weight=None, *, network=UM, mpp_um=1.0):
@@ -49,7 +49,12 @@ def test_touching_glands_have_a_distance_to_each_other_and_a_line() -> None:
         made.sdf[1] * 10, [3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5], rtol=1e-6
     )
     assert made.boundary.tolist() == [[0, 0, 1, 1, 1, 1, 0, 0]] * 3
-    outer = targets(row, network=NetworkSettings(width=4, boundary="outer", sdf_um=10))
+    outer = targets(
+        row,
+        network=NetworkSettings(
+            encoder="unet", experts="separate", width=4, boundary="outer", sdf_um=10
+        ),
+    )
     assert outer.boundary.sum() == 0
     assert (outer.sdf == 1).all()
 

@@ -5,10 +5,21 @@ import pytest
 from disc_pictures import Item
 
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.training.validation import _best, _candidates, _dices, _image, choose, pixel_dice
+from semimoe.training.validation import (
+    ValidationSettings,
+    _best_threshold,
+    _dice_by_threshold,
+    _split_candidates,
+    _validation_image,
+    choose,
+    pixel_dice,
+)
 
-TRAINING = TrainingSettings(tile_px=96, min_area_um2=20)
-MASK_ALONE = NetworkSettings(width=4, tasks="seg")
+TRAINING = TrainingSettings(
+    epochs=20, warm_start_epochs=8, precision="fp32", tile_px=96, min_area_um2=20
+)
+MASK_ALONE = NetworkSettings(encoder="unet", experts="separate", width=4, tasks="seg")
+SETTINGS = ValidationSettings(MASK_ALONE, TRAINING, 1.0)
 
 
 class _Made:
@@ -41,9 +52,9 @@ def test_a_threshold_that_keeps_glands_apart_may_cost_a_little_pixel_dice() -> N
     made.gland[44:52, 16:20] = (
         0.35  # 32 true pixels of 1200 that only a low threshold finds, and the bridge has 26
     )
-    top = _best(_dices([_image(made.predict, made, 0, TRAINING)]))
+    top = _best_threshold(_dice_by_threshold([_validation_image(made.predict, made, 0, TRAINING)]))
     assert top < 0.35
-    choice = choose([(made.predict, made)], network=MASK_ALONE, training=TRAINING, mpp_um=1.0)
+    choice = choose([(made.predict, made)], SETTINGS)
     assert choice.threshold >= 0.46
     assert choice.scores["object_f1"] == 1
     (half,) = pixel_dice(made.predict, made, channels=(0,), tile_px=96, batch=1)
@@ -52,7 +63,7 @@ def test_a_threshold_that_keeps_glands_apart_may_cost_a_little_pixel_dice() -> N
 
 def test_but_not_more_than_a_little() -> None:
     made = _Made(rim=3)
-    choice = choose([(made.predict, made)], network=MASK_ALONE, training=TRAINING, mpp_um=1.0)
+    choice = choose([(made.predict, made)], SETTINGS)
     assert choice.threshold < 0.35
     assert choice.scores["object_f1"] < 1
 
@@ -60,19 +71,16 @@ def test_but_not_more_than_a_little() -> None:
 def test_images_of_several_models_are_pooled() -> None:
     """Each is asked about its own images alone."""
     one, other = _Made(rim=0), _Made(rim=3)
-    alone = choose([(one.predict, one)], network=MASK_ALONE, training=TRAINING, mpp_um=1.0)
-    both = choose(
-        [(one.predict, one), (other.predict, other)],
-        network=MASK_ALONE,
-        training=TRAINING,
-        mpp_um=1.0,
-    )
+    alone = choose([(one.predict, one)], SETTINGS)
+    both = choose([(one.predict, one), (other.predict, other)], SETTINGS)
     assert both.threshold < 0.35
     assert both.scores["dice"] < alone.scores["dice"]
 
 
 @pytest.mark.parametrize("scale", ["um", "tile"])
 def test_there_is_a_split_to_try_whatever_the_reach_of_distances(scale: str) -> None:
-    tried = _candidates(NetworkSettings(sdf_um=1.0, sdf_scale=scale))
+    tried = _split_candidates(
+        NetworkSettings(encoder="unet", experts="separate", width=64, sdf_um=1.0, sdf_scale=scale)
+    )
     assert tried
-    assert scale == "tile" or all(split["seed_depth_um"] < 1 for split in tried)
+    assert scale == "tile" or all(split.seed_depth_um < 1 for split in tried)

@@ -10,9 +10,10 @@ import torch
 import zarr
 from example_stores import tile_attributes
 
+from semimoe.model_card import parse_card, save_card
 from semimoe.networks.mixture import SemiMoE
 from semimoe.settings import NetworkSettings
-from semimoe.tensor_files import save_card, save_tensors
+from semimoe.tensor_files import save_tensors
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
 from tiling.stores.attributes import set_attributes, stored_json
@@ -20,7 +21,7 @@ from workflow.config.configuration import with_defaults
 from workflow.stages.slide_prediction import predict_slide
 
 SIDE, TILE = 112, 64
-NETWORK = NetworkSettings(width=4)
+NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
 
 
 @pytest.fixture
@@ -50,9 +51,10 @@ def model(tmp_path: Path) -> Path:
         "mpp_um": 1.0,
         "tile_px": TILE,
         "threshold": 0.5,
-        "split": {},
+        "split": {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0},
     }
-    save_card(folder, {**card, "sdf_um": 20.0, "sdf_scale": "um", "normalisation": {}})
+    more = {"sdf_um": 20.0, "sdf_scale": "um", "normalisation": {}}
+    save_card(folder, parse_card({**card, **more}, source="test"))
     return folder
 
 

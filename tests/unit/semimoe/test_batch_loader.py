@@ -6,24 +6,16 @@ import torch
 
 from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.training.batches import batches, image_statistics
+from semimoe.training.batch_loader import BatchPlan, batches, image_statistics
+from semimoe.training.recipe import Recipe
 
-NETWORK = NetworkSettings(width=4)
-TRAINING = TrainingSettings(tile_px=32, batch=2, epochs=3, warm_start_epochs=0)
+NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
+TRAINING = TrainingSettings(precision="fp32", tile_px=32, batch=2, epochs=3, warm_start_epochs=0)
 
 
 def stream(source, *, role="labelled", first=0, steps=3, training=TRAINING, seed=0):
-    return batches(
-        source,
-        role=role,
-        steps=steps,
-        first_epoch=first,
-        network=NETWORK,
-        training=training,
-        mpp_um=1.0,
-        seed=seed,
-        workers=0,
-    )
+    recipe = Recipe("semimoe", NETWORK, training, 1.0, seed)
+    return batches(source, role, recipe, BatchPlan(steps, first_epoch=first))
 
 
 def test_an_epoch_is_the_same_wherever_the_run_started(discs) -> None:
@@ -78,7 +70,7 @@ def test_stored_pseudo_labels_are_the_targets(discs) -> None:
 
 
 def test_labelled_tiles_without_labels_are_refused(discs) -> None:
-    with pytest.raises(DataError, match="carries no labels"):
+    with pytest.raises(DataError, match="has no labels"):
         next(stream(discs(2, 40, labels=False)))
 
 

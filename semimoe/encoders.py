@@ -1,0 +1,85 @@
+"""The table of encoders: everything else reads it, and it imports no torch.
+
+A new encoder is one file in `semimoe/networks` and one entry here (docs/extending.md).
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from semimoe.settings import NetworkSettings
+
+
+class EncoderModule(Protocol):
+    """What the file of an encoder holds."""
+
+    def make_encoder(self, settings: "NetworkSettings") -> "nn.Module":
+        """Contracting path: (B, 3, H, W) -> features of all levels, finest first."""
+
+    def make_decoder(self, settings: "NetworkSettings") -> "nn.Module":
+        """Expanding path: those features -> (B, `settings.width`, H, W)."""
+
+
+class PretrainedEncoder(Protocol):
+    """What `make_encoder` returns where the entry says `pretrained`."""
+
+    def load_pretrained(self) -> None:
+        """Load the pretrained weights.
+
+        Raises
+        ------
+        ModelError
+            Their file is missing or damaged.
+        """
+
+    def freeze(self, stages: int) -> None:
+        """Exclude the stem and the first `stages` stages from training; 0: nothing."""
+
+    def __call__(self, images: "Tensor", /) -> "list[Tensor]":
+        """Run the encoder."""
+
+
+@dataclass(frozen=True)
+class EncoderEntry:
+    """One encoder.
+
+    Attributes
+    ----------
+    name : as in the configuration
+    module : file in `semimoe/networks`, without its ending
+    description : for the documentation of the configuration
+    pretrained : it has weights from another task, which train at a lower learning rate
+    stages : number of its stages that can be excluded from training
+    image_mean, image_std : per channel in [0, 1], of the images it was pretrained on;
+        None: measured on the training tiles
+    """
+
+    name: str
+    module: str
+    description: str
+    pretrained: bool = False
+    stages: int = 0
+    image_mean: tuple[float, float, float] | None = None
+    image_std: tuple[float, float, float] | None = None
+
+    def load_module(self) -> EncoderModule:
+        """Import the file of this encoder, and torch with it."""
+        return import_module(f"semimoe.networks.{self.module}")
+
+
+_ENTRIES = (
+    EncoderEntry("unet", "unet_blocks", "that of a U-Net, from random weights (the paper)"),
+    EncoderEntry(
+        "efficientnet-lite0",
+        "efficientnet",
+        "EfficientNet-Lite0 with weights pretrained on ImageNet",
+        pretrained=True,
+        stages=6,
+        image_mean=(0.498, 0.498, 0.498),
+        image_std=(0.502, 0.502, 0.502),
+    ),
+)
+ENCODERS: dict[str, EncoderEntry] = {entry.name: entry for entry in _ENTRIES}

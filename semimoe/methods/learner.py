@@ -1,0 +1,192 @@
+"""What a method is: the networks that it trains, and the losses of one optimiser step.
+
+A method's file defines a subclass of `Learner` and names it `METHOD_LEARNER`. It works on batches
+of tensors and knows nothing of slides, folders or files.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from semimoe.methods.optimizers import make_optimizers
+from semimoe.networks.mixture import Outputs, SemiMoE
+from semimoe.networks.plain_unet import UNet
+from semimoe.objectives.batch import Batch
+from semimoe.objectives.losses import AdaptiveLoss, SumLoss, Terms
+from semimoe.settings import NetworkSettings, TrainingSettings
+
+Network = SemiMoE | UNet
+ANY_MEAN, ANY_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+class LearnerContext(NamedTuple):
+    """What a learner is built from.
+
+    Attributes
+    ----------
+    mean, std : of the images per channel, in [0, 1]
+    mpp_um : um per pixel of the tiles
+    """
+
+    network: NetworkSettings
+    training: TrainingSettings
+    mean: Sequence[float]
+    std: Sequence[float]
+    mpp_um: float
+
+
+class Step(NamedTuple):
+    """What a phase takes from one optimiser step.
+
+    Attributes
+    ----------
+    forward : runs a network of the learner on images uint8 (B, 3, H, W), at the run's precision
+    progress : t / T, part of the schedule that is done, [0, 1)
+    """
+
+    forward: Callable[[nn.Module, Tensor], Outputs]
+    labelled: Batch
+    unlabelled: Batch | None
+    progress: float
+
+
+class PhaseLoss(NamedTuple):
+    """Result of a phase.
+
+    Attributes
+    ----------
+    loss : scalar with gradient, multiplied by its weight in the total
+    plain : the same without the adaptive weights: a plain weighted sum of the task losses, for
+        comparing phases
+    log : detached scalars, averaged over the epoch
+    counts : detached sums that are added up over the epoch (overlap and size of pseudo-labels)
+    gate_weights : mean over the batch, (gates, experts), or None
+
+    All are scaled by the share of the tiles in their batch: the sum over the parts of a batch is
+    the value of the whole batch.
+    """
+
+    loss: Tensor
+    plain: Tensor
+    log: dict[str, Tensor]
+    counts: dict[str, Tensor]
+    gate_weights: Tensor | None
+
+
+Phase = Callable[[Step], PhaseLoss | None]
+
+
+class Learner(nn.Module):
+    """Networks of a method and the learnt scales of its loss.
+
+    Every module that is an attribute is part of a checkpoint: a method keeps its state in modules
+    (a teacher, a second network) and buffers.
+
+    Attributes
+    ----------
+    network : predicts; it is validated and saved as the model
+    aggregate : losses per task -> scalar
+    context : what the learner was built from
+    """
+
+    network: Network
+    aggregate: AdaptiveLoss | SumLoss
+
+    def __init__(self, context: LearnerContext) -> None:
+        super().__init__()
+        self.context = context
+        self.network = self.build_network(context.network, mean=context.mean, std=context.std)
+        self.aggregate = self.build_aggregate()
+
+    @classmethod
+    def build_network(
+        cls,
+        settings: NetworkSettings,
+        *,
+        mean: Sequence[float] = ANY_MEAN,
+        std: Sequence[float] = ANY_STD,
+    ) -> Network:
+        """Build the network that predicts, with random weights.
+
+        Parameters
+        ----------
+        mean, std : as in `LearnerContext`; weights that are loaded later include their own
+        """
+        return SemiMoE(settings, mean=mean, std=std)
+
+    def build_aggregate(self) -> AdaptiveLoss | SumLoss:
+        """Build what joins the losses of the tasks: eq. 11, or their sum."""
+        training = self.context.training
+        return AdaptiveLoss(training.gamma) if training.aggregate == "amol" else SumLoss()
+
+    def trained_networks(self) -> Sequence[nn.Module]:
+        """Networks that the optimiser updates."""
+        return (self.network,)
+
+    def optimizers(self, *, lr: float) -> dict[str, torch.optim.Optimizer]:
+        """Optimisers by name; the learning rate of all but `s` follows the schedule."""
+        return make_optimizers(
+            self.trained_networks(), self.aggregate, self.context.training, lr=lr
+        )
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Losses of one step; the second one is the unsupervised loss."""
+        raise NotImplementedError
+
+    def after_loading(self) -> None:
+        """Make copies of `network` after its weights were loaded from another model."""
+
+    def after_update(self, step: int) -> None:
+        """Update what is not trained by gradients, after optimiser step `step` (0, 1, ...)."""
+
+
+LearnerFactory = type[Learner]
+
+
+def task_log(name: str, terms: Terms) -> dict[str, Tensor]:
+    """Detached losses, each under `name` with the task in place of {}."""
+    return {name.format(task): loss.detach() for task, loss in terms.present().items()}
+
+
+def weighted_sdf(terms: Terms, training: TrainingSettings) -> Terms:
+    """Multiply the distance term by its factor in the settings."""
+    return terms if terms.sdf is None else terms._replace(sdf=training.sdf_weight * terms.sdf)
+
+
+def detached_sum(terms: Terms) -> Tensor:
+    """Plain sum of the task losses without gradient: what is compared between phases."""
+    return torch.stack(list(terms.present().values())).sum().detach()
+
+
+def pseudo_label_counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Numerator and denominator of the Dice of pseudo-labels on pixels with a known truth.
+
+    Parameters
+    ----------
+    mask : int64 (B, H, W), pseudo-labels of the mask
+    """
+    has_truth = (batch.truth_weight > 0) & (batch.weight > 0)
+    predicted, true = (mask > 0) & has_truth, (batch.truth > 0) & has_truth
+    return {
+        "pseudo_overlap": 2 * (predicted & true).sum(),
+        "pseudo_size": predicted.sum() + true.sum(),
+    }
+
+
+def sum_of_parts(parts: list[PhaseLoss]) -> PhaseLoss:
+    """Add the results of the parts of a batch; without gradient."""
+    first = parts[0]
+    gates = [part.gate_weights for part in parts if part.gate_weights is not None]
+    return PhaseLoss(
+        _sum([part.loss.detach() for part in parts]),
+        _sum([part.plain for part in parts]),
+        {name: _sum([part.log[name] for part in parts]) for name in first.log},
+        {name: _sum([part.counts[name] for part in parts]) for name in first.counts},
+        _sum(gates) if gates else None,
+    )
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)

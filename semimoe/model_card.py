@@ -1,0 +1,254 @@
+"""The card of a trained model, `model.json`: everything about a model except its weights.
+
+Typed here once, checked where it is read, and written from the type.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from semimoe.methods import METHODS
+from semimoe.model_errors import ModelError
+from semimoe.settings import NetworkSettings, Number, TrainingSettings, validation_problems
+from tiling.raster.atomic_files import write_atomic
+
+CARD = "model.json"
+WEIGHTS = "model.safetensors"
+WARM_START = "warm_start.safetensors"
+
+
+class _CardPart(BaseModel):
+    """A part of the card; names that this version does not know are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class Normalisation(_CardPart):
+    """Mean and standard deviation of the images per channel, in [0, 1]."""
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+class SplitChoice(_CardPart):
+    """Split parameters that belong to the model; see `tiling.raster.split_rule`."""
+
+    seed_depth_um: Number
+    boundary_level: Number
+    growth_um: Number
+
+
+class ImageNames(_CardPart):
+    """Names of the images that a model was trained on, by role."""
+
+    labelled: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+
+
+class SourceImages(_CardPart):
+    """Names of images with outlines that the models knew from which this one learnt.
+
+    Attributes
+    ----------
+    learnt : trained on with their outlines
+    chosen : those, and the images that chose among epochs or thresholds
+    """
+
+    learnt: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
+
+
+class ImageResolution(_CardPart):
+    """How images of folders were brought to the network's resolution."""
+
+    image_mpp_um: Number
+    mpp_um: Number
+    square_px: int | None = None
+
+
+class TrainingNotes(_CardPart):
+    """Where the data of a model came from. Every entry is optional.
+
+    Attributes
+    ----------
+    licence : terms of the data; they apply to every model and result made from this one
+    slides, validation : slides that were trained on and held out (workflow), or a sentence about
+        what was held out
+    left_out : slides that could not be used, with the reason
+    data : checksums of what was read: per slide, or one for a folder of images
+    images, known : names of images (folders of images)
+    labels_used : labelled images and those held out
+    resolution : of folders of images
+    start_from, pseudo_from : models that this one learnt from
+    warnings : what makes the scores of this model better than they are
+    """
+
+    licence: str | None = None
+    slides: tuple[str, ...] | None = None
+    validation: tuple[str, ...] | str | None = None
+    left_out: dict[str, str] | None = None
+    unlabelled_tiles: int | None = None
+    data: dict[str, str] | str | None = None
+    images: ImageNames | None = None
+    known: SourceImages | None = None
+    labels_used: int | None = None
+    resolution: ImageResolution | None = None
+    split: dict[str, Any] | None = None
+    patients: dict[str, Any] | None = None
+    start_from: str | None = None
+    pseudo_from: str | None = None
+    warnings: tuple[str, ...] | None = None
+
+
+class ModelCard(_CardPart):
+    """Everything about a trained model except its weights.
+
+    Attributes
+    ----------
+    method : see `semimoe.methods`
+    mpp_um, tile_px : um per pixel, and side of a tile, that it was trained at
+    sdf_um : distance at which the signed distance field saturates, um
+    sdf_scale : "um", "tile", or "none" for a network without a distance head
+    threshold, threshold_from : gland probability of the mask, and what chose it
+    validation : scores on the validation images
+    micro_batch : tiles that went through the network at once
+    kernels : "float16" where the kernels are stored in half precision
+    """
+
+    method: str
+    network: NetworkSettings
+    training: TrainingSettings | None = None
+    mpp_um: Number = Field(gt=0)
+    tile_px: int = Field(gt=0)
+    sdf_um: Number = Field(gt=0)
+    sdf_scale: str
+    normalisation: Normalisation
+    threshold: Number = Field(gt=0, lt=1)
+    threshold_from: str = "unknown"
+    split: SplitChoice
+    seed: int | None = None
+    epochs: Number | None = Field(None, gt=0)
+    steps_per_epoch: int | None = None
+    best_epoch: int | None = None
+    validation: dict[str, Any] | None = None
+    validation_before: dict[str, float | None] | None = None
+    warnings: tuple[str, ...] = ()
+    micro_batch: int | None = None
+    devices: int | None = None
+    parameters: int | None = None
+    kernels: str | None = None
+    versions: dict[str, str] | None = None
+    notes: TrainingNotes = TrainingNotes()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, keys sorted: the entries that the card was made with."""
+        values = self.model_dump(mode="json", exclude_unset=True)
+        for group in ("network", "training"):
+            if (settings := getattr(self, group)) is not None:
+                values[group] = settings.model_dump(mode="json")
+        plain: dict[str, Any] = json.loads(json.dumps(values, sort_keys=True))
+        return plain
+
+    @property
+    def splits_by_distance(self) -> bool:
+        """Whether its distance map is in um, so that glands can be split by it."""
+        return self.sdf_scale == "um"
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write `model.json`: the last file of a model folder."""
+    write_atomic(folder / CARD, json.dumps(card.to_dict(), indent=2, sort_keys=True) + "\n")
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read and check the card of a trained model.
+
+    Raises
+    ------
+    ModelError
+        It is missing or not a model card.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        reason = f"no {CARD} in it" if folder.is_dir() else "no such folder"
+        raise ModelError(f"{folder}: {reason}; give the folder of a trained model")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path}: cannot be read as a model card ({error}); give the folder of a trained model"
+        ) from error
+    return parse_card(values, source=str(path))
+
+
+def parse_card(values: object, *, source: str) -> ModelCard:
+    """Check the values of a card.
+
+    Parameters
+    ----------
+    source : file that they came from, for the message
+
+    Raises
+    ------
+    ModelError
+        They are not those of a model card, or of a method that this version does not know.
+    """
+    if not isinstance(values, Mapping):
+        raise ModelError(f"{source}: not a model card of this program")
+    try:
+        card = ModelCard(**_upgraded(values))
+    except (ValidationError, TypeError) as error:
+        problems = (
+            validation_problems(error) if isinstance(error, ValidationError) else [str(error)]
+        )
+        raise ModelError(
+            f"{source}: not a model card of this program: {'; '.join(problems)[:500]}"
+        ) from None
+    if card.method not in METHODS:
+        raise ModelError(
+            f"{source}: method {card.method!r}, this program knows {', '.join(METHODS)}; update it"
+        )
+    return card
+
+
+def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of older cards in today's form."""
+    network = values.get("network")
+    if isinstance(network, Mapping):
+        # Before there was a choice the encoder was that of a U-Net.
+        return {**values, "network": {"encoder": "unet", **network}}
+    return dict(values)
+
+
+class KnownImages(NamedTuple):
+    """Names of images whose outlines a model knows.
+
+    Attributes
+    ----------
+    learnt : trained on with their outlines
+    chosen : those, and the images that chose among epochs or thresholds
+    """
+
+    learnt: frozenset[str]
+    chosen: frozenset[str]
+
+
+def known_images(card: ModelCard) -> KnownImages:
+    """Images that a model or the models that it learnt from know; empty if the card has none."""
+    images, source = card.notes.images or ImageNames(), card.notes.known or SourceImages()
+    learnt = frozenset({*images.labelled, *source.learnt})
+    return KnownImages(learnt, learnt | {*images.validation, *source.chosen})
+
+
+def images_of_sources(known: Iterable[KnownImages]) -> SourceImages | None:
+    """Entry `known` of a model that learnt from models which know these images."""
+    models = list(known)
+    learnt = frozenset().union(*(one.learnt for one in models))
+    chosen = frozenset().union(*(one.chosen for one in models))
+    return (
+        SourceImages(learnt=tuple(sorted(learnt)), chosen=tuple(sorted(chosen))) if chosen else None
+    )

@@ -1,0 +1,20 @@
+"""The weight of the unsupervised loss over the schedule (eq. 7)."""
+
+import math
+
+from semimoe.settings import TrainingOptions
+
+
+def unsupervised_weight(progress: float, training: TrainingOptions) -> float:
+    """lambda_unsup(t) of eq. 7.
+
+    Parameters
+    ----------
+    progress : t / T, [0, 1]
+
+    >>> unsupervised_weight(0.5, TrainingOptions(unsup_max=1.0))
+    0.5
+    """
+    if training.unsup_schedule == "linear":
+        return training.unsup_max * progress
+    return training.unsup_max * math.exp(-5 * (1 - progress) ** 2)

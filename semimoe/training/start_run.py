@@ -1,0 +1,265 @@
+"""How a run starts: from random weights, from another model, or from the checkpoint of a kill."""
+
+import shutil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from semimoe.devices import start_fabric
+from semimoe.encoders import ENCODERS
+from semimoe.methods.learner import Learner, LearnerContext
+from semimoe.model_card import (
+    WARM_START,
+    WEIGHTS,
+    ModelCard,
+    Normalisation,
+    TrainingNotes,
+    load_card,
+)
+from semimoe.model_errors import SettingsError, TrainingError
+from semimoe.networks.mixture import Outputs
+from semimoe.networks.pretrained import freeze, load_pretrained
+from semimoe.settings import Precision
+from semimoe.tensor_files import load_metadata
+from semimoe.training.batch_loader import image_statistics
+from semimoe.training.checkpoints import (
+    checksum_of,
+    is_resumable,
+    load_checkpoint,
+    load_start_weights,
+)
+from semimoe.training.optimiser_step import Average, Forward, Stepper
+from semimoe.training.recipe import Recipe, RunFolders, RunResources, TileSource, TrainingData
+from semimoe.training.schedule import steps_per_epoch
+from semimoe.training.training_run import CHECKPOINT, BestEpoch, TrainingRun
+from tiling.raster.atomic_files import file_checksum
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+_FINE_TUNING_LR = 0.1
+# A warning is given if the pixel sizes of a run and of the model it starts from differ by more.
+_MPP_TOLERANCE = 0.05
+
+
+class _Continued(NamedTuple):
+    """Metadata of the warm start that a run continues."""
+
+    epoch: int
+    steps: int
+    normalisation: Normalisation
+
+
+def start_run(
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    folders: RunFolders,
+    resources: RunResources,
+    notes: TrainingNotes,
+) -> TrainingRun:
+    """Build everything, and resume where a killed run of the same settings stopped.
+
+    Raises
+    ------
+    SettingsError
+        Settings that do not fit each other or the devices.
+    TrainingError
+        A start that does not fit.
+    """
+    _check(recipe, resources)
+    training = recipe.training
+    fabric = start_fabric(
+        resources.device,
+        devices=resources.devices,
+        threads=resources.threads,
+        precision=_resolved_precision(recipe),
+    )
+    continued = _continued(folders)
+    start_card = load_card(folders.start_from) if folders.start_from else None
+    normalisation = _normalisation(recipe, data.labelled, continued, start_card)
+    learner = _build_learner(recipe, normalisation)
+    if continued is None:
+        _load_weights(learner, folders)
+    freeze(learner, training.frozen_stages)
+    if resources.devices > 1 and resources.device == "gpu":
+        learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # type: ignore[no-untyped-call]
+    learner.to(fabric.device)
+    factor = _FINE_TUNING_LR if folders.start_from else 1
+    optimizers = learner.optimizers(lr=training.lr * factor)
+    stepper = Stepper(
+        learner,
+        optimizers,
+        _autocast_forward(fabric),
+        device=fabric.device,
+        micro_batch=training.batch // resources.devices,
+        average=_average(fabric),
+    )
+    unlabelled = 0 if data.unlabelled is None else len(data.unlabelled)
+    run = TrainingRun(
+        recipe=recipe,
+        folders=folders,
+        notes=notes,
+        steps=continued.steps
+        if continued
+        else steps_per_epoch(len(data.labelled), unlabelled, training),
+        normalisation=normalisation,
+        checksum=_run_checksum(data, recipe, folders, notes),
+        fabric=fabric,
+        learner=learner,
+        optimizers=optimizers,
+        stepper=stepper,
+        start_card=start_card,
+    )
+    _resume_or_begin(run, continued)
+    if start_card is not None:
+        _compare_resolution(run, start_card)
+    return run
+
+
+def _check(recipe: Recipe, resources: RunResources) -> None:
+    training = recipe.training
+    if training.batch % resources.devices:
+        raise SettingsError(
+            f"batch {training.batch} cannot be shared by {resources.devices} devices;"
+            " it must be a multiple of their number"
+        )
+    encoder = ENCODERS[recipe.network.encoder]
+    if training.frozen_stages and not encoder.pretrained:
+        pretrained = ", ".join(entry.name for entry in ENCODERS.values() if entry.pretrained)
+        raise SettingsError(
+            f"training.frozen_stages {training.frozen_stages}: an encoder with random weights must"
+            f" be trained; set it to 0, or network.encoder to {pretrained}"
+        )
+
+
+def _resolved_precision(recipe: Recipe) -> Precision:
+    precision = recipe.training.precision
+    if precision == "auto":  # `fit` replaces it
+        raise SettingsError("training.precision: auto must be resolved before a run starts")
+    return precision
+
+
+def _continued(folders: RunFolders) -> _Continued | None:
+    if folders.warm_start is None:
+        return None
+    metadata = load_metadata(folders.warm_start / WARM_START)
+    normalisation = Normalisation(**metadata["normalisation"])
+    return _Continued(int(metadata["epoch"]), int(metadata["steps"]), normalisation)
+
+
+def _normalisation(
+    recipe: Recipe,
+    labelled: TileSource,
+    continued: _Continued | None,
+    start_card: ModelCard | None,
+) -> Normalisation:
+    """That of the model that the run starts from, of the pretrained encoder, or of the tiles."""
+    if continued is not None:
+        return continued.normalisation
+    if start_card is not None:
+        return start_card.normalisation
+    encoder = ENCODERS[recipe.network.encoder]
+    if encoder.image_mean is not None and encoder.image_std is not None:
+        return Normalisation(mean=encoder.image_mean, std=encoder.image_std)
+    mean, std = image_statistics(labelled)
+    return Normalisation(mean=tuple(mean), std=tuple(std))
+
+
+def _build_learner(recipe: Recipe, normalisation: Normalisation) -> Learner:
+    context = LearnerContext(
+        recipe.network, recipe.training, normalisation.mean, normalisation.std, recipe.mpp_um
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        learner = recipe.method.load_learner()(context)
+    return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _load_weights(learner: Learner, folders: RunFolders) -> None:
+    if folders.start_from is not None:
+        load_start_weights(folders.start_from, learner.network)
+        learner.after_loading()
+    else:
+        load_pretrained(learner)
+
+
+def _run_checksum(
+    data: TrainingData, recipe: Recipe, folders: RunFolders, notes: TrainingNotes
+) -> str:
+    start, warm = folders.start_from, folders.warm_start
+    return checksum_of(
+        {
+            "method": recipe.method_name,
+            "network": recipe.network.to_dict(),
+            "training": recipe.training.to_dict(),
+            "mpp_um": recipe.mpp_um,
+            "seed": recipe.seed,
+            "tiles": [0 if source is None else len(source) for source in data],
+            "start_from": start and file_checksum(start / WEIGHTS),
+            "warm_start": warm and file_checksum(warm / WARM_START),
+            "notes": notes.model_dump(mode="json", exclude_unset=True),
+        }
+    )
+
+
+def _resume_or_begin(run: TrainingRun, continued: _Continued | None) -> None:
+    checkpoint = run.folders.checkpoint / CHECKPOINT
+    resumes = is_resumable(checkpoint, run.checksum)
+    if resumes:
+        _load_run(run, *load_checkpoint(checkpoint, run.learner, run.optimizers))
+    run.fabric.barrier()  # all processes have read before the first one writes
+    if resumes:
+        return
+    if run.is_main_process:
+        shutil.rmtree(run.folders.checkpoint, ignore_errors=True)
+    if continued is not None and run.folders.warm_start is not None:
+        warm_start = run.folders.warm_start / WARM_START
+        load_checkpoint(warm_start, run.learner, run.optimizers)
+        run.epoch = continued.epoch
+        epochs = run.recipe.training.epochs
+        if run.epoch >= epochs:
+            raise TrainingError(
+                f"{warm_start}: state after epoch {run.epoch}, but the run has {epochs} epochs;"
+                " lower warm_start_epochs or raise epochs"
+            )
+    run.save_warm_start()
+
+
+def _load_run(run: TrainingRun, metadata: dict[str, Any], best: dict[str, Tensor]) -> None:
+    run.epoch, run.rows, run.timings = metadata["epoch"], metadata["rows"], metadata["timings"]
+    if metadata["best"] is not None:
+        epoch, dice = metadata["best"]
+        run.best = BestEpoch(epoch, dice, best)
+    run.stepper.micro_batch = min(run.stepper.micro_batch, metadata["micro_batch"])
+
+
+def _compare_resolution(run: TrainingRun, card: ModelCard) -> None:
+    if abs(run.recipe.mpp_um / card.mpp_um - 1) > _MPP_TOLERANCE:
+        run.warn(
+            f"starts from {run.folders.start_from}, trained at {card.mpp_um:g} um per pixel, and"
+            f" trains at {run.recipe.mpp_um:g}: glands have another size in pixels; work at the"
+            " model's resolution, or train longer"
+        )
+
+
+def _autocast_forward(fabric: "Fabric") -> Forward:
+    def forward(network: nn.Module, images: Tensor) -> Outputs:
+        with fabric.autocast():
+            outputs: Outputs = network(images)
+            return outputs
+
+    return forward
+
+
+def _average(fabric: "Fabric") -> Average | None:
+    """Mean over processes, in place; None for one process."""
+    if fabric.world_size == 1:
+        return None
+
+    def average(tensor: Tensor) -> Tensor:
+        mean: Tensor = fabric.strategy.all_reduce(tensor, reduce_op="mean")
+        return mean
+
+    return average
