@@ -14,45 +14,44 @@ from workflow.config.configuration import (
     problems,
     with_defaults,
 )
+from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
-from workflow.reporting.outcome import LAST_FAILURE, planned
-from workflow.reporting.report import after_preview, headline_text, report_after_failure
-from workflow.sheet import ID_PATTERN, MADE, load
+from workflow.reporting.outcome import planned_jobs
+from workflow.results import ResultPaths
+from workflow.sheet import DEMO_FOLDER, ID_PATTERN
+from workflow.sheet_reader import read_sheet
 
 
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
-wrong = problems(config)
-if not wrong:
+all_problems = problems(config)
+if not all_problems:
     config = with_defaults(config)
-    SHEET = load(
+    asks_for_preview = any(Path(word).stem == "preview" for word in sys.argv)
+    SHEET = read_sheet(
         Path(config["slides"]),
         allow_patients=tuple(config["allow_patients"]),
-        # To look at the slides before anything is outlined takes no labelled one.
-        training=not config["model"]
-        and workflow.is_main_process
-        and not any(Path(word).stem == "preview" for word in sys.argv),
-        # A job on another machine looks for its own files only.
-        look_for_files=workflow.is_main_process,
+        # A preview needs no labelled slide: users look at the slides before they outline glands.
+        training=workflow.is_main_process
+        and not config["model"]
+        and not asks_for_preview,
+        # A job on another machine needs its own files only.
+        check_files=workflow.is_main_process,
     )
-    wrong = list(SHEET.problems)
-if wrong:
-    sys.exit(
-        "\n".join(
-            [
-                f"{len(wrong)} problem(s) in configuration and sheet; nothing was started:",
-                *wrong,
-            ]
-        )
-    )
+    all_problems = list(SHEET.problems)
+if all_problems:
+    title = f"{len(all_problems)} problem(s) in configuration and sheet; nothing was started:"
+    sys.exit("\n".join([title, *all_problems]))
 
-STARTED = time.time()
+STARTED_S = time.time()
+PATHS = ResultPaths(Path(config["results"]))
 RESULTS = config["results"]
 MODEL = str(model_folder(config))
 METHOD = method(config)
 COMPARED = compared(config)
 GEOJSON = geojson_ending(config)
+OUTLINES = PATHS.outlines("{slide}", compressed=config["export"]["compress"])
 
 
 wildcard_constraints:
@@ -60,7 +59,8 @@ wildcard_constraints:
     method="supervised|unet",
 
 
-# One machine's GPUs, counted per machine: the same command line must not serialise a whole cluster.
+# GPUs are counted on each machine: on a cluster, `--resources gpu=1` must not allow only one GPU
+# job for all machines.
 resource_scopes:
     gpu="local",
 
@@ -72,7 +72,8 @@ include: "workflow/rules/slides.smk"
 
 if not config["model"]:
 
-    # Without them no rule owns a model given from inside the results, and Snakemake can never delete it.
+    # A given model may be in the folder of results. Without these rules no rule writes it, so
+    # Snakemake cannot delete it.
     include: "workflow/rules/training.smk"
 
 
@@ -88,46 +89,46 @@ localrules:
 
 rule all:
     input:
-        f"{RESULTS}/report.html",
-        f"{RESULTS}/preview.html",
-        f"{RESULTS}/metrics.csv",
-        f"{RESULTS}/cohort.csv",
-        expand(f"{RESULTS}/glands/{{slide}}.{GEOJSON}", slide=SHEET.ids()),
+        PATHS.report,
+        PATHS.preview_page,
+        PATHS.metrics_table,
+        PATHS.cohort_table,
+        expand(OUTLINES, slide=SHEET.ids()),
         expand(
-            f"{RESULTS}/glands/{{slide}}.ome.tiff",
+            PATHS.label_mask("{slide}"),
             slide=SHEET.ids() if config["export"]["label_mask"] else [],
         ),
-        expand(f"{RESULTS}/overviews/{{slide}}.png", slide=SHEET.ids()),
-        expand(f"{RESULTS}/proposals/{{slide}}.geojson", slide=SHEET.ids()),
-        f"{RESULTS}/qupath/import_all.groovy",
-        f"{RESULTS}/qupath/export_annotations.groovy",
+        expand(PATHS.overview("{slide}"), slide=SHEET.ids()),
+        expand(PATHS.proposals("{slide}"), slide=SHEET.ids()),
+        PATHS.qupath_import,
+        PATHS.qupath_export,
 
 
 onstart:
-    expected, free = forecast(
-        SHEET, config, planned(workflow.dag, done=True)
-    ), free_space(Path(RESULTS))
-    if refused := refusal(expected, free, config):
-        raise WorkflowError(refused)
-    print(forecast_text(expected, free), file=sys.stderr)
+    jobs = planned_jobs(workflow.dag, with_finished=True)
+    expected = forecast(SHEET, config["tiles"]["mpp_um"], jobs)
+    free_bytes = free_space(PATHS.folder)
+    reason = refusal(expected, free_bytes, config["max_disk_gb"])
+    if reason:
+        raise WorkflowError(reason)
+    print(forecast_text(expected, free_bytes), file=sys.stderr)
 
 
 onsuccess:
-    steps = {job.step for job in planned(workflow.dag, done=True)}
-    if "report" in steps:
-        print(headline_text(SHEET.ids(), config), file=sys.stderr)
-    elif "preview" in steps:
-        told, sound = after_preview(SHEET.ids(), config)
-        if not sound:
-            # Told without a trail of files and lines, and with status 1.
-            sys.exit(told)
-        print(told, file=sys.stderr)
+    rules_of_run = {
+        job.rule for job in planned_jobs(workflow.dag, with_finished=True)
+    }
+    if "report" in rules_of_run:
+        print(run_text(SHEET.ids(), config), file=sys.stderr)
+    elif "preview" in rules_of_run:
+        text, all_usable = preview_text(SHEET.ids(), config)
+        if not all_usable:
+            # The message is printed without a traceback, and the status is 1.
+            sys.exit(text)
+        print(text, file=sys.stderr)
 
 
 onerror:
-    print(
-        report_after_failure(
-            SHEET, config, planned(workflow.dag, done=False), since=STARTED
-        ),
-        file=sys.stderr,
-    )
+    unfinished = planned_jobs(workflow.dag, with_finished=False)
+    text = report_after_failure(SHEET, config, unfinished, started_s=STARTED_S)
+    print(text, file=sys.stderr)

@@ -30,18 +30,14 @@ _TILES, _TURNS = 8, 3
 
 
 def _tiles(folder: Path, tile_px: int) -> Path:
-    from tiling.synthetic import make_slide
+    from tiling.synthetic import SlideRecipe, make_slide
     from tiling.tiles.slide_source import SlideSource
     from tiling.tiles.tile_slide import TileParameters, tile_slide
 
-    make_slide(
-        folder / "slide.tiff",
-        slide_id=_SLIDE,
-        width_px=_SIDE_PX,
-        height_px=_SIDE_PX,
-        seed=0,
-        tissue_share=0.8,
+    recipe = SlideRecipe(
+        slide=_SLIDE, seed=0, width_px=_SIDE_PX, height_px=_SIDE_PX, tissue_share=0.8
     )
+    make_slide(recipe, folder / "slide.tiff")
     parameters = TileParameters(mpp_um=1.0, tile_px=tile_px, overlap_px=tile_px // 4)
     tile_slide(
         SlideSource(_SLIDE, folder / "slide.tiff"),
@@ -104,12 +100,13 @@ def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, f
 def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
     """predict_slide as the workflow calls it."""
     from tiling.stores.layout import MapStore
-    from workflow.stages.slide_prediction import predict_slide
+    from workflow.stages.job_resources import JobResources
+    from workflow.stages.predict_slide import predict_slide
 
     place = Path(folder)
     predict_slide(
         place / "tiles.zarr", place / "model", place / "maps.zarr", slide=_SLIDE, prediction=json.loads(prediction),
-        gpu=int(device == "gpu"), threads=int(threads), code_version=1,
+        job=JobResources(gpu=int(device == "gpu"), threads=int(threads), code_version=1),
     )  # fmt: skip
     return {"tiles": MapStore.read(place / "maps.zarr").tiles or 0}
 
@@ -138,7 +135,7 @@ def reading(folder: str, cache_bytes: str) -> dict[str, float]:
 
 def compare_reading(folder: Path, tile_px: int) -> None:
     """With the decoded chunks that predict_slide keeps, and without."""
-    from workflow.stages.slide_prediction import CACHE_BYTES
+    from workflow.stages.predict_slide import CACHE_BYTES
 
     kept, anew = (measured(__file__, "reading", folder, size) for size in (CACHE_BYTES, 0))
     for what, found in (

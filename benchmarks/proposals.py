@@ -37,9 +37,11 @@ from tiling.stores.attributes import geometry_of
 from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 from workflow.config.configuration import with_defaults
-from workflow.stages.glands import split_parameters
-from workflow.stages.slide_prediction import predict_slide
-from workflow.stages.slide_training import Store, train
+from workflow.stages.job_resources import JobResources
+from workflow.stages.predict_slide import predict_slide
+from workflow.stages.slide_training import train
+from workflow.stages.stitch_slide import split_parameters
+from workflow.stages.training_slides import TrainingSlide, TrainingSlides
 
 _COLUMNS = (
     "seed",
@@ -99,19 +101,15 @@ def made_slides(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, 
                 ]
                 subprocess.run(command, check=True)
             else:
-                from tiling.synthetic import make_slide
+                from tiling.synthetic import SlideRecipe, make_slide
 
                 width, height = (
                     (given.side_px, given.side_px * 3 // 4) if name == "pool" else (4400, 3400)
                 )
-                make_slide(
-                    file,
-                    slide_id=name,
-                    width_px=width,
-                    height_px=height,
-                    seed=900 + number,
-                    annotation=drawn,
+                recipe = SlideRecipe(
+                    slide=name, seed=900 + number, width_px=width, height_px=height
                 )
+                make_slide(recipe, file, annotation=drawn)
         tiles, truth = folder / f"{name}.zarr", folder / f"{name}.labels.zarr"
         if not tiles.exists():
             tile_slide(
@@ -221,21 +219,16 @@ def one_round(
     """Train on these regions; scores on the test slide, and the maps of the pool."""
     labels, glands = outline(slides["pool"], windows, folder)
     shutil.rmtree(folder / "model", ignore_errors=True)
-    validation = [Store("validation", slides["validation"].tiles, slides["validation"].truth)]
-    labelled = [Store("pool", slides["pool"].tiles, labels)]
-    train(
-        "supervised",
-        labelled=labelled,
-        unlabelled=[],
-        validation=validation,
-        config=config,
-        model=folder / "model",
-        gpu=0,
-        threads=threads,
+    validation = slides["validation"]
+    training = TrainingSlides(
+        labelled=[TrainingSlide("pool", slides["pool"].tiles, labels)],
+        validation=[TrainingSlide("validation", validation.tiles, validation.truth)],
     )
+    job = JobResources(gpu=0, threads=threads, code_version=1)
+    train("supervised", training, config=config, model=folder / "model", job=job)
     for name in ("pool", "test"):
         predict_slide(
-            slides[name].tiles, folder / "model", folder / f"{name}.maps.zarr", slide=name, gpu=0, threads=threads, code_version=1,
+            slides[name].tiles, folder / "model", folder / f"{name}.maps.zarr", slide=name, job=job,
             prediction={"batch": 4, "precision": "fp32", "flips": False, "margin_um": None},
         )  # fmt: skip
     maps, found = folder / "test.maps.zarr", folder / "test.glands.zarr"

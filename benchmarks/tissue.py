@@ -15,8 +15,8 @@ from scipy import ndimage
 from skimage.color import rgb2hsv
 from skimage.filters import threshold_otsu
 
-from tiling.synthetic.paint import paint
 from tiling.synthetic.section_plan import plan_section
+from tiling.synthetic.slide_image import draw_slide
 from tiling.tissue.tissue_mask import tissue_and_pen
 
 Mask = NDArray[np.bool_]
@@ -39,7 +39,7 @@ def section(seed: int, ink: tuple[int, int, int]) -> Section:
         np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
     )
     plan = plan_section((_SIDE_PX // 2, _SIDE_PX // 2), for_plan, tissue_share=0.4)
-    image = Image.fromarray(paint(plan, (_SIDE_PX, _SIDE_PX), for_paint, pen=False, folds=[]))
+    image = Image.fromarray(draw_slide(plan, (_SIDE_PX, _SIDE_PX), for_paint, pen=False, folds=[]))
     strokes = Image.new("L", image.size)
     draw = ImageDraw.Draw(strokes)
     for _ in range(4):

@@ -215,7 +215,10 @@ def tiles(given: argparse.Namespace, seed: int) -> Batch:
         images.append(np.clip(colours, 0, 255).astype(np.uint8))
         made.append(
             make_targets(
-                labels, np.ones(labels.shape, np.uint8), mpp_um=1.0, network=NetworkSettings(encoder="unet", experts="separate", width=64)
+                labels,
+                np.ones(labels.shape, np.uint8),
+                mpp_um=1.0,
+                network=NetworkSettings(encoder="unet", experts="separate", width=64),
             )
         )
     targets = Targets(

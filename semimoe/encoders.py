@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from semimoe.settings import NetworkSettings
-
 
 class EncoderModule(Protocol):
     """What the file of an encoder holds."""
 
-    def make_encoder(self, settings: "NetworkSettings") -> "nn.Module":
-        """Contracting path: (B, 3, H, W) -> features of all levels, finest first."""
+    def make_encoder(self, width: int) -> "nn.Module":
+        """Contracting path with random weights: (B, 3, H, W) -> features, finest level first.
 
-    def make_decoder(self, settings: "NetworkSettings") -> "nn.Module":
-        """Expanding path: those features -> (B, `settings.width`, H, W)."""
+        `width` is the number of channels of the finest level, where it can be chosen.
+        """
+
+    def make_decoder(self, width: int) -> "nn.Module":
+        """Expanding path: those features -> (B, `width`, H, W)."""
 
 
 class PretrainedEncoder(Protocol):

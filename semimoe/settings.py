@@ -37,7 +37,7 @@ def _keep_integer(value: object, validate: Callable[[object], float]) -> float:
     True and False are no numbers here.
     """
     if isinstance(value, bool):
-        raise ValueError("must be a number")
+        raise ValueError("must be a number")  # noqa: TRY004  # pydantic reports a ValueError
     checked = validate(value)
     return value if isinstance(value, int) else checked
 

@@ -1,4 +1,4 @@
-"""`make doctor`: is this machine ready, and how fast is it?"""
+"""`make doctor`: check whether this machine can run the pipeline, and how fast it reads a slide."""
 
 import platform
 import shutil
@@ -6,78 +6,74 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 _GIB = 2**30
-_LEAST_DISK_GIB = 5
+_MIN_DISK_GIB = 5
+_MIN_PYTHON = (3, 11)
+_SIDE_PX = 2048
+
+
+class MachineCheck(NamedTuple):
+    """One check: whether it passed, and what it measured."""
+
+    passed: bool
+    text: str
 
 
 def main() -> int:
-    """Print one line per check; status 1 when something would stop a run."""
-    checks = [_python(), _disk(), *_torch(), _openslide(), _timed_tile()]
-    for sound, text in checks:
-        print(f"{'ok  ' if sound else 'FAIL'}  {text}")
-    return 0 if all(sound for sound, _ in checks) else 1
+    """Print a line for each check; status 1 if a check failed, which would stop a run."""
+    checks = [_python(), _disk(), *_torch(), _openslide(), _timed_read()]
+    for check in checks:
+        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.text}")
+    return 0 if all(check.passed for check in checks) else 1
 
 
-def _python() -> tuple[bool, str]:
-    return sys.version_info >= (
-        3,
-        11,
-    ), f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+def _python() -> MachineCheck:
+    version, system = platform.python_version(), f"{platform.system()} {platform.machine()}"
+    return MachineCheck(sys.version_info >= _MIN_PYTHON, f"Python {version} on {system}")
 
 
-def _disk() -> tuple[bool, str]:
-    free = shutil.disk_usage(".").free / _GIB
-    return (
-        free > _LEAST_DISK_GIB,
-        f"{free:.0f} GiB free here (a 100k x 100k slide at 1 um per pixel takes about 1 GiB of tiles)",
+def _disk() -> MachineCheck:
+    free_gib = shutil.disk_usage(".").free / _GIB
+    return MachineCheck(
+        free_gib > _MIN_DISK_GIB,
+        f"{free_gib:.0f} GiB free in this folder "
+        "(the tiles of a 100k x 100k slide at 1 um per pixel take about 1 GiB)",
     )
 
 
-def _torch() -> list[tuple[bool, str]]:
+def _torch() -> list[MachineCheck]:
     import torch
 
     from semimoe.devices import native_precision
 
-    built = torch.version.cuda
-    lines = [
-        (
-            True,
-            f"torch {torch.__version__}, built for {'CUDA ' + built if built else 'CPU only'}, {torch.get_num_threads()} threads",
-        )
-    ]
+    cuda = torch.version.cuda
+    build = f"CUDA {cuda}" if cuda else "CPU only"
+    threads = torch.get_num_threads()
+    version = MachineCheck(True, f"torch {torch.__version__}, built for {build}, {threads} threads")
     if torch.cuda.is_available():
-        bf16 = torch.cuda.is_bf16_supported()
-        lines.append(
-            (
-                True,
-                f"GPU {torch.cuda.get_device_name()}, bf16 {'yes' if bf16 else 'no'}: use --resources gpu=1",
-            )
-        )
-    elif built:
-        lines.append(
-            (
-                False,
-                "torch is built for CUDA but sees no GPU: check the driver, or use --resources gpu=0",
-            )
-        )
+        name = torch.cuda.get_device_name()
+        bf16 = "yes" if torch.cuda.is_bf16_supported() else "no"
+        return [version, MachineCheck(True, f"GPU {name}, bf16 {bf16}: use --resources gpu=1")]
+    if cuda:
+        text = "torch is built for CUDA but finds no GPU: check the driver, or use "
+        gpu = MachineCheck(False, text + "--resources gpu=0")
     else:
-        lines.append((True, "no GPU: use --resources gpu=0"))
-    if not torch.cuda.is_available():
-        lines.append((True, f"precision on this CPU: {native_precision('cpu')} (precision: auto)"))
-    return lines
+        gpu = MachineCheck(True, "no GPU: use --resources gpu=0")
+    precision = native_precision("cpu")
+    text = f"precision on this CPU: {precision} (precision: auto)"
+    return [version, gpu, MachineCheck(True, text)]
 
 
-def _openslide() -> tuple[bool, str]:
+def _openslide() -> MachineCheck:
     import openslide
 
-    return (
-        True,
-        f"openslide-python {openslide.__version__}, OpenSlide {openslide.__library_version__}",
-    )
+    versions = f"{openslide.__version__}, OpenSlide {openslide.__library_version__}"
+    return MachineCheck(True, f"openslide-python {versions}")
 
 
-def _timed_tile() -> tuple[bool, str]:
+def _timed_read() -> MachineCheck:
     import numpy as np
     import tifffile
 
@@ -85,7 +81,7 @@ def _timed_tile() -> tuple[bool, str]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noise.tiff"
-        image = np.random.default_rng(0).integers(0, 256, (2048, 2048, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), np.uint8)
         tifffile.imwrite(
             path,
             image,
@@ -95,14 +91,12 @@ def _timed_tile() -> tuple[bool, str]:
             resolution=(20000, 20000),
             resolutionunit="CENTIMETER",
         )
-        start = time.perf_counter()
+        start_s = time.perf_counter()
         with open_slide(path) as slide:
-            read = slide.read(0, 0, 0, 2048, 2048)
-        seconds = time.perf_counter() - start
-    return (
-        read.shape == image.shape,
-        f"one 2048 x 2048 block of a tiled JPEG slide read in {seconds:.2f} s",
-    )
+            pixels = slide.read(0, 0, 0, _SIDE_PX, _SIDE_PX)
+        seconds = time.perf_counter() - start_s
+    text = f"one {_SIDE_PX} x {_SIDE_PX} block of a tiled JPEG slide read in {seconds:.2f} s"
+    return MachineCheck(pixels.shape == image.shape, text)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from semimoe.model_errors import DataError, SettingsError
 from semimoe.tensor_files import load_tensors, save_tensors
 
 if TYPE_CHECKING:
-    from semimoe.prediction.predictor import Predict
     from semimoe.training.recipe import TileSource
+    from tiling.raster.blending import PredictTiles
 
 log = logging.getLogger(__name__)
 # Two models that share these differ in what they have seen alone; fewer images take fewer steps.
@@ -87,14 +87,14 @@ def _recipe(card: ModelCard) -> dict[str, Any]:
 
 def _folds(
     given: argparse.Namespace, card: ModelCard
-) -> "list[tuple[Predict, TileSource, list[str]]]":
+) -> "list[tuple[PredictTiles, TileSource, list[str]]]":
     """Each fold's model with the images that it held out, and what makes its scores better than they are."""
     from semimoe.prediction.predictor import Predictor
 
     dataset = open_dataset(given.data)
     files = {file.name: file for file in dataset.training()}
     seen: dict[str, Path] = {}
-    folds: list[tuple[Predict, TileSource, list[str]]] = []
+    folds: list[tuple[PredictTiles, TileSource, list[str]]] = []
     if card.notes.images is not None:
         _check_files(given.model, card, files)
     for folder in given.folds:

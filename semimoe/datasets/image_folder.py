@@ -10,16 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from scipy import ndimage
 
 from semimoe.datasets.image_resolution import Resolution
 from semimoe.model_errors import DataError
 from tiling.raster.label_numbers import label_components
+from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
 from tiling.raster.tile import Tile
 
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-# Fewer values than this are taken at their word.
-_SHADES = 8
 _MASK_MARK = "_anno"
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
 # Decoded images are kept up to this size in all: the 85 of GlaS take 100 MB, at half resolution 26 MB.
@@ -167,15 +165,12 @@ def read_labels(path: Path) -> NDArray[np.int32]:
         Not an image of one channel, not whole numbers, or resampled edges.
     """
     array = _read_mask(path)
-    if array.dtype == np.bool_ or len(np.unique(array[array > 0])) <= 1:
+    numbers = np.unique(array)
+    problem = mask_problem(numbers, solid_numbers(np.pad(array, 1, mode="edge")))
+    if problem is not None:
+        raise DataError(f"{path}: {problem}")
+    if shares_one_number(numbers):
         return label_components(array)
-    if not np.equal(array, np.rint(array)).all() or array.min() < 0:
-        raise DataError(f"{path}: a mask holds whole numbers, 0 for background and one per gland")
-    if _blurred(array):
-        raise DataError(
-            f"{path}: {len(np.unique(array))} different values, most of them without any solid patch: resized or saved with losses; "
-            "a mask is 0 and one other value, or one number per gland"
-        )
     return array.astype(np.int32)
 
 
@@ -196,17 +191,6 @@ def _read_mask(path: Path) -> NDArray[Any]:
     if array.ndim != 2:
         raise DataError(f"{path}: a mask has one channel, this has shape {array.shape}")
     return array
-
-
-def _blurred(labels: NDArray[Any]) -> bool:
-    """Whether most numbers are nowhere 3 x 3 pixels of their own, which glands are and the shades of a resampled edge are not."""
-    numbers = np.unique(labels)
-    if len(numbers) < _SHADES:
-        return False
-    solid = np.unique(
-        labels[ndimage.minimum_filter(labels, 3) == ndimage.maximum_filter(labels, 3)]
-    )
-    return bool(2 * len(solid) < len(numbers))
 
 
 def _natural(name: str) -> tuple[str, int, str]:

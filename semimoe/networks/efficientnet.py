@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semimoe.model_errors import ModelError
-from semimoe.settings import NetworkSettings
 
 IMAGENET_WEIGHTS = Path(__file__).parent / "imagenet" / "efficientnet-lite0.safetensors"
 _STEM = 32
@@ -43,14 +42,14 @@ _STAGES = (
 )
 
 
-def make_encoder(settings: NetworkSettings) -> "LiteEncoder":
-    """Contracting path with random weights; its channels do not depend on the settings."""
+def make_encoder(width: int) -> "LiteEncoder":
+    """Contracting path with random weights; its channels do not depend on `width`."""
     return LiteEncoder()
 
 
-def make_decoder(settings: NetworkSettings) -> "LightDecoder":
+def make_decoder(width: int) -> "LightDecoder":
     """Expanding path for that encoder."""
-    return LightDecoder(settings.width)
+    return LightDecoder(width)
 
 
 class LiteEncoder(nn.Module):

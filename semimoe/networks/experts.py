@@ -41,9 +41,9 @@ class SharedExperts(nn.Module):
 
 def make_encoder(settings: NetworkSettings) -> nn.Module:
     """Contracting path of the settings, with random weights."""
-    return ENCODERS[settings.encoder].load_module().make_encoder(settings)
+    return ENCODERS[settings.encoder].load_module().make_encoder(settings.width)
 
 
 def make_decoder(settings: NetworkSettings) -> nn.Module:
     """Expanding path that fits the encoder."""
-    return ENCODERS[settings.encoder].load_module().make_decoder(settings)
+    return ENCODERS[settings.encoder].load_module().make_decoder(settings.width)

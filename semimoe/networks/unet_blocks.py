@@ -6,19 +6,17 @@ B batch, C width, H, W sides (multiples of 16).
 import torch
 from torch import Tensor, nn
 
-from semimoe.settings import NetworkSettings
-
 _LEVELS = 5
 
 
-def make_encoder(settings: NetworkSettings) -> "UNetEncoder":
+def make_encoder(width: int) -> "UNetEncoder":
     """Contracting path with random weights."""
-    return UNetEncoder(settings.width)
+    return UNetEncoder(width)
 
 
-def make_decoder(settings: NetworkSettings) -> "UNetDecoder":
+def make_decoder(width: int) -> "UNetDecoder":
     """Expanding path for that encoder."""
-    return UNetDecoder(settings.width)
+    return UNetDecoder(width)
 
 
 class UNetEncoder(nn.Module):

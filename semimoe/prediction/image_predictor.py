@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from semimoe.datasets.image_resolution import Resolution, enlarged, isotropic
 from semimoe.model_card import ModelCard
-from semimoe.prediction.predictor import Predictor, predict_array
+from semimoe.prediction.predictor import Predictor
+from tiling.raster.blending import predict_image
 from tiling.raster.quantise import quantise_maps
 from tiling.raster.split_rule import SplitParameters, split_glands
 
@@ -68,7 +69,7 @@ class ImagePredictor:
     def maps(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Maps at the working resolution, float32 (4, h, w), of an image uint8 (3, H, W); see `Predictor`."""
         small = self.resolution.image(image)
-        return predict_array(
+        return predict_image(
             self._predictor,
             small,
             tile_px=self._tile_px,

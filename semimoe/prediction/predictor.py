@@ -4,7 +4,7 @@ B batch, H, W height and width of a tile in px (multiples of 16).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from semimoe.devices import Precision, RequestedPrecision
     from semimoe.methods.learner import Network
-
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 # Axes of (B, C, H, W) along which an image is flipped: none, left-right, up-down, both.
 _FLIPS = ((), (3,), (2,), (2, 3))
@@ -218,63 +216,3 @@ def _mean(results: "Sequence[Tensor]") -> "Tensor":
         return results[0]
     unflipped, left_right, up_down, both = results
     return ((unflipped + left_right) + (up_down + both)) / len(results)
-
-
-def predict_array(
-    predict: Predict, image: NDArray[np.uint8], *, tile_px: int, overlap_px: int, batch: int
-) -> NDArray[np.float32]:
-    """Maps of an image of any size that fits in memory, blended from overlapping tiles.
-
-    Parameters
-    ----------
-    predict : a `Predictor`, or any function uint8 (B, 3, H, W) -> float32 (B, K, H, W)
-    image : uint8 (3, H, W); mirrored at its edges where tiles reach beyond
-    tile_px, overlap_px : side of a tile, and what neighbours share, px
-
-    Returns
-    -------
-    ndarray
-        float32 (K, H, W). Weights fall linearly towards a tile's edge, so a constant prediction stays constant.
-    """
-    if not 0 <= overlap_px < tile_px or tile_px % STRIDE_PX:
-        raise ValueError(
-            f"tile_px {tile_px}, overlap_px {overlap_px}: a multiple of {STRIDE_PX} and less than it are needed"
-        )
-    height, width = image.shape[1:]
-    origins = [
-        (y, x)
-        for y in _origins(height, tile_px, overlap_px)
-        for x in _origins(width, tile_px, overlap_px)
-    ]
-    full = [
-        max(side[-1] + tile_px, length)
-        for side, length in zip(zip(*origins, strict=True), (height, width), strict=True)
-    ]
-    padded = np.pad(image, ((0, 0), (0, full[0] - height), (0, full[1] - width)), mode="symmetric")
-    ramp = (
-        np.minimum(np.arange(1, tile_px + 1), np.arange(tile_px, 0, -1))
-        .clip(max=overlap_px + 1)
-        .astype(np.float32)
-    )
-    taper = np.outer(ramp, ramp)
-    total: NDArray[np.float32] | None = None
-    weight = np.zeros(full, np.float32)
-    for start in range(0, len(origins), batch):
-        chosen = origins[start : start + batch]
-        tiles = np.stack([padded[:, y : y + tile_px, x : x + tile_px] for y, x in chosen])
-        for (y, x), maps in zip(chosen, predict(tiles), strict=True):
-            if total is None:
-                total = np.zeros((len(maps), *full), np.float32)
-            total[:, y : y + tile_px, x : x + tile_px] += maps * taper
-            weight[y : y + tile_px, x : x + tile_px] += taper
-    assert total is not None  # there is at least one tile
-    blended: NDArray[np.float32] = (total / weight)[:, :height, :width]
-    return blended
-
-
-def _origins(length: int, tile_px: int, overlap_px: int) -> list[int]:
-    """Starts of tiles that cover [0, length) with at least the overlap; the last one ends at the end where there is room."""
-    if length <= tile_px:
-        return [0]
-    count = -(-(length - overlap_px) // (tile_px - overlap_px))
-    return [round(i * (length - tile_px) / (count - 1)) for i in range(count)]

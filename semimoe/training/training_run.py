@@ -24,7 +24,6 @@ from semimoe.objectives.losses import AdaptiveLoss
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import maps_from_outputs
-from semimoe.prediction.predictor import Predict
 from semimoe.training.checkpoints import save_checkpoint
 from semimoe.training.history import (
     COLUMNS,
@@ -39,6 +38,7 @@ from semimoe.training.recipe import Recipe, RunFolders, TileSource
 from semimoe.training.schedule import lr_factor
 from semimoe.training.validation import pixel_dice
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.blending import PredictTiles
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -171,7 +171,7 @@ class TrainingRun:
             return False
         return bool(np.isfinite(self.predictor()(labelled.image[:1].numpy())).all())
 
-    def predictor(self) -> Predict:
+    def predictor(self) -> PredictTiles:
         """Function from images to the gates' maps, and the seg expert's gland probability."""
         self.learner.eval()
 

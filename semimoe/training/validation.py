@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from semimoe.evaluation.metrics import object_scores
 from semimoe.model_card import SplitChoice
 from semimoe.model_errors import DataError
-from semimoe.prediction.predictor import Predict, predict_array
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.recipe import TileSource
+from tiling.raster.blending import PredictTiles, predict_image
 from tiling.raster.quantise import quantise_maps, quantised_threshold
 from tiling.raster.split_rule import SplitParameters, split_glands
 
@@ -57,7 +57,12 @@ class _ValidationImage(NamedTuple):
 
 
 def pixel_dice(
-    predict: Predict, source: TileSource, *, channels: tuple[int, ...], tile_px: int, batch: int
+    predict: PredictTiles,
+    source: TileSource,
+    *,
+    channels: tuple[int, ...],
+    tile_px: int,
+    batch: int,
 ) -> list[float]:
     """Foreground Dice at 0.5 of some channels of `predict`, pooled over all images."""
     overlap, size = np.zeros(len(channels)), np.zeros(len(channels))
@@ -71,7 +76,9 @@ def pixel_dice(
     return [float(o / s) if s else 1.0 for o, s in zip(overlap, size, strict=True)]
 
 
-def choose(parts: Iterable[tuple[Predict, TileSource]], settings: ValidationSettings) -> Choice:
+def choose(
+    parts: Iterable[tuple[PredictTiles, TileSource]], settings: ValidationSettings
+) -> Choice:
     """Threshold and split parameters with the best pooled object F1 + object Dice.
 
     Only thresholds that lose hardly any pixel Dice are compared. Pixel Dice alone is flat over a
@@ -110,21 +117,21 @@ def choose(parts: Iterable[tuple[Predict, TileSource]], settings: ValidationSett
 
 
 def _predict(
-    predict: Predict, source: TileSource, number: int, *, tile_px: int, batch: int
+    predict: PredictTiles, source: TileSource, number: int, *, tile_px: int, batch: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
     """Maps, labels, and the pixels that count, of a validation image."""
     image = source[number]
     if image.labels is None:
         raise DataError(f"validation image {number} has no labels")
     counts = np.ones(image.labels.shape, bool) if image.weight is None else image.weight > 0
-    maps = predict_array(
+    maps = predict_image(
         predict, image.image, tile_px=tile_px, overlap_px=tile_px // _OVERLAP_SHARE, batch=batch
     )
     return maps, image.labels, counts
 
 
 def _validation_image(
-    predict: Predict, source: TileSource, number: int, training: TrainingSettings
+    predict: PredictTiles, source: TileSource, number: int, training: TrainingSettings
 ) -> _ValidationImage:
     maps, labels, counts = _predict(
         predict, source, number, tile_px=training.tile_px, batch=training.batch

@@ -3,7 +3,7 @@
 import pytest
 from small_run import CONFIG, ROWS, Run
 
-from tiling.synthetic import make_slide
+from tiling.synthetic import SlideRecipe, make_slide
 
 
 @pytest.fixture(scope="session")
@@ -11,16 +11,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of four slides."""
     folder = tmp_path_factory.mktemp("run")
     for seed, (name, regions) in enumerate({"lab": 2, "unl": None, "val": 1, "test": None}.items()):
-        make_slide(
-            folder / f"{name}.tiff",
-            slide_id=name,
+        recipe = SlideRecipe(
+            slide=name,
+            seed=seed,
             width_px=4400,
             height_px=3400,
-            seed=seed,
-            annotation=folder / f"{name}.geojson",
-            truth=folder / f"{name}.truth.tiff",
             regions=regions,
             pen=name == "test",
+        )
+        make_slide(
+            recipe,
+            folder / f"{name}.tiff",
+            annotation=folder / f"{name}.geojson",
+            truth=folder / f"{name}.truth.tiff",
         )
     (folder / "small.yaml").write_text(CONFIG)
     run = Run(folder)

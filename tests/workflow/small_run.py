@@ -1,4 +1,4 @@
-"""A small real run: four synthetic slides, trained, predicted, exported."""
+"""A small run with Snakemake: four synthetic slides are trained on, predicted and exported."""
 
 import os
 import subprocess
@@ -18,7 +18,13 @@ GPU_RULES = {
 CONFIG = """
 tiles: {mpp_um: 4.0, tile_px: 64, overlap_px: 16, tissue_mpp_um: 16}
 network: {width: 8, encoder: unet, experts: separate}
-training: {epochs: 6, warm_start_epochs: 3, steps_per_epoch: 25, batch: 8, tiles_per_slide: 20, min_confidence: 0.5}
+training:
+  epochs: 6
+  warm_start_epochs: 3
+  steps_per_epoch: 25
+  batch: 8
+  tiles_per_slide: 20
+  min_confidence: 0.5
 glands: {min_area_um2: 1000}
 proposals: {count: 2, size_um: 300}
 compare: [supervised, unet]

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, and a rerun: the same bytes."""
+"""A run that was killed at any moment and started again gives the same bytes."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from small_run import Run, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 _KILLS = 4
-# Logs tell of each try; locks and resume folders are not results.
+# Logs differ from try to try; locks and resume folders are not results.
 _NOT_RESULTS = {"logs"}
 
 
@@ -30,7 +30,7 @@ def results_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(run: Run) -> None:
+def test_a_run_killed_at_random_moments_and_repeated_gives_the_same_bytes(run: Run) -> None:
     pauses = random.Random(0)
     more = ("--config", "results=killed")
     for _ in range(_KILLS):
@@ -46,6 +46,6 @@ def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(run: Run) -
         process.wait()
         run.snakemake("--unlock", *more)
     run.snakemake(*more)
-    whole, killed = results_of(run.folder / "results"), results_of(run.folder / "killed")
-    assert set(whole) == set(killed)
-    assert [name for name in whole if whole[name] != killed[name]] == []
+    expected, killed = results_of(run.folder / "results"), results_of(run.folder / "killed")
+    assert set(expected) == set(killed)
+    assert [name for name in expected if expected[name] != killed[name]] == []

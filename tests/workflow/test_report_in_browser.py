@@ -1,4 +1,7 @@
-"""The report and the preview in a real browser: every picture decodes, a click enlarges it, nothing is fetched, no script fails."""
+"""The report and the preview in a browser.
+
+Every picture can be decoded, a click enlarges it, nothing is downloaded, and no script fails.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -9,9 +12,9 @@ from small_run import SLIDES, Run
 
 BROWSER = next(
     (
-        found
+        path
         for name in ("chromium", "chromium-browser", "google-chrome")
-        if (found := shutil.which(name))
+        if (path := shutil.which(name))
     ),
     None,
 )
@@ -20,12 +23,15 @@ pytestmark = [
     pytest.mark.xdist_group("run"),
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
 ]
-_DECODED = "async () => { for (const i of document.images) if (i.hasAttribute('src')) { i.loading = 'eager'; await i.decode(); } }"
+_DECODE_PICTURES = """async () => {
+    for (const image of document.images)
+        if (image.hasAttribute('src')) { image.loading = 'eager'; await image.decode(); }
+}"""
 
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Page]:
-    """A browser window in which any error of a page, and any request for more than the page itself, fails the test."""
+    """A window of a browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield browser.new_page(viewport={"width": 1280, "height": 900})
@@ -34,32 +40,35 @@ def window() -> Iterator[Page]:
 
 @pytest.fixture
 def page(window: Page) -> Iterator[Page]:
+    """A page; the test fails if a script fails, or if the page requests another file."""
     errors: list[str] = []
-    fetched: list[str] = []
+    requested: list[str] = []
     window.on("pageerror", lambda error: errors.append(str(error)))
-    window.on("request", lambda request: fetched.append(request.url))
+    window.on("request", lambda request: requested.append(request.url))
     yield window
     assert errors == []
-    assert [url[:80] for url in fetched if not url.startswith("data:")] == [window.url]
+    assert [url[:80] for url in requested if not url.startswith("data:")] == [window.url]
 
 
-def test_the_report_stands_in_a_browser(run: Run, page: Page) -> None:
+def test_the_report_can_be_shown_in_a_browser(run: Run, page: Page) -> None:
     page.goto((run.folder / "results" / "report.html").as_uri())
-    page.evaluate(_DECODED)
+    page.evaluate(_DECODE_PICTURES)
     assert page.locator(".slide img").count() == len(SLIDES)
     assert page.locator("figure svg").count() == 2
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate(
-        "[...document.querySelectorAll('.scroll')].every(table => table.scrollWidth <= table.clientWidth)"
-    ), "no table scrolls"
+    no_table_scrolls = (
+        "[...document.querySelectorAll('.scroll')]"
+        ".every(table => table.scrollWidth <= table.clientWidth)"
+    )
+    assert page.evaluate(no_table_scrolls)
     page.locator(".slide img").first.click()
     assert page.locator("dialog img").is_visible()
     page.locator("dialog img").click()
     assert not page.locator("dialog img").is_visible()
 
 
-def test_the_preview_stands_in_a_browser(run: Run, page: Page) -> None:
+def test_the_preview_can_be_shown_in_a_browser(run: Run, page: Page) -> None:
     page.goto((run.folder / "results" / "preview.html").as_uri())
-    page.evaluate(_DECODED)
+    page.evaluate(_DECODE_PICTURES)
     assert page.locator("figure img").count() == len(SLIDES)
     assert "measured now" in page.inner_text("body")

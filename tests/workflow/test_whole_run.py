@@ -1,4 +1,4 @@
-"""The whole pipeline, really run, and what must hold of its results."""
+"""What the results of a run of the whole pipeline must be."""
 
 import csv
 import gzip
@@ -37,7 +37,7 @@ def test_every_slide_has_outlines_picture_and_proposals(run: Run) -> None:
         assert json.loads((results / "glands" / f"{slide}.geojson").read_text())["features"], slide
 
 
-def test_outlines_are_valid_and_their_area_is_the_label_images(run: Run) -> None:
+def test_outlines_are_valid_and_have_the_areas_of_the_label_image(run: Run) -> None:
     results = run.folder / "results"
     for slide in SLIDES:
         features = json.loads((results / "glands" / f"{slide}.geojson").read_text())["features"]
@@ -61,8 +61,8 @@ def test_outlines_are_valid_and_their_area_is_the_label_images(run: Run) -> None
         )
 
 
-def test_training_learnt_more_than_chance(run: Run) -> None:
-    """Everything called gland scores the share of glands; the model does better on a slide it has not seen."""
+def test_a_trained_model_is_better_than_glands_everywhere(run: Run) -> None:
+    """On a test slide the model scores more than a prediction of glands everywhere."""
     results = run.folder / "results"
     pooled = {
         row["method"]: row
@@ -77,11 +77,15 @@ def test_training_learnt_more_than_chance(run: Run) -> None:
     assert "U-Net" in (results / "report.html").read_text()
 
 
-def test_cohort_counts_what_was_exported(run: Run) -> None:
+def test_the_cohort_table_counts_the_exported_glands(run: Run) -> None:
     results = run.folder / "results"
-    whole = {row["slide"]: row for row in rows(results / "cohort.csv") if not row["region"]}
+    rows_of_slides = {
+        row["slide"]: row for row in rows(results / "cohort.csv") if not row["region"]
+    }
     for slide in SLIDES:
-        assert int(whole[slide]["glands"]) == len(rows(results / "glands" / f"{slide}.csv"))
+        assert int(rows_of_slides[slide]["glands"]) == len(
+            rows(results / "glands" / f"{slide}.csv")
+        )
     assert {row["slide"] for row in rows(results / "cohort.csv") if row["region"]} == {
         "lab",
         "val",
@@ -89,7 +93,7 @@ def test_cohort_counts_what_was_exported(run: Run) -> None:
     }
 
 
-def test_report_stands_alone_and_shows_slides_and_curves(run: Run) -> None:
+def test_the_report_needs_no_other_file_and_shows_slides_and_curves(run: Run) -> None:
     page = (run.folder / "results" / "report.html").read_text()
     assert page.count('src="data:image/') >= len(SLIDES)
     assert page.count("<svg") == 2
@@ -100,7 +104,7 @@ def test_report_stands_alone_and_shows_slides_and_curves(run: Run) -> None:
     assert "https://" not in page
 
 
-def test_second_run_has_nothing_to_do(run: Run) -> None:
+def test_a_second_run_has_nothing_to_do(run: Run) -> None:
     assert run.planned() == set()
 
 
@@ -116,50 +120,51 @@ def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
 
 
 @pytest.mark.parametrize("change", ["flips: true", "precision: bf16", "batch: 4"])
-def test_another_way_of_predicting_predicts_again_and_does_not_retrain(
-    run: Run, change: str
-) -> None:
-    # bf16 may be what `auto` took; that is not known before the job runs
+def test_a_setting_of_prediction_predicts_again_and_does_not_retrain(run: Run, change: str) -> None:
+    # `auto` may already have chosen bf16, but this is not known before the job runs
     planned = run.planned("--config", f"prediction={{{change}}}")
     assert {"predict_slide", "predict_slide_compared", "stitch_slide"} <= planned
     assert not planned & {"train", "train_supervised", "pseudo_label", "tile_slide"}
 
 
 def test_a_setting_of_pseudo_labels_retrains_semimoe_alone(run: Run) -> None:
-    given = "training={epochs: 6, warm_start_epochs: 3, steps_per_epoch: 25, batch: 8, tiles_per_slide: 20, min_confidence: 0.5, %s}"
-    planned = run.planned(
-        "--config", given % "unsup_max: 1.0, unsup_schedule: gaussian, pseudo: derived"
+    unchanged = (
+        "epochs: 6, warm_start_epochs: 3, steps_per_epoch: 25, batch: 8, "
+        "tiles_per_slide: 20, min_confidence: 0.5"
     )
+    changed = "unsup_max: 1.0, unsup_schedule: gaussian, pseudo: derived"
+    planned = run.planned("--config", f"training={{{unchanged}, {changed}}}")
     assert {"train", "predict_slide"} <= planned
     assert not planned & {"train_supervised", "pseudo_label", "predict_slide_compared"}
 
 
-def test_to_leave_a_method_out_makes_the_tables_again_alone(run: Run) -> None:
+def test_without_one_compared_method_only_the_tables_are_made_again(run: Run) -> None:
     planned = run.planned("--config", "compare=[supervised]")
     assert "report" in planned
     assert not planned & {*GPU_RULES, "stitch_slide"}
 
 
-def test_a_preview_of_a_broken_slide_tells_it_each_time_and_not_once_it_is_skipped(
+def test_every_preview_reports_a_broken_slide_until_it_is_skipped(
     run: Run,
 ) -> None:
-    whole = (run.folder / "test.tiff").read_bytes()
-    (run.folder / "torn.tiff").write_bytes(whole[: len(whole) // 3])
+    content = (run.folder / "test.tiff").read_bytes()
+    (run.folder / "truncated.tiff").write_bytes(content[: len(content) // 3])
     for split in ("predict", "predict", "skip"):
-        run.write_sheet("torn.tsv", "good\ttest.tiff\tpredict\t\t", f"torn\ttorn.tiff\t{split}\t\t")
-        done = run.snakemake(
-            "--config", "slides=torn.tsv", "results=looked", "--", "preview", check=False
+        run.write_sheet(
+            "truncated.tsv",
+            "good\ttest.tiff\tpredict\t\t",
+            f"truncated\ttruncated.tiff\t{split}\t\t",
         )
-        told = [
-            line for line in (done.stdout + done.stderr).splitlines() if line.startswith("torn: ")
-        ]
-        assert (done.returncode, len(told)) == ((1, 1) if split == "predict" else (0, 0)), (
-            done.stdout + done.stderr
-        )
-    assert "torn" not in (run.folder / "looked" / "preview.html").read_text()
+        config = ("--config", "slides=truncated.tsv", "results=previewed")
+        done = run.snakemake(*config, "--", "preview", check=False)
+        text = done.stdout + done.stderr
+        reports = [line for line in text.splitlines() if line.startswith("truncated: ")]
+        expected = (1, 1) if split == "predict" else (0, 0)
+        assert (done.returncode, len(reports)) == expected, text
+    assert "truncated" not in (run.folder / "previewed" / "preview.html").read_text()
 
 
-def test_one_slide_more_does_not_retrain(run: Run) -> None:
+def test_another_slide_to_predict_does_not_retrain(run: Run) -> None:
     run.write_sheet("more.tsv", *ROWS, "new\tval.tiff\tpredict\t\t")
     planned = run.planned("--config", "slides=more.tsv")
     assert {"tile_slide", "predict_slide", "export_slide"} <= planned
@@ -167,8 +172,9 @@ def test_one_slide_more_does_not_retrain(run: Run) -> None:
 
 
 def test_outlines_of_an_unlabelled_slide_do_not_retrain(run: Run) -> None:
-    drawn = run.folder / "unl.geojson"
-    drawn.write_text(drawn.read_text() + "\n")  # another time alone is not another file
+    outlines = run.folder / "unl.geojson"
+    # Snakemake ignores a newer file of the same content.
+    outlines.write_text(outlines.read_text() + "\n")
     planned = run.planned()
     assert "label_slide" in planned
     assert not planned & GPU_RULES
@@ -184,9 +190,9 @@ def test_a_new_outline_retrains(run: Run) -> None:
     )
 
 
-def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
-    whole = (run.folder / "test.tiff").read_bytes()
-    (run.folder / "broken.tiff").write_bytes(whole[: len(whole) // 3])
+def test_a_given_model_predicts_and_a_broken_slide_does_not_stop_the_others(run: Run) -> None:
+    content = (run.folder / "test.tiff").read_bytes()
+    (run.folder / "broken.tiff").write_bytes(content[: len(content) // 3])
     (run.folder / "text.tiff").write_text("no slide at all")
     run.write_sheet(
         "predict.tsv",
@@ -194,7 +200,7 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
         "broken\tbroken.tiff\tpredict\t\t",
         "text\ttext.tiff\ttest\ttest.truth.tiff\twhole",
     )
-    given = (
+    arguments = (
         "--config",
         "slides=predict.tsv",
         "results=predicted",
@@ -202,8 +208,8 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
         "keep=[]",
         "scratch=disk",
     )
-    assert not run.planned(*given) & {"train", "train_supervised", "pseudo_label"}
-    done = run.snakemake(*given, check=False)
+    assert not run.planned(*arguments) & {"train", "train_supervised", "pseudo_label"}
+    done = run.snakemake(*arguments, check=False)
     results = run.folder / "predicted"
     assert done.returncode == 1
     assert (results / "glands" / "good.geojson").read_bytes() != b""
@@ -227,24 +233,22 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
         "broken": True,
         "text": True,
     }
-    assert "good: given model" in done.stderr, (
-        "the scores of the other slides are told all the same"
-    )
+    assert "good: given model" in done.stderr, "scores of the other slides are printed"
     for slide in ("broken", "text"):
         assert not list((results / "glands").glob(f"{slide}*.geojson"))
         assert f"{slide}.tiff" in done.stderr + done.stdout
         assert f"{slide}.tiff" in page
         assert stored_json(results / "tiles" / f"{slide}.zarr")["status"] == "failed"
 
-    # Mended, the slide is tried again, and nothing else is; also when the good copy kept its old date.
-    time.sleep(1)  # file systems count modification times in whole seconds at worst
+    # A repaired slide is tried again, and nothing else; also if the repaired file has an old time.
+    time.sleep(1)  # some file systems store modification times in whole seconds
     for name in ("broken", "text"):
-        (run.folder / f"{name}.tiff").write_bytes(whole)
+        (run.folder / f"{name}.tiff").write_bytes(content)
     os.utime(run.folder / "text.tiff", (1_500_000_000, 1_500_000_000))
-    assert "train" not in run.planned(*given)
-    run.snakemake(*given)
+    assert "train" not in run.planned(*arguments)
+    run.snakemake(*arguments)
     assert (results / "glands" / "broken.geojson").is_file()
-    # Of slides that are only predicted the tiles go, once all that needs them is made; the others stay.
+    # Tiles of slides that are only predicted are deleted after the last job that reads them.
     assert sorted(path.name for path in (results / "tiles").glob("*.zarr")) == [
         "good.zarr",
         "text.zarr",
@@ -253,10 +257,10 @@ def test_predict_only_and_a_broken_slide_costs_only_itself(run: Run) -> None:
     assert not any(
         row["error"] for row in rows(results / "metrics.csv") + rows(results / "cohort.csv")
     )
-    assert run.planned(*given) == set()
+    assert run.planned(*arguments) == set()
 
 
-def test_a_label_mask_is_made_on_request_and_does_not_outlive_its_labels(run: Run) -> None:
+def test_a_label_mask_is_made_on_request_and_deleted_with_its_labels(run: Run) -> None:
     shutil.copytree(run.folder / "results", run.folder / "masked", copy_function=shutil.copy2)
     mask, glands = (
         run.folder / "masked" / "glands" / "test.ome.tiff",
@@ -277,21 +281,21 @@ def test_a_label_mask_is_made_on_request_and_does_not_outlive_its_labels(run: Ru
         assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(
             geometry["mpp_x"], rel=1e-4
         )
-        shown = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., 0]
-    assert labels.max() <= 255, "what OpenSlide shows would be other numbers"
-    np.testing.assert_array_equal(shown, labels)
+        pixels = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., 0]
+    assert labels.max() <= 255, "OpenSlide shows labels above 255 as other numbers"
+    np.testing.assert_array_equal(pixels, labels)
     run.snakemake("--config", "results=masked", "--force", "--", "masked/glands/test.zarr")
     assert not mask.exists()
     shutil.rmtree(run.folder / "masked")
 
 
-def test_outlines_are_compressed_on_request_and_never_there_twice(run: Run) -> None:
+def test_outlines_are_compressed_on_request_and_exist_only_once(run: Run) -> None:
     shutil.copytree(run.folder / "results", run.folder / "smaller", copy_function=shutil.copy2)
     plain, compressed = (
         run.folder / "smaller" / "glands" / f"test.{ending}" for ending in ("geojson", "geojson.gz")
     )
     text = plain.read_bytes()
-    given = (
+    arguments = (
         "--config",
         "results=smaller",
         "export={compress: true}",
@@ -299,11 +303,11 @@ def test_outlines_are_compressed_on_request_and_never_there_twice(run: Run) -> N
         "--",
         "smaller/glands/test.geojson.gz",
     )
-    run.snakemake(*given)
+    run.snakemake(*arguments)
     written = compressed.read_bytes()
     assert gzip.decompress(written) == text
     assert not plain.exists()
-    run.snakemake(*given)
+    run.snakemake(*arguments)
     assert compressed.read_bytes() == written
     shutil.rmtree(run.folder / "smaller")
 
@@ -316,7 +320,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(run: Run) -> None:
     assert not (run.folder / "nowhere").exists()
 
 
-def test_six_faults_in_a_sheet_are_one_message_in_seconds(run: Run) -> None:
+def test_six_problems_of_a_sheet_are_one_message(run: Run) -> None:
     run.write_sheet(
         "bad.tsv",
         "a\tgone.tiff\tpredict\t\t",
@@ -333,12 +337,12 @@ def test_six_faults_in_a_sheet_are_one_message_in_seconds(run: Run) -> None:
     text = done.stdout + done.stderr
     assert done.returncode == 1
     assert "Traceback" not in text
-    for told in (
+    for message in (
         "gone.tiff does not exist",
         "'holdout' is not one of",
-        "'b' stands more than once",
-        "'../c' is not an id",
+        "'b' occurs more than once",
+        "'../c' is not a valid id",
         "352.8",
         "needs outlines",
     ):
-        assert told in text
+        assert message in text

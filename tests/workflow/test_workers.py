@@ -1,4 +1,4 @@
-"""Two spawned workers inside a rule: scripts are guarded, stores open inside the worker."""
+"""Two spawned workers inside a rule: the script is guarded, and the workers open the stores."""
 
 import json
 import os
@@ -70,5 +70,8 @@ def test_two_spawned_workers_read_the_same_tiles(run: Run, tmp_path: Path) -> No
 
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process")
 def test_tests_of_a_group_stay_on_one_worker(request: pytest.FixtureRequest) -> None:
-    """Some versions of pytest and xdist do not go together: groups are then ignored in silence, and shared runs made twice."""
+    """Some versions of pytest and xdist ignore groups without a message.
+
+    A shared run would then be made twice.
+    """
     assert request.node.nodeid.endswith("@run")

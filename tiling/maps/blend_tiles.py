@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tiling.maps.weighted_sums import Part, Plane, Room
+from tiling.raster.blending import PredictTiles
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import SHARD_PX, create_array, create_group
 from tiling.stores.atomic_store import UnfinishedStore, write_store
@@ -30,9 +31,6 @@ log = logging.getLogger(__name__)
 
 MAPS = ("gland", "sdf", "boundary", "disagreement")
 _AT_ONCE = "most_at_once"  # a key of the journal, beside those of shards
-Predict = Callable[
-    [NDArray[np.uint8]], NDArray[np.float32]
-]  # uint8 (B, 3, T, T) -> float32 (B, 4, T, T)
 
 Within = Callable[
     [tuple[int, int, int, int]], NDArray[np.bool_]
@@ -60,7 +58,7 @@ def blend_to_store(
     source: Images,
     origins_yx_px: NDArray[np.int64],
     tile_px: int,
-    predict: Predict,
+    predict: PredictTiles,
     batch: int,
     parameters: dict[str, Any],
     model: dict[str, Any],
@@ -144,7 +142,7 @@ def blend_to_store(
         ).write(group)
 
 
-def _noted(predict: Predict, memory: AtOnce, partial: UnfinishedStore) -> Predict:
+def _noted(predict: PredictTiles, memory: AtOnce, partial: UnfinishedStore) -> PredictTiles:
     """`predict`, with what fits into memory at once in the journal: a run that goes on starts there, and does not run out again."""
     if partial.is_finished(_AT_ONCE):
         memory.max_tiles_at_once = partial.note(_AT_ONCE)
@@ -161,7 +159,7 @@ def _noted(predict: Predict, memory: AtOnce, partial: UnfinishedStore) -> Predic
 
 
 def _predicted(
-    source: Images, batches: list[NDArray[np.int64]], predict: Predict, readers: int
+    source: Images, batches: list[NDArray[np.int64]], predict: PredictTiles, readers: int
 ) -> Iterator[NDArray[np.float32]]:
     """Maps of the tiles in order; as many batches as there are readers are read while one is predicted."""
 

@@ -10,20 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.raster.blending import axis_weights, tile_weights
 from tiling.raster.geometry import Window
 from tiling.raster.quantise import quantise_scaled_means
 
 _ROWS_OF_PARTS = 4  # in a shard: sums stay near a processor's cache, and each step of numpy is long enough to be worth a thread
-
-
-def ramp(tile_px: int) -> NDArray[np.float32]:
-    """Blending weights along one axis of a tile, positive, largest in the middle; a tile's weights are their outer product.
-
-    >>> ramp(4).tolist()
-    [0.25, 0.75, 0.75, 0.25]
-    """
-    place = (np.arange(tile_px) + 0.5) / tile_px
-    return np.asarray(np.minimum(place, 1 - place) * 2, np.float32)
 
 
 class Axis:
@@ -174,7 +165,7 @@ class Part:
 
         A tile's weights are an outer product, and so are those of rows of tiles in the same columns together: of a whole grid it is one.
         """
-        along = ramp(self._tile_px)
+        along = axis_weights(self._tile_px)
         rows: dict[int, dict[int, Piece]] = {}
         for piece in self._pieces:
             rows.setdefault(piece.y, {})[piece.x] = piece
@@ -203,8 +194,7 @@ class Room:
     """
 
     def __init__(self, plane: "Plane") -> None:
-        along = ramp(plane.tile_px)
-        self.weights = along[:, None] * along[None, :]
+        self.weights = tile_weights(plane.tile_px)
         self.weighted = np.empty_like(self.weights)
         largest = int(np.diff(plane.rows.edges).max(initial=0)) * int(
             np.diff(plane.columns.edges).max(initial=0)

@@ -15,11 +15,13 @@ from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, Reading
 from tiling.qupath.geojson_writer import OutlineStyle, geojson_file, object_id
 from tiling.qupath.label_store import WITHOUT_PIXEL
-from tiling.qupath.mask_images import check_label_image, check_label_value, open_mask_image
+from tiling.qupath.mask_images import check_label_image, open_mask_image
 from tiling.qupath.outline_raster import OutlineRaster
 from tiling.qupath.placement import place_annotations
 from tiling.raster.atomic_files import partial_file
 from tiling.raster.geometry import Block, CoordinateFrame, Geometry, blocks
+from tiling.raster.mask_rules import mask_problem
+from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import SHARD_PX
 
 _TIFF_TILE_PX = 512
@@ -87,7 +89,9 @@ def labels_to_geojson(labels: Path, out: Path) -> int:
         check_label_image(image, labels)
         height, width = image.shape
         numbered = _NumberedImage(image)
-        check_label_value(int(numbered.values.min(initial=0)), labels)
+        problem = mask_problem(numbered.values, solid=numbered.values)
+        if problem is not None:
+            raise AnnotationError(f"{labels}: {problem}")
         with geojson_file(out, Geometry.uniform(width, height), "slide") as writer:
             for traced in outlines(numbered, numbered.windows_px):
                 for row, shape in zip(traced.rows.tolist(), traced.shapes, strict=True):

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import Grid, join, label_block
-from tiling.raster.geometry import Block, Geometry
+from tiling.raster.geometry import Block, Geometry, halo
+from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
 from tiling.slide_errors import AnnotationError
 from tiling.slides.backends import BackendError, damaged_file
 from tiling.stores.arrays import SHARD_PX
@@ -39,14 +40,11 @@ class InstanceMask:
         stored_shape = (geometry.height_px, geometry.width_px)
         self._pixel_yx = _pixels_under_centres(path, tuple(image.shape), geometry)
         self._grid = Grid(stored_shape, block_px)
-        values: set[int] = set()
-        for block in self._grid.blocks:
-            values.update(np.unique(self._sampled(block)).tolist())
-        check_label_value(min(values), path)
-        self._values = np.array(sorted(values - {0}), np.int64)
+        values = self._checked_values()
+        self._values = values[values > 0]
         self._component_numbers: list[NDArray[np.int32]] = []
         self.count = len(self._values)
-        if self.count == 1:
+        if self.count and shares_one_number(values):
             self._number_components()
 
     def __getitem__(self, block: Block) -> NDArray[np.int32]:
@@ -58,6 +56,29 @@ class InstanceMask:
             return numbers[label_block(sampled > 0, block, self._grid.shape[1])[0]]
         numbers = (np.searchsorted(self._values, sampled) + 1).astype(np.int32)
         return np.where(sampled > 0, numbers, 0).astype(np.int32)
+
+    def _checked_values(self) -> NDArray[np.int64]:
+        """The different values of the mask, ascending; refuses those that no mask may have."""
+        values: set[int] = set()
+        solid: set[int] = set()
+        for block in self._grid.blocks:
+            pixels = self._with_neighbours(block)
+            values.update(np.unique(pixels).tolist())
+            solid.update(solid_numbers(pixels).tolist())
+        found = np.array(sorted(values), np.int64)
+        problem = mask_problem(found, np.array(sorted(solid), np.int64))
+        if problem is not None:
+            raise AnnotationError(f"{self._path}: {problem}")
+        return found
+
+    def _with_neighbours(self, block: Block) -> NDArray[np.int64]:
+        """The values of a block and one pixel around it; the edge repeated where the mask ends."""
+        outer, inner = halo(block, 1, *self._grid.shape)
+        margins = []
+        for side, place in zip(outer, inner, strict=True):
+            size = side.stop - side.start
+            margins.append((1 - place.start, 1 - (size - place.stop)))
+        return np.pad(self._sampled(outer), margins, mode="edge")
 
     def _number_components(self) -> None:
         """Number the 8-connected components of a mask of one value by their first pixel."""
@@ -150,21 +171,6 @@ def check_label_image(image: Any, path: Path) -> None:  # noqa: ANN401  # numpy 
         raise AnnotationError(
             f"{path}: {image.dtype} {tuple(image.shape)} is not an instance mask; "
             "give one channel of whole numbers, one per gland"
-        )
-
-
-def check_label_value(smallest: int, path: Path) -> None:
-    """Refuse an image whose smallest number is negative.
-
-    Raises
-    ------
-    AnnotationError
-        With what to do instead.
-    """
-    if smallest < 0:
-        raise AnnotationError(
-            f"{path}: negative numbers in it; "
-            "give one positive whole number per gland, 0 for background"
         )
 
 

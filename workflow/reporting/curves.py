@@ -1,99 +1,102 @@
-"""Figures of the report, as inline SVG."""
+"""The figures of the report, as inline SVG."""
 
 import io
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workflow.config.configuration import NAMES
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _COLOUR = {"supervised": "#6b7a8f", "unet": "#b0803a", "semimoe": "#8a1c5c"}
+_PSEUDO_LABEL_COLOUR = "#2a9d5c"
+
+
+class ExpertStyle(NamedTuple):
+    """How figures show the expert of one task: key in `history.csv`, label and colour."""
+
+    key: str
+    label: str
+    colour: str
+
+
 _EXPERTS = (
-    ("seg", "segmentation", "#1b6ca8"),
-    ("sdf", "distance", "#2a9d5c"),
-    ("bnd", "boundary", "#d98324"),
+    ExpertStyle("seg", "segmentation", "#1b6ca8"),
+    ExpertStyle("sdf", "distance", "#2a9d5c"),
+    ExpertStyle("bnd", "boundary", "#d98324"),
 )
 
 
-def training_figure(histories: dict[str, Any]) -> str:
+def training_figure(histories: "Mapping[str, pd.DataFrame]") -> str:
     """Losses, validation Dice and pseudo-label Dice over the epochs.
 
     Parameters
     ----------
-    histories : per method, its history.csv as a DataFrame
+    histories : for each method, its history.csv
     """
     figure = Figure(figsize=(11, 3.2), layout="constrained")
-    losses, dice, unsupervised = figure.subplots(1, 3)
-    for method, table in histories.items():
-        name, color = NAMES[method], _COLOUR[method]
-        losses.plot(table["epoch"], table["loss"], color=color, label=name)
-        gates = method != "unet"
-        dice.plot(
-            table["epoch"],
-            table["val_dice_gate"],
-            color=color,
-            label=f"{name}: gate" if gates else name,
-        )
-        if gates:
-            dice.plot(
-                table["epoch"],
-                table["val_dice_seg"],
-                color=color,
-                ls=":",
-                label=f"{name}: seg expert",
-            )
+    losses, dice, unlabelled = figure.subplots(1, 3)
+    for method, history in histories.items():
+        label, colour = NAMES[method], _COLOUR[method]
+        epochs = history["epoch"]
+        losses.plot(epochs, history["loss"], color=colour, label=label)
+        if method == "unet":
+            dice.plot(epochs, history["val_dice_gate"], color=colour, label=label)
+            continue
+        dice.plot(epochs, history["val_dice_gate"], color=colour, label=f"{label}: gate")
+        expert = history["val_dice_seg"]
+        dice.plot(epochs, expert, color=colour, ls=":", label=f"{label}: segmentation expert")
     if "semimoe" in histories:
-        table = histories["semimoe"]
-        unsupervised.plot(
-            table["epoch"],
-            table["unsup_share"],
-            color="#8a1c5c",
-            label="share of the unsupervised term",
-        )
-        unsupervised.plot(
-            table["epoch"],
-            table["pseudo_dice"],
-            color="#2a9d5c",
-            label="pseudo-label Dice (where truth is known)",
-        )
-        unsupervised.set_ylim(0, 1)
-    for axes, title in (
-        (losses, "loss"),
-        (dice, "validation Dice"),
-        (unsupervised, "unlabelled tiles"),
-    ):
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=7, frameon=False)
+        _plot_unlabelled(unlabelled, histories["semimoe"], _COLOUR["semimoe"])
+    _decorate(losses, "loss")
+    _decorate(dice, "validation Dice")
+    _decorate(unlabelled, "unlabelled tiles")
     return _svg(figure)
 
 
-def gate_figure(history: Any) -> str:  # noqa: ANN401  # a DataFrame
-    """Mean gate weights per task and expert over the epochs; uniform is 1/3."""
+def gate_figure(history: "pd.DataFrame") -> str:
+    """Mean weight of each expert in the gate of each task over the epochs; 1/3: no preference."""
     figure = Figure(figsize=(11, 2.8), layout="constrained")
-    for axes, (task, title, _) in zip(figure.subplots(1, 3, sharey=True), _EXPERTS, strict=True):
-        for expert, name, color in _EXPERTS:
-            axes.plot(
-                history["epoch"],
-                history[f"gate_{task}_{expert}"],
-                color=color,
-                label=f"{name} expert",
-            )
+    for axes, task in zip(figure.subplots(1, 3, sharey=True), _EXPERTS, strict=True):
+        for expert in _EXPERTS:
+            weights = history[f"gate_{task.key}_{expert.key}"]
+            label = f"{expert.label} expert"
+            axes.plot(history["epoch"], weights, color=expert.colour, label=label)
         axes.axhline(1 / 3, color="0.6", lw=0.8, ls="--")
-        axes.set(title=f"gate of the {title} task", xlabel="epoch")
+        axes.set(title=f"gate of the {task.label} task", xlabel="epoch")
         axes.grid(alpha=0.3)
     axes.legend(fontsize=7, frameon=False)
     return _svg(figure)
 
 
+def _plot_unlabelled(axes: Axes, history: "pd.DataFrame", colour: str) -> None:
+    epochs = history["epoch"]
+    label = "share of the unsupervised loss"
+    axes.plot(epochs, history["unsup_share"], color=colour, label=label)
+    label = "Dice of pseudo-labels (slides with outlines)"
+    axes.plot(epochs, history["pseudo_dice"], color=_PSEUDO_LABEL_COLOUR, label=label)
+    axes.set_ylim(0, 1)
+
+
+def _decorate(axes: Axes, title: str) -> None:
+    axes.set(title=title, xlabel="epoch")
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, frameon=False)
+
+
 def _svg(figure: Figure) -> str:
-    text = io.StringIO()
+    """The SVG element of a figure; the same figure gives the same text."""
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    file = io.StringIO()
     with mpl.rc_context(
         {"svg.hashsalt": "report", "svg.fonttype": "none", "font.family": "sans-serif"}
     ):
-        figure.savefig(
-            text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
-    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
+        figure.savefig(file, format="svg", metadata=metadata)
+    _, start, rest = file.getvalue().partition("<svg")
+    return start + rest

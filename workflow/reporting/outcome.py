@@ -1,36 +1,31 @@
-"""What a run came to when something failed: which slides have current results, and tables of those that do."""
+"""What a run planned and what became of it: failed jobs, and results that are not current."""
 
-import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from tiling.raster.atomic_files import write_atomic
-from workflow.config.configuration import compared, method
+from workflow.results import ResultPaths
 from workflow.sheet import Sheet
 
 _LOG_LINES = 6
-_CLOCK_SLACK_S = 60.0  # a file server's clock may run behind that of the machine that plans
-_CLOCK_STEP_S = 2.0  # some file systems count modification times in steps of two seconds
+_CLOCK_SLACK_S = 60.0  # the clock of a file server may be behind that of this machine
 _NOT_REACHED = "not reached"
-LAST_FAILURE = "last_failure.txt"
 
 
 @dataclass(frozen=True)
-class Job:
-    """A job that should have run: it failed, was stopped, or was not reached.
+class PlannedJob:
+    """A job of Snakemake's plan.
 
     Attributes
     ----------
-    step, subject : name of its rule, and the slide (or model) it was for
-    log : where it writes what it does
-    inputs, outputs : files, relative to the working directory as the rules name them
+    rule : name of its rule
+    subject : the slide or the model that it is for, or "all"
+    log : its log file
+    inputs, outputs : files, relative to the working directory, as the rules name them
     """
 
-    step: str
+    rule: str
     subject: str
     log: Path
     inputs: frozenset[str] = frozenset()
@@ -38,177 +33,162 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A job that began and did not end well.
+class FailedJob:
+    """A job that started and did not finish.
 
     Attributes
     ----------
-    step, subject : see `Job`
-    lines : the end of its log
-    log : that file
+    rule, subject, log : see `PlannedJob`
+    log_lines : the last lines of its log
     """
 
-    step: str
+    rule: str
     subject: str
-    lines: tuple[str, ...]
+    log_lines: tuple[str, ...]
     log: Path
 
     @property
     def reason(self) -> str:
         """The last line of the log, without the word ERROR."""
-        return self.lines[-1].removeprefix("ERROR ")
+        return self.log_lines[-1].removeprefix("ERROR ")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What failed, and which files the run did not come to make: what lies there in their place is of an earlier run.
+class RunOutcome:
+    """What failed in a run, and which results are missing; files of earlier runs do not count.
 
     Attributes
     ----------
-    failures : jobs that began and did not end well
-    lost, unscored : slides without current outlines, or scores -> the reason
-    stale : files that should have been made
+    failures : jobs that started and did not finish
+    without_outlines, without_scores : slides without current outlines or scores, with the reason
+    outdated : files that this run should have written and did not; if one exists, it belongs to an
+        earlier run
     """
 
-    failures: tuple[Failure, ...] = ()
-    lost: dict[str, str] = field(default_factory=dict)
-    unscored: dict[str, str] = field(default_factory=dict)
-    stale: frozenset[str] = frozenset()
+    failures: tuple[FailedJob, ...] = ()
+    without_outlines: Mapping[str, str] = field(default_factory=dict)
+    without_scores: Mapping[str, str] = field(default_factory=dict)
+    outdated: frozenset[str] = frozenset()
 
-    def current(self, path: Path) -> bool:
-        """Whether the file is there and of this run."""
-        return path.exists() and str(path) not in self.stale
-
-
-COMPLETE = Outcome()
+    def is_current(self, path: Path) -> bool:
+        """Whether a file exists and is a result of this run."""
+        return path.exists() and str(path) not in self.outdated
 
 
-def planned(dag: Any, *, done: bool) -> tuple[Job, ...]:  # noqa: ANN401  # Snakemake's own, without types
-    """The jobs of Snakemake's plan: all, or without those already done (then: what failed, and everything behind it)."""
-    return tuple(
-        Job(
-            step=job.rule.name,
-            subject=job.wildcards.get("slide")
-            or (Path(str(job.log[0])).stem if job.log else "all"),
-            log=Path(str(job.log[0])) if job.log else Path("none"),
-            inputs=frozenset(str(path) for path in job.input),
-            outputs=frozenset(str(path) for path in job.output),
-        )
-        for job in dag.needrun_jobs(exclude_finished=not done)
-    )
+COMPLETE = RunOutcome()
 
 
-def outcome(sheet: Sheet, config: dict[str, Any], jobs: Iterable[Job], *, since: float) -> Outcome:
-    """What a failed run came to.
+class SnakemakeRule(Protocol):
+    """The part of a rule of Snakemake that is used here."""
+
+    name: str
+
+
+class SnakemakeJob(Protocol):
+    """The part of a job of Snakemake that is used here."""
+
+    rule: SnakemakeRule
+    wildcards: Mapping[str, str]
+    log: list[str]
+    input: Iterable[str]
+    output: Iterable[str]
+
+
+class SnakemakeDag(Protocol):
+    """The part of Snakemake's graph of jobs that is used here."""
+
+    def needrun_jobs(self, exclude_finished: bool = True) -> Iterable[SnakemakeJob]:
+        """Jobs of the plan."""
+
+
+def planned_jobs(dag: SnakemakeDag, *, with_finished: bool) -> tuple[PlannedJob, ...]:
+    """The jobs of Snakemake's plan: all, or those that have not finished."""
+    return tuple(map(_planned_job, dag.needrun_jobs(exclude_finished=not with_finished)))
+
+
+def run_outcome(
+    sheet: Sheet, paths: ResultPaths, unfinished: Iterable[PlannedJob], *, started_s: float
+) -> RunOutcome:
+    """What became of a run that failed.
 
     Parameters
     ----------
-    jobs : all that were not done, see `planned`
-    since : when the run started, seconds since 1970: a log that is older is of another run
+    unfinished : all jobs that have not finished, see `planned_jobs`
+    started_s : when the run started, seconds since 1970; older logs belong to other runs
     """
-    jobs = tuple(jobs)
-    results = Path(config["results"])
-    stale = frozenset(path for job in jobs for path in job.outputs)
-    began = [
-        job
+    jobs = tuple(unfinished)
+    outdated = frozenset(path for job in jobs for path in job.outputs)
+    failed_jobs = {
+        job: FailedJob(job.rule, job.subject, _last_lines(job.log), job.log)
         for job in jobs
-        if not job.inputs & stale
-        and job.log.is_file()
-        and job.log.stat().st_mtime >= since - _CLOCK_SLACK_S
-    ]
-    failures = tuple(Failure(job.step, job.subject, _end_of(job.log), job.log) for job in began)
-    found = Outcome(failures, stale=stale)
+        if _has_started(job, outdated, since_s=started_s - _CLOCK_SLACK_S)
+    }
     makers = {path: job for job in jobs for path in job.outputs}
-    causes = {job: failure for job, failure in zip(began, failures, strict=True)}
-
-    def why(slide: str, path: Path) -> str:
-        """The first cause found going back from a file that was not made."""
-        waiting, seen = [str(path)], set()
-        while waiting:
-            job = makers.get(waiting.pop())
-            if job is None or job in seen:
-                continue
-            seen.add(job)
-            if job in causes:
-                failure = causes[job]
-                return (
-                    failure.reason
-                    if failure.subject == slide
-                    else f"{failure.step}/{failure.subject}: {failure.reason}"
-                )
-            waiting += sorted(job.inputs)
-        return _NOT_REACHED
-
-    outlines = {slide: results / "glands" / f"{slide}.csv" for slide in sheet.ids()}
-    scores = {slide: results / "metrics" / f"{slide}.csv" for slide in sheet.evaluated()}
-    lost, unscored = (
-        {slide: why(slide, path) for slide, path in files.items() if not found.current(path)}
-        for files in (outlines, scores)
-    )
-    return Outcome(failures, lost, unscored, stale)
+    without_outlines, without_scores = {}, {}
+    for slide in sheet.ids():
+        path = str(paths.gland_table(slide))
+        if path in outdated or not Path(path).exists():
+            without_outlines[slide] = _reason(slide, path, makers, failed_jobs)
+    for slide in sheet.evaluated():
+        path = str(paths.metrics(slide))
+        if path in outdated or not Path(path).exists():
+            without_scores[slide] = _reason(slide, path, makers, failed_jobs)
+    return RunOutcome(tuple(failed_jobs.values()), without_outlines, without_scores, outdated)
 
 
-def tables_after_failure(sheet: Sheet, config: dict[str, Any], found: Outcome) -> None:
-    """`metrics.csv` and `cohort.csv` of the slides that have results; the others are rows that say why they have none."""
-    from workflow.stages.scores import summarise
-
-    results = Path(config["results"])
-    scores = [results / "metrics" / f"{slide}.csv" for slide in sheet.evaluated()]
-    scores += [
-        results / "compare" / name / "metrics" / f"{slide}.csv"
-        for name in compared(config)
-        for slide in sheet.annotated("validation", "test")
-    ]
-    done = [slide for slide in sheet.ids() if slide not in found.lost]
-    summarise(
-        [str(path) for path in scores if found.current(path)],
-        [str(results / "glands" / f"{slide}.csv") for slide in done],
-        [str(results / "previews" / f"{slide}.json") for slide in done],
-        sheet.passed_through(),
-        results / "metrics.csv",
-        results / "cohort.csv",
-        method=method(config),
-        lost=found.lost,
-        unscored=found.unscored,
+def _planned_job(job: SnakemakeJob) -> PlannedJob:
+    log = Path(str(job.log[0])) if job.log else None
+    return PlannedJob(
+        rule=job.rule.name,
+        subject=job.wildcards.get("slide") or (log.stem if log else "all"),
+        log=log or Path("none"),
+        inputs=frozenset(map(str, job.input)),
+        outputs=frozenset(map(str, job.output)),
     )
 
 
-def record_failure(results: Path, told: Iterable[str], left: Iterable[str]) -> None:
-    """Write down what failed, newer than what the run left: the next run, which has the record among its inputs, makes that anew.
+def _has_started(job: PlannedJob, outdated: frozenset[str], *, since_s: float) -> bool:
+    """Whether a job ran in this run: its inputs were complete, and its log is new."""
+    if job.inputs & outdated or not job.log.is_file():
+        return False
+    return job.log.stat().st_mtime >= since_s
+
+
+def _reason(
+    slide: str,
+    path: str,
+    makers: Mapping[str, PlannedJob],
+    failed_jobs: Mapping[PlannedJob, FailedJob],
+) -> str:
+    """Why a file of a slide is missing: the failed job that it depends on most directly.
 
     Parameters
     ----------
-    told : lines for the reader
-    left : files in `results` that must be made anew
+    makers : for each file that was not written, the job that writes it
     """
-    record = results / LAST_FAILURE
-    # With the time in it no two records are the same: Snakemake takes a newer file of known content for the old one.
-    write_atomic(record, "\n".join([datetime.now(UTC).isoformat(), *told, ""]))
-    before = record.stat().st_mtime - _CLOCK_STEP_S
-    for path in (results / name for name in left):
-        if path.exists():
-            os.utime(path, (before, before))
+    waiting, visited = [path], set()
+    while waiting:
+        job = makers.get(waiting.pop())
+        if job is None or job in visited:
+            continue
+        visited.add(job)
+        failed = failed_jobs.get(job)
+        if failed:
+            same_slide = failed.subject == slide
+            where = "" if same_slide else f"{failed.rule}/{failed.subject}: "
+            return where + failed.reason
+        waiting += sorted(job.inputs)
+    return _NOT_REACHED
 
 
-def preview_failures(slides: Iterable[str], results: Path) -> list[str]:
-    """What is wrong with the slides that the preview shows as failed, a line each."""
-    cards = (
-        (slide, json.loads((results / "previews" / f"{slide}.json").read_text(encoding="utf-8")))
-        for slide in slides
-    )
-    return [f"{slide}: {card['error']}" for slide, card in cards if card["error"] is not None]
-
-
-def _end_of(log: Path) -> tuple[str, ...]:
-    """The last lines of a log; a job that was killed did not write why."""
-    lines = [
-        line
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    ]
+def _last_lines(log: Path) -> tuple[str, ...]:
+    """The last lines of a log; a job that was killed could not write an error, so one is added."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     if lines and lines[-1].startswith("ERROR "):
         return tuple(lines[-_LOG_LINES:])
     return (
         *lines[-_LOG_LINES + 1 :],
-        f"ERROR stopped without a message (killed, out of memory, or the run was interrupted); see {log}",
+        f"ERROR the job ended without a message (it was killed, memory ran out, "
+        f"or the run was interrupted); see {log}",
     )

@@ -1,33 +1,43 @@
-"""The report of a run: one self-contained page, made from whatever exists, also after a failed run."""
+"""The report of a run: one self-contained page, made from the results that exist."""
 
 import base64
+import csv
+import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiling.raster.atomic_files import write_atomic
-from workflow.config.configuration import NAMES, compared, geojson_ending, model_folder
-from workflow.reporting.outcome import (
-    COMPLETE,
-    Job,
-    Outcome,
-    outcome,
-    preview_failures,
-    record_failure,
-    tables_after_failure,
+from workflow.config.configuration import NAMES, compared, model_folder
+from workflow.reporting.outcome import COMPLETE, RunOutcome
+from workflow.reporting.report_tables import (
+    CsvRow,
+    ReportTable,
+    cohort_facts,
+    cohort_report,
+    metrics_report,
 )
-from workflow.reporting.report_tables import cohort_table, in_words, score_table
-from workflow.sheet import Sheet
+from workflow.results import ResultPaths
 
 TEMPLATE = Path(__file__).parents[1] / "templates"
 _OVERVIEW_PX = 1600
-_SHOWN = 8
+_JPEG_QUALITY = 82
 
 
 @dataclass(frozen=True)
-class SlideCard:
-    """What the report shows of one slide."""
+class SlideEntry:
+    """What the report shows of one slide.
+
+    Attributes
+    ----------
+    slide : id
+    facts : short texts below the picture
+    picture : data URI of the overview; None: there is no current one
+    geojson : name of the file of outlines; None: there is no current one
+    error : why the slide has no outlines; None: it has
+    """
 
     slide: str
     facts: list[str]
@@ -36,235 +46,178 @@ class SlideCard:
     error: str | None
 
 
+class ReportFigure(NamedTuple):
+    """A figure: its caption, and its SVG."""
+
+    caption: str
+    svg: str
+
+
+class TableSection(NamedTuple):
+    """A table with its title and the csv file that has all columns."""
+
+    title: str
+    file: str
+    table: ReportTable
+
+
 def write_report(
-    slides: list[str], config: dict[str, Any], out: Path, found: Outcome = COMPLETE
+    slides: Sequence[str], config: dict[str, Any], page: Path, outcome: RunOutcome = COMPLETE
 ) -> None:
     """Write the report of a run.
 
     Parameters
     ----------
-    slides : ids of the sheet's slides, in its order
-    config : the run's configuration, shown as it was
-    found : what failed, and which slides have no current results
+    slides : ids of the slides, in the order of the sheet
+    config : the configuration of the run; the report shows all of it
+    page : HTML file to write
+    outcome : what failed, and which results are not current
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from workflow.stages.scores import headline
+    from workflow.reporting.pooled_scores import pooled_scores
 
-    results = Path(config["results"])
+    paths = ResultPaths(Path(config["results"]))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined
     )
-    cohort = _rows(results / "cohort.csv")
-    by_slide = {row["slide"]: row for row in cohort if not row["region"]}
-    tested = headline(results / "metrics.csv")
+    metrics, cohort = _csv_rows(paths.metrics_table), _csv_rows(paths.cohort_table)
+    rows_of_slides = {row["slide"]: row for row in cohort if not row["region"]}
+    test_scores = pooled_scores(paths.metrics_table)
     tables = (
-        ("Scores", "metrics.csv", score_table(_rows(results / "metrics.csv"))),
-        ("Cohort", "cohort.csv", cohort_table(cohort)),
+        TableSection("Scores", paths.metrics_table.name, metrics_report(metrics)),
+        TableSection("Cohort", paths.cohort_table.name, cohort_report(cohort)),
     )
-    card = _card(config, found)
-    page = environment.get_template("report.html").render(
-        slides=[_slide_card(slide, by_slide, config, found) for slide in slides],
-        headline=tested,
-        compared={row["method"] for row in tested},
+    card = _model_card(config, outcome)
+    html = environment.get_template("report.html").render(
+        slides=[
+            _slide_entry(slide, rows_of_slides.get(slide, {}), config, outcome) for slide in slides
+        ],
+        test_scores=test_scores,
+        scored_methods={row.method for row in test_scores},
         names=NAMES,
-        parameters_from=_parameters_from(config, card),
-        tables=[(title, name, table) for title, name, table in tables if table.rows],
+        parameters_source=_parameters_source(config, card),
+        tables=[section for section in tables if section.table.rows],
         card=card,
         model=config["model"],
-        predicted=_predicted(slides, config, found),
-        figures=[] if config["model"] else _figures(results, config, found),
-        failures=found.failures,
+        predictions=_predictions(slides, paths, outcome),
+        figures=[] if config["model"] else _figures(config, paths, outcome),
+        failures=outcome.failures,
         left_out={} if config["model"] else card.get("notes", {}).get("left_out", {}),
         config=json.dumps(config, indent=1),
-        results=str(results),
+        results=str(paths.folder),
     )
-    write_atomic(out, page)
+    write_atomic(page, html)
 
 
-def headline_text(slides: list[str], config: dict[str, Any], found: Outcome = COMPLETE) -> str:
-    """What a run says last: where things are, and the scores on the test slides."""
-    from workflow.stages.scores import headline
-
-    results = Path(config["results"])
-    report, geojson = (
-        results / "report.html",
-        [path for slide in slides if (path := _outlines(slide, config, found))],
-    )
-    lines = [f"Report:   {report}"] if report.is_file() else []
-    if geojson:
-        lines += [
-            f"Outlines: {len(geojson)} slide(s), drag them onto the slides in QuPath:",
-            *(f"          {path}" for path in geojson[:_SHOWN]),
-        ]
-        lines += (
-            [f"          ... and {len(geojson) - _SHOWN} more"] if len(geojson) > _SHOWN else []
-        )
-    for row in headline(results / "metrics.csv"):
-        name = NAMES.get(row["method"], row["method"])
-        scores = ", ".join(
-            f"{label} {row[key]:.3f}" for label, key in _HEADLINE if row.get(key) is not None
-        )
-        said = f"no scores: {row['error']}" if row.get("error") else scores
-        lines.append(f"{row['slide']}: {name:16s} {said}")
-    return "\n".join(["", *lines])
+def current_outlines(slide: str, config: dict[str, Any], outcome: RunOutcome) -> Path | None:
+    """The GeoJSON of a slide; None if this run did not write it."""
+    paths = ResultPaths(Path(config["results"]))
+    path = paths.outlines(slide, compressed=config["export"]["compress"])
+    return path if outcome.is_current(path) else None
 
 
-def after_preview(slides: list[str], config: dict[str, Any]) -> tuple[str, bool]:
-    """What to tell after a preview, and whether all slides can be used; when not, the next call makes the preview again and tells again."""
-    results = Path(config["results"])
-    page, failed = f"Preview:  {results / 'preview.html'}", preview_failures(slides, results)
-    if not failed:
-        return f"\n{page}", True
-    record_failure(results, failed, ("preview.html", "preview.png"))
-    told = f"{len(failed)} of {len(slides)} slide(s) cannot be used; mend them, or give them the split `skip` in the sheet:"
-    return "\n".join(["", page, told, *failed]), False
-
-
-def report_after_failure(
-    sheet: Sheet, config: dict[str, Any], jobs: tuple[Job, ...], *, since: float
-) -> str:
-    """Tables and report of a run that failed, from what is current; returns what to tell the user.
-
-    Parameters
-    ----------
-    jobs : those that were not done, see `workflow.reporting.outcome.planned`
-    since : when the run started, seconds since 1970
-    """
-    found = outcome(sheet, config, jobs, since=since)
-    told = [
-        f"FAILED {failure.step}/{failure.subject}: {failure.reason} (log: {failure.log})"
-        for failure in found.failures
-    ]
-    out = Path(config["results"]) / "report.html"
-    if not any(job.step == "report" for job in jobs):  # the user asked for something else
-        return "\n".join(["", *told])
-    try:
-        try:
-            tables_after_failure(sheet, config, found)
-            write_report(sheet.ids(), config, out, found)
-        finally:
-            record_failure(
-                Path(config["results"]), told, ("metrics.csv", "cohort.csv", "report.html")
-            )
-    except Exception as error:  # a full disk, a damaged file: what failed must be told all the same
-        return "\n".join(
-            ["", *told, f"No report could be made of it: {type(error).__name__}: {error}"]
-        )
-    return "\n".join(
-        [
-            headline_text(sheet.ids(), config, found),
-            "",
-            *told,
-            f"What exists, and what failed, is in {out}",
-        ]
-    )
-
-
-_HEADLINE = (
-    ("foreground Dice", "dice"),
-    ("object F1", "object_f1"),
-    ("object Dice", "object_dice"),
-    ("object Hausdorff um", "object_hausdorff_um"),
-)
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    import csv
-
+def _csv_rows(path: Path) -> list[CsvRow]:
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
-def _parameters_from(config: dict[str, Any], card: dict[str, Any]) -> str:
-    given = sorted(
+def _model_card(config: dict[str, Any], outcome: RunOutcome) -> dict[str, Any]:
+    """The card of the model that predicts; empty if this run should have trained it and did not."""
+    from semimoe.model_card import CARD, load_card
+
+    folder = model_folder(config)
+    return load_card(folder).to_dict() if outcome.is_current(folder / CARD) else {}
+
+
+def _parameters_source(config: dict[str, Any], card: dict[str, Any]) -> str:
+    """Where threshold and split parameters come from."""
+    configured = sorted(
         key
         for key in ("threshold", "seed_depth_um", "boundary_level", "growth_um")
         if config["glands"][key] is not None
     )
-    source = card.get("threshold_from", "unknown")
-    own = {"validation": "chosen on validation", "default": "defaults (no validation)"}.get(
-        source, source
-    )
-    return f"set in the configuration: {', '.join(given)}; otherwise {own}" if given else own
+    source: str = card.get("threshold_from", "unknown")
+    descriptions = {
+        "validation": "chosen on validation",
+        "default": "default values (no validation)",
+    }
+    of_model = descriptions.get(source, source)
+    if not configured:
+        return of_model
+    return f"set in the configuration: {', '.join(configured)}; otherwise {of_model}"
 
 
-def _card(config: dict[str, Any], found: Outcome) -> dict[str, Any]:
-    from semimoe.model_card import CARD, load_card
+def _predictions(slides: Sequence[str], paths: ResultPaths, outcome: RunOutcome) -> list[str]:
+    """How the maps were predicted; if slides differ, a line for each way, with its slides."""
+    slides_of: dict[str, list[str]] = {}
+    for slide in slides:
+        if outcome.is_current(paths.maps(slide)):
+            slides_of.setdefault(_prediction_of(paths.maps(slide)), []).append(slide)
+    if len(slides_of) == 1:
+        return list(slides_of)
+    return [f"{way}: {', '.join(same)}" for way, same in slides_of.items()]
 
-    folder = model_folder(config)
-    return load_card(folder).to_dict() if found.current(folder / CARD) else {}
 
-
-def _predicted(slides: list[str], config: dict[str, Any], found: Outcome) -> list[str]:
-    """How the maps were predicted, one line per way, with its slides where there are several."""
+def _prediction_of(maps: Path) -> str:
     from tiling.stores.layout import MapStore
 
-    ways: dict[str, list[str]] = {}
-    for slide in slides:
-        path = Path(config["results"]) / "maps" / f"{slide}.zarr"
-        if not found.current(path):
-            continue
-        attributes = MapStore.read(path)
-        given, most = attributes.parameters, attributes.most_at_once
-        way = f"{given.get('precision', 'fp32')}, batches of {given.get('batch', '?')} tiles"
-        way += ", mean over four flips" if given.get("flips") else ""
-        way += f", {most} at a time since memory ran out" if most else ""
-        ways.setdefault(way, []).append(slide)
-    return (
-        list(ways)
-        if len(ways) == 1
-        else [f"{way}: {', '.join(chosen)}" for way, chosen in ways.items()]
+    store = MapStore.read(maps)
+    parameters, most_at_once = store.parameters, store.most_at_once
+    text = f"{parameters.get('precision', 'fp32')}, batches of {parameters.get('batch', '?')} tiles"
+    if parameters.get("flips"):
+        text += ", mean over the image and its three flips"
+    if most_at_once:
+        text += f", {most_at_once} tiles at a time after memory ran out"
+    return text
+
+
+def _slide_entry(
+    slide: str, cohort_row: CsvRow, config: dict[str, Any], outcome: RunOutcome
+) -> SlideEntry:
+    overview = ResultPaths(Path(config["results"])).overview(slide)
+    outlines = current_outlines(slide, config, outcome)
+    return SlideEntry(
+        slide=slide,
+        facts=cohort_facts(cohort_row),
+        picture=_data_uri(overview) if outcome.is_current(overview) else None,
+        geojson=outlines.name if outlines else None,
+        error=outcome.without_outlines.get(slide),
     )
 
 
-def _slide_card(
-    slide: str, cohort: dict[str, dict[str, str]], config: dict[str, Any], found: Outcome
-) -> SlideCard:
-    geojson = _outlines(slide, config, found)
-    picture = Path(config["results"]) / "overviews" / f"{slide}.png"
-    facts = in_words(cohort.get(slide, {}))
-    shown = _embedded(picture) if found.current(picture) else None
-    return SlideCard(slide, facts, shown, geojson.name if geojson else None, found.lost.get(slide))
-
-
-def _outlines(slide: str, config: dict[str, Any], found: Outcome) -> Path | None:
-    path = Path(config["results"]) / "glands" / f"{slide}.{geojson_ending(config)}"
-    return path if found.current(path) else None
-
-
-def _embedded(path: Path) -> str:
-    """A PNG as a data URI, as JPEG of bounded size: 300 slides must stay a page that opens."""
-    import io
-
+def _data_uri(picture: Path) -> str:
+    """A PNG as a data URI, as a JPEG of limited size: browsers must open a page of 300 slides."""
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(picture) as image:
         image.thumbnail((_OVERVIEW_PX, _OVERVIEW_PX))
-        data = io.BytesIO()
-        image.convert("RGB").save(data, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+        jpeg = io.BytesIO()
+        image.convert("RGB").save(jpeg, "JPEG", quality=_JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 
 
-def _figures(results: Path, config: dict[str, Any], found: Outcome) -> list[tuple[str, str]]:
-    """Training curves and gate weights as inline SVG, (caption, markup)."""
+def _figures(config: dict[str, Any], paths: ResultPaths, outcome: RunOutcome) -> list[ReportFigure]:
+    """Training curves and gate weights."""
     import pandas as pd
 
     from workflow.reporting.curves import gate_figure, training_figure
 
     methods = dict.fromkeys(("supervised", *compared(config), "semimoe"))
-    histories = {name: results / "models" / name / "history.csv" for name in methods}
-    tables = {name: pd.read_csv(path) for name, path in histories.items() if found.current(path)}
-    if not tables:
+    files = {method: paths.model(method) / "history.csv" for method in methods}
+    histories = {
+        method: pd.read_csv(path) for method, path in files.items() if outcome.is_current(path)
+    }
+    if not histories:
         return []
-    figures = [("Training: losses, validation and pseudo-labels", training_figure(tables))]
-    if "semimoe" in tables:
-        figures.append(
-            (
-                "What each gate makes of the three experts (weights over the epochs; 1/3 each means it does not choose)",
-                gate_figure(tables["semimoe"]),
-            )
+    caption = "Training: losses, validation Dice, and pseudo-labels over the epochs"
+    figures = [ReportFigure(caption, training_figure(histories))]
+    if "semimoe" in histories:
+        caption = (
+            "Mean weight of each expert in each gate over the epochs "
+            "(dashed line: 1/3, all experts have the same weight)"
         )
+        figures.append(ReportFigure(caption, gate_figure(histories["semimoe"])))
     return figures

@@ -1,38 +1,45 @@
-"""What the rules share: where things are."""
+"""Functions and inputs that several rules use."""
 
 
-def files_of(slide):
+def slide_files(slide):
+    """The files of a slide that tile_slide reads: the slide, and tissue and roi if given."""
     row = SHEET[slide]
-    given = {"slide": row.path, "tissue": row.tissue, "roi": row.roi}
-    return {name: path for name, path in given.items() if path}
+    files = {"slide": row.path, "tissue": row.tissue, "roi": row.roi}
+    return {name: path for name, path in files.items() if path}
 
 
-def any_of(slides):
-    """Pattern of these ids; of none it matches nothing."""
+def id_pattern(slides):
+    """Pattern that matches these ids only; it matches nothing if there are none."""
     return "|".join(sorted(map(re.escape, slides))) or "(?!)"
 
 
-PASSING = set() if "tiles" in config["keep"] else set(SHEET.ids("predict"))
+# Slides whose tiles are deleted after the last job that reads them.
+TEMPORARY = set() if "tiles" in config["keep"] else set(SHEET.ids("predict"))
 
 
-def drawn_on(slide):
+def has_drawn_files(slide):
+    """Whether a person drew tissue or region of interest of a slide in a viewer."""
     return SHEET[slide].tissue or SHEET[slide].roi
 
 
-def stamps(files):
-    """Size and time of files that the user brings; those that a rule makes are Snakemake's matter."""
-    given = {
-        name: Path(path) for name, path in files.items() if not path.startswith(MADE)
-    }
-    found = {name: path.stat() for name, path in given.items() if path.exists()}
-    return {name: (stat.st_size, int(stat.st_mtime)) for name, stat in found.items()}
+def sizes_and_times(files):
+    """Size and modification time of each file of the user; files of rules are left out."""
+    paths = [
+        (name, Path(path))
+        for name, path in files.items()
+        if not path.startswith(DEMO_FOLDER)
+    ]
+    stats = [(name, path.stat()) for name, path in paths if path.exists()]
+    return {name: (stat.st_size, int(stat.st_mtime)) for name, stat in stats}
 
 
 def stores(kind, slides):
-    return expand(f"{RESULTS}/{kind}/{{slide}}.zarr", slide=slides)
+    """The stores of one kind, one for each slide."""
+    return expand(getattr(PATHS, kind)("{slide}"), slide=slides)
 
 
-# Each model depends on the slides it learns from, and on nothing else: one slide more to predict must not retrain.
+# A model depends on the slides that it is trained on and on nothing else: another slide to predict
+# must not start the training again.
 LEARNT = {
     "tiles": stores("tiles", SHEET.ids("labelled")),
     "labels": stores("labels", SHEET.ids("labelled")),
@@ -46,13 +53,13 @@ if config["start_from"]:
 
 
 def last_failure(wildcards):
-    """The record of the last run that failed: newer than the tables and pages which that run left, so that they are made anew."""
-    record = Path(RESULTS) / LAST_FAILURE
-    return [str(record)] if record.exists() else []
+    """The record of the last run that failed, if there is one.
+
+    It is newer than the tables and pages that the failed run wrote, so that they are made again.
+    """
+    return [PATHS.last_failure] if PATHS.last_failure.exists() else []
 
 
-def truth_of(slide):
-    """Labels of annotated slides, to draw regions and to keep proposals away from them."""
-    return (
-        {"labels": f"{RESULTS}/labels/{slide}.zarr"} if SHEET[slide].annotation else {}
-    )
+def drawn_labels(slide):
+    """Labels of an annotated slide: pictures show their regions, proposals avoid them."""
+    return {"labels": PATHS.labels(slide)} if SHEET[slide].annotation else {}

@@ -1,10 +1,10 @@
 rule make_demo_slide:
     output:
-        slide="data/demo/{slide}.tiff",
-        annotation="data/demo/{slide}.geojson",
-        truth="data/demo/{slide}.truth.tiff",
+        slide=f"{DEMO_FOLDER}{{slide}}.tiff",
+        annotation=f"{DEMO_FOLDER}{{slide}}.geojson",
+        truth=f"{DEMO_FOLDER}{{slide}}.truth.tiff",
     log:
-        f"{RESULTS}/logs/make_demo_slide/{{slide}}.log",
+        PATHS.log("make_demo_slide", "{slide}"),
     wildcard_constraints:
         slide="demo-[a-z]+-[0-9]+",
     conda:

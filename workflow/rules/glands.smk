@@ -1,10 +1,10 @@
 rule stitch_slide:
     input:
-        maps=f"{RESULTS}/maps/{{slide}}.zarr",
+        maps=PATHS.maps("{slide}"),
     output:
-        glands=directory(f"{RESULTS}/glands/{{slide}}.zarr"),
+        glands=directory(PATHS.glands("{slide}")),
     log:
-        f"{RESULTS}/logs/stitch_slide/{{slide}}.log",
+        PATHS.log("stitch_slide", "{slide}"),
     conda:
         "../../environment.yml"
     threads: 2
@@ -19,20 +19,20 @@ rule stitch_slide:
 
 rule export_slide:
     input:
-        glands=f"{RESULTS}/glands/{{slide}}.zarr",
-        maps=f"{RESULTS}/maps/{{slide}}.zarr",
+        glands=PATHS.glands("{slide}"),
+        maps=PATHS.maps("{slide}"),
     output:
-        geojson=f"{RESULTS}/glands/{{slide}}.{GEOJSON}",
-        csv=f"{RESULTS}/glands/{{slide}}.csv",
+        geojson=OUTLINES,
+        csv=PATHS.gland_table("{slide}"),
     log:
-        f"{RESULTS}/logs/export_slide/{{slide}}.log",
+        PATHS.log("export_slide", "{slide}"),
     conda:
         "../../environment.yml"
     threads: 2
     resources:
         mem_mb=2000,
     params:
-        # A label mask asked for is no reason to write all outlines again.
+        # A change of `label_mask` does not change the outlines.
         export={
             key: value
             for key, value in config["export"].items()
@@ -45,11 +45,11 @@ rule export_slide:
 
 rule mask_slide:
     input:
-        glands=f"{RESULTS}/glands/{{slide}}.zarr",
+        glands=PATHS.glands("{slide}"),
     output:
-        mask=f"{RESULTS}/glands/{{slide}}.ome.tiff",
+        mask=PATHS.label_mask("{slide}"),
     log:
-        f"{RESULTS}/logs/mask_slide/{{slide}}.log",
+        PATHS.log("mask_slide", "{slide}"),
     conda:
         "../../environment.yml"
     resources:
@@ -62,14 +62,14 @@ rule mask_slide:
 
 rule propose_regions:
     input:
-        unpack(lambda wildcards: truth_of(wildcards.slide)),
-        glands=f"{RESULTS}/glands/{{slide}}.zarr",
-        maps=f"{RESULTS}/maps/{{slide}}.zarr",
-        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        unpack(lambda wildcards: drawn_labels(wildcards.slide)),
+        glands=PATHS.glands("{slide}"),
+        maps=PATHS.maps("{slide}"),
+        tiles=PATHS.tiles("{slide}"),
     output:
-        geojson=f"{RESULTS}/proposals/{{slide}}.geojson",
+        geojson=PATHS.proposals("{slide}"),
     log:
-        f"{RESULTS}/logs/propose_regions/{{slide}}.log",
+        PATHS.log("propose_regions", "{slide}"),
     conda:
         "../../environment.yml"
     resources:
@@ -85,16 +85,16 @@ rule propose_regions:
 
 rule qupath_scripts:
     output:
-        import_all=f"{RESULTS}/qupath/import_all.groovy",
-        export_annotations=f"{RESULTS}/qupath/export_annotations.groovy",
+        import_all=PATHS.qupath_import,
+        export_annotations=PATHS.qupath_export,
     log:
-        f"{RESULTS}/logs/qupath_scripts/all.log",
+        PATHS.log("qupath_scripts"),
     conda:
         "../../environment.yml"
     resources:
         mem_mb=500,
     params:
-        # Where the slides lie does not matter to QuPath.
+        # QuPath knows slides by their file names; folders do not matter.
         slides=[(row.slide, Path(row.path).name) for row in SHEET.rows],
         gland_class=config["export"]["gland_class"],
         ending=GEOJSON,
@@ -105,14 +105,14 @@ rule qupath_scripts:
 
 rule overview_slide:
     input:
-        unpack(lambda wildcards: truth_of(wildcards.slide)),
-        glands=f"{RESULTS}/glands/{{slide}}.zarr",
-        maps=f"{RESULTS}/maps/{{slide}}.zarr",
-        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        unpack(lambda wildcards: drawn_labels(wildcards.slide)),
+        glands=PATHS.glands("{slide}"),
+        maps=PATHS.maps("{slide}"),
+        tiles=PATHS.tiles("{slide}"),
     output:
-        png=f"{RESULTS}/overviews/{{slide}}.png",
+        png=PATHS.overview("{slide}"),
     log:
-        f"{RESULTS}/logs/overview_slide/{{slide}}.log",
+        PATHS.log("overview_slide", "{slide}"),
     conda:
         "../../environment.yml"
     resources:
@@ -126,12 +126,12 @@ rule overview_slide:
 
 rule evaluate_slide:
     input:
-        glands=f"{RESULTS}/glands/{{slide}}.zarr",
-        labels=f"{RESULTS}/labels/{{slide}}.zarr",
+        glands=PATHS.glands("{slide}"),
+        labels=PATHS.labels("{slide}"),
     output:
-        metrics=f"{RESULTS}/metrics/{{slide}}.csv",
+        metrics=PATHS.metrics("{slide}"),
     log:
-        f"{RESULTS}/logs/evaluate_slide/{{slide}}.log",
+        PATHS.log("evaluate_slide", "{slide}"),
     conda:
         "../../environment.yml"
     resources:
@@ -147,21 +147,21 @@ rule evaluate_slide:
 
 use rule stitch_slide as stitch_slide_compared with:
     input:
-        maps=f"{RESULTS}/compare/{{method}}/maps/{{slide}}.zarr",
+        maps=PATHS.compared("{method}").maps("{slide}"),
     output:
-        glands=directory(f"{RESULTS}/compare/{{method}}/glands/{{slide}}.zarr"),
+        glands=directory(PATHS.compared("{method}").glands("{slide}")),
     log:
-        f"{RESULTS}/logs/stitch_slide_compared/{{method}}/{{slide}}.log",
+        PATHS.log("stitch_slide_compared", "{method}/{slide}"),
 
 
 use rule evaluate_slide as evaluate_slide_compared with:
     input:
-        glands=f"{RESULTS}/compare/{{method}}/glands/{{slide}}.zarr",
-        labels=f"{RESULTS}/labels/{{slide}}.zarr",
+        glands=PATHS.compared("{method}").glands("{slide}"),
+        labels=PATHS.labels("{slide}"),
     output:
-        metrics=f"{RESULTS}/compare/{{method}}/metrics/{{slide}}.csv",
+        metrics=PATHS.compared("{method}").metrics("{slide}"),
     log:
-        f"{RESULTS}/logs/evaluate_slide_compared/{{method}}/{{slide}}.log",
+        PATHS.log("evaluate_slide_compared", "{method}/{slide}"),
     params:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=lambda wildcards: wildcards.method,

@@ -1,12 +1,12 @@
 rule predict_slide:
     input:
-        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        tiles=PATHS.tiles("{slide}"),
         model=f"{MODEL}/model.safetensors",
         card=f"{MODEL}/model.json",
     output:
-        maps=directory(f"{RESULTS}/maps/{{slide}}.zarr"),
+        maps=directory(PATHS.maps("{slide}")),
     log:
-        f"{RESULTS}/logs/predict_slide/{{slide}}.log",
+        PATHS.log("predict_slide", "{slide}"),
     conda:
         "../../environment.yml"
     threads: 8
@@ -22,10 +22,10 @@ rule predict_slide:
 
 use rule predict_slide as predict_slide_compared with:
     input:
-        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
-        model=f"{RESULTS}/models/{{method}}/model.safetensors",
-        card=f"{RESULTS}/models/{{method}}/model.json",
+        tiles=PATHS.tiles("{slide}"),
+        model=PATHS.model("{method}") / "model.safetensors",
+        card=PATHS.model("{method}") / "model.json",
     output:
-        maps=directory(f"{RESULTS}/compare/{{method}}/maps/{{slide}}.zarr"),
+        maps=directory(PATHS.compared("{method}").maps("{slide}")),
     log:
-        f"{RESULTS}/logs/predict_slide_compared/{{method}}/{{slide}}.log",
+        PATHS.log("predict_slide_compared", "{method}/{slide}"),

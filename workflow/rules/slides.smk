@@ -1,12 +1,12 @@
 rule tile_slide:
     input:
-        unpack(lambda wildcards: files_of(wildcards.slide)),
+        unpack(lambda wildcards: slide_files(wildcards.slide)),
     output:
-        tiles=directory(f"{RESULTS}/tiles/{{slide}}.zarr"),
+        tiles=directory(PATHS.tiles("{slide}")),
     log:
-        f"{RESULTS}/logs/tile_slide/{{slide}}.log",
+        PATHS.log("tile_slide", "{slide}"),
     wildcard_constraints:
-        slide=any_of(set(SHEET.ids()) - PASSING),
+        slide=id_pattern(set(SHEET.ids()) - TEMPORARY),
     conda:
         "../../environment.yml"
     threads: 2
@@ -15,35 +15,37 @@ rule tile_slide:
     params:
         tiles=config["tiles"],
         mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
-        # Only outlines drawn in a viewer count from its crop.
+        # Only files that were drawn in a viewer have the coordinates of its crop.
         origin=lambda wildcards: (
-            config["export"]["origin"] if drawn_on(wildcards.slide) else "slide"
+            config["export"]["origin"] if has_drawn_files(wildcards.slide) else "slide"
         ),
-        # A recorded failure is an output like any other: a copy put in the broken file's place is seen even when it is older.
-        files=lambda wildcards: stamps(files_of(wildcards.slide)),
+        # The store of an unreadable slide is an output like any other. If an older file replaces
+        # the unreadable one, its time alone does not start the job again.
+        files=lambda wildcards: sizes_and_times(slide_files(wildcards.slide)),
         code_version=4,
     script:
         "../scripts/tile_slide.py"
 
 
-# Slides that are only predicted give their tiles back once nothing waits for them; a run that needs them later makes them again.
+# Tiles of slides that are only predicted are deleted after the last job that reads them. A later
+# run that needs them makes them again.
 use rule tile_slide as tile_slide_for_once with:
     output:
-        tiles=temp(directory(f"{RESULTS}/tiles/{{slide}}.zarr")),
+        tiles=temp(directory(PATHS.tiles("{slide}"))),
     log:
-        f"{RESULTS}/logs/tile_slide/{{slide}}.log",
+        PATHS.log("tile_slide", "{slide}"),
     wildcard_constraints:
-        slide=any_of(PASSING),
+        slide=id_pattern(TEMPORARY),
 
 
 rule label_slide:
     input:
         annotation=lambda wildcards: SHEET[wildcards.slide].annotation,
-        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        tiles=PATHS.tiles("{slide}"),
     output:
-        labels=directory(f"{RESULTS}/labels/{{slide}}.zarr"),
+        labels=directory(PATHS.labels("{slide}")),
     log:
-        f"{RESULTS}/logs/label_slide/{{slide}}.log",
+        PATHS.log("label_slide", "{slide}"),
     conda:
         "../../environment.yml"
     resources:
@@ -59,11 +61,11 @@ rule label_slide:
 
 rule preview_slide:
     input:
-        tiles=f"{RESULTS}/tiles/{{slide}}.zarr",
+        tiles=PATHS.tiles("{slide}"),
     output:
-        card=f"{RESULTS}/previews/{{slide}}.json",
+        summary=PATHS.slide_summary("{slide}"),
     log:
-        f"{RESULTS}/logs/preview_slide/{{slide}}.log",
+        PATHS.log("preview_slide", "{slide}"),
     conda:
         "../../environment.yml"
     resources:
@@ -76,13 +78,13 @@ rule preview_slide:
 
 rule preview:
     input:
-        cards=expand(f"{RESULTS}/previews/{{slide}}.json", slide=SHEET.ids()),
+        summaries=expand(PATHS.slide_summary("{slide}"), slide=SHEET.ids()),
         last_failure=last_failure,
     output:
-        html=f"{RESULTS}/preview.html",
-        png=f"{RESULTS}/preview.png",
+        html=PATHS.preview_page,
+        png=PATHS.preview_picture,
     log:
-        f"{RESULTS}/logs/preview/all.log",
+        PATHS.log("preview"),
     conda:
         "../../environment.yml"
     threads: 8

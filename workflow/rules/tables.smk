@@ -1,25 +1,26 @@
 rule summarise:
     input:
-        metrics=expand(f"{RESULTS}/metrics/{{slide}}.csv", slide=SHEET.evaluated()),
+        metrics=expand(PATHS.metrics("{slide}"), slide=SHEET.evaluated()),
         compared=expand(
-            f"{RESULTS}/compare/{{method}}/metrics/{{slide}}.csv",
+            PATHS.compared("{method}").metrics("{slide}"),
             method=COMPARED,
             slide=SHEET.annotated("validation", "test"),
         ),
-        glands=expand(f"{RESULTS}/glands/{{slide}}.csv", slide=SHEET.ids()),
-        cards=expand(f"{RESULTS}/previews/{{slide}}.json", slide=SHEET.ids()),
+        glands=expand(PATHS.gland_table("{slide}"), slide=SHEET.ids()),
+        summaries=expand(PATHS.slide_summary("{slide}"), slide=SHEET.ids()),
         last_failure=last_failure,
     output:
-        metrics=f"{RESULTS}/metrics.csv",
-        cohort=f"{RESULTS}/cohort.csv",
+        metrics=PATHS.metrics_table,
+        cohort=PATHS.cohort_table,
     log:
-        f"{RESULTS}/logs/summarise/all.log",
+        PATHS.log("summarise"),
     conda:
         "../../environment.yml"
     resources:
         mem_mb=1000,
     params:
-        passed_through=SHEET.passed_through(),
+        repeated=SHEET.repeated_columns(),
+        main_method=METHOD,
         code_version=2,
     script:
         "../scripts/summarise.py"
@@ -27,17 +28,17 @@ rule summarise:
 
 rule report:
     input:
-        metrics=f"{RESULTS}/metrics.csv",
-        cohort=f"{RESULTS}/cohort.csv",
+        metrics=PATHS.metrics_table,
+        cohort=PATHS.cohort_table,
         card=f"{MODEL}/model.json",
-        overviews=expand(f"{RESULTS}/overviews/{{slide}}.png", slide=SHEET.ids()),
-        geojson=expand(f"{RESULTS}/glands/{{slide}}.{GEOJSON}", slide=SHEET.ids()),
-        proposals=expand(f"{RESULTS}/proposals/{{slide}}.geojson", slide=SHEET.ids()),
+        overviews=expand(PATHS.overview("{slide}"), slide=SHEET.ids()),
+        geojson=expand(OUTLINES, slide=SHEET.ids()),
+        proposals=expand(PATHS.proposals("{slide}"), slide=SHEET.ids()),
         last_failure=last_failure,
     output:
-        html=f"{RESULTS}/report.html",
+        html=PATHS.report,
     log:
-        f"{RESULTS}/logs/report/all.log",
+        PATHS.log("report"),
     conda:
         "../../environment.yml"
     resources:

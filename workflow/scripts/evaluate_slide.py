@@ -1,19 +1,23 @@
-"""Score a slide's glands against its outlines."""
+"""Score the glands of a slide against its outlines."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
-        from workflow.stages.scores import evaluate_slide
+    with job_log(snakemake.log[0]):
+        from workflow.stages.evaluate_slide import evaluate_slide
 
-        given = {name: value for name, value in snakemake.params.items() if name != "code_version"}
         evaluate_slide(
-            Path(snakemake.input.glands), Path(snakemake.input.labels), Path(snakemake.output.metrics),
-            slide=snakemake.wildcards.slide, **given,
-        )  # fmt: skip
+            Path(snakemake.input.glands),
+            Path(snakemake.input.labels),
+            Path(snakemake.output.metrics),
+            slide=snakemake.wildcards.slide,
+            split=snakemake.params.split,
+            method=snakemake.params.method,
+            min_area_um2=snakemake.params.min_area_um2,
+        )
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
-"""Gland outlines for QuPath, and their measurements."""
+"""Write gland outlines for QuPath, and their measurements."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
-        from workflow.stages.glands import export_slide
+    with job_log(snakemake.log[0]):
+        from workflow.stages.export_slide import export_slide
 
         export_slide(
-            Path(snakemake.input.glands), Path(snakemake.input.maps), Path(snakemake.output.geojson), Path(snakemake.output.csv),
-            slide=snakemake.wildcards.slide, export=snakemake.params.export, workers=snakemake.threads,
-        )  # fmt: skip
+            Path(snakemake.input.glands),
+            Path(snakemake.input.maps),
+            Path(snakemake.output.geojson),
+            Path(snakemake.output.csv),
+            slide=snakemake.wildcards.slide,
+            export=snakemake.params.export,
+            workers=snakemake.threads,
+        )
 
 
 if __name__ == "__main__":

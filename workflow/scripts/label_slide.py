@@ -1,19 +1,21 @@
-"""Rasterise a slide's outlines onto its grid, with weights."""
+"""Rasterise the outlines of a slide on the grid of its tiles, with weights."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from tiling.qupath.label_slide import label_slide
 
-        given = dict(snakemake.params.items())
         label_slide(
-            Path(snakemake.input.annotation), Path(snakemake.input.tiles), Path(snakemake.output.labels),
-            slide=snakemake.wildcards.slide, **given,
-        )  # fmt: skip
+            Path(snakemake.input.annotation),
+            Path(snakemake.input.tiles),
+            Path(snakemake.output.labels),
+            slide=snakemake.wildcards.slide,
+            **dict(snakemake.params.items()),
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Make one synthetic slide of the demo with its exact outlines."""
+"""Make a synthetic slide of the demo, with its exact outlines."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from tiling.synthetic import make_demo_slide
 
         out = snakemake.output

@@ -1,12 +1,12 @@
-"""The labels of a slide as a pyramidal OME-TIFF."""
+"""Write the label image of glands as a pyramidal OME-TIFF."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from tiling.objects.label_image import write_mask
 
         write_mask(

@@ -1,19 +1,23 @@
-"""One picture of a slide with its glands."""
+"""Draw a picture of a slide with the outlines of its glands."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from tiling.pictures.overview import overview
 
-        given = {name: Path(path) for name, path in snakemake.input.items()}
+        stores = {name: Path(path) for name, path in snakemake.input.items()}
         overview(
-            given["tiles"], given["glands"], given["maps"], Path(snakemake.output.png),
-            title=snakemake.params.title, labels=given.get("labels"),
-        )  # fmt: skip
+            stores["tiles"],
+            stores["glands"],
+            stores["maps"],
+            Path(snakemake.output.png),
+            title=snakemake.params.title,
+            labels=stores.get("labels"),
+        )
 
 
 if __name__ == "__main__":

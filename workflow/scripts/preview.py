@@ -1,18 +1,21 @@
-"""A contact sheet of all slides with tissue and tile grid: look before the long computation."""
+"""Write a contact sheet of all slides with tissue and tiles, to check before the prediction."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
-        from workflow.stages.preview_page import preview
+    with job_log(snakemake.log[0]):
+        from workflow.stages.preview import preview
 
-        given = {name: value for name, value in snakemake.params.items() if name != "code_version"}
+        params = snakemake.params
         preview(
-            [Path(card) for card in snakemake.input.cards], Path(snakemake.output.png), Path(snakemake.output.html),
-            threads=snakemake.threads, **given,
+            [Path(path) for path in snakemake.input.summaries],
+            Path(snakemake.output.png),
+            Path(snakemake.output.html),
+            network=params.network, tile_px=params.tile_px, model=params.model,
+            prediction=params.prediction, threads=snakemake.threads,
         )  # fmt: skip
 
 

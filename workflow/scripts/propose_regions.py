@@ -1,12 +1,12 @@
-"""Regions that are worth annotating next, with the predicted glands inside."""
+"""Propose regions that should be annotated next, with the predicted glands inside."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from tiling.qupath.proposals import ProposalSettings, propose_regions
         from tiling.stores.slide_stores import SlideStores
 

@@ -1,19 +1,25 @@
-"""Label tiles of an unlabelled slide with the gating heads and choose those to train on."""
+"""Predict labels for tiles of an unlabelled slide, and choose the tiles for training."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
-        from workflow.stages.slide_prediction import pseudo_label
+    with job_log(snakemake.log[0]):
+        from workflow.stages.job_resources import JobResources
+        from workflow.stages.pseudo_label import PseudoLabelSettings, pseudo_label
 
+        config, gpu = snakemake.params.config, snakemake.resources.gpu
+        tile_px, seed = config["tiles"]["tile_px"], config["seed"]
         pseudo_label(
-            Path(snakemake.input.tiles), Path(snakemake.input.card).parent, Path(snakemake.output.pseudo),
-            slide=snakemake.wildcards.slide, config=snakemake.params.config, gpu=snakemake.resources.gpu,
-            threads=snakemake.threads, code_version=snakemake.params.code_version,
-        )  # fmt: skip
+            Path(snakemake.input.tiles),
+            Path(snakemake.input.card).parent,
+            Path(snakemake.output.pseudo),
+            slide=snakemake.wildcards.slide,
+            settings=PseudoLabelSettings(tile_px=tile_px, seed=seed, **config["training"]),
+            job=JobResources(gpu, snakemake.threads, snakemake.params.code_version),
+        )
 
 
 if __name__ == "__main__":

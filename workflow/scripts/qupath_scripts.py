@@ -1,17 +1,19 @@
-"""Groovy scripts that carry outlines into a QuPath project, and annotations back."""
+"""Write QuPath scripts that import outlines into a project, and export annotations from it."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from tiling.qupath.project_scripts import write_scripts
 
-        given = {name: value for name, value in snakemake.params.items() if name != "code_version"}
+        params = snakemake.params
         write_scripts(
-            **given,
+            slides=params.slides,
+            gland_class=params.gland_class,
+            ending=params.ending,
             into=Path(snakemake.output.import_all),
             out=Path(snakemake.output.export_annotations),
         )

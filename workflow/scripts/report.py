@@ -1,12 +1,12 @@
-"""One self-contained page about the run."""
+"""Write the report of the run, one self-contained page."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from workflow.reporting.report import write_report
 
         write_report(snakemake.params.slides, snakemake.params.config, Path(snakemake.output.html))

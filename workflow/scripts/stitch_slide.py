@@ -1,18 +1,22 @@
-"""One label per gland from a slide's maps, out of core."""
+"""Label each gland of a slide from its maps, block by block."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
-        from workflow.stages.glands import stitch_slide
+    with job_log(snakemake.log[0]):
+        from workflow.stages.stitch_slide import stitch_slide
 
         stitch_slide(
-            Path(snakemake.input.maps), Path(snakemake.output.glands), slide=snakemake.wildcards.slide, given=snakemake.params.glands,
-            workers=snakemake.threads, code_version=snakemake.params.code_version,
-        )  # fmt: skip
+            Path(snakemake.input.maps),
+            Path(snakemake.output.glands),
+            slide=snakemake.wildcards.slide,
+            settings=snakemake.params.glands,
+            workers=snakemake.threads,
+            code_version=snakemake.params.code_version,
+        )
 
 
 if __name__ == "__main__":

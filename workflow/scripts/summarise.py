@@ -1,19 +1,25 @@
-"""All scores, and counts, areas and densities of every slide."""
+"""Write the result tables: all scores, and counts, areas and densities of glands."""
 
 from pathlib import Path
 
-from workflow.jobs import job
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
-        from workflow.stages.scores import summarise
+    with job_log(snakemake.log[0]):
+        from workflow.stages.summarise import SummaryInputs, summarise
 
-        given = snakemake.input
+        files = snakemake.input
+        metrics = [*files.metrics, *files.compared]
         summarise(
-            [*given.metrics, *given.compared], given.glands, given.cards, snakemake.params.passed_through,
-            Path(snakemake.output.metrics), Path(snakemake.output.cohort),
-        )  # fmt: skip
+            SummaryInputs(
+                *(list(map(Path, paths)) for paths in (metrics, files.glands, files.summaries))
+            ),
+            snakemake.params.repeated,
+            metrics_table=Path(snakemake.output.metrics),
+            cohort_table=Path(snakemake.output.cohort),
+            main_method=snakemake.params.main_method,
+        )
 
 
 if __name__ == "__main__":

@@ -1,27 +1,25 @@
-"""Tile one slide into an OME-Zarr pyramid at the working resolution."""
+"""Tile a slide: write an OME-Zarr pyramid at the working resolution."""
 
 from pathlib import Path
 
-from workflow.jobs import job, scratch_folder
+from workflow.job_log import job_log
 
 
 def main() -> None:
-    with job(snakemake.log[0]):
+    with job_log(snakemake.log[0]):
         from tiling.parallel import JobSettings
         from tiling.tiles.slide_source import SlideSource
         from tiling.tiles.tile_slide import TileParameters, tile_slide
+        from workflow.stages.job_resources import scratch_folder
 
-        tissue, roi = (
-            Path(path) if (path := snakemake.input.get(name)) else None
-            for name in ("tissue", "roi")
-        )
-        source = SlideSource(
-            snakemake.wildcards.slide, Path(snakemake.input.slide), snakemake.params.mpp, tissue, roi, snakemake.params.origin
-        )  # fmt: skip
+        params = snakemake.params
+        files = {name: Path(path) for name, path in snakemake.input.items()}
+        files["path"] = files.pop("slide")
         tile_slide(
-            source, Path(snakemake.output.tiles), parameters=TileParameters(**snakemake.params.tiles),
-            code_version=snakemake.params.code_version, job=JobSettings(snakemake.threads, progress=True),
-            local_copies=scratch_folder(snakemake.config),
+            SlideSource(snakemake.wildcards.slide, mpp=params.mpp, origin=params.origin, **files),
+            Path(snakemake.output.tiles), parameters=TileParameters(**params.tiles),
+            code_version=params.code_version, job=JobSettings(snakemake.threads, progress=True),
+            local_copies=scratch_folder(snakemake.config["scratch"]),
         )  # fmt: skip
 
 

@@ -21,11 +21,12 @@ from semimoe.model_errors import TrainingError
 from semimoe.networks.mixture import SemiMoE
 from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.prediction.output_maps import maps_from_outputs
-from semimoe.prediction.predictor import Predictor, predict_array
+from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
 from semimoe.training.recipe import TrainingData
 from semimoe.training.training_run import TrainingRun
+from tiling.raster.blending import predict_image
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
 LEARNING = TrainingSettings(
@@ -71,7 +72,7 @@ def history(folder: Path) -> list[dict[str, str]]:
 def dice_on(predict, source) -> float:
     items = [source[i] for i in range(len(source))]
     maps = [
-        predict_array(predict, one.image, tile_px=32, overlap_px=8, batch=8)[0] for one in items
+        predict_image(predict, one.image, tile_px=32, overlap_px=8, batch=8)[0] for one in items
     ]
     return pixel_scores([one.labels for one in items], [one > 0.5 for one in maps]).dice
 

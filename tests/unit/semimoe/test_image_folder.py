@@ -74,6 +74,12 @@ def test_a_mask_with_resampled_edges_is_refused(tmp_path) -> None:
     assert read_labels(tmp_path / "many.png").max() == 99
 
 
+def test_negative_numbers_are_refused_in_a_mask_of_one_gland_too(tmp_path) -> None:
+    Image.fromarray(np.array([[-1, 0, 3]], np.int32)).save(tmp_path / "negative.tif")
+    with pytest.raises(DataError, match=r"negative\.tif: negative numbers"):
+        read_labels(tmp_path / "negative.tif")
+
+
 def test_images_are_decoded_once(tmp_path) -> None:
     image(tmp_path / "a.png")
     source = FolderImages(find_images(tmp_path))

@@ -5,14 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from semimoe.model_card import parse_card, save_card
 from semimoe.model_errors import DeviceError, ModelError
 from semimoe.networks.mixture import Heads, Outputs, SemiMoE
 from semimoe.prediction.output_maps import maps_from_outputs
-from semimoe.prediction.predictor import Predictor, predict_array
+from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings
 from semimoe.tensor_files import save_tensors
 
@@ -36,16 +34,6 @@ def folder(tmp_path):
     save_tensors(tmp_path / "model.safetensors", SemiMoE(NETWORK).state_dict(), {})
     save_card(tmp_path, parse_card(CARD, source="test"))
     return tmp_path
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 75), st.integers(1, 75), st.integers(0, 31), st.integers(1, 5))
-def test_an_identity_prediction_restores_the_image(height, width, overlap, batch) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (3, height, width), np.uint8)
-    made = predict_array(
-        lambda tiles: tiles.astype(np.float32), image, tile_px=32, overlap_px=overlap, batch=batch
-    )
-    np.testing.assert_allclose(made, image, atol=1e-3)
 
 
 def test_maps_are_in_their_ranges_and_do_not_depend_on_the_batch(folder) -> None:

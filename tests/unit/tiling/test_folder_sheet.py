@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tiling.slide_errors import SlideError
 from tiling.slides.folder_sheet import sheet_from_folder, sheet_text, unique_ids
-from workflow.sheet import ID_PATTERN, load
+from workflow.sheet import ID_PATTERN
+from workflow.sheet_reader import read_sheet
 
 
 def write_slide(path, mpp=0.5):
@@ -122,7 +123,7 @@ def test_the_sheet_is_one_that_the_pipeline_accepts(tmp_path):
     (tmp_path / "runs").mkdir()
     sheet = tmp_path / "runs" / "slides.tsv"
     sheet.write_text(sheet_text(sheet_from_folder(tmp_path / "slides").rows, sheet.parent))
-    loaded = load(sheet, training=False)
+    loaded = read_sheet(sheet, training=False)
     assert loaded.problems == ()
     assert sorted(loaded.ids("predict")) == ["no_size_here", "one"]
     assert Path(loaded["one"].path).resolve() == (tmp_path / "slides" / "one.tiff").resolve()

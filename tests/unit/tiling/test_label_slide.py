@@ -334,6 +334,21 @@ def test_other_images_are_refused(tmp_path: Path, name: str, values: np.ndarray,
         pass
 
 
+@pytest.mark.parametrize("block_px", [7, 64, 1024])
+def test_a_mask_with_resampled_edges_is_refused_whatever_the_blocks(
+    tmp_path: Path, block_px: int
+) -> None:
+    small = np.zeros((HEIGHT // 2, WIDTH // 2), np.uint8)
+    small[10:30, 12:50] = 255
+    resized = Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    path = mask_file(tmp_path / "m.tif", np.asarray(resized))
+    with (
+        pytest.raises(AnnotationError, match=r"m\.tif.*resized or saved with losses"),
+        open_instance_mask(path, geometry(d=1.0), block_px=block_px),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("name", ["a.tif", "a.png"])
 def test_a_cut_mask_is_refused_and_costs_only_its_slide(tmp_path: Path, name: str) -> None:
     values = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)

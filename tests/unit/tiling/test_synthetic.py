@@ -13,9 +13,10 @@ from scipy import ndimage, optimize
 from shapely.geometry import box, shape
 from skimage.color import rgb2hed
 
-from tiling.synthetic import DEMO_SLIDES, make_demo_slide, make_slide
-from tiling.synthetic.section_plan import plan_section, smooth_noise
-from tiling.synthetic.synthetic_slide import choose_regions
+from tiling.synthetic import DEMO_SLIDES, SlideRecipe, make_demo_slide, make_slide
+from tiling.synthetic.section_plan import plan_section
+from tiling.synthetic.smooth_noise import smooth_noise
+from tiling.synthetic.synthetic_annotation import choose_regions
 
 WIDTH, HEIGHT = 3402, 2203
 
@@ -25,16 +26,14 @@ def folder(tmp_path_factory):
     """Two small slides of the demo's recipe: one with regions, one outlined whole."""
     out = tmp_path_factory.mktemp("synthetic")
     for name, regions, pen in (("regions", 2, False), ("whole", None, True)):
+        recipe = SlideRecipe(
+            slide=name, seed=5, width_px=WIDTH, height_px=HEIGHT, regions=regions, pen=pen
+        )
         make_slide(
+            recipe,
             out / f"{name}.tiff",
-            slide_id=name,
-            width_px=WIDTH,
-            height_px=HEIGHT,
-            seed=5,
             annotation=out / f"{name}.geojson",
             truth=out / f"{name}_truth.tiff",
-            regions=regions,
-            pen=pen,
         )
     return out
 
@@ -65,17 +64,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     digests = []
     for number, seed in enumerate((1, 1, 2)):
         paths = [tmp_path / f"{number}{end}" for end in (".tiff", ".geojson", "_truth.tiff")]
-        make_slide(
-            paths[0],
-            slide_id="s",
-            width_px=1001,
-            height_px=1002,
-            seed=seed,
-            annotation=paths[1],
-            truth=paths[2],
-            regions=None,
-            pen=True,
-        )
+        recipe = SlideRecipe(slide="s", seed=seed, width_px=1001, height_px=1002, pen=True)
+        make_slide(recipe, paths[0], annotation=paths[1], truth=paths[2])
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
     assert digests[0] == digests[1]
     assert all(a != b for a, b in zip(digests[0], digests[2], strict=True))
@@ -181,10 +171,12 @@ def test_pen_lies_on_glass_and_hardly_on_tissue(folder):
 
 def test_too_small_a_slide_and_too_many_regions_say_so(tmp_path):
     with pytest.raises(ValueError, match="tiny: 800 x 1200 px is too small"):
-        make_slide(tmp_path / "x.tiff", slide_id="tiny", width_px=800, height_px=1200, seed=0)
+        make_slide(
+            SlideRecipe(slide="tiny", seed=0, width_px=800, height_px=1200), tmp_path / "x.tiff"
+        )
     labels = np.ones((1600, 1600), np.uint16)
     with pytest.raises(ValueError, match="crowded: no place for 9 regions"):
-        choose_regions(labels, 9, np.random.default_rng(0), slide_id="crowded")
+        choose_regions(labels, 9, np.random.default_rng(0), slide="crowded")
     assert not list(tmp_path.iterdir())
 
 

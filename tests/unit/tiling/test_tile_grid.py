@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.tiles.tile_grid import choose_tiles, chunks_under, grid_origins
+from tiling.raster.blending import grid_origins
+from tiling.tiles.tile_grid import choose_tiles, chunks_under
 
 
 @given(side=st.integers(1, 5000), tile=st.integers(16, 600), overlap=st.integers(0, 500))

@@ -74,9 +74,9 @@ def test_every_leaf_has_default_and_description() -> None:
 
 
 def test_settings_of_the_packages_take_every_key() -> None:
-    from workflow.stages.slide_training import settings
+    from workflow.stages.slide_training import training_settings
 
-    network, training = settings(with_defaults({}))
+    network, training = training_settings(with_defaults({}))
     assert (network.width, network.encoder, network.experts) == (16, "efficientnet-lite0", "shared")
     assert training.tile_px == 256
 
@@ -139,9 +139,9 @@ def test_only_what_a_method_feels_retrains_it(given: dict, retrained: set) -> No
 
 
 def test_a_unet_may_be_trained_for_fewer_epochs_than_the_default_warm_start() -> None:
-    from workflow.stages.slide_training import settings
+    from workflow.stages.slide_training import training_settings
 
-    training = settings(
+    training = training_settings(
         learning(with_defaults({"training": {"epochs": 3, "warm_start_epochs": 2}}), "unet")
     )[1]
     assert (training.epochs, training.warm_start_epochs) == (3, 0)

@@ -1,10 +1,10 @@
-"""The report's tables say what the csv files say, in few columns."""
+"""The tables of the report show the values of the csv files in fewer columns."""
 
 import pytest
 
-from workflow.reporting.report_tables import cohort_table, score_table, short
+from workflow.reporting.report_tables import cohort_report, metrics_report, short_number
 
-SCORES = {
+METRICS = {
     "slide": "a",
     "split": "test",
     "method": "unet",
@@ -40,43 +40,41 @@ QUARTILES = {
 }
 
 
-def shown(table, row=0):
+def cells_of(table, row=0):
     return {
         (column.group, column.title): cell
-        for column, cell in zip(table.columns, table.rows[row][0], strict=True)
+        for column, cell in zip(table.columns, table.rows[row].cells, strict=True)
     }
 
 
-def test_scores_stand_under_their_groups_with_few_digits():
-    table = score_table([SCORES])
-    found = shown(table)
-    assert found["", "method"] == "U-Net"
-    assert found["glands", "right / false / missed"] == "40 / 3 / 2"
-    assert found["pixels", "Dice"] == "0.900"
-    assert found["objects", "Dice"] == ""
-    assert found["objects", "Hausdorff"] == "123"
-    assert found["", "annotated"] == "12.3"
+def test_scores_are_grouped_and_have_few_digits():
+    table = metrics_report([METRICS])
+    cells = cells_of(table)
+    assert cells["", "method"] == "U-Net"
+    assert cells["glands", "right / false / missed"] == "40 / 3 / 2"
+    assert cells["pixels", "Dice"] == "0.900"
+    assert cells["objects", "Dice"] == ""
+    assert cells["objects", "Hausdorff"] == "123"
+    assert cells["", "annotated"] == "12.3"
     assert sum(span for _, span in table.groups) == len(table.columns)
-    assert table.texts == 4
-    # Old tables lack columns, and a slide without scores has none but the reason.
-    assert (
-        score_table(
-            [{"slide": "b", "split": "", "method": "semimoe", "region": "", "error": "cut"}]
-        ).rows[0][1]
-        == "cut"
-    )
+    assert table.text_columns == 4
 
 
-def test_columns_of_the_sheet_stay_where_they_hold_something():
-    table = cohort_table(
+def test_a_slide_without_scores_has_a_row_with_the_reason():
+    row = {"slide": "b", "split": "", "method": "semimoe", "region": "", "error": "truncated"}
+    assert metrics_report([row]).rows[0].error == "truncated"
+
+
+def test_columns_of_the_sheet_are_shown_unless_they_are_empty():
+    table = cohort_report(
         [{**COHORT, **QUARTILES, "gland_share": "0.25", "glands_per_mm2": "1.5", "error": ""}]
     )
-    found = shown(table)
-    assert found["", "site"] == "x"
-    assert ("", "patient") not in found
-    assert found["gland area", "quartiles"] == "1234 \u2013 12,346"
-    assert found["glands", "share of area"] == "0.250"
-    assert cohort_table([]).rows == []
+    cells = cells_of(table)
+    assert cells["", "site"] == "x"
+    assert ("", "patient") not in cells
+    assert cells["gland area", "quartiles"] == "1234 \u2013 12,346"
+    assert cells["glands", "share of area"] == "0.250"
+    assert cohort_report([]).rows == []
 
 
 @pytest.mark.parametrize(
@@ -93,4 +91,4 @@ def test_columns_of_the_sheet_stay_where_they_hold_something():
     ],
 )
 def test_numbers_have_three_digits_and_no_exponent(value, text):
-    assert short(value) == text
+    assert short_number(value) == text

@@ -1,4 +1,4 @@
-"""What predict_slide records, and what its switches change."""
+"""What predict_slide records, and what its settings change."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,8 @@ from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
 from tiling.stores.attributes import set_attributes, stored_json
 from workflow.config.configuration import with_defaults
-from workflow.stages.slide_prediction import predict_slide
+from workflow.stages.job_resources import JobResources
+from workflow.stages.predict_slide import predict_slide
 
 SIDE, TILE = 112, 64
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
@@ -62,31 +63,32 @@ def predicted(
     tiles: Path, model: Path, maps: Path, **changes: Any
 ) -> tuple[np.ndarray, dict[str, Any]]:
     prediction = with_defaults({"prediction": changes})["prediction"]
-    predict_slide(
-        tiles, model, maps, slide="s", prediction=prediction, gpu=0, threads=1, code_version=7
-    )
+    job = JobResources(gpu=0, threads=1, code_version=7)
+    predict_slide(tiles, model, maps, slide="s", prediction=prediction, job=job)
     return np.asarray(open_array(open_store(maps), "gland")[...]), stored_json(maps)
 
 
 @pytest.mark.parametrize("native", ["fp32", "bf16"])
-def test_the_maps_say_how_they_were_made(tiles, model, tmp_path, monkeypatch, native) -> None:
+def test_the_maps_record_their_settings(tiles, model, tmp_path, monkeypatch, native) -> None:
     monkeypatch.setattr("semimoe.devices.native_precision", lambda _: native)
-    _, made = predicted(tiles, model, tmp_path / "a.zarr")
-    assert made["parameters"] == {"batch": 16, "precision": native, "flips": False, "margin_um": 0}
-    assert (made["version"], made["most_at_once"]) == (7, None)
+    _, attrs = predicted(tiles, model, tmp_path / "a.zarr")
+    assert attrs["parameters"] == {"batch": 16, "precision": native, "flips": False, "margin_um": 0}
+    assert (attrs["version"], attrs["most_at_once"]) == (7, None)
 
 
-def test_switches_change_the_maps_and_are_recorded(tiles, model, tmp_path) -> None:
+def test_settings_change_the_maps_and_are_recorded(tiles, model, tmp_path) -> None:
     plain, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
-    again, _ = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
-    flipped, made = predicted(tiles, model, tmp_path / "c.zarr", precision="fp32", flips=True)
-    np.testing.assert_array_equal(plain, again)
-    assert made["parameters"] == {"batch": 16, "precision": "fp32", "flips": True, "margin_um": 0}
+    repeated, _ = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
+    flipped, attrs = predicted(tiles, model, tmp_path / "c.zarr", precision="fp32", flips=True)
+    np.testing.assert_array_equal(plain, repeated)
+    assert attrs["parameters"] == {"batch": 16, "precision": "fp32", "flips": True, "margin_um": 0}
     assert (plain != flipped).any()
 
 
-def test_glass_near_tissue_is_left_to_a_model_that_knows_it(tiles, model, tmp_path) -> None:
-    """Half of the slide is tissue; a margin adds glass of that width, whose maps are not 0 any more; the rest stays as it is."""
+def test_a_margin_of_glass_is_predicted_by_models_trained_with_glass(
+    tiles, model, tmp_path
+) -> None:
+    """Half of the slide is tissue; in a margin beside it the maps are not 0, elsewhere the same."""
     group = zarr.open_group(tiles, mode="r+")
     mask = np.zeros((SIDE // 8, SIDE // 8), np.uint8)
     mask[:, : SIDE // 16] = 1
@@ -94,39 +96,39 @@ def test_glass_near_tissue_is_left_to_a_model_that_knows_it(tiles, model, tmp_pa
     create_array(group, "pen", mask.shape, np.uint8)
     edge, margin_px = SIDE // 2, 24
     masked, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
-    wider, made = predicted(
+    wider, attrs = predicted(
         tiles, model, tmp_path / "b.zarr", precision="fp32", margin_um=margin_px
     )
-    assert made["parameters"]["margin_um"] == margin_px
+    assert attrs["parameters"]["margin_um"] == margin_px
     np.testing.assert_array_equal(masked[:, :edge], wider[:, :edge])
     assert not masked[:, edge:].any()
     assert wider[:, edge : edge + margin_px].all()
     assert not wider[:, edge + margin_px :].any()
     card = json.loads((model / "model.json").read_text())
-    for augment, taken in (("slides", 0), ("scanners", 100)):
+    for augment, margin_um in (("slides", 0), ("scanners", 100)):
         (model / "model.json").write_text(json.dumps(card | {"training": {"augment": augment}}))
         assert (
             predicted(tiles, model, tmp_path / f"{augment}.zarr")[1]["parameters"]["margin_um"]
-            == taken
+            == margin_um
         )
     set_attributes(
-        zarr.open_group(tiles, mode="r+"), {"parameters": {"roi": "hash of what a person drew"}}
+        zarr.open_group(tiles, mode="r+"), {"parameters": {"roi": "checksum of the drawn file"}}
     )
     assert predicted(tiles, model, tmp_path / "roi.zarr")[1]["parameters"]["margin_um"] == 0
 
 
-def test_a_batch_halved_for_want_of_memory_is_recorded_and_changes_nothing(
+def test_a_batch_that_was_halved_for_lack_of_memory_is_recorded_and_changes_no_map(
     tiles, model, tmp_path, monkeypatch
 ) -> None:
     plain, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
     forward = SemiMoE.forward
 
-    def small(self, images):
+    def forward_one_at_most(self, images):
         if len(images) > 1:
             raise torch.OutOfMemoryError
         return forward(self, images)
 
-    monkeypatch.setattr(SemiMoE, "forward", small)
-    halved, made = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
-    assert made["most_at_once"] == 1
+    monkeypatch.setattr(SemiMoE, "forward", forward_one_at_most)
+    halved, attrs = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
+    assert attrs["most_at_once"] == 1
     assert np.abs(plain.astype(int) - halved).max() <= 1

@@ -1,4 +1,4 @@
-"""The preview of a run: the contact sheet, with the time this machine will need."""
+"""The preview of a run: a contact sheet of all slides, with the expected time of prediction."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from tiling.pictures.contact_sheet import contact_sheet
 
 
 def preview(
-    cards: list[Path],
-    png: Path,
-    html: Path,
+    slide_summaries: list[Path],
+    picture: Path,
+    page: Path,
     *,
     network: dict[str, Any],
     tile_px: int,
@@ -19,18 +19,19 @@ def preview(
     prediction: dict[str, Any],
     threads: int,
 ) -> None:
-    """Write the preview; the speed of prediction is measured here and now, on the CPU.
+    """Write the preview; the speed of prediction is measured in this job, on the CPU.
 
     Parameters
     ----------
-    cards : of all slides, see `tiling.pictures.contact_sheet.write_card`
+    slide_summaries : one for each slide, see `tiling.pictures.contact_sheet`
+    picture, page : PNG and HTML files to write
     network, tile_px : of the configuration
-    prediction : its precision and flips
     model : folder of a given model; None: the network that this run trains
+    prediction : `precision` and `flips` of the configuration
     """
     predictor = (
         Predictor.load(Path(model), device="cpu", threads=threads, **prediction)
         if model
         else Predictor.untrained(NetworkSettings(**network), threads=threads, **prediction)
     )
-    contact_sheet(cards, png, html, tiles_per_s=predictor.tiles_per_s(tile_px))
+    contact_sheet(slide_summaries, picture, page, tiles_per_s=predictor.tiles_per_s(tile_px))

@@ -1,0 +1,117 @@
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow.config.configuration import with_defaults
+from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
+from workflow.reporting.outcome import PlannedJob
+from workflow.results import ResultPaths
+from workflow.sheet import Sheet, SheetRow
+
+
+def config(results: Path, **values: object) -> dict[str, Any]:
+    return with_defaults({"results": str(results), **values})
+
+
+def sheet(*slides: str) -> Sheet:
+    return Sheet(tuple(SheetRow(slide, f"{slide}.svs", "predict") for slide in slides))
+
+
+def unfinished_jobs(paths: ResultPaths) -> tuple[PlannedJob, ...]:
+    """The prediction of slide bad failed, so that the report could not be made."""
+    log = paths.log("predict_slide", "bad")
+    log.parent.mkdir(parents=True)
+    log.write_text("INFO reading\nERROR bad.svs: truncated\n")
+    outputs = frozenset({str(paths.gland_table("bad"))})
+    return (
+        PlannedJob("predict_slide", "bad", log, outputs=outputs),
+        PlannedJob("report", "all", Path("none")),
+    )
+
+
+def write_summary(paths: ResultPaths, slide: str, error: str | None) -> None:
+    path = paths.slide_summary(slide)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"slide": slide, "error": error}))
+
+
+def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -> None:
+    paths = ResultPaths(tmp_path / "r")
+    jobs = unfinished_jobs(paths)
+    text = report_after_failure(sheet("good", "bad"), config(paths.folder), jobs, started_s=0)
+    assert "FAILED predict_slide/bad" in text
+    page = paths.report.read_text()
+    assert "predict_slide/bad" in page
+    assert "not reached" in page
+
+
+def test_files_of_a_failed_run_are_slightly_older_than_its_record(tmp_path: Path) -> None:
+    paths, start_s = ResultPaths(tmp_path / "r"), time.time()
+    jobs = unfinished_jobs(paths)
+    report_after_failure(sheet("bad"), config(paths.folder), jobs, started_s=0)
+    record = paths.last_failure
+    for path in (paths.report, paths.metrics_table, paths.cohort_table):
+        assert start_s - 60 < path.stat().st_mtime < record.stat().st_mtime - 1
+    assert "FAILED predict_slide/bad: bad.svs" in record.read_text()
+
+
+def test_two_records_of_the_same_failure_differ(tmp_path: Path) -> None:
+    """Snakemake ignores a newer file of the same content."""
+    paths = ResultPaths(tmp_path / "r")
+    jobs, records = unfinished_jobs(paths), set()
+    for _ in range(2):
+        report_after_failure(sheet("bad"), config(paths.folder), jobs, started_s=0)
+        records.add(paths.last_failure.read_text())
+    assert len(records) == 2
+
+
+def test_a_preview_lists_failed_slides_last_and_is_made_again(tmp_path: Path) -> None:
+    paths = ResultPaths(tmp_path)
+    write_summary(paths, "good", None)
+    paths.preview_page.touch()
+    text, all_usable = preview_text(["good"], config(tmp_path))
+    assert all_usable
+    assert str(paths.preview_page) in text
+    assert not paths.last_failure.exists()
+
+    write_summary(paths, "bad", "bad.svs: the file is truncated; copy it again")
+    text, all_usable = preview_text(["good", "bad"], config(tmp_path))
+    assert not all_usable
+    assert "1 of 2 slide(s) cannot be used" in text
+    assert text.splitlines()[-1] == "bad: bad.svs: the file is truncated; copy it again"
+    assert paths.preview_page.stat().st_mtime < paths.last_failure.stat().st_mtime
+
+
+def test_the_last_lines_name_outlines_and_scores(tmp_path: Path) -> None:
+    paths = ResultPaths(tmp_path)
+    outlines = paths.outlines("a", compressed=False)
+    outlines.parent.mkdir()
+    outlines.write_text("{}")
+    paths.outlines("gone", compressed=False).write_text("{}")
+    paths.metrics_table.write_text(
+        "slide,split,method,region,dice,jaccard,object_f1,object_dice,object_hausdorff_um,"
+        "tp,fp,fn\n"
+        "a,test,supervised,pooled,0.8,0.7,0.6,0.5,,1,2,3\n"
+        "a,test,semimoe,pooled,0.9,0.8,0.7,0.6,12.5,1,2,3\n"
+    )
+    text = run_text(["a"], config(tmp_path))
+    assert str(outlines) in text
+    assert "gone" not in text, "outlines of a slide that is no longer in the sheet"
+    assert text.index("Semi-MoE") < text.index("supervised-only")
+    assert "object F1 0.700" in text
+    assert text.count("Hausdorff") == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "glands"])
+def test_the_last_lines_name_no_results_that_do_not_exist(tmp_path: Path, name: str) -> None:
+    assert name not in run_text(["a"], config(tmp_path))
+
+
+def test_outlines_of_another_setting_do_not_belong_to_this_run(tmp_path: Path) -> None:
+    outlines = ResultPaths(tmp_path).outlines("a", compressed=False)
+    outlines.parent.mkdir()
+    outlines.write_text("{}")
+    assert "a.geojson" not in run_text(["a"], config(tmp_path, export={"compress": True}))

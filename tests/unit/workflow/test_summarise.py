@@ -1,0 +1,79 @@
+"""The result tables, on files with answers computed by hand."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from workflow.reporting.pooled_scores import pooled_scores
+from workflow.sheet import RESERVED_COLUMNS, SHEET_COLUMNS
+from workflow.stages.evaluate_slide import POOLED
+from workflow.stages.summarise import SummaryInputs, summarise
+
+METRICS = (
+    "slide,split,method,region,annotated_mm2,glands,gland_area_mm2,"
+    "gland_area_um2_q25,gland_area_um2_q50,gland_area_um2_q75,dice\n"
+)
+
+
+def inputs(folder: Path, slide: str, *, metrics: str = METRICS, glands: str = "") -> SummaryInputs:
+    """Files of a slide with 5000 um2 of tissue."""
+    for kind in ("metrics", "glands", "previews"):
+        (folder / kind).mkdir()
+    scores = folder / "metrics" / f"{slide}.csv"
+    table = folder / "glands" / f"{slide}.csv"
+    summary = folder / "previews" / f"{slide}.json"
+    scores.write_text(metrics)
+    table.write_text("id,area_um2\n" + glands)
+    summary.write_text('{"tissue_mm2": 0.005}')
+    return SummaryInputs([scores], [table], [summary])
+
+
+def summarised(
+    folder: Path, files: SummaryInputs, repeated: dict[str, dict[str, str]]
+) -> list[dict[str, str]]:
+    """Rows of the cohort table."""
+    summarise(
+        files,
+        repeated,
+        metrics_table=folder / "metrics.csv",
+        cohort_table=folder / "cohort.csv",
+        main_method="semimoe",
+    )
+    with (folder / "cohort.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_cohort_has_a_row_per_slide_and_per_region_with_cells_of_the_sheet(
+    tmp_path: Path,
+) -> None:
+    scores = METRICS + "s,test,semimoe,a,0.001,1,0.0004,400,400,400,1\n"
+    scores += "s,test,supervised,a,0.001,9,0.0004,400,400,400,1\n"
+    scores += "s,test,semimoe,pooled,0.001,1,0.0004,400,400,400,1\n"
+    files = inputs(tmp_path, "s", metrics=scores, glands="a,400\nb,240\nc,80\n")
+    rows = summarised(tmp_path, files, {"s": {"split": "test", "site": "North, 1"}})
+    assert [row["region"] for row in rows] == ["", "a"]
+    slide, region = rows
+    assert (slide["glands"], region["glands"]) == ("3", "1")
+    assert float(slide["gland_share"]) == pytest.approx(720 / 5000)
+    assert float(slide["gland_area_um2_q50"]) == 240
+    assert float(region["gland_share"]) == pytest.approx(0.4)
+    assert {row["site"] for row in rows} == {"North, 1"}
+    scored = pooled_scores(tmp_path / "metrics.csv")
+    assert [row.method for row in scored] == ["semimoe"]
+
+
+def test_a_slide_called_na_and_a_region_called_pooled_keep_their_names(tmp_path: Path) -> None:
+    scores = METRICS + "NA,test,semimoe,pooled (region),0.001,1,0.0004,400,400,400,1\n"
+    scores += f"NA,test,semimoe,{POOLED},0.001,1,0.0004,400,400,400,1\n"
+    rows = summarised(tmp_path, inputs(tmp_path, "NA", metrics=scores), {"NA": {}})
+    assert [row["region"] for row in rows] == ["", f"{POOLED} (region)"]
+    assert {row["slide"] for row in rows} == {"NA"}
+    assert [row.slide for row in pooled_scores(tmp_path / "metrics.csv")] == ["NA"]
+
+
+def test_the_result_tables_have_no_columns_but_reserved_ones(tmp_path: Path) -> None:
+    """A sheet cannot have a further column with the name of a column of the result tables."""
+    files = inputs(tmp_path, "x", glands="a,100\n")
+    rows = summarised(tmp_path, files, {"x": {"split": "predict", "patient": ""}})
+    assert set(rows[0]) <= {*RESERVED_COLUMNS, *SHEET_COLUMNS}

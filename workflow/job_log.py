@@ -1,0 +1,58 @@
+"""The log of a job, and errors that a user can act on."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def job_log(log: str) -> Iterator[None]:
+    """Run a job that writes stderr and logging messages to its log file.
+
+    The start of the job, with the name of the log, goes to the terminal: with `--quiet rules`
+    Snakemake does not print it.
+
+    Every error ends the log with one line that begins with ERROR. An error with a message for the
+    user (ValueError, StoreError, OSError) ends the job with that message. Any other error is a
+    defect of the program or of the machine; its traceback stands above that line.
+
+    Parameters
+    ----------
+    log : path of the log, in a folder with the name of the rule
+    """
+    from tiling.slide_errors import StoreError
+
+    # Threads that wait must not use a processor: other jobs run on the same machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    job = f"{path.parent.name} {path.stem}"
+    with path.open("w", buffering=1, encoding="utf-8") as handle:
+        terminal = sys.stderr
+        print(f"{job}: started, see {path}", file=terminal)
+        sys.stderr = handle
+        logging.basicConfig(
+            stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True
+        )
+        logging.captureWarnings(True)
+        try:
+            yield
+        except (ValueError, StoreError, OSError) as error:
+            logging.debug("traceback", exc_info=True)
+            print(f"ERROR {_one_line(error)}", file=handle)
+            print(f"{job}: {error}", file=terminal)
+            sys.exit(1)
+        except BaseException as error:
+            traceback.print_exc(file=handle)
+            print(f"ERROR {type(error).__name__}: {_one_line(error)}", file=handle)
+            raise
+        finally:
+            sys.stderr = terminal
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

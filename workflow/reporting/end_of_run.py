@@ -1,0 +1,144 @@
+"""The last lines of a run for the user, and the report of a run that failed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow.config.configuration import NAMES, compared, method
+from workflow.reporting.failure_record import record_failure_of_run
+from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
+from workflow.reporting.report import current_outlines, write_report
+from workflow.results import ResultPaths
+from workflow.sheet import Sheet
+
+_MAX_LISTED = 8
+_SCORES = (
+    ("foreground Dice", "dice"),
+    ("object F1", "object_f1"),
+    ("object Dice", "object_dice"),
+    ("object Hausdorff um", "object_hausdorff_um"),
+)
+
+
+def run_text(slides: Sequence[str], config: dict[str, Any], outcome: RunOutcome = COMPLETE) -> str:
+    """Where the results of a run are, and the scores of its test slides."""
+    paths = ResultPaths(Path(config["results"]))
+    lines = [f"Report:   {paths.report}"] if paths.report.is_file() else []
+    lines += _outline_lines(slides, config, outcome)
+    return "\n".join(["", *lines, *_score_lines(paths)])
+
+
+def preview_text(slides: Sequence[str], config: dict[str, Any]) -> tuple[str, bool]:
+    """Where the preview is and which slides cannot be used, and whether all can be used.
+
+    If some slides cannot be used, the next run makes the preview again and reports them again.
+    """
+    paths = ResultPaths(Path(config["results"]))
+    location, failures = f"Preview:  {paths.preview_page}", _preview_failures(slides, paths)
+    if not failures:
+        return f"\n{location}", True
+    record_failure_of_run(paths, failures, (paths.preview_page, paths.preview_picture))
+    summary = (
+        f"{len(failures)} of {len(slides)} slide(s) cannot be used; "
+        "repair them, or give them the split `skip` in the sheet:"
+    )
+    return "\n".join(["", location, summary, *failures]), False
+
+
+def report_after_failure(
+    sheet: Sheet, config: dict[str, Any], unfinished: Sequence[PlannedJob], *, started_s: float
+) -> str:
+    """Write tables and report of a run that failed, from its current results.
+
+    Parameters
+    ----------
+    unfinished : jobs that have not finished, see `workflow.reporting.outcome.planned_jobs`
+    started_s : when the run started, seconds since 1970
+
+    Returns
+    -------
+    str
+        What failed and where the report is, for the user.
+    """
+    paths = ResultPaths(Path(config["results"]))
+    outcome = run_outcome(sheet, paths, unfinished, started_s=started_s)
+    failures = [
+        f"FAILED {failure.rule}/{failure.subject}: {failure.reason} (log: {failure.log})"
+        for failure in outcome.failures
+    ]
+    if not any(job.rule == "report" for job in unfinished):  # the user asked for other files
+        return "\n".join(["", *failures])
+    try:
+        try:
+            tables_after_failure(sheet, config, outcome)
+            write_report(sheet.ids(), config, paths.report, outcome)
+        finally:
+            incomplete = (paths.metrics_table, paths.cohort_table, paths.report)
+            record_failure_of_run(paths, failures, incomplete)
+    except Exception as error:  # for example a full disk; the failures must be printed anyway
+        problem = f"The report could not be written: {type(error).__name__}: {error}"
+        return "\n".join(["", *failures, problem])
+    location = f"The report with all current results and all failures: {paths.report}"
+    return "\n".join([run_text(sheet.ids(), config, outcome), "", *failures, location])
+
+
+def tables_after_failure(sheet: Sheet, config: dict[str, Any], outcome: RunOutcome) -> None:
+    """Write `metrics.csv` and `cohort.csv` of the slides that have current results.
+
+    The other slides have rows with the reason.
+    """
+    from workflow.stages.summarise import MissingResults, SummaryInputs, summarise
+
+    paths = ResultPaths(Path(config["results"]))
+    metrics = [paths.metrics(slide) for slide in sheet.evaluated()]
+    for name in compared(config):
+        of_method = paths.compared(name)
+        metrics += [of_method.metrics(slide) for slide in sheet.annotated("validation", "test")]
+    slides = [slide for slide in sheet.ids() if slide not in outcome.without_outlines]
+    summarise(
+        SummaryInputs(
+            metrics=[path for path in metrics if outcome.is_current(path)],
+            gland_tables=[paths.gland_table(slide) for slide in slides],
+            slide_summaries=[paths.slide_summary(slide) for slide in slides],
+        ),
+        sheet.repeated_columns(),
+        metrics_table=paths.metrics_table,
+        cohort_table=paths.cohort_table,
+        main_method=method(config),
+        missing=MissingResults(outcome.without_outlines, outcome.without_scores),
+    )
+
+
+def _outline_lines(slides: Sequence[str], config: dict[str, Any], outcome: RunOutcome) -> list[str]:
+    files = [path for slide in slides if (path := current_outlines(slide, config, outcome))]
+    if not files:
+        return []
+    lines = [f"Outlines: {len(files)} slide(s), drag the files onto the slides in QuPath:"]
+    lines += [f"          {path}" for path in files[:_MAX_LISTED]]
+    if len(files) > _MAX_LISTED:
+        lines.append(f"          ... and {len(files) - _MAX_LISTED} more")
+    return lines
+
+
+def _score_lines(paths: ResultPaths) -> list[str]:
+    """The scores of the test slides, a line for each slide and method."""
+    from workflow.reporting.pooled_scores import pooled_scores
+
+    lines = []
+    for row in pooled_scores(paths.metrics_table):
+        values = ((label, getattr(row, key)) for label, key in _SCORES)
+        texts = [f"{label} {value:.3f}" for label, value in values if value is not None]
+        scores = f"no scores: {row.error}" if row.error else ", ".join(texts)
+        lines.append(f"{row.slide}: {NAMES.get(row.method, row.method):16s} {scores}")
+    return lines
+
+
+def _preview_failures(slides: Sequence[str], paths: ResultPaths) -> list[str]:
+    """The errors of the slides that the preview shows as failed, a line for each slide."""
+    lines = []
+    for slide in slides:
+        error = json.loads(paths.slide_summary(slide).read_text(encoding="utf-8"))["error"]
+        if error is not None:
+            lines.append(f"{slide}: {error}")
+    return lines

@@ -1,0 +1,67 @@
+"""The scores that the report and the last lines of a run show: pooled rows of `metrics.csv`."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workflow.stages.evaluate_slide import POOLED
+from workflow.stages.summarise import read_metrics
+
+
+class PooledScores(NamedTuple):
+    """The pooled row of one slide and one method.
+
+    Attributes
+    ----------
+    dice, jaccard, object_f1, object_dice : 0..1; None: not scored
+    object_hausdorff_um : None: not scored, or infinite
+    tp, fp, fn : numbers of glands
+    error : why there are no scores; None where there are
+    """
+
+    slide: str
+    method: str
+    dice: float | None
+    jaccard: float | None
+    object_f1: float | None
+    object_dice: float | None
+    object_hausdorff_um: float | None
+    tp: float | None
+    fp: float | None
+    fn: float | None
+    error: str | None
+
+    @property
+    def predicted_glands(self) -> int:
+        """Number of predicted glands."""
+        return int((self.tp or 0) + (self.fp or 0))
+
+    @property
+    def true_glands(self) -> int:
+        """Number of glands that a person outlined."""
+        return int((self.tp or 0) + (self.fn or 0))
+
+
+def pooled_scores(metrics_table: Path, *, split: str = "test") -> list[PooledScores]:
+    """The pooled rows of one split, in the order of slides; the main method comes first.
+
+    Parameters
+    ----------
+    metrics_table : `metrics.csv`; it may be missing
+    """
+    if not metrics_table.is_file():
+        return []
+    table = read_metrics(metrics_table)
+    pooled = table[(table["region"] == POOLED) & (table["split"] == split)]
+    rows = [_from_record(record) for record in json.loads(pooled.to_json(orient="records"))]
+    order = {name: place for place, name in enumerate(_COMPARED, start=1)}
+    return sorted(rows, key=lambda row: (row.slide, order.get(row.method, 0)))
+
+
+def _from_record(record: dict[str, Any]) -> PooledScores:
+    """Columns that are missing are None: tables of failed runs lack some."""
+    columns: dict[str, Any] = {name: record.get(name) for name in PooledScores._fields}
+    return PooledScores(**columns)
+
+
+_COMPARED = ("supervised", "unet")

@@ -1,0 +1,128 @@
+"""Where a run writes: the only place that names files and folders inside the folder of results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ResultPaths:
+    """Files and folders of one run; stores are folders that end in `.zarr`.
+
+    The rules ask for the same paths with the wildcards `{slide}` and `{method}` in place of an id
+    and a name.
+
+    Attributes
+    ----------
+    folder : folder of results, relative to the working directory
+
+    >>> ResultPaths(Path("results")).tiles("a").as_posix()
+    'results/tiles/a.zarr'
+    >>> ResultPaths(Path("results")).compared("unet").maps("a").as_posix()
+    'results/compare/unet/maps/a.zarr'
+    """
+
+    folder: Path
+
+    def compared(self, method: str) -> "ResultPaths":
+        """Paths of a method that is scored beside the main one: only maps, glands and metrics."""
+        return ResultPaths(self.folder / "compare" / method)
+
+    # One file or store for each slide.
+
+    def tiles(self, slide: str) -> Path:
+        """Store of the image pyramid, the tissue mask and the table of tiles."""
+        return self.folder / "tiles" / f"{slide}.zarr"
+
+    def labels(self, slide: str) -> Path:
+        """Store of the outlines that a person drew, as a label image with weights."""
+        return self.folder / "labels" / f"{slide}.zarr"
+
+    def pseudo_labels(self, slide: str) -> Path:
+        """Store of pseudo-labels for tiles of an unlabelled slide."""
+        return self.folder / "pseudo_labels" / f"{slide}.zarr"
+
+    def maps(self, slide: str) -> Path:
+        """Store of the predicted maps."""
+        return self.folder / "maps" / f"{slide}.zarr"
+
+    def glands(self, slide: str) -> Path:
+        """Store of the label image of glands."""
+        return self.folder / "glands" / f"{slide}.zarr"
+
+    def outlines(self, slide: str, *, compressed: bool) -> Path:
+        """GeoJSON of the outlines of glands."""
+        return self.folder / "glands" / f"{slide}.geojson{'.gz' if compressed else ''}"
+
+    def gland_table(self, slide: str) -> Path:
+        """Measurements, a row for each gland."""
+        return self.folder / "glands" / f"{slide}.csv"
+
+    def label_mask(self, slide: str) -> Path:
+        """Label image of glands as a pyramidal OME-TIFF."""
+        return self.folder / "glands" / f"{slide}.ome.tiff"
+
+    def slide_summary(self, slide: str) -> Path:
+        """JSON of what the preview shows of a slide."""
+        return self.folder / "previews" / f"{slide}.json"
+
+    def proposals(self, slide: str) -> Path:
+        """GeoJSON of the regions that should be annotated next."""
+        return self.folder / "proposals" / f"{slide}.geojson"
+
+    def overview(self, slide: str) -> Path:
+        """Picture of a slide with the outlines of its glands."""
+        return self.folder / "overviews" / f"{slide}.png"
+
+    def metrics(self, slide: str) -> Path:
+        """Scores of one slide, a row for each annotated region and a pooled row."""
+        return self.folder / "metrics" / f"{slide}.csv"
+
+    # One file or folder for the run.
+
+    def model(self, method: str) -> Path:
+        """Folder of the model that this run trains with a method."""
+        return self.folder / "models" / method
+
+    @property
+    def metrics_table(self) -> Path:
+        """Scores of all slides."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def cohort_table(self) -> Path:
+        """Counts, areas and densities of all slides."""
+        return self.folder / "cohort.csv"
+
+    @property
+    def preview_page(self) -> Path:
+        """Contact sheet of all slides."""
+        return self.folder / "preview.html"
+
+    @property
+    def preview_picture(self) -> Path:
+        """Contact sheet of all slides as one picture."""
+        return self.folder / "preview.png"
+
+    @property
+    def report(self) -> Path:
+        """Report of the run."""
+        return self.folder / "report.html"
+
+    @property
+    def qupath_import(self) -> Path:
+        """QuPath script that imports all outlines."""
+        return self.folder / "qupath" / "import_all.groovy"
+
+    @property
+    def qupath_export(self) -> Path:
+        """QuPath script that exports the annotations of all slides."""
+        return self.folder / "qupath" / "export_annotations.groovy"
+
+    @property
+    def last_failure(self) -> Path:
+        """Record of the last run that failed; it exists only after a failure."""
+        return self.folder / "last_failure.txt"
+
+    def log(self, rule: str, subject: str = "all") -> Path:
+        """Log of a job: of a rule, for a slide, for a model, or for all slides."""
+        return self.folder / "logs" / rule / f"{subject}.log"
