@@ -1,6 +1,7 @@
-"""The picture of docs/qupath.md: what QuPath shows of a slide's files, drawn by our own code.
+r"""The picture of docs/qupath.md: what QuPath shows of a slide's files, drawn by this project's code.
 
-python docs/draw_qupath.py SLIDE ANNOTATION.geojson GLANDS.geojson PROPOSALS.geojson docs/images/qupath.jpg
+python docs/draw_qupath.py SLIDE ANNOTATION.geojson GLANDS.geojson PROPOSALS.geojson \
+    docs/images/qupath.jpg
 """
 
 import sys
@@ -9,37 +10,35 @@ from pathlib import Path
 import shapely
 from PIL import Image, ImageDraw
 
-from tiling.pictures.canvas import INK, font, with_scale_bar
-from tiling.qupath.features import features_of, load_json
+from tiling.pictures.canvas import TEXT_COLOUR, font, with_scale_bar
+from tiling.qupath.class_names import IGNORE, PROPOSED, REGION
+from tiling.qupath.geojson_reader import features_of, load_json
+from tiling.qupath.geojson_writer import GLAND_COLOUR
 from tiling.slides.slide_reader import open_slide
 from tiling.slides.working_resolution import read_thumbnail
 
 _PANEL_PX = 560
 _MARGIN = 16
 _CAPTIONS = (
-    "1  You outline: regions (Region*) and their glands",
+    f"1  You outline: regions ({REGION}) and their glands",
     "2  import_all.groovy: glands of the whole slide",
     "3  ... and proposed squares with editable outlines",
 )
-_COLOURS = {"Region*": (20, 60, 220), "Ignore*": (120, 120, 120), "Proposed*": (255, 140, 0)}
-_GLAND = (200, 0, 0)
+_COLOURS = {REGION: (20, 60, 220), IGNORE: (120, 120, 120), PROPOSED: (255, 140, 0)}
 
 
 def panel(picture: Image.Image, files: list[Path], downsample: float) -> Image.Image:
-    """Outlines over a small picture of the slide, detections thinner than annotations, as QuPath shows them."""
+    """Outlines over a small picture of the slide; annotations are thicker than detections."""
     image = picture.copy()
     draw = ImageDraw.Draw(image)
     for path in files:
         for feature in features_of(load_json(path), path):
-            name = feature.properties["classification"]["name"]
+            colour = _COLOURS.get(feature.class_name, GLAND_COLOUR)
+            width = 1 if feature.object_type == "detection" else 2
             for part in shapely.get_parts(shapely.geometry.shape(feature.geometry)):
                 for ring in (part.exterior, *part.interiors):
                     points = [(x / downsample, y / downsample) for x, y in ring.coords]
-                    draw.line(
-                        points,
-                        fill=_COLOURS.get(name, _GLAND),
-                        width=1 if feature.kind == "detection" else 2,
-                    )
+                    draw.line(points, fill=colour, width=width)
     return image
 
 
@@ -58,7 +57,7 @@ def main() -> int:
     draw = ImageDraw.Draw(page)
     for index, (image, caption) in enumerate(zip(panels, _CAPTIONS, strict=True)):
         left = _MARGIN + index * (_PANEL_PX + _MARGIN)
-        draw.text((left, 14), caption, fill=INK, font=font(19))
+        draw.text((left, 14), caption, fill=TEXT_COLOUR, font=font(19))
         page.paste(image, (left, 44))
     page.save(out, quality=88)
     return 0

@@ -1,4 +1,4 @@
-"""What every picture of a slide needs: a thumbnail from the stored pyramid, text, a scale bar, outlines, and bytes of a PNG."""
+"""What all pictures of a slide use: a thumbnail, text, a scale bar, outlines, and PNG bytes."""
 
 import io
 from functools import cache
@@ -13,19 +13,22 @@ from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of
 
-INK = (30, 30, 30)
-GLAND = (40, 225, 60)
-REGION = (20, 60, 220)
-TISSUE = (0, 130, 150)
-LEFT_OUT = (220, 110, 0)
-PEN = (200, 0, 160)
-ERROR = (190, 20, 20)
-RULER_PX = 30
-_LEAST_BAR_PX = 30
+Colour = tuple[int, int, int]
+
+TEXT_COLOUR: Colour = (30, 30, 30)
+OUTLINE_COLOUR: Colour = (40, 225, 60)
+REGION_COLOUR: Colour = (20, 60, 220)
+TISSUE_COLOUR: Colour = (0, 130, 150)
+LEFT_OUT_COLOUR: Colour = (220, 110, 0)
+PEN_COLOUR: Colour = (200, 0, 160)
+ERROR_COLOUR: Colour = (190, 20, 20)
+SCALE_BAR_HEIGHT_PX = 30
+SCALE_BAR_FONT_PX = 15
+_MIN_BAR_PX = 30
 
 
 class Thumbnail(NamedTuple):
-    """A whole slide, small.
+    """A small picture of a complete slide.
 
     Attributes
     ----------
@@ -39,8 +42,10 @@ class Thumbnail(NamedTuple):
     geometry: Geometry
 
 
-def thumbnail(tiles: Path, max_px: int) -> Thumbnail:
-    """The slide with its longer side at most `max_px`, from the smallest pyramid level that is large enough.
+def slide_thumbnail(tiles: Path, max_px: int) -> Thumbnail:
+    """The slide with its longer side at most `max_px`.
+
+    It is made from the smallest level of the pyramid that is large enough, and never enlarged.
 
     Raises
     ------
@@ -49,22 +54,25 @@ def thumbnail(tiles: Path, max_px: int) -> Thumbnail:
     """
     geometry = geometry_of(tiles)
     group = open_store(tiles)
-    longest = max(geometry.height_px, geometry.width_px)
-    levels = [
-        open_array(group, str(level))
-        for level in sorted(int(name) for name in group.array_keys() if name.isdigit())
-    ]
-    enough = [array for array in levels if max(array.shape[-2:]) >= min(max_px, longest)]
-    image = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(enough[-1][...]), 0, -1)))
-    factor = min(max_px / longest, 1.0)
+    longest_px = max(geometry.height_px, geometry.width_px)
+    names = sorted(int(name) for name in group.array_keys() if name.isdigit())
+    levels = [open_array(group, str(name)) for name in names]
+    large_enough = [level for level in levels if max(level.shape[-2:]) >= min(max_px, longest_px)]
+    image = rgb_image(np.asarray(large_enough[-1][...]))
+    factor = min(max_px / longest_px, 1.0)
     size = (max(round(geometry.width_px * factor), 1), max(round(geometry.height_px * factor), 1))
     if size != image.size:
         image = image.resize(size, Image.Resampling.BOX)
     return Thumbnail(image, (geometry.height_px / size[1], geometry.width_px / size[0]), geometry)
 
 
+def rgb_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """A picture of stored pixels, uint8 (3, h, w)."""
+    return Image.fromarray(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
+
+
 def inner_edges(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels of an object with a 4-neighbour outside it; the array's border is no edge.
+    """Pixels of an object that have a 4-neighbour outside it; the border of the array is no edge.
 
     >>> inner_edges(np.array([[1, 1, 1, 2], [1, 1, 1, 2], [1, 1, 1, 2]])).astype(int)
     array([[0, 0, 1, 1],
@@ -81,77 +89,84 @@ def inner_edges(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     return np.asarray(edges & (labels != 0))
 
 
-def tint(image: Image.Image, mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> Image.Image:
-    """A copy of the picture with the masked pixels in one colour; mask bool (height, width)."""
+def colour_mask(image: Image.Image, mask: NDArray[np.bool_], colour: Colour) -> Image.Image:
+    """A copy of the picture with one colour where the mask, bool (height, width), is true."""
     pixels = np.array(image)
     pixels[mask] = colour
     return Image.fromarray(pixels)
 
 
-def magnified(image: Image.Image, least_px: int) -> Image.Image:
-    """The picture a whole number of times as large, its longer side at most `least_px`; larger ones as they are: no slide is a stamp."""
-    times = max(least_px // max(image.size), 1)
+def enlarged(image: Image.Image, max_px: int) -> Image.Image:
+    """The picture repeated pixel by pixel, as often as its longer side stays within `max_px`.
+
+    Pictures that are larger already stay as they are.
+    """
+    times = max(max_px // max(image.size), 1)
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as matplotlib ships it: the one font at hand everywhere that has µ and ²."""
+    """DejaVu Sans from matplotlib: the one font on every machine that has µ and ²."""
     import matplotlib
 
-    return ImageFont.truetype(
-        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
-    )
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), size)
 
 
-def round_length_um(longest_um: float) -> float:
-    """The largest of 1, 2, 5, 10, ... um that is not longer.
+def round_length_um(max_um: float) -> float:
+    """The largest of 1, 2, 5, 10, ... um that is not longer than `max_um`.
 
     >>> round_length_um(730.0), round_length_um(0.3)
     (500.0, 0.2)
     """
-    power = 10.0 ** np.floor(np.log10(longest_um))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= longest_um * (1 + 1e-9)))
+    power = 10.0 ** np.floor(np.log10(max_um))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= max_um * (1 + 1e-9)))
 
 
 def text_width(text: str, size: int) -> int:
-    """Pixels across a line of text."""
+    """Width of a line of text in pixels."""
     return int(np.ceil(font(size).getlength(text)))
 
 
-def cut_text(text: str, size: int, most_px: float) -> str:
-    """As much of a line as fits, with an ellipsis where something is missing; "" where not even that fits.
+def truncated_text(text: str, size: int, max_px: float) -> str:
+    """The longest start of a text that fits, with an ellipsis; "" if not even one letter fits.
 
-    >>> cut_text("abc", 16, 1000), cut_text("W" * 100, 16, 50), cut_text("abc", 16, 3)
-    ('abc', 'WW…', '')
+    >>> truncated_text("abc", 16, 1000), truncated_text("W" * 100, 16, 50)
+    ('abc', 'WW…')
+    >>> truncated_text("abc", 16, 3)
+    ''
     """
-    if text_width(text, size) <= most_px:
+    if text_width(text, size) <= max_px:
         return text
-    # Bisection: names of slides and regions may be as long as their makers like.
+    # Bisection, because names of slides and regions may be very long.
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (
-            (middle, high)
-            if text_width(text[:middle] + "…", size) <= most_px
-            else (low, middle - 1)
-        )
+        if text_width(text[:middle] + "…", size) <= max_px:
+            low = middle
+        else:
+            high = middle - 1
     return text[:low] + "…" if low else ""
 
 
-def with_scale_bar(
-    image: Image.Image, um_per_pixel: float, least_width_px: int = 120
-) -> Image.Image:
-    """The picture with a labelled bar below it, about a quarter of it long at most: below, for a biopsy is thinner than a label."""
-    page = Image.new("RGB", (max(image.width, least_width_px), image.height + RULER_PX), "white")
+def with_scale_bar(image: Image.Image, um_per_pixel: float, min_width_px: int = 120) -> Image.Image:
+    """The picture with a labelled bar below it, at most about a quarter of its width.
+
+    The bar is below the picture, because a biopsy may be thinner than the label.
+    """
+    height = image.height + SCALE_BAR_HEIGHT_PX
+    page = Image.new("RGB", (max(image.width, min_width_px), height), "white")
     page.paste(image, (0, 0))
     draw = ImageDraw.Draw(page)
-    length_um = round_length_um(um_per_pixel * max(image.width / 4, _LEAST_BAR_PX))
+    length_um = round_length_um(um_per_pixel * max(image.width / 4, _MIN_BAR_PX))
     length = round(length_um / um_per_pixel)
     text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
-    middle = image.height + RULER_PX // 2
-    draw.rectangle((0, middle - 2, length - 1, middle + 2), fill=INK)
-    draw.text((length + 8, middle), text, fill=INK, font=font(15), anchor="lm")
+    middle = image.height + SCALE_BAR_HEIGHT_PX // 2
+    draw.rectangle((0, middle - 2, length - 1, middle + 2), fill=TEXT_COLOUR)
+    draw.text(
+        (length + 8, middle), text, fill=TEXT_COLOUR, font=font(SCALE_BAR_FONT_PX), anchor="lm"
+    )
     return page
 
 

@@ -1,6 +1,6 @@
-"""Close-ups: which glands deserve one, and the picture of one with its outlines."""
+"""Close-ups of glands: which glands are shown, and the picture of one with its outlines."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import zarr
@@ -8,13 +8,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tiling.pictures.canvas import GLAND, inner_edges, magnified, tint, with_scale_bar
-from tiling.raster.geometry import Geometry
+from tiling.pictures.canvas import (
+    OUTLINE_COLOUR,
+    colour_mask,
+    enlarged,
+    inner_edges,
+    rgb_image,
+    with_scale_bar,
+)
+from tiling.raster.geometry import Geometry, Window
 
-_ROOM = 1.15
-_SURROUNDINGS = 2  # of a small gland this many times its size is shown
-_MOST_TIMES = 4
-_WIDEST_PX = 4096  # of a gland as large as a slide its middle is shown
+_MARGIN = 1.15  # side of the picture, in lengths of a large gland
+_SMALL_GLAND_MARGIN = 2  # the same for a small gland
+_MAX_ENLARGEMENT = 4
+_MAX_SIDE_PX = 4096  # only the middle of a larger gland is shown
+_MIN_AREA_OF_MEDIAN = 0.25
+Reason = Literal["largest", "least certain", "touching"]
 
 
 class CloseUp(NamedTuple):
@@ -23,11 +32,11 @@ class CloseUp(NamedTuple):
     Attributes
     ----------
     image : with scale bar
-    window_px : y, x, height, width shown, stored pixels
+    window_px : what is shown, stored pixels
     """
 
     image: Image.Image
-    window_px: tuple[int, int, int, int]
+    window_px: Window
 
 
 def choose_close_ups(
@@ -35,82 +44,99 @@ def choose_close_ups(
     disagreement: NDArray[np.float64],
     contact_px: NDArray[np.int64],
     count: int,
-) -> list[tuple[str, int]]:
-    """Captions and rows of the objects worth a close look, each object once.
+) -> list[tuple[Reason, int]]:
+    """Objects that are shown, each once: why, and its row.
 
-    Fragments below a quarter of the median area are never the least certain one: they would fill every picture.
+    The reasons take turns. An object smaller than a quarter of the median area is never shown as
+    the least certain one: such fragments would fill every picture.
 
-    >>> choose_close_ups(np.array([100, 900, 110, 5]), np.array([3.0, 1, 9, 200]), np.array([7, 0, 2, 0]), 3)
+    Parameters
+    ----------
+    area_px, disagreement, contact_px : of each object; contact with other objects
+    count : number of objects
+
+    >>> area = np.array([100, 900, 110, 5])
+    >>> choose_close_ups(area, np.array([3.0, 1, 9, 200]), np.array([7, 0, 2, 0]), 3)
     [('largest', 1), ('least certain', 2), ('touching', 0)]
     """
     if not len(area_px):
         return []
-    fair = area_px >= np.median(area_px) / 4
-    orders = {
-        "largest": [int(i) for i in np.argsort(-area_px, kind="stable")],
-        "least certain": [int(i) for i in np.argsort(-disagreement, kind="stable") if fair[i]],
-        "touching": [int(i) for i in np.argsort(-contact_px, kind="stable") if contact_px[i]],
+    is_large_enough = area_px >= np.median(area_px) * _MIN_AREA_OF_MEDIAN
+    by_disagreement = np.argsort(-disagreement, kind="stable").tolist()
+    by_contact = np.argsort(-contact_px, kind="stable").tolist()
+    candidates: dict[Reason, list[int]] = {
+        "largest": np.argsort(-area_px, kind="stable").tolist(),
+        "least certain": [row for row in by_disagreement if is_large_enough[row]],
+        "touching": [row for row in by_contact if contact_px[row]],
     }
-    chosen: dict[int, str] = {}
+    chosen: dict[int, Reason] = {}
     while len(chosen) < min(count, len(area_px)):
-        before = len(chosen)
-        for caption, order in orders.items():
-            row = next((i for i in order if i not in chosen), None)
+        count_before = len(chosen)
+        for reason, rows in candidates.items():
+            row = next((row for row in rows if row not in chosen), None)
             if row is not None and len(chosen) < count:
-                chosen[row] = caption
-        if len(chosen) == before:
+                chosen[row] = reason
+        if len(chosen) == count_before:
             break
-    return [(caption, row) for row, caption in chosen.items()]
+    return [(reason, row) for row, reason in chosen.items()]
 
 
-def close_up(
+def draw_close_up(
     pixels: zarr.Array[Any],
     labels: zarr.Array[Any],
     window_px: NDArray[np.int64],
     geometry: Geometry,
     panel_px: int,
 ) -> CloseUp:
-    """One object and its surroundings with all outlines: a stored pixel per pixel, several for a small object, fewer for a large one.
+    """One object and its surroundings with all outlines.
+
+    A stored pixel is one pixel of the picture, several for a small object, and less than one for a
+    large object.
 
     Parameters
     ----------
     pixels, labels : uint8 (3, y, x), int32 (y, x)
-    window_px : y, x, h, w of the object
+    window_px : y, x, height, width of the object
+    geometry : of the arrays
     panel_px : side of the picture
     """
-    y, x, h, w = window_px.tolist()
-    longest = max(h, w)
-    times = min(max(panel_px // (_SURROUNDINGS * longest), 1), _MOST_TIMES)
-    side = max(panel_px // times, min(int(_ROOM * longest), _WIDEST_PX))
-    top = max(min(y + h // 2 - side // 2, geometry.height_px - side), 0)
-    left = max(min(x + w // 2 - side // 2, geometry.width_px - side), 0)
-    place = (
-        slice(top, min(top + side, geometry.height_px)),
-        slice(left, min(left + side, geometry.width_px)),
-    )
-    image = Image.fromarray(
-        np.ascontiguousarray(np.moveaxis(np.asarray(pixels[:, place[0], place[1]]), 0, -1))
-    )
-    shown = np.asarray(labels[place])
-    window = (top, left, *shown.shape)
+    window = _window_around(Window(*window_px.tolist()), geometry, panel_px)
+    rows, columns = window.slices
+    image = rgb_image(np.asarray(pixels[:, rows, columns]))
+    window_labels = np.asarray(labels[rows, columns])
     if max(image.size) > panel_px:
         factor = panel_px / max(image.size)
-        image = image.resize(
-            (max(round(image.width * factor), 1), max(round(image.height * factor), 1)),
-            Image.Resampling.BOX,
-        )
+        size = (max(round(image.width * factor), 1), max(round(image.height * factor), 1))
+        image = image.resize(size, Image.Resampling.BOX)
     else:
-        image = magnified(image, panel_px)
-    # Outlines are drawn on the picture's own pixels: as thin on a large gland as on a small one.
-    rows, columns = (
-        ((np.arange(n) + 0.5) * m / n).astype(int)
-        for n, m in zip(image.size[::-1], shown.shape, strict=True)
+        image = enlarged(image, panel_px)
+    # Outlines are drawn on the pixels of the picture, so that all outlines are equally thick.
+    rows_of_image, columns_of_image = (
+        ((np.arange(count) + 0.5) * side / count).astype(int)
+        for count, side in zip(image.size[::-1], window_labels.shape, strict=True)
     )
-    image = tint(image, _two_px(shown[np.ix_(rows, columns)]), GLAND)
-    return CloseUp(with_scale_bar(image, geometry.mpp_x * window[3] / image.width), window)
+    edges = _thick_edges(window_labels[np.ix_(rows_of_image, columns_of_image)])
+    image = colour_mask(image, edges, OUTLINE_COLOUR)
+    um_per_pixel = geometry.mpp_x * window.width / image.width
+    return CloseUp(with_scale_bar(image, um_per_pixel), window)
 
 
-def _two_px(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Outlines two pixels wide that stay inside their objects, so that touching ones can be told apart."""
+def _window_around(gland: Window, geometry: Geometry, panel_px: int) -> Window:
+    """The part of the slide that a close-up of a gland shows."""
+    longest_px = max(gland.height, gland.width)
+    times = min(max(panel_px // (_SMALL_GLAND_MARGIN * longest_px), 1), _MAX_ENLARGEMENT)
+    side = max(panel_px // times, min(int(_MARGIN * longest_px), _MAX_SIDE_PX))
+    top = max(min(gland.y + gland.height // 2 - side // 2, geometry.height_px - side), 0)
+    left = max(min(gland.x + gland.width // 2 - side // 2, geometry.width_px - side), 0)
+    height = min(side, geometry.height_px - top)
+    width = min(side, geometry.width_px - left)
+    return Window(top, left, height, width)
+
+
+def _thick_edges(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Outlines two pixels thick that stay inside their objects.
+
+    The outlines of objects that touch each other do not overlap.
+    """
     edges = inner_edges(labels)
     return np.asarray(edges | (ndimage.binary_dilation(edges) & (labels != 0)))

@@ -1,78 +1,67 @@
-"""One picture of a slide with its glands: the whole slide with outlines, close-ups, and where the model is sure and where it is not.
+"""One picture of a slide with its glands.
 
-Label and map arrays are read block by block: memory does not grow with the slide.
+It shows the slide with outlines, close-ups, and where the model is certain and uncertain. Labels
+and maps are read block by block: memory does not grow with the slide.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from tiling.messages import counted
-from tiling.pictures.canvas import (
-    GLAND,
-    INK,
-    REGION,
-    Thumbnail,
-    cut_text,
-    font,
-    magnified,
-    png_bytes,
-    text_width,
-    thumbnail,
-    tint,
-    with_scale_bar,
+from tiling.pictures.canvas import Thumbnail, png_bytes, slide_thumbnail
+from tiling.pictures.close_ups import Reason, choose_close_ups, draw_close_up
+from tiling.pictures.heat_maps import draw_heat_map
+from tiling.pictures.label_scan import LabelScan, scan_labels
+from tiling.pictures.overview_page import (
+    MARGIN_PX,
+    MIN_WIDTH_PX,
+    Panel,
+    draw_main_panel,
+    draw_page,
+    letter_of,
 )
-from tiling.pictures.close_ups import choose_close_ups, close_up
-from tiling.pictures.heat_maps import heat_map
-from tiling.pictures.label_survey import Survey, survey_labels
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.geometry import Window
+from tiling.raster.quantise import restore_probability
 from tiling.stores.arrays import SHARD_PX, open_array, open_store, read_table
 from tiling.stores.attributes import recorded_error
 from tiling.stores.layout import LabelStore, StoredRegion
+from tiling.stores.slide_stores import SlideStores
 
-_MARGIN = 20
-_CAPTION_PX = 26
-_LEAST_WIDTH = 1000
-_LEAST_MAIN_PX = 800
 _PANEL_PX = 480
-_LEAST_PANEL_PX = 320
-Window = tuple[int, int, int, int]
+_MIN_PANEL_PX = 320
 
 
-class Panel(NamedTuple):
-    """A picture with a line above it."""
+class _GlandScan(NamedTuple):
+    """The object table of a slide, and one pass over its labels."""
 
-    caption: str
-    image: Image.Image
+    windows_px: NDArray[np.int64]
+    area_px: NDArray[np.int64]
+    scan: LabelScan
 
 
-def overview(
-    tiles: Path,
-    glands: Path,
-    maps: Path,
+def write_overview(
+    stores: SlideStores,
     out: Path,
     *,
     title: str,
-    labels: Path | None = None,
     max_px: int = 1600,
-    zoom_panels: int = 3,
+    close_up_count: int = 3,
     block_px: int = SHARD_PX,
 ) -> None:
-    """Write one PNG of a slide's result.
+    """Write one PNG of the result of a slide.
 
     Parameters
     ----------
-    tiles, glands, maps : stores of the slide
-    out : PNG, written whole or not at all
+    stores : of the slide; annotated regions are drawn if it has a label store
+    out : PNG, appears when it is complete
     title : first line of the picture
-    labels : label store, to draw the annotated regions
     max_px : longer side of the slide in the picture
-    zoom_panels : close-ups: the largest gland, the least certain one, touching ones, then the next of each
+    close_up_count : close-ups: the largest gland, the least certain one, one that touches another,
+        then the next of each
     block_px : side of the blocks in which arrays are read, stored pixels
 
     Raises
@@ -80,161 +69,107 @@ def overview(
     SlideError
         One of the stores records that the slide failed.
     """
-    small = thumbnail(tiles, max_px)
-    objects = read_table(glands, "objects", ("window_px", "area_px"))
-    label_array = open_array(open_store(glands), "labels")
-    gland, disagreement = (open_array(open_store(maps), name) for name in ("gland", "disagreement"))
-    survey = survey_labels(
-        label_array,
-        disagreement,
-        objects["window_px"],
-        objects["area_px"],
-        small,
+    thumbnail = slide_thumbnail(stores.tiles, max_px)
+    glands = _scan_glands(stores, thumbnail, block_px)
+    width = max(thumbnail.image.width, MIN_WIDTH_PX)
+    gaps_px = (close_up_count - 1) * MARGIN_PX
+    panel_px = min(_PANEL_PX, (width - gaps_px) // max(close_up_count, 1))
+    close_ups, windows = _close_ups(
+        stores, glands, thumbnail, close_up_count, max(panel_px, _MIN_PANEL_PX)
+    )
+    heat_maps = _heat_maps(stores, thumbnail, (width - MARGIN_PX) // 2, block_px)
+    main = draw_main_panel(thumbnail, glands.scan.edges, _regions(stores.labels), windows)
+    page = draw_page(
+        title,
+        _facts(glands, thumbnail),
+        main,
+        [close_ups, heat_maps],
+        regions=stores.labels is not None,
+    )
+    write_atomic(out, png_bytes(page))
+
+
+def _scan_glands(stores: SlideStores, thumbnail: Thumbnail, block_px: int) -> _GlandScan:
+    objects = read_table(stores.glands, "objects", ("window_px", "area_px"))
+    windows_px, area_px = objects["window_px"], objects["area_px"]
+    scan = scan_labels(
+        open_array(open_store(stores.glands), "labels"),
+        open_array(open_store(stores.maps), "disagreement"),
+        windows_px,
+        area_px,
+        thumbnail,
         block_px=block_px,
     )
-    width = max(small.image.width, _LEAST_WIDTH)
-    panel_px = max(
-        min(_PANEL_PX, (width - (zoom_panels - 1) * _MARGIN) // max(zoom_panels, 1)),
-        _LEAST_PANEL_PX,
-    )
-    pixels = open_array(open_store(tiles), "0")
-    shown: list[Window] = []
-    close_ups: list[Panel] = []
-    for kind, row in choose_close_ups(
-        objects["area_px"], survey.disagreement, survey.contact_px, zoom_panels
-    ):
-        picture = close_up(pixels, label_array, objects["window_px"][row], small.geometry, panel_px)
-        shown.append(picture.window_px)
-        letter = chr(ord("A") + len(close_ups) % 26)
-        close_ups.append(
-            Panel(
-                f"{letter}  {kind}: gland {row + 1}, {_fact(kind, row, objects['area_px'], survey, small)}",
-                picture.image,
-            )
+    return _GlandScan(windows_px, area_px, scan)
+
+
+def _close_ups(
+    stores: SlideStores, glands: _GlandScan, thumbnail: Thumbnail, count: int, panel_px: int
+) -> tuple[list[Panel], list[Window]]:
+    """Panels of close-ups, and what they show of the slide."""
+    pixels = open_array(open_store(stores.tiles), "0")
+    labels = open_array(open_store(stores.glands), "labels")
+    panels: list[Panel] = []
+    windows: list[Window] = []
+    scan = glands.scan
+    chosen = choose_close_ups(glands.area_px, scan.disagreement, scan.contact_px, count)
+    for index, (reason, row) in enumerate(chosen):
+        close_up = draw_close_up(
+            pixels, labels, glands.windows_px[row], thumbnail.geometry, panel_px
         )
-    tissue = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
-    heat_px = (width - _MARGIN) // 2
-    heat = [
-        Panel("gland probability", heat_map(
-            gland, tissue, small.geometry, palette="viridis", max_px=heat_px, block_px=block_px, highest=1.0)),
-        Panel("disagreement of the experts", heat_map(
-            disagreement, tissue, small.geometry, palette="magma", max_px=heat_px, block_px=block_px)),
-    ]  # fmt: skip
-    area_um2 = float(objects["area_px"].sum()) * small.geometry.um2_per_px
-    facts = f"{counted(len(objects['area_px']), 'gland')}, {area_um2 / 1e6:.3f} mm² of gland; {small.geometry.mpp:.3g} µm per stored pixel"
-    main = _main_panel(small, survey.edges, _regions(labels), shown)
-    write_atomic(
-        out, png_bytes(_page(title, facts, main, [close_ups, heat], regions=labels is not None))
+        fact = _reason_text(reason, row, glands, thumbnail)
+        caption = f"{letter_of(index)}  {reason}: gland {row + 1}, {fact}"
+        panels.append(Panel(caption, close_up.image))
+        windows.append(close_up.window_px)
+    return panels, windows
+
+
+def _reason_text(reason: Reason, row: int, glands: _GlandScan, thumbnail: Thumbnail) -> str:
+    """The value for which a gland is shown."""
+    geometry = thumbnail.geometry
+    if reason == "least certain":
+        return f"disagreement {restore_probability(glands.scan.disagreement[row]):.2f}"
+    if reason == "touching":
+        return f"along {glands.scan.contact_px[row] * geometry.mpp:.0f} µm"
+    return f"{glands.area_px[row] * geometry.um2_per_px:,.0f} µm²".replace(",", " ")
+
+
+def _heat_maps(
+    stores: SlideStores, thumbnail: Thumbnail, width_px: int, block_px: int
+) -> list[Panel]:
+    """Panels of the gland probability and of the disagreement."""
+    tissue = np.asarray(open_array(open_store(stores.tiles), "tissue")[...]) > 0
+    maps = open_store(stores.maps)
+    gland = draw_heat_map(
+        open_array(maps, "gland"),
+        tissue,
+        thumbnail.geometry,
+        palette="viridis",
+        max_px=width_px,
+        block_px=block_px,
+        highest=1.0,
     )
-
-
-def _fact(kind: str, row: int, area_px: NDArray[np.int64], survey: Survey, small: Thumbnail) -> str:
-    """Why a gland is shown."""
-    if kind == "least certain":
-        return f"disagreement {survey.disagreement[row] / 255:.2f}"
-    if kind == "touching":
-        return f"along {survey.contact_px[row] * small.geometry.mpp:.0f} µm"
-    return f"{area_px[row] * small.geometry.um2_per_px:,.0f} µm²".replace(",", " ")
+    disagreement = draw_heat_map(
+        open_array(maps, "disagreement"),
+        tissue,
+        thumbnail.geometry,
+        palette="magma",
+        max_px=width_px,
+        block_px=block_px,
+    )
+    return [Panel("gland probability", gland), Panel("disagreement of the experts", disagreement)]
 
 
 def _regions(labels: Path | None) -> list[StoredRegion]:
-    """Annotated regions of a label store; none where it records a failure."""
+    """Annotated regions of a label store; none if it records a failure."""
     if labels is None or recorded_error(labels) is not None:
         return []
     return LabelStore.read(labels).regions
 
 
-def _main_panel(
-    small: Thumbnail,
-    edges: NDArray[np.bool_],
-    regions: list[StoredRegion],
-    shown: Sequence[Window],
-) -> Image.Image:
-    """The slide with outlines, regions, and the places of the close-ups."""
-    image = small.image
-    enlarged = max(image.size) * 2 <= _LEAST_MAIN_PX
-    image = magnified(
-        tint(image, edges if enlarged else ndimage.binary_dilation(edges), GLAND), _LEAST_MAIN_PX
-    )
-    times = image.width / small.image.width
-    down, right = (px / times for px in small.px_per_pixel)
-    draw = ImageDraw.Draw(image)
-    taken: list[tuple[float, float, float, float]] = []
-    marks: list[tuple[tuple[int, int, int, int], str, tuple[int, int, int], int]] = [
-        (region.window, region.name, REGION, 2) for region in regions
-    ]
-    marks += [(window, chr(ord("A") + index % 26), INK, 1) for index, window in enumerate(shown)]
-    for (y, x, h, w), name, colour, line_px in marks:
-        box = (x / right, y / down, (x + w) / right - 1, (y + h) / down - 1)
-        draw.rectangle(box, outline=colour, width=line_px)
-        text = cut_text(name, 15, image.width - box[0] - 8)
-        # Names of regions stand inside at the top; one that would cover another is left out. Letters stand at the bottom, and move aside.
-        width, letter = text_width(text, 15), colour is INK
-        left, top = box[0] + 5, min(box[3], image.height) - 20 if letter else max(box[1] + 3, 0)
-        while letter and any(
-            _overlap((left, top, left + width, top + 17), other) for other in taken
-        ):
-            left += width + 4
-        place = (left, top, left + width, top + 17)
-        if text and not any(_overlap(place, other) for other in taken):
-            taken.append(place)
-            draw.text(
-                (left, top), text, fill=colour, font=font(15), stroke_width=2, stroke_fill="white"
-            )
-    return with_scale_bar(image, small.geometry.mpp_x * right)
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _page(
-    title: str, facts: str, main: Image.Image, strips: list[list[Panel]], *, regions: bool
-) -> Image.Image:
-    """Title, slide, and strips of panels below it, on white."""
-    # A narrow panel keeps the width of its caption: captions must not run into each other.
-    columns = [
-        [max(panel.image.width, text_width(panel.caption, 17)) for panel in strip]
-        for strip in strips
-    ]
-    legend = [
-        ("gland", GLAND),
-        *((("annotated region", REGION),) if regions else ()),
-        ("close-up", INK),
-    ]
-    legend_width = sum(50 + text_width(text, 18) for text, _ in legend)
-    widths = [sum(strip) + _MARGIN * (len(strip) - 1) for strip in columns]
-    width = (
-        max(main.width, *widths, text_width(facts, 18) + 30 + legend_width, _LEAST_WIDTH)
-        + 2 * _MARGIN
-    )
-    top = 92
-    heights = [
-        _MARGIN + _CAPTION_PX + max(panel.image.height for panel in strip)
-        for strip in strips
-        if strip
-    ]
-    page = Image.new("RGB", (width, top + main.height + sum(heights) + _MARGIN), "white")
-    draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, 12), cut_text(title, 28, width - 2 * _MARGIN), fill=INK, font=font(28))
-    draw.text((_MARGIN, 56), facts, fill=INK, font=font(18))
-    left = _MARGIN + text_width(facts, 18) + 30
-    for text, colour in legend:
-        draw.rectangle((left, 60, left + 22, 74), outline=colour, width=1 if colour is INK else 3)
-        draw.text((left + 30, 56), text, fill=INK, font=font(18))
-        left += 50 + text_width(text, 18)
-    page.paste(main, (_MARGIN, top))
-    top += main.height
-    for strip, wide, height in zip(
-        [strip for strip in strips if strip],
-        [column for column in columns if column],
-        heights,
-        strict=True,
-    ):
-        left = _MARGIN
-        for panel, column in zip(strip, wide, strict=True):
-            draw.text((left, top + _MARGIN), panel.caption, fill=INK, font=font(17))
-            page.paste(panel.image, (left, top + _MARGIN + _CAPTION_PX))
-            left += column + _MARGIN
-        top += height
-    return page
+def _facts(glands: _GlandScan, thumbnail: Thumbnail) -> str:
+    """Number and area of the glands, and the pixel size."""
+    geometry = thumbnail.geometry
+    area_mm2 = float(glands.area_px.sum()) * geometry.um2_per_px / 1e6
+    count = counted(len(glands.area_px), "gland")
+    return f"{count}, {area_mm2:.3f} mm² of gland; {geometry.mpp:.3g} µm per stored pixel"

@@ -121,8 +121,8 @@ def _outline_source(annotation: Path, geometry: Geometry, rules: _ReadingRules) 
     if rules.annotated == "whole":
         if drawn.regions:
             drawn.messages.append(
-                f"{annotation}: {len(drawn.regions)} areas of class {REGION} are not used, "
-                "because the whole slide is annotated"
+                f"{annotation}: {len(drawn.regions)} areas of class {REGION} are not used: "
+                "the whole slide is annotated"
             )
         rasters[Reading.REGION] = viewer_region(geometry, rules.origin)
         region_names = [_WHOLE_SLIDE]

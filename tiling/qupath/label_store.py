@@ -202,7 +202,7 @@ def _crossing_message(glands: Seen, annotated_glands: Seen) -> list[str]:
         return []
     return [
         f"{counted(crossing, 'gland')} across the edge of a region or of {IGNORE}; "
-        "only the annotated part counts"
+        "only what lies inside counts"
     ]
 
 

@@ -7,16 +7,14 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from tiling.pictures.overview import overview
+        from tiling.pictures.overview import write_overview
+        from tiling.stores.slide_stores import SlideStores
 
         stores = {name: Path(path) for name, path in snakemake.input.items()}
-        overview(
-            stores["tiles"],
-            stores["glands"],
-            stores["maps"],
+        write_overview(
+            SlideStores(**stores),
             Path(snakemake.output.png),
             title=snakemake.params.title,
-            labels=stores.get("labels"),
         )
 
 

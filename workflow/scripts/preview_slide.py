@@ -7,9 +7,9 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from tiling.pictures.contact_sheet import write_card
+        from tiling.pictures.slide_summary import write_slide_summary
 
-        write_card(Path(snakemake.input.tiles), Path(snakemake.output.summary))
+        write_slide_summary(Path(snakemake.input.tiles), Path(snakemake.output.summary))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings
-from tiling.pictures.contact_sheet import contact_sheet
+from tiling.pictures.contact_sheet import write_contact_sheet
 
 
 def preview(
@@ -23,7 +23,7 @@ def preview(
 
     Parameters
     ----------
-    slide_summaries : one for each slide, see `tiling.pictures.contact_sheet`
+    slide_summaries : one for each slide, see `tiling.pictures.slide_summary`
     picture, page : PNG and HTML files to write
     network, tile_px : of the configuration
     model : folder of a given model; None: the network that this run trains
@@ -34,4 +34,4 @@ def preview(
         if model
         else Predictor.untrained(NetworkSettings(**network), threads=threads, **prediction)
     )
-    contact_sheet(slide_summaries, picture, page, tiles_per_s=predictor.tiles_per_s(tile_px))
+    write_contact_sheet(slide_summaries, picture, page, tiles_per_s=predictor.tiles_per_s(tile_px))

@@ -7,8 +7,9 @@ import pytest
 from example_stores import tile_attributes
 from PIL import Image
 
-from tiling.pictures.canvas import ERROR
-from tiling.pictures.contact_sheet import contact_sheet, duration_text, size_text, write_card
+from tiling.pictures.canvas import ERROR_COLOUR
+from tiling.pictures.contact_sheet import duration_text, size_text, write_contact_sheet
+from tiling.pictures.slide_summary import write_slide_summary
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, create_table
@@ -40,9 +41,9 @@ def tile_store(path, *, status=(0, 0, 1), mpp=1.0):
     return path
 
 
-def cards_of(stores):
+def summaries_of(stores):
     for store in stores:
-        write_card(store, store.with_suffix(".json"))
+        write_slide_summary(store, store.with_suffix(".json"))
     return [store.with_suffix(".json") for store in stores]
 
 
@@ -56,7 +57,9 @@ def sheet(tmp_path):
     record_failure(
         stores[2], SlideError("slides/<i>torn</i>.svs: no pixel size; set column 'mpp'"), {}
     )
-    contact_sheet(cards_of(stores), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=0.5)
+    write_contact_sheet(
+        summaries_of(stores), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=0.5
+    )
     return tmp_path
 
 
@@ -98,7 +101,7 @@ def test_a_failed_slide_stands_in_red_with_its_error_escaped(sheet):
         in page
     )
     pixels = picture(sheet / "p.png")
-    assert (pixels == ERROR).all(axis=-1).any()
+    assert (pixels == ERROR_COLOUR).all(axis=-1).any()
 
 
 def test_page_is_self_contained(sheet):
@@ -114,8 +117,8 @@ def test_page_is_self_contained(sheet):
 
 def test_tissue_outline_and_tiles_lie_where_they_are(sheet):
     pixels = picture(sheet / "p.png").astype(int)
-    card = pixels[72 : 72 + 336, 24 : 24 + 420]
-    teal = (np.abs(card - (0, 130, 150)) < 3).all(axis=-1)
+    cell = pixels[72 : 72 + 336, 24 : 24 + 420]
+    teal = (np.abs(cell - (0, 130, 150)) < 3).all(axis=-1)
     y, x = np.nonzero(teal)
     scale = 420 / WIDTH
     np.testing.assert_allclose(
@@ -125,17 +128,20 @@ def test_tissue_outline_and_tiles_lie_where_they_are(sheet):
     )
     # The tile left out (lower left) has a warmer frame than those kept.
     row = round(400 * scale)
-    assert card[row, round(100 * scale)][0] > card[row, round(100 * scale)][2] + 40
-    kept = card[round(120 * scale), round(100 * scale)]
+    assert cell[row, round(100 * scale)][0] > cell[row, round(100 * scale)][2] + 40
+    kept = cell[round(120 * scale), round(100 * scale)]
     assert kept[2] > kept[0]
 
 
 def test_no_slides_or_only_failed_ones_still_give_a_page(tmp_path):
     record_failure(tmp_path / "t.zarr", SlideError("x" * 2000), {})
-    contact_sheet(
-        cards_of([tmp_path / "t.zarr"]), tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=1.0
+    write_contact_sheet(
+        summaries_of([tmp_path / "t.zarr"]),
+        tmp_path / "p.png",
+        tmp_path / "p.html",
+        tiles_per_s=1.0,
     )
-    contact_sheet([], tmp_path / "q.png", tmp_path / "q.html", tiles_per_s=1.0)
+    write_contact_sheet([], tmp_path / "q.png", tmp_path / "q.html", tiles_per_s=1.0)
     assert "1 slide, 1 failed; 0 tiles" in (tmp_path / "p.html").read_text()
     assert picture(tmp_path / "q.png").size
 

@@ -8,23 +8,24 @@ from PIL import Image
 from scipy import ndimage
 
 from tiling.pictures.canvas import (
-    GLAND,
-    REGION,
+    OUTLINE_COLOUR,
+    REGION_COLOUR,
     inner_edges,
     round_length_um,
+    slide_thumbnail,
     text_width,
-    thumbnail,
     with_scale_bar,
 )
-from tiling.pictures.close_ups import choose_close_ups, close_up
-from tiling.pictures.heat_maps import heat_map, reduced_mean
-from tiling.pictures.label_survey import survey_labels
-from tiling.pictures.overview import overview
+from tiling.pictures.close_ups import choose_close_ups, draw_close_up
+from tiling.pictures.heat_maps import draw_heat_map, reduced_mean
+from tiling.pictures.label_scan import scan_labels
+from tiling.pictures.overview import write_overview
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
 from tiling.stores.atomic_store import write_store
 from tiling.stores.attributes import record_failure, set_attributes
+from tiling.stores.slide_stores import SlideStores
 
 HEIGHT, WIDTH = 600, 900
 
@@ -105,7 +106,7 @@ def test_inner_edges_are_object_pixels_beside_another_value(labels):
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10**6), st.sampled_from([64, 100, 256]))
-def test_survey_does_not_depend_on_the_block_and_agrees_with_the_whole_array(
+def test_scan_does_not_depend_on_the_block_and_agrees_with_the_whole_array(
     tmp_path_factory, seed, block_px
 ):
     rng = np.random.default_rng(seed)
@@ -114,10 +115,10 @@ def test_survey_does_not_depend_on_the_block_and_agrees_with_the_whole_array(
     labels = np.kron(coarse, np.ones((20, 20), int)).astype(np.int32)
     labels = np.searchsorted(np.unique(np.append(0, labels)), labels).astype(np.int32)
     disagreement = rng.integers(0, 256, labels.shape).astype(np.uint8)
-    paths = make_stores(tmp_path_factory.mktemp("survey"), labels, disagreement)
+    paths = make_stores(tmp_path_factory.mktemp("scan"), labels, disagreement)
     objects = objects_of(labels)
-    small = thumbnail(paths["tiles"], 120)
-    found = survey_labels(
+    small = slide_thumbnail(paths["tiles"], 120)
+    found = scan_labels(
         open_array(open_store(paths["glands"]), "labels"),
         open_array(open_store(paths["maps"]), "disagreement"),
         objects["window_px"],
@@ -163,14 +164,14 @@ def test_close_ups_are_the_largest_the_least_certain_and_touching_ones(glands, t
 def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
     image = np.tile(np.linspace(0, 255, WIDTH).astype(np.uint8), (3, HEIGHT, 1))
     tiles = make_stores(tmp_path, *glands, image=image)["tiles"]
-    small = thumbnail(tiles, 300)
+    small = slide_thumbnail(tiles, 300)
     assert small.image.size == (300, 200)
     assert small.px_per_pixel == (3.0, 3.0)
     assert (
         np.abs(np.asarray(small.image)[100, :, 0].astype(float) - np.linspace(0, 255, 300)).max()
         < 4
     )
-    assert thumbnail(tiles, 5000).image.size == (WIDTH, HEIGHT)
+    assert slide_thumbnail(tiles, 5000).image.size == (WIDTH, HEIGHT)
 
 
 def test_overview_outlines_glands_where_they_are_and_boxes_regions(tmp_path, glands):
@@ -178,29 +179,30 @@ def test_overview_outlines_glands_where_they_are_and_boxes_regions(tmp_path, gla
     paths = make_stores(tmp_path, labels, disagreement)
     regions = [{"name": "Region* 1", "window": [20, 450, 300, 400]}]
     annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
-    overview(
-        **paths,
-        out=tmp_path / "with.png",
+    write_overview(
+        SlideStores(**paths, labels=annotated),
+        tmp_path / "with.png",
         title="a slide",
-        labels=annotated,
         block_px=256,
-        zoom_panels=0,
+        close_up_count=0,
     )
-    overview(**paths, out=tmp_path / "without.png", title="a slide", zoom_panels=0)
+    write_overview(
+        SlideStores(**paths), tmp_path / "without.png", title="a slide", close_up_count=0
+    )
     with_regions, without = (picture(tmp_path / f"{name}.png") for name in ("with", "without"))
     main = without[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
-    drawn = (main == GLAND).all(axis=-1)
+    drawn = (main == OUTLINE_COLOUR).all(axis=-1)
     np.testing.assert_array_equal(drawn, ndimage.binary_dilation(inner_edges(labels)))
-    blue = (with_regions[92 : 92 + HEIGHT, 20 : 20 + WIDTH] == REGION).all(axis=-1)
+    blue = (with_regions[92 : 92 + HEIGHT, 20 : 20 + WIDTH] == REGION_COLOUR).all(axis=-1)
     y, x = np.nonzero(blue)
     assert (y.min(), x.min(), y.max(), x.max()) == (20, 450, 319, 849)
-    assert not (main == REGION).all(axis=-1).any()
+    assert not (main == REGION_COLOUR).all(axis=-1).any()
 
 
 def test_overview_is_the_same_every_time_and_for_every_block(tmp_path, glands):
     paths = make_stores(tmp_path, *glands)
-    overview(**paths, out=tmp_path / "a.png", title="x", block_px=128)
-    overview(**paths, out=tmp_path / "b.png", title="x", block_px=2048)
+    write_overview(SlideStores(**paths), tmp_path / "a.png", title="x", block_px=128)
+    write_overview(SlideStores(**paths), tmp_path / "b.png", title="x", block_px=2048)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -214,7 +216,7 @@ def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gl
         open_array(open_store(paths["tiles"]), "0"),
         open_array(open_store(paths["glands"]), "labels"),
     )
-    found = close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
+    found = draw_close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
     top, left, h, w = found.window_px
     assert (h, w) == (400 // times, 400 // times)
     assert abs(top + h / 2 - 300 - gland_px / 2) <= 1 or top + h == HEIGHT
@@ -222,7 +224,7 @@ def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gl
         np.moveaxis(image, 0, -1)[top : top + h, left : left + w].repeat(times, 0).repeat(times, 1)
     )
     shown = np.asarray(found.image)[: len(expected), : len(expected)]
-    drawn = (shown == GLAND).all(axis=-1)
+    drawn = (shown == OUTLINE_COLOUR).all(axis=-1)
     np.testing.assert_array_equal(shown[~drawn], expected[~drawn])
     inside = (labels[top : top + h, left : left + w] == 1).repeat(times, 0).repeat(times, 1)
     two = inside & ~ndimage.binary_erosion(inside, iterations=2)
@@ -237,11 +239,13 @@ def test_a_gland_larger_than_its_panel_is_shown_whole(tmp_path):
         open_array(open_store(paths["tiles"]), "0"),
         open_array(open_store(paths["glands"]), "labels"),
     )
-    found = close_up(pixels, array, np.array([100, 300, 1800, 200]), geometry(*labels.shape), 400)
+    found = draw_close_up(
+        pixels, array, np.array([100, 300, 1800, 200]), geometry(*labels.shape), 400
+    )
     top, left, h, w = found.window_px
     assert (h, w) == (2000, 1200)
     assert (top, left) == (0, 0)
-    y, x = np.nonzero((np.asarray(found.image) == GLAND).all(axis=-1))
+    y, x = np.nonzero((np.asarray(found.image) == OUTLINE_COLOUR).all(axis=-1))
     assert (y.min(), y.max()) == (20, 379)
     assert (x.min(), x.max()) == (60, 99)
 
@@ -253,7 +257,7 @@ def test_heat_has_the_colour_of_the_mean_code_and_glass_has_none(tmp_path):
     array = open_array(open_store(store(tmp_path / "m.zarr", {"gland": codes})), "gland")
     frame = geometry(80, 120)
     image = np.asarray(
-        heat_map(array, tissue, frame, palette="viridis", max_px=30, block_px=64, highest=1.0)
+        draw_heat_map(array, tissue, frame, palette="viridis", max_px=30, block_px=64, highest=1.0)
     )[:20, :30]
     table = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round()
     mean = np.rint(codes.reshape(20, 4, 30, 4).mean(axis=(1, 3))).astype(int)
@@ -276,7 +280,7 @@ def test_pages_of_odd_slides_hold_all_their_text(tmp_path, size):
     paths = make_stores(tmp_path, labels, np.full(size, 77, np.uint8))
     regions = [{"name": "a name that is much too long for this " * 3, "window": [0, 0, *size]}] * 2
     annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
-    overview(**paths, out=tmp_path / "o.png", title="x" * 300, labels=annotated)
+    write_overview(SlideStores(**paths, labels=annotated), tmp_path / "o.png", title="x" * 300)
     page = picture(tmp_path / "o.png")
     assert (page[:, -18:] == 255).all()
     assert (page[:, :18] == 255).all()
@@ -298,9 +302,9 @@ def test_the_scale_bar_is_as_long_as_it_says(width, um_per_pixel):
 
 def test_a_slide_without_glands_still_has_a_picture(tmp_path):
     empty = np.zeros((HEIGHT, WIDTH), np.int32)
-    overview(
-        **make_stores(tmp_path, empty, empty.astype(np.uint8)),
-        out=tmp_path / "o.png",
+    write_overview(
+        SlideStores(**make_stores(tmp_path, empty, empty.astype(np.uint8))),
+        tmp_path / "o.png",
         title="nothing",
     )
     assert picture(tmp_path / "o.png").shape[1] >= WIDTH
@@ -310,7 +314,7 @@ def test_a_failed_slide_raises_its_recorded_error(tmp_path, glands):
     paths = make_stores(tmp_path, *glands)
     record_failure(paths["tiles"], SlideError("b12.svs: torn"), {})
     with pytest.raises(SlideError, match=r"b12\.svs: torn"):
-        overview(**paths, out=tmp_path / "o.png", title="x")
+        write_overview(SlideStores(**paths), tmp_path / "o.png", title="x")
     assert not (tmp_path / "o.png").exists()
 
 

@@ -1,0 +1,102 @@
+"""One pass over the labels of a slide: outlines for the thumbnail, and measures of each gland.
+
+Arrays are read block by block, and only where there are objects: memory does not grow with the
+slide.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from tiling.pictures.canvas import Thumbnail, inner_edges
+from tiling.raster.geometry import Block, blocks, halo
+
+
+class LabelScan(NamedTuple):
+    """Result of one pass over the labels.
+
+    Attributes
+    ----------
+    edges : bool (h, w) on the grid of the thumbnail, outlines
+    disagreement : float64 (N,), mean quantised disagreement (0..255) of each object
+    contact_px : int64 (N,), pixel edges shared with other objects
+    """
+
+    edges: NDArray[np.bool_]
+    disagreement: NDArray[np.float64]
+    contact_px: NDArray[np.int64]
+
+
+def scan_labels(
+    labels: zarr.Array[Any],
+    disagreement: zarr.Array[Any],
+    windows_px: NDArray[np.int64],
+    area_px: NDArray[np.int64],
+    thumbnail: Thumbnail,
+    *,
+    block_px: int,
+) -> LabelScan:
+    """Read the labels once, in the blocks that contain objects.
+
+    Parameters
+    ----------
+    labels : int32 (y, x), 0 background, 1..N
+    disagreement : uint8 (y, x)
+    windows_px, area_px : of the object table, row i = label i + 1
+    thumbnail : gives the grid of the edges
+    block_px : side of a block
+    """
+    height, width = labels.shape
+    edges = np.zeros((thumbnail.image.height, thumbnail.image.width), bool)
+    total = np.zeros(len(area_px) + 1)
+    contact_px = np.zeros(len(area_px) + 1, np.int64)
+    for block in _occupied_blocks(blocks(height, width, block_px), windows_px, block_px, width):
+        outer, inner = halo(block, 1, height, width)
+        part = np.asarray(labels[outer])
+        _mark_edges(edges, inner_edges(part)[inner], block, thumbnail)
+        values = np.asarray(disagreement[block]).ravel()
+        total += np.bincount(part[inner].ravel(), values, minlength=len(total))
+        _add_contact(contact_px, part, inner)
+    return LabelScan(edges, total[1:] / np.maximum(area_px, 1), contact_px[1:])
+
+
+def _occupied_blocks(
+    all_blocks: list[Block], windows_px: NDArray[np.int64], block_px: int, width_px: int
+) -> list[Block]:
+    """Blocks that the window of an object reaches into, in raster order."""
+    columns = -(-width_px // block_px)
+    indices: set[int] = set()
+    for y, x, height, width in windows_px.tolist():
+        first_column, last_column = x // block_px, (x + width - 1) // block_px
+        for row in range(y // block_px, (y + height - 1) // block_px + 1):
+            indices.update(range(row * columns + first_column, row * columns + last_column + 1))
+    return [all_blocks[index] for index in sorted(indices)]
+
+
+def _mark_edges(
+    edges: NDArray[np.bool_], block_edges: NDArray[np.bool_], block: Block, thumbnail: Thumbnail
+) -> None:
+    """Mark the pixels of the thumbnail that contain the centre of an edge pixel of the block."""
+    y, x = np.nonzero(block_edges)
+    rows = ((y + block[0].start + 0.5) / thumbnail.px_per_pixel[0]).astype(np.int64)
+    columns = ((x + block[1].start + 0.5) / thumbnail.px_per_pixel[1]).astype(np.int64)
+    edges[np.minimum(rows, edges.shape[0] - 1), np.minimum(columns, edges.shape[1] - 1)] = True
+
+
+def _add_contact(contact_px: NDArray[np.int64], part: NDArray[np.int32], inner: Block) -> None:
+    """Add the pixel edges that each object of a block shares with other objects.
+
+    Each of the two pixels of an edge is counted in the block that contains it.
+    """
+    rows, columns = inner
+    for axis in (0, 1):
+        first = part[:-1] if axis == 0 else part[:, :-1]
+        second = part[1:] if axis == 0 else part[:, 1:]
+        y, x = np.nonzero((first != second) & (first != 0) & (second != 0))
+        for label, dy, dx in ((first[y, x], 0, 0), (second[y, x], 1 - axis, axis)):
+            row, column = y + dy, x + dx
+            is_in_rows = (row >= rows.start) & (row < rows.stop)
+            is_in_columns = (column >= columns.start) & (column < columns.stop)
+            np.add.at(contact_px, label[is_in_rows & is_in_columns], 1)
