@@ -1,313 +1,338 @@
-"""The configuration: checked against the schema, defaults filled, all problems at once."""
+"""The configuration of a run: types, ranges, defaults and meanings of all keys.
 
-import difflib
-from collections.abc import Iterator
-from functools import cache
+The only place of the defaults of slides, tiles, prediction, glands and export; those of network and
+training are in `semimoe.settings`. `docs/configuration.md` and `docs/configuration.schema.json` are
+made from these types by `python -m workflow.config`.
+"""
+
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-import yaml
+from pydantic import Field, field_validator
 
-from semimoe.methods import METHODS
-from semimoe.model_card import load_card
-from semimoe.model_errors import ModelError
-
-# A model serves slides whose pixels differ by less from those it was trained on.
-MPP_TOLERANCE = 0.1
-# What tiles are like unless a model or the user says otherwise.
-_SCALE: dict[str, float] = {"mpp_um": 1.0, "tile_px": 256}
-NAMES = {"semimoe": "Semi-MoE", "supervised": "supervised-only", "unet": "U-Net"}
-# Settings of `training` that only the unlabelled tiles of a step feel, and those of the loss that a U-Net does not have.
-_OF_UNLABELLED = (
-    "unsup_max",
-    "unsup_schedule",
-    "update",
-    "pseudo",
-    "pseudo_labels",
-    "tiles_per_slide",
-    "min_confidence",
+from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.settings import (
+    NetworkSettings,
+    Number,
+    PrecisionChoice,
+    StrictModel,
+    TrainingOptions,
+    TrainingSettings,
 )
-_OF_AMOL = ("aggregate", "gamma", "amol_lr", "amol_weight_decay")
-_NOT_FELT: dict[str, tuple[str, ...]] = {
-    "semimoe": (),
-    "supervised": _OF_UNLABELLED,
-    "unet": (*_OF_UNLABELLED, *_OF_AMOL),
-}
-# Settings of `network` that a U-Net does not have.
-_OF_GATES = ("experts", "gates", "gate", "gate_heads", "dropout")
-# Settings of `network` that decide which weights there are.
-_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
-SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+
+# A model predicts slides whose pixel size differs from that of its training by at most this share.
+MPP_TOLERANCE = 0.1
+# Working resolution and side of a tile if neither a model nor the user gives them.
+DEFAULT_MPP_UM, DEFAULT_TILE_PX = 1.0, 256
+
+COMPARABLE = tuple(name for name in METHODS if name != MAIN_METHOD.name)
+_COMPARED_BY_DEFAULT = tuple(name for name in COMPARABLE if name == MAIN_METHOD.starts_from)
+
+NullableNumber = Number | None
 
 
-@cache
-def schema() -> dict[str, Any]:
-    """The schema as a dictionary."""
-    loaded: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    return loaded
+class TileOptions(StrictModel):
+    """How slides are tiled."""
 
-
-def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the configuration in which every key of the schema has a value.
-
-    >>> with_defaults({"tiles": {"tile_px": 128}})["tiles"]["mpp_um"]
-    1.0
-    """
-    filled = _filled(_typed(config, schema()), schema())
-    if any(filled["tiles"][key] is None for key in _SCALE):
-        scale = {**_SCALE, **_scale_of_model(filled["model"] or filled["start_from"])}
-        filled["tiles"] |= {
-            key: value for key, value in scale.items() if filled["tiles"][key] is None
-        }
-    # One spelling: "./out" and "out//" are the folder "out", or rules and reports would speak of different files.
-    return {**filled, "results": str(Path(filled["results"]))}
-
-
-def problems(config: dict[str, Any]) -> list[str]:
-    """Everything that is wrong with a configuration, one line each; empty when it is sound."""
-    from jsonschema import Draft202012Validator
-
-    config = _typed(config, schema())
-    found = [_message(error) for error in Draft202012Validator(schema()).iter_errors(config)]
-    if found:
-        return sorted(found)
-    filled = with_defaults(config)
-    tiles = filled["tiles"]
-    wrong = [
-        _message(error)
-        for error in Draft202012Validator(schema()["properties"]["tiles"]).iter_errors(tiles)
-    ]
-    if wrong:  # what the user gave was sound: this comes from the card of a model
-        of = config.get("model") or config.get("start_from")
-        return [
-            f"config tiles, as {of} was trained: {text.removeprefix('config ')}" for text in wrong
-        ]
-    if tiles["overlap_px"] >= tiles["tile_px"]:
-        found.append(
-            f"config tiles.overlap_px: {tiles['overlap_px']} is not less than tile_px {tiles['tile_px']}"
-        )
-    for key in ("model", "start_from"):
-        folder = config.get(key)
-        found += [
-            f"config {key}: no {name} in {folder}"
-            for name in ("model.safetensors", "model.json")
-            if folder and not (Path(folder) / name).is_file()
-        ]
-    if config.get("model") and not found:
-        found += _misfit(Path(config["model"]), tiles["mpp_um"])
-    if Path(config.get("results") or "results") == Path():
-        found.append("config results: the working directory itself; name a folder in it")
-    own = Path(config.get("results") or "results") / "models"
-    if config.get("start_from") and own.resolve() in Path(config["start_from"]).resolve().parents:
-        found.append(
-            f"config start_from: {config['start_from']} would be replaced by this run; copy it, or choose other `results`"
-        )
-    if config.get("start_from") and not found:
-        found += _false_start(Path(config["start_from"]), filled)
-    training = filled["training"]
-    if training["frozen_stages"] and filled["network"]["encoder"] == "unet":
-        found.append(
-            "config training.frozen_stages: an encoder of random weights cannot stay as it is; set it to 0, or another encoder"
-        )
-    if training["warm_start_epochs"] >= training["epochs"]:
-        found.append(
-            f"config training.warm_start_epochs: {training['warm_start_epochs']} is not less than epochs {training['epochs']}"
-        )
-    if config.get("model") and config.get("start_from"):
-        found.append(
-            "config model and start_from: give one of them (model: predict only; start_from: train on from it)"
-        )
-    return found
-
-
-def _scale_of_model(folder: str | None) -> dict[str, float]:
-    """The tiles that a model was trained on; empty where there is no card, or none that says so (`problems` names it)."""
-    if folder is None:
-        return {}
-    try:
-        card = load_card(Path(folder))
-    except ModelError:
-        return {}
-    return {"mpp_um": float(card.mpp_um), "tile_px": card.tile_px}
-
-
-def _misfit(model: Path, mpp_um: float) -> list[str]:
-    """Why a given model cannot predict at this resolution: said before slides are tiled in vain."""
-    try:
-        trained = float(load_card(model).mpp_um)
-    except ModelError as error:
-        return [f"config model: {error}"]
-    if abs(mpp_um - trained) <= MPP_TOLERANCE * trained:
-        return []
-    return [
-        f"config tiles.mpp_um: {mpp_um:g}, but {model} was trained at {trained:g} um per pixel; set tiles.mpp_um to {trained:g}"
-    ]
-
-
-def _false_start(folder: Path, config: dict[str, Any]) -> list[str]:
-    """Why this run's networks cannot take the weights of a model: said before slides are tiled in vain."""
-    try:
-        card = load_card(folder)
-    except ModelError as error:
-        return [f"config start_from: {error}"]
-    network = card.network.to_dict()
-    differing = [key for key in _OF_WEIGHTS if config["network"][key] != network.get(key)]
-    if not METHODS[card.method].has_gates:
-        return [
-            f"config start_from: {folder} is a U-Net, which has no experts and gates to go on with"
-        ]
-    own = config["network"]
-    found = [
-        f"config network.{key}: {own[key]}, but start_from {folder} has {network.get(key)}; set it to that"
-        for key in differing
-    ]
-    if "unet" in config["compare"]:
-        found.append(
-            f"config compare: a U-Net cannot start from {folder}; leave unet out, or start_from"
-        )
-    return found
-
-
-def model_folder(config: dict[str, Any]) -> Path:
-    """The model that predicts: a given one, or the one this run trains."""
-    return Path(config["model"] or f"{config['results']}/models/semimoe")
-
-
-def method(config: dict[str, Any]) -> str:
-    """What the tables call the model that predicts."""
-    return "given model" if config["model"] else "semimoe"
-
-
-def compared(config: dict[str, Any]) -> list[str]:
-    """Methods whose scores stand beside."""
-    return [] if config["model"] else list(config["compare"])
-
-
-def learning(config: dict[str, Any], method: str) -> dict[str, Any]:
-    """What the training of a method depends on: a setting that it does not feel has its default, and to change it does not retrain.
-
-    Parameters
-    ----------
-    config : with all defaults filled in
-    method : semimoe, supervised or unet
-    """
-    known = schema()["properties"]["training"]["properties"]
-    training = config["training"] | {key: known[key]["default"] for key in _NOT_FELT[method]}
-    network = config["network"]
-    if method != "semimoe" and training["statistics"] != "frozen":
-        training["statistics"] = known["statistics"][
-            "default"
-        ]  # the others differ in what unlabelled tiles do to them
-    if method == "unet":
-        training["warm_start_epochs"] = 0  # nothing branches off it
-        defaults = schema()["properties"]["network"]["properties"]
-        network = network | {key: defaults[key]["default"] for key in _OF_GATES}
-    felt = {"network": network, "training": training}
-    return {
-        key: felt.get(key, config[key])
-        for key in ("tiles", "network", "training", "seed", "start_from")
-    }
-
-
-def geojson_ending(config: dict[str, Any]) -> str:
-    """How the names of outline files end."""
-    return "geojson.gz" if config["export"]["compress"] else "geojson"
-
-
-def documentation() -> str:
-    """docs/configuration.md, made from the schema."""
-    lines = [
-        "# Configuration",
-        "",
-        "Made from `workflow/schemas/config.schema.yaml` by `python -m workflow.config.configuration`; a test holds the two together.",
-        "Set keys in `config.yaml`, in a file given by `--configfile`, or on the command line:",
-        "`--config results=out 'glands={threshold: 0.6}'`.",
-        "",
-        "| key | default | allowed | meaning |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{name}` | `{_shown(spec['default'])}` | {_allowed(spec)} | {spec['description']} |"
-        for name, spec in _leaves(schema(), "")
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _typed(values: Any, spec: dict[str, Any]) -> Any:  # noqa: ANN401  # whatever YAML holds
-    """Texts where the schema wants something else, read as YAML: Snakemake hands nested values of `--config` over as text.
-
-    >>> _typed({"glands": {"threshold": "0.7"}, "results": "1"}, schema())
-    {'glands': {'threshold': 0.7}, 'results': '1'}
-    """
-    if isinstance(values, dict):
-        known = spec.get("properties", {})
-        return {
-            key: _typed(value, known[key]) if key in known else value
-            for key, value in values.items()
-        }
-    if isinstance(values, list):
-        return [_typed(value, spec.get("items", {})) for value in values]
-    kinds = [spec["type"]] if isinstance(spec.get("type"), str) else spec.get("type", ["string"])
-    if not isinstance(values, str) or "string" in kinds:
-        return values
-    try:
-        return yaml.safe_load(values)
-    except yaml.YAMLError:
-        return values  # the schema says what was wanted instead
-
-
-def _filled(values: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
-    """In the order of the schema: Snakemake takes the same values in another order for a change."""
-    filled = {}
-    for key, sub in spec["properties"].items():
-        value = values.get(key, sub["default"])
-        filled[key] = _filled(value, sub) if sub.get("type") == "object" else value
-    return filled
-
-
-def _message(error: Any) -> str:  # noqa: ANN401  # jsonschema has no types
-    where = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        unknown = sorted(set(error.instance) - set(known))
-        hints = [difflib.get_close_matches(key, known, n=1) for key in unknown]
-        named = ", ".join(
-            f"{key}" + (f" (did you mean {hint[0]}?)" if hint else "")
-            for key, hint in zip(unknown, hints, strict=True)
-        )
-        return f"config {where or 'file'}: unknown key {named}"
-    return f"config {where}: {error.message}"
-
-
-def _leaves(spec: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, sub in spec["properties"].items():
-        if sub.get("type") == "object":
-            yield from _leaves(sub, f"{prefix}{key}.")
-        else:
-            yield prefix + key, sub
-
-
-def _shown(value: object) -> str:
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    mpp_um: Annotated[Number, Field(ge=0.05, le=20)] | None = Field(
+        None,
+        description="working resolution, um per pixel; null: that of `model` or `start_from`, 1.0"
+        " without one",
+    )
+    tile_px: Annotated[int, Field(ge=64, le=2048, multiple_of=16)] | None = Field(
+        None,
+        description="side of a tile, stored pixels; null: that of `model` or `start_from`, 256"
+        " without one",
+    )
+    overlap_px: int = Field(
+        64,
+        ge=0,
+        le=1024,
+        multiple_of=2,
+        description="overlap of neighbouring tiles in prediction, stored pixels; less than tile_px",
+    )
+    tissue_mpp_um: Number = Field(
+        8.0, ge=1, le=64, description="resolution at which tissue is detected, um per pixel"
+    )
+    icc: Literal["keep", "apply"] = Field(
+        "keep",
+        description="apply: convert pixels from the slide's embedded colour profile to sRGB; keep:"
+        " as they are in the file",
+    )
+    min_tissue: Number = Field(
+        0.05, ge=0, le=1, description="smallest share of tissue in a tile that is kept"
+    )
+    max_pen: Number = Field(
+        0.5, ge=0, le=1, description="tiles with a larger share of pen are excluded"
+    )
+    min_focus: Number = Field(
+        0,
+        ge=0,
+        description="tiles less sharp than this are excluded (column focus of the tile table;"
+        " compare within one resolution); 0 keeps all",
+    )
+    max_failed: Number = Field(
+        0,
+        ge=0,
+        le=1,
+        description="share of a slide's blocks that may be unreadable: tiles over them are"
+        " excluded and counted; 0: the slide fails",
     )
 
 
-def _allowed(spec: dict[str, Any]) -> str:
-    if "enum" in spec:
-        return ", ".join(spec["enum"])
-    kind = spec["type"] if isinstance(spec["type"], str) else " or ".join(spec["type"])
-    signs = {
-        "minimum": ">=",
-        "exclusiveMinimum": ">",
-        "maximum": "<=",
-        "exclusiveMaximum": "<",
-        "multipleOf": "multiple of",
-    }
-    return ", ".join([kind, *(f"{sign} {spec[key]}" for key, sign in signs.items() if key in spec)])
+class SlideTrainingOptions(TrainingOptions):
+    """How networks are trained on slides."""
 
-
-if __name__ == "__main__":
-    (Path(__file__).parents[2] / "docs" / "configuration.md").write_text(
-        documentation(), encoding="utf-8"
+    pseudo_labels: Literal["online", "stored"] = Field(
+        "online",
+        description="targets are the gates' outputs at each step (Algorithm 1), or fixed by the"
+        " pseudo_label step",
     )
+    tiles_per_slide: int = Field(200, ge=1, description="most unlabelled tiles per slide")
+    min_confidence: Number = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="unlabelled tiles with a lower mean probability of the predicted class are not"
+        " used for training",
+    )
+    validation_share: Number = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of regions held out when the sheet has no validation row",
+    )
+
+
+class PredictionOptions(StrictModel):
+    """How slides are predicted."""
+
+    batch: int = Field(16, ge=1, description="tiles per forward pass")
+    precision: PrecisionChoice = Field(
+        "auto",
+        description="bf16: autocast, the gland probability changes by a few 1/255; fp32: equal on"
+        " all machines except for rounding; auto: bf16 where the processor or GPU computes it"
+        " natively. The maps' attributes and the report record what was used",
+    )
+    flips: bool = Field(
+        False,
+        description="test-time augmentation: maps are means over each tile and its three flips,"
+        " four times the work",
+    )
+    margin_um: Annotated[Number, Field(ge=0, le=1000)] | None = Field(
+        None,
+        description="glass up to this distance from tissue is predicted too (lumina that open to"
+        " it), um, within tiles; elsewhere maps are 0. null: 100 for a model trained with glass at"
+        " the edges of its tiles (training.augment: scanners), unless the sheet gives tissue or"
+        " roi; otherwise 0",
+    )
+
+
+class GlandOptions(StrictModel):
+    """How maps are split into glands; null: the model's own value."""
+
+    threshold: Annotated[Number, Field(gt=0, lt=1)] | None = Field(
+        None, description="gland probability; null: the model's own, chosen on validation"
+    )
+    seed_depth_um: NullableNumber = Field(
+        None,
+        description="distance inside a gland at which its seed begins, um; null: the model's own",
+    )
+    boundary_level: Annotated[Number, Field(gt=0, le=1.01)] | None = Field(
+        None,
+        description="boundary probability at which seeds end; above 1: not used; null: the model's"
+        " own",
+    )
+    growth_um: Annotated[Number, Field(ge=0)] | None = Field(
+        None, description="largest growth of seeds, um; null: the model's own"
+    )
+    min_area_um2: Number = Field(500, ge=0, description="smaller objects are removed, um2")
+
+
+class ExportOptions(StrictModel):
+    """How outlines are written."""
+
+    origin: Literal["bounds", "slide"] = Field(
+        "bounds",
+        description="origin of all GeoJSON coordinates: the viewer's crop (openslide.bounds-*, what"
+        " QuPath shows), or the whole slide",
+    )
+    object_type: Literal["detection", "annotation"] = Field(
+        "detection", description="QuPath object type of the glands; detections are faster"
+    )
+    gland_class: str = Field(
+        "Gland", min_length=1, description="class name of glands, read and written"
+    )
+    color: list[Annotated[int, Field(ge=0, le=255)]] = Field(
+        [200, 0, 0], min_length=3, max_length=3, description="colour of the class, RGB"
+    )
+    label_mask: bool = Field(
+        False,
+        description="also write glands/{slide}.ome.tiff: the labels as a pyramidal OME-TIFF at the"
+        " working resolution",
+    )
+    simplify_um: Number = Field(
+        0,
+        ge=0,
+        description="outlines in the GeoJSON may move by this distance to lose corners, um (one"
+        " stored pixel removes the pixel steps); glands closer to each other than twice that keep"
+        " their exact pixel edges, and measurements are always of the exact outline. 0: exact",
+    )
+    compress: bool = Field(
+        False,
+        description="write glands/{slide}.geojson.gz, about a seventh of the size; QuPath reads it"
+        " as well",
+    )
+
+
+class ProposalOptions(StrictModel):
+    """Which regions are proposed for annotation."""
+
+    count: int = Field(3, ge=0, description="regions proposed per slide")
+    size_um: Number = Field(500, gt=0, description="side of a proposed region, um")
+
+
+class Configuration(StrictModel):
+    """The configuration of a run."""
+
+    slides: str = Field(
+        "slides.tsv",
+        description="the sheet of slides, relative to the working directory (tab- or"
+        " comma-separated)",
+    )
+    results: str = Field(
+        "results",
+        min_length=1,
+        description="output folder, relative to the working directory",
+    )
+    model: str | None = Field(
+        None,
+        description="folder of a trained model (model.safetensors, model.json): predict only,"
+        " nothing is trained",
+    )
+    start_from: str | None = Field(
+        None,
+        description="folder of a trained model to fine-tune on the labelled regions, with a tenth"
+        " of the learning rate",
+    )
+    seed: int = Field(0, ge=0, description="seed of everything random")
+    compare: list[str] = Field(
+        list(_COMPARED_BY_DEFAULT),
+        json_schema_extra={"items": {"enum": list(COMPARABLE)}, "uniqueItems": True},
+        description=f"methods evaluated beside {MAIN_METHOD.label} on validation and test slides: "
+        + "; ".join(f"{name}: {METHODS[name].description}" for name in COMPARABLE),
+    )
+    allow_patients: list[str] = Field(
+        [], description="patients that may be in both labelled and validation or test rows"
+    )
+    keep: list[Literal["tiles"]] = Field(
+        ["tiles"],
+        json_schema_extra={"uniqueItems": True},
+        description="what is kept of slides that are only predicted (split predict) after export;"
+        " []: their tiles are removed, and made again only when something needs them",
+    )
+    scratch: str | None = Field(
+        None,
+        description="folder on a fast local disk (environment variables allowed, $TMPDIR) to which"
+        " each slide is copied while it is tiled; null: slides are read where they are",
+    )
+    max_disk_gb: Annotated[Number, Field(gt=0)] | None = Field(
+        None,
+        description="a run expected to write more is refused before it starts; null: the free"
+        " space of the disk (quotas are not known)",
+    )
+    tiles: TileOptions = TileOptions()
+    network: NetworkSettings = NetworkSettings()
+    training: SlideTrainingOptions = SlideTrainingOptions()
+    prediction: PredictionOptions = PredictionOptions()
+    glands: GlandOptions = GlandOptions()
+    export: ExportOptions = ExportOptions()
+    proposals: ProposalOptions = ProposalOptions()
+
+    @field_validator("results")
+    @classmethod
+    def _one_spelling(cls, folder: str) -> str:
+        """"./out" and "out//" are the folder "out": rules and reports name the same files."""
+        return str(Path(folder))
+
+    @field_validator("compare")
+    @classmethod
+    def _are_in_the_table(cls, names: list[str]) -> list[str]:
+        unknown = [name for name in names if name not in COMPARABLE]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: one of {', '.join(COMPARABLE)} is needed")
+        return _without_repeats(names)
+
+    @field_validator("keep")
+    @classmethod
+    def _without_repeats_in_keep(cls, names: list[str]) -> list[str]:
+        return _without_repeats(names)
+
+    @property
+    def model_folder(self) -> Path:
+        """The model that predicts: a given one, or the one that this run trains."""
+        return Path(self.model or f"{self.results}/models/{MAIN_METHOD.name}")
+
+    @property
+    def predicting_method(self) -> str:
+        """Name of the model that predicts in the tables."""
+        return "given model" if self.model else MAIN_METHOD.name
+
+    @property
+    def compared_methods(self) -> list[str]:
+        """Methods whose scores are shown beside those of the predicting model."""
+        return [] if self.model else list(self.compare)
+
+    @property
+    def geojson_suffix(self) -> str:
+        """End of the names of outline files."""
+        return "geojson.gz" if self.export.compress else "geojson"
+
+
+class MethodSettings(StrictModel):
+    """What the training of one method depends on."""
+
+    tiles: TileOptions
+    network: NetworkSettings
+    training: SlideTrainingOptions
+    seed: int
+    start_from: str | None
+
+    def training_settings(self) -> TrainingSettings:
+        """Settings of the training itself, without those that choose tiles of slides."""
+        own = TrainingOptions.model_fields
+        values = {name: value for name, value in self.training.to_dict().items() if name in own}
+        tile_px = self.tiles.tile_px or DEFAULT_TILE_PX
+        return TrainingSettings(tile_px=tile_px, **values)
+
+
+def method_settings(configuration: Configuration, method_name: str) -> MethodSettings:
+    """What the training of a method depends on.
+
+    Settings without effect on the method have their defaults: a change of them does not train the
+    method again.
+    """
+    method = METHODS[method_name]
+    training: dict[str, object] = {
+        name: SlideTrainingOptions.model_fields[name].default for name in method.ignored_training
+    }
+    if not method.uses_unlabelled and configuration.training.statistics != "frozen":
+        # The other values differ only in the effect of unlabelled tiles.
+        training["statistics"] = SlideTrainingOptions.model_fields["statistics"].default
+    is_continued = any(other.starts_from == method_name for other in METHODS.values())
+    if method.starts_from is None and not is_continued:
+        training["warm_start_epochs"] = 0
+    network = {name: NetworkSettings.model_fields[name].default for name in method.ignored_network}
+    return MethodSettings(
+        tiles=configuration.tiles,
+        network=configuration.network.model_copy(update=network),
+        training=configuration.training.model_copy(update=training),
+        seed=configuration.seed,
+        start_from=configuration.start_from,
+    )
+
+
+def _without_repeats(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name is given twice")
+    return names
