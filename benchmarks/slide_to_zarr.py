@@ -86,6 +86,7 @@ def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
 
 def make_motif(source: Path | None, folder: Path) -> NDArray[np.uint8]:
     """Mirrored tissue, uint8 (4096, 4096, 3)."""
+    from tiling.raster.geometry import Window
     from tiling.slides.slide_reader import open_slide
 
     if source is None:
@@ -95,7 +96,7 @@ def make_motif(source: Path | None, folder: Path) -> NDArray[np.uint8]:
         source = folder / "tissue.tiff"
         synthetic(SlideRecipe(slide="bench", seed=0, width_px=3000, height_px=3000), source)
     with open_slide(source) as slide:
-        pixels = slide.read(0, 0, 0, slide.facts.height_px, slide.facts.width_px)
+        pixels = slide.read(0, Window(0, 0, slide.metadata.height_px, slide.metadata.width_px))
     motif = np.concatenate([pixels, pixels[:, ::-1]], axis=1)
     return np.concatenate([motif, motif[::-1]], axis=0)[:_MOTIF_PX, :_MOTIF_PX]
 
@@ -139,11 +140,12 @@ def decoder(slide: Path, out: Path) -> None:
 
 def our_reader(slide: Path, out: Path) -> None:
     """Our read path alone, one thread, block by block."""
+    from tiling.raster.geometry import Window
     from tiling.slides.slide_reader import open_slide
 
     with open_slide(slide) as opened:
-        for x, y, w, h in _blocks(opened.facts.width_px, opened.facts.height_px):
-            opened.read(0, y, x, h, w)
+        for x, y, w, h in _blocks(opened.metadata.width_px, opened.metadata.height_px):
+            opened.read(0, Window(y, x, h, w))
 
 
 def openslide_reader(slide: Path, out: Path) -> None:

@@ -14,8 +14,8 @@ from tiling.pictures.canvas import TEXT_COLOUR, font, with_scale_bar
 from tiling.qupath.class_names import IGNORE, PROPOSED, REGION
 from tiling.qupath.geojson_reader import features_of, load_json
 from tiling.qupath.geojson_writer import GLAND_COLOUR
+from tiling.slides.scaled_reading import read_thumbnail
 from tiling.slides.slide_reader import open_slide
-from tiling.slides.working_resolution import read_thumbnail
 
 _PANEL_PX = 560
 _MARGIN = 16
@@ -46,13 +46,13 @@ def main() -> int:
     """Draw three panels side by side."""
     slide_path, annotation, glands, proposals, out = map(Path, sys.argv[1:])
     with open_slide(slide_path) as slide:
-        facts = slide.facts
+        metadata = slide.metadata
         picture = Image.fromarray(read_thumbnail(slide, _PANEL_PX))
-    downsample = facts.width_px / picture.width
+    downsample = metadata.width_px / picture.width
     panels = [
         panel(picture, files, downsample) for files in ([annotation], [glands], [glands, proposals])
     ]
-    panels = [with_scale_bar(image, facts.mpp_x * downsample) for image in panels]
+    panels = [with_scale_bar(image, metadata.mpp_x * downsample) for image in panels]
     page = Image.new("RGB", (3 * _PANEL_PX + 4 * _MARGIN, panels[0].height + 60), "white")
     draw = ImageDraw.Draw(page)
     for index, (image, caption) in enumerate(zip(panels, _CAPTIONS, strict=True)):

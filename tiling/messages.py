@@ -1,10 +1,10 @@
-"""Figures as people say them."""
+"""Numbers with their nouns, for messages."""
 
 
-def counted(number: int, thing: str) -> str:
-    """A number of things.
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the singular or plural.
 
     >>> counted(1, "gland"), counted(0, "gland"), counted(12, "slide")
     ('1 gland', '0 glands', '12 slides')
     """
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+    return f"{number} {noun}" + ("" if number == 1 else "s")

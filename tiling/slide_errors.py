@@ -1,13 +1,13 @@
-"""Errors of the slide side: each message says what is wrong, where, and what to do."""
+"""Errors of slides, annotations and stores; each message says what is wrong, where, and what to do."""
 
 
 class SlideError(ValueError):
-    """A slide that cannot be used as it is (unreadable, no pixel size, not brightfield RGB): costs this slide only."""
+    """A slide cannot be used: unreadable, no pixel size, not 8-bit RGB. Only this slide fails."""
 
 
 class AnnotationError(ValueError):
-    """An annotation file that cannot be read as truth: costs this slide only."""
+    """An annotation file cannot be used. Only this slide fails."""
 
 
 class StoreError(RuntimeError):
-    """A store that is locked, foreign or damaged: fails the job, not the slide."""
+    """A store is locked, damaged, or not one of this pipeline. The job fails, not the slide."""

@@ -77,6 +77,7 @@ def _timed_read() -> MachineCheck:
     import numpy as np
     import tifffile
 
+    from tiling.raster.geometry import Window
     from tiling.slides.slide_reader import open_slide
 
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +94,7 @@ def _timed_read() -> MachineCheck:
         )
         start_s = time.perf_counter()
         with open_slide(path) as slide:
-            pixels = slide.read(0, 0, 0, _SIDE_PX, _SIDE_PX)
+            pixels = slide.read(0, Window(0, 0, _SIDE_PX, _SIDE_PX))
         seconds = time.perf_counter() - start_s
     text = f"one {_SIDE_PX} x {_SIDE_PX} block of a tiled JPEG slide read in {seconds:.2f} s"
     return MachineCheck(pixels.shape == image.shape, text)

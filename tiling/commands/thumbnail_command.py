@@ -20,8 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the picture."""
     import PIL.Image
 
+    from tiling.slides.scaled_reading import read_thumbnail
     from tiling.slides.slide_reader import open_slide
-    from tiling.slides.working_resolution import read_thumbnail
 
     if arguments.max_px < 1:
         raise ValueError(f"--max-px {arguments.max_px}: must be at least 1")

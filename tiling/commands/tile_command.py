@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tiling.parallel import JobSettings
     from tiling.tiles.slide_source import SlideSource
     from tiling.tiles.tile_slide import TileParameters, tile_slide
+    from tiling.tissue.mask_files import MaskFiles
 
     _check_store(arguments.out)
     parameters = TileParameters(
@@ -82,9 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         slide=arguments.out.stem,
         path=arguments.slide,
         mpp=arguments.mpp,
-        tissue=arguments.tissue,
-        roi=arguments.roi,
-        origin=arguments.origin,
+        masks=MaskFiles(arguments.tissue, arguments.roi, arguments.origin),
     )
     tile_slide(
         source,

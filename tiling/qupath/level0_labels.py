@@ -105,10 +105,10 @@ def _level0_geometry(slide: Path) -> Geometry:
     from tiling.slides.slide_reader import open_slide
 
     with open_slide(slide) as opened:
-        facts = opened.facts
-    left, top, width, height = facts.bounds_level0
+        metadata = opened.metadata
+    left, top, width, height = metadata.bounds_level0
     return replace(
-        Geometry.uniform(facts.width_px, facts.height_px),
+        Geometry.uniform(metadata.width_px, metadata.height_px),
         bounds_x=left,
         bounds_y=top,
         bounds_width_px=width,

@@ -15,7 +15,7 @@ from tiling.objects.components import Grid, join, label_block
 from tiling.raster.geometry import Block, Geometry, halo
 from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
 from tiling.slide_errors import AnnotationError
-from tiling.slides.backends import BackendError, damaged_file
+from tiling.slides.read_errors import FileReadError, file_read_errors
 from tiling.stores.arrays import SHARD_PX
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -107,9 +107,9 @@ class InstanceMask:
             slice(int(columns[0]), int(columns[-1]) + 1),
         )
         try:
-            with damaged_file():
+            with file_read_errors():
                 pixels = np.asarray(self._image[window])
-        except BackendError as error:
+        except FileReadError as error:
             raise AnnotationError(
                 f"{self._path}: damaged near row {rows[0]} ({error}); export or copy it again"
             ) from error
@@ -152,7 +152,7 @@ def open_mask_image(path: Path) -> Iterator[Any]:
             raise AnnotationError(
                 f"{path}: no such file; correct column 'annotation' of the sheet"
             ) from None
-        except BackendError as error:
+        except FileReadError as error:
             raise AnnotationError(
                 f"{path}: cannot be read as a mask image ({error}); export or copy it again"
             ) from error
@@ -200,7 +200,7 @@ def _image_of(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # numpy or 
     import zarr
     from PIL import Image
 
-    with damaged_file():
+    with file_read_errors():
         if path.suffix.lower() not in (".tif", ".tiff"):
             return np.asarray(files.enter_context(Image.open(path)))
         tiff = files.enter_context(tifffile.TiffFile(path))

@@ -1,4 +1,4 @@
-"""Embedded colour profiles: from the scanner's colours to sRGB."""
+"""Embedded colour profiles: conversion from the colours of the scanner to sRGB."""
 
 import io
 from collections.abc import Callable
@@ -8,29 +8,29 @@ import PIL.Image
 import PIL.ImageCms
 from numpy.typing import NDArray
 
-Convert = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+ColourConversion = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 def profile_name(profile: bytes) -> str:
-    """What an ICC profile calls itself.
+    """The name that an ICC profile contains.
 
     Raises
     ------
     ValueError
-        It is damaged.
+        The profile is damaged.
     """
     try:
-        return PIL.ImageCms.getProfileDescription(
-            PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        ).strip()
+        parsed = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return PIL.ImageCms.getProfileDescription(parsed).strip()
     except (OSError, PIL.ImageCms.PyCMSError) as error:
         raise ValueError(f"the colour profile is damaged ({error})") from error
 
 
-def to_srgb(profile: bytes) -> Convert:
-    """A function that brings uint8 (h, w, 3) from a profile's colours to sRGB; safe to call from several threads.
+def to_srgb(profile: bytes) -> ColourConversion:
+    """A function that converts uint8 (h, w, 3) from the colours of a profile to sRGB.
 
-    Relative colorimetric with black point compensation, the intent viewers take.
+    Several threads may call it. The rendering intent is relative colorimetric with black point
+    compensation, as in slide viewers.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def to_srgb(profile: bytes) -> Convert:
             "RGB",
             "RGB",
             PIL.ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            # Without the one-pixel cache threads can share the transform.
+            # Threads can share the transform only without its one-pixel cache.
             PIL.ImageCms.Flags.BLACKPOINTCOMPENSATION | PIL.ImageCms.Flags.NOCACHE,
         )
     except (OSError, PIL.ImageCms.PyCMSError) as error:

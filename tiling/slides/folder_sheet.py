@@ -1,4 +1,8 @@
-"""A sheet of slides from a folder: safe unique ids, the files' own names kept, and what to check before a run."""
+"""Writes a sheet for the slides of a folder.
+
+The sheet has safe unique ids, the original names of the files, and remarks on what a person must
+check before a run.
+"""
 
 import csv
 import io
@@ -14,11 +18,11 @@ from typing import NamedTuple
 import PIL.Image
 
 from tiling.slide_errors import SlideError
-from tiling.slides.metadata import mpp_problem
+from tiling.slides.metadata import pixel_size_problem
 from tiling.slides.slide_reader import open_slide
-from tiling.slides.truncation import cut_problem
+from tiling.slides.truncation import truncation_problem
 
-_SLIDES = (
+_SLIDE_ENDINGS = (
     ".svs",
     ".tif",
     ".tiff",
@@ -32,31 +36,33 @@ _SLIDES = (
     ".dcm",
     ".czi",
 )
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")
 _MASK_NAME = re.compile(
     r"(^|[_. -])(mask|masks|anno|annotation|label|labels|overlay)([_. -]|$)", re.IGNORECASE
 )
-_HEADER = ("slide", "path", "split", "annotation", "mpp", "name", "check")
-_MAX_ID = 80
-# Beside files of scanners a picture of this size is their thumbnail, label or overview; without them it may be the slide itself.
+_COLUMNS = ("slide", "path", "split", "annotation", "mpp", "name", "check")
+_MAX_ID_LENGTH = 80
+# Beside slide files, an image of at most this size is a thumbnail, a label or an overview. In a
+# folder without slide files it may be the slide itself.
 _THUMBNAIL_PX = 2048
-_SHOWN = 3
-# What only a run of this pipeline leaves: the logs of its first step, and what it makes for QuPath (results copied without logs).
-_OF_A_RUN = ("logs/tile_slide", "qupath/import_all.groovy")
+_MAX_LISTED = 3
+# Files that only a run of this pipeline writes: the logs of its first step, and a script for QuPath
+# (in results that were copied without logs).
+_RUN_FILES = ("logs/tile_slide", "qupath/import_all.groovy")
 
 
 @dataclass(frozen=True)
-class SheetRow:
-    """One slide of a folder.
+class FolderRow:
+    """The row of one slide in the sheet of a folder.
 
     Attributes
     ----------
     slide : id, unique ignoring case
     path : the file
-    split : "predict", or "skip" for a file that cannot be read, or not to its end
-    mpp : always "": the file's own pixel size is used; fill it in where `check` asks for it
-    name : path inside the folder, as it was
-    check : what is doubtful, "" when nothing is
+    split : "predict", or "skip" for a file that cannot be read or is truncated
+    mpp : always "": the pixel size of the file is used; a person enters it where `check` asks for it
+    name : original path inside the folder
+    check : what a person must check, "" when there is nothing
     """
 
     slide: str
@@ -72,18 +78,18 @@ class FolderSheet(NamedTuple):
 
     Attributes
     ----------
-    rows : sorted by name
-    left_out : what is no slide although it has the ending of one, and why; a line each
+    rows : sorted by path
+    left_out : lines that name files with the ending of a slide that are no slides, and say why
     """
 
-    rows: list[SheetRow]
+    rows: list[FolderRow]
     left_out: list[str]
 
 
 def sheet_from_folder(folder: Path) -> FolderSheet:
-    """Rows for every slide below a folder.
+    """Rows for every slide in a folder and its subfolders.
 
-    Results of this pipeline, and small pictures beside files of scanners, are left out.
+    Results of this pipeline, and small images beside slide files, are left out.
 
     Raises
     ------
@@ -94,14 +100,9 @@ def sheet_from_folder(folder: Path) -> FolderSheet:
         raise SlideError(f"{folder}: no such folder")
     files, left_out = _slide_files(folder)
     if not files:
-        raise SlideError(
-            "; ".join(
-                [
-                    f"{folder}: no slide in it (looked for {', '.join((*_SLIDES, *_PICTURES))})",
-                    *left_out,
-                ]
-            )
-        )
+        endings = ", ".join((*_SLIDE_ENDINGS, *_IMAGE_ENDINGS))
+        lines = [f"{folder}: no slide in it (looked for {endings})", *left_out]
+        raise SlideError("; ".join(lines))
     names = [path.relative_to(folder) for path in files]
     rows = [
         _row(slide, path, name)
@@ -111,94 +112,109 @@ def sheet_from_folder(folder: Path) -> FolderSheet:
 
 
 def _slide_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Files that may be slides, and what was left out."""
-    found: list[Path] = []
+    """Files that may be slides, and a line for what was left out in each folder."""
+    slides: list[Path] = []
     left_out: list[str] = []
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        if any((here / mark).exists() for mark in _OF_A_RUN):
-            left_out.append(f"{here}: results of an earlier run")
-            folders.clear()
+    for current, subfolders, files in os.walk(folder):
+        path = Path(current)
+        if any((path / name).exists() for name in _RUN_FILES):
+            left_out.append(f"{path}: results of an earlier run")
+            subfolders.clear()
             continue
-        # MIRAX keeps its data in a folder of the slide's name; stores and hidden folders hold no slides.
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not name.endswith(".zarr")
-            and f"{name}.mrxs" not in files
-        )
-        seen = {Path(name).suffix.lower() for name in files}
-        # Hamamatsu VMS keeps its pixels in JPEGs beside it.
-        wanted = _SLIDES if seen & {".vms", ".vmu"} else (*_SLIDES, *_PICTURES)
-        chosen = sorted(
-            name for name in files if not name.startswith(".") and name.lower().endswith(wanted)
-        )
-        dicom = [name for name in chosen if name.lower().endswith(".dcm")]
-        # A DICOM slide is a folder of files; any one of them opens it.
-        chosen = [name for name in chosen if name not in dicom[1:]]
-        if any(name.lower().endswith(_SLIDES) for name in chosen):
-            small = [
-                name
-                for name in chosen
-                if name.lower().endswith(_PICTURES) and _is_small(here / name)
-            ]
-            chosen = [name for name in chosen if name not in small]
-            if small:
-                named = ", ".join([*small[:_SHOWN], *(["..."] if len(small) > _SHOWN else [])])
-                left_out.append(
-                    f"{here}: {len(small)} picture(s) of at most {_THUMBNAIL_PX} px beside slides, taken for thumbnails ({named})"
-                )
-        found.extend(here / name for name in chosen)
-    return sorted(found), left_out
+        subfolders[:] = sorted(name for name in subfolders if _may_hold_slides(name, files))
+        names = _slide_names(files)
+        thumbnails = _thumbnails(path, names)
+        if thumbnails:
+            listed = ", ".join(thumbnails[:_MAX_LISTED])
+            if len(thumbnails) > _MAX_LISTED:
+                listed += ", ..."
+            left_out.append(
+                f"{path}: {len(thumbnails)} image(s) of at most {_THUMBNAIL_PX} px beside slides, "
+                f"taken for thumbnails ({listed})"
+            )
+        slides.extend(path / name for name in names if name not in thumbnails)
+    return sorted(slides), left_out
 
 
-def _is_small(picture: Path) -> bool:
-    """Whether a picture is no larger than a thumbnail; one that cannot be read is not: its row says why."""
+def _may_hold_slides(folder: str, files: list[str]) -> bool:
+    """Not a hidden folder, a store, or the folder in which MIRAX keeps the data of a slide."""
+    is_mirax_data = f"{folder}.mrxs" in files
+    return not (folder.startswith(".") or folder.endswith(".zarr") or is_mirax_data)
+
+
+def _slide_names(files: list[str]) -> list[str]:
+    """The files of one folder that may be slides; one for each DICOM series."""
+    endings = {Path(name).suffix.lower() for name in files}
+    # Hamamatsu VMS keeps the pixels of a slide in JPEGs beside it.
+    has_vms = bool(endings & {".vms", ".vmu"})
+    accepted = _SLIDE_ENDINGS if has_vms else (*_SLIDE_ENDINGS, *_IMAGE_ENDINGS)
+    names = sorted(
+        name for name in files if not name.startswith(".") and name.lower().endswith(accepted)
+    )
+    # A DICOM slide is a folder of files; any one of them opens it.
+    dicom = [name for name in names if name.lower().endswith(".dcm")]
+    return [name for name in names if name not in dicom[1:]]
+
+
+def _thumbnails(folder: Path, names: list[str]) -> list[str]:
+    """Small images among the files of a folder that has slide files too."""
+    if not any(name.lower().endswith(_SLIDE_ENDINGS) for name in names):
+        return []
+    images = [name for name in names if name.lower().endswith(_IMAGE_ENDINGS)]
+    return [name for name in images if _is_small(folder / name)]
+
+
+def _is_small(image_file: Path) -> bool:
+    """Whether an image is no larger than a thumbnail.
+
+    False for a file that cannot be read: it gets a row, which states the error.
+    """
     try:
-        with PIL.Image.open(picture) as image:
+        with PIL.Image.open(image_file) as image:
             return max(image.size) <= _THUMBNAIL_PX
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         return False
 
 
-def _row(slide: str, path: Path, name: Path) -> SheetRow:
-    notes = []
-    if path.suffix.lower() in _PICTURES and _MASK_NAME.search(path.stem):
-        notes.append("looks like a mask, not a slide")
+def _row(slide: str, path: Path, name: Path) -> FolderRow:
+    remarks: list[str] = []
+    if path.suffix.lower() in _IMAGE_ENDINGS and _MASK_NAME.search(path.stem):
+        remarks.append("looks like a mask, not a slide")
     if path.suffix.lower() == ".dcm":
-        notes.append("DICOM: one row per folder")
+        remarks.append("DICOM: one row per folder")
     try:
         with open_slide(path) as opened:
-            cut, doubt = cut_problem(path), mpp_problem(opened.facts)
-        problems, split = [cut, doubt], "predict" if cut is None else "skip"
+            truncated = truncation_problem(path)
+            problems = [truncated, pixel_size_problem(opened.metadata)]
+        split = "predict" if truncated is None else "skip"
     except SlideError as error:
         problems, split = [str(error)], "skip"
-    notes += [problem.removeprefix(f"{path}: ") for problem in problems if problem is not None]
-    return SheetRow(slide, path, split, "", str(name), "; ".join(notes))
+    remarks += [problem.removeprefix(f"{path}: ") for problem in problems if problem is not None]
+    return FolderRow(slide, path, split, "", str(name), "; ".join(remarks))
 
 
 def unique_ids(names: Iterable[Path]) -> list[str]:
-    """Ids that are safe in paths and unique ignoring case: the stem, with its folders where stems repeat, with a number where that repeats.
+    """Ids that are safe in paths and unique ignoring case.
+
+    The id is the stem of the file. Where stems repeat, its folders come first; where that repeats
+    too, a number follows.
 
     >>> unique_ids([Path("a/s 1.svs"), Path("b/S_1.svs"), Path("µ.ome.tif")])
     ['a_s_1', 'b_S_1', 'slide']
     """
     names = list(names)
-    short = [_safe(_stem(name.name)) for name in names]
-    often = Counter(stem.lower() for stem in short)
-    taken: set[str] = set()
+    stems = [_safe(_stem(name.name)) for name in names]
+    frequency = Counter(stem.lower() for stem in stems)
+    used: set[str] = set()
     ids = []
-    for name, stem in zip(names, short, strict=True):
-        base = (
-            _safe("_".join((*name.parts[:-1], _stem(name.name))))
-            if often[stem.lower()] > 1
-            else stem
-        )
+    for name, stem in zip(names, stems, strict=True):
+        base = stem
+        if frequency[stem.lower()] > 1:
+            base = _safe("_".join((*name.parts[:-1], _stem(name.name))))
         candidate, number = base, 2
-        while candidate.lower() in taken:
+        while candidate.lower() in used:
             candidate, number = f"{base}-{number}", number + 1
-        taken.add(candidate.lower())
+        used.add(candidate.lower())
         ids.append(candidate)
     return ids
 
@@ -209,19 +225,18 @@ def _stem(name: str) -> str:
 
 
 def _safe(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    kept = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).lstrip("_.-").rstrip("_.")
-    return kept[:_MAX_ID] or "slide"
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", ascii_text).lstrip("_.-").rstrip("_.")
+    return safe[:_MAX_ID_LENGTH] or "slide"
 
 
-def sheet_text(rows: Iterable[SheetRow], relative_to: Path) -> str:
-    """The sheet as tab-separated text, paths relative to the folder it will lie in."""
+def sheet_text(rows: Iterable[FolderRow], relative_to: Path) -> str:
+    """The sheet as tab-separated text, with paths relative to the folder of the sheet."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(_HEADER)
+    writer.writerow(_COLUMNS)
     for row in rows:
         path = os.path.relpath(row.path.resolve(), relative_to.resolve())
-        writer.writerow(
-            (row.slide, path, row.split, "", row.mpp, row.name, " ".join(row.check.split()))
-        )
+        check = " ".join(row.check.split())
+        writer.writerow((row.slide, path, row.split, "", row.mpp, row.name, check))
     return text.getvalue()

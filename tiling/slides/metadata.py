@@ -1,4 +1,4 @@
-"""What a slide file says about itself, and how sure we are of its pixel size."""
+"""Metadata of a slide file, and the checks that need no decoding library."""
 
 import hashlib
 import math
@@ -7,32 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from tiling.slide_errors import SlideError
+from tiling.slides.pixel_size import MPP_RANGE_UM, PixelSize
 
-MPP_RANGE_UM = (0.05, 20.0)
 _SAMPLE_BYTES = 1 << 20
+# Names in JSON where they differ from those of the attributes.
+_JSON_NAMES = {"checksum": "fingerprint", "size_bytes": "bytes"}
 
 
 @dataclass(frozen=True)
-class SlideFacts:
-    """Facts of one slide file.
+class SlideMetadata:
+    """Metadata of one slide file.
 
     Attributes
     ----------
-    path : the file as it was given
-    reader : libraries that read it: openslide, tiffslide, pillow; "openslide, tiles by tifffile" where tiles are decoded directly
-    reader_version : their versions, in the same order
-    vendor : format name the reader gives ("aperio", "generic-tiff", "jpeg", ...)
+    path : the file, as the caller named it
+    reader : libraries that read it: openslide, tiffslide, pillow; "openslide, tiles by tifffile"
+        where the tiles are decoded directly
+    reader_version : versions of these libraries, in the same order
+    vendor : name of the format as the library reports it ("aperio", "generic-tiff", "jpeg", ...)
     level_sizes_px : (width, height) of each level
     downsamples : (x, y) level-0 pixels per pixel of each level; see `level_downsample`
-    mpp_x, mpp_y : um per level-0 pixel, or None when no place names one; may be absurd, see `mpp_problem`
-    mpp_origin : the place it comes from ("sheet", "openslide.mpp-x", "tiff resolution tags", ...), "" when none
-    mpp_looked_at : each place that was looked at, with what was found there
-    bounds_level0 : the viewer's crop (x, y, width, height) in level-0 pixels; the whole slide when the file names none
-    fingerprint : sha256 over size and samples of the bytes: changes when the file is replaced
+    mpp_x, mpp_y : um per level-0 pixel, None when no place states one; may be implausible, see
+        `pixel_size_problem`
+    mpp_origin : the place that states it ("sheet", "openslide.mpp-x", "tiff resolution tags", ...),
+        "" when none does
+    mpp_looked_at : each place where a pixel size may be stated, with the value there
+    bounds_level0 : the viewer's crop (x, y, width, height) in level-0 pixels; the whole slide when
+        the file names no crop
+    checksum : see `slide_checksum`
     objective_power : nominal magnification, or None
     associated : names of the associated images (label, macro, ...)
     colour_profile : name of the embedded ICC profile, "" when there is none
-    bytes : size of the file
+    size_bytes : size of the file
     """
 
     path: str
@@ -46,11 +52,11 @@ class SlideFacts:
     mpp_origin: str
     mpp_looked_at: tuple[str, ...]
     bounds_level0: tuple[int, int, int, int]
-    fingerprint: str
+    checksum: str
     objective_power: float | None
     associated: tuple[str, ...]
     colour_profile: str
-    bytes: int
+    size_bytes: int
 
     @property
     def width_px(self) -> int:
@@ -62,75 +68,55 @@ class SlideFacts:
         """Height of level 0."""
         return self.level_sizes_px[0][1]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class PixelSize:
-    """A pixel size that some place names: um per level-0 pixel, and the place."""
-
-    mpp_x: float
-    mpp_y: float
-    origin: str
-
     @property
-    def plausible(self) -> bool:
-        """Both axes inside the range a light microscope gives."""
-        return all(
-            MPP_RANGE_UM[0] <= value <= MPP_RANGE_UM[1] for value in (self.mpp_x, self.mpp_y)
-        )
+    def pixel_size(self) -> PixelSize | None:
+        """Size of a level-0 pixel, None when no place states one."""
+        if self.mpp_x is None or self.mpp_y is None:
+            return None
+        return PixelSize(self.mpp_x, self.mpp_y)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `python -m tiling info --json`."""
+        return {_JSON_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
 
-def choose_pixel_size(
-    places: list[tuple[str, PixelSize | None]],
-) -> tuple[PixelSize | None, tuple[str, ...]]:
-    """The first plausible pixel size, else the first found, and what every place said.
+def usable_pixel_size(metadata: SlideMetadata) -> PixelSize:
+    """The pixel size of a slide.
 
-    >>> choose_pixel_size([("sheet", None), ("tags", PixelSize(0.5, 0.5, "tags"))])
-    (PixelSize(mpp_x=0.5, mpp_y=0.5, origin='tags'), ('sheet: none', 'tags: 0.5'))
+    Raises
+    ------
+    SlideError
+        No pixel size, or an implausible one; the message contains the remedy.
     """
-    looked_at = tuple(
-        f"{name}: {'none' if found is None else _show(found)}" for name, found in places
-    )
-    candidates = [found for _, found in places if found is not None]
-    # What the sheet says is an order, even when it is absurd: falling back to the file would hide the mistake.
-    if candidates and candidates[0].origin == "sheet":
-        return candidates[0], looked_at
-    return next(
-        (found for found in candidates if found.plausible), candidates[0] if candidates else None
-    ), looked_at
-
-
-def _show(size: PixelSize) -> str:
-    return (
-        f"{size.mpp_x:.6g}"
-        if math.isclose(size.mpp_x, size.mpp_y, rel_tol=1e-3)
-        else f"{size.mpp_x:.6g} x {size.mpp_y:.6g}"
-    )
-
-
-def mpp_problem(facts: SlideFacts) -> str | None:
-    """Why the pixel size cannot be used, with the remedy; None when it can."""
+    size = metadata.pixel_size
     remedy = "set column 'mpp' in the sheet (um per pixel at full resolution)"
-    places = "; ".join(facts.mpp_looked_at)
-    if facts.mpp_x is None or facts.mpp_y is None:
-        return f"{facts.path}: no pixel size (looked at {places}); {remedy}"
-    size = PixelSize(facts.mpp_x, facts.mpp_y, facts.mpp_origin)
+    places = "; ".join(metadata.mpp_looked_at)
+    if size is None:
+        raise SlideError(f"{metadata.path}: no pixel size (looked at {places}); {remedy}")
     if not size.plausible:
         low, high = MPP_RANGE_UM
-        return (
-            f"{facts.path}: pixel size {_show(size)} um from {facts.mpp_origin} is outside {low:g}..{high:g} um "
-            f"(looked at {places}); {remedy}"
+        raise SlideError(
+            f"{metadata.path}: pixel size {size} um from {metadata.mpp_origin} is outside "
+            f"{low:g}..{high:g} um (looked at {places}); {remedy}"
         )
+    return size
+
+
+def pixel_size_problem(metadata: SlideMetadata) -> str | None:
+    """Why the pixel size cannot be used, with the remedy; None when it can."""
+    try:
+        usable_pixel_size(metadata)
+    except SlideError as error:
+        return str(error)
     return None
 
 
 def level_downsample(full_px: int, level_px: int) -> float:
-    """Level-0 pixels per level pixel on one axis: the integer behind the rounded level size where there is one.
+    """Level-0 pixels per level pixel on one axis.
 
-    A 46001 px wide slide has 718 px at 1/64; 46001 / 718 = 64.07 would drift by 49 px at the far edge.
+    The size of a level is rounded. Where an integer factor explains the size, that integer is the
+    result: a slide of 46001 px has 718 px at 1/64, and 46001 / 718 = 64.07 would be wrong by 49 px
+    at the far edge.
 
     >>> level_downsample(46001, 718), level_downsample(46001, 719), level_downsample(300, 90)
     (64.0, 64.0, 3.3333333333333335)
@@ -143,8 +129,11 @@ def level_downsample(full_px: int, level_px: int) -> float:
     return ratio
 
 
-def fingerprint(path: Path) -> str:
-    """Quick fingerprint of a slide: sizes, and the bytes at head, middle and tail of the file (and MIRAX's folder beside it).
+def slide_checksum(path: Path) -> str:
+    """Checksum of parts of a slide; it changes when the file is replaced.
+
+    SHA-256 of the size of the file and of 1 MB at its start, middle and end. For a MIRAX slide,
+    also of the names and sizes of the files in its folder.
 
     Raises
     ------
@@ -153,9 +142,9 @@ def fingerprint(path: Path) -> str:
     """
     digest = hashlib.sha256()
     _add_samples(digest, path)
-    beside = path.with_suffix("")
-    if path.suffix.lower() == ".mrxs" and beside.is_dir():
-        for part in sorted(beside.iterdir()):
+    mirax_folder = path.with_suffix("")
+    if path.suffix.lower() == ".mrxs" and mirax_folder.is_dir():
+        for part in sorted(mirax_folder.iterdir()):
             digest.update(f"{part.name} {part.stat().st_size} ".encode())
             if part.suffix.lower() == ".ini":
                 _add_samples(digest, part)
@@ -165,14 +154,14 @@ def fingerprint(path: Path) -> str:
 def _add_samples(digest: "hashlib._Hash", path: Path) -> None:
     size = path.stat().st_size
     digest.update(f"{size} ".encode())
-    with path.open("rb") as handle:
+    with path.open("rb") as file:
         for start in (0, max(size // 2 - _SAMPLE_BYTES // 2, 0), max(size - _SAMPLE_BYTES, 0)):
-            handle.seek(start)
-            digest.update(handle.read(_SAMPLE_BYTES))
+            file.seek(start)
+            digest.update(file.read(_SAMPLE_BYTES))
 
 
 def check_is_file(path: Path) -> None:
-    """Refuse what cannot be a slide before any library sees it.
+    """Check that a path is a file with content that this user can read.
 
     Raises
     ------
@@ -183,7 +172,8 @@ def check_is_file(path: Path) -> None:
         size = path.stat().st_size
         if path.is_dir():
             raise SlideError(
-                f"{path}: is a folder; name one file of it (for DICOM any .dcm file, for MIRAX the .mrxs file)"
+                f"{path}: is a folder; name one file of it "
+                "(for DICOM any .dcm file, for MIRAX the .mrxs file)"
             )
         if size == 0:
             raise SlideError(f"{path}: the file is empty; copy it again")

@@ -1,14 +1,11 @@
-"""One reader for all slides: OpenSlide first, tiffslide for what it does not open, plain images last.
+"""One reader for all slides: OpenSlide, else tiffslide, else plain images.
 
-Regions are asked for in level pixels and come back exact; what cannot be read is an error that names file, level and region,
-never white pixels in silence.
+The caller asks for a window of a level and gets exactly these pixels. What cannot be read is an
+error that names file, level and window; it never becomes white pixels without a message.
 """
 
 import logging
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -16,42 +13,33 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.raster.geometry import Window
 from tiling.slide_errors import SlideError
-from tiling.slides.backends import (
-    Backend,
-    BackendError,
-    Described,
-    DirectTiles,
-    OpenSlideBackend,
-    PlainBackend,
-    TiffSlideBackend,
-    damaged_file,
-)
-from tiling.slides.colour_profile import Convert, profile_name, to_srgb
-from tiling.slides.image_headers import (
-    NotBrightfield,
-    check_tiff_pixels,
-    is_tiff,
-    is_tiled,
-    suits_tiffslide,
-)
-from tiling.slides.metadata import (
-    PixelSize,
-    SlideFacts,
-    check_is_file,
-    choose_pixel_size,
-    fingerprint,
-    level_downsample,
-)
-from tiling.slides.truncation import cut_problem
+from tiling.slides.backend import Backend, FileDescription
+from tiling.slides.colour_profile import ColourConversion, profile_name, to_srgb
+from tiling.slides.direct_tiles import DirectTilesBackend
+from tiling.slides.metadata import SlideMetadata, check_is_file, level_downsample, slide_checksum
+from tiling.slides.openslide_backend import OpenSlideBackend
+from tiling.slides.pixel_size import SHEET, PixelSize, choose_pixel_size
+from tiling.slides.plain_image import PlainImageBackend
+from tiling.slides.read_errors import FileReadError, NotBrightfieldError, file_read_errors
+from tiling.slides.reopening import ReopeningBackend
+from tiling.slides.tiff_headers import check_tiff_pixels, is_tiff, is_tiled, needs_tiffslide
+from tiling.slides.tiffslide_backend import TiffSlideBackend
+from tiling.slides.truncation import truncation_problem
 
-Icc = Literal["keep", "apply"]
+# Use of the embedded colour profile: leave the pixels as they are, or convert them to sRGB.
+IccMode = Literal["keep", "apply"]
 
 log = logging.getLogger(__name__)
 
 
 def open_slide(
-    path: Path, *, mpp: float | None = None, copy: Path | None = None, icc: Icc = "keep"
+    path: Path,
+    *,
+    mpp: float | None = None,
+    read_from: Path | None = None,
+    icc: IccMode = "keep",
 ) -> "Slide":
     """Open a slide; use it in a `with` block.
 
@@ -59,13 +47,14 @@ def open_slide(
     ----------
     path : slide file
     mpp : um per level-0 pixel, where the sheet overrides the file
-    icc : "apply" brings the pixels from the file's embedded colour profile, where it has one, to sRGB
-    copy : where a copy of it is read (see `tiling.slides.staging`); facts and errors name `path`
+    read_from : a copy of the file that is read in its place (see `tiling.slides.local_copy`);
+        metadata and errors name `path`
+    icc : "apply" converts the pixels to sRGB where the file has a colour profile
 
     Returns
     -------
     Slide
-        An absurd or missing pixel size is no error here: `tiling.slides.metadata.mpp_problem` and `plan_scale` name it.
+        A missing or implausible pixel size is not an error here; see `usable_pixel_size`.
 
     Raises
     ------
@@ -75,54 +64,28 @@ def open_slide(
         The disk or mount fails.
     """
     check_is_file(path)
-    there = path if copy is None else copy
+    file = path if read_from is None else read_from
     try:
-        opener = _opener(there)
-        backend = opener(there)
-    except NotBrightfield as error:
+        backend = ReopeningBackend(file, _choose_backend(file), name=str(path))
+    except NotBrightfieldError as error:
         raise SlideError(
             f"{path}: not a brightfield RGB image ({error}); export it as 8-bit RGB"
         ) from error
-    except BackendError as error:
-        told = f"{path}: cannot be read as a slide ({error}); copy it again, or convert it to a tiled pyramidal TIFF"
-        raise SlideError(cut_problem(path) or told) from error
-    slide = Slide(path, there, opener, backend, mpp)
-    if icc == "apply" and (profile := backend.describe().icc) is not None:
+    except FileReadError as error:
+        message = (
+            f"{path}: cannot be read as a slide ({error}); "
+            "copy it again, or convert it to a tiled pyramidal TIFF"
+        )
+        raise SlideError(truncation_problem(path) or message) from error
+    description = backend.describe()
+    conversion = None
+    if icc == "apply" and description.icc is not None:
         try:
-            slide.convert = to_srgb(profile)
+            conversion = to_srgb(description.icc)
         except ValueError as error:
-            slide.close()
+            backend.close()
             raise SlideError(f"{path}: {error}; set tiles.icc to keep") from error
-    return slide
-
-
-def _opener(path: Path) -> Callable[[Path], Backend]:
-    import openslide
-
-    with damaged_file():
-        detected = openslide.OpenSlide.detect_format(path)
-        tiff = is_tiff(path)
-        if tiff and (detected is None or (detected == "generic-tiff" and suits_tiffslide(path))):
-            check_tiff_pixels(path, converted=False)
-            return (
-                (lambda path: DirectTiles(TiffSlideBackend(path), path))
-                if is_tiled(path)
-                else PlainBackend
-            )
-    if tiff:
-        _check_known_tiff(path)
-    return (
-        PlainBackend if detected is None else lambda path: DirectTiles(OpenSlideBackend(path), path)
-    )
-
-
-def _check_known_tiff(path: Path) -> None:
-    try:
-        with damaged_file():
-            check_tiff_pixels(path, converted=True)
-    except BackendError as error:
-        # OpenSlide knows its vendors' deviations better than a strict parser.
-        log.debug("%s: pixel type not checked (%s)", path, error)
+    return Slide(_slide_metadata(path, description, mpp), backend, conversion)
 
 
 class Slide:
@@ -130,106 +93,62 @@ class Slide:
 
     Attributes
     ----------
-    facts : SlideFacts
-    convert : from the file's colours to those that `read` gives; None: as they are
+    metadata : SlideMetadata
     """
 
     def __init__(
-        self,
-        path: Path,
-        there: Path,
-        opener: Callable[[Path], Backend],
-        backend: Backend,
-        mpp: float | None,
+        self, metadata: SlideMetadata, backend: Backend, conversion: ColourConversion | None
     ) -> None:
-        self._path = path
-        self._there = there
-        self._opener = opener
+        self.metadata = metadata
         self._backend = backend
-        self._change = threading.Lock()
-        self._users: Counter[Backend] = Counter()
-        self.facts = _facts(path, backend.describe(), mpp)
-        self.convert: Convert | None = None
+        self._conversion = conversion
 
-    def read(self, level: int, y: int, x: int, h: int, w: int) -> NDArray[np.uint8]:
-        """Pixels of a region, uint8 (h, w, 3) RGB; safe to call from several threads.
+    def read(self, level: int, window: Window) -> NDArray[np.uint8]:
+        """Pixels of a window, uint8 (h, w, 3) RGB; several threads may call it.
 
         Parameters
         ----------
         level : 0 = full resolution
-        y, x, h, w : region in pixels of that level; must lie inside it
+        window : in pixels of that level; must lie inside it
 
         Raises
         ------
         SlideError
-            The region cannot be read, also not after reopening the file.
+            The window cannot be read, also after the file was opened again.
         ValueError
-            The region leaves the level.
+            The window is not inside the level.
         """
-        width, height = self.facts.level_sizes_px[level]
-        if y < 0 or x < 0 or h < 1 or w < 1 or y + h > height or x + w > width:
+        path = self.metadata.path
+        width, height = self.metadata.level_sizes_px[level]
+        starts_inside = window.y >= 0 and window.x >= 0
+        ends_inside = window.bottom <= height and window.right <= width
+        if not (starts_inside and ends_inside and window.height >= 1 and window.width >= 1):
             raise ValueError(
-                f"{self._path}: region y {y}, x {x}, {h} x {w} leaves level {level} of {height} x {width} (y, x)"
+                f"{path}: window {_in_words(window)} is not inside level {level} "
+                f"of {height} x {width} (y, x)"
             )
-        pixels = self._read(level, y, x, h, w)
-        return pixels if self.convert is None else self.convert(pixels)
-
-    def _read(self, level: int, y: int, x: int, h: int, w: int) -> NDArray[np.uint8]:
-        with self._used() as backend:
-            try:
-                return backend.read(level, y, x, h, w)
-            except BackendError as error:
-                log.warning(
-                    "%s: level %d, y %d, x %d: %s; reopening the file and trying once more",
-                    self._path,
-                    level,
-                    y,
-                    x,
-                    error,
-                )
         try:
-            with self._used(instead_of=backend) as reopened:
-                return reopened.read(level, y, x, h, w)
-        except BackendError as error:
+            pixels = self._backend.read(level, window)
+        except FileReadError as error:
             raise SlideError(
-                f"{self._path}: level {level}, region y {y}, x {x}, {h} x {w} cannot be read ({error}); "
-                "copy the file again, or restrict it by `roi`"
+                f"{path}: level {level}, window {_in_words(window)} cannot be read ({error}); "
+                "copy the file again, or exclude this part with column 'roi' of the sheet"
             ) from error
-
-    @contextmanager
-    def _used(self, *, instead_of: Backend | None = None) -> Iterator[Backend]:
-        """The backend, opened anew where it is still the one that failed: an OpenSlide handle refuses everything after its first error.
-
-        Other threads may still read from the failed one; who leaves it last closes it.
-        """
-        with self._change:
-            if self._backend is instead_of:
-                # A lost mount or file shows here as OSError, which fails the job and not the slide.
-                with self._there.open("rb"):
-                    self._backend = self._opener(self._there)
-                self._close_if_left(instead_of)
-            backend = self._backend
-            self._users[backend] += 1
-        try:
-            yield backend
-        finally:
-            with self._change:
-                self._users[backend] -= 1
-                self._close_if_left(backend)
-
-    def _close_if_left(self, backend: Backend) -> None:
-        if backend is not self._backend and not self._users[backend]:
-            del self._users[backend]
-            backend.close()
+        return pixels if self._conversion is None else self._conversion(pixels)
 
     def associated(self, name: str) -> NDArray[np.uint8]:
-        """An associated image (label, macro, thumbnail), uint8 (h, w, 3)."""
+        """An associated image (label, macro, thumbnail), uint8 (h, w, 3).
+
+        Raises
+        ------
+        SlideError
+            It cannot be read.
+        """
         try:
-            with self._used() as backend:
-                return backend.associated(name)
-        except BackendError as error:
+            return self._backend.associated(name)
+        except FileReadError as error:
             raise SlideError(
-                f"{self._path}: associated image {name!r} cannot be read ({error})"
+                f"{self.metadata.path}: associated image {name!r} cannot be read ({error})"
             ) from error
 
     def close(self) -> None:
@@ -248,34 +167,70 @@ class Slide:
         self.close()
 
 
-def _facts(path: Path, found: Described, mpp: float | None) -> SlideFacts:
-    sheet = None if mpp is None else PixelSize(mpp, mpp, "sheet")
-    chosen, looked_at = choose_pixel_size([("sheet", sheet), *found.pixel_sizes])
-    sizes = tuple((int(width), int(height)) for width, height in found.level_sizes_px)
+def _in_words(window: Window) -> str:
+    return f"y {window.y}, x {window.x}, {window.height} x {window.width}"
+
+
+def _choose_backend(path: Path) -> Callable[[Path], Backend]:
+    """The backend of a file, as a function that opens it; raises NotBrightfieldError."""
+    import openslide
+
+    with file_read_errors():
+        format_name = openslide.OpenSlide.detect_format(path)
+        tiff = is_tiff(path)
+        generic = format_name == "generic-tiff"
+        if tiff and (format_name is None or (generic and needs_tiffslide(path))):
+            check_tiff_pixels(path, converts_colours=False)
+            return _open_with_tiffslide if is_tiled(path) else PlainImageBackend
+    if tiff:
+        _check_pixels_for_openslide(path)
+    return PlainImageBackend if format_name is None else _open_with_openslide
+
+
+def _open_with_tiffslide(path: Path) -> Backend:
+    return DirectTilesBackend(TiffSlideBackend(path), path)
+
+
+def _open_with_openslide(path: Path) -> Backend:
+    return DirectTilesBackend(OpenSlideBackend(path), path)
+
+
+def _check_pixels_for_openslide(path: Path) -> None:
+    try:
+        with file_read_errors():
+            check_tiff_pixels(path, converts_colours=True)
+    except FileReadError as error:
+        # OpenSlide accepts deviations of its vendors' formats that a strict parser refuses.
+        log.debug("%s: pixel type not checked (%s)", path, error)
+
+
+def _slide_metadata(path: Path, description: FileDescription, mpp: float | None) -> SlideMetadata:
+    sheet_size = None if mpp is None else PixelSize(mpp, mpp)
+    choice = choose_pixel_size({SHEET: sheet_size, **description.pixel_sizes})
+    sizes = tuple((int(width), int(height)) for width, height in description.level_sizes_px)
     width, height = sizes[0]
-    return SlideFacts(
+    downsamples = tuple((level_downsample(width, w), level_downsample(height, h)) for w, h in sizes)
+    return SlideMetadata(
         path=str(path),
-        reader=found.reader,
-        reader_version=found.version,
-        vendor=found.vendor,
+        reader=description.reader,
+        reader_version=description.reader_version,
+        vendor=description.vendor,
         level_sizes_px=sizes,
-        downsamples=tuple(
-            (level_downsample(width, w), level_downsample(height, h)) for w, h in sizes
-        ),
-        mpp_x=chosen.mpp_x if chosen else None,
-        mpp_y=chosen.mpp_y if chosen else None,
-        mpp_origin=chosen.origin if chosen else "",
-        mpp_looked_at=looked_at,
-        bounds_level0=found.bounds_level0 or (0, 0, width, height),
-        fingerprint=fingerprint(path),
-        objective_power=found.objective_power,
-        associated=found.associated,
-        colour_profile=_profile(found.icc),
-        bytes=path.stat().st_size,
+        downsamples=downsamples,
+        mpp_x=choice.size.mpp_x if choice.size else None,
+        mpp_y=choice.size.mpp_y if choice.size else None,
+        mpp_origin=choice.place,
+        mpp_looked_at=choice.looked_at,
+        bounds_level0=description.bounds_level0 or (0, 0, width, height),
+        checksum=slide_checksum(path),
+        objective_power=description.objective_power,
+        associated=description.associated,
+        colour_profile=_profile_name(description.icc),
+        size_bytes=path.stat().st_size,
     )
 
 
-def _profile(icc: bytes | None) -> str:
+def _profile_name(icc: bytes | None) -> str:
     if icc is None:
         return ""
     try:

@@ -1,8 +1,10 @@
-"""Tiles of TIFF-family slides decoded directly: the fast path beside the libraries that know the vendors' formats.
+"""Decodes the tiles of TIFF slides directly, several times faster than OpenSlide and tiffslide.
 
-OpenSlide or tiffslide say what the levels are. A level whose page is tiled, RGB and compressed in a way known here is decoded tile by tile:
-the same pixels, several times faster. Where a tile is missing in the file OpenSlide is asked, which knows by the format's rule
-what stands there; in files that only tiffslide opens it is white (tiffslide itself would say black, which is tissue of a kind).
+OpenSlide or tiffslide report what the levels are. A level is decoded here, tile by tile, if its page
+is tiled, is RGB, and has one of the compressions below; the pixels are the same. Where a tile is
+missing in the file, OpenSlide is asked, because it knows the rule of the format. In files that only
+tiffslide opens, a missing tile is white (tiffslide itself would give black, which looks like
+tissue).
 """
 
 import os
@@ -14,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
-Rgb = NDArray[np.uint8]  # (h, w, 3)
+from tiling.raster.geometry import Window
+from tiling.slides.backend import Rgb
+from tiling.slides.tiff_headers import tiff_pages
 
-# Not here: old-style JPEG, and Aperio's YCbCr flavour of JPEG 2000, whose colours are left to the reader of the file.
+# Old-style JPEG and Aperio's YCbCr variant of JPEG 2000 are left to the library: their colours
+# differ.
 _COMPRESSIONS = (
     tifffile.COMPRESSION.NONE,
     tifffile.COMPRESSION.LZW,
@@ -33,33 +37,61 @@ _PHOTOMETRICS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 _JPEG_END = b"\xff\xd9"
 # Reads of neighbouring blocks share the tiles on their border.
 _CACHE_BYTES = 64 << 20
-# A slide has a dozen pages; a file of thousands would take seconds to open.
-_MOST_PAGES = 256
-# A larger tile is a whole image of its own, and would be decoded for every small region.
-_LARGEST_TILE_PX = 4096**2
+# A larger tile is an image of its own; it would be decoded again for every small window.
+_MAX_TILE_PX = 4096**2
 
 
 @dataclass(frozen=True)
 class TiledLevel:
-    """Where the tiles of a level are in the file; `across` tiles make a row."""
+    """Where the tiles of a level are in the file.
+
+    Attributes
+    ----------
+    page : page of the TIFF
+    tile_height_px, tile_width_px : size of a tile
+    tiles_per_row : number of tiles side by side
+    offsets, byte_counts : first byte and length of each tile, in raster order; length 0: missing
+    """
 
     page: tifffile.TiffPage
-    tile_h_px: int
-    tile_w_px: int
-    across: int
+    tile_height_px: int
+    tile_width_px: int
+    tiles_per_row: int
     offsets: tuple[int, ...]
-    counts: tuple[int, ...]
+    byte_counts: tuple[int, ...]
+
+    def tiles_under(self, window: Window) -> list[int]:
+        """Numbers of the tiles that a window overlaps, in raster order."""
+        top, bottom = window.y // self.tile_height_px, -(-window.bottom // self.tile_height_px)
+        left, right = window.x // self.tile_width_px, -(-window.right // self.tile_width_px)
+        return [
+            row * self.tiles_per_row + column
+            for row in range(top, bottom)
+            for column in range(left, right)
+        ]
+
+    def position(self, tile: int) -> tuple[int, int]:
+        """First row and column of a tile, in pixels of the level."""
+        row, column = divmod(tile, self.tiles_per_row)
+        return row * self.tile_height_px, column * self.tile_width_px
 
 
 class TiffTiles:
-    """An open TIFF whose tiles are decoded on demand; safe to use from several threads.
+    """An open TIFF whose tiles are decoded on demand; several threads may read from it.
 
     Parameters
     ----------
     path : TIFF file
-    level_sizes_px : (width, height) of the levels, as the library names them
-    missing : value of all pixels of a tile that is missing in the file; None: `read` gives None there
-    padded : the tiled pages are the levels in their order, filled up to whole tiles (Philips; OpenSlide takes the filling away)
+    level_sizes_px : (width, height) of the levels, as the library reports them
+    missing_value : value of all pixels of a tile that is missing in the file; None: `read` returns
+        None for such a tile
+    padded : the tiled pages are the levels in their order, padded to whole tiles (Philips;
+        OpenSlide removes the padding)
+
+    Raises
+    ------
+    ValueError
+        The index of a page lists too few tiles.
     """
 
     def __init__(
@@ -67,101 +99,100 @@ class TiffTiles:
         path: Path,
         level_sizes_px: tuple[tuple[int, int], ...],
         *,
-        missing: int | None,
+        missing_value: int | None,
         padded: bool = False,
     ) -> None:
-        self._missing = missing
+        self._missing_value = missing_value
         self._tiff = tifffile.TiffFile(path)
         pages = tiff_pages(self._tiff)
-        found: list[tifffile.TiffPage | None]
-        if padded:
-            tiled = [page for page in pages if page.is_tiled]
-            found = [
-                page if _holds(page, size) else None
-                for page, size in zip(tiled, level_sizes_px, strict=False)
-            ]
-            found += [None] * (len(level_sizes_px) - len(found))
-        else:
-            # Of several pages of one size only the library knows which is the level.
-            sizes = [(int(page.imagewidth), int(page.imagelength)) for page in pages]
-            times = Counter(sizes)
-            by_size = {
-                size: page for size, page in zip(sizes, pages, strict=True) if times[size] == 1
-            }
-            found = [by_size.get(size) for size in level_sizes_px]
+        find_pages = _padded_pages if padded else _pages_of_unique_size
         self._levels = [
-            None if page is None or not _known(page) else _level(page) for page in found
+            None if page is None or not _can_decode(page) else _tiled_level(page)
+            for page in find_pages(pages, level_sizes_px)
         ]
         self._file = os.open(path, os.O_RDONLY)
-        self._cache: OrderedDict[tuple[int, int], Rgb] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int], Rgb] = OrderedDict()  # (level, tile) -> pixels
         self._cached_bytes = 0
-        self._change = threading.Lock()
+        self._cache_lock = threading.Lock()
 
     @property
-    def levels(self) -> tuple[bool, ...]:
-        """Which levels can be read here."""
+    def readable_levels(self) -> tuple[bool, ...]:
+        """Whether each level can be decoded here."""
         return tuple(level is not None for level in self._levels)
 
-    def read(self, level: int, y: int, x: int, h: int, w: int) -> Rgb | None:
-        """Pixels of a region inside the level, uint8 (h, w, 3); None where OpenSlide is to be asked."""
-        found = self._levels[level]
-        if found is None:
+    def read(self, level: int, window: Window) -> Rgb | None:
+        """Pixels of a window inside the level; None where the library must be asked.
+
+        Raises
+        ------
+        Exception
+            A tile is damaged: EOFError, or an error of its decoder.
+        """
+        tiled = self._levels[level]
+        if tiled is None:
             return None
-        rows = range(y // found.tile_h_px, -(-(y + h) // found.tile_h_px))
-        columns = range(x // found.tile_w_px, -(-(x + w) // found.tile_w_px))
-        indices = [row * found.across + column for row in rows for column in columns]
-        if self._missing is None and any(found.counts[index] == 0 for index in indices):
+        tiles = tiled.tiles_under(window)
+        if self._missing_value is None and any(tiled.byte_counts[tile] == 0 for tile in tiles):
             return None
-        out = np.empty((h, w, 3), np.uint8)
-        for index in indices:
-            top, left = (
-                index // found.across * found.tile_h_px - y,
-                index % found.across * found.tile_w_px - x,
-            )
-            y0, x0 = max(top, 0), max(left, 0)
-            y1, x1 = min(top + found.tile_h_px, h), min(left + found.tile_w_px, w)
-            if found.counts[index] == 0 and self._missing is not None:
-                out[y0:y1, x0:x1] = self._missing
-            else:
-                # A tile that lies whole in the region is not asked for again; the next region needs the others.
-                whole = (y1 - y0, x1 - x0) == (found.tile_h_px, found.tile_w_px)
-                tile = self._decoded(found, index) if whole else self._tile(level, found, index)
-                out[y0:y1, x0:x1] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
+        out = np.empty((window.height, window.width, 3), np.uint8)
+        for tile in tiles:
+            self._copy_tile(level, tiled, tile, window, out)
         return out
 
-    def _tile(self, level: int, found: TiledLevel, index: int) -> Rgb:
-        with self._change:
-            cached = self._cache.get((level, index))
+    def _copy_tile(
+        self, level: int, tiled: TiledLevel, tile: int, window: Window, out: Rgb
+    ) -> None:
+        """Copy the part of a tile that lies in the window to its place in `out`."""
+        tile_y, tile_x = tiled.position(tile)
+        top, left = tile_y - window.y, tile_x - window.x  # in `out`
+        y0, x0 = max(top, 0), max(left, 0)
+        y1 = min(top + tiled.tile_height_px, window.height)
+        x1 = min(left + tiled.tile_width_px, window.width)
+        if tiled.byte_counts[tile] == 0 and self._missing_value is not None:
+            out[y0:y1, x0:x1] = self._missing_value
+            return
+        # Only a tile that reaches beyond this window is needed again, by the next window.
+        inside = (y1 - y0, x1 - x0) == (tiled.tile_height_px, tiled.tile_width_px)
+        pixels = self._decode(tiled, tile) if inside else self._cached_tile(level, tiled, tile)
+        out[y0:y1, x0:x1] = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+
+    def _cached_tile(self, level: int, tiled: TiledLevel, tile: int) -> Rgb:
+        key = level, tile
+        with self._cache_lock:
+            cached = self._cache.get(key)
             if cached is not None:
-                self._cache.move_to_end((level, index))
+                self._cache.move_to_end(key)
                 return cached
-        tile = self._decoded(found, index)
-        with self._change:
-            if (level, index) not in self._cache:
-                self._cache[level, index] = tile
-                self._cached_bytes += tile.nbytes
+        pixels = self._decode(tiled, tile)
+        with self._cache_lock:
+            if key not in self._cache:
+                self._cache[key] = pixels
+                self._cached_bytes += pixels.nbytes
             while self._cached_bytes > _CACHE_BYTES:
                 self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
-        return tile
+        return pixels
 
-    def _decoded(self, found: TiledLevel, index: int) -> Rgb:
-        size, start = found.counts[index], found.offsets[index]
-        # Before anything is read: memory for what a damaged index names would be asked for, and a negative place is an error of the disk.
+    def _decode(self, tiled: TiledLevel, tile: int) -> Rgb:
+        size, start = tiled.byte_counts[tile], tiled.offsets[tile]
+        # Checked before the read: a damaged index can name a size that does not fit in memory, and
+        # a negative offset would be reported as an error of the disk.
         if start < 0 or not 0 <= size <= os.fstat(self._file).st_size - start:
             raise EOFError(
-                f"the file ends inside tile {index}, which should be {size} bytes at byte {start}"
+                f"the file ends inside tile {tile}, which should be {size} bytes at byte {start}"
             )
         data = os.pread(self._file, size, start)
         if len(data) < size:
             raise EOFError(
-                f"the file was cut while it was read, inside tile {index}, {size} bytes at byte {start}"
+                f"the file became shorter while it was read, inside tile {tile}, "
+                f"{size} bytes at byte {start}"
             )
-        if found.page.compression == tifffile.COMPRESSION.JPEG and _JPEG_END not in data:
-            # OpenSlide refuses such a tile; the decoder here would make what is missing grey.
-            raise EOFError(f"tile {index}, {size} bytes at byte {start}, is a JPEG without its end")
-        decoded: Any = found.page.decode(data, index, jpegtables=found.page.jpegtables)[0]
-        tile: Rgb = decoded[0]  # (depth 1, h, w, 3)
-        return tile
+        page = tiled.page
+        if page.compression == tifffile.COMPRESSION.JPEG and _JPEG_END not in data:
+            # OpenSlide refuses such a tile; this decoder would fill the missing part with grey.
+            raise EOFError(f"tile {tile}, {size} bytes at byte {start}, is a JPEG without its end")
+        decoded: Any = page.decode(data, tile, jpegtables=page.jpegtables)[0]
+        pixels: Rgb = decoded[0]  # (depth 1, h, w, 3)
+        return pixels
 
     def close(self) -> None:
         """Release the file."""
@@ -169,16 +200,38 @@ class TiffTiles:
         self._tiff.close()
 
 
-def tiff_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """All pages, with the sub-resolutions of OME-TIFF."""
-    pages: list[Any] = []
-    for page in tiff.pages[:_MOST_PAGES]:
-        pages.append(page)
-        pages += list(page.pages) if page.pages is not None else []
-    return [page for page in pages if isinstance(page, tifffile.TiffPage)]
+def _padded_pages(
+    pages: list[tifffile.TiffPage], level_sizes_px: tuple[tuple[int, int], ...]
+) -> list[tifffile.TiffPage | None]:
+    """For each level the tiled page at the same place of the order, if its size fits."""
+    tiled = [page for page in pages if page.is_tiled]
+    matches: list[tifffile.TiffPage | None] = [
+        page if _is_padded_level(page, size) else None
+        for page, size in zip(tiled, level_sizes_px, strict=False)
+    ]
+    return matches + [None] * (len(level_sizes_px) - len(matches))
 
 
-def _known(page: tifffile.TiffPage) -> bool:
+def _is_padded_level(page: tifffile.TiffPage, size_px: tuple[int, int]) -> bool:
+    """Whether a page is a level of that (width, height), padded to whole tiles."""
+    padding = int(page.imagewidth) - size_px[0], int(page.imagelength) - size_px[1]
+    return 0 <= padding[0] < page.tilewidth and 0 <= padding[1] < page.tilelength
+
+
+def _pages_of_unique_size(
+    pages: list[tifffile.TiffPage], level_sizes_px: tuple[tuple[int, int], ...]
+) -> list[tifffile.TiffPage | None]:
+    """For each level the page of its size; of several such pages only the library knows which."""
+    sizes = [(int(page.imagewidth), int(page.imagelength)) for page in pages]
+    frequency = Counter(sizes)
+    page_of_size = {
+        size: page for size, page in zip(sizes, pages, strict=True) if frequency[size] == 1
+    }
+    return [page_of_size.get(size) for size in level_sizes_px]
+
+
+def _can_decode(page: tifffile.TiffPage) -> bool:
+    is_jpeg = page.compression == tifffile.COMPRESSION.JPEG
     return (
         page.is_tiled
         and page.dtype == np.uint8
@@ -187,32 +240,23 @@ def _known(page: tifffile.TiffPage) -> bool:
         and page.photometric in _PHOTOMETRICS
         and page.compression in _COMPRESSIONS
         and page.imagedepth == 1
-        and page.tilewidth * page.tilelength <= _LARGEST_TILE_PX
-        and (
-            page.compression == tifffile.COMPRESSION.JPEG
-            or page.photometric == tifffile.PHOTOMETRIC.RGB
-        )
+        and page.tilewidth * page.tilelength <= _MAX_TILE_PX
+        and (is_jpeg or page.photometric == tifffile.PHOTOMETRIC.RGB)
     )
 
 
-def _holds(page: tifffile.TiffPage, size_px: tuple[int, int]) -> bool:
-    """Whether a page is a level of that (width, height), filled up to whole tiles."""
-    spare = int(page.imagewidth) - size_px[0], int(page.imagelength) - size_px[1]
-    return 0 <= spare[0] < page.tilewidth and 0 <= spare[1] < page.tilelength
-
-
-def _level(page: tifffile.TiffPage) -> TiledLevel:
-    across = -(-int(page.imagewidth) // int(page.tilewidth))
-    down = -(-int(page.imagelength) // int(page.tilelength))
-    if len(page.dataoffsets) < across * down or len(page.databytecounts) < across * down:
+def _tiled_level(page: tifffile.TiffPage) -> TiledLevel:
+    tiles_per_row = -(-int(page.imagewidth) // int(page.tilewidth))
+    rows = -(-int(page.imagelength) // int(page.tilelength))
+    if min(len(page.dataoffsets), len(page.databytecounts)) < tiles_per_row * rows:
         raise ValueError(
-            f"the index of level {page.imagewidth} x {page.imagelength} names too few tiles"
+            f"the index of level {page.imagewidth} x {page.imagelength} lists too few tiles"
         )
     return TiledLevel(
         page,
         int(page.tilelength),
         int(page.tilewidth),
-        across,
+        tiles_per_row,
         tuple(page.dataoffsets),
         tuple(page.databytecounts),
     )

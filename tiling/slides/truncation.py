@@ -1,19 +1,24 @@
-"""Whether a TIFF-family slide ends before its tiles do: told by the index of the file, before any pixel is read."""
+"""Whether a TIFF slide is truncated; the index of the file shows it before any pixel is read."""
 
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from tiling.slides.backends import BackendError, damaged_file
-from tiling.slides.image_headers import is_tiff
-from tiling.slides.tiff_tiles import tiff_pages
+from tiling.slides.read_errors import FileReadError, file_read_errors
+from tiling.slides.tiff_headers import is_tiff, tiff_pages
 
 
-def cut_problem(path: Path) -> str | None:
-    """What of a slide lies beyond the end of its file, with the remedy; None when nothing does, or where no index tells (MIRAX, DICOM).
+def truncation_problem(path: Path) -> str | None:
+    """How much of a slide lies beyond the end of its file, with the remedy.
 
-    A copy that broke off opens like a whole slide when its index stands at the front, as that of SVS files does.
+    An incomplete copy opens like a complete slide when the index is at the start of the file, as in
+    SVS files.
+
+    Returns
+    -------
+    str or None
+        None when nothing is missing, or when the format has no such index (MIRAX, DICOM).
 
     Raises
     ------
@@ -24,29 +29,28 @@ def cut_problem(path: Path) -> str | None:
         return None
     size = path.stat().st_size
     try:
-        with damaged_file(), tifffile.TiffFile(path) as tiff:
-            pieces = [
-                (
-                    np.asarray(page.dataoffsets, np.float64),
-                    np.asarray(page.databytecounts, np.float64),
-                )
-                for page in tiff_pages(tiff)
-            ]
-    except BackendError:
-        return None  # a damaged index: who opens the slide says so
-    # 64-bit places of a damaged index would overflow as integers; empty pieces (count 0) are those that a format leaves out.
-    ends = np.concatenate(
-        [
-            (offsets + counts)[counts > 0]
-            for offsets, counts in pieces
-            if len(offsets) == len(counts)
-        ]
-        or [np.empty(0)]
-    )
+        with file_read_errors(), tifffile.TiffFile(path) as tiff:
+            ends = _tile_ends(tiff)
+    except FileReadError:
+        return None  # a damaged index: the function that opens the slide reports it
     beyond = int((ends > size).sum())
     if not beyond:
         return None
     return (
-        f"{path}: the file was cut: {beyond} of its {len(ends)} tiles lie beyond its end "
+        f"{path}: the file is truncated: {beyond} of its {len(ends)} tiles lie beyond its end "
         f"(it has {size:,} bytes and should have {int(ends.max()):,} or more); copy it again"
     )
+
+
+def _tile_ends(tiff: tifffile.TiffFile) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The byte after each tile of all pages; without the empty tiles that some formats allow.
+
+    Floats, because 64-bit offsets of a damaged index would overflow as integers.
+    """
+    ends = [np.empty(0)]
+    for page in tiff_pages(tiff):
+        offsets = np.asarray(page.dataoffsets, np.float64)
+        byte_counts = np.asarray(page.databytecounts, np.float64)
+        if len(offsets) == len(byte_counts):
+            ends.append((offsets + byte_counts)[byte_counts > 0])
+    return np.concatenate(ends)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from tiling.parallel import JobSettings, for_each
 from tiling.raster.geometry import Block
 from tiling.slide_errors import SlideError
+from tiling.slides.scaled_reading import read_scaled
 from tiling.slides.slide_reader import Slide
-from tiling.slides.working_resolution import Plan, read_scaled
+from tiling.slides.working_resolution import ScalePlan
 from tiling.stores.atomic_store import UnfinishedStore
 from tiling.stores.ome_pyramid import WHITE, halved
 from tiling.stores.shards import ShardWriter
@@ -47,7 +48,7 @@ class PyramidResult(NamedTuple):
 
 def write_levels(
     slide: Slide,
-    plan: Plan,
+    plan: ScalePlan,
     levels: list[zarr.Array[Any]],
     unfinished: UnfinishedStore,
     needed: NDArray[np.bool_],
@@ -110,7 +111,7 @@ class _PyramidWriter:
     def __init__(
         self,
         slide: Slide,
-        plan: Plan,
+        plan: ScalePlan,
         levels: list[zarr.Array[Any]],
         unfinished: UnfinishedStore,
         needed: NDArray[np.bool_],

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from tiling.parallel import JobSettings
 from tiling.slide_errors import SlideError
+from tiling.slides.local_copy import local_copy
 from tiling.slides.metadata import check_is_file
-from tiling.slides.slide_reader import Icc, Slide, open_slide
-from tiling.slides.staging import near
-from tiling.slides.working_resolution import Plan, plan_scale
+from tiling.slides.slide_reader import IccMode, Slide, open_slide
+from tiling.slides.working_resolution import ScalePlan, plan_scale
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.atomic_store import UnfinishedStore, write_store
 from tiling.stores.attributes import record_failure
@@ -27,7 +27,7 @@ from tiling.tiles.focus import tile_focus
 from tiling.tiles.pyramid import Chunk, chunk_sides, write_levels
 from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_grid import TileTable, choose_tiles, chunks_under
-from tiling.tissue.slide_tissue import Coarse, find_tissue
+from tiling.tissue.slide_tissue import CoarseMasks, find_tissue
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class TileParameters:
     min_tissue: float = 0.05
     max_pen: float = 0.5
     min_focus: float = 0.0
-    icc: Icc = "keep"
+    icc: IccMode = "keep"
     max_failed: float = 0.0
 
     def __post_init__(self) -> None:
@@ -106,22 +106,22 @@ def tile_slide(
     recorded = {
         "source": str(source.path),
         "mpp": source.mpp,
-        "origin": source.origin,
+        "origin": source.masks.origin,
         "version": code_version,
         **asdict(parameters),
     }
     try:
-        recorded |= source.mask_checksums()
+        recorded |= source.masks.checksums()
         check_is_file(source.path)
         with (
-            near(source.path, local_copies) as copy,
-            open_slide(source.path, mpp=source.mpp, copy=copy, icc=parameters.icc) as opened,
+            local_copy(source.path, local_copies) as file,
+            open_slide(source.path, mpp=source.mpp, read_from=file, icc=parameters.icc) as opened,
         ):
-            plan = plan_scale(opened.facts, parameters.mpp_um)
+            plan = plan_scale(opened.metadata, parameters.mpp_um)
             all_parameters = {
                 **recorded,
                 "slide": source.slide,
-                "fingerprint": opened.facts.fingerprint,
+                "fingerprint": opened.metadata.checksum,
             }
             with write_store(store, all_parameters) as unfinished:
                 coarse, counts = _write_tiles(
@@ -144,10 +144,10 @@ def _write_tiles(
     unfinished: UnfinishedStore,
     source: SlideSource,
     opened: Slide,
-    plan: Plan,
+    plan: ScalePlan,
     parameters: TileParameters,
     job: JobSettings,
-) -> tuple[Coarse, TileCounts]:
+) -> tuple[CoarseMasks, TileCounts]:
     """Write arrays and table of the store; returns the tissue and the counts."""
     group = create_group(unfinished.folder)
     shape_px = plan.geometry.height_px, plan.geometry.width_px
@@ -156,12 +156,9 @@ def _write_tiles(
         opened,
         plan,
         tissue_mpp_um=parameters.tissue_mpp_um,
-        tissue=source.tissue,
-        roi=source.roi,
-        origin=source.origin,
+        masks=source.masks,
         fail_fast=fail_fast,
-        workers=job.workers,
-        progress=job.progress,
+        job=job,
     )
     table = choose_tiles(
         coarse.tissue,
@@ -178,7 +175,7 @@ def _write_tiles(
     written = write_levels(opened, plan, levels, unfinished, needed, fail_fast=fail_fast, job=job)
     if len(written.failed) > parameters.max_failed * needed.sum():
         raise SlideError(
-            f"{opened.facts.path}: {len(written.failed)} of {needed.sum()} blocks cannot be read; "
+            f"{opened.metadata.path}: {len(written.failed)} of {needed.sum()} blocks cannot be read; "
             "copy the file again, or restrict it by `roi`"
         )
     group.attrs["ome"] = ome_attributes(source.slide, plan.geometry, len(levels))
@@ -239,7 +236,7 @@ def _write_table(
     table: TileTable,
     focus: NDArray[np.float32],
     status: NDArray[np.uint8],
-    plan: Plan,
+    plan: ScalePlan,
 ) -> None:
     downsample_xy = np.array([plan.geometry.downsample_x, plan.geometry.downsample_y])
     columns = {
@@ -253,13 +250,13 @@ def _write_table(
     TileStore.write_table(group, columns)
 
 
-def _write_masks(group: zarr.Group, coarse: Coarse) -> None:
+def _write_masks(group: zarr.Group, coarse: CoarseMasks) -> None:
     masks = {"tissue": coarse.tissue, "pen": coarse.pen}
     for name, dtype in TileStore.ARRAYS.items():
         create_array(group, name, masks[name].shape, dtype)[...] = masks[name].astype(dtype)
 
 
-def _log_counts(slide: str, counts: TileCounts, coarse: Coarse) -> None:
+def _log_counts(slide: str, counts: TileCounts, coarse: CoarseMasks) -> None:
     if counts.tiles == counts.tiles_left_out:
         log.warning(
             "%s: no tile with tissue; look at the slide, "
@@ -275,18 +272,18 @@ def _log_counts(slide: str, counts: TileCounts, coarse: Coarse) -> None:
 
 
 def _attributes(
-    slide: str, opened: Slide, plan: Plan, coarse: Coarse, parameters: TileParameters
+    slide: str, opened: Slide, plan: ScalePlan, coarse: CoarseMasks, parameters: TileParameters
 ) -> TileStore:
-    facts = opened.facts
+    metadata = opened.metadata
     return TileStore(
         geometry=plan.geometry,
-        fingerprint=facts.fingerprint,
-        source=facts.path,
-        source_bytes=facts.bytes,
-        reader=facts.reader,
-        reader_version=facts.reader_version,
-        mpp_origin=facts.mpp_origin,
-        colour_profile=facts.colour_profile,
+        fingerprint=metadata.checksum,
+        source=metadata.path,
+        source_bytes=metadata.size_bytes,
+        reader=metadata.reader,
+        reader_version=metadata.reader_version,
+        mpp_origin=metadata.mpp_origin,
+        colour_profile=metadata.colour_profile,
         tissue_mpp_um=coarse.mpp_um,
         tissue_stride_px=coarse.stride_px,
         tissue_um2=coarse.tissue_um2,

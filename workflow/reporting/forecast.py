@@ -115,7 +115,7 @@ def _pixels(row: SheetRow, mpp_um: float) -> float | None:
 
     try:
         with open_slide(Path(row.path), mpp=row.mpp) as slide:
-            geometry = plan_scale(slide.facts, mpp_um).geometry
+            geometry = plan_scale(slide.metadata, mpp_um).geometry
     except (ValueError, StoreError, OSError):
         return None
     return float(geometry.width_px) * geometry.height_px
@@ -123,10 +123,10 @@ def _pixels(row: SheetRow, mpp_um: float) -> float | None:
 
 def _truncated(row: SheetRow) -> str | None:
     """A message if the file of a slide is truncated; None also if the file cannot be opened."""
-    from tiling.slides.truncation import cut_problem
+    from tiling.slides.truncation import truncation_problem
 
     try:
-        return cut_problem(Path(row.path))
+        return truncation_problem(Path(row.path))
     except OSError:
         return None
 

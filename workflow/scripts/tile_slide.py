@@ -10,15 +10,17 @@ def main() -> None:
         from tiling.parallel import JobSettings
         from tiling.tiles.slide_source import SlideSource
         from tiling.tiles.tile_slide import TileParameters, tile_slide
+        from tiling.tissue.mask_files import MaskFiles
         from workflow.stages.job_resources import scratch_folder
 
         params = snakemake.params
         files = {name: Path(path) for name, path in snakemake.input.items()}
-        files["path"] = files.pop("slide")
+        slide, path = snakemake.wildcards.slide, files.pop("slide")
+        masks = MaskFiles(**files, origin=params.origin)
         tile_slide(
-            SlideSource(snakemake.wildcards.slide, mpp=params.mpp, origin=params.origin, **files),
-            Path(snakemake.output.tiles), parameters=TileParameters(**params.tiles),
-            code_version=params.code_version, job=JobSettings(snakemake.threads, progress=True),
+            SlideSource(slide, path, params.mpp, masks), Path(snakemake.output.tiles),
+            parameters=TileParameters(**params.tiles), code_version=params.code_version,
+            job=JobSettings(snakemake.threads, progress=True),
             local_copies=scratch_folder(snakemake.config["scratch"]),
         )  # fmt: skip
 

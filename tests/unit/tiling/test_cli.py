@@ -58,7 +58,9 @@ def test_a_cut_slide_is_told_by_info_and_by_the_sheet(tmp_path, capsys):
     )
     slide.write_bytes(slide.read_bytes()[:-1])
     assert main(["info", str(slide)]) == 0
-    assert f"  problem: {slide}: the file was cut: 1 of its 35 tiles" in capsys.readouterr().out
+    assert (
+        f"  problem: {slide}: the file is truncated: 1 of its 35 tiles" in capsys.readouterr().out
+    )
     assert main(["info", str(slide), "--json"]) == 0
     assert "copy it again" in json.loads(capsys.readouterr().out)["problems"][0]
     PIL.Image.new("RGB", (50, 50)).save(tmp_path / "s.png")

@@ -56,7 +56,7 @@ def test_doubtful_slides_are_marked_and_unreadable_ones_skipped(tmp_path):
     assert "looks like a mask" in rows["x_mask"].check
 
 
-def test_companion_files_and_stores_are_no_slides(tmp_path):
+def test_companion_files_and_stores_are_not_slides(tmp_path):
     for name in (
         "m.mrxs",
         "m/Data0001.tif",
@@ -77,19 +77,19 @@ def test_companion_files_and_stores_are_no_slides(tmp_path):
     ]
 
 
-def test_a_file_that_was_cut_is_skipped_and_says_why(tmp_path):
-    write_slide(tmp_path / "cut.tiff")
-    data = (tmp_path / "cut.tiff").read_bytes()
-    (tmp_path / "cut.tiff").write_bytes(data[:-1])
+def test_a_truncated_file_is_skipped_and_its_row_states_why(tmp_path):
+    write_slide(tmp_path / "truncated.tiff")
+    data = (tmp_path / "truncated.tiff").read_bytes()
+    (tmp_path / "truncated.tiff").write_bytes(data[:-1])
     (row,) = sheet_from_folder(tmp_path).rows
     assert row.split == "skip"
-    assert row.check.startswith("the file was cut: 1 of its 1 tiles")
+    assert row.check.startswith("the file is truncated: 1 of its 1 tiles")
 
 
-@pytest.mark.parametrize("mark", ["logs/tile_slide/s.log", "qupath/import_all.groovy"])
-def test_results_of_an_earlier_run_are_no_slides(tmp_path, mark):
+@pytest.mark.parametrize("run_file", ["logs/tile_slide/s.log", "qupath/import_all.groovy"])
+def test_results_of_an_earlier_run_are_not_slides(tmp_path, run_file):
     write_slide(tmp_path / "s.tiff")
-    for name in (mark, "glands/s.ome.tiff", "overviews/s.png", "overviews/t.png"):
+    for name in (run_file, "glands/s.ome.tiff", "overviews/s.png", "overviews/t.png"):
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).write_bytes(b"x")
     rows, left_out = sheet_from_folder(tmp_path)
@@ -99,7 +99,7 @@ def test_results_of_an_earlier_run_are_no_slides(tmp_path, mark):
         sheet_from_folder(tmp_path / "out")
 
 
-def test_small_pictures_beside_slides_are_thumbnails_and_alone_they_are_slides(tmp_path):
+def test_small_images_are_thumbnails_beside_slides_and_slides_elsewhere(tmp_path):
     write_slide(tmp_path / "a" / "s.tiff")
     for name, size in (
         ("a/s.png", (2048, 100)),
@@ -109,15 +109,15 @@ def test_small_pictures_beside_slides_are_thumbnails_and_alone_they_are_slides(t
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         PIL.Image.new("RGB", size).save(tmp_path / name)
-    (tmp_path / "a" / "torn.png").write_bytes(b"x")
+    (tmp_path / "a" / "unreadable.png").write_bytes(b"x")
     rows, left_out = sheet_from_folder(tmp_path)
-    assert [row.name for row in rows] == ["a/large.png", "a/s.tiff", "a/torn.png", "b/s.png"]
+    assert [row.name for row in rows] == ["a/large.png", "a/s.tiff", "a/unreadable.png", "b/s.png"]
     assert left_out == [
-        f"{tmp_path / 'a'}: 2 picture(s) of at most 2048 px beside slides, taken for thumbnails (s.png, t.jpg)"
+        f"{tmp_path / 'a'}: 2 image(s) of at most 2048 px beside slides, taken for thumbnails (s.png, t.jpg)"
     ]
 
 
-def test_the_sheet_is_one_that_the_pipeline_accepts(tmp_path):
+def test_the_pipeline_accepts_the_sheet(tmp_path):
     write_slide(tmp_path / "slides" / "one.tiff")
     write_slide(tmp_path / "slides" / "no size\there.tiff", mpp=None)
     (tmp_path / "runs").mkdir()

@@ -14,7 +14,7 @@ from tiling.qupath.tissue_outlines import tissue_to_geojson
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group
-from tiling.tissue.slide_tissue import mask_from_file
+from tiling.tissue.mask_files import mask_from_file
 
 
 def frame(width=60, height=40, downsample=8.0, bounds=(0, 0)):
@@ -67,12 +67,12 @@ def test_holes_and_several_polygons_are_kept(tmp_path):
     )
 
 
-@pytest.mark.parametrize("wrap", ["list", "feature", "geometry"])
-def test_geojson_in_other_wrappings_is_read(tmp_path, wrap):
+@pytest.mark.parametrize("wrapper", ["list", "feature", "geometry"])
+def test_geojson_without_a_feature_collection_is_read(tmp_path, wrapper):
     geometry = {"type": "Polygon", "coordinates": [[[0, 0], [80, 0], [80, 80], [0, 80], [0, 0]]]}
     feature = {"type": "Feature", "geometry": geometry}
     (tmp_path / "roi.json").write_text(
-        json.dumps({"list": [feature], "feature": feature, "geometry": geometry}[wrap])
+        json.dumps({"list": [feature], "feature": feature, "geometry": geometry}[wrapper])
     )
     mask = mask_from_file(tmp_path / "roi.json", frame(), origin="slide")
     assert mask[:10, :10].all()
@@ -87,14 +87,16 @@ def test_mask_image_is_stretched_over_the_slide(tmp_path):
     np.testing.assert_array_equal(mask, np.kron(picture, np.ones((2, 2))) > 0)
 
 
-def test_mask_image_of_another_shape_is_refused(tmp_path):
+def test_mask_image_with_other_proportions_is_refused(tmp_path):
     PIL.Image.fromarray(np.zeros((30, 20), np.uint8)).save(tmp_path / "m.png")
-    with pytest.raises(SlideError, match=r"m\.png: 20 x 30 px has not the shape of the slide"):
+    with pytest.raises(
+        SlideError, match=r"m\.png: 20 x 30 px does not have the proportions of the slide"
+    ):
         mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
 
 
 @pytest.mark.parametrize("keep", [10, 60])
-def test_a_cut_mask_image_costs_the_slide_not_the_job(tmp_path, keep):
+def test_a_truncated_mask_image_fails_the_slide_not_the_job(tmp_path, keep):
     whole = tmp_path / "whole.png"
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 60), np.uint8)).save(whole)
     (tmp_path / "m.png").write_bytes(whole.read_bytes()[:keep])
@@ -102,7 +104,7 @@ def test_a_cut_mask_image_costs_the_slide_not_the_job(tmp_path, keep):
         mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
 
 
-def test_points_are_no_area(tmp_path):
+def test_points_are_not_an_area(tmp_path):
     (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Point", "coordinates": [1, 2]}))
     with pytest.raises(SlideError, match="no polygon in it"):
         mask_from_file(tmp_path / "roi.geojson", frame(), origin="bounds")

@@ -1,4 +1,4 @@
-"""The fast path gives the pixels of the libraries it stands beside."""
+"""Tiles that are decoded directly have the same pixels as the libraries give."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,9 +10,13 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from tiling.slides import tiff_tiles as tiff
-from tiling.slides.backends import BackendError, DirectTiles, OpenSlideBackend, TiffSlideBackend
+from tiling.raster.geometry import Window
+from tiling.slides import tiff_tiles
+from tiling.slides.direct_tiles import DirectTilesBackend
+from tiling.slides.openslide_backend import OpenSlideBackend
+from tiling.slides.read_errors import FileReadError
 from tiling.slides.slide_reader import open_slide
+from tiling.slides.tiffslide_backend import TiffSlideBackend
 
 HEIGHT, WIDTH = 500, 700
 APERIO = (
@@ -41,7 +45,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def image():
-    """Smooth structure with sharp detail, so that a wrong tile, shift or colour shows."""
+    """Smooth structure with sharp detail: a wrong tile, shift or colour changes the pixels."""
     noise = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, 3))
     return np.clip(
         ndimage.gaussian_filter(noise, (3, 3, 0)) * 600 + 170 + 10 * noise, 0, 255
@@ -65,14 +69,14 @@ def library(path):
 
 
 @pytest.mark.parametrize("name", list(OPTIONS))
-def test_every_compression_gives_the_pixels_of_the_library(tmp_path, image, name):
+def test_every_compression_has_the_pixels_of_the_library(tmp_path, image, name):
     path = write(tmp_path / ("s.svs" if "aperio" in name else "s.tif"), image, **OPTIONS[name])
     with open_slide(path) as slide:
-        assert "tiles by tifffile" in slide.facts.reader
-        direct = slide.read(0, 13, 7, 480, 600)
-    # OpenSlide opens a generic TIFF whose compression it does not know, and fails at reading.
+        assert "tiles by tifffile" in slide.metadata.reader
+        direct = slide.read(0, Window(13, 7, 480, 600))
+    # OpenSlide opens a generic TIFF with a compression that it cannot decode, and fails later.
     with closing(TiffSlideBackend(path) if name == "jpeg 2000" else library(path)) as known:
-        np.testing.assert_array_equal(direct, known.read(0, 13, 7, 480, 600))
+        np.testing.assert_array_equal(direct, known.read(0, Window(13, 7, 480, 600)))
     if "jpeg" not in name:
         np.testing.assert_array_equal(direct, image[13:493, 7:607])
 
@@ -81,16 +85,16 @@ def test_every_compression_gives_the_pixels_of_the_library(tmp_path, image, name
 def test_tiles_of_any_shape_and_bigtiff(tmp_path, image, tile):
     path = write(tmp_path / "big.tif", image, tile=tile, **OPTIONS["jpeg 4:2:0"])
     with open_slide(path) as slide:
-        whole = slide.read(0, 0, 0, HEIGHT, WIDTH)
-        for y, x, h, w in (
-            (0, 0, 1, 1),
-            (HEIGHT - 1, WIDTH - 1, 1, 1),
-            (239, 127, 3, 300),
-            (100, 0, 200, WIDTH),
+        whole = slide.read(0, Window(0, 0, HEIGHT, WIDTH))
+        for window in (
+            Window(0, 0, 1, 1),
+            Window(HEIGHT - 1, WIDTH - 1, 1, 1),
+            Window(239, 127, 3, 300),
+            Window(100, 0, 200, WIDTH),
         ):
-            np.testing.assert_array_equal(slide.read(0, y, x, h, w), whole[y : y + h, x : x + w])
+            np.testing.assert_array_equal(slide.read(0, window), whole[window.slices])
     with closing(library(path)) as known:
-        np.testing.assert_array_equal(whole, known.read(0, 0, 0, HEIGHT, WIDTH))
+        np.testing.assert_array_equal(whole, known.read(0, Window(0, 0, HEIGHT, WIDTH)))
 
 
 def test_levels_of_odd_factors_are_exact_where_openslide_shifts_them(tmp_path, image):
@@ -100,7 +104,7 @@ def test_levels_of_odd_factors_are_exact_where_openslide_shifts_them(tmp_path, i
         writer.write(image, tile=(128, 128), photometric="rgb")
         writer.write(small, tile=(128, 128), photometric="rgb", subfiletype=1)
     with open_slide(path) as slide:
-        np.testing.assert_array_equal(slide.read(1, 5, 9, 100, 150), small[5:105, 9:159])
+        np.testing.assert_array_equal(slide.read(1, Window(5, 9, 100, 150)), small[5:105, 9:159])
 
 
 def test_sub_resolutions_of_an_ome_tiff_are_read_directly(tmp_path, image):
@@ -115,12 +119,14 @@ def test_sub_resolutions_of_an_ome_tiff_are_read_directly(tmp_path, image):
         )
         writer.write(image[::2, ::2], tile=(128, 128), photometric="rgb", subfiletype=1)
     with open_slide(path) as slide:
-        assert slide.facts.reader == "tiffslide, tiles by tifffile"
-        np.testing.assert_array_equal(slide.read(1, 3, 5, 200, 300), image[::2, ::2][3:203, 5:305])
+        assert slide.metadata.reader == "tiffslide, tiles by tifffile"
+        np.testing.assert_array_equal(
+            slide.read(1, Window(3, 5, 200, 300)), image[::2, ::2][3:203, 5:305]
+        )
 
 
 def philips_xml(*spacings_mm):
-    """The least of Philips' description that OpenSlide accepts."""
+    """The smallest Philips description that OpenSlide accepts."""
 
     def attribute(name, kind, content):
         return f'<Attribute Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}">{content}</Attribute>'
@@ -142,8 +148,8 @@ def philips_xml(*spacings_mm):
     return f'<DataObject ObjectType="DPUfsImport">{attribute("PIM_DP_SCANNED_IMAGES", "IDataObjectArray", scans)}</DataObject>'
 
 
-def test_philips_levels_are_read_without_their_filling(tmp_path, image):
-    """Levels are filled up to whole tiles, and the smallest are all one tile: only their order tells them apart."""
+def test_philips_levels_are_read_without_their_padding(tmp_path, image):
+    """Levels are padded to whole tiles, and the smallest are all one tile: only the order identifies them."""
     base = np.ascontiguousarray(np.tile(image, (2, 2, 1))[:768, :1280])
     path = tmp_path / "s.tiff"
     options = {
@@ -158,18 +164,19 @@ def test_philips_levels_are_read_without_their_filling(tmp_path, image):
         )
         for level in range(1, 6):
             small = base[:: 2**level, :: 2**level]
-            filled = np.full(
+            padded = np.full(
                 [-(-side // 256) * 256 for side in small.shape[:2]] + [3], 255, np.uint8
             )
-            filled[: small.shape[0], : small.shape[1]] = small
-            writer.write(filled, description=f"level={level}", subfiletype=1, **options)
+            padded[: small.shape[0], : small.shape[1]] = small
+            writer.write(padded, description=f"level={level}", subfiletype=1, **options)
     with open_slide(path) as slide, closing(OpenSlideBackend(path)) as known:
-        assert slide.facts.vendor == "philips"
-        assert slide.facts.reader == "openslide, tiles by tifffile"
-        assert (slide.facts.mpp_x, slide.facts.level_sizes_px[5]) == (0.25, (40, 24))
-        for level, (width, height) in enumerate(slide.facts.level_sizes_px):
+        assert slide.metadata.vendor == "philips"
+        assert slide.metadata.reader == "openslide, tiles by tifffile"
+        assert (slide.metadata.mpp_x, slide.metadata.level_sizes_px[5]) == (0.25, (40, 24))
+        for level, (width, height) in enumerate(slide.metadata.level_sizes_px):
             np.testing.assert_array_equal(
-                slide.read(level, 0, 0, height, width), known.read(level, 0, 0, height, width)
+                slide.read(level, Window(0, 0, height, width)),
+                known.read(level, Window(0, 0, height, width)),
             )
 
 
@@ -204,15 +211,15 @@ def test_a_qptiff_is_read_directly_and_its_thumbnail_and_label_are_no_levels(tmp
         )
         writer.write(image[:90, :90], description=description.format("Label"), **options)
     with open_slide(path) as slide:
-        assert slide.facts.level_sizes_px == ((WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2))
-        assert "tiles by tifffile" in slide.facts.reader
-        assert slide.facts.mpp_x == pytest.approx(0.5)
-        np.testing.assert_array_equal(slide.read(0, 0, 0, HEIGHT, WIDTH), image)
-        np.testing.assert_array_equal(slide.read(1, 0, 0, HEIGHT // 2, WIDTH // 2), half)
+        assert slide.metadata.level_sizes_px == ((WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2))
+        assert "tiles by tifffile" in slide.metadata.reader
+        assert slide.metadata.mpp_x == pytest.approx(0.5)
+        np.testing.assert_array_equal(slide.read(0, Window(0, 0, HEIGHT, WIDTH)), image)
+        np.testing.assert_array_equal(slide.read(1, Window(0, 0, HEIGHT // 2, WIDTH // 2)), half)
 
 
 @pytest.mark.parametrize("case", ["other compression", "not a level", "ome, other series"])
-def test_a_page_that_only_has_the_size_of_a_level_is_not_taken_for_it(tmp_path, image, case):
+def test_a_page_with_the_size_of_a_level_is_not_taken_for_that_level(tmp_path, image, case):
     path, other, half = (
         tmp_path / ("s.ome.tif" if "ome" in case else "s.tif"),
         255 - image,
@@ -236,11 +243,13 @@ def test_a_page_that_only_has_the_size_of_a_level_is_not_taken_for_it(tmp_path, 
             writer.write(other, **options)
     expected = half if level else image
     with open_slide(path) as slide:
-        np.testing.assert_array_equal(slide.read(level, 0, 0, *expected.shape[:2]), expected)
+        np.testing.assert_array_equal(
+            slide.read(level, Window(0, 0, *expected.shape[:2])), expected
+        )
 
 
 @pytest.mark.parametrize("ome", [False, True])
-def test_a_tile_that_is_missing_in_the_file_is_background_and_its_neighbours_stay(
+def test_a_tile_that_is_missing_in_the_file_is_background_and_its_neighbours_are_read(
     tmp_path, image, ome
 ):
     path = tmp_path / ("s.ome.tif" if ome else "s.tif")
@@ -256,11 +265,11 @@ def test_a_tile_that_is_missing_in_the_file_is_background_and_its_neighbours_sta
     expected = image[:384, :640].copy()
     expected[128:256, 256:384] = 255
     with open_slide(path) as slide:
-        assert "tiles by tifffile" in slide.facts.reader
-        np.testing.assert_array_equal(slide.read(0, 0, 0, 384, 640), expected)
+        assert "tiles by tifffile" in slide.metadata.reader
+        np.testing.assert_array_equal(slide.read(0, Window(0, 0, 384, 640)), expected)
 
 
-def test_a_file_cut_inside_a_tile_is_an_error_that_names_it(tmp_path, image):
+def test_a_file_truncated_inside_a_tile_is_an_error_that_names_the_tile(tmp_path, image):
     path = write(tmp_path / "s.tif", image, **OPTIONS["jpeg 4:2:0"])
     with tifffile.TiffFile(path) as opened:
         page = opened.pages.first
@@ -268,46 +277,51 @@ def test_a_file_cut_inside_a_tile_is_an_error_that_names_it(tmp_path, image):
         end = page.dataoffsets[last] + page.databytecounts[last]
     whole = path.read_bytes()
     path.write_bytes(whole[: end - 10])
-    with closing(tiff.TiffTiles(path, ((WIDTH, HEIGHT),), missing=None)) as tiles:
-        assert tiles.read(0, 0, 0, 10, 10) is not None
+    with closing(tiff_tiles.TiffTiles(path, ((WIDTH, HEIGHT),), missing_value=None)) as tiles:
+        assert tiles.read(0, Window(0, 0, 10, 10)) is not None
         with pytest.raises(EOFError, match=f"ends inside tile {last}"):
-            tiles.read(0, HEIGHT - 10, WIDTH - 10, 10, 10)
+            tiles.read(0, Window(HEIGHT - 10, WIDTH - 10, 10, 10))
 
 
 @pytest.mark.parametrize(("start", "size"), [(-5, 100), (100, -1), (100, 200 << 30), (1 << 62, 10)])
-def test_an_index_that_names_absurd_places_is_damage_of_this_file(tmp_path, image, start, size):
+def test_an_index_with_impossible_offsets_is_an_error_of_this_file(tmp_path, image, start, size):
     path = write(tmp_path / "s.tif", image, **OPTIONS["lzw"])
-    with closing(tiff.TiffTiles(path, ((WIDTH, HEIGHT),), missing=None)) as tiles:
-        tiles._levels[0] = replace(tiles._levels[0], offsets=(start,) * 24, counts=(size,) * 24)
+    with closing(tiff_tiles.TiffTiles(path, ((WIDTH, HEIGHT),), missing_value=None)) as tiles:
+        tiles._levels[0] = replace(
+            tiles._levels[0], offsets=(start,) * 24, byte_counts=(size,) * 24
+        )
         with pytest.raises(EOFError, match=f"tile 0, which should be {size} bytes at byte {start}"):
-            tiles.read(0, 0, 0, 10, 10)
+            tiles.read(0, Window(0, 0, 10, 10))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.99])
-def test_a_jpeg_tile_that_was_cut_is_an_error_as_with_openslide(tmp_path, image, share):
+def test_a_truncated_jpeg_tile_is_an_error_as_with_openslide(tmp_path, image, share):
     path = write(tmp_path / "s.tif", image, **OPTIONS["jpeg 4:2:0"])
     with tifffile.TiffFile(path, mode="r+b") as opened:
         counts = opened.pages.first.tags["TileByteCounts"]
         counts.overwrite([int(counts.value[0] * share), *counts.value[1:]])
-    with closing(DirectTiles(library(path), path)) as direct, closing(library(path)) as known:
-        with pytest.raises(BackendError):
-            known.read(0, 0, 0, 128, 128)
-        with pytest.raises(BackendError, match=r"tile 0, .*without its end"):
-            direct.read(0, 0, 0, 128, 128)
+    with (
+        closing(DirectTilesBackend(library(path), path)) as direct,
+        closing(library(path)) as known,
+    ):
+        with pytest.raises(FileReadError):
+            known.read(0, Window(0, 0, 128, 128))
+        with pytest.raises(FileReadError, match=r"tile 0, .*without its end"):
+            direct.read(0, Window(0, 0, 128, 128))
 
 
-def test_the_cache_stays_within_its_bound_and_threads_see_the_same_pixels(
+def test_the_cache_stays_within_its_limit_and_threads_read_the_same_pixels(
     tmp_path, image, monkeypatch
 ):
-    monkeypatch.setattr(tiff, "_CACHE_BYTES", 3 * 128 * 128 * 3)
+    monkeypatch.setattr(tiff_tiles, "_CACHE_BYTES", 3 * 128 * 128 * 3)
     path = write(tmp_path / "s.tif", image, **OPTIONS["lzw"])
-    places = [(y, x) for y in range(0, 400, 37) for x in range(0, 600, 53)] * 3
-    with closing(DirectTiles(library(path), path)) as backend, ThreadPoolExecutor(8) as pool:
-        reads = list(pool.map(lambda place: backend.read(0, *place, 90, 90), places))
+    corners = [(y, x) for y in range(0, 400, 37) for x in range(0, 600, 53)] * 3
+    with closing(DirectTilesBackend(library(path), path)) as backend, ThreadPoolExecutor(8) as pool:
+        reads = list(pool.map(lambda corner: backend.read(0, Window(*corner, 90, 90)), corners))
         cache = backend._tiles
     assert all(
         np.array_equal(read, image[y : y + 90, x : x + 90])
-        for read, (y, x) in zip(reads, places, strict=True)
+        for read, (y, x) in zip(reads, corners, strict=True)
     )
     assert cache is not None
     assert (

@@ -21,6 +21,7 @@ from tiling.tiles import pyramid as pixels
 from tiling.tiles import tile_slide as tile
 from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
+from tiling.tissue.mask_files import MaskFiles
 
 PARAMETERS = TileParameters(tile_px=128, overlap_px=32)
 TISSUE = (214, 130, 170)
@@ -59,9 +60,11 @@ def tree(store):
 
 
 def write_tile_store(path, store, *, parameters=PARAMETERS, code_version=1, workers=1, **options):
-    """Tile a slide file; options of `SlideSource` and of `tile_slide` by name."""
+    """Tile a slide file; options of `SlideSource`, `MaskFiles` and `tile_slide` by name."""
     job = {name: options.pop(name) for name in ("record", "local_copies") if name in options}
-    source = SlideSource(options.pop("slide", "s"), path, **options)
+    names = [name for name in ("tissue", "roi", "origin") if name in options]
+    masks = MaskFiles(**{name: options.pop(name) for name in names})
+    source = SlideSource(options.pop("slide", "s"), path, **options, masks=masks)
     tile_slide(
         source,
         store,
@@ -410,12 +413,12 @@ def test_an_unreadable_block_fails_the_slide_unless_a_share_is_allowed(
 
     def broken(slide, plan, rows, columns):
         if (rows.start, columns.start) == (0, 0):
-            raise SlideError(f"{slide.facts.path}: level 0, region y 0, x 0 cannot be read")
+            raise SlideError(f"{slide.metadata.path}: level 0, window y 0, x 0 cannot be read")
         return chunk(slide, plan, rows, columns)
 
     monkeypatch.setattr(pixels, "read_scaled", broken)
     write_tile_store(path, tmp_path / "s.zarr")
-    assert "region y 0, x 0" in recorded_error(tmp_path / "s.zarr")
+    assert "window y 0, x 0" in recorded_error(tmp_path / "s.zarr")
 
     allowed = TileParameters(tile_px=128, overlap_px=32, max_failed=0.3)
     write_tile_store(path, tmp_path / "t.zarr", parameters=allowed)

@@ -1,4 +1,4 @@
-"""A file that was cut is told from its index, before a pixel is read."""
+"""A truncated file is recognised by its index, before a pixel is read."""
 
 import re
 
@@ -8,7 +8,7 @@ import tifffile
 
 from tiling.slide_errors import SlideError
 from tiling.slides.slide_reader import open_slide
-from tiling.slides.truncation import cut_problem
+from tiling.slides.truncation import truncation_problem
 
 APERIO = (
     "Aperio Image Library v1.0.0\r\n700x500 [0,0 700x500] (128x128) JPEG Q=70|AppMag = 20|MPP = 0.5"
@@ -37,31 +37,31 @@ def ends(path):
         )
 
 
-def test_a_whole_slide_has_no_problem(slide):
-    assert cut_problem(slide) is None
+def test_a_complete_slide_has_no_problem(slide):
+    assert truncation_problem(slide) is None
 
 
-# With the pixels of level 0 the index of level 1 goes, which stands behind them.
+# The index of level 1 lies after the pixels of level 0: it is lost together with the last of them.
 @pytest.mark.parametrize(
-    ("lost", "told"),
+    ("missing", "count"),
     [(1, "1 of its 30 tiles"), (6, "6 of its 30"), (7, "1 of its 24"), (29, "23 of its 24")],
 )
-def test_the_tiles_beyond_the_end_are_counted(slide, lost, told):
+def test_the_tiles_beyond_the_end_are_counted(slide, missing, count):
     with slide.open("r+b") as handle:
-        handle.truncate(ends(slide)[-lost] - 1)
-    problem = cut_problem(slide)
-    assert told in problem
+        handle.truncate(ends(slide)[-missing] - 1)
+    problem = truncation_problem(slide)
+    assert count in problem
     assert problem.startswith(f"{slide}: ")
     assert "copy it again" in problem
-    if lost > 6:
-        open_slide(slide).close()  # which is why it must be looked at
+    if missing > 6:
+        open_slide(slide).close()  # opening it shows no error, so the index must be checked
     else:
         # OpenSlide reads some tiles of the smallest level.
         with pytest.raises(SlideError, match=re.escape(problem)):
             open_slide(slide)
 
 
-def test_tiles_that_a_format_leaves_out_are_not_missed(tmp_path):
+def test_tiles_that_a_format_does_not_store_are_not_counted(tmp_path):
     path = tmp_path / "s.tif"
     tiles = [
         None if number == 3 else np.full((128, 128, 3), number, np.uint8) for number in range(6)
@@ -70,19 +70,19 @@ def test_tiles_that_a_format_leaves_out_are_not_missed(tmp_path):
         writer.write(
             iter(tiles), shape=(256, 384, 3), dtype=np.uint8, tile=(128, 128), photometric="rgb"
         )
-    assert cut_problem(path) is None
+    assert truncation_problem(path) is None
 
 
-def test_an_index_of_absurd_places_is_told_and_does_not_overflow(slide):
+def test_an_index_with_impossible_offsets_is_reported_and_does_not_overflow(slide):
     with tifffile.TiffFile(slide, mode="r+b") as opened:
         offsets = opened.pages.first.tags["TileOffsets"]
         offsets.overwrite([2**63, *offsets.value[1:]])
-    assert "1 of its 30 tiles" in cut_problem(slide)
+    assert "1 of its 30 tiles" in truncation_problem(slide)
 
 
 @pytest.mark.parametrize("data", [b"", b"no slide", b"II*\0", b"II*\0\x08\0\0\0\xff\xff"])
-def test_what_is_no_tiff_or_has_no_index_is_left_to_the_reader(tmp_path, data):
+def test_a_file_that_is_no_tiff_or_has_no_index_is_reported_by_the_reader(tmp_path, data):
     (tmp_path / "s.svs").write_bytes(data)
-    assert cut_problem(tmp_path / "s.svs") is None
+    assert truncation_problem(tmp_path / "s.svs") is None
     with pytest.raises(SlideError, match=r"s\.svs: "):
         open_slide(tmp_path / "s.svs")

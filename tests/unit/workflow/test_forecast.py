@@ -94,6 +94,6 @@ def test_a_truncated_slide_is_reported_before_the_run_if_it_is_to_be_tiled(slide
     slide.write_bytes(slide.read_bytes()[:-1])
     rows = sheet(slide, ("a", "predict"))
     text = forecast_text(forecast(rows, MPP_UM, jobs(("tile_slide_for_once", "a"))), 1e12)
-    assert f"WARNING {slide}: the file was cut: 1 of its 4 tiles" in text
+    assert f"WARNING {slide}: the file is truncated: 1 of its 4 tiles" in text
     assert "copy it again" in text
     assert forecast(rows, MPP_UM, jobs(("predict_slide", "a"))).truncated == ()

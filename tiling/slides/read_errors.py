@@ -1,0 +1,48 @@
+"""Errors of the libraries that decode image files, brought to two exceptions.
+
+Modules that call such a library raise these; `tiling.slides.slide_reader` and the readers of masks
+turn them into errors that name the file and the remedy.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import PIL.Image
+
+
+class FileReadError(Exception):
+    """A library could not open or decode a file; `str()` is the reason."""
+
+
+class NotBrightfieldError(Exception):
+    """The pixels of a file are not 8-bit RGB; `str()` is the reason."""
+
+
+# What the TIFF and image parsers raise when the bytes of a file are damaged.
+_PARSER_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SyntaxError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    PIL.Image.DecompressionBombError,
+    struct.error,
+)
+
+
+@contextmanager
+def file_read_errors() -> Iterator[None]:
+    """Raise FileReadError in place of the errors of a parser; errors of the disk stay OSError."""
+    try:
+        yield
+    except _PARSER_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # ENOSPC, EIO, a lost mount: the job fails, not the slide
+        raise FileReadError(f"{type(error).__name__}: {error}") from error
