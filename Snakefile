@@ -5,15 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from workflow.config.configuration import (
-    compared,
-    geojson_ending,
-    learning,
-    method,
-    model_folder,
-    problems,
-    with_defaults,
-)
+from semimoe.methods import MAIN_METHOD, METHODS
+from workflow.config.checks import ConfigurationError, read_configuration
+from workflow.config.configuration import COMPARABLE, method_settings
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.reporting.outcome import planned_jobs
@@ -25,9 +19,12 @@ from workflow.sheet_reader import read_sheet
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
-all_problems = problems(config)
-if not all_problems:
-    config = with_defaults(config)
+try:
+    CONFIGURATION = read_configuration(config)
+except ConfigurationError as error:
+    all_problems = error.problems
+else:
+    config = CONFIGURATION.to_dict()
     asks_for_preview = any(Path(word).stem == "preview" for word in sys.argv)
     SHEET = read_sheet(
         Path(config["slides"]),
@@ -47,16 +44,16 @@ if all_problems:
 STARTED_S = time.time()
 PATHS = ResultPaths(Path(config["results"]))
 RESULTS = config["results"]
-MODEL = str(model_folder(config))
-METHOD = method(config)
-COMPARED = compared(config)
-GEOJSON = geojson_ending(config)
+MODEL = str(CONFIGURATION.model_folder)
+METHOD = CONFIGURATION.predicting_method
+COMPARED = CONFIGURATION.compared_methods
+GEOJSON = CONFIGURATION.geojson_suffix
 OUTLINES = PATHS.outlines("{slide}", compressed=config["export"]["compress"])
 
 
 wildcard_constraints:
     slide=ID_PATTERN,
-    method="supervised|unet",
+    method="|".join(COMPARABLE),
 
 
 # GPUs are counted on each machine: on a cluster, `--resources gpu=1` must not allow only one GPU

@@ -36,7 +36,6 @@ from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of
 from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
-from workflow.config.configuration import with_defaults
 from workflow.stages.job_resources import JobResources
 from workflow.stages.predict_slide import predict_slide
 from workflow.stages.slide_training import train

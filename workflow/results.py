@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from semimoe.model_card import CARD, WARM_START, WEIGHTS
+
 
 @dataclass(frozen=True)
 class ResultPaths:
@@ -82,6 +84,22 @@ class ResultPaths:
     def model(self, method: str) -> Path:
         """Folder of the model that this run trains with a method."""
         return self.folder / "models" / method
+
+    def weights(self, method: str) -> Path:
+        """Weights of a model that this run trains."""
+        return self.model(method) / WEIGHTS
+
+    def card(self, method: str) -> Path:
+        """Card of a model that this run trains."""
+        return self.model(method) / CARD
+
+    def history(self, method: str) -> Path:
+        """Log of a training, a row for each epoch."""
+        return self.model(method) / "history.csv"
+
+    def warm_start(self, method: str) -> Path:
+        """State of a training that another method continues."""
+        return self.model(method) / WARM_START
 
     @property
     def metrics_table(self) -> Path:

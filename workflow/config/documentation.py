@@ -13,6 +13,12 @@ _BOUNDS = {
     "exclusiveMaximum": "<",
     "multipleOf": "multiple of",
 }
+_STANDARD = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+}
 _HEADER = """# Configuration
 
 Made from the types in `workflow/config/configuration.py` and `semimoe/settings.py` by
@@ -28,7 +34,8 @@ Set keys in `config.yaml`, in a file given by `--configfile`, or on the command 
 
 def schema() -> dict[str, Any]:
     """JSON schema of the configuration (draft 2020-12)."""
-    return Configuration.model_json_schema()
+    schema: dict[str, Any] = _with_standard_bounds(Configuration.model_json_schema())
+    return schema
 
 
 def schema_text() -> str:
@@ -56,6 +63,13 @@ def leaves() -> Iterator[tuple[str, dict[str, Any]]]:
         group = whole["$defs"][reference.rsplit("/", 1)[-1]]
         for key, nested in group["properties"].items():
             yield f"{name}.{key}", nested
+
+
+def _with_standard_bounds(value: Any) -> Any:  # noqa: ANN401  # whatever JSON holds
+    """Replace pydantic's own names of bounds, which it uses inside unions."""
+    if isinstance(value, dict):
+        return {_STANDARD.get(key, key): _with_standard_bounds(v) for key, v in value.items()}
+    return [_with_standard_bounds(v) for v in value] if isinstance(value, list) else value
 
 
 def _shown(value: object) -> str:

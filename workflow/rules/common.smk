@@ -63,3 +63,38 @@ def last_failure(wildcards):
 def drawn_labels(slide):
     """Labels of an annotated slide: pictures show their regions, proposals avoid them."""
     return {"labels": PATHS.labels(slide)} if SHEET[slide].annotation else {}
+
+
+def training_inputs(method):
+    """Stores and files that the training of a method reads."""
+    files = dict(LEARNT)
+    if method.uses_unlabelled:
+        files["unlabelled_tiles"] = stores("tiles", SHEET.ids("unlabelled"))
+        # Outlines of unlabelled slides are only compared with the pseudo-labels: a correction of
+        # them does not train again (the first outlines do).
+        files["unlabelled_labels"] = ancient(
+            stores("labels", SHEET.annotated("unlabelled"))
+        )
+        files["pseudo"] = stores("pseudo_labels", SHEET.ids("unlabelled"))
+    if method.starts_from:
+        files["warm_start"] = PATHS.warm_start(method.starts_from)
+    return files
+
+
+def training_outputs(method):
+    """Files that the training of a method writes."""
+    files = {
+        "model": PATHS.weights(method.name),
+        "history": PATHS.history(method.name),
+        "card": PATHS.card(method.name),
+    }
+    if any(other.starts_from == method.name for other in METHODS.values()):
+        files["warm_start"] = PATHS.warm_start(method.name)
+    return files
+
+
+def training_rule_name(method):
+    """`train` for the method that predicts, `train_{method}` for the others."""
+    if method is MAIN_METHOD:
+        return "train"
+    return f"train_{method.name.replace('-', '_')}"

@@ -1,4 +1,4 @@
-"""Train Semi-MoE on labelled and unlabelled tiles."""
+"""Train a method on the tiles of slides."""
 
 from pathlib import Path
 
@@ -7,20 +7,18 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
+        from workflow.config.configuration import MethodSettings
         from workflow.stages.job_resources import JobResources
         from workflow.stages.slide_training import train
-        from workflow.stages.training_slides import TrainingSlides, training_slides
+        from workflow.stages.training_slides import training_slides_of_files
 
-        files, code_version = snakemake.input, snakemake.params.code_version
-        slides = TrainingSlides(
-            training_slides(files.tiles, files.labels),
-            training_slides(files.unlabelled_tiles, files.unlabelled_labels, files.pseudo),
-            training_slides(files.validation_tiles, files.validation_labels),
-        )
-        job = JobResources(snakemake.resources.gpu, snakemake.threads, code_version)
-        model, warm_start = Path(snakemake.output.card).parent, Path(files.supervised).parent
-        train("semimoe", slides, config=snakemake.params.config, model=model, job=job,
-            warm_start=warm_start)  # fmt: skip
+        files, params = snakemake.input, snakemake.params
+        warm_start = files.get("warm_start")
+        train(
+            params.method, training_slides_of_files(dict(files.items())), settings=MethodSettings(**params.settings),
+            model=Path(snakemake.output.card).parent, warm_start=Path(warm_start).parent if warm_start else None,
+            job=JobResources(snakemake.resources.gpu, snakemake.threads, params.code_version),
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from semimoe.methods import METHODS
 from tiling.stores.attributes import geometry_of
+from workflow.config.configuration import MethodSettings
 from workflow.stages.job_resources import JobResources, device_for
 from workflow.stages.training_slides import (
     TrainingSlide,
@@ -22,18 +23,12 @@ from workflow.stages.training_sources import (
     unlabelled_source,
 )
 
-if TYPE_CHECKING:
-    from semimoe.settings import NetworkSettings, TrainingSettings
-
-# Keys of `training` that choose tiles of slides; the others are settings of `semimoe`.
-_TILE_KEYS = ("pseudo_labels", "tiles_per_slide", "min_confidence", "validation_share")
-
 
 def train(
     method: str,
     slides: TrainingSlides,
     *,
-    config: dict[str, Any],
+    settings: MethodSettings,
     model: Path,
     job: JobResources,
     warm_start: Path | None = None,
@@ -44,7 +39,7 @@ def train(
 
     Parameters
     ----------
-    config : tiles, network, training, seed and start_from of the configuration
+    settings : what the training depends on
     model : folder of the model; the state of an unfinished run is beside it, in `{model}.resume`
     warm_start : folder of the supervised model whose training this method continues
 
@@ -58,10 +53,10 @@ def train(
     from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
 
     device = device_for(job.gpu, training=True)
-    network, training = training_settings(config)
+    training = settings.training_settings()
     slides, left_out = without_failures(slides)
-    labelled = _labelled_sources(slides, config)
-    stored_targets = config["training"]["pseudo_labels"] == "stored"
+    labelled = _labelled_sources(slides, settings)
+    stored_targets = settings.training.pseudo_labels == "stored"
     unlabelled = unlabelled_source(slides.unlabelled, stored_targets=stored_targets)
     notes: dict[str, Any] = {
         "left_out": left_out,
@@ -71,13 +66,14 @@ def train(
     }
     if METHODS[method].uses_unlabelled:
         notes["unlabelled_tiles"] = len(unlabelled)
+    mpp_um = _mean_mpp(slides.labelled)
     fit(
         TrainingData(labelled.training, unlabelled, labelled.validation),
-        Recipe(method, network, training, _mean_mpp(slides.labelled), config["seed"]),
+        Recipe(method, settings.network, training, mpp_um, settings.seed),
         folders=RunFolders(
             model,
             checkpoint=model.with_name(model.name + ".resume"),
-            start_from=Path(config["start_from"]) if config["start_from"] else None,
+            start_from=Path(settings.start_from) if settings.start_from else None,
             warm_start=warm_start,
         ),
         # One core is left for reading and for other programs: measured on two cores, a step on
@@ -87,23 +83,13 @@ def train(
     )
 
 
-def training_settings(
-    config: dict[str, Any],
-) -> tuple["NetworkSettings", "TrainingSettings"]:
-    """Settings of network and training."""
-    from semimoe.settings import NetworkSettings, TrainingSettings
-
-    training = {key: value for key, value in config["training"].items() if key not in _TILE_KEYS}
-    network = NetworkSettings(**config["network"])
-    return network, TrainingSettings(tile_px=config["tiles"]["tile_px"], **training)
-
-
-def _labelled_sources(slides: TrainingSlides, config: dict[str, Any]) -> LabelledSources:
-    tile_px, share = config["tiles"]["tile_px"], config["training"]["validation_share"]
+def _labelled_sources(slides: TrainingSlides, settings: MethodSettings) -> LabelledSources:
+    tile_px = settings.training_settings().tile_px
     if slides.validation:
         return sources_of_slides(slides.labelled, slides.validation, tile_px)
-    seed = config["seed"]
-    return sources_with_held_out_regions(slides.labelled, tile_px, share=share, seed=seed)
+    return sources_with_held_out_regions(
+        slides.labelled, tile_px, share=settings.training.validation_share, seed=settings.seed
+    )
 
 
 def _mean_mpp(slides: Sequence[TrainingSlide]) -> float:

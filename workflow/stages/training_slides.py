@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,19 @@ def training_slides(
         slide = path.stem
         slides.append(TrainingSlide(slide, path, labels_of.get(slide), pseudo_of.get(slide)))
     return slides
+
+
+def training_slides_of_files(files: Mapping[str, Sequence[str]]) -> TrainingSlides:
+    """The stores that a training rule names: `tiles`, `labels`, and those of other slides."""
+
+    def group(tiles: str, labels: str, pseudo: str = "") -> list[TrainingSlide]:
+        return training_slides(files.get(tiles, ()), files.get(labels, ()), files.get(pseudo, ()))
+
+    return TrainingSlides(
+        labelled=group("tiles", "labels"),
+        unlabelled=group("unlabelled_tiles", "unlabelled_labels", "pseudo"),
+        validation=group("validation_tiles", "validation_labels"),
+    )
 
 
 def without_failures(slides: TrainingSlides) -> tuple[TrainingSlides, dict[str, str]]:

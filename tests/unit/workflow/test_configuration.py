@@ -1,19 +1,38 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from workflow.config.configuration import (
-    documentation,
-    learning,
-    model_folder,
-    problems,
-    schema,
-    with_defaults,
-)
+from semimoe.methods import METHODS
+from semimoe.settings import NetworkSettings, TrainingSettings
+from workflow.config.checks import ConfigurationError, read_configuration
+from workflow.config.configuration import method_settings
+from workflow.config.documentation import leaves, markdown, schema_text
 
 REPO = Path(__file__).parents[3]
+
+
+def problems(values: dict) -> list[str]:
+    """The problems of a configuration; none if it can be used."""
+    try:
+        read_configuration(values)
+    except ConfigurationError as error:
+        return error.problems
+    return []
+
+
+@pytest.fixture
+def model(tmp_path: Path, card: dict) -> Callable[..., Path]:
+    """Folder of a model whose card differs in some entries."""
+
+    def write(**changes: object) -> Path:
+        (tmp_path / "model.safetensors").touch()
+        (tmp_path / "model.json").write_text(json.dumps(card | changes))
+        return tmp_path
+
+    return write
 
 
 def test_shipped_configurations_are_sound() -> None:
@@ -23,7 +42,7 @@ def test_shipped_configurations_are_sound() -> None:
 
 def test_config_yaml_states_the_defaults_of_the_schema() -> None:
     given = yaml.safe_load((REPO / "config.yaml").read_text())
-    assert with_defaults(given) == with_defaults({})
+    assert read_configuration(given) == read_configuration({})
 
 
 def test_a_misspelt_key_is_named_with_a_hint() -> None:
@@ -38,11 +57,11 @@ def test_texts_from_the_command_line_become_numbers() -> None:
         "export": {"color": ["1", "2", "3"], "compress": "true"},
     }
     assert problems(given) == []
-    filled = with_defaults(given)
-    assert filled["glands"]["threshold"] == 0.7
-    assert filled["glands"]["growth_um"] is None
-    assert filled["export"]["color"] == [1, 2, 3]
-    assert filled["export"]["compress"] is True
+    configuration = read_configuration(given)
+    assert configuration.glands.threshold == 0.7
+    assert configuration.glands.growth_um is None
+    assert configuration.export.color == [1, 2, 3]
+    assert configuration.export.compress is True
 
 
 def test_values_out_of_range_are_listed_together() -> None:
@@ -59,42 +78,40 @@ def test_a_model_folder_without_a_model_is_a_problem(tmp_path: Path) -> None:
     assert len(problems({"model": str(tmp_path)})) == 2
 
 
-def test_documentation_is_made_from_the_schema() -> None:
-    assert (REPO / "docs" / "configuration.md").read_text() == documentation()
+def test_documentation_is_made_from_the_types() -> None:
+    assert (REPO / "docs" / "configuration.md").read_text() == markdown()
+    assert (REPO / "docs" / "configuration.schema.json").read_text() == schema_text()
 
 
-def test_every_leaf_has_default_and_description() -> None:
-    def leaves(spec: dict) -> list[dict]:
-        found = []
-        for sub in spec["properties"].values():
-            found += leaves(sub) if sub.get("type") == "object" else [sub]
-        return found
-
-    assert all("default" in leaf and leaf["description"] for leaf in leaves(schema()))
+def test_every_key_has_default_and_description() -> None:
+    keys = dict(leaves())
+    assert len(keys) > 60
+    assert all("default" in key and key["description"] for key in keys.values())
 
 
-def test_settings_of_the_packages_take_every_key() -> None:
-    from workflow.stages.slide_training import training_settings
+def test_the_schema_gives_the_bounds_of_every_number() -> None:
+    keys = dict(leaves())
+    assert keys["training.lr"]["exclusiveMinimum"] == 0
+    assert keys["tiles.mpp_um"]["anyOf"][0] == {"minimum": 0.05, "maximum": 20, "type": "number"}
 
-    network, training = training_settings(with_defaults({}))
-    assert (network.width, network.encoder, network.experts) == (16, "efficientnet-lite0", "shared")
-    assert training.tile_px == 256
+
+def test_defaults_stand_in_one_place() -> None:
+    configuration = read_configuration({})
+    settings = method_settings(configuration, "semimoe")
+    assert settings.network == NetworkSettings()
+    assert settings.training_settings() == TrainingSettings()
 
 
 @pytest.mark.parametrize(("group", "key"), [("network", "width"), ("training", "sdf_weight")])
-def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_else_is(
-    group: str, key: str
-) -> None:
-    from semimoe.model_errors import SettingsError
-    from semimoe.settings import NetworkSettings, TrainingSettings
-
+def test_a_value_is_a_problem_if_and_only_if_the_settings_refuse_it(group: str, key: str) -> None:
+    settings = NetworkSettings if group == "network" else TrainingSettings
     for value in (0, 4, 6, 30, 32):
         try:
-            (NetworkSettings if group == "network" else TrainingSettings)(**{key: value})
-            taken = True
-        except SettingsError:
-            taken = False
-        assert (problems({group: {key: value}}) == []) == taken
+            settings(**{key: value})
+            valid = True
+        except ValueError:
+            valid = False
+        assert (problems({group: {key: value}}) == []) == valid
 
 
 @pytest.mark.parametrize(
@@ -130,28 +147,34 @@ def test_what_the_settings_would_refuse_is_a_problem_at_the_start_and_nothing_el
         ({"glands": {"threshold": 0.5}}, set()),
     ],
 )
-def test_only_what_a_method_feels_retrains_it(given: dict, retrained: set) -> None:
-    before, after = with_defaults({}), with_defaults(given)
+def test_only_settings_with_an_effect_on_a_method_retrain_it(given: dict, retrained: set) -> None:
+    before, after = read_configuration({}), read_configuration(given)
     methods = ("semimoe", "supervised", "unet")
     assert {
-        method for method in methods if learning(before, method) != learning(after, method)
+        method
+        for method in methods
+        if method_settings(before, method) != method_settings(after, method)
     } == retrained
 
 
-def test_a_unet_may_be_trained_for_fewer_epochs_than_the_default_warm_start() -> None:
-    from workflow.stages.slide_training import training_settings
+def test_ignored_settings_are_names_of_settings() -> None:
+    keys = dict(leaves())
+    for method in METHODS.values():
+        assert all(f"network.{name}" in keys for name in method.ignored_network), method.name
+        assert all(f"training.{name}" in keys for name in method.ignored_training), method.name
 
-    training = training_settings(
-        learning(with_defaults({"training": {"epochs": 3, "warm_start_epochs": 2}}), "unet")
-    )[1]
+
+def test_a_unet_may_be_trained_for_fewer_epochs_than_the_default_warm_start() -> None:
+    configuration = read_configuration({"training": {"epochs": 3, "warm_start_epochs": 2}})
+    training = method_settings(configuration, "unet").training_settings()
     assert (training.epochs, training.warm_start_epochs) == (3, 0)
 
 
 def test_a_branch_must_leave_epochs_to_run() -> None:
-    assert (
-        "warm_start_epochs: 20 is not less than epochs 10"
-        in problems({"training": {"epochs": 10}})[0]
-    )
+    (problem,) = problems({"training": {"epochs": 10}})
+    assert "warm_start_epochs 20 must be at most epochs 10" in problem
+    (problem,) = problems({"training": {"epochs": 10, "warm_start_epochs": 10}})
+    assert "warm_start_epochs: 10 is not less than epochs 10" in problem
 
 
 def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path) -> None:
@@ -167,9 +190,9 @@ def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path
 @pytest.mark.parametrize("spelling", ["./out", "out/", "out//", "x/../out"])
 def test_a_folder_has_one_spelling(spelling: str) -> None:
     expected = "x/../out" if ".." in spelling else "out"
-    filled = with_defaults({"results": spelling})
-    assert filled["results"] == expected
-    assert str(model_folder(filled)) == f"{expected}/models/semimoe"
+    configuration = read_configuration({"results": spelling})
+    assert configuration.results == expected
+    assert str(configuration.model_folder) == f"{expected}/models/semimoe"
 
 
 @pytest.mark.parametrize("folder", [".", "./"])
@@ -178,9 +201,11 @@ def test_results_need_a_folder_of_their_own(folder: str) -> None:
 
 
 def test_the_order_in_which_keys_are_given_does_not_matter() -> None:
-    one = with_defaults({"seed": 1, "results": "r", "tiles": {"overlap_px": 32, "mpp_um": 2}})
-    other = with_defaults({"tiles": {"mpp_um": 2, "overlap_px": 32}, "results": "r", "seed": 1})
-    assert str(one) == str(other)
+    one = read_configuration({"seed": 1, "results": "r", "tiles": {"overlap_px": 32, "mpp_um": 2}})
+    other = read_configuration(
+        {"tiles": {"mpp_um": 2, "overlap_px": 32}, "results": "r", "seed": 1}
+    )
+    assert str(one.to_dict()) == str(other.to_dict())
 
 
 def test_a_given_model_of_another_resolution_is_said_before_anything_starts(
@@ -197,26 +222,30 @@ def test_a_given_model_of_another_resolution_is_said_before_anything_starts(
 
 
 @pytest.mark.parametrize("key", ["model", "start_from"])
-def test_tiles_are_those_of_a_given_model_unless_said_otherwise(
-    tmp_path: Path, card: dict, key: str
+def test_tiles_are_those_of_a_model_unless_they_are_configured(
+    model: Callable[..., Path], key: str
 ) -> None:
-    (tmp_path / "model.json").write_text(json.dumps(card | {"mpp_um": 1.24, "tile_px": 384}))
-    filled = with_defaults({key: str(tmp_path)})["tiles"]
-    assert (filled["mpp_um"], filled["tile_px"]) == (1.24, 384)
-    said = with_defaults({key: str(tmp_path), "tiles": {"mpp_um": 1.2, "tile_px": 128}})["tiles"]
-    assert (said["mpp_um"], said["tile_px"]) == (1.2, 128)
-    without = with_defaults({})["tiles"]
-    assert (without["mpp_um"], without["tile_px"]) == (1.0, 256)
+    folder = str(model(mpp_um=1.24, tile_px=384))
+    tiles = read_configuration({key: folder, "network": {"experts": "shared"}}).tiles
+    assert (tiles.mpp_um, tiles.tile_px) == (1.24, 384)
+    given = {"mpp_um": 1.2, "tile_px": 128}
+    tiles = read_configuration({key: folder, "tiles": given}).tiles
+    assert (tiles.mpp_um, tiles.tile_px) == (1.2, 128)
+    tiles = read_configuration({}).tiles
+    assert (tiles.mpp_um, tiles.tile_px) == (1.0, 256)
 
 
 @pytest.mark.parametrize(
     ("scale", "words"),
     [
-        ({"mpp_um": 0, "tile_px": 256}, "mpp_um is 0 and must be a positive number"),
-        ({"mpp_um": float("nan"), "tile_px": 256}, "mpp_um is NaN and must be a positive number"),
-        ({"mpp_um": 0.01, "tile_px": 256}, "mpp_um: 0.01 is less than"),
-        ({"mpp_um": 1, "tile_px": 100}, "tile_px: 100 is not a multiple of 16"),
-        ({"mpp_um": 50, "tile_px": 256}, "mpp_um: 50.0 is greater than"),
+        ({"mpp_um": 0, "tile_px": 256}, "mpp_um: 0; input should be greater than 0"),
+        ({"mpp_um": float("nan"), "tile_px": 256}, "mpp_um: nan; input should be a finite number"),
+        (
+            {"mpp_um": 0.01, "tile_px": 256},
+            "mpp_um: 0.01; input should be greater than or equal to 0.05",
+        ),
+        ({"mpp_um": 1, "tile_px": 100}, "tile_px: 100; input should be a multiple of 16"),
+        ({"mpp_um": 50, "tile_px": 256}, "mpp_um: 50.0; input should be less than or equal to 20"),
     ],
 )
 @pytest.mark.parametrize("key", ["model", "start_from"])
@@ -247,7 +276,7 @@ def test_a_card_of_nonsense_is_a_problem_and_no_crash(
     for use in ("start_from", "model"):
         (told,) = problems({use: str(tmp_path)})
         assert told.startswith(f"config {use}: {tmp_path}"), told
-        assert f"{key} is " in told
+        assert f" {key}" in told
 
 
 def test_what_cannot_start_from_a_model_is_told_before_slides_are_tiled(tmp_path: Path) -> None:
@@ -257,7 +286,7 @@ def test_what_cannot_start_from_a_model_is_told_before_slides_are_tiled(tmp_path
     assert "network.width: 32, but start_from" in told
     assert told.endswith("has 16; set it to that")
     (told,) = problems({**given, "compare": ["supervised", "unet"]})
-    assert "a U-Net cannot start from" in told
+    assert "U-Net cannot start from" in told
     card = json.loads((REPO / "models" / "glas" / "model.json").read_text())
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card | {"method": "unet"}))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from workflow.config.configuration import with_defaults
+from workflow.config.checks import read_configuration
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.outcome import PlannedJob
 from workflow.results import ResultPaths
@@ -13,7 +13,7 @@ from workflow.sheet import Sheet, SheetRow
 
 
 def config(results: Path, **values: object) -> dict[str, Any]:
-    return with_defaults({"results": str(results), **values})
+    return read_configuration({"results": str(results), **values}).to_dict()
 
 
 def sheet(*slides: str) -> Sheet:

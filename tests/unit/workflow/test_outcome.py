@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from workflow.config.configuration import with_defaults
+from workflow.config.checks import read_configuration
 from workflow.reporting.end_of_run import report_after_failure, tables_after_failure
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
 from workflow.results import ResultPaths
@@ -74,7 +74,7 @@ def jobs_from(first: str, slide: str, *inputs: str) -> list[PlannedJob]:
 
 
 def config(**values: object) -> dict[str, Any]:
-    return with_defaults({"results": "results", **values})
+    return read_configuration({"results": "results", **values}).to_dict()
 
 
 def outcome_of(paths: ResultPaths, jobs: list[PlannedJob]) -> RunOutcome:

@@ -17,7 +17,7 @@ from semimoe.tensor_files import save_tensors
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
 from tiling.stores.attributes import set_attributes, stored_json
-from workflow.config.configuration import with_defaults
+from workflow.config.checks import read_configuration
 from workflow.stages.job_resources import JobResources
 from workflow.stages.predict_slide import predict_slide
 
@@ -62,7 +62,7 @@ def model(tmp_path: Path) -> Path:
 def predicted(
     tiles: Path, model: Path, maps: Path, **changes: Any
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    prediction = with_defaults({"prediction": changes})["prediction"]
+    prediction = read_configuration({"prediction": changes}).to_dict()["prediction"]
     job = JobResources(gpu=0, threads=1, code_version=7)
     predict_slide(tiles, model, maps, slide="s", prediction=prediction, job=job)
     return np.asarray(open_array(open_store(maps), "gland")[...]), stored_json(maps)

@@ -8,7 +8,7 @@ from example_stores import map_attributes
 
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_group
-from workflow.config.configuration import with_defaults
+from workflow.config.checks import read_configuration
 from workflow.reporting.outcome import FailedJob, RunOutcome
 from workflow.reporting.report import _parameters_source, write_report
 from workflow.results import ResultPaths
@@ -17,7 +17,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def config(results: Path, **values: object) -> dict[str, Any]:
-    return with_defaults({"results": str(results), **values})
+    return read_configuration({"results": str(results), **values}).to_dict()
 
 
 def write_model(results: Path, card: dict[str, Any], history: str | None = None) -> None:
