@@ -60,7 +60,12 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         required=True,
         help="GlaS or CRAG folder, or images X.png with masks X_anno.png",
     )
-    train.add_argument("--method", choices=tuple(METHODS), default=MAIN_METHOD.name)
+    train.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default=MAIN_METHOD.name,
+        help="; ".join(f"{name}: {method.description}" for name, method in METHODS.items()),
+    )
     train.add_argument(
         "--labelled",
         type=float,

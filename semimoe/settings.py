@@ -67,9 +67,8 @@ class NetworkSettings(StrictModel):
     )
     encoder: str = Field(
         "efficientnet-lite0",
-        json_schema_extra={"enum": list(ENCODERS)},
-        description="contracting path of the experts: "
-        + "; ".join(f"{entry.name}: {entry.description}" for entry in ENCODERS.values()),
+        description="contracting path of the experts, from the table in `semimoe/encoders.py`:"
+        " unet (random weights, the paper), efficientnet-lite0 (pretrained on ImageNet), ...",
     )
     tasks: Literal["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"] = Field(
         "seg+sdf+bnd", description="the experts, one per task (Table 2 of the paper)"

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from semimoe.methods.learner import (
     ANY_MEAN,
     ANY_STD,
@@ -39,13 +41,17 @@ class UNetLearner(Learner):
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""
-        return (self.unet_phase,)
+        return (self.supervised_phase,)
 
-    def unet_phase(self, step: Step) -> PhaseLoss:
+    def supervised_phase(self, step: Step) -> PhaseLoss:
         """Learn mask, distance and boundary from the labelled batch."""
+        return self.supervised_loss(step, self.network)
+
+    def supervised_loss(self, step: Step, network: nn.Module) -> PhaseLoss:
+        """Loss of one network on the labelled batch."""
         batch = step.labelled
         assert batch.targets is not None  # the loader refuses labelled tiles without labels
-        outputs = step.forward(self.network, batch.image)
+        outputs = step.forward(network, batch.image)
         losses = task_losses(outputs.experts, batch.targets, batch.weight).times(batch.share)
         terms = weighted_sdf(losses, self.context.training)
         loss = self.aggregate(terms, batch.share.tiles)

@@ -218,9 +218,11 @@ class Configuration(StrictModel):
     seed: int = Field(0, ge=0, description="seed of everything random")
     compare: list[str] = Field(
         list(_COMPARED_BY_DEFAULT),
-        json_schema_extra={"items": {"enum": list(COMPARABLE)}, "uniqueItems": True},
-        description=f"methods evaluated beside {MAIN_METHOD.label} on validation and test slides: "
-        + "; ".join(f"{name}: {METHODS[name].description}" for name in COMPARABLE),
+        json_schema_extra={"uniqueItems": True},
+        description=f"methods evaluated beside {MAIN_METHOD.label} on validation and test slides,"
+        " from the table in `semimoe/methods/__init__.py`: supervised (the same network on labelled"
+        " tiles alone), unet (a plain U-Net on them), ...; `python -m semimoe train --help` lists"
+        " all",
     )
     allow_patients: list[str] = Field(
         [], description="patients that may be in both labelled and validation or test rows"
