@@ -87,6 +87,15 @@ _ENTRIES = (
         ignored_network=_GATES,
         ignored_training=(*_UNLABELLED, *_LOSS_SCALES),
     ),
+    Method(
+        "mean-teacher",
+        "Mean Teacher",
+        "#2f7f86",
+        "a U-Net whose moving average is its teacher on unlabelled tiles",
+        uses_unlabelled=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
 )
 METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
 # The method whose model predicts the slides of a workflow that trains.

@@ -1,0 +1,108 @@
+"""Mean Teacher (Tarvainen and Valpola 2017, arXiv 1703.01780), as in the paper's Table 1.
+
+A student learns from labelled tiles. On unlabelled tiles its mask probability must agree with that
+of a teacher, which sees the same tiles with noise. The teacher's weights are the exponential moving
+average of the student's (their eq. 2); the teacher predicts. The consistency loss is the mean
+squared difference of the softmax outputs (their section 2), weighted by `unsup_max` over the
+schedule. Only the mask has a consistency loss; distance and boundary are learnt from labels.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
+from semimoe.methods.unet import UNetLearner
+from semimoe.networks.mixture import Outputs
+from semimoe.networks.running_statistics import keep_running_statistics
+from semimoe.objectives.unsupervised_weight import unsupervised_weight
+
+# Decay of the moving average; in the first steps it is smaller, so that the teacher follows the
+# student (their section 3.1 and public code).
+_DECAY = 0.99
+# Noise of the teacher's images: standard deviation and largest value, in standard deviations of the
+# images (as in the code bases of segmentation benchmarks).
+_NOISE, _LARGEST_NOISE = 0.1, 0.2
+
+
+class MeanTeacherLearner(UNetLearner):
+    """A student that is trained, and its moving average that predicts.
+
+    Attributes
+    ----------
+    network : the teacher
+    student : trained by gradients
+    """
+
+    def __init__(self, context: LearnerContext) -> None:
+        super().__init__(context)
+        self.student = copy.deepcopy(self.network)
+
+    def trained_networks(self) -> tuple[nn.Module, ...]:
+        """See `Learner`."""
+        return (self.student,)
+
+    def after_loading(self) -> None:
+        """Start the student with the weights of the teacher."""
+        self.student.load_state_dict(self.network.state_dict())
+
+    def phases(self) -> tuple[Phase, ...]:
+        """See `Learner`."""
+        return self.supervised_phase, self.consistency_phase
+
+    def supervised_phase(self, step: Step) -> PhaseLoss:
+        """The student learns from the labelled batch."""
+        return self.supervised_loss(step, self.student)
+
+    def consistency_phase(self, step: Step) -> PhaseLoss | None:
+        """The student's mask agrees with the teacher's on the unlabelled batch."""
+        batch, training = step.unlabelled, self.context.training
+        if batch is None or training.unsup_max == 0:
+            return None
+        weight = unsupervised_weight(step.progress, training)
+        with torch.no_grad(), keep_running_statistics(self.network):
+            target = _mask_probability(step.forward(self.network, self._with_noise(batch.image)))
+        if training.statistics == "labelled":
+            with keep_running_statistics(self.student):
+                outputs = step.forward(self.student, batch.image)
+        else:
+            outputs = step.forward(self.student, batch.image)
+        error = (_mask_probability(outputs) - target) ** 2  # (B, 2, H, W)
+        pixels = batch.weight.float()
+        mean = (error.mean(1) * pixels).sum() / pixels.sum().clamp(min=1.0)
+        consistency = batch.share.pixels * mean
+        return PhaseLoss(
+            weight * consistency,
+            weight * consistency.detach(),
+            {"unsup_seg": consistency.detach()},
+            pseudo_label_counts(target.argmax(1), batch),
+            None,
+        )
+
+    def after_update(self, step: int) -> None:
+        """Move the teacher towards the student (their eq. 2)."""
+        decay = min(1 - 1 / (step + 1), _DECAY)
+        student = self.student.state_dict()
+        with torch.no_grad():
+            for name, tensor in self.network.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.mul_(decay).add_(student[name], alpha=1 - decay)
+                else:
+                    tensor.copy_(student[name])
+
+    def _with_noise(self, images: Tensor) -> Tensor:
+        """Images uint8 (B, 3, H, W) with Gaussian noise."""
+        noise = (torch.randn(images.shape, device=images.device) * _NOISE).clamp(
+            -_LARGEST_NOISE, _LARGEST_NOISE
+        )
+        noisy = images + 255 * self.network.std * noise
+        return noisy.round().clamp(0, 255).to(torch.uint8)
+
+
+def _mask_probability(outputs: Outputs) -> Tensor:
+    """Softmax of the mask's logits, float32 (B, 2, H, W)."""
+    return torch.softmax(outputs.gates.seg.float(), dim=1)
+
+
+METHOD_LEARNER = MeanTeacherLearner
