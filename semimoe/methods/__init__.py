@@ -96,6 +96,15 @@ _ENTRIES = (
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
+    Method(
+        "cps",
+        "CPS",
+        "#c2504d",
+        "two U-Nets that label unlabelled tiles for each other",
+        uses_unlabelled=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
 )
 METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
 # The method whose model predicts the slides of a workflow that trains.

@@ -1,0 +1,86 @@
+"""Cross pseudo supervision (Chen et al. 2021, arXiv 2106.01226), as in the paper's Table 1.
+
+Two networks of the same structure and different initial weights learn from the labelled tiles. On
+unlabelled tiles each learns, by cross-entropy, the mask that the other one predicts (their eq. 2);
+no gradient goes through a pseudo-label. The weight of this loss is `unsup_max` over the schedule.
+Their cross supervision also uses the labelled tiles; the public code base of Table 1 and this file
+use the unlabelled ones. The first network predicts.
+"""
+
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
+from semimoe.methods.unet import UNetLearner
+from semimoe.networks.running_statistics import keep_running_statistics
+from semimoe.objectives.unsupervised_weight import unsupervised_weight
+
+
+class CrossPseudoSupervisionLearner(UNetLearner):
+    """Two networks that supervise each other.
+
+    Attributes
+    ----------
+    network : the first network, which predicts
+    second : the other one
+    """
+
+    def __init__(self, context: LearnerContext) -> None:
+        super().__init__(context)
+        # Other random numbers than for the first network.
+        self.second = self.build_network(context.network, mean=context.mean, std=context.std)
+
+    def trained_networks(self) -> tuple[nn.Module, ...]:
+        """See `Learner`."""
+        return self.network, self.second
+
+    def after_loading(self) -> None:
+        """Leave the second network as it is: two equal networks would stay equal."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """See `Learner`."""
+        return self.supervised_phase, self.cross_phase
+
+    def supervised_phase(self, step: Step) -> PhaseLoss:
+        """Both networks learn from the labelled batch; the log shows the first one."""
+        first, second = (self.supervised_loss(step, one) for one in self.trained_networks())
+        return first._replace(loss=first.loss + second.loss, plain=first.plain + second.plain)
+
+    def cross_phase(self, step: Step) -> PhaseLoss | None:
+        """Each network learns the mask of the other one on the unlabelled batch."""
+        batch, training = step.unlabelled, self.context.training
+        if batch is None or training.unsup_max == 0:
+            return None
+        weight = unsupervised_weight(step.progress, training)
+        with ExitStack() as stack:
+            if training.statistics == "labelled":
+                for network in self.trained_networks():
+                    stack.enter_context(keep_running_statistics(network))
+            first = step.forward(self.network, batch.image).gates.seg  # (B, 2, H, W)
+            second = step.forward(self.second, batch.image).gates.seg
+        pseudo_of_first = first.detach().argmax(1)  # (B, H, W)
+        pseudo_of_second = second.detach().argmax(1)
+        cross = batch.share.pixels * (
+            _cross_entropy(first, pseudo_of_second, batch.weight)
+            + _cross_entropy(second, pseudo_of_first, batch.weight)
+        )
+        return PhaseLoss(
+            weight * cross,
+            weight * cross.detach(),
+            {"unsup_seg": cross.detach()},
+            pseudo_label_counts(pseudo_of_first, batch),
+            None,
+        )
+
+
+def _cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the pixels that count."""
+    error = functional.cross_entropy(logits.float(), mask, reduction="none")  # (B, H, W)
+    pixels = weight.float()
+    return torch.sum(error * pixels) / pixels.sum().clamp(min=1.0)
+
+
+METHOD_LEARNER = CrossPseudoSupervisionLearner
