@@ -1,0 +1,177 @@
+"""The table of methods, and the defining property of each method."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from disc_pictures import fit_on_cpu
+
+from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.methods.cps import CrossPseudoSupervisionLearner
+from semimoe.methods.learner import LearnerContext, Step
+from semimoe.methods.mean_teacher import MeanTeacherLearner
+from semimoe.objectives.batch import Batch
+from semimoe.objectives.losses import Targets
+from semimoe.prediction.predictor import Predictor
+from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.training.recipe import TrainingData
+
+NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
+TRAINING = TrainingSettings(
+    tile_px=32, batch=2, epochs=3, warm_start_epochs=0, steps_per_epoch=2, min_area_um2=20,
+    precision="fp32", unsup_max=1.0,
+)  # fmt: skip
+B, SIDE = 2, 32
+
+
+def batch(seed: int, *, labelled: bool) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+    mask = torch.randint(2, (B, SIDE, SIDE), generator=random)
+    sdf = torch.rand(B, 1, SIDE, SIDE, generator=random) * 2 - 1
+    image = torch.randint(256, (B, 3, SIDE, SIDE), dtype=torch.uint8, generator=random)
+    weight = torch.ones(B, SIDE, SIDE, dtype=torch.uint8)
+    targets = Targets(mask, sdf, mask) if labelled else None
+    return Batch(image, weight, targets, mask, weight, torch.arange(B))
+
+
+def step(progress: float = 0.5) -> Step:
+    return Step(
+        lambda network, images: network(images),
+        batch(1, labelled=True),
+        batch(2, labelled=False),
+        progress,
+    )
+
+
+def context(**changes) -> LearnerContext:
+    training = TRAINING.model_copy(update=changes)
+    return LearnerContext(NETWORK, training, (0.5,) * 3, (0.25,) * 3, mpp_um=1.0)
+
+
+def test_the_table_imports_no_torch_and_names_existing_files() -> None:
+    code = "import sys, semimoe.methods, semimoe.settings; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.load_learner().__name__.endswith("Learner")
+        assert method.starts_from is None or method.starts_from in METHODS
+    assert len({method.colour for method in METHODS.values()}) == len(METHODS)
+    assert MAIN_METHOD.name in METHODS
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_resumes_and_predicts(tmp_path, discs, monkeypatch, name) -> None:
+    from semimoe.training.training_run import TrainingRun
+
+    data = TrainingData(discs(3, 40), discs(4, 40, seed=5, labels=False), discs(1, 40, seed=9))
+
+    def run(folder: str) -> list[bytes]:
+        fit_on_cpu(name, data, network=NETWORK, training=TRAINING, out=tmp_path / folder)
+        files = ("model.safetensors", "history.csv", "model.json")
+        return [(tmp_path / folder / file).read_bytes() for file in files]
+
+    whole, end_epoch = run("whole"), TrainingRun.end_epoch
+
+    def stop(training_run: TrainingRun, validation: object) -> None:
+        end_epoch(training_run, validation)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingRun, "end_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped")
+    assert run("stopped") == whole
+    card = json.loads((tmp_path / "whole" / "model.json").read_text())
+    assert card["method"] == name
+    predictor = Predictor.load(tmp_path / "whole", device="cpu", threads=1)
+    assert predictor(discs(1, 48)[0].image[None]).shape == (1, 4, 48, 48)
+
+
+def test_the_teacher_is_the_exponential_average_of_the_student() -> None:
+    torch.manual_seed(0)
+    learner = MeanTeacherLearner(context())
+    expected = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    for number in range(1, 4):
+        with torch.no_grad():
+            for parameter in learner.student.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        learner.after_update(199 + number)
+        for name, tensor in learner.student.state_dict().items():
+            if tensor.is_floating_point():
+                expected[name] = 0.99 * expected[name] + 0.01 * tensor
+    for name, tensor in learner.network.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name])
+
+
+def test_the_first_update_makes_the_teacher_equal_to_the_student() -> None:
+    learner = MeanTeacherLearner(context())
+    with torch.no_grad():
+        for parameter in learner.student.parameters():
+            parameter.add_(1.0)
+    learner.after_update(0)
+    for one, two in zip(learner.network.parameters(), learner.student.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_the_teacher_gets_no_gradient_and_keeps_its_statistics() -> None:
+    learner = MeanTeacherLearner(context()).train()
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    for phase in learner.phases():
+        phase(step()).loss.backward()
+    assert all(parameter.grad is None for parameter in learner.network.parameters())
+    assert any(parameter.grad is not None for parameter in learner.student.parameters())
+    after = learner.network.state_dict()
+    assert all(
+        torch.equal(after[name], tensor) for name, tensor in before.items() if "num" not in name
+    )
+
+
+def test_without_noise_a_student_equal_to_its_teacher_has_no_consistency_loss(monkeypatch) -> None:
+    learner = MeanTeacherLearner(context()).train()
+    monkeypatch.setattr(learner, "_with_noise", lambda images: images)
+    assert learner.consistency_phase(step()).loss.item() == 0
+    monkeypatch.undo()
+    assert learner.consistency_phase(step()).loss.item() > 0
+
+
+def test_cross_supervision_sends_no_gradient_through_the_pseudo_label() -> None:
+    """The gradient of each network is that of the cross-entropy to a fixed mask."""
+    torch.manual_seed(0)
+    learner = CrossPseudoSupervisionLearner(context()).train()
+    one = step(progress=1.0)
+    learner.cross_phase(one).loss.backward()
+    gradients = [
+        parameter.grad.clone()
+        for parameter in learner.network.parameters()
+        if parameter.grad is not None
+    ]
+    learner.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        fixed = learner.second(one.unlabelled.image).gates.seg.argmax(1)
+    logits = learner.network(one.unlabelled.image).gates.seg
+    torch.nn.functional.cross_entropy(logits, fixed).backward()
+    again = [
+        parameter.grad for parameter in learner.network.parameters() if parameter.grad is not None
+    ]
+    for first, second in zip(gradients, again, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+def test_the_two_networks_start_differently_and_both_learn() -> None:
+    torch.manual_seed(0)
+    learner = CrossPseudoSupervisionLearner(context()).train()
+    pairs = list(zip(learner.network.parameters(), learner.second.parameters(), strict=True))
+    assert any(not torch.equal(one, two) for one, two in pairs)
+    for phase in learner.phases():
+        phase(step()).loss.backward()
+    assert all(two.grad is not None for _, two in pairs)
+    (optimizer,) = learner.optimizers(lr=0.1).values()
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2 * len(pairs)
+
+
+@pytest.mark.parametrize("learner", [MeanTeacherLearner, CrossPseudoSupervisionLearner])
+def test_no_unsupervised_weight_is_no_unsupervised_phase(learner) -> None:
+    assert learner(context(unsup_max=0)).phases()[1](step()) is None
