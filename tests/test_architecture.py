@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,33 @@ FORBIDDEN = {
         "dask",
     },
     "workflow": set(),
+}
+# Folders in the order of the data's way: a folder imports only folders before it.
+ORDER = {
+    "tiling": (
+        "raster",
+        "stores",
+        "slides",
+        "tissue",
+        "tiles",
+        "maps",
+        "objects",
+        "qupath",
+        "synthetic",
+        "pictures",
+        "commands",
+    ),
+    "semimoe": (
+        "networks",
+        "objectives",
+        "methods",
+        "datasets",
+        "prediction",
+        "evaluation",
+        "training",
+        "commands",
+    ),
+    "workflow": ("config", "stages", "reporting"),
 }
 # Installed, or used by another name, on purpose.
 NAMED_BY_THE_USER = (
@@ -65,35 +93,106 @@ def test_arrows_point_one_way(package: str) -> None:
         )
 
 
-def test_no_cycles_between_modules() -> None:
-    names = {
-        ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__"): path
-        for p in PACKAGES
-        for path in modules(p)
-    }
-    arrows = {
-        name: {i for i in imports(path) if i in names and i != name} for name, path in names.items()
-    }
-    done: set[str] = set()
+def module_names() -> dict[str, Path]:
+    """Dotted name of every module, and its file."""
+    names = {}
+    for package in PACKAGES:
+        for path in modules(package):
+            dotted = ".".join(path.relative_to(REPO).with_suffix("").parts)
+            names[dotted.removesuffix(".__init__")] = path
+    return names
+
+
+def assert_no_cycle(arrows: dict[str, set[str]]) -> None:
+    finished: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
         assert name not in above, " -> ".join((*above, name))
-        if name not in done:
+        if name not in finished:
             for other in sorted(arrows[name]):
                 visit(other, (*above, name))
-            done.add(name)
+            finished.add(name)
 
-    for name in names:
+    for name in arrows:
         visit(name, ())
 
 
+def test_no_cycles_between_modules() -> None:
+    names = module_names()
+    assert_no_cycle(
+        {
+            name: {i for i in imports(path) if i in names and i != name}
+            for name, path in names.items()
+        }
+    )
+
+
+def folder_of(module: str) -> str:
+    """The folder of a module; a module beside the folders counts as one."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_no_cycles_between_folders() -> None:
+    names = module_names()
+    arrows: dict[str, set[str]] = {folder_of(name): set() for name in names}
+    for name, path in names.items():
+        imported = {folder_of(other) for other in imports(path) if other in names}
+        arrows[folder_of(name)] |= imported - {folder_of(name), name.split(".")[0]}
+    assert_no_cycle(arrows)
+
+
+@pytest.mark.parametrize("package", ["tiling", "semimoe", "workflow"])
+def test_folders_import_only_folders_before_them(package: str) -> None:
+    order = [f"{package}.{name}" for name in ORDER[package]]
+    for name, path in module_names().items():
+        if folder_of(name) not in order:
+            continue
+        later = set(order[order.index(folder_of(name)) + 1 :])
+        imported = {folder_of(other) for other in imports(path)}
+        assert not imported & later, f"{name} imports {imported & later}"
+
+
+def test_module_names_are_unique() -> None:
+    counts = Counter(
+        path.stem for path in module_names().values() if path.stem not in ("__init__", "__main__")
+    )
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_class_names_are_unique() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in module_names().items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(name)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_functions_have_at_most_eight_parameters() -> None:
+    long = {}
+    for name, path in module_names().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                parameters = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                count = sum(parameter.arg not in ("self", "cls") for parameter in parameters)
+                if count > 8:
+                    long[f"{name}.{node.name}"] = count
+    assert long == {}
+
+
+def test_the_leaf_imports_numpy_and_scipy_only() -> None:
+    allowed = {"tiling", "numpy", "scipy", *sys.stdlib_module_names}
+    for path in (REPO / "tiling" / "raster").glob("*.py"):
+        tops = {name.split(".")[0] for name in imports(path)}
+        assert tops <= allowed, f"{path.name} imports {tops - allowed}"
+
+
 def test_modules_can_be_read_in_a_sitting() -> None:
-    long = {
-        str(path.relative_to(REPO)): n
-        for p in PACKAGES
-        for path in modules(p)
-        if (n := len(path.read_text().splitlines())) > 450
-    }
+    long = {}
+    for name, path in module_names().items():
+        lines = len(path.read_text().splitlines())
+        if lines > 300:
+            long[name] = lines
     assert long == {}
 
 
