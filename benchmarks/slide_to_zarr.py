@@ -1,10 +1,12 @@
-"""Slide -> Zarr beside what people use today: the script of an afternoon (OpenSlide, Zarr defaults), tiffslide, and the bare decoder.
+"""Slide to Zarr, compared with a short OpenSlide script, with tiffslide, and with the decoder.
 
 python benchmarks/slide_to_zarr.py --slide REAL.svs [--parts speed area] [--sides 16384 40000]
 
-The slides are tiled JPEG pyramids of mirrored real tissue at 0.5 um per pixel; without --slide, of synthetic tissue. One process each.
-speed: every contender reads all pixels at full resolution; ours also makes the pyramid, finds the tissue and measures focus.
-area: ours alone, as a user runs it (tissue only): small to huge slides, full and sparse ones.
+The slides are tiled JPEG pyramids at 0.5 um per pixel, made of mirrored real tissue; without
+--slide, of synthetic tissue. Each contender runs in a process of its own.
+speed: every contender reads all pixels at full resolution; ours also makes the pyramid, finds the
+tissue and measures the focus.
+area: ours alone, with the usual settings (tissue only): small to huge slides, full and sparse ones.
 """
 
 import argparse
@@ -26,7 +28,7 @@ BLOCK_PX = 512  # what each contender reads at once, and the side of its chunks
 _FILE_TILE_PX = 256
 _MOTIF_PX = 4096
 _LEVELS = 4
-_AFTERNOON = "openslide -> zarr"
+_SHORT_SCRIPT = "openslide -> zarr"
 _READERS = ("decoder", "our read", "openslide read")
 _CORES = len(psutil.Process().cpu_affinity())
 
@@ -44,17 +46,27 @@ def make_slide(
     with tifffile.TiffWriter(out, bigtiff=True) as tiff:
         for level in range(_LEVELS):
             step = 1 << level
+            side = side_px >> level
+            level_motif = np.ascontiguousarray(motif[::step, ::step])
             tiff.write(
-                _tiles(np.ascontiguousarray(motif[::step, ::step]), side_px >> level, tissue_share), shape=(side_px >> level,) * 2 + (3,),
-                dtype=np.uint8, subfiletype=int(level > 0), resolution=(20000 / step,) * 2, resolutionunit="CENTIMETER", metadata=None,
-                tile=(_FILE_TILE_PX, _FILE_TILE_PX), photometric="ycbcr", compression="jpeg", subsampling=(2, 2),
-            )  # fmt: skip
+                _encoded_tiles(level_motif, side, tissue_share),
+                shape=(side, side, 3),
+                dtype=np.uint8,
+                subfiletype=int(level > 0),
+                resolution=(20000 / step, 20000 / step),
+                resolutionunit="CENTIMETER",
+                metadata=None,
+                tile=(_FILE_TILE_PX, _FILE_TILE_PX),
+                photometric="ycbcr",
+                compression="jpeg",
+                subsampling=(2, 2),
+            )
 
 
-def _tiles(motif: NDArray[np.uint8], side_px: int, tissue_share: float) -> Iterator[bytes]:
-    """Encoded tiles in raster order; each different one is encoded once."""
-    around, across = len(motif) // _FILE_TILE_PX, -(-side_px // _FILE_TILE_PX)
-    margin = round(across * (1 - tissue_share**0.5) / 2)
+def _encoded_tiles(motif: NDArray[np.uint8], side_px: int, tissue_share: float) -> Iterator[bytes]:
+    """Encoded tiles in raster order; equal tiles are encoded once."""
+    motif_tiles, tiles_per_row = len(motif) // _FILE_TILE_PX, -(-side_px // _FILE_TILE_PX)
+    margin = round(tiles_per_row * (1 - tissue_share**0.5) / 2)
 
     @cache
     def tissue(row: int, column: int) -> bytes:
@@ -62,11 +74,11 @@ def _tiles(motif: NDArray[np.uint8], side_px: int, tissue_share: float) -> Itera
         return _jpeg(motif[y : y + _FILE_TILE_PX, x : x + _FILE_TILE_PX])
 
     glass = _jpeg(np.full((_FILE_TILE_PX, _FILE_TILE_PX, 3), 243, np.uint8))
-    inside = range(margin, across - margin)
-    for row in range(across):
-        for column in range(across):
+    inside = range(margin, tiles_per_row - margin)
+    for row in range(tiles_per_row):
+        for column in range(tiles_per_row):
             yield (
-                tissue(row % around, column % around)
+                tissue(row % motif_tiles, column % motif_tiles)
                 if row in inside and column in inside
                 else glass
             )
@@ -101,8 +113,8 @@ def make_motif(source: Path | None, folder: Path) -> NDArray[np.uint8]:
     return np.concatenate([motif, motif[::-1]], axis=0)[:_MOTIF_PX, :_MOTIF_PX]
 
 
-def afternoon(slide: Path, out: Path) -> None:
-    """OpenSlide, tile by tile, into a Zarr array with its defaults."""
+def short_script(slide: Path, out: Path) -> None:
+    """OpenSlide, block by block, into a Zarr array with default settings."""
     import openslide
     import zarr
 
@@ -128,7 +140,7 @@ def with_tiffslide(slide: Path, out: Path) -> None:
 
 
 def decoder(slide: Path, out: Path) -> None:
-    """Every tile of level 0 decoded once, one thread, nothing kept: the limit of any reader."""
+    """Every tile of level 0 is decoded once, on one thread: no reader can be faster."""
     with tifffile.TiffFile(slide) as tiff, slide.open("rb") as handle:
         page = tiff.pages.first
         for index, (offset, count) in enumerate(
@@ -164,13 +176,13 @@ def _blocks(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
 
 
 def ours(slide: Path, out: Path, *, workers: int, tissue_only: bool) -> None:
-    """tile_slide at full resolution: with every pixel kept, or of the tissue alone."""
+    """tile_slide at full resolution: every pixel, or the tissue alone."""
     from tiling.parallel import JobSettings
     from tiling.tiles.slide_source import SlideSource
     from tiling.tiles.tile_slide import TileParameters, tile_slide
 
-    every = {"tile_px": BLOCK_PX, "overlap_px": 0, "min_tissue": 0.0}
-    parameters = TileParameters(mpp_um=0.5, **({} if tissue_only else every))
+    all_pixels = {"tile_px": BLOCK_PX, "overlap_px": 0, "min_tissue": 0.0}
+    parameters = TileParameters(mpp_um=0.5, **({} if tissue_only else all_pixels))
     tile_slide(
         SlideSource("bench", slide),
         out,
@@ -185,7 +197,7 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
     "decoder": decoder,
     "openslide read": openslide_reader,
     "our read": our_reader,
-    _AFTERNOON: afternoon,
+    _SHORT_SCRIPT: short_script,
     "tiffslide -> zarr": with_tiffslide,
     "ours, 1 thread": lambda slide, out: ours(slide, out, workers=1, tissue_only=False),
     f"ours, {_CORES} threads": lambda slide, out: ours(
@@ -196,28 +208,35 @@ ALONE = {"ours, tissue": lambda slide, out: ours(slide, out, workers=_CORES, tis
 
 
 class Result(NamedTuple):
-    """One contender in its own process: wall seconds without the start of Python, peak PSS in MiB, MB and files written."""
+    """Result of one contender in its own process.
+
+    Attributes
+    ----------
+    seconds : of the work, without the start of Python
+    peak_mib : peak PSS
+    mb, files : size and number of the files written
+    """
 
     seconds: float
     peak_mib: float
     mb: float
     files: int
 
+    def __str__(self) -> str:
+        size = f"{self.mb:6.0f} MB in {self.files:5.0f} files"
+        return f"peak {self.peak_mib:5.0f} MiB  {size}"
+
 
 def result(name: str, slide: Path, out: Path) -> Result:
     """Run one contender on one slide."""
     shutil.rmtree(out, ignore_errors=True)
-    found = measured(__file__, name, slide, out)
-    return Result(
-        found.seconds,
-        found.peak_mib,
-        bytes_in(out) / 1e6,
-        sum(path.is_file() for path in out.rglob("*")),
-    )
+    measurement = measured(__file__, name, slide, out)
+    files = sum(path.is_file() for path in out.rglob("*"))
+    return Result(measurement.seconds, measurement.peak_mib, bytes_in(out) / 1e6, files)
 
 
 def _on_paths(contender: Callable[[Path, Path], None]) -> Contender:
-    """A contender as `serve` calls it, with texts."""
+    """A contender with text arguments, as `serve` calls it."""
     return lambda slide, out: contender(Path(slide), Path(out))
 
 
@@ -226,45 +245,53 @@ def speed(motif: NDArray[np.uint8], sides: list[int], folder: Path) -> None:
     for side in sides:
         slide = folder / f"slide-{side}.tiff"
         make_slide(motif, side, slide)
-        found = {}
-        print(f"{side} x {side} px, all tissue, {slide.stat().st_size / 1e6:.0f} MB", flush=True)
+        megabytes = slide.stat().st_size / 1e6
+        print(f"{side} x {side} px, all tissue, {megabytes:.0f} MB", flush=True)
+        results = _results(slide, folder / "out.zarr")
         for name in CONTENDERS:
-            if name not in _READERS:
-                found[name] = result(name, slide, folder / "out.zarr")
-        # In turns: a shared machine changes its speed within seconds.
-        rounds = [
-            {name: result(name, slide, folder / "out.zarr") for name in _READERS} for _ in range(3)
-        ]
-        for name in _READERS:
-            found[name] = sorted((one[name] for one in rounds), key=lambda one: one.seconds)[1]
-        for name in CONTENDERS:
-            one = found[name]
-            print(
-                f"  {name:20s} {one.seconds:7.1f} s {side**2 / 1e6 / one.seconds:6.0f} Mpx/s  peak {one.peak_mib:5.0f} MiB"
-                f"  {one.mb:6.0f} MB in {one.files:5.0f} files",
-                flush=True,
-            )
-        whole, single = found[f"ours, {_CORES} threads"], found["ours, 1 thread"]
-        print(
-            f"  end to end: {found[_AFTERNOON].seconds / whole.seconds:.1f} x the script of an afternoon (goal 4)"
-        )
-        print(f"  read path, one thread: {found['decoder'].seconds / found['our read'].seconds:.0%} of the decode limit (goal 80 %), "
-              f"{found['openslide read'].seconds / found['our read'].seconds:.1f} x OpenSlide (goal 2.5)")  # fmt: skip
-        print(f"  {_CORES} threads over 1: {single.seconds / whole.seconds:.2f} x", flush=True)
+            seconds = results[name].seconds
+            rate = side**2 / 1e6 / seconds
+            print(f"  {name:20s} {seconds:7.1f} s {rate:6.0f} Mpx/s  {results[name]}", flush=True)
+        _print_ratios({name: one.seconds for name, one in results.items()})
         slide.unlink()
 
 
+def _results(slide: Path, out: Path) -> dict[str, Result]:
+    """One result per contender; of the readers the median of three."""
+    results = {name: result(name, slide, out) for name in CONTENDERS if name not in _READERS}
+    # The readers alternate, because the speed of a shared machine changes within seconds.
+    rounds = [{name: result(name, slide, out) for name in _READERS} for _ in range(3)]
+    for name in _READERS:
+        repeats = sorted((one[name] for one in rounds), key=lambda one: one.seconds)
+        results[name] = repeats[1]
+    return results
+
+
+def _print_ratios(seconds: dict[str, float]) -> None:
+    threads = seconds[f"ours, {_CORES} threads"]
+    ratio = seconds[_SHORT_SCRIPT] / threads
+    print(f"  end to end: {ratio:.1f} x as fast as the short script (goal 4)")
+    share = seconds["decoder"] / seconds["our read"]
+    ratio = seconds["openslide read"] / seconds["our read"]
+    print(
+        f"  reading, one thread: {share:.0%} of the speed of the decoder (goal 80 %), "
+        f"{ratio:.1f} x OpenSlide (goal 2.5)"
+    )
+    ratio = seconds["ours, 1 thread"] / threads
+    print(f"  {_CORES} threads: {ratio:.2f} x as fast as 1", flush=True)
+
+
 def area(motif: NDArray[np.uint8], cases: list[tuple[int, float]], folder: Path) -> None:
-    """Ours on slides of several sizes and shares of tissue: what a megapixel of tissue costs, and memory."""
+    """Ours on slides of several sizes and shares of tissue: time per megapixel, and memory."""
     print(f"ours, tissue only, {_CORES} threads")
     for side, share in cases:
         slide = folder / "slide.tiff"
         make_slide(motif, side, slide, tissue_share=share)
         one = result(*ALONE, slide, folder / "out.zarr")
-        tissue = side**2 * share / 1e6
+        per_mpx = 1e3 * one.seconds / (side**2 * share / 1e6)
         print(
-            f"  {side:6d} px, {share:4.0%} tissue {one.seconds:7.1f} s {1e3 * one.seconds / tissue:6.1f} ms per Mpx of tissue"
-            f"  peak {one.peak_mib:5.0f} MiB  {one.mb:6.0f} MB in {one.files:5.0f} files",
+            f"  {side:6d} px, {share:4.0%} tissue {one.seconds:7.1f} s "
+            f"{per_mpx:6.1f} ms per Mpx of tissue  {one}",
             flush=True,
         )
 
@@ -278,12 +305,12 @@ def main() -> None:
     parser.add_argument("--slide", type=Path, help="real slide whose tissue is mirrored")
     parser.add_argument("--parts", nargs="+", choices=("speed", "area"), default=("speed", "area"))
     parser.add_argument("--sides", type=int, nargs="+", default=[16384, 40000])
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        motif = make_motif(given.slide, Path(folder))
-        if "speed" in given.parts:
-            speed(motif, given.sides, Path(folder))
-        if "area" in given.parts:
+        motif = make_motif(arguments.slide, Path(folder))
+        if "speed" in arguments.parts:
+            speed(motif, arguments.sides, Path(folder))
+        if "area" in arguments.parts:
             area(
                 motif,
                 [(10_000, 1.0), (20_000, 1.0), (40_000, 1.0), (40_000, 0.15), (100_000, 0.15)],

@@ -1,4 +1,7 @@
-"""Errors of slides, annotations and stores; each message says what is wrong, where, and what to do."""
+"""Errors of slides, annotations and stores.
+
+Each message states what is wrong, where, and what to do.
+"""
 
 
 class SlideError(ValueError):

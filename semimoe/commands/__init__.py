@@ -1,1 +1,1 @@
-"""One module per command of `python -m semimoe`, each with a function `run`."""
+"""One module per command of `python -m semimoe`, each with a function `run(arguments)`."""

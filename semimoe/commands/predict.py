@@ -3,56 +3,71 @@
 import argparse
 import logging
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semimoe.datasets.image_folder import find_images, read_image
+from semimoe.datasets.image_folder import ImageFile, find_images, read_image
 from semimoe.model_errors import DataError
 
+if TYPE_CHECKING:
+    from semimoe.prediction.image_predictor import ImagePredictor
+
 log = logging.getLogger(__name__)
-_MOST_LABELS = 65535
+_MAX_LABEL = 65535  # of 16 bits
 
 
-def run(given: argparse.Namespace) -> None:
-    """Label the glands of every image of a folder, at the size of the image."""
+def run(arguments: argparse.Namespace) -> None:
+    """Write the glands of every image of a folder as a mask of the size of the image."""
     from semimoe.prediction.image_predictor import ImagePredictor
 
     predictor = ImagePredictor(
-        given.model,
-        device=given.device,
-        threads=given.threads,
-        batch=given.batch,
-        image_mpp_um=given.mpp,
-        min_area_um2=given.min_area_um2,
-        precision=given.precision,
-        flips=given.flips,
+        arguments.model,
+        device=arguments.device,
+        threads=arguments.threads,
+        batch=arguments.batch,
+        image_mpp_um=arguments.mpp,
+        min_area_um2=arguments.min_area_um2,
+        precision=arguments.precision,
+        flips=arguments.flips,
     )
-    files = find_images(given.images)
-    for file in files:
-        if (given.out / f"{file.name}.png").resolve() == file.image.resolve():
-            raise DataError(
-                f"--out {given.out}: the masks would replace the images; give another folder"
-            )
-    given.out.mkdir(parents=True, exist_ok=True)
+    files = find_images(arguments.images)
+    _check_output_folder(files, arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     glands = 0
     for file in tqdm(files, desc="predict", unit="image", disable=not sys.stderr.isatty()):
-        image = read_image(file.image)
-        labels = predictor.glands(predictor.maps(image), (image.shape[1], image.shape[2]))
-        if labels.max(initial=0) > _MOST_LABELS:
-            raise DataError(
-                f"{file.image}: more than {_MOST_LABELS} glands do not fit a 16-bit mask; cut the image"
-            )
-        Image.fromarray(labels.astype(np.uint16)).save(given.out / f"{file.name}.png")
-        glands += int(labels.max(initial=0))
-    taken_um = predictor.resolution.image_mpp_um
+        glands += _write_mask(predictor, file, arguments.out)
     log.info(
-        "%d images with %d glands, their pixels taken as %.4g um; masks in %s",
+        "%d images with %d glands, with pixels of %.4g um; masks in %s",
         len(files),
         glands,
-        taken_um,
-        given.out,
+        predictor.resolution.image_mpp_um,
+        arguments.out,
     )
     if licence := predictor.card.notes.licence:
         log.info("licence of the weights: %s", licence)
+
+
+def _check_output_folder(files: list[ImageFile], folder: Path) -> None:
+    for file in files:
+        if (folder / f"{file.name}.png").resolve() == file.image.resolve():
+            raise DataError(
+                f"--out {folder}: the masks would replace the images; give another folder"
+            )
+
+
+def _write_mask(predictor: "ImagePredictor", file: ImageFile, folder: Path) -> int:
+    """Write the mask of one image; returns its number of glands."""
+    image = read_image(file.image)
+    labels = predictor.glands(predictor.maps(image), (image.shape[1], image.shape[2]))
+    glands = int(labels.max(initial=0))
+    if glands > _MAX_LABEL:
+        raise DataError(
+            f"{file.image}: a mask of 16 bits holds at most {_MAX_LABEL} glands, but {glands} "
+            "were found; divide the image into parts"
+        )
+    Image.fromarray(labels.astype(np.uint16)).save(folder / f"{file.name}.png")
+    return glands

@@ -1,14 +1,20 @@
-"""`splits`: the lists of a benchmark, all at once."""
+"""`splits`: all lists of images of a benchmark, with their roles."""
 
 import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, get_args
+from typing import get_args
 
 from semimoe.datasets.image_dataset import open_dataset
-from semimoe.datasets.image_lists import Protocol, Row, folds, split, to_csv
+from semimoe.datasets.image_lists import (
+    ListedImage,
+    SplitProtocol,
+    draw_image_list,
+    image_list_csv,
+    patient_folds,
+)
 from tiling.raster.atomic_files import write_atomic
 
 _SHARES = (0.2, 0.1)
@@ -16,36 +22,45 @@ _SEEDS = (0, 1, 2)
 _FOLDS = 5
 
 
-def run(given: argparse.Namespace) -> None:
-    """Write both protocols for both shares and three seeds, patient-wise folds, and what stands in them."""
-    dataset = open_dataset(given.data)
-    cases = {
-        file.name: dataset.case(file.name) for file in dataset.training() if file.mask is not None
+def run(arguments: argparse.Namespace) -> None:
+    """Write the lists of both protocols with two shares and three seeds, and those of the folds.
+
+    `lists.json` holds the numbers of images, patients and grades of each list.
+    """
+    dataset = open_dataset(arguments.data)
+    records = {
+        file.name: dataset.grade_record(file.name)
+        for file in dataset.training_images()
+        if file.mask is not None
     }
-    lists: dict[str, list[Row]] = {}
-    for protocol in get_args(Protocol):
+    lists: dict[str, list[ListedImage]] = {}
+    for protocol in get_args(SplitProtocol):
         for share, seed in product(_SHARES, _SEEDS):
-            name = f"{protocol}_{round(100 * share)}_seed{seed}"
-            lists[name] = split(cases, protocol=protocol, labelled=share, seed=seed)
-    for number, rows in enumerate(folds(cases, count=_FOLDS)):
-        lists[f"fold{number + 1}of{_FOLDS}"] = rows
+            lists[f"{protocol}_{round(100 * share)}_seed{seed}"] = draw_image_list(
+                records, protocol=protocol, labelled=share, seed=seed
+            )
+    for number, rows in enumerate(patient_folds(records, count=_FOLDS), start=1):
+        lists[f"fold{number}of{_FOLDS}"] = rows
     for name, rows in lists.items():
-        write_atomic(given.out / f"{name}.csv", to_csv(rows))
-    about = {
-        "patients": dataset.shared_patients(),
-        "lists": {name: _counts(rows) for name, rows in lists.items()},
+        write_atomic(arguments.out / f"{name}.csv", image_list_csv(rows))
+    summary = {
+        "patients": dataset.shared_patients().to_json_dict(),
+        "lists": {name: _counts_by_role(rows) for name, rows in lists.items()},
     }
-    write_atomic(given.out / "lists.json", json.dumps(about, indent=2) + "\n")
-    print(f"{len(lists)} lists in {given.out}")
+    write_atomic(arguments.out / "lists.json", json.dumps(summary, indent=2) + "\n")
+    print(f"{len(lists)} lists in {arguments.out}")
 
 
-def _counts(rows: Sequence[Row]) -> dict[str, Any]:
-    """Images, patients and grades per role."""
-    return {
-        role: {
-            "images": sum(row.role == role for row in rows),
-            "patients": len({row.patient for row in rows if row.role == role}),
-            **Counter(row.grade or "unknown" for row in rows if row.role == role),
+def _counts_by_role(rows: Sequence[ListedImage]) -> dict[str, dict[str, int]]:
+    """Role -> number of images, of patients, and of images of each grade."""
+    by_role: dict[str, list[ListedImage]] = {}
+    for row in rows:
+        by_role.setdefault(row.role, []).append(row)
+    counts = {}
+    for role, images in by_role.items():
+        counts[role] = {
+            "images": len(images),
+            "patients": len({row.patient for row in images}),
+            **Counter(row.grade or "unknown" for row in images),
         }
-        for role in dict.fromkeys(row.role for row in rows)
-    }
+    return counts

@@ -1,20 +1,19 @@
 """`table`: results of `evaluate --json` side by side."""
 
 import argparse
-import json
 
-from semimoe.evaluation.result_tables import tables
+from semimoe.evaluation.result_tables import Result, result_tables
+from semimoe.evaluation.results import read_evaluation
 from semimoe.model_errors import DataError
 
 
-def run(given: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Print one table per protocol and test part."""
-    results = {}
-    for path in given.results:
+    results: dict[str, Result] = {}
+    for path in arguments.results:
+        text = path.read_text(encoding="utf-8")
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            tables({path.stem: result})  # has every figure
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            results[str(path.with_suffix(""))] = read_evaluation(text)
+        except DataError as error:
             raise DataError(f"{path}: not a result of `evaluate --json` ({error})") from error
-        results[str(path.with_suffix(""))] = result
-    print(tables(results))
+    print(result_tables(results))

@@ -1,1 +1,1 @@
-"""Images and masks in ordinary folders: reading, working resolution, lists, protocols, tables."""
+"""Images and masks in folders: files, working resolution, and lists of images with their roles."""

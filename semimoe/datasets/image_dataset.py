@@ -1,7 +1,9 @@
-"""GlaS, CRAG or an own folder as one thing: parts, images, masks, and patients where a table tells them.
+"""Opens a folder of GlaS, CRAG or own images: its parts, images and masks, and their patients.
 
-GlaS (Warwick-QU, release 2016-07-08): `train_1.bmp` with `train_1_anno.bmp`, all in one folder or in `train/`, `testA/`, `testB/`,
-BMP or PNG, and `Grade.csv`. CRAG: `train|valid|test/{Images,Annotation,Overlay}/*.png`. Anything else is one part to train on.
+GlaS (Warwick-QU, release of 2016-07-08): images like `train_1.bmp` with masks like
+`train_1_anno.bmp`, all in one folder or in `train/`, `testA/` and `testB/`, as BMP or PNG, and
+`Grade.csv`. CRAG: `train|valid|test/{Images,Annotation,Overlay}/*.png`. In any other folder all
+images may be used for training.
 """
 
 import csv
@@ -10,41 +12,62 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from semimoe.datasets.image_folder import ImageFile, find_images
+from semimoe.json_model import JsonModel
 from semimoe.model_errors import DataError
 
 PARTS = ("train", "valid", "test", "testA", "testB")
-GRADES = "Grade.csv"
+GRADES_FILE = "Grade.csv"
 # Challenge page: 20x, every part.
 GLAS_MPP_UM = 0.62005
-_GLAS_PATIENTS = 15
+_GLAS_TEST_PARTS = ("testA", "testB")
+_GLAS_TRAINING_PATIENTS = 15
 
 
-class Case(NamedTuple):
-    """Whose image it is; an image of unknown origin is a patient of its own."""
+class GradeRecord(NamedTuple):
+    """Patient and grade of an image, as `Grade.csv` lists them."""
 
     patient: str
     grade: Literal["benign", "malignant", ""]
 
 
+class SharedPatients(JsonModel):
+    """How many training patients are also patients of a test part.
+
+    Attributes
+    ----------
+    known : whether `Grade.csv` lists the patients; if not, only `note` is given
+    training : number of training patients
+    also_in_test : number of them with images in `test_parts`, too
+    note : the same in words, for people
+    """
+
+    known: bool
+    training: int | None = None
+    also_in_test: int | None = None
+    test_parts: list[str] | None = None
+    note: str
+
+
 @dataclass(frozen=True)
-class Dataset:
+class ImageDataset:
     """Images of a folder by part.
 
     Attributes
     ----------
-    kind : what its layout says it is
-    layout : how the images lie, in words
-    parts : part -> images in natural order; `train` is what may be trained on
-    cases : image -> patient and grade, of all images that `Grade.csv` lists, here or not
+    kind : the data set whose layout the folder has
+    layout : how the images are arranged, in words
+    parts : part -> images in natural order; only those of `train` may be used for training
+    grade_records : image -> patient and grade, for all images in `Grade.csv`, whether or not the
+        image is in the folder
     """
 
     kind: Literal["glas", "crag", "folder"]
     layout: str
     parts: dict[str, list[ImageFile]]
-    cases: dict[str, Case]
+    grade_records: dict[str, GradeRecord]
 
-    def training(self) -> list[ImageFile]:
-        """Images that may be trained on; those of test and validation parts never are.
+    def training_images(self) -> list[ImageFile]:
+        """Images that may be used for training, never those of validation and test parts.
 
         Raises
         ------
@@ -54,103 +77,112 @@ class Dataset:
         files = self.parts.get("train", [])
         if not files:
             raise DataError(
-                f"only {', '.join(self.parts)} here, and test images are not trained on; give a folder with train/ or train_*"
+                f"the folder holds only {', '.join(self.parts)}, and test images are not used for "
+                "training; give a folder with train/ or train_*"
             )
         return files
 
-    def case(self, image: str) -> Case:
-        """Patient and grade, or the image as its own patient."""
-        return self.cases.get(image, Case(image, ""))
+    def grade_record(self, image: str) -> GradeRecord:
+        """Patient and grade of an image; an image that is not listed is a patient of its own."""
+        return self.grade_records.get(image, GradeRecord(image, ""))
 
-    def patients(self, part: str) -> set[str]:
-        """Patients of a part, of images here and of those that only the table lists."""
-        named = {file.name for file in self.parts.get(part, [])} | {
-            name for name in self.cases if part_of(name) == part
-        }
-        return {self.case(name).patient for name in named}
+    def patients_of_part(self, part: str) -> set[str]:
+        """Patients of the images of a part, in the folder or only in `Grade.csv`."""
+        images = {file.name for file in self.parts.get(part, [])}
+        images |= {name for name in self.grade_records if part_of_image(name) == part}
+        return {self.grade_record(image).patient for image in images}
 
-    def shared_patients(self) -> dict[str, object]:
-        """How many training patients are also in a test part, as far as `Grade.csv` tells; for every table of test scores."""
-        if not self.cases:
-            return {
-                "known": False,
-                "note": f"no {GRADES}: whether training patients are also in the test parts is not known",
-            }
-        tests = [
-            part for part in ("testA", "testB") if any(part_of(name) == part for name in self.cases)
-        ]
-        if not tests:
-            return {
-                "known": False,
-                "note": f"{GRADES} lists no test part: whether training patients are also in one is not known",
-            }
-        training = self.patients("train")
-        shared = training & set().union(*(self.patients(part) for part in tests))
+    def shared_patients(self) -> SharedPatients:
+        """How many training patients are also test patients; every table of test scores says it."""
+        unknown = "whether training patients are also in"
+        if not self.grade_records:
+            return SharedPatients(
+                known=False, note=f"no {GRADES_FILE}: {unknown} the test parts is not known"
+            )
+        listed_parts = {part_of_image(name) for name in self.grade_records}
+        test_parts = [part for part in _GLAS_TEST_PARTS if part in listed_parts]
+        if not test_parts:
+            return SharedPatients(
+                known=False,
+                note=f"{GRADES_FILE} lists no test part: {unknown} one is not known",
+            )
+        training = self.patients_of_part("train")
+        test = {patient for part in test_parts for patient in self.patients_of_part(part)}
+        shared = training & test
         note = (
-            f"{len(shared)} of {len(training)} training patients are also in {' and '.join(tests)}"
+            f"{len(shared)} of {len(training)} training patients are also in "
+            f"{' and '.join(test_parts)}"
         )
-        if "testB" not in tests and len(training) == _GLAS_PATIENTS:
-            note += f" ({GRADES} lists no testB; with it, 11 of 15)"
-        return {
-            "known": True,
-            "training": len(training),
-            "also_in_test": len(shared),
-            "test_parts": tests,
-            "note": note,
-        }
+        if "testB" not in test_parts and len(training) == _GLAS_TRAINING_PATIENTS:
+            note += f" ({GRADES_FILE} lists no testB; with it, 11 of 15)"
+        return SharedPatients(
+            known=True,
+            training=len(training),
+            also_in_test=len(shared),
+            test_parts=test_parts,
+            note=note,
+        )
 
 
-def open_dataset(folder: Path) -> Dataset:
-    """Find out what lies in a folder.
+def open_dataset(folder: Path) -> ImageDataset:
+    """Find the parts and images of a folder, and its `Grade.csv`.
 
     Raises
     ------
     DataError
-        No folder, no image, nothing to train on, or a broken `Grade.csv`.
+        The folder is missing or has no image, or its `Grade.csv` is damaged.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    inside = [part for part in PARTS if (folder / part).is_dir()]
-    parts = {part: find_images(folder / part) for part in inside}
-    if any((folder / part / "Images").is_dir() for part in inside):
-        return Dataset("crag", "Images/ and Annotation/ by part", parts, {})
-    if not inside:
+    part_folders = [part for part in PARTS if (folder / part).is_dir()]
+    parts = {part: find_images(folder / part) for part in part_folders}
+    if any((folder / part / "Images").is_dir() for part in part_folders):
+        return ImageDataset("crag", "Images/ and Annotation/ by part", parts, {})
+    if not part_folders:
         for file in find_images(folder):
-            parts.setdefault(part_of(file.name) or "train", []).append(file)
-    # testA_3 may lie in test/.
-    named = all(
-        part_of(file.name).startswith(part) for part, files in parts.items() for file in files
-    )
-    layout = "one folder per part" if inside else "one folder"
-    # A part alone may be given: its table lies beside it.
-    grades = next(
-        (path for path in (folder / GRADES, folder.parent / GRADES) if named and path.is_file()),
-        None,
-    )
-    return Dataset(
-        "glas" if named else "folder", layout, parts, read_grades(grades) if grades else {}
+            parts.setdefault(part_of_image(file.name) or "train", []).append(file)
+    layout = "one folder per part" if part_folders else "one folder"
+    if not _has_glas_names(parts):
+        return ImageDataset("folder", layout, parts, {})
+    grades = _grades_file(folder)
+    return ImageDataset("glas", layout, parts, read_grades(grades) if grades else {})
+
+
+def _has_glas_names(parts: dict[str, list[ImageFile]]) -> bool:
+    """Whether the names of all images begin with their part; testA_3 may be in test/."""
+    return all(
+        part_of_image(file.name).startswith(part) for part, files in parts.items() for file in files
     )
 
 
-def part_of(image: str) -> str:
-    """train_12 -> train; empty for names that carry no part.
+def _grades_file(folder: Path) -> Path | None:
+    """`Grade.csv` in the folder, or beside it: the folder may be a single part."""
+    for candidate in (folder / GRADES_FILE, folder.parent / GRADES_FILE):
+        if candidate.is_file():
+            return candidate
+    return None
 
-    >>> part_of("testA_3"), part_of("biopsy_3")
+
+def part_of_image(name: str) -> str:
+    """The part that the name of an image begins with, or an empty text.
+
+    >>> part_of_image("testA_3"), part_of_image("biopsy_3")
     ('testA', '')
     """
-    part, underscore, number = image.partition("_")
+    part, underscore, number = name.partition("_")
     return part if part in PARTS and underscore and number.isdigit() else ""
 
 
-def read_grades(path: Path) -> dict[str, Case]:
-    """`Grade.csv` of GlaS: image, patient, benign or malignant, a finer grade.
+def read_grades(path: Path) -> dict[str, GradeRecord]:
+    """`Grade.csv` of GlaS; its columns are image, patient, benign or malignant, a finer grade.
 
     Raises
     ------
     DataError
-        A row without patient, another grade, or an image listed twice.
+        The file cannot be read, or a row has no patient, an unknown grade, or an image that an
+        earlier row lists.
     """
-    cases: dict[str, Case] = {}
+    records: dict[str, GradeRecord] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file, skipinitialspace=True))
@@ -162,9 +194,10 @@ def read_grades(path: Path) -> dict[str, Case]:
         name, patient, grade = (*(cell.strip() for cell in row[:3]), "", "", "")[:3]
         if not patient or grade not in ("benign", "malignant"):
             raise DataError(
-                f"{path}, row {number}: name, patient, and benign or malignant are needed, this is {','.join(row)!r}"
+                f"{path}, row {number}: name, patient, and benign or malignant are needed, "
+                f"but the row is {','.join(row)!r}"
             )
-        if name in cases:
+        if name in records:
             raise DataError(f"{path}, row {number}: {name} is listed twice")
-        cases[name] = Case(patient, grade)  # type: ignore[arg-type]  # one of the two, see above
-    return cases
+        records[name] = GradeRecord(patient, grade)  # type: ignore[arg-type]  # checked above
+    return records

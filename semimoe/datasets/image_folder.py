@@ -1,6 +1,7 @@
-"""Images and masks in ordinary folders: the GlaS challenge as published, and anything laid out like it.
+"""Images and masks in ordinary folders, as in the GlaS challenge.
 
-An image is `X.png`, `.bmp`, `.tif` or `.jpg`; its mask is `X_anno.*` beside it, or `X.*` in a parallel folder of masks.
+An image is `X.png`, `.bmp`, `.tif` or `.jpg`. Its mask is `X_anno.*` in the same folder, or `X.*`
+in a folder of masks such as `Annotation/`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +18,17 @@ from tiling.raster.label_numbers import label_components
 from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
 from tiling.raster.tile import Tile
 
-ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-_MASK_MARK = "_anno"
+IMAGE_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+_MASK_ENDING = "_anno"
+_IMAGE_FOLDERS = ("Images", "images")
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
-# Decoded images are kept up to this size in all: the 85 of GlaS take 100 MB, at half resolution 26 MB.
-_KEPT_BYTES = 2 * 2**30
+# Memory for decoded images: the 85 of GlaS take 100 MB, at half resolution 26 MB.
+_CACHE_BYTES = 2 * 2**30
+_READ_ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError)
 
 
 class ImageFile(NamedTuple):
-    """An image and where its mask is, if it has one."""
+    """An image, and its mask if it has one."""
 
     name: str
     image: Path
@@ -33,14 +36,15 @@ class ImageFile(NamedTuple):
 
 
 class FolderImages:
-    """Images as a tile source; whole images at the working resolution, decoded once.
+    """Images of a folder as a tile source; each image is one tile, and is decoded once.
 
     Parameters
     ----------
-    files : what to read
-    labels : False: masks are never opened, for images used as unlabelled
-    resolution : what images and masks are brought to; None: as they are
-    pseudo : stored pseudo-labels by name of image, see `quantise_pseudo_label`, at that resolution; None: there are none
+    files : images of the source
+    labels : False: masks are never opened, for images that are used as unlabelled
+    resolution : working resolution of images and masks; None: that of the files
+    pseudo : stored pseudo-labels by name of image at the working resolution, see
+        `quantise_pseudo_label`; None: there are none
     """
 
     def __init__(
@@ -53,8 +57,8 @@ class FolderImages:
     ) -> None:
         self.files = list(files)
         self._labels, self._resolution, self._pseudo = labels, resolution, pseudo
-        self._kept: dict[int, Tile] = {}
-        self._kept_bytes = 0
+        self._cache: dict[int, Tile] = {}
+        self._cached_bytes = 0
 
     def __len__(self) -> int:
         return len(self.files)
@@ -64,25 +68,27 @@ class FolderImages:
         return self.files[index].name
 
     def __getitem__(self, index: int) -> Tile:
-        """Image uint8 (3, H, W) and labels int32 (H, W)."""
-        if index not in self._kept:
+        """Image uint8 (3, H, W) with labels int32 (H, W)."""
+        if index not in self._cache:
             tile = self._read(self.files[index])
             size = tile.image.nbytes + (0 if tile.labels is None else tile.labels.nbytes)
-            if self._kept_bytes + size > _KEPT_BYTES:
+            if self._cached_bytes + size > _CACHE_BYTES:
                 return tile
-            self._kept[index], self._kept_bytes = tile, self._kept_bytes + size
-        return self._kept[index]
+            self._cache[index] = tile
+            self._cached_bytes += size
+        return self._cache[index]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the images: a worker reads its own."""
-        return {**self.__dict__, "_kept": {}, "_kept_bytes": 0}
+        """State without the cached images: a worker process reads its images itself."""
+        return {**self.__dict__, "_cache": {}, "_cached_bytes": 0}
 
     def _read(self, file: ImageFile) -> Tile:
         image = read_image(file.image)
         labels = None if file.mask is None or not self._labels else read_labels(file.mask)
         if labels is not None and labels.shape != image.shape[1:]:
             raise DataError(
-                f"{file.mask}: {labels.shape[::-1]} px, but its image {file.image.name} has {image.shape[:0:-1]}"
+                f"{file.mask}: {labels.shape[::-1]} px, but its image {file.image.name} has "
+                f"{image.shape[:0:-1]}"
             )
         if self._resolution is not None:
             image = self._resolution.image(image)
@@ -91,7 +97,7 @@ class FolderImages:
 
 
 def find_images(folder: Path) -> list[ImageFile]:
-    """Images of a folder in the order of their names, with their masks.
+    """Images of a folder with their masks, in natural order of their names.
 
     Raises
     ------
@@ -100,69 +106,79 @@ def find_images(folder: Path) -> list[ImageFile]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    images_in = next(
-        (folder / name for name in ("Images", "images") if (folder / name).is_dir()), folder
+    image_folder = next(
+        (folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), folder
     )
-    masks_in = [folder / name for name in _MASK_FOLDERS if (folder / name).is_dir()]
-    files = [
+    mask_folders = [folder / name for name in _MASK_FOLDERS if (folder / name).is_dir()]
+    images = [
         path
-        for path in images_in.iterdir()
-        if path.suffix.lower() in ENDINGS and not path.stem.endswith(_MASK_MARK)
+        for path in image_folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.stem.endswith(_MASK_ENDING)
     ]
-    if not files:
-        raise DataError(f"{folder}: no image ({', '.join(ENDINGS)})")
-    found = []
-    for path in sorted(files, key=lambda path: _natural(path.stem)):
-        beside = by_stem(images_in, path.stem + _MASK_MARK)
-        found.append(
-            ImageFile(
-                path.stem,
-                path,
-                beside or next((mask for m in masks_in if (mask := by_stem(m, path.stem))), None),
-            )
-        )
-    return found
+    if not images:
+        raise DataError(f"{folder}: no image ({', '.join(IMAGE_SUFFIXES)})")
+    images.sort(key=lambda path: _natural_sort_key(path.stem))
+    return [ImageFile(path.stem, path, _find_mask(path, mask_folders)) for path in images]
 
 
-def by_stem(folder: Path, stem: str) -> Path | None:
-    """The image file of that name, whatever its ending."""
-    return next(
-        (
-            path
-            for ending in ENDINGS
-            for path in (folder / (stem + ending), folder / (stem + ending.upper()))
-            if path.is_file()
-        ),
-        None,
-    )
+def _find_mask(image: Path, mask_folders: Sequence[Path]) -> Path | None:
+    """The mask in the folder of the image, or in the first folder of masks that has one."""
+    mask = find_image(image.parent, image.stem + _MASK_ENDING)
+    for folder in mask_folders:
+        mask = mask or find_image(folder, image.stem)
+    return mask
+
+
+def find_image(folder: Path, stem: str) -> Path | None:
+    """The image file with a name, whatever its suffix."""
+    for suffix in IMAGE_SUFFIXES:
+        for path in (folder / (stem + suffix), folder / (stem + suffix.upper())):
+            if path.is_file():
+                return path
+    return None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """An RGB image, uint8 (3, H, W)."""
+    """An RGB image, uint8 (3, H, W).
+
+    Raises
+    ------
+    DataError
+        The file is missing or not an image.
+    """
     try:
         with Image.open(path) as file:
             array = np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from error
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image, px, without decoding it."""
-    try:
-        with Image.open(path) as file:
-            return file.height, file.width
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error})") from error
-
-
-def read_labels(path: Path) -> NDArray[np.int32]:
-    """A mask as instances: one number per gland as stored, or 8-connected components where all glands share one number.
+    """(height, width) of an image in px; its pixels are not decoded.
 
     Raises
     ------
     DataError
-        Not an image of one channel, not whole numbers, or resampled edges.
+        The file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.height, file.width
+    except _READ_ERRORS as error:
+        raise DataError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """A mask as labels, int32 (H, W), 0 background.
+
+    A mask with several numbers has one number per gland. Where all glands have the same number,
+    the 8-connected components are the glands.
+
+    Raises
+    ------
+    DataError
+        The file is not an image of one channel, or its numbers break `mask_rules`.
     """
     array = _read_mask(path)
     numbers = np.unique(array)
@@ -175,7 +191,13 @@ def read_labels(path: Path) -> NDArray[np.int32]:
 
 
 def mask_values(path: Path) -> list[int]:
-    """The different numbers above 0 of a mask as stored."""
+    """The different numbers above 0 in a mask, as stored.
+
+    Raises
+    ------
+    DataError
+        The file is not an image of one channel.
+    """
     array = _read_mask(path)
     return [int(value) for value in np.unique(array[array > 0])]
 
@@ -184,7 +206,7 @@ def _read_mask(path: Path) -> NDArray[Any]:
     try:
         with Image.open(path) as file:
             array = np.asarray(file)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
     if array.ndim == 3 and (array == array[..., :1]).all():
         array = array[..., 0]
@@ -193,8 +215,8 @@ def _read_mask(path: Path) -> NDArray[Any]:
     return array
 
 
-def _natural(name: str) -> tuple[str, int, str]:
-    """train_2 before train_10."""
+def _natural_sort_key(name: str) -> tuple[str, int, str]:
+    """Sorts train_2 before train_10."""
     head = name.rstrip("0123456789")
     tail = name[len(head) :]
     return head, int(tail) if tail else -1, name

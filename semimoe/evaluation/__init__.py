@@ -1,0 +1,1 @@
+"""Scores of predicted glands, and tables of the scores of several models, without torch."""

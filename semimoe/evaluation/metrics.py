@@ -1,37 +1,48 @@
-"""Pixel and object scores of gland segmentation (no torch needed).
+"""Pixel and object scores of gland segmentation, without torch.
 
-Object scores are those of the GlaS challenge (Sirinukunwattana et al., Medical Image Analysis 35, 2017), for one image or pooled over many.
+Object scores are those of the GlaS challenge (Sirinukunwattana et al., Medical Image Analysis 35,
+2017), for one image or pooled over the objects of several images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
 
-Labels = NDArray[np.integer[Any]]
+from semimoe.evaluation.object_distances import ObjectDistances
+from semimoe.evaluation.object_matching import (
+    Labels,
+    MatchedObjects,
+    compact_labels,
+    match_objects,
+)
 
 
 class PixelScores(NamedTuple):
-    """Foreground scores over all pixels that count; 1 where truth and prediction are both empty."""
+    """Foreground scores; both are 1 if truth and prediction are empty."""
 
     dice: float
     jaccard: float
 
 
 class ObjectScores(NamedTuple):
-    """Object scores; `None`: a distance to nothing, which is infinite, so there is no figure to report.
+    """Object scores.
+
+    The partner of an object is the object of the other image that shares the most pixels with it.
 
     Attributes
     ----------
-    object_f1 : 2 tp / (2 tp + fp + fn), 1 without any object
-    object_dice : area-weighted Dice of partners, in both directions
-    object_hausdorff_px, object_hausdorff_um : area-weighted symmetric Hausdorff distance of partners, in both directions
-    tp, fp, fn : objects
-    hausdorff_missing : images with objects on one side only; any of them makes the pooled distance infinite
-    splits : predicted objects too many, where several lie by more than half inside the same true object
-    merges : true objects too many, where several lie by more than half inside the same predicted object
+    object_f1 : 2 tp / (2 tp + fp + fn); 1 without any object
+    object_dice : mean Dice of objects with their partners, weighted by area, and averaged over
+        both directions (from truth to prediction and back)
+    object_hausdorff_px, object_hausdorff_um : the same for the symmetric Hausdorff distance. None
+        if it was not computed, or if it is infinite because an image has objects on one side only
+    tp, fp, fn : numbers of objects
+    hausdorff_missing : number of images with objects on one side only
+    splits : surplus predicted objects where several lie by more than half in one true object
+    merges : surplus true objects where several lie by more than half in one predicted object
     """
 
     object_f1: float
@@ -46,45 +57,34 @@ class ObjectScores(NamedTuple):
     merges: int
 
 
-class _Side(NamedTuple):
-    """Sums over the objects of one side (truth or prediction), each weighted by its area in px."""
-
-    area: float = 0.0
-    dice: float = 0.0
-    hausdorff: float = 0.0
-
-    def plus(self, other: "_Side") -> "_Side":
-        return _Side(*(a + b for a, b in zip(self, other, strict=True)))
-
-
 def pixel_scores(
     truth: Sequence[NDArray[Any]],
     prediction: Sequence[NDArray[Any]],
     weight: Sequence[NDArray[Any]] | None = None,
 ) -> PixelScores:
-    """Foreground Dice and Jaccard pooled over the pixels of all images.
+    """Foreground Dice and Jaccard, pooled over the pixels of all images.
 
     Parameters
     ----------
-    truth, prediction : masks or labels (H, W), foreground where above 0; one pair per image
-    weight : per image, (H, W), only pixels above 0 count; None: all
+    truth, prediction : per image a mask or labels (H, W); values above 0 are foreground
+    weight : per image (H, W); only pixels above 0 count. None: all pixels count
 
     Raises
     ------
     ValueError
         Shapes or numbers of images differ.
     """
-    both = either = 0
+    intersection = union = 0
     for number, (true, predicted) in enumerate(zip(truth, prediction, strict=True)):
         counts = np.ones(true.shape, bool) if weight is None else np.asarray(weight[number]) > 0
-        _same_shape(number, true, predicted)
-        _same_shape(number, true, counts)
-        a, b = (true > 0) & counts, (predicted > 0) & counts
-        both += int(np.count_nonzero(a & b))
-        either += int(np.count_nonzero(a | b))
-    if either == 0:
+        _check_same_shape(number, true, predicted)
+        _check_same_shape(number, true, counts)
+        true_mask, predicted_mask = (true > 0) & counts, (predicted > 0) & counts
+        intersection += int(np.count_nonzero(true_mask & predicted_mask))
+        union += int(np.count_nonzero(true_mask | predicted_mask))
+    if union == 0:
         return PixelScores(1.0, 1.0)
-    return PixelScores(2 * both / (either + both), both / either)
+    return PixelScores(2 * intersection / (union + intersection), intersection / union)
 
 
 def object_scores(
@@ -99,209 +99,112 @@ def object_scores(
 
     Parameters
     ----------
-    truth, prediction : int (H, W), 0 background, one number per object; one pair per image
+    truth, prediction : per image int (H, W), 0 background, one number per object
     mpp_um : size of a pixel, um
-    min_object_um2 : smaller objects go from truth and prediction alike, um2; 0: none do (the challenge)
-    distances : False leaves the Hausdorff distance out (reported as None), which is most of the work
+    min_object_um2 : smaller objects are removed from truth and prediction, um2; 0: none are, as in
+        the challenge
+    distances : False: the Hausdorff distance, which takes most of the time, is not computed
 
     Raises
     ------
     ValueError
-        Shapes or numbers of images differ.
+        Shapes or numbers of images differ, or labels are negative.
     """
     tp = fp = fn = missing = splits = merges = 0
-    sides = [_Side(), _Side()]
-    for number, (true, predicted) in enumerate(zip(truth, prediction, strict=True)):
-        _same_shape(number, true, predicted)
-        pair = _Pair.of(
-            *(_compact(labels, min_object_um2 / mpp_um**2) for labels in (true, predicted))
-        )
-        hits = _hits(pair)
-        tp, fp, fn = tp + hits, fp + len(pair.area_b) - 1 - hits, fn + len(pair.area_a) - 1 - hits
-        splits += _too_many(pair.area_b, pair.partner_of_b, pair.shared_b)
-        merges += _too_many(pair.area_a, pair.partner_of_a, pair.shared_a)
-        one_sided = (len(pair.area_a) == 1) != (len(pair.area_b) == 1)
-        missing += one_sided
-        measure = _Distances(pair) if distances and not one_sided else None
-        sides[0] = sides[0].plus(_side(pair, measure, swapped=False))
-        sides[1] = sides[1].plus(_side(pair, measure, swapped=True))
-    if not any(side.area for side in sides):
-        nothing = 0.0 if distances else None
-        return ObjectScores(1.0, 1.0, nothing, nothing, 0, 0, 0, 0, 0, 0)
-    dice = sum(side.dice / side.area for side in sides if side.area) / 2
-    hausdorff = (
-        None if missing or not distances else sum(side.hausdorff / side.area for side in sides) / 2
-    )
-    hausdorff_um = None if hausdorff is None else hausdorff * mpp_um
+    from_truth, from_prediction = _DirectedSums(), _DirectedSums()
+    for number, labels in enumerate(zip(truth, prediction, strict=True)):
+        _check_same_shape(number, *labels)
+        min_area_px = min_object_um2 / mpp_um**2
+        true, predicted = match_objects(*(compact_labels(one, min_area_px) for one in labels))
+        hits = _count_hits(true, predicted)
+        tp, fp, fn = tp + hits, fp + predicted.object_count - hits, fn + true.object_count - hits
+        splits += _count_surplus(predicted)
+        merges += _count_surplus(true)
+        is_one_sided = (true.object_count == 0) != (predicted.object_count == 0)
+        missing += is_one_sided
+        if is_one_sided or not distances:
+            from_truth += _directed_sums(true, predicted)
+            from_prediction += _directed_sums(predicted, true)
+        else:
+            measured = ObjectDistances(true.labels, predicted.labels)
+            from_truth += _directed_sums(true, predicted, measured.of_true_object)
+            from_prediction += _directed_sums(predicted, true, measured.of_predicted_object)
+    directions = [sums for sums in (from_truth, from_prediction) if sums.area]
+    if not directions:
+        distance = 0.0 if distances else None
+        return ObjectScores(1.0, 1.0, distance, distance, 0, 0, 0, 0, 0, 0)
+    hausdorff_px = None
+    if distances and not missing:
+        hausdorff_px = sum(sums.hausdorff / sums.area for sums in directions) / 2
     return ObjectScores(
-        2 * tp / (2 * tp + fp + fn),
-        dice,
-        hausdorff,
-        hausdorff_um,
-        tp,
-        fp,
-        fn,
-        missing,
-        splits,
-        merges,
+        object_f1=2 * tp / (2 * tp + fp + fn),
+        object_dice=sum(sums.dice / sums.area for sums in directions) / 2,
+        object_hausdorff_px=hausdorff_px,
+        object_hausdorff_um=None if hausdorff_px is None else hausdorff_px * mpp_um,
+        tp=tp,
+        fp=fp,
+        fn=fn,
+        hausdorff_missing=missing,
+        splits=splits,
+        merges=merges,
     )
 
 
-class _Pair(NamedTuple):
-    """Two label arrays of one image and what their objects share; number 0 is background everywhere."""
+@dataclass(frozen=True)
+class _DirectedSums:
+    """Sums over the objects of truth or of prediction, each weighted by its area in px."""
 
-    a: NDArray[np.int32]  # (H, W), 0..N
-    b: NDArray[np.int32]  # (H, W), 0..M
-    area_a: NDArray[np.int64]  # (N + 1,) px
-    area_b: NDArray[np.int64]  # (M + 1,) px
-    partner_of_a: NDArray[
-        np.int64
-    ]  # (N + 1,) the object of b that shares most pixels, of equals the smaller number; 0: none
-    partner_of_b: NDArray[np.int64]  # (M + 1,)
-    shared_a: NDArray[np.int64]  # (N + 1,) px shared with that partner
-    shared_b: NDArray[np.int64]  # (M + 1,)
+    area: float = 0.0
+    dice: float = 0.0
+    hausdorff: float = 0.0
 
-    @classmethod
-    def of(cls, a: NDArray[np.int32], b: NDArray[np.int32]) -> "_Pair":
-        area_a, area_b = np.bincount(a.ravel()), np.bincount(b.ravel())
-        both = (a > 0) & (b > 0)
-        # Sparse: two slides of many thousand glands each would make a matrix of gigabytes.
-        ones = np.ones(int(np.count_nonzero(both)), np.int64)
-        counts = sparse.coo_array((ones, (a[both], b[both])), shape=(len(area_a), len(area_b)))
-        counts.sum_duplicates()
-        rows, columns = counts.coords
-        partner_a, shared_a = _largest(rows, columns, counts.data, len(area_a))
-        partner_b, shared_b = _largest(columns, rows, counts.data, len(area_b))
-        return cls(a, b, area_a, area_b, partner_a, partner_b, shared_a, shared_b)
-
-
-def _compact(labels: Labels, least_px: float) -> NDArray[np.int32]:
-    """Numbers 0 (background), 1..N in the order of the given ones, of objects of at least that many pixels."""
-    if labels.size and labels.min() < 0:
-        raise ValueError(
-            f"labels go down to {labels.min()}; 0 is background and objects are numbered from 1"
+    def __add__(self, other: "_DirectedSums") -> "_DirectedSums":
+        return _DirectedSums(
+            self.area + other.area, self.dice + other.dice, self.hausdorff + other.hausdorff
         )
-    numbers = labels
-    if labels.max(initial=0) > labels.size:  # a table of that length would not fit
-        numbers = np.searchsorted(np.concatenate([[0], np.unique(labels[labels > 0])]), labels)
-    area = np.bincount(numbers.ravel(), minlength=1)
-    present = (area > 0) & (area >= least_px)
-    present[0] = False
-    table: NDArray[np.int32] = np.where(present, np.cumsum(present), 0).astype(np.int32)
-    return table[numbers]
 
 
-def _largest(
-    rows: NDArray[np.integer[Any]],
-    columns: NDArray[np.integer[Any]],
-    counts: NDArray[np.int64],
-    size: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Per row the column of the largest count, ties to the smaller, and that count; 0 and 0 where there is none."""
-    order = np.lexsort((columns, -counts, rows))
-    row, first = np.unique(rows[order], return_index=True)
-    partner, shared = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    partner[row], shared[row] = columns[order][first], counts[order][first]
-    return partner, shared
+def _directed_sums(
+    objects: MatchedObjects,
+    others: MatchedObjects,
+    distance: Callable[[int, int], float] | None = None,
+) -> _DirectedSums:
+    """Sums over `objects`, whose partners are among `others`.
 
-
-def _hits(pair: _Pair) -> int:
-    """Predicted objects that cover more than half of the true object they overlap most."""
-    found = pair.partner_of_b > 0
-    return int(np.count_nonzero(2 * pair.shared_b[found] > pair.area_a[pair.partner_of_b[found]]))
-
-
-def _too_many(
-    area: NDArray[np.int64], partner: NDArray[np.int64], shared: NDArray[np.int64]
-) -> int:
-    """Objects that lie by more than half inside a partner which holds another one already."""
-    inside = (partner > 0) & (2 * shared > area)
-    held = np.bincount(partner[inside])
-    return int(np.maximum(held - 1, 0).sum())
-
-
-def _side(pair: _Pair, measure: "_Distances | None", *, swapped: bool) -> _Side:
-    """Sums over the objects of a (swapped: of b), each with its partner on the other side."""
-    area, other, partner, shared = pair.area_a, pair.area_b, pair.partner_of_a, pair.shared_a
-    if swapped:
-        area, other, partner, shared = pair.area_b, pair.area_a, pair.partner_of_b, pair.shared_b
-    area, partner, shared = area[1:], partner[1:], shared[1:]
-    dice = (
-        2 * shared / (area + np.where(partner > 0, other[partner], 0))
-    )  # 0 without a partner: nothing is shared
-    hausdorff = 0.0
-    if measure is not None:
-        hausdorff = sum(
-            float(size)
-            * (
-                measure.nearest(i, swapped=swapped)
-                if j == 0
-                else measure.between(*((j, i) if swapped else (i, j)))
-            )
-            for i, (size, j) in enumerate(
-                zip(area.tolist(), partner.tolist(), strict=True), start=1
-            )
-        )
-    return _Side(float(area.sum()), float((area * dice).sum()), hausdorff)
-
-
-class _Distances:
-    """Symmetric Hausdorff distances between the pixels of objects of a and of b, px; each is measured once.
-
-    A distance transform needs only the box around both objects: a nearest pixel lies nowhere else.
+    Parameters
+    ----------
+    distance : of an object to its partner, in px; partner 0: to the nearest object. None: not
+        computed
     """
-
-    def __init__(self, pair: _Pair) -> None:
-        self._pair = pair
-        self._boxes = ndimage.find_objects(pair.a), ndimage.find_objects(pair.b)
-        self._corners = tuple(
-            np.array([[(side.start, side.stop) for side in box] for box in boxes])
-            for boxes in self._boxes
-        )
-        self._known: dict[tuple[int, int], float] = {}
-
-    def between(self, i: int, j: int) -> float:
-        """Object i of a and object j of b."""
-        if (i, j) not in self._known:
-            self._known[i, j] = self._measured(i, j)
-        return self._known[i, j]
-
-    def nearest(self, number: int, *, swapped: bool) -> float:
-        """Smallest distance of an object of a (swapped: of b) to any object of the other side.
-
-        Two sets are at least as far apart as their boxes differ on any side, so few candidates are measured.
-        """
-        mine, theirs = self._corners[::-1] if swapped else self._corners
-        bounds = np.abs(theirs - mine[number - 1]).max(axis=(1, 2))
-        best = np.inf
-        for other in np.argsort(bounds, kind="stable").tolist():
-            if bounds[other] >= best:
-                break
-            best = min(
-                best, self.between(*((other + 1, number) if swapped else (number, other + 1)))
-            )
-        return float(best)
-
-    def _measured(self, i: int, j: int) -> float:
-        box = tuple(
-            slice(min(p.start, q.start), max(p.stop, q.stop))
-            for p, q in zip(self._boxes[0][i - 1], self._boxes[1][j - 1], strict=True)
-        )
-        first, second = self._pair.a[box] == i, self._pair.b[box] == j
-        return max(_farthest(first, second), _farthest(second, first))
+    area, partner = objects.area_px[1:], objects.partner[1:]
+    partner_area = np.where(partner > 0, others.area_px[partner], 0)
+    dice = 2 * objects.shared_px[1:] / (area + partner_area)  # 0 without a partner
+    hausdorff = 0.0
+    if distance is not None:
+        for number, (size, other) in enumerate(
+            zip(area.tolist(), partner.tolist(), strict=True), start=1
+        ):
+            hausdorff += float(size) * distance(number, other)
+    return _DirectedSums(float(area.sum()), float((area * dice).sum()), hausdorff)
 
 
-def _farthest(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Largest distance of a pixel of the first set to the second one, px."""
-    outside = first & ~second
-    if not outside.any():
-        return 0.0
-    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~second)
-    return float(distance[outside].max())
+def _count_hits(true: MatchedObjects, predicted: MatchedObjects) -> int:
+    """Predicted objects that cover more than half of their partner."""
+    has_partner = predicted.partner > 0
+    partner_area = true.area_px[predicted.partner[has_partner]]
+    return int(np.count_nonzero(2 * predicted.shared_px[has_partner] > partner_area))
 
 
-def _same_shape(number: int, a: NDArray[Any], b: NDArray[Any]) -> None:
-    if a.shape != b.shape:
+def _count_surplus(objects: MatchedObjects) -> int:
+    """Objects that lie by more than half in their partner, without the first one of each partner."""
+    is_inside = (objects.partner > 0) & (2 * objects.shared_px > objects.area_px)
+    objects_in_partner = np.bincount(objects.partner[is_inside])
+    return int(np.maximum(objects_in_partner - 1, 0).sum())
+
+
+def _check_same_shape(number: int, first: NDArray[Any], second: NDArray[Any]) -> None:
+    if first.shape != second.shape:
         raise ValueError(
-            f"image {number}: shapes {a.shape} and {b.shape} differ; truth, prediction and weight must cover the same pixels"
+            f"image {number}: shapes {first.shape} and {second.shape} differ; truth, prediction "
+            "and weight must cover the same pixels"
         )

@@ -1,0 +1,1 @@
+"""Trained models as functions of tiles, and of images."""

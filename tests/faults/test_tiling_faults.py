@@ -1,4 +1,7 @@
-"""What happens to a store when disk, file, process or user fail: it is whole and the same bytes, or absent with an error that says why."""
+"""Stores after failures of disk, file, process or user.
+
+The store is complete and has the same bytes, or it does not exist and an error says why.
+"""
 
 import hashlib
 import os
@@ -24,8 +27,8 @@ _SIDE_PX = 4300  # 3 x 3 shards
 _ARGUMENTS = ("--tile-px", "128", "--overlap-px", "32")
 
 
-def slide(path: Path, *, seed: int = 0, compression: str = "deflate") -> Path:
-    """Tissue all over, at 1 um per pixel."""
+def write_slide(path: Path, *, seed: int = 0, compression: str = "deflate") -> Path:
+    """A slide full of tissue, at 1 um per pixel."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(-30, 30, (_SIDE_PX // 10, _SIDE_PX // 10, 1))
     image = (np.array([200, 130, 170]) + coarse.repeat(10, 0).repeat(10, 1)).astype(np.uint8)
@@ -41,7 +44,7 @@ def slide(path: Path, *, seed: int = 0, compression: str = "deflate") -> Path:
     return path
 
 
-def tree(store: Path) -> dict[str, str]:
+def checksums(store: Path) -> dict[str, str]:
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(store.rglob("*"))
@@ -64,62 +67,70 @@ def command(source: Path, store: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A slide and its store."""
-    folder = tmp_path_factory.mktemp("sound")
-    source = slide(folder / "s.tiff")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A slide and its finished store."""
+    folder = tmp_path_factory.mktemp("finished")
+    source = write_slide(folder / "s.tiff")
     tile(source, folder / "s.zarr")
     return source, folder / "s.zarr"
 
 
-# Imports first, then one child per line read: the kill falls into the work and not into the start of Python.
+# All imports come first, then one child process for each line of input: SIGKILL arrives during the
+# work, not while Python starts.
 _CHILDREN = """
 import os, sys
 from pathlib import Path
 from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
-import tiling.slides.slide_reader, openslide, zarr, dask.base, dask.delayed, tqdm, rasterio.features, PIL.Image
+import tiling.slides.slide_reader, openslide, zarr, dask.base, dask.delayed, tqdm
+import rasterio.features, PIL.Image
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        parameters = TileParameters(tile_px=128, overlap_px=32)
-        tile_slide(SlideSource("s", Path(sys.argv[1])), Path(sys.argv[2]), parameters=parameters, code_version=1, record=False)
+        tile_slide(
+            SlideSource("s", Path(sys.argv[1])),
+            Path(sys.argv[2]),
+            parameters=TileParameters(tile_px=128, overlap_px=32),
+            code_version=1,
+            record=False,
+        )
         os._exit(0)
     print(child, flush=True)
-    sys.stdin.readline()  # until then the child is not reaped, and its number means nobody else
+    # The child is not reaped before this line: no other process can have its process id.
+    sys.stdin.readline()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 class Children:
-    """Tiles in child processes of a process that has everything imported."""
+    """Starts tilings as child processes of a process that has finished all imports."""
 
     def __init__(self, parent: "subprocess.Popen[str]") -> None:
         assert parent.stdin is not None
         assert parent.stdout is not None
-        self._say, self._hear = parent.stdin, parent.stdout
-        assert self._hear.readline() == "ready\n"
+        self._input, self._output = parent.stdin, parent.stdout
+        assert self._output.readline() == "ready\n"
 
     def begin(self) -> int:
-        """Start one; returns its process id."""
-        self._tell("go")
-        return int(self._hear.readline())
+        """Start a tiling; returns its process id."""
+        self._send("go")
+        return int(self._output.readline())
 
     def end(self) -> int:
-        """Wait for it; returns its exit code, negative for a signal."""
-        self._tell("reap")
-        return int(self._hear.readline())
+        """Wait for the end; returns the exit code, negative for a signal."""
+        self._send("reap")
+        return int(self._output.readline())
 
-    def _tell(self, word: str) -> None:
-        self._say.write(word + "\n")
-        self._say.flush()
+    def _send(self, word: str) -> None:
+        self._input.write(word + "\n")
+        self._input.flush()
 
 
-def test_killed_at_twenty_random_moments_the_store_is_absent_or_whole_and_then_the_same_bytes(
-    tmp_path: Path, sound: tuple[Path, Path]
+def test_a_store_killed_at_twenty_random_moments_is_absent_or_complete_and_then_the_same_bytes(
+    tmp_path: Path, finished: tuple[Path, Path]
 ) -> None:
-    source, whole = sound
+    source, expected = finished
     store, pauses = tmp_path / "s.zarr", random.Random(1)
     arguments = [sys.executable, "-c", _CHILDREN, str(source), str(store)]
     with subprocess.Popen(
@@ -130,8 +141,8 @@ def test_killed_at_twenty_random_moments_the_store_is_absent_or_whole_and_then_t
         children.begin()
         assert children.end() == 0
         seconds = time.perf_counter() - start
-        assert tree(store) == tree(whole)
-        killed = finished = 0
+        assert checksums(store) == checksums(expected)
+        killed = completed = 0
         while killed < _KILLS:
             if store.exists():
                 shutil.rmtree(store)
@@ -140,22 +151,22 @@ def test_killed_at_twenty_random_moments_the_store_is_absent_or_whole_and_then_t
             os.kill(child, signal.SIGKILL)
             status = children.end()
             killed += status == -signal.SIGKILL
-            finished += status == 0
-            assert not store.exists() or tree(store) == tree(whole)
-            assert finished < 50, "nothing is ever killed"
+            completed += status == 0
+            assert not store.exists() or checksums(store) == checksums(expected)
+            assert completed < 50, "the tiling always ends before the kill"
         children.begin()
         assert children.end() == 0
-        assert tree(store) == tree(whole)
+        assert checksums(store) == checksums(expected)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare on this machine")
-def test_a_full_disk_is_named_and_with_room_the_run_goes_on_to_the_same_bytes(
-    tmp_path: Path, sound: tuple[Path, Path]
+def test_a_full_disk_is_an_error_and_with_free_space_the_next_run_gives_the_same_bytes(
+    tmp_path: Path, finished: tuple[Path, Path]
 ) -> None:
-    source, whole = sound
+    source, expected = finished
     small = tmp_path / "small"
     small.mkdir()
-    size = sum(path.stat().st_size for path in whole.rglob("*"))
+    size = sum(path.stat().st_size for path in expected.rglob("*"))
     tiling = " ".join(command(source, small / "s.zarr"))
     script = f"""
 mount -t tmpfs -o size={size // 2} tmpfs {small} || exit 77
@@ -177,31 +188,32 @@ cp -r {small}/s.zarr {tmp_path}/copy.zarr
     assert "s.zarr\n" not in first
     assert "No space left on device" in done.stderr
     assert second.startswith("0\n")
-    assert tree(tmp_path / "copy.zarr") == tree(whole)
+    assert checksums(tmp_path / "copy.zarr") == checksums(expected)
 
 
-def test_two_runs_on_one_output_leave_one_whole_store(
-    tmp_path: Path, sound: tuple[Path, Path]
+def test_two_runs_on_one_output_leave_one_complete_store(
+    tmp_path: Path, finished: tuple[Path, Path]
 ) -> None:
-    source, whole = sound
+    source, expected = finished
     runs = [
         subprocess.Popen(command(source, tmp_path / "s.zarr"), stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [run.communicate()[1] for run in runs]
+    messages = [run.communicate()[1] for run in runs]
     codes = [run.returncode for run in runs]
     assert 0 in codes
     assert all(
-        code == 0 or "being written by host" in text for code, text in zip(codes, said, strict=True)
+        code == 0 or "being written by host" in text
+        for code, text in zip(codes, messages, strict=True)
     )
-    assert tree(tmp_path / "s.zarr") == tree(whole)
+    assert checksums(tmp_path / "s.zarr") == checksums(expected)
 
 
-def test_a_source_replaced_between_two_tries_is_tiled_from_the_new_file_alone(
-    tmp_path: Path, sound: tuple[Path, Path]
+def test_a_slide_replaced_between_two_runs_is_tiled_from_the_new_file_alone(
+    tmp_path: Path, finished: tuple[Path, Path]
 ) -> None:
     source, store = tmp_path / "s.tiff", tmp_path / "s.zarr"
-    shutil.copy(sound[0], source)
+    shutil.copy(finished[0], source)
     run = subprocess.Popen(command(source, store), stderr=subprocess.DEVNULL)
     journal = tmp_path / "s.zarr.journal"
     while not journal.is_file() or '"0/' not in journal.read_text():
@@ -209,21 +221,21 @@ def test_a_source_replaced_between_two_tries_is_tiled_from_the_new_file_alone(
         time.sleep(0.01)
     run.kill()
     run.wait()
-    slide(source, seed=1)
+    write_slide(source, seed=1)
     tile(source, store)
     (tmp_path / "fresh").mkdir()
     shutil.copy(source, tmp_path / "fresh" / "s.tiff")
     tile(source, tmp_path / "fresh" / "s.zarr")
-    assert tree(store) == tree(tmp_path / "fresh" / "s.zarr") != tree(sound[1])
+    assert checksums(store) == checksums(tmp_path / "fresh" / "s.zarr") != checksums(finished[1])
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_flipped_bit_in_a_tile_with_a_checksum_is_never_passed_on(
-    tmp_path: Path, sound: tuple[Path, Path], seed: int
+def test_a_flipped_bit_in_a_tile_with_a_checksum_is_an_error(
+    tmp_path: Path, finished: tuple[Path, Path], seed: int
 ) -> None:
     """Deflate carries a checksum. JPEG does not: see docs/formats.md."""
     source, store = tmp_path / "s.tiff", tmp_path / "s.zarr"
-    shutil.copy(sound[0], source)
+    shutil.copy(finished[0], source)
     rng = random.Random(seed)
     with tifffile.TiffFile(source) as tiff:
         page = tiff.pages.first
@@ -242,11 +254,11 @@ def test_a_flipped_bit_in_a_tile_with_a_checksum_is_never_passed_on(
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
-def test_a_file_that_was_cut_is_named(
-    tmp_path: Path, sound: tuple[Path, Path], share: float
+def test_the_error_of_a_truncated_file_names_it(
+    tmp_path: Path, finished: tuple[Path, Path], share: float
 ) -> None:
     source, store = tmp_path / "s.tiff", tmp_path / "s.zarr"
-    data = sound[0].read_bytes()
+    data = finished[0].read_bytes()
     source.write_bytes(data[: int(len(data) * share)])
     tile(source, store, record=True)
     error = recorded_error(store)

@@ -16,7 +16,9 @@ Block = tuple[slice, slice]
 
 
 class Window(NamedTuple):
-    """A rectangle of an array, in stored pixels; it may reach beyond the array.
+    """A rectangle of an array, in stored pixels or in pixels of a level of a slide.
+
+    It may reach beyond the array.
 
     Attributes
     ----------

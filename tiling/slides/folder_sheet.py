@@ -60,7 +60,7 @@ class FolderRow:
     slide : id, unique ignoring case
     path : the file
     split : "predict", or "skip" for a file that cannot be read or is truncated
-    mpp : always "": the pixel size of the file is used; a person enters it where `check` asks for it
+    mpp : always "": the pixel size of the file is used; a person enters it where `check` says so
     name : original path inside the folder
     check : what a person must check, "" when there is nothing
     """

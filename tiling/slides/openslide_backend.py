@@ -17,10 +17,10 @@ from tiling.slides.backend import (
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import FileReadError
 
-# OpenSlide takes the position of a window in level-0 coordinates and divides it by the *mean* of the
-# ratios of both axes. It seldom meets a level pixel exactly, and the shift of less than a pixel
-# would depend on where a read starts. Such levels are read in fixed cells: then the value of a pixel
-# does not depend on the window.
+# OpenSlide takes the position of a window in level-0 coordinates and divides it by the *mean* of
+# the ratios of both axes. The result seldom is a whole level pixel, and the shift of less than a
+# pixel would depend on where a read starts. Such levels are read in fixed cells: then the value of
+# a pixel does not depend on the window.
 _CELL_PX = 512
 _BOUNDS_KEYS = [f"openslide.bounds-{name}" for name in ("x", "y", "width", "height")]
 

@@ -51,8 +51,11 @@ def choose_pixel_size(stated: Mapping[str, PixelSize | None]) -> PixelSizeChoice
     stated : place -> the pixel size stated there, in the order of trust. The value of the sheet is
         taken even if it is implausible: the value of the file would hide the mistake
 
-    >>> choose_pixel_size({"sheet": None, "tags": PixelSize(0.5, 0.5)})
-    PixelSizeChoice(size=PixelSize(mpp_x=0.5, mpp_y=0.5), place='tags', looked_at=('sheet: none', 'tags: 0.5'))
+    >>> choice = choose_pixel_size({"sheet": None, "tags": PixelSize(0.5, 0.5)})
+    >>> choice.size, choice.place
+    (PixelSize(mpp_x=0.5, mpp_y=0.5), 'tags')
+    >>> choice.looked_at
+    ('sheet: none', 'tags: 0.5')
     """
     looked_at = tuple(
         f"{place}: {'none' if size is None else size}" for place, size in stated.items()

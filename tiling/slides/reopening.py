@@ -64,7 +64,7 @@ class ReopeningBackend:
         """
         with self._lock:
             if self._backend is failed:
-                # If the mount or the file is lost, this raises OSError: the job fails, not the slide.
+                # OSError if the mount or the file is lost: the job fails, not the slide.
                 with self._path.open("rb"):
                     self._backend = self._open_backend(self._path)
                 self._close_if_unused(failed)

@@ -16,7 +16,7 @@ from tiling.slides.read_errors import NotBrightfieldError
 OME_PIXEL_SIZE = "OME PhysicalSizeX"
 # A slide has a dozen pages; a file of thousands would take seconds to open.
 _MAX_PAGES = 256
-_MAX_LARGEST_PAGES = 64
+_MAX_SEARCHED_PAGES = 64  # for the largest page
 # None, LZW, JPEG, Deflate, PackBits, old Deflate
 _OPENSLIDE_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -67,7 +67,7 @@ def tiff_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 
 def largest_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     """The page that holds the slide: a label or a thumbnail may come before it."""
-    pages = [p for p in tiff.pages[:_MAX_LARGEST_PAGES] if isinstance(p, tifffile.TiffPage)]
+    pages = [p for p in tiff.pages[:_MAX_SEARCHED_PAGES] if isinstance(p, tifffile.TiffPage)]
     return max(pages, key=lambda page: page.imagewidth * page.imagelength)
 
 

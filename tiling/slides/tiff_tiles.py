@@ -1,9 +1,9 @@
 """Decodes the tiles of TIFF slides directly, several times faster than OpenSlide and tiffslide.
 
-OpenSlide or tiffslide report what the levels are. A level is decoded here, tile by tile, if its page
-is tiled, is RGB, and has one of the compressions below; the pixels are the same. Where a tile is
-missing in the file, OpenSlide is asked, because it knows the rule of the format. In files that only
-tiffslide opens, a missing tile is white (tiffslide itself would give black, which looks like
+OpenSlide or tiffslide report what the levels are. A level is decoded here, tile by tile, if its
+page is tiled, is RGB, and has one of the compressions below; the pixels are the same. A tile that
+is missing in the file is left to OpenSlide, which follows the rule of the format. In files that
+only tiffslide opens, a missing tile is white (tiffslide itself would give black, which looks like
 tissue).
 """
 

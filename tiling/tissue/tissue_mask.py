@@ -1,8 +1,8 @@
 """Tissue and pen on a coarse image of a slide, found by colour.
 
-The rules are for haematoxylin and eosin. Stained tissue has colour; glass and dust have none; ink is
-blue, green, black, or a red that no stain reaches. Pale tissue counts as tissue. All lengths are
-physical, so the rules hold at any resolution of the image.
+The rules are for haematoxylin and eosin. Stained tissue has colour; glass and dust have none; ink
+is blue, green, black, or a red that no stain reaches. Pale tissue counts as tissue. All lengths
+are physical, so the rules hold at any resolution of the image.
 """
 
 import math
@@ -19,7 +19,7 @@ from tiling.tissue.morphology import closed, dilated, disk, grown_into, without_
 
 # Grey value; darker pixels are not used to measure the colour of the glass.
 _MIN_GLASS = 200
-# Range of the threshold on chroma (max - min of the glass-corrected RGB); Otsu's method chooses in it.
+# Range of the threshold on chroma (max - min of the glass-corrected RGB); Otsu's method chooses.
 _CHROMA_RANGE = (7.0, 14.0)
 # Steps per grey value: the 28 grey values that matter fit in a byte.
 _CHROMA_STEPS = 9

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from semimoe.__main__ import main
-from semimoe.datasets.folder_check import check_data
+from semimoe.datasets.folder_check import check_folder
 
 
 def save(path, array) -> None:
@@ -31,16 +31,16 @@ def test_counts_label_values_and_tiny_components(tmp_path) -> None:
     pair(tmp_path, "train_1", glands())
     pair(tmp_path, "train_2", glands(single=True))
     pair(tmp_path, "train_3", None)
-    found = check_data(tmp_path)
-    part = found["parts"]["train"]
-    assert (part["images"], part["masks"], part["sizes_px"]) == (3, 2, {"120x90": 3})
-    assert part["glands"] == 3 + 4  # the pieces of a gland are apart where all share one number
-    assert part["single_label"] == ["train_2"]
-    assert part["without_mask"] == ["train_3"]
-    assert part["scattered_glands"] == {"train_1": 1}
-    assert part["tiny_components"] == 4
-    assert found["problems"] == []
-    assert found["variant"].startswith("named like GlaS, but not its counts or sizes")
+    check = check_folder(tmp_path)
+    part = check.parts["train"]
+    assert (part.images, part.masks, part.sizes_px) == (3, 2, {"120x90": 3})
+    assert part.glands == 3 + 4  # the pieces of a gland are apart where all share one number
+    assert part.single_label == ["train_2"]
+    assert part.without_mask == ["train_3"]
+    assert part.scattered_glands == {"train_1": 1}
+    assert part.tiny_components == 4
+    assert check.problems == []
+    assert check.variant.startswith("named like GlaS, but not its counts or sizes")
 
 
 def test_files_that_cannot_be_used_are_named_and_make_status_2(tmp_path, capsys) -> None:

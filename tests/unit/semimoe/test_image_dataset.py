@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semimoe.datasets.image_dataset import Case, open_dataset
+from semimoe.datasets.image_dataset import GradeRecord, open_dataset
 from semimoe.model_errors import DataError
 
 TABLE = """name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)
@@ -44,10 +44,10 @@ def test_glas_is_found_in_one_folder_or_three(glas) -> None:
         "testA": ["testA_1"],
         "testB": ["testB_1"],
     }
-    assert [file.name for file in dataset.training()] == ["train_1", "train_2"]
-    assert dataset.case("train_2") == Case("2", "malignant")
+    assert [file.name for file in dataset.training_images()] == ["train_1", "train_2"]
+    assert dataset.grade_record("train_2") == GradeRecord("2", "malignant")
     shared = dataset.shared_patients()
-    assert (shared["training"], shared["also_in_test"], shared["test_parts"]) == (
+    assert (shared.training, shared.also_in_test, shared.test_parts) == (
         2,
         1,
         ["testA", "testB"],
@@ -58,18 +58,21 @@ def test_a_part_alone_finds_the_table_beside_it(tmp_path) -> None:
     image(tmp_path / "testA" / "testA_1.png")
     (tmp_path / "Grade.csv").write_text(TABLE)
     dataset = open_dataset(tmp_path / "testA")
-    assert (dataset.kind, dataset.shared_patients()["also_in_test"]) == ("glas", 1)
-    with pytest.raises(DataError, match="test images are not trained on"):
-        dataset.training()
+    assert (dataset.kind, dataset.shared_patients().also_in_test) == ("glas", 1)
+    with pytest.raises(DataError, match="test images are not used for training"):
+        dataset.training_images()
 
 
 def test_test_images_among_own_ones_are_not_trained_on(tmp_path) -> None:
     for name in ("biopsy", "testA_1"):
         image(tmp_path / f"{name}.png")
     dataset = open_dataset(tmp_path)
-    assert (dataset.kind, [file.name for file in dataset.training()]) == ("folder", ["biopsy"])
-    assert dataset.case("biopsy") == Case("biopsy", "")
-    assert not dataset.shared_patients()["known"]
+    assert (dataset.kind, [file.name for file in dataset.training_images()]) == (
+        "folder",
+        ["biopsy"],
+    )
+    assert dataset.grade_record("biopsy") == GradeRecord("biopsy", "")
+    assert not dataset.shared_patients().known
 
 
 def test_images_of_testA_in_a_folder_test_are_those_of_glas(tmp_path) -> None:
@@ -78,7 +81,7 @@ def test_images_of_testA_in_a_folder_test_are_those_of_glas(tmp_path) -> None:
     (tmp_path / "Grade.csv").write_text(TABLE)
     assert open_dataset(tmp_path).kind == "glas"
     (tmp_path / "Grade.csv").write_text(TABLE[: TABLE.index("testA")])
-    assert "lists no test part" in str(open_dataset(tmp_path).shared_patients()["note"])
+    assert "lists no test part" in open_dataset(tmp_path).shared_patients().note
 
 
 @pytest.mark.parametrize("held", ["valid", "test"])
@@ -96,7 +99,7 @@ def test_crag_as_published(tmp_path, held) -> None:
             )
     dataset = open_dataset(tmp_path)
     assert (dataset.kind, list(dataset.parts)) == ("crag", ["train", held])
-    files = dataset.training()
+    files = dataset.training_images()
     assert [file.name for file in files] == ["train_1", "train_2", "train_10"]
     assert all(file.mask.parent.name == "Annotation" for file in files)
 

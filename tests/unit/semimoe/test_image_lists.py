@@ -9,20 +9,27 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from semimoe.datasets.image_dataset import Case
-from semimoe.datasets.image_lists import folds, read_split, split, to_csv, with_role
+from semimoe.datasets.image_dataset import GradeRecord
+from semimoe.datasets.image_lists import (
+    draw_image_list,
+    image_list_csv,
+    images_with_role,
+    patient_folds,
+    read_image_list,
+)
 from semimoe.model_errors import DataError, SettingsError
 
 LISTS = Path(__file__).parents[3] / "benchmarks" / "splits" / "glas"
 GLAS = {
-    row.image: Case(row.patient, row.grade) for row in read_split(LISTS / "honest_20_seed0.csv")
+    row.image: GradeRecord(row.patient, row.grade)
+    for row in read_image_list(LISTS / "honest_20_seed0.csv")
 }
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.2, 17), (0.1, 8), (1.0, None)])
 @pytest.mark.parametrize("seed", range(12))
 def test_honest_holds_out_whole_patients_of_both_grades(share, count, seed) -> None:
-    rows = split(GLAS, protocol="honest", labelled=share, seed=seed)
+    rows = draw_image_list(GLAS, protocol="honest", labelled=share, seed=seed)
     assert [row.image for row in rows] == list(GLAS)
     held = [row for row in rows if row.role == "validation"]
     assert 0.15 * 85 <= len(held) <= 0.20 * 85
@@ -30,22 +37,26 @@ def test_honest_holds_out_whole_patients_of_both_grades(share, count, seed) -> N
     assert not {row.patient for row in held} & {
         row.patient for row in rows if row.role != "validation"
     }
-    assert len(with_role(rows, "labelled")) == (count or 85 - len(held))
+    assert len(images_with_role(rows, "labelled")) == (count or 85 - len(held))
 
 
 @pytest.mark.parametrize(("share", "counts"), [(0.2, (17, 68)), (0.1, (8, 77))])
 def test_as_published_holds_nobody_out(share, counts) -> None:
-    rows = split(GLAS, protocol="as-published", labelled=share, seed=1)
+    rows = draw_image_list(GLAS, protocol="as-published", labelled=share, seed=1)
     assert (
-        len(with_role(rows, "labelled")),
-        len(with_role(rows, "unlabelled")),
-        len(with_role(rows, "validation")),
+        len(images_with_role(rows, "labelled")),
+        len(images_with_role(rows, "unlabelled")),
+        len(images_with_role(rows, "validation")),
     ) == (*counts, 0)
 
 
 def test_fewer_labels_are_among_more_labels() -> None:
     few, many = (
-        set(with_role(split(GLAS, protocol="honest", labelled=share, seed=3), "labelled"))
+        set(
+            images_with_role(
+                draw_image_list(GLAS, protocol="honest", labelled=share, seed=3), "labelled"
+            )
+        )
         for share in (0.1, 0.2)
     )
     assert few < many
@@ -53,20 +64,20 @@ def test_fewer_labels_are_among_more_labels() -> None:
 
 def test_the_lists_of_the_repository_are_those_that_the_code_draws() -> None:
     for protocol, share, seed in product(("honest", "as-published"), (0.2, 0.1), range(3)):
-        rows = split(GLAS, protocol=protocol, labelled=share, seed=seed)
-        assert (LISTS / f"{protocol}_{round(100 * share)}_seed{seed}.csv").read_text() == to_csv(
-            rows
-        )
-    for number, rows in enumerate(folds(GLAS), start=1):
-        assert (LISTS / f"fold{number}of5.csv").read_text() == to_csv(rows)
+        rows = draw_image_list(GLAS, protocol=protocol, labelled=share, seed=seed)
+        assert (
+            LISTS / f"{protocol}_{round(100 * share)}_seed{seed}.csv"
+        ).read_text() == image_list_csv(rows)
+    for number, rows in enumerate(patient_folds(GLAS), start=1):
+        assert (LISTS / f"fold{number}of5.csv").read_text() == image_list_csv(rows)
     assert set(json.loads((LISTS / "lists.json").read_text())["lists"]) == {
         path.stem for path in LISTS.glob("*.csv")
     }
 
 
 def test_folds_are_patient_wise_even_and_complete() -> None:
-    made = folds(GLAS)
-    held = [with_role(rows, "validation") for rows in made]
+    made = patient_folds(GLAS)
+    held = [images_with_role(rows, "validation") for rows in made]
     assert sorted(image for images in held for image in images) == sorted(GLAS)
     for rows in made:
         validation = [row for row in rows if row.role == "validation"]
@@ -85,12 +96,12 @@ def test_folds_are_patient_wise_even_and_complete() -> None:
 )
 def test_any_set_of_patients_is_split_whole_or_refused(sizes, share, seed) -> None:
     cases = {
-        f"{patient}_{i}": Case(str(patient), "")
+        f"{patient}_{i}": GradeRecord(str(patient), "")
         for patient, size in enumerate(sizes)
         for i in range(size)
     }
     try:
-        rows = split(cases, protocol="honest", labelled=0.3, seed=seed, validation=share)
+        rows = draw_image_list(cases, protocol="honest", labelled=0.3, seed=seed, validation=share)
     except DataError:
         assume(False)
     roles = {}
@@ -103,20 +114,20 @@ def test_any_set_of_patients_is_split_whole_or_refused(sizes, share, seed) -> No
     )
 
 
-def test_what_cannot_be_split_is_said() -> None:
+def test_a_set_of_images_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(DataError, match="no whole patients"):
-        split(
-            {"a": Case("1", ""), "b": Case("1", ""), "c": Case("1", "")},
+        draw_image_list(
+            {"a": GradeRecord("1", ""), "b": GradeRecord("1", ""), "c": GradeRecord("1", "")},
             protocol="honest",
             labelled=1,
             seed=0,
         )
-    with pytest.raises(DataError, match="left to train on"):
-        split({}, protocol="as-published", labelled=1, seed=0)
+    with pytest.raises(DataError, match="left for training"):
+        draw_image_list({}, protocol="as-published", labelled=1, seed=0)
     with pytest.raises(SettingsError, match="shares"):
-        split(GLAS, protocol="honest", labelled=0, seed=0)
-    with pytest.raises(DataError, match="2 patients do not make 5 folds"):
-        folds({"a": Case("1", ""), "b": Case("2", "")})
+        draw_image_list(GLAS, protocol="honest", labelled=0, seed=0)
+    with pytest.raises(DataError, match="2 patients are too few for 5 folds"):
+        patient_folds({"a": GradeRecord("1", ""), "b": GradeRecord("2", "")})
 
 
 @pytest.mark.parametrize(
@@ -130,10 +141,10 @@ def test_what_cannot_be_split_is_said() -> None:
 def test_a_broken_list_is_named(tmp_path, text, said) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(DataError, match=said):
-        read_split(tmp_path / "list.csv")
+        read_image_list(tmp_path / "list.csv")
 
 
 def test_a_list_comes_back_as_written(tmp_path) -> None:
-    rows = split(GLAS, protocol="honest", labelled=0.2, seed=0)
-    (tmp_path / "list.csv").write_text(to_csv(rows))
-    assert read_split(tmp_path / "list.csv") == rows
+    rows = draw_image_list(GLAS, protocol="honest", labelled=0.2, seed=0)
+    (tmp_path / "list.csv").write_text(image_list_csv(rows))
+    assert read_image_list(tmp_path / "list.csv") == rows

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from semimoe.datasets.image_resolution import (
     Resolution,
-    enlarged,
-    isotropic,
-    majority,
-    squeezed,
+    enlarge_labels,
+    isotropic_resolution,
+    reduce_labels,
+    square_resolution,
 )
 from semimoe.model_errors import DataError
 from tiling.raster.area_average import area_average, reduced_shape
@@ -40,7 +40,7 @@ def test_area_average_and_majority_agree_with_counting(
     reduction = (y / FINE, x / FINE)
     rows, columns = reduced_shape((height, width), reduction)
     averaged = area_average(image.transpose(1, 2, 0), reduction).transpose(2, 0, 1)
-    voted = majority(labels, reduction)
+    voted = reduce_labels(labels, reduction)
     assert averaged.shape == (3, rows, columns)
     assert voted.shape == (rows, columns)
     fine_image, fine_labels = (
@@ -57,14 +57,14 @@ def test_area_average_and_majority_agree_with_counting(
 def test_ties_keep_the_area_of_a_gland_that_lies_between_working_pixels() -> None:
     labels = np.zeros((20, 20), np.int32)
     labels[3:13, 4:14] = 4  # its upper and lower edge halve a row of blocks each
-    assert np.count_nonzero(majority(labels, (2.0, 2.0))) * 4 == 100
+    assert np.count_nonzero(reduce_labels(labels, (2.0, 2.0))) * 4 == 100
 
 
 def test_labels_come_back_to_the_pixels_of_the_image() -> None:
     labels = np.zeros((53, 78), np.int32)
     labels[10:31, 20:60] = 9
     for reduction in ((2.0, 2.0), (2.5, 2.5), (53 / 16, 78 / 16)):
-        back = enlarged(majority(labels, reduction), reduction, (53, 78))
+        back = enlarge_labels(reduce_labels(labels, reduction), reduction, (53, 78))
         assert back.shape == labels.shape
         assert set(np.unique(back)) == {0, 9}
         both = np.count_nonzero((back > 0) & (labels > 0))
@@ -72,18 +72,18 @@ def test_labels_come_back_to_the_pixels_of_the_image() -> None:
 
 
 def test_a_whole_reduction_within_five_percent_is_taken() -> None:
-    assert isotropic(0.62005, 1.24).reduction((522, 775)) == (2.0, 2.0)
-    assert isotropic(0.5, 1.25).reduction((522, 775)) == (2.5, 2.5)
-    assert isotropic(0.5, None).reduction((522, 775)) == (1.0, 1.0)
-    assert isotropic(1.03, 1.0).mpp_um == 1.03  # never made finer
-    with pytest.raises(DataError, match=r"coarser than the working 1"):
-        isotropic(1.1, 1.0)
+    assert isotropic_resolution(0.62005, 1.24).reduction((522, 775)) == (2.0, 2.0)
+    assert isotropic_resolution(0.5, 1.25).reduction((522, 775)) == (2.5, 2.5)
+    assert isotropic_resolution(0.5, None).reduction((522, 775)) == (1.0, 1.0)
+    assert isotropic_resolution(1.03, 1.0).mpp_um == 1.03  # never made finer
+    with pytest.raises(DataError, match=r"coarser than the working resolution 1"):
+        isotropic_resolution(1.1, 1.0)
     with pytest.raises(ValueError, match="mpp nan"):
-        isotropic(float("nan"), 1.0)
+        isotropic_resolution(float("nan"), 1.0)
 
 
 def test_a_square_has_the_mean_pixel_of_a_usual_image() -> None:
-    square = squeezed(0.62005, [(522, 775), (522, 775), (453, 589)], side_px=256)
+    square = square_resolution(0.62005, [(522, 775), (522, 775), (453, 589)], side_px=256)
     assert square.mpp_um == pytest.approx(0.62005 * (522 * 775) ** 0.5 / 256)
     image = np.zeros((3, 522, 775), np.uint8)
     assert square.image(image).shape == (3, 256, 256)

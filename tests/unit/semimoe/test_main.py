@@ -905,7 +905,7 @@ def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(
     assert main([*some, *few, "--out", str(pictures / "few")]) == 0
     assert main([*some, *flat, "--out", str(pictures / "flat")]) == 0
     for teacher, extra, words in (
-        ("all", [], "knows the outlines of train_"),
+        ("all", [], "was trained on the outlines of train_"),
         ("few", [], "has no expert of sdf, bnd"),
         ("flat", [], "network.sdf_um is 10.0 there and 20 here"),
         ("few", ["--method", "supervised"], "supervised takes no unlabelled image"),
@@ -969,13 +969,13 @@ def test_what_teachers_knew_is_known_and_cannot_be_held_out(pictures, capsys, ca
     )
     assert main([*train, "--labelled", "1", "--validation", "0", "--out", whole]) == 0
     assert main([*train, "--split", str(split), "--start-from", whole, "--out", tuned]) == 0
-    assert "knows the outlines of train_1, train_3" in caplog.text
+    assert "was trained on the outlines of train_1, train_3" in caplog.text
     notes = json.loads((pictures / "tuned" / "model.json").read_text())["notes"]
     assert "scores are optimistic" in notes["warnings"][0]
     assert set(notes["known"]["learnt"]) >= {"train_1", "train_2", "train_3"}
     learning = [*train, "--method", "semimoe", "--split", str(split)]
     assert main([*learning, "--pseudo-from", tuned, "--out", student]) == 2
-    assert "knows the outlines of train_1, train_3" in capsys.readouterr().err
+    assert "was trained on the outlines of train_1, train_3" in capsys.readouterr().err
     release = [
         "release",
         "--model",

@@ -1,12 +1,14 @@
-"""Tables: one per protocol, mean and deviation over seeds, nothing mixed."""
+"""Tables of results: one for each protocol, with mean and deviation over seeds."""
 
-import copy
+import json
 
 import pytest
 
-from semimoe.evaluation.result_tables import tables
+from semimoe.evaluation import result_tables
+from semimoe.evaluation.results import read_evaluation
+from semimoe.model_errors import DataError
 
-SCORES = {
+MEAN = {
     "dice": 0.9,
     "jaccard": 0.8,
     "object_f1": 0.7,
@@ -14,29 +16,62 @@ SCORES = {
     "object_hausdorff_px": 50.0,
     "object_hausdorff_um": 31.0,
 }
+SCORES = MEAN | dict.fromkeys(("tp", "fp", "fn", "hausdorff_missing", "splits", "merges"), 1)
 
 
 def result(*, method="semimoe", seed=0, dice=0.9, protocol="honest", labelled=17, width=16):
-    made = {
+    """The JSON of a result, as plain values."""
+    common = {
         "protocol": protocol,
+        "mpp_um": 0.62,
         "threshold": {"value": 0.5, "from": "validation"},
-        "patients": {"note": "8 of 15 training patients are also in testA"},
-        "pooled": SCORES | {"dice": dice},
-        "mean": dict(SCORES),
-        "at_256": {"pooled": {"dice": dice}},
-        "model": {
-            "method": method, "seed": seed, "labelled": labelled, "unlabelled": 52, "validation": 16, "labels_used": labelled + 16,
-            "network": {"width": width}, "training": {}, "resolution": None,
+        "patients": {
+            "known": True,
+            "note": "8 of 15 training patients are also in testA",
         },
-    }  # fmt: skip
-    return copy.deepcopy(made)
+        "model": {
+            "method": method,
+            "checkpoint": "epoch 9, the last",
+            "seed": seed,
+            "labelled": labelled,
+            "unlabelled": 52,
+            "validation": 16,
+            "labels_used": labelled + 16,
+            "network": {"width": width},
+            "training": {},
+            "resolution": None,
+        },
+    }
+    square = {"dice": dice, "jaccard": 0.8}
+    if protocol == "as-published":
+        return common | {
+            "size": "256 x 256",
+            "pooled": square,
+            "warnings": [],
+            "dice_by_threshold": {"0.5": dice},
+        }
+    return common | {
+        "min_object_um2": 0.0,
+        "pooled": SCORES | {"dice": dice},
+        "mean": dict(MEAN),
+        "images": {},
+        "at_256": {"pooled": square, "mean": square},
+    }
+
+
+def tables(results):
+    """Tables of results that are read from their JSON."""
+    texts = {name: json.dumps(values) for name, values in results.items()}
+    return result_tables.result_tables(
+        {name: read_evaluation(text) for name, text in texts.items()}
+    )
 
 
 def lines(text, start):
     return [line for line in text.splitlines() if line.startswith(start)]
 
 
-def test_seeds_of_one_method_make_mean_and_deviation() -> None:
+def test_a_row_has_mean_and_deviation_over_the_seeds_of_a_method() -> None:
     text = tables(
         {
             "a": result(seed=2, dice=0.90),
@@ -55,7 +90,7 @@ def test_seeds_of_one_method_make_mean_and_deviation() -> None:
     assert "labels used = labelled + validation images" in text
 
 
-def test_protocols_never_share_a_table() -> None:
+def test_each_protocol_has_a_table_of_its_own() -> None:
     text = tables({"a": result(), "b": result(protocol="as-published", dice=0.95)})
     honest, published = text.split("\n\n")
     assert honest.startswith("Protocol honest")
@@ -65,7 +100,7 @@ def test_protocols_never_share_a_table() -> None:
     assert "0.9500" in published
 
 
-def test_other_settings_or_labels_are_other_rows() -> None:
+def test_results_with_other_settings_or_labels_are_in_other_rows() -> None:
     text = tables({"a": result(), "b": result(width=32), "c": result(labelled=8)})
     rows = lines(text, "semimoe")
     assert len(rows) == 3 + 2  # and what the two settings differ in
@@ -74,7 +109,7 @@ def test_other_settings_or_labels_are_other_rows() -> None:
     assert "±" not in text
 
 
-def test_another_way_of_predicting_is_another_row_and_not_to_say_it_is_fp32() -> None:
+def test_results_with_flips_are_in_another_row_and_the_default_is_fp32_without_flips() -> None:
     plain, flipped = {"precision": "fp32", "flips": False}, {"precision": "fp32", "flips": True}
     text = tables(
         {
@@ -91,7 +126,7 @@ def test_another_way_of_predicting_is_another_row_and_not_to_say_it_is_fp32() ->
     ]
 
 
-def test_two_test_parts_never_make_one_mean() -> None:
+def test_each_test_part_has_a_table_of_its_own() -> None:
     text = tables(
         {"a": result(dice=0.9) | {"truth": "testA"}, "b": result(dice=0.7) | {"truth": "testB"}}
     )
@@ -101,7 +136,7 @@ def test_two_test_parts_never_make_one_mean() -> None:
     assert "±" not in text
 
 
-def test_a_fine_tuned_model_is_no_seed_of_one_from_scratch() -> None:
+def test_a_fine_tuned_model_is_in_another_row_than_one_trained_from_scratch() -> None:
     tuned = result(dice=0.95)
     tuned["model"]["fine_tuned"] = True
     text = tables({"a": result(), "b": tuned})
@@ -110,23 +145,35 @@ def test_a_fine_tuned_model_is_no_seed_of_one_from_scratch() -> None:
     assert "labels of the model started from" in text
 
 
-def test_one_missing_distance_is_never_left_out_of_a_mean() -> None:
+def test_the_mean_is_missing_if_one_distance_is_missing() -> None:
     one, two = result(), result(seed=1)
     two["pooled"]["object_hausdorff_px"] = None
     assert "missing" in tables({"a": one, "b": two})
 
 
-def test_a_table_without_its_baselines_says_so() -> None:
+def test_a_remark_names_missing_baselines() -> None:
     assert "no row of supervised and unet beside" in tables({"a": result()})
     assert "beside" not in tables(
         {name: result(method=name) for name in ("semimoe", "supervised", "unet")}
     )
 
 
-def test_a_result_given_twice_is_said() -> None:
+def test_a_remark_names_a_result_that_was_given_twice() -> None:
     assert "given twice: a, b" in tables({"a": result(), "b": result()})
 
 
-def test_what_is_no_result_fails() -> None:
-    with pytest.raises(KeyError):
-        tables({"a": {"protocol": "honest"}})
+def test_a_text_that_is_not_a_result_is_refused_with_the_missing_value() -> None:
+    with pytest.raises(DataError, match=r"min_object_um2: Field required"):
+        read_evaluation('{"protocol": "honest", "mpp_um": null}')
+    with pytest.raises(DataError, match="protocol"):
+        read_evaluation("{}")
+    with pytest.raises(DataError, match="JSON"):
+        read_evaluation("no JSON")
+
+
+@pytest.mark.parametrize("protocol", ["honest", "as-published"])
+def test_a_result_is_written_with_the_keys_that_it_was_read_with(protocol) -> None:
+    values = result(protocol=protocol)
+    values |= {"truth": "testA", "prediction": {"precision": "fp32", "flips": False}}
+    values["model"] |= {"fine_tuned": False, "pseudo_labels": "online"}
+    assert read_evaluation(json.dumps(values)).to_json_dict() == values

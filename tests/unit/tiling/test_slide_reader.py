@@ -168,10 +168,10 @@ def test_pyramid_level_of_uneven_size_gives_the_same_pixels_for_any_request(tmp_
     with open_slide(path) as slide:
         assert slide.metadata.reader.startswith("openslide")
         assert slide.metadata.downsamples[1] == (4.0, 4.0)
-        whole = slide.read(1, Window(0, 0, 312, 325))
+        all_pixels = slide.read(1, Window(0, 0, 312, 325))
         for y, x, h, w in ((0, 0, 10, 10), (101, 33, 50, 70), (311, 324, 1, 1), (7, 3, 300, 320)):
             np.testing.assert_array_equal(
-                slide.read(1, Window(y, x, h, w)), whole[y : y + h, x : x + w]
+                slide.read(1, Window(y, x, h, w)), all_pixels[y : y + h, x : x + w]
             )
 
 
@@ -184,10 +184,10 @@ def test_pixels_do_not_depend_on_the_request_across_cells(tmp_path, monkeypatch)
         tiff.write(image, tile=(64, 64), photometric="rgb")
         tiff.write(image[:312, :325], tile=(64, 64), photometric="rgb", subfiletype=1)
     with open_slide(path) as slide:
-        whole = slide.read(1, Window(0, 0, 312, 325))
+        all_pixels = slide.read(1, Window(0, 0, 312, 325))
         for y, x, h, w in ((63, 63, 2, 2), (101, 33, 150, 170), (300, 300, 12, 25)):
             np.testing.assert_array_equal(
-                slide.read(1, Window(y, x, h, w)), whole[y : y + h, x : x + w]
+                slide.read(1, Window(y, x, h, w)), all_pixels[y : y + h, x : x + w]
             )
 
 

@@ -97,9 +97,9 @@ def test_mask_image_with_other_proportions_is_refused(tmp_path):
 
 @pytest.mark.parametrize("keep", [10, 60])
 def test_a_truncated_mask_image_fails_the_slide_not_the_job(tmp_path, keep):
-    whole = tmp_path / "whole.png"
-    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 60), np.uint8)).save(whole)
-    (tmp_path / "m.png").write_bytes(whole.read_bytes()[:keep])
+    complete = tmp_path / "complete.png"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 60), np.uint8)).save(complete)
+    (tmp_path / "m.png").write_bytes(complete.read_bytes()[:keep])
     with pytest.raises(SlideError, match=r"m\.png: neither GeoJSON nor a mask image"):
         mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
 

@@ -75,8 +75,8 @@ def test_every_compression_has_the_pixels_of_the_library(tmp_path, image, name):
         assert "tiles by tifffile" in slide.metadata.reader
         direct = slide.read(0, Window(13, 7, 480, 600))
     # OpenSlide opens a generic TIFF with a compression that it cannot decode, and fails later.
-    with closing(TiffSlideBackend(path) if name == "jpeg 2000" else library(path)) as known:
-        np.testing.assert_array_equal(direct, known.read(0, Window(13, 7, 480, 600)))
+    with closing(TiffSlideBackend(path) if name == "jpeg 2000" else library(path)) as reference:
+        np.testing.assert_array_equal(direct, reference.read(0, Window(13, 7, 480, 600)))
     if "jpeg" not in name:
         np.testing.assert_array_equal(direct, image[13:493, 7:607])
 
@@ -85,16 +85,16 @@ def test_every_compression_has_the_pixels_of_the_library(tmp_path, image, name):
 def test_tiles_of_any_shape_and_bigtiff(tmp_path, image, tile):
     path = write(tmp_path / "big.tif", image, tile=tile, **OPTIONS["jpeg 4:2:0"])
     with open_slide(path) as slide:
-        whole = slide.read(0, Window(0, 0, HEIGHT, WIDTH))
+        all_pixels = slide.read(0, Window(0, 0, HEIGHT, WIDTH))
         for window in (
             Window(0, 0, 1, 1),
             Window(HEIGHT - 1, WIDTH - 1, 1, 1),
             Window(239, 127, 3, 300),
             Window(100, 0, 200, WIDTH),
         ):
-            np.testing.assert_array_equal(slide.read(0, window), whole[window.slices])
-    with closing(library(path)) as known:
-        np.testing.assert_array_equal(whole, known.read(0, Window(0, 0, HEIGHT, WIDTH)))
+            np.testing.assert_array_equal(slide.read(0, window), all_pixels[window.slices])
+    with closing(library(path)) as reference:
+        np.testing.assert_array_equal(all_pixels, reference.read(0, Window(0, 0, HEIGHT, WIDTH)))
 
 
 def test_levels_of_odd_factors_are_exact_where_openslide_shifts_them(tmp_path, image):
@@ -129,7 +129,8 @@ def philips_xml(*spacings_mm):
     """The smallest Philips description that OpenSlide accepts."""
 
     def attribute(name, kind, content):
-        return f'<Attribute Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}">{content}</Attribute>'
+        start = f'<Attribute Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}">'
+        return f"{start}{content}</Attribute>"
 
     def spacing(mm):
         return attribute(
@@ -145,11 +146,12 @@ def philips_xml(*spacings_mm):
     )
     scan = attribute("PIM_DP_IMAGE_TYPE", "IString", "WSI") + spacing(spacings_mm[0]) + sequence
     scans = f'<Array><DataObject ObjectType="DPScannedImage">{scan}</DataObject></Array>'
-    return f'<DataObject ObjectType="DPUfsImport">{attribute("PIM_DP_SCANNED_IMAGES", "IDataObjectArray", scans)}</DataObject>'
+    images = attribute("PIM_DP_SCANNED_IMAGES", "IDataObjectArray", scans)
+    return f'<DataObject ObjectType="DPUfsImport">{images}</DataObject>'
 
 
 def test_philips_levels_are_read_without_their_padding(tmp_path, image):
-    """Levels are padded to whole tiles, and the smallest are all one tile: only the order identifies them."""
+    """Levels are padded to whole tiles: the smallest have one tile each, and differ by order."""
     base = np.ascontiguousarray(np.tile(image, (2, 2, 1))[:768, :1280])
     path = tmp_path / "s.tiff"
     options = {
@@ -169,20 +171,21 @@ def test_philips_levels_are_read_without_their_padding(tmp_path, image):
             )
             padded[: small.shape[0], : small.shape[1]] = small
             writer.write(padded, description=f"level={level}", subfiletype=1, **options)
-    with open_slide(path) as slide, closing(OpenSlideBackend(path)) as known:
+    with open_slide(path) as slide, closing(OpenSlideBackend(path)) as reference:
         assert slide.metadata.vendor == "philips"
         assert slide.metadata.reader == "openslide, tiles by tifffile"
         assert (slide.metadata.mpp_x, slide.metadata.level_sizes_px[5]) == (0.25, (40, 24))
         for level, (width, height) in enumerate(slide.metadata.level_sizes_px):
             np.testing.assert_array_equal(
                 slide.read(level, Window(0, 0, height, width)),
-                known.read(level, Window(0, 0, height, width)),
+                reference.read(level, Window(0, 0, height, width)),
             )
 
 
 def test_a_qptiff_is_read_directly_and_its_thumbnail_and_label_are_no_levels(tmp_path, image):
     path = tmp_path / "s.qptiff"
-    description = '<?xml version="1.0"?><PerkinElmer-QPI-ImageDescription><ImageType>{}</ImageType></PerkinElmer-QPI-ImageDescription>'
+    root = "PerkinElmer-QPI-ImageDescription"
+    description = f'<?xml version="1.0"?><{root}><ImageType>{{}}</ImageType></{root}>'
     options = {
         "photometric": "rgb",
         "software": "PerkinElmer-QPI",
@@ -275,8 +278,8 @@ def test_a_file_truncated_inside_a_tile_is_an_error_that_names_the_tile(tmp_path
         page = opened.pages.first
         last = max(range(len(page.dataoffsets)), key=lambda index: page.dataoffsets[index])
         end = page.dataoffsets[last] + page.databytecounts[last]
-    whole = path.read_bytes()
-    path.write_bytes(whole[: end - 10])
+    data = path.read_bytes()
+    path.write_bytes(data[: end - 10])
     with closing(tiff_tiles.TiffTiles(path, ((WIDTH, HEIGHT),), missing_value=None)) as tiles:
         assert tiles.read(0, Window(0, 0, 10, 10)) is not None
         with pytest.raises(EOFError, match=f"ends inside tile {last}"):
@@ -302,10 +305,10 @@ def test_a_truncated_jpeg_tile_is_an_error_as_with_openslide(tmp_path, image, sh
         counts.overwrite([int(counts.value[0] * share), *counts.value[1:]])
     with (
         closing(DirectTilesBackend(library(path), path)) as direct,
-        closing(library(path)) as known,
+        closing(library(path)) as reference,
     ):
         with pytest.raises(FileReadError):
-            known.read(0, Window(0, 0, 128, 128))
+            reference.read(0, Window(0, 0, 128, 128))
         with pytest.raises(FileReadError, match=r"tile 0, .*without its end"):
             direct.read(0, Window(0, 0, 128, 128))
 

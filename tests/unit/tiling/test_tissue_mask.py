@@ -113,12 +113,12 @@ def test_masks_do_not_depend_on_bands_or_threads(monkeypatch):
     rgb = np.full((150, 120, 3), 240, np.uint8)
     rgb[20:100, 30:90] = np.array(EOSIN) + rng.integers(-20, 20, (80, 60, 1))
     rgb[110:140, 10:100] = (40, 60, 150)
-    whole = tissue_and_pen(rgb, 8.0)
-    assert whole[0].any()
-    assert whole[1].any()
+    expected = tissue_and_pen(rgb, 8.0)
+    assert expected[0].any()
+    assert expected[1].any()
     monkeypatch.setattr(bands, "_BAND_PX", 7)
-    for one, other in zip(whole, tissue_and_pen(rgb, 8.0, workers=3), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for mask, other in zip(expected, tissue_and_pen(rgb, 8.0, workers=3), strict=True):
+        np.testing.assert_array_equal(mask, other)
 
 
 @pytest.mark.parametrize("radius", [1.0, 2.0, 3.4])

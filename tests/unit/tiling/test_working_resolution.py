@@ -140,9 +140,9 @@ def test_stored_array_does_not_depend_on_the_read_block(tmp_path, working):
     with open_slide(write_slide(tmp_path / "s.tiff", image, 0.5)) as slide:
         plan = plan_scale(slide.metadata, working)
         height, width = plan.geometry.height_px, plan.geometry.width_px
-        whole = read_scaled(slide, plan, slice(0, height), slice(0, width))
+        all_pixels = read_scaled(slide, plan, slice(0, height), slice(0, width))
         middle = read_scaled(slide, plan, slice(17, 90), slice(33, width))
-    np.testing.assert_array_equal(middle, whole[17:90, 33:])
+    np.testing.assert_array_equal(middle, all_pixels[17:90, 33:])
 
 
 def test_coarse_pixel_is_the_mean_of_its_block_of_stored_pixels(tmp_path):

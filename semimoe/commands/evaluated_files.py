@@ -1,0 +1,79 @@
+"""The files that `evaluate` compares: masks of the truth with predicted masks, or with images."""
+
+from pathlib import Path
+
+from semimoe.datasets.image_dataset import SharedPatients, open_dataset
+from semimoe.datasets.image_folder import ImageFile, find_image, find_images
+from semimoe.model_errors import DataError
+
+
+def truth_name(truth: Path) -> str:
+    """Name of the folder: scores of different test parts are never averaged."""
+    return truth.resolve().name
+
+
+def truth_patients(truth: Path) -> SharedPatients | None:
+    """Whether test patients are also training patients, for GlaS; None for other folders."""
+    try:
+        dataset = open_dataset(truth)
+    except DataError:  # a folder of masks without images
+        return None
+    return dataset.shared_patients() if dataset.kind == "glas" else None
+
+
+def files_with_masks(truth: Path) -> list[tuple[ImageFile, Path]]:
+    """All images of a folder with their masks.
+
+    Raises
+    ------
+    DataError
+        An image has no mask.
+    """
+    files = []
+    for file in find_images(truth):
+        if file.mask is None:
+            raise DataError(
+                f"{file.image}: no mask (X_anno.*, or X.* in a folder Annotation/) to score against"
+            )
+        files.append((file, file.mask))
+    return files
+
+
+def mask_pairs(truth: Path, prediction: Path) -> list[tuple[str, Path, Path]]:
+    """(name of the image, true mask, predicted mask) for every mask of the truth folder.
+
+    Raises
+    ------
+    DataError
+        The truth folder has no mask, or a mask has no prediction.
+    """
+    pairs, missing = [], []
+    for name, mask in _true_masks(truth).items():
+        # X_anno.* first: in a folder that is scored against itself, X.* is the image.
+        predicted = find_image(prediction, f"{name}_anno") or find_image(prediction, name)
+        if predicted is None:
+            missing.append(name)
+        else:
+            pairs.append((name, mask, predicted))
+    if missing:
+        raise DataError(f"{prediction}: no prediction for {', '.join(missing)}")
+    return pairs
+
+
+def _true_masks(truth: Path) -> dict[str, Path]:
+    """Name of the image -> mask; an image without a mask of its own is a mask."""
+    masks = {}
+    if not truth.is_dir() or _has_images(truth):
+        masks = {file.name: file.mask or file.image for file in find_images(truth)}
+    for path in sorted(truth.glob("*_anno.*")):  # masks whose images are not in the folder
+        masks.setdefault(path.stem.removesuffix("_anno"), path)
+    if not masks:
+        raise DataError(f"{truth}: no mask")
+    return masks
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        return bool(find_images(folder))
+    except DataError:
+        return False

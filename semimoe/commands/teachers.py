@@ -1,0 +1,165 @@
+"""The teachers of a training run: the model it starts from, and that of its pseudo-labels."""
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semimoe.datasets.image_folder import ImageFile, read_image
+from semimoe.datasets.image_lists import ListedImage
+from semimoe.datasets.image_resolution import Resolution
+from semimoe.methods import METHODS
+from semimoe.model_card import WEIGHTS, ModelCard, images_of_sources, known_images, load_card
+from semimoe.model_errors import DataError, SettingsError
+from semimoe.settings import NetworkSettings
+from tiling.raster.atomic_files import file_checksum
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+_MAX_NAMES = 3  # in a message
+# Settings that give the outputs of a task their meaning.
+_MEANING_OF_OUTPUTS = (("sdf", "sdf_scale"), ("sdf", "sdf_um"), ("bnd", "boundary"))
+
+
+def check_pseudo_from(arguments: argparse.Namespace) -> None:
+    """Check that the other options allow `--pseudo-from`.
+
+    Raises
+    ------
+    SettingsError
+        The method has no unlabelled images, or there are several processes.
+    """
+    if arguments.pseudo_from is None:
+        return
+    if not METHODS[arguments.method].uses_unlabelled:
+        raise SettingsError(
+            f"--pseudo-from: {arguments.method} takes no unlabelled image; leave it out, or give "
+            "--method semimoe"
+        )
+    if arguments.devices > 1:
+        raise SettingsError(
+            "--pseudo-from: each of several processes would make all pseudo-labels; "
+            "give --devices 1"
+        )
+
+
+def load_teachers(arguments: argparse.Namespace) -> dict[Path, ModelCard]:
+    """Folder -> card of the teachers that were given."""
+    folders = [arguments.start_from, arguments.pseudo_from]
+    return {folder: load_card(folder) for folder in folders if folder is not None}
+
+
+def check_teachers(
+    teachers: Mapping[Path, ModelCard], rows: Sequence[ListedImage], pseudo_from: Path | None
+) -> list[str]:
+    """Check that teachers were not trained on outlines which this run does not use.
+
+    Returns
+    -------
+    list
+        Warnings for the card: the scores of this run are better than they should be.
+
+    Raises
+    ------
+    DataError
+        The model of the pseudo-labels was trained on such outlines.
+    """
+    warnings = []
+    for folder, card in teachers.items():
+        leaked = _leaked_images(card, rows)
+        if leaked and folder == pseudo_from:
+            raise DataError(
+                f"--pseudo-from {folder}: was trained on the outlines of {_shortened(leaked)}, "
+                "which are unlabelled or held out here; give a model trained on the same list"
+            )
+        if leaked:
+            warnings.append(
+                f"--start-from {folder}: was trained on the outlines of {_shortened(leaked)}, "
+                "which are unlabelled or held out here "
+                "(unless these are other images of the same names): scores are optimistic"
+            )
+        if not known_images(card).learnt:
+            log.warning(
+                "%s: does not say which images it was trained on; these may be among them", folder
+            )
+    return warnings
+
+
+def teacher_notes(teachers: Mapping[Path, ModelCard], pseudo_from: Path | None) -> dict[str, Any]:
+    """Entries of the notes of a card that come from the teachers.
+
+    The licence of the model of the pseudo-labels holds for what is trained with them, too.
+    """
+    notes: dict[str, Any] = {}
+    if pseudo_from is not None:
+        notes["pseudo_from"] = file_checksum(pseudo_from / WEIGHTS)[:16]
+        if licence := teachers[pseudo_from].notes.licence:
+            notes["licence"] = licence
+    sources = images_of_sources(known_images(card) for card in teachers.values())
+    if sources is not None:
+        notes["known"] = sources
+    return notes
+
+
+def make_pseudo_labels(
+    arguments: argparse.Namespace,
+    files: Sequence[ImageFile],
+    resolution: Resolution,
+    network: NetworkSettings,
+) -> "dict[str, NDArray[np.uint8]]":
+    """Name of an image -> pseudo-labels of `--pseudo-from` at the working resolution.
+
+    Raises
+    ------
+    SettingsError
+        The teacher has another resolution, or its outputs have another meaning.
+    """
+    from semimoe.prediction.image_predictor import ImagePredictor
+    from tiling.raster.quantise import quantise_pseudo_label
+
+    folder = arguments.pseudo_from
+    predictor = ImagePredictor(folder, device=arguments.device, threads=arguments.threads)
+    if predictor.resolution != resolution:
+        raise SettingsError(
+            f"--pseudo-from {folder}: works at {predictor.resolution}, this run at {resolution}"
+        )
+    _check_outputs(folder, predictor.card.network, network)
+    return {
+        file.name: quantise_pseudo_label(predictor.maps(read_image(file.image))) for file in files
+    }
+
+
+def _leaked_images(card: ModelCard, rows: Sequence[ListedImage]) -> list[str]:
+    """Images whose outlines a teacher used, but this run must not use."""
+    learnt, chosen = known_images(card)
+    return [
+        row.image
+        for row in rows
+        if (row.role == "unlabelled" and row.image in chosen)
+        or (row.role == "validation" and row.image in learnt)
+    ]
+
+
+def _shortened(names: Sequence[str]) -> str:
+    text = ", ".join(names[:_MAX_NAMES])
+    return text + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")
+
+
+def _check_outputs(folder: Path, teacher: NetworkSettings, network: NetworkSettings) -> None:
+    missing = [task for task in network.expert_tasks if task not in teacher.expert_tasks]
+    if missing:
+        raise SettingsError(
+            f"--pseudo-from {folder}: has no expert of {', '.join(missing)}; take one that has, "
+            "or set network.tasks"
+        )
+    for task, key in _MEANING_OF_OUTPUTS:
+        theirs, ours = getattr(teacher, key), getattr(network, key)
+        if task in network.expert_tasks and theirs != ours:
+            raise SettingsError(
+                f"--pseudo-from {folder}: network.{key} is {theirs} there and {ours} here; "
+                "use the same value"
+            )
