@@ -7,7 +7,8 @@ from pathlib import Path
 
 from semimoe.methods import MAIN_METHOD, METHODS
 from workflow.config.checks import ConfigurationError, read_configuration
-from workflow.config.configuration import COMPARABLE, method_settings
+from workflow.config.configuration import COMPARABLE
+from workflow.config.method_settings import method_settings
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.reporting.outcome import planned_jobs

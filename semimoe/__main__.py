@@ -13,7 +13,7 @@ from pathlib import Path
 
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_errors import SettingsError
-from semimoe.settings import PRESETS
+from semimoe.presets import PRESETS
 
 _PROTOCOLS = ("honest", "as-published")
 

@@ -13,8 +13,9 @@ from semimoe.datasets.image_resolution import (
 )
 from semimoe.model_card import load_card
 from semimoe.model_errors import SettingsError
+from semimoe.presets import preset
 from semimoe.setting_overrides import overridden
-from semimoe.settings import NetworkSettings, TrainingSettings, preset
+from semimoe.settings import NetworkSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
 

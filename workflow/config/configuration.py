@@ -291,6 +291,30 @@ class Configuration(StrictModel):
         return "geojson.gz" if self.export.compress else "geojson"
 
 
+def _without_repeats_in_keep(cls, names: list[str]) -> list[str]:
+        return _without_repeats(names)
+
+    @property
+    def model_folder(self) -> Path:
+        """The model that predicts: a given one, or the one that this run trains."""
+        return Path(self.model or f"{self.results}/models/{MAIN_METHOD.name}")
+
+    @property
+    def predicting_method(self) -> str:
+        """Name of the model that predicts in the tables."""
+        return "given model" if self.model else MAIN_METHOD.name
+
+    @property
+    def compared_methods(self) -> list[str]:
+        """Methods whose scores are shown beside those of the predicting model."""
+        return [] if self.model else list(self.compare)
+
+    @property
+    def geojson_suffix(self) -> str:
+        """End of the names of outline files."""
+        return "geojson.gz" if self.export.compress else "geojson"
+
+
 class MethodSettings(StrictModel):
     """What the training of one method depends on."""
 

@@ -7,7 +7,7 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from workflow.config.configuration import MethodSettings
+        from workflow.config.method_settings import MethodSettings
         from workflow.stages.job_resources import JobResources
         from workflow.stages.slide_training import train
         from workflow.stages.training_slides import training_slides_of_files

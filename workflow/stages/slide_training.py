@@ -8,7 +8,7 @@ import numpy as np
 
 from semimoe.methods import METHODS
 from tiling.stores.attributes import geometry_of
-from workflow.config.configuration import MethodSettings
+from workflow.config.method_settings import MethodSettings
 from workflow.stages.job_resources import JobResources, device_for
 from workflow.stages.training_slides import (
     TrainingSlide,

@@ -12,7 +12,8 @@ from semimoe import devices as device
 from semimoe.devices import choose_device, claim_free_gpu
 from semimoe.model_errors import DeviceError, SettingsError
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
-from semimoe.settings import NetworkSettings, TrainingSettings, checked, preset
+from semimoe.presets import preset
+from semimoe.settings import NetworkSettings, TrainingSettings, checked
 from semimoe.training.schedule import lr_factor, steps_per_epoch
 
 

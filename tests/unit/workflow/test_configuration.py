@@ -8,8 +8,8 @@ import yaml
 from semimoe.methods import METHODS
 from semimoe.settings import NetworkSettings, TrainingSettings
 from workflow.config.checks import ConfigurationError, read_configuration
-from workflow.config.configuration import method_settings
 from workflow.config.documentation import leaves, markdown, schema_text
+from workflow.config.method_settings import method_settings
 
 REPO = Path(__file__).parents[3]
 

@@ -1,0 +1,1 @@
+"""What the training of one method depends on."""
