@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from semimoe.settings import NetworkSettings, StrictModel, TrainingSettings
 
 
 class Preset(StrictModel):
     """Values that differ from the defaults."""
 
-    network: dict[str, Any] = {}
-    training: dict[str, Any] = {}
+    network: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 # The paper's text and the public code share these.

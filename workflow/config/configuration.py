@@ -17,7 +17,6 @@ from semimoe.settings import (
     PrecisionChoice,
     StrictModel,
     TrainingOptions,
-    TrainingSettings,
 )
 
 # A model predicts slides whose pixel size differs from that of its training by at most this share.
@@ -289,73 +288,6 @@ class Configuration(StrictModel):
     def geojson_suffix(self) -> str:
         """End of the names of outline files."""
         return "geojson.gz" if self.export.compress else "geojson"
-
-
-def _without_repeats_in_keep(cls, names: list[str]) -> list[str]:
-        return _without_repeats(names)
-
-    @property
-    def model_folder(self) -> Path:
-        """The model that predicts: a given one, or the one that this run trains."""
-        return Path(self.model or f"{self.results}/models/{MAIN_METHOD.name}")
-
-    @property
-    def predicting_method(self) -> str:
-        """Name of the model that predicts in the tables."""
-        return "given model" if self.model else MAIN_METHOD.name
-
-    @property
-    def compared_methods(self) -> list[str]:
-        """Methods whose scores are shown beside those of the predicting model."""
-        return [] if self.model else list(self.compare)
-
-    @property
-    def geojson_suffix(self) -> str:
-        """End of the names of outline files."""
-        return "geojson.gz" if self.export.compress else "geojson"
-
-
-class MethodSettings(StrictModel):
-    """What the training of one method depends on."""
-
-    tiles: TileOptions
-    network: NetworkSettings
-    training: SlideTrainingOptions
-    seed: int
-    start_from: str | None
-
-    def training_settings(self) -> TrainingSettings:
-        """Settings of the training itself, without those that choose tiles of slides."""
-        own = TrainingOptions.model_fields
-        values = {name: value for name, value in self.training.to_dict().items() if name in own}
-        tile_px = self.tiles.tile_px or DEFAULT_TILE_PX
-        return TrainingSettings(tile_px=tile_px, **values)
-
-
-def method_settings(configuration: Configuration, method_name: str) -> MethodSettings:
-    """What the training of a method depends on.
-
-    Settings without effect on the method have their defaults: a change of them does not train the
-    method again.
-    """
-    method = METHODS[method_name]
-    training: dict[str, object] = {
-        name: SlideTrainingOptions.model_fields[name].default for name in method.ignored_training
-    }
-    if not method.uses_unlabelled and configuration.training.statistics != "frozen":
-        # The other values differ only in the effect of unlabelled tiles.
-        training["statistics"] = SlideTrainingOptions.model_fields["statistics"].default
-    is_continued = any(other.starts_from == method_name for other in METHODS.values())
-    if method.starts_from is None and not is_continued:
-        training["warm_start_epochs"] = 0
-    network = {name: NetworkSettings.model_fields[name].default for name in method.ignored_network}
-    return MethodSettings(
-        tiles=configuration.tiles,
-        network=configuration.network.model_copy(update=network),
-        training=configuration.training.model_copy(update=training),
-        seed=configuration.seed,
-        start_from=configuration.start_from,
-    )
 
 
 def _without_repeats(names: list[str]) -> list[str]:
