@@ -1,6 +1,7 @@
-"""`python -m semimoe`: train, predict, evaluate and tabulate on folders of images, without slides or a workflow.
+"""`python -m semimoe`: training, prediction and scores on folders of images, without slides.
 
-Exit status: 0 only when everything asked for was made, 2 for wrong input (one line on stderr names it).
+Exit status: 0 if everything that was requested was written, 2 for wrong input (one line on stderr
+names it).
 """
 
 import argparse
@@ -10,33 +11,44 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TypeAlias
 
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_errors import SettingsError
 from semimoe.presets import PRESETS
 
 _PROTOCOLS = ("honest", "as-published")
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    words : the command line without the name of the program; None: that of this process
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    arguments = _parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    command = import_module(f"semimoe.commands.{given.command.replace('-', '_')}")
+    command = import_module(f"semimoe.commands.{arguments.command.replace('-', '_')}")
     try:
-        _check_numbers(given)
-        command.run(given)
+        _check_numbers(arguments)
+        command.run(arguments)
     except (ValueError, OSError) as error:
-        print(f"semimoe {given.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"semimoe {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
 
-def _check_numbers(given: argparse.Namespace) -> None:
-    """A pixel size of 0 would be taken for none, one below for a distance below 0."""
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """Refuse numbers that are not above 0; 0 would be taken for an option that was not given."""
     for name in ("mpp", "work_mpp", "threads", "devices", "batch"):
-        value = getattr(given, name, None)
+        value = getattr(arguments, name, None)
         if value is not None and not 0 < value < math.inf:
             raise SettingsError(f"--{name.replace('_', '-')} {value}: a number above 0 is needed")
 
@@ -46,13 +58,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m semimoe", description="Gland segmentation with few labels (Semi-MoE)."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_models(commands)
-    _add_scores(commands)
-    _add_data(commands)
+    _add_train(commands)
+    _add_release(commands)
+    _add_predict(commands)
+    _add_evaluate(commands)
+    _add_table(commands)
+    _add_data_check(commands)
+    _add_splits(commands)
     return parser
 
 
-def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="train on a folder of images")
     train.add_argument(
         "--data",
@@ -70,19 +86,19 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--labelled",
         type=float,
         default=1.0,
-        help="share of all images whose masks are used; held-out ones come on top",
+        help="share of all images whose masks are used; held-out images are additional",
     )
     train.add_argument(
         "--protocol",
         choices=_PROTOCOLS,
         default="honest",
-        help="honest: whole patients held out; as-published: nobody",
+        help="honest: whole patients are held out; as-published: no image is",
     )
     train.add_argument(
         "--validation",
         type=float,
         default=0.15,
-        help="least share of images held out to choose checkpoint and threshold",
+        help="smallest share of images held out to choose checkpoint and threshold",
     )
     train.add_argument(
         "--split",
@@ -100,12 +116,12 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     train.add_argument(
         "--resize",
         choices=("area", "square"),
-        help="square: the paper's squeeze to 256 x 256, default of its presets",
+        help="square: images are resized to 256 x 256, the default of the paper's presets",
     )
     train.add_argument(
         "--unlabelled-truth",
         action="store_true",
-        help="open masks of unlabelled images, for the log's Dice alone",
+        help="read masks of unlabelled images, only for the Dice in the log",
     )
     train.add_argument("--preset", choices=tuple(PRESETS), default="default")
     train.add_argument(
@@ -129,33 +145,38 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     train.add_argument(
         "--pseudo-from",
         type=Path,
-        help="folder of a trained model that makes the pseudo-labels, once; default: each step its own",
+        help="folder of a trained model that makes the pseudo-labels before training; "
+        "default: made in every step",
     )
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--out", type=Path, required=True)
-    _device(train, several=True)
+    _add_device_options(train, several=True)
 
+
+def _add_release(commands: Commands) -> None:
     release = commands.add_parser(
         "release",
-        help="make of a trained model one that others can take: half the size, cross-validated, with its licence",
+        help="prepare a trained model for other people: half the size, with its licence",
     )
     release.add_argument("--model", type=Path, required=True)
     release.add_argument(
         "--folds",
         type=Path,
         nargs="+",
-        help="models of the same recipe that held out images: choose threshold and split there",
+        help="models with the same settings; their held-out images decide threshold and split",
     )
     release.add_argument("--data", type=Path, help="the images that the folds were trained on")
     release.add_argument(
         "--licence",
         required=True,
-        help="terms of the data: goes with every result and every model made from it",
+        help="terms of the data; they apply to all results and models made from it",
     )
     release.add_argument("--out", type=Path, required=True)
-    _device(release)
+    _add_device_options(release)
 
-    predict = commands.add_parser("predict", help="label the glands of a folder of images")
+
+def _add_predict(commands: Commands) -> None:
+    predict = commands.add_parser("predict", help="write masks of the glands in a folder of images")
     predict.add_argument("--model", type=Path, required=True)
     predict.add_argument("--images", type=Path, required=True)
     predict.add_argument(
@@ -165,60 +186,67 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="X.png per image: 0 background, 1..N glands (16 bit)",
     )
     predict.add_argument(
-        "--mpp", type=float, help="pixel size of the images, um; default: as those trained on"
+        "--mpp",
+        type=float,
+        help="pixel size of the images, um; default: that of the training images",
     )
     predict.add_argument("--batch", type=int, default=8)
     predict.add_argument(
         "--min-area-um2",
         type=float,
         default=None,
-        help="smaller objects are dropped; default: as trained",
+        help="smaller objects are removed; default: as in training",
     )
-    _prediction(predict)
+    _add_prediction_options(predict)
 
 
-def _add_scores(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_evaluate(commands: Commands) -> None:
     evaluate = commands.add_parser("evaluate", help="score masks, or a model, against masks")
     evaluate.add_argument(
-        "--truth", type=Path, required=True, help="masks X_anno.*, or X.* where there is none"
+        "--truth", type=Path, required=True, help="masks X_anno.*, or X.* without X_anno.*"
     )
     evaluate.add_argument("--prediction", type=Path, help="X_anno.* or X.*, one per mask")
     evaluate.add_argument(
-        "--model", type=Path, help="a trained model, for the images that lie with the masks"
+        "--model", type=Path, help="a trained model, for the images in the folder of the masks"
     )
     evaluate.add_argument(
         "--protocol",
         choices=_PROTOCOLS,
-        help="honest: threshold from validation; as-published: 256 x 256, threshold from the test images",
+        help="honest: threshold from validation; as-published: 256 x 256, threshold from the test "
+        "images",
     )
     evaluate.add_argument(
         "--mpp",
         type=float,
-        help="pixel size of the images, um; default: as trained, or 0.62005 for names of GlaS",
+        help="pixel size of the images, um; default: as in training, or 0.62005 for names of GlaS",
     )
     evaluate.add_argument(
         "--min-object-um2",
         type=float,
         default=0.0,
-        help="also score without smaller objects, on both sides",
+        help="additional scores without smaller objects in truth and prediction",
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON")
-    _prediction(evaluate)
+    _add_prediction_options(evaluate)
 
+
+def _add_table(commands: Commands) -> None:
     table = commands.add_parser(
         "table",
-        help="JSON results of `evaluate`, a table per protocol and test part: mean, deviation over seeds",
+        help="tables of JSON results of `evaluate`, one per protocol and test part",
     )
     table.add_argument("results", type=Path, nargs="+")
 
 
-def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_data_check(commands: Commands) -> None:
     check = commands.add_parser(
         "data-check", help="which data a folder holds, and what is wrong with it"
     )
     check.add_argument("folder", type=Path)
     check.add_argument("--json", action="store_true", help="print JSON")
 
+
+def _add_splits(commands: Commands) -> None:
     splits = commands.add_parser(
         "splits", help="write the lists of labelled, unlabelled and validation images"
     )
@@ -226,27 +254,27 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     splits.add_argument("--out", type=Path, required=True)
 
 
-def _prediction(parser: argparse.ArgumentParser) -> None:
+def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16"),
         default="fp32",
-        help="bf16 is faster; auto: where this machine computes it natively",
+        help="bf16 is faster; auto: bf16 where this machine computes it natively",
     )
     parser.add_argument(
         "--flips",
         action="store_true",
-        help="mean over the image and its three flips, four times the work",
+        help="mean over the image and its three flips; takes four times as long",
     )
-    _device(parser)
+    _add_device_options(parser)
 
 
-def _device(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+def _add_device_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     if several:
         parser.add_argument(
-            "--devices", type=int, default=1, help="processes (GPUs) that share every batch"
+            "--devices", type=int, default=1, help="processes (GPUs) that share each batch"
         )
 
 

@@ -1,11 +1,12 @@
 """Chooses the device of a job: the CPU, or a GPU that no other job of this program uses."""
 
-import fcntl
 import logging
 import os
 import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
+
+from filelock import lock_descriptor
 
 from semimoe.model_errors import DeviceError
 
@@ -132,13 +133,11 @@ def claim_free_gpu(count: int, folder: Path | None = None) -> int:
     folder = folder or Path(tempfile.gettempdir())
     for index in range(count):
         lock_file = _open_lock_file(folder / f"semimoe-gpu-{_gpu_name(index, count)}.lock")
-        try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock_file.close()
-            continue
-        _LOCK_FILES[index] = lock_file
-        return index
+        # Not FileLock: in a shared folder it refuses a file that another user created.
+        if lock_descriptor(lock_file.fileno(), blocking=False):
+            _LOCK_FILES[index] = lock_file
+            return index
+        lock_file.close()
     raise DeviceError(
         f"other jobs of this program use all {count} GPUs; "
         f"allow at most {count} jobs at a time, e.g. --resources gpu={count}"

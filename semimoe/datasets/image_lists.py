@@ -117,7 +117,7 @@ def _draw_held_out(
 def patient_folds(
     records: Mapping[str, GradeRecord], *, count: int = 5, seed: int = 0
 ) -> list[list[ListedImage]]:
-    """Lists of a cross-validation: in list k the images of fold k are validation, all others labelled.
+    """Lists of a cross-validation: in list k, fold k is validation, and all else is labelled.
 
     All images of a patient are in one fold. The folds have nearly the same number of images of
     each grade: patients with many images are placed first, each in the fold where the sum of

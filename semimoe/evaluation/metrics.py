@@ -196,7 +196,7 @@ def _count_hits(true: MatchedObjects, predicted: MatchedObjects) -> int:
 
 
 def _count_surplus(objects: MatchedObjects) -> int:
-    """Objects that lie by more than half in their partner, without the first one of each partner."""
+    """Objects that lie by more than half in their partner, except one for each partner."""
     is_inside = (objects.partner > 0) & (2 * objects.shared_px > objects.area_px)
     objects_in_partner = np.bincount(objects.partner[is_inside])
     return int(np.maximum(objects_in_partner - 1, 0).sum())
