@@ -404,11 +404,11 @@ def main() -> int:
     if given.glas and not given.mosaic:
         parser.error("--glas needs --mosaic")
     logging.basicConfig(level=logging.WARNING)
-    config = with_defaults({
+    config = read_configuration({
         "tiles": {"mpp_um": given.mpp_um, "tile_px": 128, "overlap_px": 32, "tissue_mpp_um": 16},
         "network": {"width": given.width},
         "training": {"epochs": given.epochs, "warm_start_epochs": 1, "steps_per_epoch": given.steps, "batch": 8},
-    })  # fmt: skip
+    }).to_dict()  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
     settings = {
         key: str(value)
