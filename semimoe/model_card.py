@@ -146,10 +146,11 @@ class ModelCard(_CardPart):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, keys sorted: the entries that the card was made with."""
-        values = self.model_dump(mode="json", exclude_unset=True)
+        # Not in JSON mode, which writes 5 as 5.0.
+        values = self.model_dump(exclude_unset=True)
         for group in ("network", "training"):
             if (settings := getattr(self, group)) is not None:
-                values[group] = settings.model_dump(mode="json")
+                values[group] = settings.to_dict()
         plain: dict[str, Any] = json.loads(json.dumps(values, sort_keys=True))
         return plain
 

@@ -1,0 +1,71 @@
+"""The card of a model: what is read is written back, and what is wrong is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from semimoe.model_card import (
+    ImageNames,
+    TrainingNotes,
+    images_of_sources,
+    known_images,
+    load_card,
+    parse_card,
+    save_card,
+)
+from semimoe.model_errors import ModelError
+
+SHIPPED = Path(__file__).parents[3] / "models" / "glas"
+
+
+def test_a_card_is_written_back_byte_for_byte(tmp_path: Path) -> None:
+    save_card(tmp_path, load_card(SHIPPED))
+    assert (tmp_path / "model.json").read_bytes() == (SHIPPED / "model.json").read_bytes()
+
+
+def test_numbers_and_unknown_entries_are_kept_as_they_are() -> None:
+    values = json.loads((SHIPPED / "model.json").read_text())
+    values |= {"sdf_um": 20, "epochs": 8, "of_a_later_version": {"a": [1, 2.0]}}
+    values["notes"] |= {"site": "x"}
+    card = parse_card(values, source="test")
+    assert json.dumps(card.to_dict(), sort_keys=True) == json.dumps(values, sort_keys=True)
+
+
+def test_a_card_without_an_encoder_is_of_a_unet() -> None:
+    values = json.loads((SHIPPED / "model.json").read_text())
+    del values["network"]["encoder"]
+    assert parse_card(values, source="test").network.encoder == "unet"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "unknown"}, "method 'unknown', this program knows semimoe"),
+        ({"threshold": 1}, "threshold: 1; input should be less than 1"),
+        ({"mpp_um": True}, "mpp_um: True; must be a number"),
+        ({"network": {"width": 5}}, "network.width: 5; input should be a multiple of 4"),
+        ({"notes": {"licence": 3}}, "notes.licence: 3; input should be a valid string"),
+    ],
+)
+def test_a_wrong_entry_is_named_with_its_value(change: dict, message: str) -> None:
+    values = json.loads((SHIPPED / "model.json").read_text())
+    with pytest.raises(ModelError, match=message):
+        parse_card(values | change, source="test")
+
+
+def test_a_model_knows_its_own_images_and_those_of_its_sources() -> None:
+    card = load_card(SHIPPED).model_copy(
+        update={
+            "notes": TrainingNotes(
+                images=ImageNames(labelled=("a",), validation=("v",)),
+                known={"learnt": ("b",), "chosen": ("b", "w")},
+            )
+        }
+    )
+    known = known_images(card)
+    assert (known.learnt, known.chosen) == ({"a", "b"}, {"a", "b", "v", "w"})
+    assert images_of_sources([]) is None
+    sources = images_of_sources([known])
+    assert sources is not None
+    assert sources.learnt == ("a", "b")
