@@ -81,7 +81,13 @@ class Source:
 
 def ours(side: str, tissue: str, maps: str, workers: str, folder: str) -> dict[str, float]:
     """`blend_to_store`, as predict_slide calls it on a GPU."""
-    from tiling.maps.blend_tiles import blend_to_store
+    from tiling.maps.blend_tiles import (
+        MapProvenance,
+        SlideTiles,
+        TilePrediction,
+        blend_to_store,
+    )
+    from tiling.parallel import JobSettings
     from tiling.raster.geometry import Geometry
 
     side_px, table, places = int(side), answers(), origins(int(side), float(tissue))
@@ -91,10 +97,12 @@ def ours(side: str, tissue: str, maps: str, workers: str, folder: str) -> dict[s
         return [table[a, b, : int(maps)] for a, b in images]
 
     blend_to_store(
-        Path(folder) / "maps.zarr", slide="bench", geometry=frame, source=Source(places), origins_yx_px=places, tile_px=TILE_PX,
-        predict=predict, batch=16, parameters={}, model={}, progress=False, code_version=1, workers=int(workers),
-        names=NAMES[: int(maps)],
-    )  # fmt: skip
+        Path(folder) / "maps.zarr",
+        SlideTiles("bench", frame, Source(places), places, TILE_PX),
+        TilePrediction(predict, batch=16, names=NAMES[: int(maps)]),
+        MapProvenance(parameters={}, model={}, code_version=1),
+        job=JobSettings(workers=int(workers)),
+    )
     return {"tiles": len(places), "mb": bytes_in(Path(folder) / "maps.zarr") / 1e6}
 
 

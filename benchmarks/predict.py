@@ -113,7 +113,7 @@ def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, 
 
 def reading(folder: str, cache_bytes: str) -> dict[str, float]:
     """All tiles, in the order of prediction."""
-    from tiling.maps.weighted_sums import Plane
+    from tiling.maps.blend_grid import BlendGrid
     from tiling.stores.arrays import SHARD_PX
     from tiling.stores.attributes import geometry_of
     from tiling.tiles.tile_source import StoredTiles
@@ -123,7 +123,9 @@ def reading(folder: str, cache_bytes: str) -> dict[str, float]:
     windows, geometry = tile_windows(tiles), geometry_of(tiles)
     source = StoredTiles(tiles, windows, cache_bytes=int(cache_bytes))
     shape = (geometry.height_px, geometry.width_px)
-    order = Plane(windows[:, :2], int(windows[0, 2]), shape, shard_px=(SHARD_PX, SHARD_PX)).order
+    order = BlendGrid(
+        windows[:, :2], int(windows[0, 2]), shape, shard_px=(SHARD_PX, SHARD_PX)
+    ).order
     start = time.process_time()
     total = sum(int(source[int(tile)].image[0, 0, 0]) for tile in order)
     return {

@@ -1,11 +1,14 @@
-"""Independent blocks on threads (decoders, zstd and numpy release the interpreter lock), with progress."""
+"""Independent items on threads, with progress.
+
+Threads are enough: decoders, zstd and numpy release the interpreter lock.
+"""
 
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -27,97 +30,70 @@ class JobSettings:
 
 
 def for_each(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    workers: int,
-    what: str,
-    progress: bool,
+    function: Callable[[Item], Result], items: Sequence[Item], *, job: JobSettings, nouns: str
 ) -> list[Result]:
     """Apply a function to every item; results in the order of the items.
 
     Parameters
     ----------
     function : called once per item; items must not share a shard that it writes
-    items : what to work on
-    workers : threads; 1 runs in this thread
-    what : plural noun for the progress line ("shards")
-    progress : show a bar on a terminal, or a line a minute in a log
+    items : arguments of the calls, which start in this order
+    job : number of threads, 1 = this thread; progress: a bar on a terminal, or a line per minute in
+        a log
+    nouns : what the items are, in the plural ("shards"), for the progress
 
     Raises
     ------
     Exception
-        The first error of the function; items not yet begun are left out, and those begun are finished before it is raised.
+        The first error of the function. No further items are started, and the running ones end
+        before it is raised: the caller can then close the files that they read.
     """
-    from dask.base import compute
-    from dask.delayed import delayed
     from tqdm import tqdm
 
-    if not items:
-        return []
-    terminal = sys.stderr.isatty()
-    # A bar redraws itself on a terminal; in a log it is a line a minute, and nothing for what takes less.
-    seconds, look = (
-        (0.5, None)
-        if terminal
-        else (60.0, "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]\n")
-    )
-    turn = _Turn()
-    with tqdm(
-        total=len(items),
-        desc=what,
-        unit="",
-        mininterval=seconds,
-        maxinterval=seconds,
-        delay=seconds,
-        bar_format=look,
-        disable=not progress,
-    ) as bar:
-        # By index: dask would walk through an item that is a list or tuple.
-        def one(index: int) -> Result:
-            with turn.starting():
-                result = function(items[index])
-            with turn.change:
-                bar.update()
-            return result
-
-        # Dask takes what is ready from the largest name down: so the work goes in order, and a disk is read forwards.
-        tasks = [
-            delayed(one, pure=False)(index, dask_key_name=f"{len(items) - index:09d}")
-            for index in range(len(items))
-        ]
-        scheduler = "synchronous" if workers <= 1 else "threads"
-        try:
-            results: tuple[Result, ...] = compute(
-                *tasks, scheduler=scheduler, num_workers=max(workers, 1), traverse=False
-            )  # type: ignore[no-untyped-call]
-        finally:
-            turn.end()
-        return list(results)
+    on_terminal = sys.stderr.isatty()
+    # In a log the progress is one line per minute, and no line for a shorter job.
+    interval_s = 0.5 if on_terminal else 60.0
+    log_line = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]\n"
+    results: dict[int, Result] = {}
+    with (
+        closing(_completed(function, items, min(job.workers, len(items)))) as completed,
+        tqdm(
+            total=len(items),
+            desc=nouns,
+            unit="",
+            mininterval=interval_s,
+            maxinterval=interval_s,
+            delay=interval_s,
+            bar_format=None if on_terminal else log_line,
+            disable=not job.progress,
+        ) as bar,
+    ):
+        for index, result in completed:
+            results[index] = result
+            bar.update()
+    return [results[index] for index in range(len(items))]
 
 
-class _Turn:
-    """Who is at work: after an error dask returns at once, but the caller may close the slide only when the last thread has left it."""
+def _completed(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Generator[tuple[int, Result], None, None]:
+    """Index and result of each item, in the order in which the items end.
 
-    def __init__(self) -> None:
-        self.change = threading.Condition()
-        self._running = 0
-        self._over = False
-
-    @contextmanager
-    def starting(self) -> Iterator[None]:
-        with self.change:
-            if self._over:
-                raise CancelledError
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self.change:
-                self._running -= 1
-                self.change.notify_all()
-
-    def end(self) -> None:
-        with self.change:
-            self._over = True
-            self.change.wait_for(lambda: self._running == 0)
+    At most `workers` items are submitted at a time, so no item waits in a queue when an error
+    stops the work.
+    """
+    remaining = enumerate(items)
+    if workers <= 1:
+        for index, item in remaining:
+            yield index, function(item)
+        return
+    with ThreadPoolExecutor(workers) as pool:  # its end waits for the running items
+        running: dict[Future[Result], int] = {}
+        while True:
+            for index, item in islice(remaining, workers - len(running)):
+                running[pool.submit(function, item)] = index
+            if not running:
+                return
+            ended = wait(running, return_when=FIRST_COMPLETED).done
+            for future in sorted(ended, key=running.__getitem__):
+                yield running.pop(future), future.result()

@@ -82,7 +82,7 @@ import os, sys
 from pathlib import Path
 from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
-import tiling.slides.slide_reader, openslide, zarr, dask.base, dask.delayed, tqdm
+import tiling.slides.slide_reader, openslide, zarr, tqdm
 import rasterio.features, PIL.Image
 print("ready", flush=True)
 for line in sys.stdin:

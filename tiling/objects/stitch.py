@@ -25,7 +25,7 @@ from tiling.objects.components import (
     seen,
 )
 from tiling.objects.runs import runs
-from tiling.parallel import for_each
+from tiling.parallel import JobSettings, for_each
 from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.raster.growth import FREE, assign_components, count_contacts, grow
 from tiling.raster.split_rule import SplitParameters, gland_mask, seed_mask
@@ -153,17 +153,15 @@ class _Work:
         self.borders = Borders(self.grid, self.steps + 1)
         self.scratch = Scratch(scratch, self.grid)
         self.parameters = parameters
-        self.workers, self.progress = workers, progress
+        self.job = JobSettings(workers, progress)
         source = open_store(maps)
         self.gland, self.sdf, self.boundary = (
             ShardReader(open_array(source, name)) for name in ("gland", "sdf", "boundary")
         )
 
-    def each(self, function: Callable[[int], Result], what: str) -> list[Result]:
+    def each(self, function: Callable[[int], Result], nouns: str) -> list[Result]:
         """A function of every block's index."""
-        return for_each(
-            function, range(len(self.grid)), workers=self.workers, what=what, progress=self.progress
-        )
+        return for_each(function, range(len(self.grid)), job=self.job, nouns=nouns)
 
     def seeds(self) -> Joined:
         """Label the seeds of all blocks and join them; numbers by first pixel."""
@@ -245,9 +243,8 @@ class _Work:
         for_each(
             shard,
             blocks(*self.shape, SHARD_PX),
-            workers=self.workers,
-            what="labels",
-            progress=self.progress,
+            job=self.job,
+            nouns="labels",
         )
 
 

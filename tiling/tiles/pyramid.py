@@ -74,9 +74,8 @@ def write_levels(
     for_each(
         work.measure_again,
         finished,
-        workers=job.workers,
-        what="shards measured again",
-        progress=job.progress,
+        job=job,
+        nouns="shards measured again",
     )
     first = _first_level(work, job.workers)
     for level in range(first, len(levels)):
@@ -90,9 +89,8 @@ def write_levels(
         for_each(
             make,
             missing,
-            workers=job.workers,
-            what="pixels" if level == first else f"pyramid level {level}",
-            progress=job.progress,
+            job=job,
+            nouns="pixels" if level == first else f"pyramid level {level}",
         )
     failed: list[Chunk] = []
     for shard in work.touched(0):

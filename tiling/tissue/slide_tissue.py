@@ -99,9 +99,8 @@ def _read_all(
     for_each(
         read,
         blocks(height, width, _BLOCK_PX),
-        workers=job.workers,
-        what="tissue",
-        progress=job.progress,
+        job=job,
+        nouns="tissue blocks",
     )
     return rgb, unreadable
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from tiling.parallel import for_each
+from tiling.parallel import JobSettings, for_each
 from tiling.tissue.bands import histogram, row_bands
 from tiling.tissue.morphology import closed, dilated, disk, grown_into, without_small
 
@@ -86,7 +86,7 @@ def tissue_and_pen(
     def classify(rows: slice) -> None:
         colourless[rows] = _chroma(_balanced(rgb[rows], balance)) <= threshold
 
-    for_each(classify, row_bands(len(rgb)), workers=workers, what="tissue", progress=False)
+    for_each(classify, row_bands(len(rgb)), job=JobSettings(workers), nouns="bands")
     mask = _without_glass_margin(mask, colourless, 2 * _SMOOTHING_UM / mpp_um)
     # An image of a fifth of a square millimetre may be a region cut out of tissue. There, an island
     # is small only in comparison with the image.
@@ -138,7 +138,7 @@ def _colours(
         bright_red = (red > 140) & (green < 75) & (blue < 85) & (red - blue > 80)
         colours.black_or_red[rows] = black | bright_red
 
-    for_each(classify, row_bands(len(rgb)), workers=workers, what="colours", progress=False)
+    for_each(classify, row_bands(len(rgb)), job=JobSettings(workers), nouns="bands")
     return colours
 
 

@@ -3,7 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiling.maps.blend_tiles import blend_to_store
+from tiling.maps.blend_tiles import (
+    MapProvenance,
+    SlideTiles,
+    TilePrediction,
+    blend_to_store,
+)
+from tiling.parallel import JobSettings
 from tiling.raster.atomic_files import file_checksum
 from tiling.slide_errors import SlideError
 from tiling.stores.attributes import geometry_of
@@ -67,20 +73,23 @@ def predict_slide(
     windows = tile_windows(tiles)
     tile_store = TileStore.read(tiles)
     margin_um = _margin_um(prediction["margin_um"], predictor.card, tile_store)
-    blend_to_store(
-        maps,
+    slide_tiles = SlideTiles(
         slide=slide,
         geometry=geometry,
-        source=StoredTiles(tiles, windows, cache_bytes=CACHE_BYTES),
+        images=StoredTiles(tiles, windows, cache_bytes=CACHE_BYTES),
         origins_yx_px=windows[:, :2],
         tile_px=int(windows[0, 2]) if len(windows) else 0,
+    )
+    tile_prediction = TilePrediction(
         predict=predictor,
         batch=prediction["batch"],
+        limit=predictor,
+        read_mask=StoredTissue(tiles, margin_um=margin_um).read,
+    )
+    provenance = MapProvenance(
         parameters={**prediction, "precision": predictor.precision, "margin_um": margin_um},
         model=predictor.card.to_dict(),
-        progress=True,
         code_version=job.code_version,
-        within=StoredTissue(tiles, margin_um=margin_um).read,
         inputs={
             "tiles": {
                 "fingerprint": tile_store.fingerprint,
@@ -91,10 +100,15 @@ def predict_slide(
             # Sums in another order differ in their last bits.
             "device": [job.gpu > 0, job.threads],
         },
-        # On the CPU the network uses all threads.
+    )
+    # On the CPU the network uses all threads.
+    blend_to_store(
+        maps,
+        slide_tiles,
+        tile_prediction,
+        provenance,
         readers=job.threads if job.gpu else 1,
-        workers=max(job.threads // 4, 1) if job.gpu else 1,
-        memory=predictor,
+        job=JobSettings(workers=max(job.threads // 4, 1) if job.gpu else 1, progress=True),
     )
 
 

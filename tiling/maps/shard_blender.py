@@ -1,0 +1,152 @@
+"""From predicted tiles to written shards: blocks are blended, and shards written, by threads."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.maps.blend_block import BlendBlock, WorkBuffers
+from tiling.maps.blend_grid import BlendGrid
+from tiling.raster.geometry import Window
+from tiling.stores.atomic_store import UnfinishedStore
+from tiling.stores.shards import ShardWriter
+
+log = logging.getLogger(__name__)
+
+# bool (h, w) of a window: where maps are kept. Elsewhere (on glass) they are 0.
+ReadMask = Callable[[Window], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class BlendTarget:
+    """Where blended maps are written.
+
+    Attributes
+    ----------
+    store : records which shards are finished
+    writers : one for each map
+    sdf_index : which of the maps is the sdf; None: none
+    read_mask : where maps are kept; None: everywhere
+    """
+
+    store: UnfinishedStore
+    writers: list[ShardWriter]
+    sdf_index: int | None
+    read_mask: ReadMask | None
+
+
+class ShardBlender:
+    """Adds tiles to blocks, blends blocks that have all their tiles, and writes complete shards.
+
+    Use it as a context manager: it waits for its threads at the end.
+
+    Attributes
+    ----------
+    missing : bool (shard rows, shard columns), shards with tiles that no earlier run has written
+    """
+
+    def __init__(self, grid: BlendGrid, target: BlendTarget, *, workers: int) -> None:
+        self._grid, self._target = grid, target
+        self._blocks_left = grid.blocks_of_shard.copy()
+        self.missing = grid.blocks_of_shard > 0
+        for row, column in np.argwhere(self.missing).tolist():
+            self.missing[row, column] = not target.store.is_finished(_key(row, column))
+        self._blocks: dict[tuple[int, int], BlendBlock] = {}
+        self._quantised: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._lock = threading.Lock()
+        self._buffers: SimpleQueue[WorkBuffers] = SimpleQueue()
+        for _ in range(workers):
+            self._buffers.put(WorkBuffers(grid.tile_px, grid.largest_block_px))
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers)
+        self._unfinished: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "ShardBlender":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Complete blocks are written even if the next prediction failed.
+        self._pool.shutdown()
+        if error[0] is None:
+            self._wait(0)
+            return
+        for future in self._unfinished:
+            if (other := future.exception()) is not None and other is not error[1]:
+                log.error("blending failed as well: %s: %s", type(other).__name__, other)
+
+    def add(self, tile: int, maps: NDArray[np.float32]) -> None:
+        """Add one tile, float32 (maps, T, T), to the blocks that it overlaps."""
+        y, x = self._grid.origins[tile].tolist()
+        first_shard = None
+        for place in self._grid.blocks_of_tile(tile):
+            shard = self._grid.shard_of_block(place)
+            first_shard = first_shard or shard
+            if not self.missing[shard]:
+                continue
+            block = self._blocks.get(place)
+            if block is None:
+                block = BlendBlock(self._grid.window(place), self._grid.tile_px)
+                self._blocks[place] = block
+            # Other shards may be written much later: they keep only the strip they need of a tile.
+            block.add(maps, y, x, copy=shard != first_shard)
+            if self._grid.count_tile(place):
+                # The tiles of a block are many bytes: only a few complete blocks may wait.
+                self._wait(2 * self._workers - 1)
+                complete = self._blocks.pop(place)
+                self._unfinished.append(self._pool.submit(self._finish, shard, complete))
+
+    def _wait(self, most: int) -> None:
+        """Wait until at most so many blocks are unfinished."""
+        while len(self._unfinished) > most:
+            self._unfinished.popleft().result()
+
+    def _finish(self, shard: tuple[int, int], block: BlendBlock) -> None:
+        """Blend a block, and write its shard if it was the last one."""
+        window, read_mask = block.window, self._target.read_mask
+        quantised = self._shard_array(shard)
+        mask = None if read_mask is None else read_mask(window)
+        top, left = self._shard_origin(shard)
+        rows, columns = window._replace(y=window.y - top, x=window.x - left).slices
+        buffers = self._buffers.get()
+        try:
+            block.write_means(
+                quantised[:, rows, columns], buffers, mask=mask, sdf_index=self._target.sdf_index
+            )
+        finally:
+            self._buffers.put(buffers)
+        with self._lock:
+            self._blocks_left[shard] -= 1
+            is_complete = self._blocks_left[shard] == 0
+            if is_complete:
+                del self._quantised[shard]
+        if is_complete:
+            for writer, pixels in zip(self._target.writers, quantised, strict=True):
+                writer.write_pixels(shard, pixels)
+            self._target.store.record_finished(_key(*shard))
+
+    def _shard_array(self, shard: tuple[int, int]) -> NDArray[np.uint8]:
+        """Quantised maps of a shard, uint8 (maps, h, w); 0 at first."""
+        writer = self._target.writers[0]
+        top, left = self._shard_origin(shard)
+        height = min(writer.shard_px[0], writer.shape_px[0] - top)
+        width = min(writer.shard_px[1], writer.shape_px[1] - left)
+        with self._lock:
+            if shard not in self._quantised:
+                maps = len(self._target.writers)
+                self._quantised[shard] = np.zeros((maps, height, width), np.uint8)
+            return self._quantised[shard]
+
+    def _shard_origin(self, shard: tuple[int, int]) -> tuple[int, int]:
+        """First row and column of a shard."""
+        height, width = self._target.writers[0].shard_px
+        return shard[0] * height, shard[1] * width
+
+
+def _key(row: int, column: int) -> str:
+    return f"{row}/{column}"
