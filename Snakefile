@@ -25,14 +25,13 @@ try:
 except ConfigurationError as error:
     all_problems = error.problems
 else:
-    config = CONFIGURATION.to_dict()
     asks_for_preview = any(Path(word).stem == "preview" for word in sys.argv)
     SHEET = read_sheet(
-        Path(config["slides"]),
-        allow_patients=tuple(config["allow_patients"]),
+        Path(CONFIGURATION.slides),
+        allow_patients=tuple(CONFIGURATION.allow_patients),
         # A preview needs no labelled slide: users look at the slides before they outline glands.
         training=workflow.is_main_process
-        and not config["model"]
+        and not CONFIGURATION.model
         and not asks_for_preview,
         # A job on another machine needs its own files only.
         check_files=workflow.is_main_process,
@@ -43,13 +42,13 @@ if all_problems:
     sys.exit("\n".join([title, *all_problems]))
 
 STARTED_S = time.time()
-PATHS = ResultPaths(Path(config["results"]))
-RESULTS = config["results"]
+PATHS = ResultPaths(Path(CONFIGURATION.results))
+RESULTS = CONFIGURATION.results
 MODEL = str(CONFIGURATION.model_folder)
 METHOD = CONFIGURATION.predicting_method
 COMPARED = CONFIGURATION.compared_methods
 GEOJSON = CONFIGURATION.geojson_suffix
-OUTLINES = PATHS.outlines("{slide}", compressed=config["export"]["compress"])
+OUTLINES = PATHS.outlines("{slide}", compressed=CONFIGURATION.export.compress)
 
 
 wildcard_constraints:
@@ -68,7 +67,7 @@ include: "workflow/rules/demo.smk"
 include: "workflow/rules/slides.smk"
 
 
-if not config["model"]:
+if not CONFIGURATION.model:
 
     # A given model may be in the folder of results. Without these rules no rule writes it, so
     # Snakemake cannot delete it.
@@ -94,7 +93,7 @@ rule all:
         expand(OUTLINES, slide=SHEET.ids()),
         expand(
             PATHS.label_mask("{slide}"),
-            slide=SHEET.ids() if config["export"]["label_mask"] else [],
+            slide=SHEET.ids() if CONFIGURATION.export.label_mask else [],
         ),
         expand(PATHS.overview("{slide}"), slide=SHEET.ids()),
         expand(PATHS.proposals("{slide}"), slide=SHEET.ids()),
@@ -104,9 +103,9 @@ rule all:
 
 onstart:
     jobs = planned_jobs(workflow.dag, with_finished=True)
-    expected = forecast(SHEET, config["tiles"]["mpp_um"], jobs)
+    expected = forecast(SHEET, CONFIGURATION.tiles.mpp_um, jobs)
     free_bytes = free_space(PATHS.folder)
-    reason = refusal(expected, free_bytes, config["max_disk_gb"])
+    reason = refusal(expected, free_bytes, CONFIGURATION.max_disk_gb)
     if reason:
         raise WorkflowError(reason)
     print(forecast_text(expected, free_bytes), file=sys.stderr)
@@ -117,9 +116,9 @@ onsuccess:
         job.rule for job in planned_jobs(workflow.dag, with_finished=True)
     }
     if "report" in rules_of_run:
-        print(run_text(SHEET.ids(), config), file=sys.stderr)
+        print(run_text(SHEET.ids(), CONFIGURATION), file=sys.stderr)
     elif "preview" in rules_of_run:
-        text, all_usable = preview_text(SHEET.ids(), config)
+        text, all_usable = preview_text(SHEET.ids(), CONFIGURATION)
         if not all_usable:
             # The message is printed without a traceback, and the status is 1.
             sys.exit(text)
@@ -128,5 +127,7 @@ onsuccess:
 
 onerror:
     unfinished = planned_jobs(workflow.dag, with_finished=False)
-    text = report_after_failure(SHEET, config, unfinished, started_s=STARTED_S)
+    text = report_after_failure(
+        SHEET, CONFIGURATION, unfinished, started_s=STARTED_S
+    )
     print(text, file=sys.stderr)

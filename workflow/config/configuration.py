@@ -6,7 +6,7 @@ made from these types by `python -m workflow.config`.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -294,22 +294,3 @@ def _without_repeats(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError("a name is given twice")
     return names
-
-
-# For modules that still take the configuration as a dictionary.
-NAMES = {name: method.label for name, method in METHODS.items()}
-
-
-def model_folder(config: dict[str, Any]) -> Path:
-    """See `Configuration.model_folder`."""
-    return Configuration(**config).model_folder
-
-
-def method(config: dict[str, Any]) -> str:
-    """See `Configuration.predicting_method`."""
-    return Configuration(**config).predicting_method
-
-
-def compared(config: dict[str, Any]) -> list[str]:
-    """See `Configuration.compared_methods`."""
-    return Configuration(**config).compared_methods

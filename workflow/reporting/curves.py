@@ -8,13 +8,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workflow.config.configuration import NAMES
+from semimoe.methods import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_COLOUR = {"supervised": "#6b7a8f", "unet": "#b0803a", "semimoe": "#8a1c5c"}
-_PSEUDO_LABEL_COLOUR = "#2a9d5c"
 
 
 class ExpertStyle(NamedTuple):
@@ -42,17 +39,17 @@ def training_figure(histories: "Mapping[str, pd.DataFrame]") -> str:
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     losses, dice, unlabelled = figure.subplots(1, 3)
     for method, history in histories.items():
-        label, colour = NAMES[method], _COLOUR[method]
+        label, colour = METHODS[method].label, METHODS[method].colour
         epochs = history["epoch"]
         losses.plot(epochs, history["loss"], color=colour, label=label)
-        if method == "unet":
+        if METHODS[method].uses_unlabelled:
+            _plot_unlabelled(unlabelled, history, method)
+        if not METHODS[method].has_gates:
             dice.plot(epochs, history["val_dice_gate"], color=colour, label=label)
             continue
         dice.plot(epochs, history["val_dice_gate"], color=colour, label=f"{label}: gate")
         expert = history["val_dice_seg"]
         dice.plot(epochs, expert, color=colour, ls=":", label=f"{label}: segmentation expert")
-    if "semimoe" in histories:
-        _plot_unlabelled(unlabelled, histories["semimoe"], _COLOUR["semimoe"])
     _decorate(losses, "loss")
     _decorate(dice, "validation Dice")
     _decorate(unlabelled, "unlabelled tiles")
@@ -74,12 +71,12 @@ def gate_figure(history: "pd.DataFrame") -> str:
     return _svg(figure)
 
 
-def _plot_unlabelled(axes: Axes, history: "pd.DataFrame", colour: str) -> None:
-    epochs = history["epoch"]
-    label = "share of the unsupervised loss"
+def _plot_unlabelled(axes: Axes, history: "pd.DataFrame", method: str) -> None:
+    epochs, colour, name = history["epoch"], METHODS[method].colour, METHODS[method].label
+    label = f"{name}: share of the unsupervised loss"
     axes.plot(epochs, history["unsup_share"], color=colour, label=label)
-    label = "Dice of pseudo-labels (slides with outlines)"
-    axes.plot(epochs, history["pseudo_dice"], color=_PSEUDO_LABEL_COLOUR, label=label)
+    label = f"{name}: Dice of pseudo-labels (slides with outlines)"
+    axes.plot(epochs, history["pseudo_dice"], color=colour, ls="--", label=label)
     axes.set_ylim(0, 1)
 
 

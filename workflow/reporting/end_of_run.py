@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from workflow.config.configuration import NAMES, compared, method
+from semimoe.methods import METHODS
+from workflow.config.configuration import Configuration
 from workflow.reporting.failure_record import record_failure_of_run
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
 from workflow.reporting.report import current_outlines, write_report
@@ -21,20 +21,22 @@ _SCORES = (
 )
 
 
-def run_text(slides: Sequence[str], config: dict[str, Any], outcome: RunOutcome = COMPLETE) -> str:
+def run_text(
+    slides: Sequence[str], configuration: Configuration, outcome: RunOutcome = COMPLETE
+) -> str:
     """Where the results of a run are, and the scores of its test slides."""
-    paths = ResultPaths(Path(config["results"]))
+    paths = ResultPaths(Path(configuration.results))
     lines = [f"Report:   {paths.report}"] if paths.report.is_file() else []
-    lines += _outline_lines(slides, config, outcome)
+    lines += _outline_lines(slides, configuration, outcome)
     return "\n".join(["", *lines, *_score_lines(paths)])
 
 
-def preview_text(slides: Sequence[str], config: dict[str, Any]) -> tuple[str, bool]:
+def preview_text(slides: Sequence[str], configuration: Configuration) -> tuple[str, bool]:
     """Where the preview is and which slides cannot be used, and whether all can be used.
 
     If some slides cannot be used, the next run makes the preview again and reports them again.
     """
-    paths = ResultPaths(Path(config["results"]))
+    paths = ResultPaths(Path(configuration.results))
     location, failures = f"Preview:  {paths.preview_page}", _preview_failures(slides, paths)
     if not failures:
         return f"\n{location}", True
@@ -47,7 +49,11 @@ def preview_text(slides: Sequence[str], config: dict[str, Any]) -> tuple[str, bo
 
 
 def report_after_failure(
-    sheet: Sheet, config: dict[str, Any], unfinished: Sequence[PlannedJob], *, started_s: float
+    sheet: Sheet,
+    configuration: Configuration,
+    unfinished: Sequence[PlannedJob],
+    *,
+    started_s: float,
 ) -> str:
     """Write tables and report of a run that failed, from its current results.
 
@@ -61,7 +67,7 @@ def report_after_failure(
     str
         What failed and where the report is, for the user.
     """
-    paths = ResultPaths(Path(config["results"]))
+    paths = ResultPaths(Path(configuration.results))
     outcome = run_outcome(sheet, paths, unfinished, started_s=started_s)
     failures = [
         f"FAILED {failure.rule}/{failure.subject}: {failure.reason} (log: {failure.log})"
@@ -71,8 +77,8 @@ def report_after_failure(
         return "\n".join(["", *failures])
     try:
         try:
-            tables_after_failure(sheet, config, outcome)
-            write_report(sheet.ids(), config, paths.report, outcome)
+            tables_after_failure(sheet, configuration, outcome)
+            write_report(sheet.ids(), configuration, paths.report, outcome)
         finally:
             incomplete = (paths.metrics_table, paths.cohort_table, paths.report)
             record_failure_of_run(paths, failures, incomplete)
@@ -80,19 +86,19 @@ def report_after_failure(
         problem = f"The report could not be written: {type(error).__name__}: {error}"
         return "\n".join(["", *failures, problem])
     location = f"The report with all current results and all failures: {paths.report}"
-    return "\n".join([run_text(sheet.ids(), config, outcome), "", *failures, location])
+    return "\n".join([run_text(sheet.ids(), configuration, outcome), "", *failures, location])
 
 
-def tables_after_failure(sheet: Sheet, config: dict[str, Any], outcome: RunOutcome) -> None:
+def tables_after_failure(sheet: Sheet, configuration: Configuration, outcome: RunOutcome) -> None:
     """Write `metrics.csv` and `cohort.csv` of the slides that have current results.
 
     The other slides have rows with the reason.
     """
     from workflow.stages.summarise import MissingResults, SummaryInputs, summarise
 
-    paths = ResultPaths(Path(config["results"]))
+    paths = ResultPaths(Path(configuration.results))
     metrics = [paths.metrics(slide) for slide in sheet.evaluated()]
-    for name in compared(config):
+    for name in configuration.compared_methods:
         of_method = paths.compared(name)
         metrics += [of_method.metrics(slide) for slide in sheet.annotated("validation", "test")]
     slides = [slide for slide in sheet.ids() if slide not in outcome.without_outlines]
@@ -105,13 +111,15 @@ def tables_after_failure(sheet: Sheet, config: dict[str, Any], outcome: RunOutco
         sheet.repeated_columns(),
         metrics_table=paths.metrics_table,
         cohort_table=paths.cohort_table,
-        main_method=method(config),
+        main_method=configuration.predicting_method,
         missing=MissingResults(outcome.without_outlines, outcome.without_scores),
     )
 
 
-def _outline_lines(slides: Sequence[str], config: dict[str, Any], outcome: RunOutcome) -> list[str]:
-    files = [path for slide in slides if (path := current_outlines(slide, config, outcome))]
+def _outline_lines(
+    slides: Sequence[str], configuration: Configuration, outcome: RunOutcome
+) -> list[str]:
+    files = [path for slide in slides if (path := current_outlines(slide, configuration, outcome))]
     if not files:
         return []
     lines = [f"Outlines: {len(files)} slide(s), drag the files onto the slides in QuPath:"]
@@ -130,7 +138,8 @@ def _score_lines(paths: ResultPaths) -> list[str]:
         values = ((label, getattr(row, key)) for label, key in _SCORES)
         texts = [f"{label} {value:.3f}" for label, value in values if value is not None]
         scores = f"no scores: {row.error}" if row.error else ", ".join(texts)
-        lines.append(f"{row.slide}: {NAMES.get(row.method, row.method):16s} {scores}")
+        label = METHODS[row.method].label if row.method in METHODS else row.method
+        lines.append(f"{row.slide}: {label:16s} {scores}")
     return lines
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from workflow.config.configuration import COMPARABLE
 from workflow.stages.evaluate_slide import POOLED
 from workflow.stages.summarise import read_metrics
 
@@ -54,7 +55,8 @@ def pooled_scores(metrics_table: Path, *, split: str = "test") -> list[PooledSco
     table = read_metrics(metrics_table)
     pooled = table[(table["region"] == POOLED) & (table["split"] == split)]
     rows = [_from_record(record) for record in json.loads(pooled.to_json(orient="records"))]
-    order = {name: place for place, name in enumerate(_COMPARED, start=1)}
+    # The predicting model first, then the methods in the order of the table.
+    order = {name: place for place, name in enumerate(COMPARABLE, start=1)}
     return sorted(rows, key=lambda row: (row.slide, order.get(row.method, 0)))
 
 
@@ -62,6 +64,3 @@ def _from_record(record: dict[str, Any]) -> PooledScores:
     """Columns that are missing are None: tables of failed runs lack some."""
     columns: dict[str, Any] = {name: record.get(name) for name in PooledScores._fields}
     return PooledScores(**columns)
-
-
-_COMPARED = ("supervised", "unet")

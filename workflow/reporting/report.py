@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.model_card import CARD, ModelCard, load_card
 from tiling.raster.atomic_files import write_atomic
-from workflow.config.configuration import NAMES, compared, model_folder
+from workflow.config.configuration import Configuration
 from workflow.reporting.outcome import COMPLETE, RunOutcome
 from workflow.reporting.report_tables import (
     CsvRow,
@@ -62,14 +64,14 @@ class TableSection(NamedTuple):
 
 
 def write_report(
-    slides: Sequence[str], config: dict[str, Any], page: Path, outcome: RunOutcome = COMPLETE
+    slides: Sequence[str], configuration: Configuration, page: Path, outcome: RunOutcome = COMPLETE
 ) -> None:
     """Write the report of a run.
 
     Parameters
     ----------
     slides : ids of the slides, in the order of the sheet
-    config : the configuration of the run; the report shows all of it
+    configuration : of the run; the report shows all of it
     page : HTML file to write
     outcome : what failed, and which results are not current
     """
@@ -77,7 +79,7 @@ def write_report(
 
     from workflow.reporting.pooled_scores import pooled_scores
 
-    paths = ResultPaths(Path(config["results"]))
+    paths = ResultPaths(Path(configuration.results))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined
     )
@@ -88,32 +90,37 @@ def write_report(
         TableSection("Scores", paths.metrics_table.name, metrics_report(metrics)),
         TableSection("Cohort", paths.cohort_table.name, cohort_report(cohort)),
     )
-    card = _model_card(config, outcome)
+    card = _model_card(configuration, outcome)
     html = environment.get_template("report.html").render(
         slides=[
-            _slide_entry(slide, rows_of_slides.get(slide, {}), config, outcome) for slide in slides
+            _slide_entry(slide, rows_of_slides.get(slide, {}), configuration, outcome)
+            for slide in slides
         ],
         test_scores=test_scores,
-        scored_methods={row.method for row in test_scores},
-        names=NAMES,
-        parameters_source=_parameters_source(config, card),
+        labels={name: method.label for name, method in METHODS.items()},
+        scored_methods=[
+            METHODS[row]
+            for row in dict.fromkeys(row.method for row in test_scores)
+            if row in METHODS
+        ],
+        parameters_source=_parameters_source(configuration, card),
         tables=[section for section in tables if section.table.rows],
         card=card,
-        model=config["model"],
+        model=configuration.model,
         predictions=_predictions(slides, paths, outcome),
-        figures=[] if config["model"] else _figures(config, paths, outcome),
+        figures=[] if configuration.model else _figures(configuration, paths, outcome),
         failures=outcome.failures,
-        left_out={} if config["model"] else card.get("notes", {}).get("left_out", {}),
-        config=json.dumps(config, indent=1),
+        left_out={} if configuration.model or card is None else card.notes.left_out or {},
+        config=json.dumps(configuration.to_dict(), indent=1),
         results=str(paths.folder),
     )
     write_atomic(page, html)
 
 
-def current_outlines(slide: str, config: dict[str, Any], outcome: RunOutcome) -> Path | None:
+def current_outlines(slide: str, configuration: Configuration, outcome: RunOutcome) -> Path | None:
     """The GeoJSON of a slide; None if this run did not write it."""
-    paths = ResultPaths(Path(config["results"]))
-    path = paths.outlines(slide, compressed=config["export"]["compress"])
+    paths = ResultPaths(Path(configuration.results))
+    path = paths.outlines(slide, compressed=configuration.export.compress)
     return path if outcome.is_current(path) else None
 
 
@@ -124,22 +131,20 @@ def _csv_rows(path: Path) -> list[CsvRow]:
         return list(csv.DictReader(file))
 
 
-def _model_card(config: dict[str, Any], outcome: RunOutcome) -> dict[str, Any]:
-    """The card of the model that predicts; empty if this run should have trained it and did not."""
-    from semimoe.model_card import CARD, load_card
-
-    folder = model_folder(config)
-    return load_card(folder).to_dict() if outcome.is_current(folder / CARD) else {}
+def _model_card(configuration: Configuration, outcome: RunOutcome) -> ModelCard | None:
+    """The card of the model that predicts; None if this run should have trained it and did not."""
+    folder = configuration.model_folder
+    return load_card(folder) if outcome.is_current(folder / CARD) else None
 
 
-def _parameters_source(config: dict[str, Any], card: dict[str, Any]) -> str:
+def _parameters_source(configuration: Configuration, card: ModelCard | None) -> str:
     """Where threshold and split parameters come from."""
     configured = sorted(
         key
         for key in ("threshold", "seed_depth_um", "boundary_level", "growth_um")
-        if config["glands"][key] is not None
+        if getattr(configuration.glands, key) is not None
     )
-    source: str = card.get("threshold_from", "unknown")
+    source = "unknown" if card is None else card.threshold_from
     descriptions = {
         "validation": "chosen on validation",
         "default": "default values (no validation)",
@@ -175,10 +180,10 @@ def _prediction_of(maps: Path) -> str:
 
 
 def _slide_entry(
-    slide: str, cohort_row: CsvRow, config: dict[str, Any], outcome: RunOutcome
+    slide: str, cohort_row: CsvRow, configuration: Configuration, outcome: RunOutcome
 ) -> SlideEntry:
-    overview = ResultPaths(Path(config["results"])).overview(slide)
-    outlines = current_outlines(slide, config, outcome)
+    overview = ResultPaths(Path(configuration.results)).overview(slide)
+    outlines = current_outlines(slide, configuration, outcome)
     return SlideEntry(
         slide=slide,
         facts=cohort_facts(cohort_row),
@@ -199,25 +204,27 @@ def _data_uri(picture: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 
 
-def _figures(config: dict[str, Any], paths: ResultPaths, outcome: RunOutcome) -> list[ReportFigure]:
+def _figures(
+    configuration: Configuration, paths: ResultPaths, outcome: RunOutcome
+) -> list[ReportFigure]:
     """Training curves and gate weights."""
     import pandas as pd
 
     from workflow.reporting.curves import gate_figure, training_figure
 
-    methods = dict.fromkeys(("supervised", *compared(config), "semimoe"))
-    files = {method: paths.model(method) / "history.csv" for method in methods}
-    histories = {
-        method: pd.read_csv(path) for method, path in files.items() if outcome.is_current(path)
-    }
+    methods = [MAIN_METHOD.starts_from, *configuration.compared_methods, MAIN_METHOD.name]
+    histories = {}
+    for method in dict.fromkeys(name for name in methods if name is not None):
+        if outcome.is_current(paths.history(method)):
+            histories[method] = pd.read_csv(paths.history(method))
     if not histories:
         return []
     caption = "Training: losses, validation Dice, and pseudo-labels over the epochs"
     figures = [ReportFigure(caption, training_figure(histories))]
-    if "semimoe" in histories:
+    if MAIN_METHOD.has_gates and MAIN_METHOD.name in histories:
         caption = (
             "Mean weight of each expert in each gate over the epochs "
             "(dashed line: 1/3, all experts have the same weight)"
         )
-        figures.append(ReportFigure(caption, gate_figure(histories["semimoe"])))
+        figures.append(ReportFigure(caption, gate_figure(histories[MAIN_METHOD.name])))
     return figures

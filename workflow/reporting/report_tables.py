@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from workflow.config.configuration import NAMES
+from semimoe.methods import METHODS
 
 _SHARE_DIGITS = 3
 _SIGNIFICANT_DIGITS = 3
@@ -171,7 +171,8 @@ def _several(
 
 
 def _method_name(row: CsvRow) -> str:
-    return NAMES.get(row["method"], row["method"])
+    name = row["method"]
+    return METHODS[name].label if name in METHODS else name
 
 
 _SCORE_COLUMNS = (

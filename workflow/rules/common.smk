@@ -14,7 +14,7 @@ def id_pattern(slides):
 
 
 # Slides whose tiles are deleted after the last job that reads them.
-TEMPORARY = set() if "tiles" in config["keep"] else set(SHEET.ids("predict"))
+TEMPORARY = set() if "tiles" in CONFIGURATION.keep else set(SHEET.ids("predict"))
 
 
 def has_drawn_files(slide):
@@ -46,9 +46,10 @@ LEARNT = {
     "validation_tiles": stores("tiles", SHEET.ids("validation")),
     "validation_labels": stores("labels", SHEET.ids("validation")),
 }
-if config["start_from"]:
+if CONFIGURATION.start_from:
     LEARNT["start_from"] = [
-        f"{config['start_from']}/{name}" for name in ("model.safetensors", "model.json")
+        f"{CONFIGURATION.start_from}/{name}"
+        for name in ("model.safetensors", "model.json")
     ]
 
 

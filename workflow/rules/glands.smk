@@ -11,7 +11,7 @@ rule stitch_slide:
     resources:
         mem_mb=2000,
     params:
-        glands=config["glands"],
+        glands=CONFIGURATION.glands.to_dict(),
         code_version=1,
     script:
         "../scripts/stitch_slide.py"
@@ -33,11 +33,7 @@ rule export_slide:
         mem_mb=2000,
     params:
         # A change of `label_mask` does not change the outlines.
-        export={
-            key: value
-            for key, value in config["export"].items()
-            if key != "label_mask"
-        },
+        export=CONFIGURATION.export.model_dump(exclude={"label_mask"}),
         code_version=2,
     script:
         "../scripts/export_slide.py"
@@ -75,9 +71,9 @@ rule propose_regions:
     resources:
         mem_mb=2000,
     params:
-        proposals=config["proposals"],
-        origin=config["export"]["origin"],
-        gland_class=config["export"]["gland_class"],
+        proposals=CONFIGURATION.proposals.to_dict(),
+        origin=CONFIGURATION.export.origin,
+        gland_class=CONFIGURATION.export.gland_class,
         code_version=2,
     script:
         "../scripts/propose_regions.py"
@@ -96,7 +92,7 @@ rule qupath_scripts:
     params:
         # QuPath knows slides by their file names; folders do not matter.
         slides=[(row.slide, Path(row.path).name) for row in SHEET.rows],
-        gland_class=config["export"]["gland_class"],
+        gland_class=CONFIGURATION.export.gland_class,
         ending=GEOJSON,
         code_version=1,
     script:
@@ -139,7 +135,7 @@ rule evaluate_slide:
     params:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=METHOD,
-        min_area_um2=config["glands"]["min_area_um2"],
+        min_area_um2=CONFIGURATION.glands.min_area_um2,
         code_version=2,
     script:
         "../scripts/evaluate_slide.py"
@@ -165,5 +161,5 @@ use rule evaluate_slide as evaluate_slide_compared with:
     params:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=lambda wildcards: wildcards.method,
-        min_area_um2=config["glands"]["min_area_um2"],
+        min_area_um2=CONFIGURATION.glands.min_area_um2,
         code_version=2,

@@ -14,7 +14,7 @@ rule predict_slide:
         gpu=1,
         mem_mb=4000,
     params:
-        prediction=config["prediction"],
+        prediction=CONFIGURATION.prediction.to_dict(),
         code_version=4,
     script:
         "../scripts/predict_slide.py"

@@ -13,11 +13,13 @@ rule tile_slide:
     resources:
         mem_mb=2000,
     params:
-        tiles=config["tiles"],
+        tiles=CONFIGURATION.tiles.to_dict(),
         mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
         # Only files that were drawn in a viewer have the coordinates of its crop.
         origin=lambda wildcards: (
-            config["export"]["origin"] if has_drawn_files(wildcards.slide) else "slide"
+            CONFIGURATION.export.origin
+            if has_drawn_files(wildcards.slide)
+            else "slide"
         ),
         # The store of an unreadable slide is an output like any other. If an older file replaces
         # the unreadable one, its time alone does not start the job again.
@@ -52,8 +54,8 @@ rule label_slide:
         mem_mb=2000,
     params:
         annotated=lambda wildcards: SHEET[wildcards.slide].annotated,
-        origin=config["export"]["origin"],
-        gland_class=config["export"]["gland_class"],
+        origin=CONFIGURATION.export.origin,
+        gland_class=CONFIGURATION.export.gland_class,
         code_version=2,
     script:
         "../scripts/label_slide.py"
@@ -91,10 +93,10 @@ rule preview:
     resources:
         mem_mb=2000,
     params:
-        network=config["network"],
-        tile_px=config["tiles"]["tile_px"],
-        model=config["model"],
-        prediction={key: config["prediction"][key] for key in ("precision", "flips")},
+        network=CONFIGURATION.network.to_dict(),
+        tile_px=CONFIGURATION.tiles.tile_px,
+        model=CONFIGURATION.model,
+        prediction=CONFIGURATION.prediction.model_dump(include={"precision", "flips"}),
         code_version=2,
     script:
         "../scripts/preview.py"

@@ -45,7 +45,7 @@ rule report:
         mem_mb=1000,
     params:
         slides=SHEET.ids(),
-        config=config,
+        config=CONFIGURATION.to_dict(),
         code_version=1,
     script:
         "../scripts/report.py"

@@ -46,14 +46,12 @@ rule pseudo_label:
         mem_mb=4000,
     params:
         # The model is an input: only settings that it does not contain are listed.
-        config={
-            "tiles": {"tile_px": config["tiles"]["tile_px"]},
-            "training": {
-                key: config["training"][key]
-                for key in ("tiles_per_slide", "min_confidence")
-            },
-            "seed": config["seed"],
-        },
+        settings=dict(
+            tile_px=CONFIGURATION.tiles.tile_px,
+            tiles_per_slide=CONFIGURATION.training.tiles_per_slide,
+            min_confidence=CONFIGURATION.training.min_confidence,
+            seed=CONFIGURATION.seed,
+        ),
         code_version=1,
     script:
         "../scripts/pseudo_label.py"

@@ -7,6 +7,7 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
+        from workflow.config.configuration import ExportOptions
         from workflow.stages.export_slide import export_slide
 
         export_slide(
@@ -15,7 +16,7 @@ def main() -> None:
             Path(snakemake.output.geojson),
             Path(snakemake.output.csv),
             slide=snakemake.wildcards.slide,
-            export=snakemake.params.export,
+            options=ExportOptions(**snakemake.params.export),
             workers=snakemake.threads,
         )
 

@@ -7,6 +7,7 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
+        from workflow.config.configuration import PredictionOptions
         from workflow.stages.job_resources import JobResources
         from workflow.stages.predict_slide import predict_slide
 
@@ -16,7 +17,7 @@ def main() -> None:
             Path(snakemake.input.card).parent,
             Path(snakemake.output.maps),
             slide=snakemake.wildcards.slide,
-            prediction=snakemake.params.prediction,
+            prediction=PredictionOptions(**snakemake.params.prediction),
             job=JobResources(gpu, snakemake.threads, code_version),
         )
 

@@ -7,6 +7,8 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
+        from semimoe.settings import NetworkSettings
+        from workflow.config.configuration import PredictionOptions
         from workflow.stages.preview import preview
 
         params = snakemake.params
@@ -14,8 +16,8 @@ def main() -> None:
             [Path(path) for path in snakemake.input.summaries],
             Path(snakemake.output.png),
             Path(snakemake.output.html),
-            network=params.network, tile_px=params.tile_px, model=params.model,
-            prediction=params.prediction, threads=snakemake.threads,
+            network=NetworkSettings(**params.network), tile_px=params.tile_px, model=params.model,
+            prediction=PredictionOptions(**params.prediction), threads=snakemake.threads,
         )  # fmt: skip
 
 

@@ -10,15 +10,14 @@ def main() -> None:
         from workflow.stages.job_resources import JobResources
         from workflow.stages.pseudo_label import PseudoLabelSettings, pseudo_label
 
-        config, gpu = snakemake.params.config, snakemake.resources.gpu
-        tile_px, seed = config["tiles"]["tile_px"], config["seed"]
+        params = snakemake.params
         pseudo_label(
             Path(snakemake.input.tiles),
             Path(snakemake.input.card).parent,
             Path(snakemake.output.pseudo),
             slide=snakemake.wildcards.slide,
-            settings=PseudoLabelSettings(tile_px=tile_px, seed=seed, **config["training"]),
-            job=JobResources(gpu, snakemake.threads, snakemake.params.code_version),
+            settings=PseudoLabelSettings(**params.settings),
+            job=JobResources(snakemake.resources.gpu, snakemake.threads, params.code_version),
         )
 
 

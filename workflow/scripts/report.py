@@ -7,9 +7,11 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
+        from workflow.config.configuration import Configuration
         from workflow.reporting.report import write_report
 
-        write_report(snakemake.params.slides, snakemake.params.config, Path(snakemake.output.html))
+        configuration = Configuration(**snakemake.params.config)
+        write_report(snakemake.params.slides, configuration, Path(snakemake.output.html))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
+        from workflow.config.configuration import GlandOptions
         from workflow.stages.stitch_slide import stitch_slide
 
         stitch_slide(
             Path(snakemake.input.maps),
             Path(snakemake.output.glands),
             slide=snakemake.wildcards.slide,
-            settings=snakemake.params.glands,
+            options=GlandOptions(**snakemake.params.glands),
             workers=snakemake.threads,
             code_version=snakemake.params.code_version,
         )

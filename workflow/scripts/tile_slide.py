@@ -21,7 +21,7 @@ def main() -> None:
             SlideSource(slide, path, params.mpp, masks), Path(snakemake.output.tiles),
             parameters=TileParameters(**params.tiles), code_version=params.code_version,
             job=JobSettings(snakemake.threads, progress=True),
-            local_copies=scratch_folder(snakemake.config["scratch"]),
+            local_copies=scratch_folder(snakemake.config.get("scratch")),
         )  # fmt: skip
 
 

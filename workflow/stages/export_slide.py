@@ -2,10 +2,10 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from tiling.qupath.export_glands import export_glands
 from tiling.qupath.geojson_writer import OutlineStyle
+from workflow.config.configuration import ExportOptions
 
 log = logging.getLogger(__name__)
 _LARGE_MB = 200
@@ -18,15 +18,15 @@ def export_slide(
     csv: Path,
     *,
     slide: str,
-    export: dict[str, Any],
+    options: ExportOptions,
     workers: int,
 ) -> None:
     """Write GeoJSON and csv of a slide (`tiling.qupath.export_glands.export_glands`)."""
     style = OutlineStyle(
-        class_name=export["gland_class"],
-        colour=tuple(export["color"]),
-        object_type=export["object_type"],
-        simplify_um=export["simplify_um"],
+        class_name=options.gland_class,
+        colour=(options.color[0], options.color[1], options.color[2]),
+        object_type=options.object_type,
+        simplify_um=options.simplify_um,
     )
     count = export_glands(
         glands,
@@ -35,7 +35,7 @@ def export_slide(
         csv,
         slide=slide,
         style=style,
-        origin=export["origin"],
+        origin=options.origin,
         workers=workers,
     )
     # Outlines of an earlier run with another `export.compress` would contradict these.

@@ -1,7 +1,7 @@
 """Predict a slide: from its tiles and a model to its maps."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tiling.maps.blend_tiles import (
     MapProvenance,
@@ -17,7 +17,7 @@ from tiling.stores.layout import TileStore
 from tiling.tiles.tile_source import StoredTiles
 from tiling.tiles.tissue_store import StoredTissue
 from tiling.tiles.training_windows import tile_windows
-from workflow.config.configuration import MPP_TOLERANCE
+from workflow.config.configuration import MPP_TOLERANCE, PredictionOptions
 from workflow.stages.job_resources import JobResources, device_for
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def predict_slide(
     maps: Path,
     *,
     slide: str,
-    prediction: dict[str, Any],
+    prediction: PredictionOptions,
     job: JobResources,
 ) -> None:
     """Predict one slide into uint8 maps by blending overlapping tiles.
@@ -61,8 +61,8 @@ def predict_slide(
         model,
         device=device_for(job.gpu),
         threads=job.threads,
-        precision=prediction["precision"],
-        flips=prediction["flips"],
+        precision=prediction.precision,
+        flips=prediction.flips,
     )
     model_mpp = float(predictor.card.mpp_um)
     if abs(geometry.mpp / model_mpp - 1) > MPP_TOLERANCE:
@@ -72,7 +72,7 @@ def predict_slide(
         )
     windows = tile_windows(tiles)
     tile_store = TileStore.read(tiles)
-    margin_um = _margin_um(prediction["margin_um"], predictor.card, tile_store)
+    margin_um = _margin_um(prediction.margin_um, predictor.card, tile_store)
     slide_tiles = SlideTiles(
         slide=slide,
         geometry=geometry,
@@ -82,12 +82,16 @@ def predict_slide(
     )
     tile_prediction = TilePrediction(
         predict=predictor,
-        batch=prediction["batch"],
+        batch=prediction.batch,
         limit=predictor,
         read_mask=StoredTissue(tiles, margin_um=margin_um).read,
     )
     provenance = MapProvenance(
-        parameters={**prediction, "precision": predictor.precision, "margin_um": margin_um},
+        parameters={
+            **prediction.to_dict(),
+            "precision": predictor.precision,
+            "margin_um": margin_um,
+        },
         model=predictor.card.to_dict(),
         code_version=job.code_version,
         inputs={

@@ -1,11 +1,12 @@
 """From the maps of a slide to its glands."""
 
 from pathlib import Path
-from typing import Any
 
+from semimoe.model_card import parse_card
 from tiling.objects.stitch import stitch
 from tiling.raster.split_rule import SplitParameters
 from tiling.stores.layout import MapStore
+from workflow.config.configuration import GlandOptions
 from workflow.results import ResultPaths
 
 
@@ -14,7 +15,7 @@ def stitch_slide(
     glands: Path,
     *,
     slide: str,
-    settings: dict[str, Any],
+    options: GlandOptions,
     workers: int,
     code_version: int,
 ) -> None:
@@ -26,7 +27,7 @@ def stitch_slide(
     stitch(
         maps,
         glands,
-        parameters=split_parameters(maps, settings),
+        parameters=split_parameters(maps, options),
         slide=slide,
         workers=workers,
         code_version=code_version,
@@ -34,20 +35,23 @@ def stitch_slide(
     )
 
 
-def split_parameters(maps: Path, settings: dict[str, Any]) -> SplitParameters:
+def split_parameters(maps: Path, options: GlandOptions) -> SplitParameters:
     """Parameters of the split: those of the configuration, and where it says null, the model's."""
-    card = MapStore.read(maps).model
-    of_model = {"threshold": card["threshold"], **card["split"]}
-    chosen = {
-        key: of_model[key] if settings[key] is None else settings[key]
-        for key in ("threshold", "seed_depth_um", "boundary_level", "growth_um")
-    }
+    card = parse_card(MapStore.read(maps).model, source=str(maps))
+    own = card.split
     return SplitParameters(
-        **chosen,
-        min_area_um2=settings["min_area_um2"],
-        sdf_um=card["sdf_um"],
-        use_sdf=card["sdf_scale"] == "um",
+        threshold=_either(options.threshold, card.threshold),
+        seed_depth_um=_either(options.seed_depth_um, own.seed_depth_um),
+        boundary_level=_either(options.boundary_level, own.boundary_level),
+        growth_um=_either(options.growth_um, own.growth_um),
+        min_area_um2=options.min_area_um2,
+        sdf_um=card.sdf_um,
+        use_sdf=card.splits_by_distance,
     )
+
+
+def _either(configured: float | None, of_model: float) -> float:
+    return of_model if configured is None else configured
 
 
 def _label_mask_beside(glands: Path, slide: str) -> Path:
