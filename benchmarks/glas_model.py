@@ -1,8 +1,9 @@
-"""The model of `models/glas`: five folds of whole patients, the same recipe on all 85 images, and the release of both.
+"""Trains the model in `models/glas`: five folds of whole patients, all 85 images, and its release.
 
 python benchmarks/glas_model.py --data GLAS --out benchmarks/out/glas-model
 
-About three hours on two CPU cores. Finished folds are kept, a killed one goes on. The test images are never opened.
+It takes about three hours on two CPU cores. Finished folds are kept, and an interrupted one
+continues. The test images are never read.
 """
 
 import argparse
@@ -13,16 +14,18 @@ from pathlib import Path
 
 _LISTS = Path(__file__).parent / "splits" / "glas"
 _FOLDS = 5
-_STEPS, _FOLD_STEPS = 200, 160  # an epoch: as many passes over 68 images as over 85
+_STEPS, _FOLD_STEPS = 200, 160  # of an epoch: as many passes over 68 images as over 85
 _RECIPE = [
-    "--method=supervised", "--seed=0", "--width=16", "--tile=256", "--batch=5", "--epochs=8", "--work-mpp=1.24",
-    "--set=network.encoder=efficientnet-lite0", "--set=network.experts=shared",
-    "--set=training.augment=scanners", "--set=training.precision=bf16",
-    # Nothing is chosen among epochs: the run on all images has no validation to choose by.
+    *("--method=supervised", "--seed=0", "--width=16", "--tile=256", "--batch=5", "--epochs=8"),
+    *("--work-mpp=1.24", "--set=network.encoder=efficientnet-lite0"),
+    *("--set=network.experts=shared", "--set=training.augment=scanners"),
+    "--set=training.precision=bf16",
+    # The last epoch is taken: the run on all images has no validation images to choose one.
     "--set=training.validate_every=8",
-]  # fmt: skip
+]
 _LICENCE = (
-    "Trained on GlaS (Warwick QU), for non-commercial research only: cite Sirinukunwattana et al., Medical Image Analysis 35, 2017. "
+    "Trained on GlaS (Warwick QU), for non-commercial research only: "
+    "cite Sirinukunwattana et al., Medical Image Analysis 35, 2017. "
     "First weights of the encoder: EfficientNet-Lite0, Apache License 2.0, from ImageNet."
 )
 
@@ -34,45 +37,48 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--jobs", type=int, default=2, help="trainings side by side, one thread each"
+        "--jobs", type=int, default=2, help="trainings at the same time, with one thread each"
     )
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    whole = given.out / "all"
-    folds = [given.out / f"fold{number}" for number in range(1, _FOLDS + 1)]
-    chosen = {
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    all_images = arguments.out / "all"
+    folds = [arguments.out / f"fold{number}" for number in range(1, _FOLDS + 1)]
+    options = {
         fold: ["--split", str(_LISTS / f"{fold.name}of{_FOLDS}.csv"), f"--steps={_FOLD_STEPS}"]
         for fold in folds
     }
-    with ThreadPoolExecutor(given.jobs) as pool:
+    with ThreadPoolExecutor(arguments.jobs) as pool:
         list(
             pool.map(
-                lambda item: train(given, *item),
-                [(whole, ["--labelled=1", "--validation=0", f"--steps={_STEPS}"]), *chosen.items()],
+                lambda item: train(arguments, *item),
+                [
+                    (all_images, ["--labelled=1", "--validation=0", f"--steps={_STEPS}"]),
+                    *options.items(),
+                ],
             )
         )
     release = [
         "release",
         "--model",
-        str(whole),
+        str(all_images),
         "--folds",
         *map(str, folds),
         "--data",
-        str(given.data),
+        str(arguments.data),
         "--licence",
         _LICENCE,
     ]
     subprocess.run(
-        [sys.executable, "-m", "semimoe", *release, "--out", str(given.out / "released")],
+        [sys.executable, "-m", "semimoe", *release, "--out", str(arguments.out / "released")],
         check=True,
     )
 
 
-def train(given: argparse.Namespace, model: Path, images: list[str]) -> None:
-    """One run, unless it is there."""
+def train(arguments: argparse.Namespace, model: Path, images: list[str]) -> None:
+    """Train one model, unless it is finished."""
     if (model / "model.json").exists():
         return
-    command = ["train", "--data", str(given.data), *images, *_RECIPE, "--out", str(model)]
+    command = ["train", "--data", str(arguments.data), *images, *_RECIPE, "--out", str(model)]
     with model.with_suffix(".log").open("a") as log:
         if subprocess.run(
             [sys.executable, "-m", "semimoe", *command], stdout=log, stderr=log, check=False

@@ -1,13 +1,15 @@
-"""predict_slide beside the bare network: tiles per second of a whole slide, reading, blending and writing included.
+r"""Tiles per second of predict_slide (with reading, blending, writing) and of the network alone.
 
-python benchmarks/predict.py [--method semimoe|unet] [--width 16] [--tile 256] [--batch 16] [--precision fp32|bf16] [--flips]
+python benchmarks/predict.py [--method semimoe|unet] [--width 16] [--tile 256] [--batch 16] \
+    [--precision fp32|bf16] [--flips]
 python benchmarks/predict.py --precisions [--method semimoe|unet] [--width 16] [--tile 512]
 python benchmarks/predict.py --reading [--tile 256]
-(all but --reading: [--device cpu|gpu])
+(all except --reading: [--device cpu|gpu])
 
-The bare network predicts tiles of the same slide that lie in memory. An untrained network is as fast as a trained one.
-`--precisions` times the bare network in fp32 and bf16 in turns, on eight tiles; `--reading` times the reading of all tiles in the order
-of prediction, with and without decoded chunks kept.
+The network alone predicts tiles of the same slide that are in memory. An untrained network is as
+fast as a trained one. `--precisions` times the network in fp32 and bf16 in turns, on eight tiles;
+`--reading` times the reading of all tiles in the order of prediction, with and without a cache of
+decoded chunks.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import numpy as np
 from contenders import measured, row, serve
 
 from semimoe.devices import Precision
-from semimoe.settings import Method
+from semimoe.methods import METHODS
 
 _SIDE_PX = 6000  # of the slide, 0.5 um per pixel
 _SLIDE = "bench"
@@ -49,47 +51,49 @@ def _tiles(folder: Path, tile_px: int) -> Path:
     return folder / "tiles.zarr"
 
 
-def _model(folder: Path, method: Method, width: int, tile_px: int) -> None:
+def _write_model(folder: Path, method: str, width: int, tile_px: int) -> None:
+    """Write a model folder with random weights."""
     import torch
 
-    from semimoe.networks.build import build_network
+    from semimoe.methods import METHODS
+    from semimoe.model_card import WEIGHTS, ModelCard, Normalisation, SplitChoice, save_card
     from semimoe.settings import NetworkSettings
-    from semimoe.tensor_files import WEIGHTS, save_card, save_tensors
+    from semimoe.tensor_files import save_tensors
 
     torch.manual_seed(0)
     network = NetworkSettings(encoder="unet", experts="separate", width=width)
-    net = build_network(method, network)
+    net = METHODS[method].load_learner().build_network(network)
     save_tensors(folder / WEIGHTS, net.state_dict(), {"network": network.to_dict()})
-    split = {"seed_depth_um": 4.0, "boundary_level": 0.5, "growth_um": 8.0}
-    card = {
-        "method": method,
-        "network": network.to_dict(),
-        "mpp_um": 1.0,
-        "tile_px": tile_px,
-        "threshold": 0.5,
-        "split": split,
-    }
-    save_card(
-        folder,
-        {**card, "sdf_um": network.sdf_um, "sdf_scale": network.sdf_scale, "normalisation": {}},
+    card = ModelCard(
+        method=method,
+        network=network,
+        mpp_um=1.0,
+        tile_px=tile_px,
+        sdf_um=network.sdf_um,
+        sdf_scale=network.sdf_scale,
+        normalisation=Normalisation(),
+        threshold=0.5,
+        split=SplitChoice(seed_depth_um=4.0, boundary_level=0.5, growth_um=8.0),
     )
+    save_card(folder, card)
 
 
 def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
-    """The network alone on tiles in memory."""
+    """The network alone, on tiles in memory."""
     from semimoe.prediction.predictor import Predictor
     from tiling.tiles.tile_source import StoredTiles
     from tiling.tiles.training_windows import tile_windows
 
     windows = tile_windows(Path(folder) / "tiles.zarr")
     source = StoredTiles(Path(folder) / "tiles.zarr", windows)
-    asked = json.loads(prediction)
-    batch, how = asked["batch"], {key: asked[key] for key in ("precision", "flips")}
+    settings = json.loads(prediction)
+    batch = settings["batch"]
     predictor = Predictor.load(
         Path(folder) / "model",
         device="gpu" if device == "gpu" else "cpu",
         threads=int(threads),
-        **how,
+        precision=settings["precision"],
+        flips=settings["flips"],
     )
     images = np.stack([source[index].image for index in range(len(windows))])
     for start in range(0, len(images), batch):
@@ -98,21 +102,25 @@ def bare(folder: str, device: str, threads: str, prediction: str) -> dict[str, f
 
 
 def slide(folder: str, device: str, threads: str, prediction: str) -> dict[str, float]:
-    """predict_slide as the workflow calls it."""
+    """predict_slide, called like in the workflow."""
     from tiling.stores.layout import MapStore
     from workflow.stages.job_resources import JobResources
     from workflow.stages.predict_slide import predict_slide
 
     place = Path(folder)
     predict_slide(
-        place / "tiles.zarr", place / "model", place / "maps.zarr", slide=_SLIDE, prediction=json.loads(prediction),
+        place / "tiles.zarr",
+        place / "model",
+        place / "maps.zarr",
+        slide=_SLIDE,
+        prediction=json.loads(prediction),
         job=JobResources(gpu=int(device == "gpu"), threads=int(threads), code_version=1),
-    )  # fmt: skip
+    )
     return {"tiles": MapStore.read(place / "maps.zarr").tiles or 0}
 
 
 def reading(folder: str, cache_bytes: str) -> dict[str, float]:
-    """All tiles, in the order of prediction."""
+    """Read all tiles in the order of prediction."""
     from tiling.maps.blend_grid import BlendGrid
     from tiling.stores.arrays import SHARD_PX
     from tiling.stores.attributes import geometry_of
@@ -136,20 +144,20 @@ def reading(folder: str, cache_bytes: str) -> dict[str, float]:
 
 
 def compare_reading(folder: Path, tile_px: int) -> None:
-    """With the decoded chunks that predict_slide keeps, and without."""
+    """Reading with the cache of decoded chunks that predict_slide has, and without a cache."""
     from workflow.stages.predict_slide import CACHE_BYTES
 
-    kept, anew = (measured(__file__, "reading", folder, size) for size in (CACHE_BYTES, 0))
-    for what, found in (
-        ("chunks decoded for each tile", anew),
-        (f"{CACHE_BYTES >> 20} MiB of decoded chunks kept", kept),
+    cached, uncached = (measured(__file__, "reading", folder, size) for size in (CACHE_BYTES, 0))
+    for title, result in (
+        ("chunks decoded for each tile", uncached),
+        (f"cache of {CACHE_BYTES >> 20} MiB for decoded chunks", cached),
     ):
         row(
-            what,
-            found,
-            note=f"{found.counted['ms_per_tile']:.2f} ms of processor per tile of {tile_px} px",
+            title,
+            result,
+            note=f"{result.counted['ms_per_tile']:.2f} ms of processor per tile of {tile_px} px",
         )
-    print(f"  {anew.counted['ms_per_tile'] / kept.counted['ms_per_tile']:.1f} x")
+    print(f"  {uncached.counted['ms_per_tile'] / cached.counted['ms_per_tile']:.1f} x")
 
 
 def precisions(folder: Path, device: str, threads: int, tile_px: int) -> None:
@@ -169,11 +177,12 @@ def precisions(folder: Path, device: str, threads: int, tile_px: int) -> None:
             start = clock()
             for image in images:
                 predictor(image[None])
-            if turn:  # the first one sets things up
+            if turn:  # the first turn also initialises libraries
                 seconds[name].append(clock() - start)
     fp32, bf16 = (float(np.median(seconds[name])) for name in ("fp32", "bf16"))
     print(
-        f"{_TILES} tiles of {tile_px} px, one at a time: fp32 {fp32:.2f} s, bf16 {bf16:.2f} s: {fp32 / bf16:.2f} x (medians of {_TURNS})"
+        f"{_TILES} tiles of {tile_px} px, one at a time: fp32 {fp32:.2f} s, bf16 {bf16:.2f} s: "
+        f"{fp32 / bf16:.2f} x (medians of {_TURNS})"
     )
 
 
@@ -183,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--method", choices=get_args(Method), default="semimoe")
+    parser.add_argument("--method", choices=tuple(METHODS), default="semimoe")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--tile", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
@@ -193,45 +202,49 @@ def main() -> None:
     parser.add_argument("--flips", action="store_true")
     parser.add_argument("--precisions", action="store_true")
     parser.add_argument("--reading", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "model").mkdir()
-        _model(folder / "model", given.method, given.width, given.tile)
-        if given.precisions:
-            print(f"{given.method}, width {given.width}, {given.device}, {given.threads} threads")
-            precisions(folder, given.device, given.threads, given.tile)
+        _write_model(folder / "model", arguments.method, arguments.width, arguments.tile)
+        if arguments.precisions:
+            print(
+                f"{arguments.method}, width {arguments.width}, {arguments.device}, "
+                f"{arguments.threads} threads"
+            )
+            precisions(folder, arguments.device, arguments.threads, arguments.tile)
             return
-        _tiles(folder, given.tile)
-        if given.reading:
-            compare_reading(folder, given.tile)
+        _tiles(folder, arguments.tile)
+        if arguments.reading:
+            compare_reading(folder, arguments.tile)
             return
         prediction = json.dumps(
             {
-                "batch": given.batch,
-                "precision": given.precision,
-                "flips": given.flips,
+                "batch": arguments.batch,
+                "precision": arguments.precision,
+                "flips": arguments.flips,
                 "margin_um": None,
             }
         )
-        arguments = (folder, given.device, given.threads, prediction)
-        alone, whole = (
-            measured(__file__, "bare", *arguments),
-            measured(__file__, "slide", *arguments),
+        job = (folder, arguments.device, arguments.threads, prediction)
+        alone = measured(__file__, "bare", *job)
+        stage = measured(__file__, "slide", *job)
+        tiles = int(stage.counted["tiles"])
+        model = f"{arguments.method} of width {arguments.width}, {arguments.precision}"
+        print(
+            f"{tiles} tiles of {arguments.tile} px, {model}, {arguments.device}, "
+            f"{arguments.threads} threads"
         )
-        tiles = int(whole.counted["tiles"])
-        model = f"{given.method} of width {given.width}, {given.precision}"
-        print(f"{tiles} tiles of {given.tile} px, {model}, {given.device}, {given.threads} threads")
         row(
-            "bare network, tiles in memory",
+            "network alone, tiles in memory",
             alone,
             note=f"{alone.counted['tiles'] / alone.seconds:.1f} tiles/s with loading",
         )
         row(
             "predict_slide",
-            whole,
+            stage,
             beside=alone,
-            note=f"{tiles / whole.seconds:.1f} tiles/s with loading",
+            note=f"{tiles / stage.seconds:.1f} tiles/s with loading",
         )
 
 

@@ -1,12 +1,16 @@
-"""Fix, don't draw: does outlining the proposed regions teach more than outlining random ones?
+"""Compares regions that `propose_regions` chooses with random ones: which train a better model?
 
-python benchmarks/proposals.py --out benchmarks/out/proposals [--glas FOLDER --mosaic glas_mosaic.py] [--seeds 0 1 2]
+python benchmarks/proposals.py --out benchmarks/out/proposals [--seeds 0 1 2]
+python benchmarks/proposals.py --out OUT --glas FOLDER --mosaic glas_mosaic.py
 
-One slide is the pool, with a few random regions outlined to begin with; each round adds as many regions, chosen by the rule of
-`propose_regions` or at random under the same conditions (tissue, no overlap), outlined without a fault, and trains the same small network
-afresh with the same steps. Scores are of another slide, never used otherwise. Every round is kept in rounds.csv: a run that was stopped
-goes on where it was.
-With --glas the slides are mosaics of GlaS images (research data, non-commercial; nothing made of it may be redistributed).
+In one slide, the pool, a few random regions are outlined at first. Each round adds as many
+regions: by the rule of `propose_regions`, or at random on tissue, without overlap. All regions are
+outlined without a fault, and the same small network is trained again from the start with the same
+number of steps. Scores are those of another slide, which is used for nothing else. Every round is
+kept in rounds.csv: an interrupted run continues with the next round.
+
+With --glas the slides are mosaics of GlaS images (research data, non-commercial; nothing made from
+them may be redistributed).
 """
 
 import argparse
@@ -14,7 +18,6 @@ import csv
 import json
 import logging
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,20 +25,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import shapely
-from numpy.typing import NDArray
+from proposal_slides import AnnotatedSlide, draw_windows, make_slides, outline_regions
 
 from semimoe.evaluation.metrics import object_scores
 from tiling.objects.stitch import stitch
-from tiling.parallel import JobSettings
-from tiling.qupath.class_names import EMPTY_REGION, GLAND, REGION
-from tiling.qupath.label_slide import label_slide
 from tiling.qupath.proposals import ProposalSettings, choose_squares
-from tiling.raster.geometry import Geometry
+from tiling.raster.geometry import Window
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of
-from tiling.tiles.slide_source import SlideSource
-from tiling.tiles.tile_slide import TileParameters, tile_slide
+from workflow.config.checks import read_configuration
+from workflow.config.configuration import Configuration
+from workflow.config.method_settings import method_settings
 from workflow.stages.job_resources import JobResources
 from workflow.stages.predict_slide import predict_slide
 from workflow.stages.slide_training import train
@@ -52,278 +52,146 @@ _COLUMNS = (
     "object_dice",
     "seconds",
 )
-_LEAST_TISSUE = 0.25
-Window = tuple[int, int, int, int]
+_ARMS = ("random", "proposed")
+_METHOD = "supervised"
+_PREDICTION = {"batch": 4, "precision": "fp32", "flips": False, "margin_um": None}
 
 
-class Slide(NamedTuple):
-    """A slide that was tiled, and everything that is true about it.
+class Experiment(NamedTuple):
+    """What all rounds share."""
 
-    Attributes
-    ----------
-    name : of its files
-    tiles : store
-    truth : label store, annotated as a whole
-    glands : GeoJSON features of all glands
-    """
+    slides: dict[str, AnnotatedSlide]
+    configuration: Configuration
+    arguments: argparse.Namespace
 
-    name: str
-    tiles: Path
-    truth: Path
-    glands: list[dict[str, Any]]
+    def folder(self, seed: int, arm: str, number: int) -> Path:
+        """Folder of a round; both arms start with the same round 0."""
+        name = "start" if number == 0 else f"{arm}-{number}"
+        folder: Path = self.arguments.out / f"seed{seed}-{name}"
+        return folder
 
 
-def made_slides(given: argparse.Namespace, config: dict[str, Any]) -> dict[str, Slide]:
-    """Pool, validation and test slide, made and tiled once."""
-    folder = given.out / "slides"
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {
-        "pool": ("train", "1:60"),
-        "validation": ("train", "61:85"),
-        "test": ("testA", "1:1000"),
-    }
-    slides = {}
-    for number, (name, (part, images)) in enumerate(parts.items()):
-        file, drawn = folder / f"{name}.tiff", folder / f"{name}.geojson"
-        if not (file.exists() and drawn.exists()):
-            if given.glas:
-                command = [
-                    sys.executable,
-                    given.mosaic,
-                    given.glas / part,
-                    part,
-                    file,
-                    "--images",
-                    images,
-                    "--annotate",
-                    drawn,
-                ]
-                subprocess.run(command, check=True)
-            else:
-                from tiling.synthetic import SlideRecipe, make_slide
-
-                width, height = (
-                    (given.side_px, given.side_px * 3 // 4) if name == "pool" else (4400, 3400)
+def run_rounds(experiment: Experiment) -> list[dict[str, str]]:
+    """Run all rounds that are not in the table; returns all rows of the table."""
+    table = experiment.arguments.out / "rounds.csv"
+    for seed in experiment.arguments.seeds:
+        for arm in _ARMS:
+            windows: list[Window] = []
+            for number in range(experiment.arguments.rounds + 1):
+                windows = _windows_of_round(experiment, windows, seed, arm, number)
+                key = {
+                    "seed": str(seed),
+                    "arm": "both" if number == 0 else arm,
+                    "regions": str(len(windows)),
+                }
+                if any(key.items() <= row.items() for row in read_rows(table)):
+                    continue
+                start = time.perf_counter()
+                folder = experiment.folder(seed, arm, number)
+                values = train_and_score(experiment, windows, folder, seed)
+                _append_row(table, {**key, **values, "seconds": round(time.perf_counter() - start)})
+                print(
+                    f"seed {seed} {key['arm']}: {len(windows)} regions, "
+                    f"object F1 {values['object_f1']:.3f}",
+                    flush=True,
                 )
-                recipe = SlideRecipe(
-                    slide=name, seed=900 + number, width_px=width, height_px=height
-                )
-                make_slide(recipe, file, annotation=drawn)
-        tiles, truth = folder / f"{name}.zarr", folder / f"{name}.labels.zarr"
-        if not tiles.exists():
-            tile_slide(
-                SlideSource(name, file),
-                tiles,
-                parameters=TileParameters(**config["tiles"]),
-                code_version=1,
-                job=JobSettings(workers=given.threads),
-            )
-        if not truth.exists():
-            label_slide(
-                drawn, tiles, truth, slide=name, annotated="whole", origin="bounds", code_version=1
-            )
-        features = json.loads(drawn.read_text())["features"]
-        glands = [
-            feature
-            for feature in features
-            if feature["properties"]["classification"]["name"] == GLAND
-        ]
-        slides[name] = Slide(name, tiles, truth, glands)
-    return slides
+    return read_rows(table)
 
 
-def outline(pool: Slide, windows: Sequence[Window], folder: Path) -> tuple[Path, int]:
-    """Label store of the pool with these regions outlined; and how many glands somebody had to look at."""
-    geometry = geometry_of(pool.tiles)
-    scale = np.array([geometry.downsample_x, geometry.downsample_y])
-    squares = [
-        shapely.transform(shapely.box(x, y, x + w, y + h), lambda points: points * scale)
-        for y, x, h, w in windows
-    ]
-    area = shapely.union_all(squares)
-    shapely.prepare(area)
-    glands = [
-        gland for gland in pool.glands if area.intersects(shapely.geometry.shape(gland["geometry"]))
-    ]
-    regions = []
-    for square in squares:
-        empty = not any(
-            square.intersection(shapely.geometry.shape(gland["geometry"])).area for gland in glands
-        )
-        properties = {
-            "objectType": "annotation",
-            "classification": {"name": EMPTY_REGION if empty else REGION},
-        }
-        regions.append(
-            {
-                "type": "Feature",
-                "geometry": shapely.geometry.mapping(square),
-                "properties": properties,
-            }
-        )
-    drawn = folder / "pool.geojson"
-    drawn.write_text(json.dumps({"type": "FeatureCollection", "features": [*regions, *glands]}))
-    store = folder / "labels" / "pool.zarr"
-    label_slide(
-        drawn, pool.tiles, store, slide="pool", annotated="regions", origin="bounds", code_version=1
-    )
-    return store, len(glands)
-
-
-def random_windows(
-    pool: Slide, taken: Sequence[Window], count: int, size_um: float, rng: np.random.Generator
+def _windows_of_round(
+    experiment: Experiment, before: list[Window], seed: int, arm: str, number: int
 ) -> list[Window]:
-    """Squares of the size of proposals anywhere on tissue, that overlap neither each other nor what is taken."""
-    geometry = geometry_of(pool.tiles)
-    tissue = np.asarray(open_array(open_store(pool.tiles), "tissue")[...]) > 0
-    h, w = (
-        min(round(size_um / geometry.mpp), side) for side in (geometry.height_px, geometry.width_px)
-    )
-    chosen: list[Window] = []
-    for _ in range(100_000):
-        if len(chosen) == count:
-            break
-        y, x = (
-            int(rng.integers(0, geometry.height_px - h + 1)),
-            int(rng.integers(0, geometry.width_px - w + 1)),
+    """Regions of a round: those of the round before, and new ones; kept in its folder."""
+    arguments, pool = experiment.arguments, experiment.slides["pool"]
+    folder = experiment.folder(seed, arm, number)
+    folder.mkdir(exist_ok=True)
+    file = folder / "windows.json"
+    if file.exists():
+        return [Window(*window) for window in json.loads(file.read_text())]
+    if number == 0 or arm == "random":
+        rng = np.random.default_rng([seed, number])
+        added = draw_windows(pool, before, arguments.per_round, arguments.size_um, rng)
+    else:
+        previous = experiment.folder(seed, arm, number - 1)
+        proposals = choose_squares(
+            previous / "pool.maps.zarr",
+            pool.tiles,
+            previous / "labels" / "pool.zarr",
+            geometry_of(pool.tiles),
+            ProposalSettings(arguments.per_round, arguments.size_um),
         )
-        if _tissue_share(tissue, geometry, (y, x, h, w)) < _LEAST_TISSUE:
-            continue
-        if not any(
-            y < b + d and b < y + h and x < a + e and a < x + w for b, a, d, e in (*taken, *chosen)
-        ):
-            chosen.append((y, x, h, w))
-    return chosen
+        added = [proposal.window_px for proposal in proposals]
+    windows = before + added
+    file.write_text(json.dumps(windows))
+    return windows
 
 
-def _tissue_share(tissue: NDArray[np.bool_], geometry: Geometry, window: Window) -> float:
-    y, x, h, w = window
-    rows = slice(
-        y * tissue.shape[0] // geometry.height_px,
-        -(-(y + h) * tissue.shape[0] // geometry.height_px),
-    )
-    columns = slice(
-        x * tissue.shape[1] // geometry.width_px, -(-(x + w) * tissue.shape[1] // geometry.width_px)
-    )
-    return float(tissue[rows, columns].mean())
-
-
-def one_round(
-    slides: dict[str, Slide],
-    windows: Sequence[Window],
-    folder: Path,
-    config: dict[str, Any],
-    threads: int,
-) -> tuple[dict[str, float], Path]:
-    """Train on these regions; scores on the test slide, and the maps of the pool."""
-    labels, glands = outline(slides["pool"], windows, folder)
+def train_and_score(
+    experiment: Experiment, windows: Sequence[Window], folder: Path, seed: int
+) -> dict[str, float]:
+    """Train on these regions and predict pool and test slide; scores on the test slide."""
+    slides, configuration = experiment.slides, experiment.configuration
+    labels, glands = outline_regions(slides["pool"], windows, folder)
     shutil.rmtree(folder / "model", ignore_errors=True)
     validation = slides["validation"]
     training = TrainingSlides(
         labelled=[TrainingSlide("pool", slides["pool"].tiles, labels)],
         validation=[TrainingSlide("validation", validation.tiles, validation.truth)],
     )
-    job = JobResources(gpu=0, threads=threads, code_version=1)
-    train("supervised", training, config=config, model=folder / "model", job=job)
+    job = JobResources(gpu=0, threads=experiment.arguments.threads, code_version=1)
+    settings = method_settings(configuration.model_copy(update={"seed": seed}), _METHOD)
+    train(_METHOD, training, settings=settings, model=folder / "model", job=job)
     for name in ("pool", "test"):
         predict_slide(
-            slides[name].tiles, folder / "model", folder / f"{name}.maps.zarr", slide=name, job=job,
-            prediction={"batch": 4, "precision": "fp32", "flips": False, "margin_um": None},
-        )  # fmt: skip
-    maps, found = folder / "test.maps.zarr", folder / "test.glands.zarr"
+            slides[name].tiles,
+            folder / "model",
+            folder / f"{name}.maps.zarr",
+            slide=name,
+            prediction=_PREDICTION,
+            job=job,
+        )
+    f1, dice = _score_test_slide(experiment, folder)
+    um2_per_px = geometry_of(slides["pool"].tiles).um2_per_px
+    outlined_px = sum(window.height * window.width for window in windows)
+    return {
+        "outlined_glands": glands,
+        "outlined_mm2": outlined_px * um2_per_px / 1e6,
+        "object_f1": f1,
+        "object_dice": dice,
+    }
+
+
+def _score_test_slide(experiment: Experiment, folder: Path) -> tuple[float, float]:
+    """Object F1 and object Dice."""
+    maps, glands = folder / "test.maps.zarr", folder / "test.glands.zarr"
     stitch(
         maps,
-        found,
+        glands,
         slide="test",
-        parameters=split_parameters(maps, config["glands"]),
+        parameters=split_parameters(maps, experiment.configuration.glands.to_dict()),
         code_version=1,
-        workers=threads,
+        workers=experiment.arguments.threads,
     )
-    truth, weight = (
-        np.asarray(open_array(open_store(slides["test"].truth), name)[...])
-        for name in ("labels", "weight")
-    )
-    predicted = np.where(weight > 0, np.asarray(open_array(open_store(found), "labels")[...]), 0)
-    scores = object_scores([truth], [predicted], distances=False)
-    um2 = geometry_of(slides["pool"].tiles).um2_per_px
-    outlined_mm2 = sum(h * w for _, _, h, w in windows) * um2 / 1e6
-    values = {
-        "outlined_glands": glands,
-        "outlined_mm2": outlined_mm2,
-        "object_f1": scores.object_f1,
-        "object_dice": scores.object_dice,
-    }
-    return values, folder / "pool.maps.zarr"
+    store = open_store(experiment.slides["test"].truth)
+    truth, weight = (np.asarray(open_array(store, name)[...]) for name in ("labels", "weight"))
+    labels = np.asarray(open_array(open_store(glands), "labels")[...])
+    scores = object_scores([truth], [np.where(weight > 0, labels, 0)], distances=False)
+    return scores.object_f1, scores.object_dice
 
 
-def run(given: argparse.Namespace, config: dict[str, Any]) -> list[dict[str, str]]:
-    """All rounds that are not done yet; returns the table of all."""
-    slides = made_slides(given, config)
-    table = given.out / "rounds.csv"
-    geometry = geometry_of(slides["pool"].tiles)
-    for seed in given.seeds:
-        for arm in ("random", "proposed"):
-            windows: list[Window] = []
-            for number in range(given.rounds + 1):
-                folder = given.out / f"seed{seed}-{'start' if number == 0 else f'{arm}-{number}'}"
-                folder.mkdir(exist_ok=True)
-                state = folder / "windows.json"
-                if state.exists():
-                    windows = [tuple(window) for window in json.loads(state.read_text())]
-                elif number == 0 or arm == "random":
-                    windows = windows + random_windows(
-                        slides["pool"],
-                        windows,
-                        given.per_round,
-                        given.size_um,
-                        np.random.default_rng([seed, number]),
-                    )
-                else:
-                    before = (
-                        given.out
-                        / f"seed{seed}-{'start' if number == 1 else f'{arm}-{number - 1}'}"
-                    )
-                    asked = choose_squares(
-                        before / "pool.maps.zarr",
-                        slides["pool"].tiles,
-                        before / "labels" / "pool.zarr",
-                        geometry,
-                        ProposalSettings(given.per_round, given.size_um),
-                    )
-                    windows = windows + [proposal.window_px for proposal in asked]
-                state.write_text(json.dumps(windows))
-                key = {
-                    "seed": str(seed),
-                    "arm": "both" if number == 0 else arm,
-                    "regions": str(len(windows)),
-                }
-                if any(key.items() <= row.items() for row in rows_of(table)):
-                    continue
-                start = time.perf_counter()
-                values, _ = one_round(
-                    slides, windows, folder, {**config, "seed": seed}, given.threads
-                )
-                _append(table, {**key, **values, "seconds": round(time.perf_counter() - start)})
-                print(
-                    f"seed {seed} {key['arm']}: {len(windows)} regions, object F1 {values['object_f1']:.3f}",
-                    flush=True,
-                )
-    return rows_of(table)
-
-
-def rows_of(table: Path) -> list[dict[str, str]]:
-    """Rounds done so far."""
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """Finished rounds."""
     if not table.exists():
         return []
-    with table.open(newline="") as handle:
-        return list(csv.DictReader(handle))
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def _append(table: Path, row: dict[str, Any]) -> None:
-    new = not table.exists()
-    with table.open("a", newline="") as handle:
-        writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
-        if new:
+def _append_row(table: Path, row: dict[str, Any]) -> None:
+    is_new = not table.exists()
+    with table.open("a", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        if is_new:
             writer.writeheader()
         writer.writerow(
             {
@@ -334,46 +202,53 @@ def _append(table: Path, row: dict[str, Any]) -> None:
 
 
 def report(rows: list[dict[str, str]], out: Path) -> None:
-    """The curve as a table on stdout and as a picture; in how many seeds which arm was better."""
+    """Print a table of both arms and the gain of the last round, and draw the curves."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     print(
-        f"{'regions':>8} {'arm':>9} {'object F1, mean (sd)':>22} {'outlined glands':>16} {'seeds':>6}"
+        f"{'regions':>8} {'arm':>9} {'object F1, mean (sd)':>22} {'outlined glands':>16} "
+        f"{'seeds':>6}"
     )
     counts = sorted({int(row["regions"]) for row in rows})
-    for arm, marker in (("random", "o"), ("proposed", "s")):
-        chosen = [
-            [row for row in rows if int(row["regions"]) == count and row["arm"] in (arm, "both")]
-            for count in counts
-        ]
-        f1 = [np.array([float(row["object_f1"]) for row in group]) for group in chosen]
-        for count, group, values in zip(counts, chosen, f1, strict=True):
+    for arm, marker in zip(_ARMS, ("o", "s"), strict=True):
+        means, deviations = [], []
+        for count in counts:
+            group = [
+                row for row in rows if int(row["regions"]) == count and row["arm"] in (arm, "both")
+            ]
+            f1 = np.array([float(row["object_f1"]) for row in group])
             glands = np.mean([float(row["outlined_glands"]) for row in group])
             print(
-                f"{count:>8} {arm:>9} {values.mean():>14.3f} ({values.std():.3f}) {glands:>16.1f} {len(values):>6}"
+                f"{count:>8} {arm:>9} {f1.mean():>14.3f} ({f1.std():.3f}) {glands:>16.1f} "
+                f"{len(f1):>6}"
             )
-        means, spread = [values.mean() for values in f1], [values.std() for values in f1]
-        axes.errorbar(counts, means, spread, marker=marker, capsize=3, label=f"{arm} regions")
+            means.append(f1.mean())
+            deviations.append(f1.std())
+        axes.errorbar(counts, means, deviations, marker=marker, capsize=3, label=f"{arm} regions")
     axes.set(xlabel="outlined regions", ylabel="object F1 on another slide")
     axes.legend()
     figure.savefig(out / "proposals.svg")
-    last = str(counts[-1])
-    pairs = {arm: {row["seed"]: float(row["object_f1"]) for row in rows if row["regions"] == last and row["arm"] == arm} for arm in
-             ("random", "proposed")}  # fmt: skip
+    _print_gain(rows, str(counts[-1]))
+
+
+def _print_gain(rows: list[dict[str, str]], regions: str) -> None:
+    f1: dict[str, dict[str, float]] = {arm: {} for arm in _ARMS}
+    for row in rows:
+        if row["regions"] == regions and row["arm"] in _ARMS:
+            f1[row["arm"]][row["seed"]] = float(row["object_f1"])
     gains = [
-        pairs["proposed"][seed] - pairs["random"][seed]
-        for seed in pairs["proposed"]
-        if seed in pairs["random"]
+        f1["proposed"][seed] - f1["random"][seed] for seed in f1["proposed"] if seed in f1["random"]
     ]
     if gains:
         better = sum(gain > 0 for gain in gains)
         print(
-            f"at {last} regions proposed - random: {np.mean(gains):+.3f} object F1, proposed better in {better} of {len(gains)} seeds"
+            f"at {regions} regions proposed - random: {np.mean(gains):+.3f} object F1, proposed "
+            f"better in {better} of {len(gains)} seeds"
         )
 
 
-def main() -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -386,7 +261,7 @@ def main() -> int:
         "--per-round",
         type=int,
         default=2,
-        help="regions to begin with, and per round (default %(default)s)",
+        help="regions at the start, and added in each round (default %(default)s)",
     )
     parser.add_argument("--size-um", type=float, default=400.0)
     parser.add_argument(
@@ -400,26 +275,46 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--steps", type=int, default=50, help="per epoch (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    if given.glas and not given.mosaic:
+    return parser
+
+
+def _configuration(arguments: argparse.Namespace) -> Configuration:
+    return read_configuration(
+        {
+            "tiles": {
+                "mpp_um": arguments.mpp_um,
+                "tile_px": 128,
+                "overlap_px": 32,
+                "tissue_mpp_um": 16,
+            },
+            "network": {"width": arguments.width},
+            "training": {
+                "epochs": arguments.epochs,
+                "warm_start_epochs": 1,
+                "steps_per_epoch": arguments.steps,
+                "batch": 8,
+            },
+        }
+    )
+
+
+def main() -> int:
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.glas and not arguments.mosaic:
         parser.error("--glas needs --mosaic")
     logging.basicConfig(level=logging.WARNING)
-    config = read_configuration({
-        "tiles": {"mpp_um": given.mpp_um, "tile_px": 128, "overlap_px": 32, "tissue_mpp_um": 16},
-        "network": {"width": given.width},
-        "training": {"epochs": given.epochs, "warm_start_epochs": 1, "steps_per_epoch": given.steps, "batch": 8},
-    }).to_dict()  # fmt: skip
-    given.out.mkdir(parents=True, exist_ok=True)
-    settings = {
-        key: str(value)
-        for key, value in vars(given).items()
-        if key not in ("seeds", "rounds", "threads", "out")
-    }
-    record = given.out / "settings.json"
-    if record.exists() and json.loads(record.read_text()) != settings:
-        parser.error(f"{given.out} holds a run with other settings; name another folder")
-    record.write_text(json.dumps(settings))
-    report(run(given, config), given.out)
+    configuration = _configuration(arguments)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    may_change = ("seeds", "rounds", "threads", "out")
+    settings = {key: str(value) for key, value in vars(arguments).items() if key not in may_change}
+    settings_file = arguments.out / "settings.json"
+    if settings_file.exists() and json.loads(settings_file.read_text()) != settings:
+        parser.error(f"{arguments.out} holds a run with other settings; name another folder")
+    settings_file.write_text(json.dumps(settings))
+    slides = make_slides(arguments, configuration)
+    rows = run_rounds(Experiment(slides, configuration, arguments))
+    report(rows, arguments.out)
     return 0
 
 

@@ -1,4 +1,4 @@
-r"""The picture of docs/qupath.md: what QuPath shows of a slide's files, drawn by this project's code.
+r"""The picture of docs/qupath.md: what QuPath shows of the files of a slide.
 
 python docs/draw_qupath.py SLIDE ANNOTATION.geojson GLANDS.geojson PROPOSALS.geojson \
     docs/images/qupath.jpg

@@ -1,4 +1,4 @@
-"""The table of training methods: everything else reads it, and it imports no torch.
+"""The table of training methods. It imports no torch, so that every command can read it.
 
 A new method is one file in this folder and one entry here (docs/extending.md).
 """
@@ -32,15 +32,15 @@ class Method:
 
     Attributes
     ----------
-    name : as in the configuration; its file is named so, with `_` for `-`
-    label, colour : in tables, figures and the report
+    name : name in the configuration; also the name of its file, with `_` instead of `-`
+    label, colour : for tables, figures and the report
     description : one sentence for the documentation
-    uses_unlabelled : it takes unlabelled tiles
-    has_gates : its network has experts and gates
+    uses_unlabelled : whether it trains on unlabelled tiles
+    has_gates : whether its network has experts and gates
     starts_from : method whose training it continues after `warm_start_epochs`; None: it trains
         from the first epoch on
-    ignored_network, ignored_training : settings without effect on it: a change of them does not
-        train it again
+    ignored_network, ignored_training : settings that have no effect on it; its model stays up to
+        date when they change
     """
 
     name: str
@@ -54,7 +54,7 @@ class Method:
     ignored_training: tuple[str, ...] = ()
 
     def load_learner(self) -> "LearnerFactory":
-        """Import the file of this method, and torch with it; returns its class `Learner`."""
+        """Import the file of this method (and torch), and return its subclass of `Learner`."""
         factory: LearnerFactory = import_module(
             f"semimoe.methods.{self.name.replace('-', '_')}"
         ).METHOD_LEARNER

@@ -3,8 +3,8 @@
 Two networks of the same structure and different initial weights learn from the labelled tiles. On
 unlabelled tiles each learns, by cross-entropy, the mask that the other one predicts (their eq. 2);
 no gradient goes through a pseudo-label. The weight of this loss is `unsup_max` over the schedule.
-Their cross supervision also uses the labelled tiles; the public code base of Table 1 and this file
-use the unlabelled ones. The first network predicts.
+Chen et al. apply this loss to the labelled tiles too; the public code base of Table 1 and this file
+apply it to the unlabelled ones only. The first network predicts.
 """
 
 from contextlib import ExitStack
@@ -30,7 +30,7 @@ class CrossPseudoSupervisionLearner(UNetLearner):
 
     def __init__(self, context: LearnerContext) -> None:
         super().__init__(context)
-        # Other random numbers than for the first network.
+        # Its initial weights differ from those of the first network.
         self.second = self.build_network(context.network, mean=context.mean, std=context.std)
 
     def trained_networks(self) -> tuple[nn.Module, ...]:
@@ -38,7 +38,7 @@ class CrossPseudoSupervisionLearner(UNetLearner):
         return self.network, self.second
 
     def after_loading(self) -> None:
-        """Leave the second network as it is: two equal networks would stay equal."""
+        """Keep the random weights of the second network: equal networks would stay equal."""
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""
@@ -46,7 +46,8 @@ class CrossPseudoSupervisionLearner(UNetLearner):
 
     def supervised_phase(self, step: Step) -> PhaseLoss:
         """Both networks learn from the labelled batch; the log shows the first one."""
-        first, second = (self.supervised_loss(step, one) for one in self.trained_networks())
+        networks = self.trained_networks()
+        first, second = (self.supervised_loss(step, network) for network in networks)
         return first._replace(loss=first.loss + second.loss, plain=first.plain + second.plain)
 
     def cross_phase(self, step: Step) -> PhaseLoss | None:

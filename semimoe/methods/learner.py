@@ -1,7 +1,7 @@
-"""What a method is: the networks that it trains, and the losses of one optimiser step.
+"""Base class of the methods: the networks that are trained, and the losses of an optimiser step.
 
 A method's file defines a subclass of `Learner` and names it `METHOD_LEARNER`. It works on batches
-of tensors and knows nothing of slides, folders or files.
+of tensors and does not use slides, folders or files.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,18 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from semimoe.methods.optimizers import make_optimizers
-from semimoe.networks.mixture import Outputs, SemiMoE
+from semimoe.networks.mixture import NetworkOutputs, SemiMoE
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.batch import Batch
-from semimoe.objectives.losses import AdaptiveLoss, SumLoss, Terms
+from semimoe.objectives.losses import AdaptiveLoss, SumLoss, TaskLosses
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 Network = SemiMoE | UNet
-ANY_MEAN, ANY_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+# Used until the normalisation of a model is loaded with its weights.
+PLACEHOLDER_MEAN, PLACEHOLDER_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 class LearnerContext(NamedTuple):
-    """What a learner is built from.
+    """Settings and constants from which a learner is built.
 
     Attributes
     ----------
@@ -38,7 +39,7 @@ class LearnerContext(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a phase takes from one optimiser step.
+    """Input of a phase in one optimiser step.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class Step(NamedTuple):
     progress : t / T, part of the schedule that is done, [0, 1)
     """
 
-    forward: Callable[[nn.Module, Tensor], Outputs]
+    forward: Callable[[nn.Module, Tensor], NetworkOutputs]
     labelled: Batch
     unlabelled: Batch | None
     progress: float
@@ -58,14 +59,14 @@ class PhaseLoss(NamedTuple):
     Attributes
     ----------
     loss : scalar with gradient, multiplied by its weight in the total
-    plain : the same without the adaptive weights: a plain weighted sum of the task losses, for
-        comparing phases
+    plain : scalar without gradient: the weighted sum of the task losses without the adaptive
+        scales, so that phases can be compared
     log : detached scalars, averaged over the epoch
     counts : detached sums that are added up over the epoch (overlap and size of pseudo-labels)
     gate_weights : mean over the batch, (gates, experts), or None
 
-    All are scaled by the share of the tiles in their batch: the sum over the parts of a batch is
-    the value of the whole batch.
+    All values are multiplied by the share that the tiles have of their batch: the sum over the
+    parts of a batch is the value of the whole batch.
     """
 
     loss: Tensor
@@ -79,16 +80,16 @@ Phase = Callable[[Step], PhaseLoss | None]
 
 
 class Learner(nn.Module):
-    """Networks of a method and the learnt scales of its loss.
+    """Networks of a method, and the learnt scales of its loss.
 
     Every module that is an attribute is part of a checkpoint: a method keeps its state in modules
     (a teacher, a second network) and buffers.
 
     Attributes
     ----------
-    network : predicts; it is validated and saved as the model
-    aggregate : losses per task -> scalar
-    context : what the learner was built from
+    network : the network that predicts; it is validated and saved as the model
+    aggregate : combines the losses of the tasks to a scalar
+    context : settings and constants of the learner
     """
 
     network: Network
@@ -105,8 +106,8 @@ class Learner(nn.Module):
         cls,
         settings: NetworkSettings,
         *,
-        mean: Sequence[float] = ANY_MEAN,
-        std: Sequence[float] = ANY_STD,
+        mean: Sequence[float] = PLACEHOLDER_MEAN,
+        std: Sequence[float] = PLACEHOLDER_STD,
     ) -> Network:
         """Build the network that predicts, with random weights.
 
@@ -117,7 +118,7 @@ class Learner(nn.Module):
         return SemiMoE(settings, mean=mean, std=std)
 
     def build_aggregate(self) -> AdaptiveLoss | SumLoss:
-        """Build what joins the losses of the tasks: eq. 11, or their sum."""
+        """Build the module that combines the losses of the tasks: eq. 11, or their sum."""
         training = self.context.training
         return AdaptiveLoss(training.gamma) if training.aggregate == "amol" else SumLoss()
 
@@ -126,7 +127,7 @@ class Learner(nn.Module):
         return (self.network,)
 
     def optimizers(self, *, lr: float) -> dict[str, torch.optim.Optimizer]:
-        """Optimisers by name; the learning rate of all but `s` follows the schedule."""
+        """Optimisers by name; the schedule sets the learning rates of all except `s`."""
         return make_optimizers(
             self.trained_networks(), self.aggregate, self.context.training, lr=lr
         )
@@ -136,32 +137,32 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def after_loading(self) -> None:
-        """Make copies of `network` after its weights were loaded from another model."""
+        """Update copies of `network`, after the weights of another model were loaded into it."""
 
     def after_update(self, step: int) -> None:
-        """Update what is not trained by gradients, after optimiser step `step` (0, 1, ...)."""
+        """Update state that has no gradient, after optimiser step `step` (0, 1, ...)."""
 
 
 LearnerFactory = type[Learner]
 
 
-def task_log(name: str, terms: Terms) -> dict[str, Tensor]:
-    """Detached losses, each under `name` with the task in place of {}."""
-    return {name.format(task): loss.detach() for task, loss in terms.present().items()}
+def task_log(column: str, losses: TaskLosses) -> dict[str, Tensor]:
+    """Detached losses by column of the log; `column` contains {} for the task."""
+    return {column.format(task): loss.detach() for task, loss in losses.present().items()}
 
 
-def weighted_sdf(terms: Terms, training: TrainingSettings) -> Terms:
-    """Multiply the distance term by its factor in the settings."""
-    return terms if terms.sdf is None else terms._replace(sdf=training.sdf_weight * terms.sdf)
+def weight_sdf_loss(losses: TaskLosses, training: TrainingSettings) -> TaskLosses:
+    """Multiply the distance loss by its factor in the settings."""
+    return losses if losses.sdf is None else losses._replace(sdf=training.sdf_weight * losses.sdf)
 
 
-def detached_sum(terms: Terms) -> Tensor:
-    """Plain sum of the task losses without gradient: what is compared between phases."""
-    return torch.stack(list(terms.present().values())).sum().detach()
+def detached_sum(losses: TaskLosses) -> Tensor:
+    """Plain sum of the task losses without gradient, for the comparison of phases."""
+    return torch.stack(list(losses.present().values())).sum().detach()
 
 
 def pseudo_label_counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Numerator and denominator of the Dice of pseudo-labels on pixels with a known truth.
+    """Numerator and denominator of the Dice of pseudo-labels, on pixels with labels.
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
 """Mean Teacher (Tarvainen and Valpola 2017, arXiv 1703.01780), as in the paper's Table 1.
 
-A student learns from labelled tiles. On unlabelled tiles its mask probability must agree with that
-of a teacher, which sees the same tiles with noise. The teacher's weights are the exponential moving
-average of the student's (their eq. 2); the teacher predicts. The consistency loss is the mean
-squared difference of the softmax outputs (their section 2), weighted by `unsup_max` over the
-schedule. Only the mask has a consistency loss; distance and boundary are learnt from labels.
+A student learns from labelled tiles. On unlabelled tiles it learns the mask probability of a
+teacher, which predicts the same tiles with noise. The teacher's weights are the exponential moving
+average of the student's (their eq. 2). The teacher is the network that predicts later. The
+consistency loss is the mean squared difference of the softmax outputs (their section 2), weighted
+by `unsup_max` over the schedule. Only the mask has a consistency loss; distance and boundary are
+learnt from labels.
 """
 
 import copy
@@ -14,12 +15,12 @@ from torch import Tensor, nn
 
 from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
 from semimoe.methods.unet import UNetLearner
-from semimoe.networks.mixture import Outputs
+from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
-# Decay of the moving average; in the first steps it is smaller, so that the teacher follows the
-# student (their section 3.1 and public code).
+# Decay of the moving average. In the first steps it is smaller, so that the teacher changes as fast
+# as the student (their section 3.1 and public code).
 _DECAY = 0.99
 # Noise of the teacher's images: standard deviation and largest value, in standard deviations of the
 # images (as in the code bases of segmentation benchmarks).
@@ -27,7 +28,7 @@ _NOISE, _LARGEST_NOISE = 0.1, 0.2
 
 
 class MeanTeacherLearner(UNetLearner):
-    """A student that is trained, and its moving average that predicts.
+    """A student that is trained, and a teacher (its moving average) that predicts.
 
     Attributes
     ----------
@@ -44,7 +45,7 @@ class MeanTeacherLearner(UNetLearner):
         return (self.student,)
 
     def after_loading(self) -> None:
-        """Start the student with the weights of the teacher."""
+        """Copy the weights of the teacher to the student."""
         self.student.load_state_dict(self.network.state_dict())
 
     def phases(self) -> tuple[Phase, ...]:
@@ -56,7 +57,7 @@ class MeanTeacherLearner(UNetLearner):
         return self.supervised_loss(step, self.student)
 
     def consistency_phase(self, step: Step) -> PhaseLoss | None:
-        """The student's mask agrees with the teacher's on the unlabelled batch."""
+        """The student learns the mask probability of the teacher on the unlabelled batch."""
         batch, training = step.unlabelled, self.context.training
         if batch is None or training.unsup_max == 0:
             return None
@@ -81,7 +82,7 @@ class MeanTeacherLearner(UNetLearner):
         )
 
     def after_update(self, step: int) -> None:
-        """Move the teacher towards the student (their eq. 2)."""
+        """Update the moving average (their eq. 2)."""
         decay = min(1 - 1 / (step + 1), _DECAY)
         student = self.student.state_dict()
         with torch.no_grad():
@@ -100,7 +101,7 @@ class MeanTeacherLearner(UNetLearner):
         return noisy.round().clamp(0, 255).to(torch.uint8)
 
 
-def _mask_probability(outputs: Outputs) -> Tensor:
+def _mask_probability(outputs: NetworkOutputs) -> Tensor:
     """Softmax of the mask's logits, float32 (B, 2, H, W)."""
     return torch.softmax(outputs.gates.seg.float(), dim=1)
 

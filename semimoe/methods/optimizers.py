@@ -25,7 +25,7 @@ def make_optimizers(
 
     Parameters
     ----------
-    lr : peak learning rate; pretrained encoders take `training.encoder_lr` of it
+    lr : peak learning rate; that of pretrained encoders is `training.encoder_lr` times `lr`
     """
     groups = _parameter_groups(networks, lr=lr, encoder_lr=lr * training.encoder_lr)
     if training.optimizer == "sgd":
@@ -45,17 +45,18 @@ def make_optimizers(
 def _parameter_groups(
     networks: Sequence[nn.Module], *, lr: float, encoder_lr: float
 ) -> list[dict[str, Any]]:
-    """Parameters by learning rate: those of pretrained encoders change less."""
+    """Parameters in one group for each learning rate: pretrained encoders have a lower one."""
     pretrained = {
         parameter
         for network in networks
         for encoder in pretrained_encoders(network)
         for parameter in encoder.parameters()
     }
-    every = [parameter for network in networks for parameter in network.parameters()]
-    new = [parameter for parameter in every if parameter not in pretrained]
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    new = [parameter for parameter in parameters if parameter not in pretrained]
     groups: list[dict[str, Any]] = [{"params": new, "lr": lr, "initial_lr": lr}]
     if pretrained:
-        old = [parameter for parameter in every if parameter in pretrained]
+        # A list, because the order of a set is not fixed.
+        old = [parameter for parameter in parameters if parameter in pretrained]
         groups.append({"params": old, "lr": encoder_lr, "initial_lr": encoder_lr})
     return groups

@@ -13,19 +13,19 @@ from semimoe.methods.learner import (
     detached_sum,
     pseudo_label_counts,
     task_log,
-    weighted_sdf,
+    weight_sdf_loss,
 )
 from semimoe.methods.supervised import SupervisedLearner
-from semimoe.networks.mixture import Outputs
+from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.running_statistics import keep_running_statistics
-from semimoe.objectives.losses import Targets, pseudo_targets, total, unsupervised_terms
+from semimoe.objectives.losses import Targets, pseudo_targets, total_loss, unsupervised_losses
 from semimoe.objectives.targets import make_targets
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from tiling.raster.label_numbers import label_components
 
 
 class SemiMoELearner(SupervisedLearner):
-    """Experts and gates; the gates label the unlabelled tiles for the experts."""
+    """Experts and gates; the experts learn from pseudo-labels of the gates."""
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""
@@ -41,24 +41,26 @@ class SemiMoELearner(SupervisedLearner):
         if batch is None or training.unsup_max == 0:
             return None
         weight = unsupervised_weight(step.progress, training)
-        keep = training.statistics == "labelled"
-        with keep_running_statistics(self.network) if keep else nullcontext():
+        keeps_statistics = training.statistics == "labelled"
+        with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
             outputs = step.forward(self.network, batch.image)
         pseudo = batch.targets or self._online_pseudo_labels(outputs)
-        losses = unsupervised_terms(outputs.experts, pseudo, batch.weight).times(batch.share)
-        terms = weighted_sdf(losses, training)
+        losses = unsupervised_losses(outputs.experts, pseudo, batch.weight).times(batch.share)
+        weighted_losses = weight_sdf_loss(losses, training)
         no_supervised_loss = torch.zeros((), device=batch.image.device)
-        loss = total(no_supervised_loss, self.aggregate(terms, batch.share.tiles), weight)
+        loss = total_loss(
+            no_supervised_loss, self.aggregate(weighted_losses, batch.share.tiles), weight
+        )
         return PhaseLoss(
             loss,
-            weight * detached_sum(terms),
+            weight * detached_sum(weighted_losses),
             task_log("unsup_{}", losses),
             pseudo_label_counts(pseudo.mask, batch),
             None,
         )
 
-    def _online_pseudo_labels(self, outputs: Outputs) -> Targets:
-        """Outputs of all gates; or those derived from the mask gate (Table 4)."""
+    def _online_pseudo_labels(self, outputs: NetworkOutputs) -> Targets:
+        """Predictions of all gates, or targets computed from the mask of its gate (Table 4)."""
         pseudo = pseudo_targets(outputs.gates)
         every_expert_has_a_gate = all(
             gate is not None
@@ -67,10 +69,10 @@ class SemiMoELearner(SupervisedLearner):
         )
         if self.context.training.pseudo == "gates" and every_expert_has_a_gate:
             return pseudo
-        return self._derived(pseudo.mask)
+        return self._targets_from_mask(pseudo.mask)
 
-    def _derived(self, mask: Tensor) -> Targets:
-        """Distance and boundary of the 8-connected components of a mask int64 (B, H, W)."""
+    def _targets_from_mask(self, mask: Tensor) -> Targets:
+        """Targets whose glands are the 8-connected components of a mask int64 (B, H, W)."""
         targets = [
             make_targets(
                 label_components(image),

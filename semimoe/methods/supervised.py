@@ -1,6 +1,6 @@
-"""Supervised-only: the experts and gates of Semi-MoE with L_sup alone (eq. 4).
+"""Supervised-only: the network of Semi-MoE, trained with L_sup alone (eq. 4).
 
-Every table needs this row, and Semi-MoE continues it.
+Every table of results has a row of this method. Semi-MoE continues a run of it.
 """
 
 from semimoe.methods.learner import (
@@ -10,9 +10,9 @@ from semimoe.methods.learner import (
     Step,
     detached_sum,
     task_log,
-    weighted_sdf,
+    weight_sdf_loss,
 )
-from semimoe.objectives.losses import supervised_terms, task_losses
+from semimoe.objectives.losses import supervised_losses, task_losses
 
 
 class SupervisedLearner(Learner):
@@ -29,12 +29,16 @@ class SupervisedLearner(Learner):
         outputs = step.forward(self.network, batch.image)
         experts = task_losses(outputs.experts, batch.targets, batch.weight).times(batch.share)
         gates = task_losses(outputs.gates, batch.targets, batch.weight).times(batch.share)
-        terms = weighted_sdf(supervised_terms(experts, gates), training)
+        weighted_losses = weight_sdf_loss(supervised_losses(experts, gates), training)
         log = task_log("sup_{}_expert", experts) | task_log("sup_{}_gate", gates)
         assert outputs.gate_weights is not None  # a network with gates
         weights = batch.share.tiles * outputs.gate_weights.detach().float().mean(0)
         return PhaseLoss(
-            self.aggregate(terms, batch.share.tiles), detached_sum(terms), log, {}, weights
+            self.aggregate(weighted_losses, batch.share.tiles),
+            detached_sum(weighted_losses),
+            log,
+            {},
+            weights,
         )
 
 

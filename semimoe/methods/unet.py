@@ -1,12 +1,12 @@
-"""A plain U-Net on labelled tiles: the baseline for experts, gates, loss scales and pseudo-labels."""
+"""A plain U-Net on labelled tiles: the baseline without experts, gates and pseudo-labels."""
 
 from collections.abc import Sequence
 
 from torch import nn
 
 from semimoe.methods.learner import (
-    ANY_MEAN,
-    ANY_STD,
+    PLACEHOLDER_MEAN,
+    PLACEHOLDER_STD,
     Learner,
     Network,
     Phase,
@@ -14,7 +14,7 @@ from semimoe.methods.learner import (
     Step,
     detached_sum,
     task_log,
-    weighted_sdf,
+    weight_sdf_loss,
 )
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.losses import AdaptiveLoss, SumLoss, task_losses
@@ -29,14 +29,14 @@ class UNetLearner(Learner):
         cls,
         settings: NetworkSettings,
         *,
-        mean: Sequence[float] = ANY_MEAN,
-        std: Sequence[float] = ANY_STD,
+        mean: Sequence[float] = PLACEHOLDER_MEAN,
+        std: Sequence[float] = PLACEHOLDER_STD,
     ) -> Network:
         """See `Learner`."""
         return UNet(settings, mean=mean, std=std)
 
     def build_aggregate(self) -> AdaptiveLoss | SumLoss:
-        """Build the plain sum: the adaptive weights are a part of Semi-MoE."""
+        """Build the plain sum: the adaptive scales are a part of Semi-MoE."""
         return SumLoss()
 
     def phases(self) -> tuple[Phase, ...]:
@@ -53,9 +53,11 @@ class UNetLearner(Learner):
         assert batch.targets is not None  # the loader refuses labelled tiles without labels
         outputs = step.forward(network, batch.image)
         losses = task_losses(outputs.experts, batch.targets, batch.weight).times(batch.share)
-        terms = weighted_sdf(losses, self.context.training)
-        loss = self.aggregate(terms, batch.share.tiles)
-        return PhaseLoss(loss, detached_sum(terms), task_log("sup_{}_expert", losses), {}, None)
+        weighted_losses = weight_sdf_loss(losses, self.context.training)
+        loss = self.aggregate(weighted_losses, batch.share.tiles)
+        return PhaseLoss(
+            loss, detached_sum(weighted_losses), task_log("sup_{}_expert", losses), {}, None
+        )
 
 
 METHOD_LEARNER = UNetLearner

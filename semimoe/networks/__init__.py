@@ -1,1 +1,1 @@
-"""Networks: experts, gates, Semi-MoE, and the plain U-Net beside it."""
+"""Networks: encoders, experts, gates, Semi-MoE and the plain U-Net."""

@@ -1,4 +1,4 @@
-"""The experts: networks up to their last decoder feature (E_m of eq. 2).
+"""The experts: networks without their last convolution (E_m of eq. 2).
 
 B batch, C width, H, W sides (multiples of 16).
 """
@@ -10,7 +10,7 @@ from semimoe.settings import NetworkSettings
 
 
 class SeparateExperts(nn.Module):
-    """Networks that share nothing, one per expert."""
+    """An encoder and a decoder for each expert."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class SeparateExperts(nn.Module):
 
 
 class SharedExperts(nn.Module):
-    """One encoder, a decoder per expert."""
+    """One encoder for all experts, and a decoder for each."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
@@ -40,10 +40,10 @@ class SharedExperts(nn.Module):
 
 
 def make_encoder(settings: NetworkSettings) -> nn.Module:
-    """Contracting path of the settings, with random weights."""
+    """Build the encoder of the settings, with random weights."""
     return ENCODERS[settings.encoder].load_module().make_encoder(settings.width)
 
 
 def make_decoder(settings: NetworkSettings) -> nn.Module:
-    """Expanding path that fits the encoder."""
+    """Build the decoder that fits the encoder of the settings."""
     return ENCODERS[settings.encoder].load_module().make_decoder(settings.width)

@@ -1,4 +1,4 @@
-"""The gates: which expert is listened to, per image and task (eq. 8).
+"""The gates: networks that compute the weight of each expert, per image and task (eq. 8).
 
 B batch, E experts, C channels of an expert's feature.
 """
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class PaperGate(nn.Module):
     """softmax(LinearAttn(MLP(AvgPool(X_c)))), LinearAttn = FC (reduction) + dropout + FC.
 
-    The paper names no widths: the MLP halves E C channels, the attention reduces by four.
+    The paper does not state the widths. The MLP halves the E C channels, and the attention divides
+    them by four.
     """
 
     def __init__(self, width: int, experts: int, dropout: float) -> None:
@@ -23,14 +24,15 @@ class PaperGate(nn.Module):
         )
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features (B, E C) -> weights (B, E) that add up to 1."""
+        """Pooled features (B, E C) -> weights (B, E) with sum 1."""
         return torch.softmax(self.attention(self.mlp(pooled)), dim=1)
 
 
-class CodeGate(nn.Module):
-    """The public code's gate: the hidden units are weighted by a softmax over themselves.
+class PublicCodeGate(nn.Module):
+    """The gate of the public code: a softmax over the hidden units weights these units.
 
-    That softmax over 3 C / 2 units divides them by about their number, so the expert weights start nearly uniform.
+    The softmax has E C / 2 units, so its values are small. The weights of the experts are therefore
+    nearly uniform at the start.
     """
 
     def __init__(self, width: int, experts: int, dropout: float) -> None:
@@ -41,6 +43,7 @@ class CodeGate(nn.Module):
         self.choose = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, experts))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features (B, E C) -> weights (B, E) that add up to 1."""
+        """Pooled features (B, E C) -> weights (B, E) with sum 1."""
         hidden = self.reduce(pooled)
-        return torch.softmax(self.choose(hidden * torch.softmax(self.attend(hidden), dim=1)), dim=1)
+        attention = torch.softmax(self.attend(hidden), dim=1)
+        return torch.softmax(self.choose(hidden * attention), dim=1)

@@ -1,4 +1,4 @@
-"""Semi-MoE: one expert per task, one gate per task (eqs. 2, 3, 8, 9).
+"""Semi-MoE: one expert and one gate for each task (eqs. 2, 3, 8, 9).
 
 B batch, E experts, G gates, C width, K classes of a task, H, W sides (multiples of 16).
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semimoe.networks.experts import SeparateExperts, SharedExperts
-from semimoe.networks.gates import CodeGate, PaperGate
+from semimoe.networks.gates import PaperGate, PublicCodeGate
 from semimoe.settings import STRIDE_PX, NetworkSettings
 
 TASKS = ("seg", "sdf", "bnd")
@@ -19,34 +19,38 @@ CLASSES = {"seg": 2, "sdf": 1, "bnd": 2}
 _GATE_HEAD_STD = 0.01
 
 
-class Heads(NamedTuple):
-    """Logits of the tasks: tanh of `sdf` is the signed distance, softmax of the others a probability. None: there is no such head."""
+class TaskLogits(NamedTuple):
+    """Logits of each task; None if the network does not predict it.
+
+    tanh of `sdf` is the signed distance; softmax of the other ones is a probability.
+    """
 
     seg: Tensor  # (B, 2, H, W)
     sdf: Tensor | None  # (B, 1, H, W)
     bnd: Tensor | None  # (B, 2, H, W)
 
 
-class Outputs(NamedTuple):
-    """What one forward pass gives; the gates' `seg` is the method's output."""
+class NetworkOutputs(NamedTuple):
+    """Result of one forward pass; `seg` of the gates is the predicted mask."""
 
-    experts: Heads
-    gates: Heads
-    gate_weights: Tensor | None  # (B, G, E), rows add up to 1; None: a network without gates
+    experts: TaskLogits
+    gates: TaskLogits
+    gate_weights: Tensor | None  # (B, G, E), the sum of each row is 1; None: without gates
 
 
 class SemiMoE(nn.Module):
-    """Experts, gates and heads.
+    """Experts, gates, and a last convolution ("head") for each of them.
 
     Parameters
     ----------
-    settings : what to build
-    mean, std : of the images, per channel, in [0, 1]; part of the model, so that there is one way of preparing images
+    settings : of the network
+    mean, std : of the images, per channel, in [0, 1]; saved with the weights, so that images are
+        always normalised as in training
     """
 
     mean: Tensor  # (1, 3, 1, 1)
     std: Tensor  # (1, 3, 1, 1)
-    gate_of_channel: Tensor  # int64 (2 + 1 + 2,): which gate decides on an output channel
+    gate_indices: Tensor  # int64 (2 + 1 + 2,): index of the gate of each output channel
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class SemiMoE(nn.Module):
         self.expert_heads = nn.ModuleList(
             nn.Conv2d(width, CLASSES[task], 1) for task in settings.expert_tasks
         )
-        gate = PaperGate if settings.gate == "paper" else CodeGate
+        gate = PaperGate if settings.gate == "paper" else PublicCodeGate
         self.gates = nn.ModuleList(
             gate(width, experts, settings.dropout) for _ in settings.gate_tasks
         )
@@ -73,68 +77,60 @@ class SemiMoE(nn.Module):
         )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
-        channels = torch.tensor(
-            [
-                number
-                for number, task in enumerate(settings.gate_tasks)
-                for _ in range(CLASSES[task])
-            ]
-        )
-        self.register_buffer("gate_of_channel", channels, persistent=False)
-        start_weights(self)
+        gate_indices: list[int] = []
+        for index, task in enumerate(settings.gate_tasks):
+            gate_indices += [index] * CLASSES[task]
+        self.register_buffer("gate_indices", torch.tensor(gate_indices), persistent=False)
+        initialise_weights(self)
         if settings.gate_heads == "small":
-            # The gates read a mixture that shifts while the experts settle: large first weights cost them a hundred steps of unlearning.
+            # The input of the gates changes quickly while the experts begin to learn. Large initial
+            # weights then need about a hundred steps to be corrected.
             for head in self.gate_heads:
                 nn.init.normal_(head.get_parameter("weight"), std=_GATE_HEAD_STD)
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor) -> NetworkOutputs:
         """Images uint8 (B, 3, H, W) -> logits of experts and gates."""
-        features = self.features(normalised(images, self.mean, self.std))  # E x (B, C, H, W)
-        experts = heads_of(
+        x = normalise_images(images, self.mean, self.std)
+        features = self.features(x)  # E x (B, C, H, W)
+        experts = logits_by_task(
             self.settings.expert_tasks,
             [head(feature) for head, feature in zip(self.expert_heads, features, strict=True)],
         )
         pooled = torch.cat([feature.mean(dim=(2, 3)) for feature in features], dim=1)  # (B, E C)
         weights = torch.stack([gate(pooled) for gate in self.gates], dim=1)  # (B, G, E)
-        return Outputs(experts, self._gate_outputs(features, weights), weights)
+        return NetworkOutputs(experts, self._gate_logits(features, weights), weights)
 
-    def _gate_outputs(self, features: list[Tensor], weights: Tensor) -> Heads:
+    def _gate_logits(self, features: list[Tensor], weights: Tensor) -> TaskLogits:
         """Eq. 9, G_m = Head_m(sum_i W_mi X_i), computed as sum_i W_mi Head_m(X_i).
 
-        The head is linear and the weights add up to 1, so both are equal; this one reads each feature once for all tasks.
+        Both are equal, because the head is linear and the sum of the weights is 1. The second form
+        reads each feature once for all tasks.
         """
-        kernel = torch.cat(
-            [head.get_parameter("weight") for head in self.gate_heads]
-        )  # (2 + 1 + 2, C, 1, 1)
-        bias = torch.cat([head.get_parameter("bias") for head in self.gate_heads])  # (5,)
-        share = weights[:, self.gate_of_channel]  # (B, 5, E)
+        tasks, heads = self.settings.gate_tasks, self.gate_heads
+        kernel = torch.cat([head.get_parameter("weight") for head in heads])  # (2 + 1 + 2, C, 1, 1)
+        bias = torch.cat([head.get_parameter("bias") for head in heads])  # (5,)
+        expert_weights = weights[:, self.gate_indices]  # (B, 5, E)
         mixed = sum(
-            share[:, :, i, None, None] * functional.conv2d(feature, kernel)
+            expert_weights[:, :, i, None, None] * functional.conv2d(feature, kernel)
             for i, feature in enumerate(features)
         )  # (B, 5, 1, 1) x (B, 5, H, W) -> (B, 5, H, W)
-        return heads_of(
-            self.settings.gate_tasks,
-            torch.split(
-                mixed + bias.view(1, -1, 1, 1),
-                [CLASSES[task] for task in self.settings.gate_tasks],
-                dim=1,
-            ),
-        )
+        logits = torch.split(mixed + bias.view(1, -1, 1, 1), [CLASSES[task] for task in tasks], 1)
+        return logits_by_task(tasks, logits)
 
 
-def heads_of(tasks: Sequence[str], logits: Sequence[Tensor]) -> Heads:
-    """Logits by the task they are of; the mask is always among them."""
-    named = dict(zip(tasks, logits, strict=True))
-    return Heads(named["seg"], named.get("sdf"), named.get("bnd"))
+def logits_by_task(tasks: Sequence[str], logits: Sequence[Tensor]) -> TaskLogits:
+    """Assign logits to their tasks; the mask (`seg`) is always one of them."""
+    by_task = dict(zip(tasks, logits, strict=True))
+    return TaskLogits(by_task["seg"], by_task.get("sdf"), by_task.get("bnd"))
 
 
-def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Images uint8 (B, 3, H, W) as every network takes them: float32, channels last.
+def normalise_images(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Images uint8 (B, 3, H, W) -> float32 (B, 3, H, W), normalised, in channels-last memory.
 
     Raises
     ------
     ValueError
-        Another type or shape.
+        The images have another data type or shape.
     """
     if (
         images.dtype != torch.uint8
@@ -143,13 +139,14 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         or any(side % STRIDE_PX for side in images.shape[2:])
     ):
         raise ValueError(
-            f"images {images.dtype} {tuple(images.shape)}; uint8 (B, 3, H, W) with sides that divide by {STRIDE_PX} is needed"
+            f"images {images.dtype} {tuple(images.shape)}; uint8 (B, 3, H, W) is needed,"
+            f" with sides that are multiples of {STRIDE_PX}"
         )
     return ((images / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def start_weights(model: nn.Module) -> None:
-    """Kaiming-normal kernels and zero biases of all convolutions."""
+def initialise_weights(model: nn.Module) -> None:
+    """Set Kaiming-normal kernels and zero biases in all convolutions."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
@@ -158,5 +155,5 @@ def start_weights(model: nn.Module) -> None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of parameters, those of frozen stages too."""
+    """Number of parameters, including those of frozen stages."""
     return sum(parameter.numel() for parameter in model.parameters())

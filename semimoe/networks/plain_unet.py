@@ -1,4 +1,4 @@
-"""A plain U-Net with a head per task: the baseline without experts, gates or pseudo-labels.
+"""A plain U-Net that predicts all tasks: the baseline without experts, gates or pseudo-labels.
 
 B batch, C width, H, W sides (multiples of 16).
 """
@@ -9,16 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from semimoe.networks.experts import make_decoder, make_encoder
-from semimoe.networks.mixture import CLASSES, Outputs, heads_of, normalised, start_weights
+from semimoe.networks.mixture import (
+    CLASSES,
+    NetworkOutputs,
+    initialise_weights,
+    logits_by_task,
+    normalise_images,
+)
 from semimoe.settings import NetworkSettings
 
 
 class UNet(nn.Module):
-    """One expert of Semi-MoE, with the heads of all tasks on its last feature.
+    """One expert of Semi-MoE, with a last convolution ("head") for each task.
 
     Parameters
     ----------
-    settings : width, encoder and tasks; what it says of experts and gates does not apply
+    settings : of the network; those of experts and gates have no effect
     mean, std : as of `SemiMoE`
     """
 
@@ -40,12 +46,12 @@ class UNet(nn.Module):
         self.settings = settings
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
-        start_weights(self)
+        initialise_weights(self)
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Images uint8 (B, 3, H, W) -> logits; the same ones stand for experts and gates."""
-        feature = self.decoder(
-            self.encoder(normalised(images, self.mean, self.std))
-        )  # (B, C, H, W)
-        heads = heads_of(self.settings.expert_tasks, [head(feature) for head in self.heads])
-        return Outputs(heads, heads, None)
+    def forward(self, images: Tensor) -> NetworkOutputs:
+        """Images uint8 (B, 3, H, W) -> logits, the same ones as `experts` and as `gates`."""
+        x = normalise_images(images, self.mean, self.std)
+        feature = self.decoder(self.encoder(x))  # (B, C, H, W)
+        tasks = self.settings.expert_tasks
+        logits = logits_by_task(tasks, [head(feature) for head in self.heads])
+        return NetworkOutputs(logits, logits, None)

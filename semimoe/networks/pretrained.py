@@ -1,4 +1,4 @@
-"""Encoders with pretrained weights inside any network."""
+"""Load and freeze the pretrained encoders of a network."""
 
 from typing import cast
 
@@ -8,7 +8,7 @@ from semimoe.encoders import PretrainedEncoder
 
 
 def pretrained_encoders(network: nn.Module) -> list[nn.Module]:
-    """Encoders in a network that have pretrained weights: those with the two methods below."""
+    """Modules of a network that have the methods of `PretrainedEncoder`."""
     return [
         module
         for module in network.modules()
@@ -17,18 +17,18 @@ def pretrained_encoders(network: nn.Module) -> list[nn.Module]:
 
 
 def load_pretrained(network: nn.Module) -> None:
-    """Load the pretrained weights of all such encoders.
+    """Load the pretrained weights of all pretrained encoders of a network.
 
     Raises
     ------
     ModelError
-        A file of weights is missing or damaged.
+        The file of the weights is missing or damaged.
     """
     for encoder in pretrained_encoders(network):
         cast(PretrainedEncoder, encoder).load_pretrained()
 
 
 def freeze(network: nn.Module, stages: int) -> None:
-    """Exclude the first stages of all such encoders from training; 0: none."""
+    """Exclude the first stages of all pretrained encoders from training; 0: none."""
     for encoder in pretrained_encoders(network):
         cast(PretrainedEncoder, encoder).freeze(stages)

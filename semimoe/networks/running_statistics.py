@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation: when they are updated."""
+"""Prevent updates of the running statistics of batch normalisation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def keep_running_statistics(network: nn.Module) -> Iterator[None]:
     """Run forward passes in training mode that do not update the running statistics.
 
-    Unlabelled tiles show what nobody outlines (glass, fat, blood). If they update the running
-    statistics, the network at test time differs from the one whose supervised loss was computed.
+    Unlabelled tiles show structures that nobody outlines (glass, fat, blood). If they updated the
+    running statistics, the network at test time would differ from the one that the supervised loss
+    trained.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -1,4 +1,4 @@
-"""The contracting and the expanding path of a U-Net (Ronneberger 2015, arXiv 1505.04597).
+"""Encoder and decoder of a U-Net (Ronneberger 2015, arXiv 1505.04597).
 
 B batch, C width, H, W sides (multiples of 16).
 """
@@ -10,23 +10,24 @@ _LEVELS = 5
 
 
 def make_encoder(width: int) -> "UNetEncoder":
-    """Contracting path with random weights."""
+    """Build the encoder with random weights."""
     return UNetEncoder(width)
 
 
 def make_decoder(width: int) -> "UNetDecoder":
-    """Expanding path for that encoder."""
+    """Build the decoder that fits `UNetEncoder`."""
     return UNetDecoder(width)
 
 
 class UNetEncoder(nn.Module):
-    """Contracting path: C, 2C, 4C, 8C, 16C channels, four max-pools."""
+    """Encoder with C, 2C, 4C, 8C, 16C channels and four max-poolings."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         sizes = [width * 2**level for level in range(_LEVELS)]
+        in_sizes = [3, *sizes[:-1]]
         self.levels = nn.ModuleList(
-            _block(before, size) for before, size in zip([3, *sizes[:-1]], sizes, strict=True)
+            _two_convolutions(in_size, size) for in_size, size in zip(in_sizes, sizes, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
 
@@ -40,7 +41,7 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Expanding path with skip connections; the last feature has C channels at full resolution."""
+    """Decoder with skip connections; its last feature has C channels at full resolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class UNetDecoder(nn.Module):
             )
             for size in sizes
         )
-        self.merge = nn.ModuleList(_block(2 * size, size) for size in sizes)
+        self.merge = nn.ModuleList(_two_convolutions(2 * size, size) for size in sizes)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Encoder features (finest first) -> (B, C, H, W)."""
@@ -64,12 +65,12 @@ class UNetDecoder(nn.Module):
         return x
 
 
-def _block(before: int, size: int) -> nn.Sequential:
+def _two_convolutions(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(before, size, 3, padding=1),
-        nn.BatchNorm2d(size),
+        nn.Conv2d(in_channels, channels, 3, padding=1),
+        nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
-        nn.Conv2d(size, size, 3, padding=1),
-        nn.BatchNorm2d(size),
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
     )

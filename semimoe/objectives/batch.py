@@ -1,4 +1,4 @@
-"""Tiles ready for an optimiser step."""
+"""The tiles of one optimiser step as tensors."""
 
 from typing import NamedTuple
 
@@ -9,18 +9,30 @@ from semimoe.objectives.losses import BatchShare, Targets
 
 
 class Batch(NamedTuple):
-    """B tiles of H = W = `tile_px`."""
+    """B tiles with H = W = `tile_px`.
 
-    image: Tensor  # uint8 (B, 3, H, W)
-    weight: Tensor  # uint8 (B, H, W): annotated, or just inside the image for unlabelled tiles
-    targets: Targets | None  # from labels, or stored pseudo-labels of unlabelled tiles
-    truth: Tensor  # int64 (B, H, W): mask of unlabelled tiles if there is one, for the log only
-    truth_weight: Tensor  # uint8 (B, H, W)
-    numbers: Tensor  # int64 (B,): index of each tile in its source, for messages
-    share: BatchShare = BatchShare()  # of the batch that one optimiser step takes
+    Attributes
+    ----------
+    image : uint8 (B, 3, H, W)
+    weight : uint8 (B, H, W), 1 on pixels that count: the annotated ones of labelled tiles, those
+        inside the image of unlabelled tiles
+    targets : from labels, or stored pseudo-labels of unlabelled tiles; None: neither
+    truth : int64 (B, H, W), mask from labels; that of unlabelled tiles is for the log only
+    truth_weight : uint8 (B, H, W), 0 where the truth is unknown
+    numbers : int64 (B,), index of each tile in its source, for messages
+    share : share that this batch has of the batch of one optimiser step
+    """
+
+    image: Tensor
+    weight: Tensor
+    targets: Targets | None
+    truth: Tensor
+    truth_weight: Tensor
+    numbers: Tensor
+    share: BatchShare = BatchShare()
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device."""
+        """Copy the batch to a device."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=True)

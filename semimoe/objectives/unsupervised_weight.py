@@ -6,11 +6,13 @@ from semimoe.settings import TrainingOptions
 
 
 def unsupervised_weight(progress: float, training: TrainingOptions) -> float:
-    """lambda_unsup(t) of eq. 7.
+    """Weight lambda_unsup(t) of eq. 7.
+
+    Linear: unsup_max t / T. Gaussian: unsup_max exp(-5 (1 - t / T)^2).
 
     Parameters
     ----------
-    progress : t / T, [0, 1]
+    progress : t / T, part of the schedule that is done, [0, 1]
 
     >>> unsupervised_weight(0.5, TrainingOptions(unsup_max=1.0))
     0.5

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from semimoe.networks.mixture import Outputs
+    from semimoe.networks.mixture import NetworkOutputs
     from semimoe.settings import NetworkSettings
 
 # sigmoid(s / 0.1) turns a signed distance s in [-1, 1] into a gland probability.
 _SDF_SOFTNESS = 0.1
 
 
-def maps_from_outputs(outputs: "Outputs") -> "Tensor":
+def maps_from_outputs(outputs: "NetworkOutputs") -> "Tensor":
     """Maps of a batch, float32 (B, 4, H, W): gland, sdf, boundary, disagreement.
 
     The gland map is the probability of the segmentation gate. Where the sdf or boundary task has
@@ -45,7 +45,7 @@ def maps_from_outputs(outputs: "Outputs") -> "Tensor":
 
 
 def gate_weights_by_task(
-    outputs: "Outputs", settings: "NetworkSettings", device: "torch.device"
+    outputs: "NetworkOutputs", settings: "NetworkSettings", device: "torch.device"
 ) -> "Tensor":
     """Gate weights, float32 (B, 3 tasks, 3 experts), tasks and experts in the order of `TASKS`.
 

@@ -1,1 +1,1 @@
-"""What a training run is made of: batches, targets, losses, steps, validation, state."""
+"""Training runs: batches, optimiser steps, validation, checkpoints and the log."""

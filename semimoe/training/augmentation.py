@@ -1,6 +1,7 @@
-"""Random views of a tile: from a tile as read to a training tile without borders.
+"""Random augmentation: from a tile as it is read to a training tile.
 
-Labels are resampled by nearest neighbour; targets are made from them afterwards, so a distance stays a distance.
+Labels are resampled by nearest neighbour. Targets are computed from the augmented labels, so that
+distances are correct after a change of scale.
 """
 
 from typing import Any, NamedTuple
@@ -13,14 +14,17 @@ from semimoe.settings import Augmentation
 from tiling.raster.tile import Tile
 
 _SCALES = (0.8, 1.25)
-_CROP_SHARE = 224 / 256  # the public code: random 224 of 256, resized back
-# Share by which the amount of a stain varies, and the density of a colour, shifted.
-_STAIN = {"slides": (0.2, 0.04), "scanners": (0.4, 0.08)}
-_EDGES = 2  # most edges of tissue in a tile
-_GLASS = (225, 252)  # grey values
-_WAVE = 0.06  # largest amplitude of an edge that is not straight, of the tile's side
-_FOCUS = 1.5  # largest standard deviation of a blur, px, and largest gain of a sharpening
-# Optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok and Johnston 2001, rows normalised).
+# The public code takes a random crop of 224 of 256 px and resizes it to 256 px.
+_CROP_SHARE = 224 / 256
+# Largest relative change of the amount of a stain, and largest shift of a colour's optical density.
+_STAIN_CHANGES = {"slides": (0.2, 0.04), "scanners": (0.4, 0.08)}
+_MOST_GLASS_EDGES = 2
+_GLASS_GREY = (225, 252)
+_LARGEST_WAVE = 0.06  # largest amplitude of a wavy glass edge, as a share of the tile's side
+# Largest standard deviation of a blur, px; also the largest gain of a sharpening.
+_LARGEST_FOCUS_CHANGE = 1.5
+# Optical density of haematoxylin, eosin and DAB in red, green, blue
+# (Ruifrok and Johnston 2001; rows are normalised).
 _STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 _STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
 _UNMIX = np.linalg.inv(_STAINS)
@@ -28,37 +32,53 @@ _DENSITY = -np.log((np.arange(256) + 1) / 256).astype(np.float32)
 
 
 class AugmentedTile(NamedTuple):
-    """One tile with what is known of it; all arrays share (H, W)."""
+    """One tile during and after augmentation; all arrays have the same height and width.
 
-    image: NDArray[np.uint8]  # (3, H, W)
-    labels: NDArray[np.int32] | None  # (H, W)
-    weight: NDArray[np.uint8]  # (H, W), 0 where nothing is known
-    inside: NDArray[np.uint8]  # (H, W), 0 where the image was padded or shows no tissue
-    pseudo: NDArray[np.uint8] | None  # (3, H, W): mask 0/1, quantised sdf, boundary 0/1
-    scale: float  # content is this many times larger than as read; distances (the sdf channel) are still as read
+    Attributes
+    ----------
+    image : (3, H, W)
+    labels : (H, W), or None
+    weight : (H, W), 0 where nothing is annotated
+    inside : (H, W), 0 where the image was padded or is not tissue
+    pseudo : (3, H, W), mask 0/1, quantised sdf, boundary 0/1; or None
+    scale : the content is this many times larger than in the tile that was read; the sdf channel
+        keeps the distances of the tile that was read
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32] | None
+    weight: NDArray[np.uint8]
+    inside: NDArray[np.uint8]
+    pseudo: NDArray[np.uint8] | None
+    scale: float
 
 
-def as_augmented_tile(item: Tile) -> AugmentedTile:
-    """Add what a source may leave out: without a mask of its own every pixel counts."""
-    weight = item.weight if item.weight is not None else np.ones(item.image.shape[1:], np.uint8)
-    inside = item.inside if item.inside is not None else np.ones(item.image.shape[1:], np.uint8)
-    return AugmentedTile(item.image, item.labels, weight, inside, item.pseudo, 1.0)
+def as_augmented_tile(tile: Tile) -> AugmentedTile:
+    """Convert a tile that was read; where it has no `weight` or `inside`, all pixels count."""
+    all_pixels = np.ones(tile.image.shape[1:], np.uint8)
+    weight = tile.weight if tile.weight is not None else all_pixels
+    inside = tile.inside if tile.inside is not None else all_pixels
+    return AugmentedTile(tile.image, tile.labels, weight, inside, tile.pseudo, 1.0)
 
 
 def augment(
     tile: AugmentedTile, *, tile_px: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> AugmentedTile:
-    """A random tile of `tile_px` from a tile, which may be larger or smaller.
+    """Make a random training tile of `tile_px` from a tile of any size.
 
     Parameters
     ----------
-    augmentation : slides: scale 0.8..1.25, shift, flips, quarter turns, stain; scanners: with twice the change of stain, glass beyond up to
-        two edges, and blurred or sharpened half of the time; paper: crop of 7/8 resized (half of the time), flips,
-        quarter turns; flips: those alone, of any place; none: the centre
-    rng : the only source of chance
+    augmentation : kind of augmentation.
+        slides: scale 0.8 to 1.25, shift, flip, quarter turns, change of stain;
+        scanners: slides with twice the change of stain, glass beyond at most two edges, and a blur
+        or a sharpening with probability 1/2;
+        paper: a crop of 7/8 that is resized, with probability 1/2, shift, flip, quarter turns;
+        flips: shift, flip, quarter turns;
+        none: the centre of the tile
+    rng : all random numbers come from it
     """
     scale = 1.0
-    if augmentation in _STAIN:
+    if augmentation in _STAIN_CHANGES:
         scale = float(np.exp(rng.uniform(*np.log(_SCALES))))
     elif augmentation == "paper" and rng.random() < 0.5:
         scale = 1 / _CROP_SHARE
@@ -71,68 +91,62 @@ def augment(
     if augmentation == "none":
         return tile
     tile = _turn(tile, flip=bool(rng.integers(2)), quarter_turns=int(rng.integers(4)))
-    if augmentation in _STAIN:
-        tile = tile._replace(image=_change_stain(tile.image, *_STAIN[augmentation], rng))
+    if augmentation in _STAIN_CHANGES:
+        tile = tile._replace(image=_change_stain(tile.image, *_STAIN_CHANGES[augmentation], rng))
     if augmentation != "scanners":
         return tile
-    for _ in range(_EDGES):
+    for _ in range(_MOST_GLASS_EDGES):
         if rng.random() < 0.5:
             tile = _add_glass_edge(tile, rng)
-    return tile._replace(image=_change_focus(tile.image, rng)) if rng.random() < 0.5 else tile
+    if rng.random() < 0.5:
+        tile = tile._replace(image=_change_focus(tile.image, rng))
+    return tile
 
 
 def _pad(tile: AugmentedTile, side: int) -> AugmentedTile:
-    """Grown to at least `side`: the image mirrored, the rest unknown."""
+    """Enlarge a tile to at least `side`: mirror the image, fill the other arrays with 0."""
     height, width = tile.weight.shape
-    short = [max(side - height, 0), max(side - width, 0)]
-    if not any(short):
+    missing = [max(side - height, 0), max(side - width, 0)]
+    if not any(missing):
         return tile
-    around = tuple((gap // 2, gap - gap // 2) for gap in short)
-
-    def unknown(array: NDArray[Any] | None) -> NDArray[Any] | None:
-        return None if array is None else np.pad(array, (((0, 0),) * (array.ndim - 2)) + around)
-
-    image = np.pad(tile.image, ((0, 0), *around), mode="symmetric")
-    weight, inside = np.pad(tile.weight, around), np.pad(tile.inside, around)
+    padding = tuple((pixels // 2, pixels - pixels // 2) for pixels in missing)
+    image = np.pad(tile.image, ((0, 0), *padding), mode="symmetric")
+    labels = None if tile.labels is None else np.pad(tile.labels, padding)
+    pseudo = None if tile.pseudo is None else np.pad(tile.pseudo, ((0, 0), *padding))
     return tile._replace(
         image=image,
-        labels=unknown(tile.labels),
-        weight=weight,
-        inside=inside,
-        pseudo=unknown(tile.pseudo),
+        labels=labels,
+        weight=np.pad(tile.weight, padding),
+        inside=np.pad(tile.inside, padding),
+        pseudo=pseudo,
     )
 
 
 def _crop(tile: AugmentedTile, y: int, x: int, side: int) -> AugmentedTile:
-    box = (..., slice(y, y + side), slice(x, x + side))
+    """Square window of a tile, with its upper left corner at (y, x)."""
+    window = (..., slice(y, y + side), slice(x, x + side))
     return tile._replace(
-        image=tile.image[box],
-        labels=None if tile.labels is None else tile.labels[box],
-        weight=tile.weight[box],
-        inside=tile.inside[box],
-        pseudo=None if tile.pseudo is None else tile.pseudo[box],
+        image=tile.image[window],
+        labels=None if tile.labels is None else tile.labels[window],
+        weight=tile.weight[window],
+        inside=tile.inside[window],
+        pseudo=None if tile.pseudo is None else tile.pseudo[window],
     )
 
 
 def _resize(tile: AugmentedTile, tile_px: int) -> AugmentedTile:
+    """Resize a square tile: image and sdf bilinearly, the other arrays by nearest neighbour."""
     side = tile.weight.shape[0]
     if side == tile_px:
         return tile
-    smooth = Image.Resampling.BILINEAR
     rows = (np.arange(tile_px) + 0.5) * (side / tile_px)
     nearest = np.ix_(rows.astype(int), rows.astype(int))
-    rgb = Image.fromarray(np.ascontiguousarray(tile.image.transpose(1, 2, 0))).resize(
-        (tile_px, tile_px), smooth
-    )
     pseudo = None
     if tile.pseudo is not None:
         mask, sdf, boundary = tile.pseudo
-        field = np.asarray(
-            Image.fromarray(np.ascontiguousarray(sdf)).resize((tile_px, tile_px), smooth)
-        )
-        pseudo = np.stack([mask[nearest], field, boundary[nearest]])
+        pseudo = np.stack([mask[nearest], _resize_smoothly(sdf, tile_px), boundary[nearest]])
     return AugmentedTile(
-        np.asarray(rgb).transpose(2, 0, 1),
+        _resize_smoothly(tile.image.transpose(1, 2, 0), tile_px).transpose(2, 0, 1),
         None if tile.labels is None else tile.labels[nearest],
         tile.weight[nearest],
         tile.inside[nearest],
@@ -141,7 +155,15 @@ def _resize(tile: AugmentedTile, tile_px: int) -> AugmentedTile:
     )
 
 
+def _resize_smoothly(pixels: NDArray[np.uint8], tile_px: int) -> NDArray[np.uint8]:
+    """Bilinear; (H, W) or (H, W, 3)."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize((tile_px, tile_px), Image.Resampling.BILINEAR))
+
+
 def _turn(tile: AugmentedTile, *, flip: bool, quarter_turns: int) -> AugmentedTile:
+    """Flip a tile left to right if `flip`, then turn it counterclockwise."""
+
     def turn(array: NDArray[Any]) -> NDArray[Any]:
         return np.rot90(array[..., ::-1] if flip else array, quarter_turns, axes=(-2, -1))
 
@@ -155,47 +177,50 @@ def _turn(tile: AugmentedTile, *, flip: bool, quarter_turns: int) -> AugmentedTi
 
 
 def _change_stain(
-    image: NDArray[np.uint8], scale: float, shift_by: float, rng: np.random.Generator
+    image: NDArray[np.uint8],
+    largest_change: float,
+    largest_shift: float,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Amounts of the stains scaled, and the density of each colour shifted (after Tellez et al. 2018)."""
-    amounts = np.diag(rng.uniform(1 - scale, 1 + scale, 3))
-    shift = rng.uniform(-shift_by, shift_by, 3)
-    change = (_UNMIX @ amounts @ _STAINS).T.astype(
-        np.float32
-    )  # density (colour) -> amounts -> density
+    """Change the amount of each stain and the density of each colour (after Tellez et al. 2018)."""
+    factors = np.diag(rng.uniform(1 - largest_change, 1 + largest_change, 3))
+    shift = rng.uniform(-largest_shift, largest_shift, 3)
+    # Density of colours -> amounts of stains -> changed amounts -> density of colours.
+    change = (_UNMIX @ factors @ _STAINS).T.astype(np.float32)
     density = change @ _DENSITY[image].reshape(3, -1) + shift[:, None].astype(np.float32)
-    colours: NDArray[np.uint8] = (
-        np.clip(np.exp(-density) * 256 - 1, 0, 255).round().astype(np.uint8).reshape(image.shape)
-    )
-    return colours
+    colours = np.clip(np.exp(-density) * 256 - 1, 0, 255).round()
+    changed: NDArray[np.uint8] = colours.astype(np.uint8).reshape(image.shape)
+    return changed
 
 
 def _add_glass_edge(tile: AugmentedTile, rng: np.random.Generator) -> AugmentedTile:
-    """Glass beyond an edge, straight as of a core or wavy as of a section, over at most half of the tile: no gland there.
+    """Replace the part of a tile beyond a random edge, at most one half, by glass without glands.
 
-    Images for training are cut out of tissue; on slides half a tile may be glass. A gland that is cut by it ends at the cut.
+    Training images are crops of tissue, but tiles of slides may contain glass. The edge is straight
+    (as of a tissue core) or wavy (as of a section). A gland that crosses it ends there.
     """
     side = tile.weight.shape[0]
     y = x = (np.arange(side) + 0.5) / side - 0.5
-    angle, wave = rng.uniform(0, 2 * np.pi), rng.uniform(0, _WAVE) * (rng.random() < 0.5)
+    angle = rng.uniform(0, 2 * np.pi)
+    amplitude = rng.uniform(0, _LARGEST_WAVE) * (rng.random() < 0.5)
     if rng.random() < 0.5:
         angle = round(angle / (np.pi / 2)) * np.pi / 2
     across = np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None]
     along = np.cos(angle) * y[:, None] - np.sin(angle) * x[None, :]
-    edge = wave * np.sin(2 * np.pi * (rng.uniform(1, 4) * along + rng.random()))
-    glass = across + edge > rng.uniform(0.05, 0.45)
-    colour = rng.uniform(*_GLASS) + rng.uniform(-4, 4, 3)
-    grain = colour[:, None] + rng.normal(0, 1.5, (3, int(glass.sum())))
+    wave = amplitude * np.sin(2 * np.pi * (rng.uniform(1, 4) * along + rng.random()))
+    glass = across + wave > rng.uniform(0.05, 0.45)
+    colour = rng.uniform(*_GLASS_GREY) + rng.uniform(-4, 4, 3)
+    glass_pixels = colour[:, None] + rng.normal(0, 1.5, (3, int(glass.sum())))
     image, inside = tile.image.copy(), tile.inside.copy()
-    image[:, glass] = np.clip(grain, 0, 255).round().astype(np.uint8)
+    image[:, glass] = np.clip(glass_pixels, 0, 255).round().astype(np.uint8)
     inside[glass] = 0
     labels = None if tile.labels is None else np.where(glass, 0, tile.labels)
     return tile._replace(image=image, labels=labels, inside=inside)
 
 
 def _change_focus(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """As of another lens: blurred, or sharpened by what a blur of 1 px takes away."""
-    strength = rng.uniform(-_FOCUS, _FOCUS)
+    """Blur the image, or sharpen it by the difference between it and its blur of 1 px."""
+    strength = rng.uniform(-_LARGEST_FOCUS_CHANGE, _LARGEST_FOCUS_CHANGE)
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     blurred = picture.filter(ImageFilter.GaussianBlur(strength if strength > 0 else 1.0))
     if strength < 0:

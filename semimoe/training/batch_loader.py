@@ -1,4 +1,4 @@
-"""From tile sources to batches.
+"""Batches of augmented tiles from a tile source.
 
 A batch depends on (seed, epoch, position) only: not on the number of workers, on the tiles that
 were read before, or on the epoch at which a killed run stopped.
@@ -27,14 +27,14 @@ _STATISTICS_TILES = 64
 
 
 class BatchPlan(NamedTuple):
-    """Which batches are read, and by whom.
+    """Which batches are read, and by which processes.
 
     Attributes
     ----------
     steps : batches per epoch
-    first_epoch : epochs before it are left out
-    workers : processes that read and augment (spawned); 0: this one
-    part, parts : number of this process, and of all processes that share every batch
+    first_epoch : batches of the epochs before it are skipped
+    workers : number of processes that read and augment (spawned); 0: this process does
+    part, parts : index of this process, and number of the processes that share every batch
     """
 
     steps: int
@@ -54,7 +54,7 @@ def batches(source: TileSource, role: Role, recipe: Recipe, plan: BatchPlan) -> 
         num_workers=plan.workers,
         multiprocessing_context="spawn" if plan.workers else None,
         pin_memory=plan.workers > 0 and torch.cuda.is_available(),
-        # Without a generator the loader draws from the global one.
+        # Without a generator the loader changes the global random state.
         generator=torch.Generator().manual_seed(recipe.seed),
     )
     return iter(loader)
@@ -62,8 +62,8 @@ def batches(source: TileSource, role: Role, recipe: Recipe, plan: BatchPlan) -> 
 
 def image_statistics(source: TileSource) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel, in [0, 1], over evenly spaced tiles of a source."""
-    places = np.linspace(0, len(source) - 1, min(len(source), _STATISTICS_TILES))
-    indices = np.unique(places.round().astype(int))
+    positions = np.linspace(0, len(source) - 1, min(len(source), _STATISTICS_TILES))
+    indices = np.unique(positions.round().astype(int))
     sampled = [source[int(index)].image.reshape(3, -1)[:, ::7] for index in indices]
     pixels = np.concatenate(sampled, axis=1) / 255  # (3, n)
     mean = [round(float(value), 4) for value in pixels.mean(1)]
@@ -79,7 +79,10 @@ class _Position(NamedTuple):
 
 
 class _PositionSampler(Sampler[_Position]):
-    """Positions of all epochs: per epoch shuffled passes over the source, truncated to its steps."""
+    """Positions of all epochs.
+
+    An epoch consists of shuffled passes over the source; the last pass is truncated.
+    """
 
     def __init__(self, tiles: int, stream: int, recipe: Recipe, plan: BatchPlan) -> None:
         self._tiles, self._stream, self._recipe, self._plan = tiles, stream, recipe, plan
@@ -97,13 +100,13 @@ class _PositionSampler(Sampler[_Position]):
 
 
 class _TrainingTiles(Dataset[Batch]):
-    """Augmented tiles with targets, looked up by their position in the schedule."""
+    """Augmented tiles with targets, indexed by their position in the schedule."""
 
     def __init__(self, source: TileSource, role: Role, recipe: Recipe) -> None:
         self._source, self._role, self._recipe = source, role, recipe
 
     def __getitem__(self, position: _Position) -> Batch:
-        """One tile as a batch without its first axis."""
+        """One tile, as the arrays of a batch without their first axis."""
         recipe, labelled = self._recipe, self._role == "labelled"
         rng = np.random.default_rng([recipe.seed, _STREAMS[self._role], *position])
         source_tile = self._source[position.tile]
@@ -129,7 +132,7 @@ class _TrainingTiles(Dataset[Batch]):
         if tile.pseudo is not None:
             rescale = recipe.network.sdf_scale == "um"
             pseudo = _as_tensors(_restored_pseudo_labels(tile.pseudo, tile, rescale=rescale))
-        # Only padding has no weight: the annotated part of an unlabelled tile is for the log.
+        # All pixels inside the image count; the labels of an unlabelled tile are for the log only.
         inside = torch.from_numpy(np.ascontiguousarray(tile.inside))
         truth = torch.from_numpy((labels > 0).astype(np.int64))
         has_truth = source_tile.labels is not None
@@ -140,9 +143,10 @@ class _TrainingTiles(Dataset[Batch]):
 def _restored_pseudo_labels(
     pseudo: NDArray[np.uint8], tile: AugmentedTile, *, rescale: bool
 ) -> TargetArrays:
-    """Stored pseudo-labels as targets.
+    """Convert stored pseudo-labels to targets.
 
-    In an enlarged tile distances are larger; saturated distances stay saturated.
+    Distances are multiplied by the scale of the tile. The extreme values -1 and 1 stay: the true
+    distance may be larger than the stored one.
     """
     mask, quantised_sdf, boundary = pseudo
     sdf = restore_sdf(quantised_sdf)
@@ -163,7 +167,7 @@ def _collate(role: str, tiles: list[Batch]) -> Batch:
     targets = [tile.targets for tile in tiles if tile.targets is not None]
     if targets and len(targets) != len(tiles):
         raise DataError(
-            f"some {role} tiles have targets and some have none; make all pseudo-labels, or none"
+            f"only some {role} tiles have pseudo-labels; compute them for all tiles, or for none"
         )
     return Batch(
         torch.stack([tile.image for tile in tiles]),

@@ -1,7 +1,7 @@
-"""Checkpoints: what a killed run resumes from, and what another method continues.
+"""Checkpoints: states from which a killed run resumes, or which another method continues.
 
-One safetensors file: modules of the learner, optimiser states and the best weights so far; numbers
-and rows of the log are its JSON metadata.
+A checkpoint is one safetensors file with the modules of the learner, the states of the optimisers
+and the best weights so far. Its JSON metadata holds numbers and the rows of the log.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _OPTIMIZER, _BEST = "optimizer.", "best."
-# Name of the predicting network in the file; other modules have the names of their attributes.
+# Name of the network that predicts in the file; other modules have the names of their attributes.
 _NETWORK = "model"
 
 
-def checksum_of(values: dict[str, Any]) -> str:
-    """SHA-256 of everything that a run depends on."""
+def values_checksum(values: dict[str, Any]) -> str:
+    """SHA-256 of values that can be written as JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -43,7 +43,7 @@ def save_checkpoint(
 
     Parameters
     ----------
-    metadata : plain values, read back by `load_checkpoint`
+    metadata : values that can be written as JSON; `load_checkpoint` returns them
     best : weights of the best epoch so far
     """
     tensors: dict[str, Tensor] = {}
@@ -61,12 +61,12 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, learner: "Learner", optimizers: "Mapping[str, Optimizer]"
 ) -> "tuple[dict[str, Any], dict[str, Tensor]]":
-    """Load a state into learner and optimisers; returns its metadata and the best weights so far.
+    """Load a checkpoint into learner and optimisers; return its metadata and its best weights.
 
     Raises
     ------
     TrainingError
-        It is of another network.
+        The checkpoint belongs to another network.
     ModelError
         The file is missing or damaged.
     """
@@ -76,7 +76,7 @@ def load_checkpoint(
             module.load_state_dict(_with_prefix(prefix, tensors))
     except RuntimeError as error:
         raise TrainingError(
-            f"{path}: of another network ({str(error).splitlines()[0]});"
+            f"{path}: state of another network ({str(error).splitlines()[0]});"
             " use the same settings for both runs"
         ) from error
     for name, optimizer in optimizers.items():
@@ -95,19 +95,19 @@ def load_start_weights(folder: Path, network: "nn.Module") -> None:
     Raises
     ------
     TrainingError
-        It is of another network.
+        The model has another network.
     """
     try:
         network.load_state_dict(load_tensors(folder / WEIGHTS)[0])
     except RuntimeError as error:
         raise TrainingError(
             f"start_from {folder}: another network ({str(error).splitlines()[0]});"
-            f" take the network settings of its {CARD}"
+            f" use the network settings of its {CARD}"
         ) from error
 
 
 def is_resumable(path: Path, checksum: str) -> bool:
-    """Whether a killed run of the same settings and data left a checkpoint here."""
+    """Whether `path` is the checkpoint of a killed run with the same settings and data."""
     if not path.is_file():
         return False
     try:
@@ -126,7 +126,7 @@ def is_resumable(path: Path, checksum: str) -> bool:
 
 
 def _modules(learner: "Learner") -> "Iterator[tuple[str, nn.Module]]":
-    """Modules of a learner with the prefix of their tensors."""
+    """Modules of a learner, each with the prefix of its tensors."""
     for name, module in learner.named_children():
         yield f"{_NETWORK if name == 'network' else name}.", module
 

@@ -1,4 +1,4 @@
-"""How a run ends: threshold and split are chosen on validation, and the model folder is written."""
+"""End of a run: choose threshold and split on validation images, and write the model folder."""
 
 import logging
 from importlib.metadata import version
@@ -58,7 +58,7 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     write_atomic(out / "history.csv", to_csv(run.rows, COLUMNS))
     write_atomic(out / "timing.csv", to_csv(run.timings, TIMING_COLUMNS))
     for name in (WARM_START, WEIGHTS, "history.csv", "timing.csv", CARD):
-        remove_partial_files(out / name)  # of a run that was killed while it wrote
+        remove_partial_files(out / name)  # left by a killed run
     save_card(out, _card(run, choice, scores_before, validated=validation is not None))
     scores = ", ".join(f"{name.replace('_', ' ')} {v:.3f}" for name, v in choice.scores.items())
     log.info("%s: threshold %g; on validation: %s", out, choice.threshold, scores or "not measured")
@@ -72,7 +72,7 @@ def _choice(run: TrainingRun, validation: TileSource) -> Choice:
 
 
 def _default_choice(run: TrainingRun) -> Choice:
-    # Distances saturate at sdf_um: no seed can be that deep.
+    # Predicted distances are clipped at sdf_um, so that no seed can be deeper.
     depth_um = min(DEFAULT_SPLIT.seed_depth_um, run.recipe.network.sdf_um / 2)
     split = DEFAULT_SPLIT.model_copy(update={"seed_depth_um": depth_um})
     warning = "no validation: last epoch, threshold 0.5 and default split parameters"
@@ -82,7 +82,7 @@ def _default_choice(run: TrainingRun) -> Choice:
 def _score_start_model(
     run: TrainingRun, validation: TileSource | None
 ) -> dict[str, float | None] | None:
-    """Validation Dice of the model that was fine-tuned, before and after."""
+    """Validation Dice at threshold 0.5, before and after fine-tuning."""
     if run.folders.start_from is None or validation is None:
         return None
     tuned = copied_state(run.network)
@@ -139,7 +139,10 @@ def _card(
 
 
 def _notes(run: TrainingRun) -> TrainingNotes:
-    """Notes of the run; the licence of a model's data applies to every model made from it."""
+    """Notes of the run, with those that a fine-tuned model takes from the model it started from.
+
+    The licence of the data applies to every model that was trained on them.
+    """
     if run.start_card is None:
         return run.notes
     update: dict[str, Any] = {"start_from": str(run.folders.start_from)}

@@ -1,4 +1,4 @@
-"""Training: one loop for all methods, resumable at every epoch."""
+"""Training: one loop for all methods. A killed run resumes after its last complete epoch."""
 
 import logging
 import shutil
@@ -35,9 +35,9 @@ def fit(
     """Train a model and write its folder.
 
     The files are `model.safetensors`, `history.csv`, `timing.csv`, and last `model.json`; also
-    `warm_start.safetensors` (weights and optimiser after `training.warm_start_epochs` epochs) of a
-    method that others continue. On the CPU the same arguments give the same bytes (`timing.csv`
-    excepted), whether or not the run was killed in between.
+    `warm_start.safetensors` (weights and optimiser after `training.warm_start_epochs` epochs) if
+    other methods continue this one. On the CPU the same arguments give the same bytes (except
+    `timing.csv`), even if the run was killed and resumed.
 
     Parameters
     ----------
@@ -46,7 +46,8 @@ def fit(
     Raises
     ------
     TrainingError
-        No labelled tiles, a loss or weights that are not finite, or a start that does not fit.
+        There are no labelled tiles, a loss or weight is not finite, or `start_from` or
+        `warm_start` does not fit the settings.
     """
     from semimoe.training.finish import finish
     from semimoe.training.start_run import start_run
@@ -78,7 +79,7 @@ def fit(
 
 
 def _with_resolved_precision(recipe: Recipe, resources: RunResources) -> Recipe:
-    """The precision `auto` as it is on this machine: the card says what was used."""
+    """Replace the precision `auto` by that of this machine: the card records what was used."""
     precision = resolve_precision(recipe.training.precision, resources.device)
     training = recipe.training.model_copy(update={"precision": precision})
     return recipe._replace(training=training)
@@ -141,19 +142,19 @@ def _train_epoch(
     lr = run.recipe.training.lr
     for step in range(run.steps):
         tiles = next(labelled)
-        others = next(unlabelled) if unlabelled is not None else None
+        unlabelled_tiles = next(unlabelled) if unlabelled is not None else None
         try:
-            run.step(step, tiles, others)
+            run.step(step, tiles, unlabelled_tiles)
         except NotFiniteError as error:
             names = f"labelled tiles {_tile_names(data.labelled, tiles)}"
-            if data.unlabelled is not None and others is not None:
-                names += f", unlabelled tiles {_tile_names(data.unlabelled, others)}"
+            if data.unlabelled is not None and unlabelled_tiles is not None:
+                names += f", unlabelled tiles {_tile_names(data.unlabelled, unlabelled_tiles)}"
             raise TrainingError(
                 f"epoch {run.epoch + 1}, step {step + 1}: {error}, on {names};"
-                f" look at them, or lower training.lr ({lr})"
+                f" check these tiles, or lower training.lr ({lr})"
             ) from error
         bar.update()
-    if not run.is_finite(tiles):  # no loss is computed after the last step
+    if not run.is_finite(tiles):  # no later loss would show it
         raise TrainingError(
             f"epoch {run.epoch + 1}, after step {run.steps}: weights are not finite;"
             f" lower training.lr ({lr})"
@@ -168,7 +169,7 @@ def _progress_figures(row: "LogRow") -> dict[str, str]:
 
 
 def _tile_names(source: "TileSource", batch: "Batch") -> str:
-    """Numbers of tiles, with their names if the source has names."""
+    """Text of the numbers of tiles, with their names if the source has names."""
     name = getattr(source, "name", None)
     texts = [
         str(number) if name is None else f"{number} ({name(number)})"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from semimoe.methods.learner import PhaseLoss
 
 _TASKS = ("seg", "sdf", "bnd")
-# A row of history.csv or timing.csv by column; None: nothing to report.
+# A row of history.csv or timing.csv: value by column; None: an empty cell.
 LogRow = dict[str, float | int | None]
 
 # `unsup_share` is lambda L_unsup / (L_sup + lambda L_unsup), from the plain sums of the losses.
@@ -42,11 +42,11 @@ _UNIFORM_EPOCHS = 20
 
 
 class EpochMeans:
-    """Sums of what the steps of an epoch report; they stay on the device until the epoch ends.
+    """Sums over the steps of an epoch; they stay on the device until the epoch ends.
 
     Parameters
     ----------
-    network : names the gates and experts of the gate weights
+    network : its tasks name the rows and columns of the gate weights
     """
 
     def __init__(self, network: NetworkSettings) -> None:
@@ -74,11 +74,11 @@ class EpochMeans:
             self._gates = mean(self._gates)
 
     def row(self, steps: int) -> LogRow:
-        """Columns of the epoch."""
+        """Row of the epoch for the log."""
         sums = {name: float(value) for name, value in self._sums.items()}
         row: LogRow = dict.fromkeys(COLUMNS)
         row |= {name: value / self._steps[name] for name, value in sums.items() if name in row}
-        row["loss"] = sums["loss"] / steps  # both phases of a step are one total
+        row["loss"] = sums["loss"] / steps  # the sum of the phases of a step
         row["unsup_share"] = _unsupervised_share(sums)
         if sums.get("pseudo_size"):
             row["pseudo_dice"] = sums["pseudo_overlap"] / sums["pseudo_size"]
@@ -98,17 +98,17 @@ def _unsupervised_share(sums: Mapping[str, float]) -> float | None:
 
 
 def collapsed_gates(rows: Sequence[LogRow]) -> list[str]:
-    """Warnings about gates that do not distinguish experts: the network is then no mixture.
+    """Warnings about gates that do not distinguish experts: the network is then not a mixture.
 
     Parameters
     ----------
-    rows : of a run; the last twenty count, or all if there are fewer
+    rows : of a run; the last twenty are used, or all if there are fewer
     """
     warnings = []
     for task in _TASKS:
         epochs = [_gate_weights(row, task) for row in rows[-_UNIFORM_EPOCHS:]]
         if not epochs or not all(len(weights) > 1 for weights in epochs):
-            continue  # no such gate, or a single expert
+            continue  # the task has no gate, or there is a single expert
         expert, largest = max(epochs[-1].items(), key=lambda item: item[1])
         if largest > _SINGLE_EXPERT_WEIGHT:
             warnings.append(
@@ -135,7 +135,7 @@ def _is_uniform(weights: Mapping[str, float]) -> bool:
 
 
 def _gate_weights(row: LogRow, task: str) -> dict[str, float]:
-    """Weights of a gate by expert; empty if there is no such gate."""
+    """Weights of a gate by expert; empty if the task has no gate."""
     weights = {expert: row[f"gate_{task}_{expert}"] for expert in _TASKS}
     return {expert: weight for expert, weight in weights.items() if weight is not None}
 

@@ -1,4 +1,4 @@
-"""One optimiser step: at once, in parts where memory is short, or together with other processes.
+"""One optimiser step: on the whole batch, in parts to save memory, or shared by processes.
 
 However a batch is divided, every part has its share of the batch, and the gradients add up to the
 gradient of the whole batch. Only batch normalisation differs: its statistics are those of the part
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from semimoe.methods.learner import Learner, Phase, PhaseLoss, Step, sum_of_parts
 from semimoe.methods.optimizers import LOSS_SCALES
 from semimoe.model_errors import TrainingError
-from semimoe.networks.mixture import Outputs
+from semimoe.networks.mixture import NetworkOutputs
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import BatchShare, Targets
 
 log = logging.getLogger(__name__)
 
-Forward = Callable[[nn.Module, Tensor], Outputs]
+Forward = Callable[[nn.Module, Tensor], NetworkOutputs]
 Average = Callable[[Tensor], Tensor]
 
 
@@ -31,8 +31,8 @@ class Stepper:
     ----------
     learner, optimizers : of the method
     forward : runs a network on images, at the precision of the run
-    device : where the learner is
-    micro_batch : most tiles that go through the network at once; halved when memory runs out
+    device : of the learner
+    micro_batch : largest number of tiles in one forward pass; halved when memory runs out
     average : mean over the processes that share each batch, in place; None: one process
     """
 
@@ -64,7 +64,7 @@ class Stepper:
         Returns
         -------
         list of PhaseLoss
-            Of each phase, over the whole batch; None where a phase had nothing to do.
+            Result of each phase for the whole batch; None if the phase had no loss.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Stepper:
     def _gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss | None]:
         """Losses of phases with their gradients added up.
 
-        When memory runs out it starts again with half as many tiles at a time.
+        When memory runs out, it starts again with half as many tiles at a time.
         """
         while True:
             try:
@@ -101,7 +101,7 @@ class Stepper:
                         f"a single tile of {self._training.tile_px} px does not fit into memory;"
                         f" lower tile_px or width ({error})"
                     ) from error
-            # Outside the handler: the traceback holds the tensors that did not fit.
+            # After the handler: its traceback keeps the tensors that use up the memory.
             self.micro_batch = (self.micro_batch + 1) // 2
             log.warning(
                 "out of memory: continuing with %d tiles at a time, the batch stays %d",
@@ -126,7 +126,8 @@ class Stepper:
             result.loss.backward()  # type: ignore[no-untyped-call]
             results.append(result)
         whole_batch = sum_of_parts(results)
-        # Several processes all stop at the gradient, which they share.
+        # With several processes `_update` checks the gradient instead: it is the same in all of
+        # them, so that all of them stop.
         if self.average is None and not torch.isfinite(whole_batch.loss):
             name = getattr(phase, "__name__", "a phase")
             raise NotFiniteError(f"the loss of {name} is {whole_batch.loss.item()}")
@@ -150,13 +151,13 @@ class Stepper:
             optimizer.zero_grad(set_to_none=True)
 
     def _parameters(self, *names: str) -> Iterator[nn.Parameter]:
-        """Parameters of optimisers that have a gradient."""
+        """Parameters of the named optimisers that have a gradient."""
         for name in names:
             for group in self._optimizers[name].param_groups:
                 yield from (p for p in group["params"] if p.grad is not None)
 
     def _with_shares(self, labelled: Batch, unlabelled: Batch | None) -> Iterator[Batch | None]:
-        """The batches of this process as shares of the batches of all processes.
+        """Set the shares that the batches of this process have of the batches of all processes.
 
         The mean over the processes is then the sum over the whole batch.
         """
@@ -200,7 +201,7 @@ def divide(batch: Batch, most_tiles: int) -> list[Batch]:
 
 
 def _average_gradients(gradients: list[Tensor], average: Average) -> None:
-    """Replace gradients by their means over the processes, in one message."""
+    """Replace gradients by their means over the processes, in one communication."""
     flat = average(torch.cat([gradient.flatten() for gradient in gradients]))
     sizes = [gradient.numel() for gradient in gradients]
     for gradient, mean in zip(gradients, torch.split(flat, sizes), strict=True):
@@ -212,7 +213,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _sizes(batch: Batch) -> Tensor:
-    """Tiles, images that have weight, pixels that have weight: float64 (3,)."""
+    """Number of tiles, of images in which a pixel counts, of pixels that count: float64 (3,)."""
     has_weight = (batch.weight > 0).flatten(1)  # (B, H W)
     tiles = torch.tensor(len(has_weight), device=has_weight.device)
     return torch.stack([tiles, has_weight.any(1).sum(), has_weight.sum()]).double()

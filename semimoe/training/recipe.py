@@ -1,4 +1,4 @@
-"""What a training run depends on: data, settings, and where and how it runs."""
+"""Arguments of a training run: data, settings, folders and hardware."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -12,7 +12,7 @@ Role = Literal["labelled", "unlabelled"]
 
 
 class TileSource(Protocol):
-    """A map-style, picklable set of tiles, each read larger than a training tile."""
+    """Tiles by index; the object can be pickled. A tile may be larger than a training tile."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Tile: ...
@@ -24,10 +24,12 @@ class TrainingData(NamedTuple):
     Attributes
     ----------
     labelled : tiles with labels; only pixels of weight 1 count
-    unlabelled : tiles without; labels that they have are compared in the log, and never trained on.
-        Methods without unlabelled tiles do not read them, but their number counts for the steps of
-        an epoch, so that all rows of a table have the same steps
-    validation : images with labels, of any size. None: last epoch, threshold 0.5
+    unlabelled : other tiles. If they have labels, the log compares pseudo-labels with them; nothing
+        is trained on them. Methods that do not use unlabelled tiles do not read them, but the
+        number of steps per epoch depends on their number, so that all methods of a table have the
+        same number of steps
+    validation : images with labels, of any size; None: the model is that of the last epoch, with
+        threshold 0.5
     """
 
     labelled: TileSource
@@ -57,7 +59,7 @@ class Recipe(NamedTuple):
         Raises
         ------
         TrainingError
-            There is none of this name.
+            The table has no method of this name.
         """
         if self.method_name not in METHODS:
             names = ", ".join(METHODS)
@@ -71,8 +73,8 @@ class RunResources(NamedTuple):
     Attributes
     ----------
     threads : of the CPU
-    devices : processes that share every batch, one GPU each; the other ones run this program's
-        command line again
+    devices : number of processes that share every batch, one GPU each; each further process runs
+        the same command line
     progress : show a progress bar
     """
 
@@ -88,9 +90,9 @@ class RunFolders(NamedTuple):
     Attributes
     ----------
     out : model folder; only the files of a model are replaced
-    checkpoint : where the state after the last epoch is kept until the run ends
-    start_from : a finished model to fine-tune: all epochs, a tenth of the learning rate
-    warm_start : a run of the same settings with the method that this one continues
+    checkpoint : holds the state after the last complete epoch until the run ends
+    start_from : model that is fine-tuned: all epochs, with a tenth of the learning rate
+    warm_start : model folder of the method that this one continues, with the same settings
     """
 
     out: Path

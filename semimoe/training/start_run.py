@@ -1,4 +1,4 @@
-"""How a run starts: from random weights, from another model, or from the checkpoint of a kill."""
+"""Start of a run: from random weights, another model, or the checkpoint of a killed run."""
 
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,16 +18,16 @@ from semimoe.model_card import (
     load_card,
 )
 from semimoe.model_errors import SettingsError, TrainingError
-from semimoe.networks.mixture import Outputs
+from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.pretrained import freeze, load_pretrained
 from semimoe.settings import Precision
 from semimoe.tensor_files import load_metadata
 from semimoe.training.batch_loader import image_statistics
 from semimoe.training.checkpoints import (
-    checksum_of,
     is_resumable,
     load_checkpoint,
     load_start_weights,
+    values_checksum,
 )
 from semimoe.training.optimiser_step import Average, Forward, Stepper
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TileSource, TrainingData
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 _FINE_TUNING_LR = 0.1
-# A warning is given if the pixel sizes of a run and of the model it starts from differ by more.
+# A warning is logged if the pixel size of a run and that of its start model differ by more.
 _MPP_TOLERANCE = 0.05
 
 
-class _Continued(NamedTuple):
+class _WarmStart(NamedTuple):
     """Metadata of the warm start that a run continues."""
 
     epoch: int
@@ -59,14 +59,14 @@ def start_run(
     resources: RunResources,
     notes: TrainingNotes,
 ) -> TrainingRun:
-    """Build everything, and resume where a killed run of the same settings stopped.
+    """Build the objects of a run; if a killed run has the same settings, load its checkpoint.
 
     Raises
     ------
     SettingsError
-        Settings that do not fit each other or the devices.
+        Settings do not fit each other or the devices.
     TrainingError
-        A start that does not fit.
+        `start_from` or `warm_start` does not fit the settings.
     """
     _check(recipe, resources)
     training = recipe.training
@@ -76,11 +76,11 @@ def start_run(
         threads=resources.threads,
         precision=_resolved_precision(recipe),
     )
-    continued = _continued(folders)
+    warm_start = _load_warm_start(folders)
     start_card = load_card(folders.start_from) if folders.start_from else None
-    normalisation = _normalisation(recipe, data.labelled, continued, start_card)
+    normalisation = _normalisation(recipe, data.labelled, warm_start, start_card)
     learner = _build_learner(recipe, normalisation)
-    if continued is None:
+    if warm_start is None:
         _load_weights(learner, folders)
     freeze(learner, training.frozen_stages)
     if resources.devices > 1 and resources.device == "gpu":
@@ -96,14 +96,16 @@ def start_run(
         micro_batch=training.batch // resources.devices,
         average=_average(fabric),
     )
-    unlabelled = 0 if data.unlabelled is None else len(data.unlabelled)
+    if warm_start is None:
+        unlabelled = 0 if data.unlabelled is None else len(data.unlabelled)
+        steps = steps_per_epoch(len(data.labelled), unlabelled, training)
+    else:
+        steps = warm_start.steps
     run = TrainingRun(
         recipe=recipe,
         folders=folders,
         notes=notes,
-        steps=continued.steps
-        if continued
-        else steps_per_epoch(len(data.labelled), unlabelled, training),
+        steps=steps,
         normalisation=normalisation,
         checksum=_run_checksum(data, recipe, folders, notes),
         fabric=fabric,
@@ -112,7 +114,7 @@ def start_run(
         stepper=stepper,
         start_card=start_card,
     )
-    _resume_or_begin(run, continued)
+    _resume_or_begin(run, warm_start)
     if start_card is not None:
         _compare_resolution(run, start_card)
     return run
@@ -141,23 +143,23 @@ def _resolved_precision(recipe: Recipe) -> Precision:
     return precision
 
 
-def _continued(folders: RunFolders) -> _Continued | None:
+def _load_warm_start(folders: RunFolders) -> _WarmStart | None:
     if folders.warm_start is None:
         return None
     metadata = load_metadata(folders.warm_start / WARM_START)
     normalisation = Normalisation(**metadata["normalisation"])
-    return _Continued(int(metadata["epoch"]), int(metadata["steps"]), normalisation)
+    return _WarmStart(int(metadata["epoch"]), int(metadata["steps"]), normalisation)
 
 
 def _normalisation(
     recipe: Recipe,
     labelled: TileSource,
-    continued: _Continued | None,
+    warm_start: _WarmStart | None,
     start_card: ModelCard | None,
 ) -> Normalisation:
-    """That of the model that the run starts from, of the pretrained encoder, or of the tiles."""
-    if continued is not None:
-        return continued.normalisation
+    """Normalisation of the start model, of the pretrained encoder, or of the labelled tiles."""
+    if warm_start is not None:
+        return warm_start.normalisation
     if start_card is not None:
         return start_card.normalisation
     encoder = ENCODERS[recipe.network.encoder]
@@ -188,8 +190,8 @@ def _load_weights(learner: Learner, folders: RunFolders) -> None:
 def _run_checksum(
     data: TrainingData, recipe: Recipe, folders: RunFolders, notes: TrainingNotes
 ) -> str:
-    start, warm = folders.start_from, folders.warm_start
-    return checksum_of(
+    start_from, warm_start = folders.start_from, folders.warm_start
+    return values_checksum(
         {
             "method": recipe.method_name,
             "network": recipe.network.to_dict(),
@@ -197,31 +199,31 @@ def _run_checksum(
             "mpp_um": recipe.mpp_um,
             "seed": recipe.seed,
             "tiles": [0 if source is None else len(source) for source in data],
-            "start_from": start and file_checksum(start / WEIGHTS),
-            "warm_start": warm and file_checksum(warm / WARM_START),
+            "start_from": start_from and file_checksum(start_from / WEIGHTS),
+            "warm_start": warm_start and file_checksum(warm_start / WARM_START),
             "notes": notes.model_dump(mode="json", exclude_unset=True),
         }
     )
 
 
-def _resume_or_begin(run: TrainingRun, continued: _Continued | None) -> None:
+def _resume_or_begin(run: TrainingRun, warm_start: _WarmStart | None) -> None:
     checkpoint = run.folders.checkpoint / CHECKPOINT
     resumes = is_resumable(checkpoint, run.checksum)
     if resumes:
         _load_run(run, *load_checkpoint(checkpoint, run.learner, run.optimizers))
-    run.fabric.barrier()  # all processes have read before the first one writes
+    run.fabric.barrier()  # all processes have read the checkpoint before one of them writes
     if resumes:
         return
     if run.is_main_process:
         shutil.rmtree(run.folders.checkpoint, ignore_errors=True)
-    if continued is not None and run.folders.warm_start is not None:
-        warm_start = run.folders.warm_start / WARM_START
-        load_checkpoint(warm_start, run.learner, run.optimizers)
-        run.epoch = continued.epoch
+    if warm_start is not None and run.folders.warm_start is not None:
+        path = run.folders.warm_start / WARM_START
+        load_checkpoint(path, run.learner, run.optimizers)
+        run.epoch = warm_start.epoch
         epochs = run.recipe.training.epochs
         if run.epoch >= epochs:
             raise TrainingError(
-                f"{warm_start}: state after epoch {run.epoch}, but the run has {epochs} epochs;"
+                f"{path}: state after epoch {run.epoch}, but the run has {epochs} epochs;"
                 " lower warm_start_epochs or raise epochs"
             )
     run.save_warm_start()
@@ -245,16 +247,16 @@ def _compare_resolution(run: TrainingRun, card: ModelCard) -> None:
 
 
 def _autocast_forward(fabric: "Fabric") -> Forward:
-    def forward(network: nn.Module, images: Tensor) -> Outputs:
+    def forward(network: nn.Module, images: Tensor) -> NetworkOutputs:
         with fabric.autocast():
-            outputs: Outputs = network(images)
+            outputs: NetworkOutputs = network(images)
             return outputs
 
     return forward
 
 
 def _average(fabric: "Fabric") -> Average | None:
-    """Mean over processes, in place; None for one process."""
+    """Function that computes the mean over all processes, in place; None for one process."""
     if fabric.world_size == 1:
         return None
 

@@ -66,7 +66,7 @@ class TrainingRun:
     ----------
     steps : optimiser steps per epoch
     normalisation : of the images
-    checksum : of everything that the run depends on
+    checksum : of all data and settings on which the run depends
     start_card : card of the model that is fine-tuned
     warnings : about the whole run, for the card
     """
@@ -99,7 +99,7 @@ class TrainingRun:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process validates and writes; of several processes one does."""
+        """Whether this process validates and writes files; of several processes, one does."""
         return self.fabric.is_global_zero
 
     @property
@@ -123,7 +123,7 @@ class TrainingRun:
             yield
 
     def begin_epoch(self) -> None:
-        """Seed the random generator of the epoch, and start its log."""
+        """Seed the random generator, and start the sums of the epoch."""
         seeds = np.random.SeedSequence([self.recipe.seed, self.epoch])
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
         self.learner.train()
@@ -133,7 +133,7 @@ class TrainingRun:
         self.epoch_started_s = time.monotonic()
 
     def step(self, step: int, labelled: Batch, unlabelled: Batch | None) -> None:
-        """One optimiser step (joint), or one per phase (two-step)."""
+        """Take one optimiser step (joint), or one for each phase (two-step)."""
         training = self.recipe.training
         epochs_done = self.epoch + step / self.steps
         for optimizer in self.optimizers.values():
@@ -165,14 +165,17 @@ class TrainingRun:
         return row
 
     def is_finite(self, labelled: Batch) -> bool:
-        """Whether all weights, statistics and loss scales are finite, and one prediction is."""
+        """Whether all weights, statistics, loss scales and one prediction are finite."""
         tensors = self.learner.state_dict().values()
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
             return False
         return bool(np.isfinite(self.predictor()(labelled.image[:1].numpy())).all())
 
     def predictor(self) -> PredictTiles:
-        """Function from images to the gates' maps, and the seg expert's gland probability."""
+        """Function: images -> maps of the gates, and gland probability of the seg expert.
+
+        uint8 (B, 3, H, W) -> float32 (B, 5, H, W).
+        """
         self.learner.eval()
 
         @torch.inference_mode()
@@ -186,10 +189,10 @@ class TrainingRun:
         return lambda images: bounded(images)[0]
 
     def save_warm_start(self) -> None:
-        """Save the state that other methods continue, at the epoch where they do.
+        """Save the state that other methods continue, if they do so after this epoch.
 
-        It is kept beside the checkpoint until the run ends: a workflow deletes the outputs of a
-        killed job.
+        The file stays in the checkpoint folder until the run ends: a workflow deletes the outputs
+        of a killed job.
         """
         is_continued = any(
             method.starts_from == self.recipe.method_name for method in METHODS.values()
@@ -269,10 +272,10 @@ class TrainingRun:
         weights = None if self.best is None else self.best.weights
         path = self.folders.checkpoint / CHECKPOINT
         save_checkpoint(path, self.learner, self.optimizers, metadata, weights)
-        # For a person who looks at a run that is not finished, or failed.
+        # So that a person can read the log of a run that is not finished, or failed.
         write_atomic(self.folders.checkpoint / "history.csv", to_csv(self.rows, COLUMNS))
 
 
 def copied_state(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's state on the CPU."""
+    """Copy the weights and statistics of a network to the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Scores on validation images, and what is chosen there: threshold and split parameters."""
+"""Scores on validation images, and the threshold and split parameters with the best scores."""
 
 import itertools
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ from tiling.raster.split_rule import SplitParameters, split_glands
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_SPLIT = SplitChoice(seed_depth_um=3.0, boundary_level=0.5, growth_um=10.0)
 _THRESHOLDS = [round(0.02 * i, 2) for i in range(1, 50)]
-# Thresholds that are compared by their objects, if their pixel Dice is less than _DICE_TOLERANCE
-# below the best. None beyond .3 and .7: on a few validation images the extremes win by chance.
+# Thresholds whose objects are compared, if their pixel Dice is less than _DICE_TOLERANCE below the
+# best one. On few validation images, thresholds below 0.3 or above 0.7 can be best by chance.
 _COMPARED_THRESHOLDS, _DICE_TOLERANCE = (0.3, 0.4, 0.5, 0.6, 0.7), 0.01
 _SEED_DEPTHS_UM = (3.0, 0.0, 1.5, 6.0)
 _BOUNDARY_LEVELS = (0.5, 0.25, 1.01)
@@ -29,7 +29,7 @@ _OVERLAP_SHARE = 4
 
 
 class Choice(NamedTuple):
-    """What was chosen on validation images, and its scores there.
+    """Threshold and split parameters that were chosen, and their scores on the validation images.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 
 class ValidationSettings(NamedTuple):
-    """What the choice depends on, beside model and images."""
+    """Settings that the choice depends on."""
 
     network: NetworkSettings
     training: TrainingSettings
@@ -81,8 +81,8 @@ def choose(
 ) -> Choice:
     """Threshold and split parameters with the best pooled object F1 + object Dice.
 
-    Only thresholds that lose hardly any pixel Dice are compared. Pixel Dice alone is flat over a
-    wide range of thresholds, and its maximum often lies where touching glands merge.
+    Only thresholds with nearly the best pixel Dice are compared. Pixel Dice alone hardly changes
+    over a wide range of thresholds, and touching glands often merge at its maximum.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def choose(
         return scores["object_f1"] + scores["object_dice"], scores
 
     splits = _split_candidates(settings.network)
-    # One after the other: all pairs would take as many times as long as there are thresholds.
+    # First the threshold, then the split: to try all pairs would take several times as long.
     threshold = max(
         _compared_thresholds(dices, top), key=lambda value: sum_and_scores(value, splits[0])[0]
     )
@@ -157,7 +157,7 @@ def _dice_by_threshold(images: list[_ValidationImage]) -> dict[float, float]:
 
 
 def _best_threshold(dices: dict[float, float]) -> float:
-    """The threshold with the best Dice; of equal ones the nearest to 0.5."""
+    """The threshold with the best Dice; if several are equal, the one nearest to 0.5."""
 
     def rank(threshold: float) -> tuple[float, float, float]:
         return dices[threshold], -abs(threshold - DEFAULT_THRESHOLD), threshold
@@ -166,15 +166,15 @@ def _best_threshold(dices: dict[float, float]) -> float:
 
 
 def _compared_thresholds(dices: dict[float, float], top: float) -> list[float]:
-    """The best threshold first: it wins ties."""
+    """Thresholds that are compared, the best one first: it is chosen if several are equal."""
     least = dices[top] - _DICE_TOLERANCE
     return [top, *(v for v in _COMPARED_THRESHOLDS if v != top and dices[v] >= least)]
 
 
 def _split_candidates(network: NetworkSettings) -> list[SplitChoice]:
-    """Split parameters that are tried, the defaults first: they win ties."""
-    depths: tuple[float, ...] = _SEED_DEPTHS_UM[:1]  # without effect if there is no distance in um
-    if network.predicts_distance_um:  # distances saturate at sdf_um
+    """Split parameters that are compared, the defaults first: chosen if several are equal."""
+    depths: tuple[float, ...] = _SEED_DEPTHS_UM[:1]  # no effect without distances in um
+    if network.predicts_distance_um:  # predicted distances are clipped at sdf_um
         depths = tuple(depth for depth in _SEED_DEPTHS_UM if depth < network.sdf_um)
     return [
         SplitChoice(seed_depth_um=depth, boundary_level=level, growth_um=growth)

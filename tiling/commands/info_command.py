@@ -28,9 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({**metadata.to_json(), "problems": problems}, indent=2))
         return
-    print(
-        f"{metadata.path}: {metadata.vendor}, read by {metadata.reader}, {metadata.size_bytes / 1e6:.1f} MB"
-    )
+    size_mb = metadata.size_bytes / 1e6
+    print(f"{metadata.path}: {metadata.vendor}, read by {metadata.reader}, {size_mb:.1f} MB")
     levels = zip(metadata.level_sizes_px, metadata.downsamples, strict=True)
     for level, ((width, height), (x, y)) in enumerate(levels):
         downsample = f"{x:g}" if x == y else f"{x:g} x {y:g}"

@@ -47,7 +47,7 @@ def choose_close_ups(
 ) -> list[tuple[Reason, int]]:
     """Objects that are shown, each once: why, and its row.
 
-    The reasons take turns. An object smaller than a quarter of the median area is never shown as
+    The reasons alternate. An object smaller than a quarter of the median area is never shown as
     the least certain one: such fragments would fill every picture.
 
     Parameters

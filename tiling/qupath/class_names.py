@@ -70,9 +70,9 @@ def reading_of(label: str, *, gland_class: str = GLAND) -> Reading | None:
     if label == gland_class or label.startswith(gland_class + _DERIVED):
         return Reading.GLAND
     readings = {
-        known.name: known.reading
-        for known in ANNOTATION_CLASSES
-        if known.reading is not Reading.GLAND
+        entry.name: entry.reading
+        for entry in ANNOTATION_CLASSES
+        if entry.reading is not Reading.GLAND
     }
     base = label.partition(_DERIVED)[0].strip()
     return readings.get(label, readings.get(base))
@@ -85,7 +85,7 @@ def base_classes(*readings: Reading, gland_class: str = GLAND) -> list[str]:
     ['Region*', 'Crypt']
     """
     return [
-        gland_class if known.reading is Reading.GLAND else known.name
-        for known in ANNOTATION_CLASSES
-        if known.reading in readings and _DERIVED not in known.name
+        gland_class if entry.reading is Reading.GLAND else entry.name
+        for entry in ANNOTATION_CLASSES
+        if entry.reading in readings and _DERIVED not in entry.name
     ]

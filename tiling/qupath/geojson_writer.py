@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import shapely
@@ -31,6 +31,22 @@ _ID_NAMESPACE = uuid.UUID("0a4a2f0e-8f4b-5c6e-9d7b-2f6f1c3b5a71")
 DECIMALS = 2  # QuPath rounds to 0.01 px
 GLAND_COLOUR = (200, 0, 0)
 ObjectType = Literal["detection", "annotation"]
+
+
+class _Classification(TypedDict):
+    """JSON of the class of an object."""
+
+    name: str
+    color: list[int]
+
+
+class _FeatureProperties(TypedDict):
+    """JSON of the member `properties` of a feature."""
+
+    objectType: ObjectType
+    classification: _Classification
+    name: NotRequired[str]
+    measurements: NotRequired[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class OutlineStyle:
     simplify_um: float = 0
 
     @property
-    def properties(self) -> dict[str, Any]:
+    def properties(self) -> _FeatureProperties:
         """`properties` of a feature of this style."""
         return {
             "objectType": self.object_type,

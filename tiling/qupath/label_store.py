@@ -92,7 +92,7 @@ def write_labels(
     geometry: Geometry,
     *,
     slide: str,
-    parameters: dict[str, Any],
+    parameters: dict[str, str | int],
     code_version: int,
 ) -> None:
     """Write a label store; it appears when it is complete.

@@ -33,7 +33,14 @@ class InstanceMask:
     count : N
     """
 
-    def __init__(self, path: Path, image: Any, geometry: Geometry, *, block_px: int) -> None:  # noqa: ANN401  # numpy or zarr array
+    def __init__(
+        self,
+        path: Path,
+        image: Any,  # noqa: ANN401  # numpy or zarr array
+        geometry: Geometry,
+        *,
+        block_px: int,
+    ) -> None:
         self._path = path
         self._image = image
         check_label_image(image, path)
@@ -65,11 +72,11 @@ class InstanceMask:
             pixels = self._with_neighbours(block)
             values.update(np.unique(pixels).tolist())
             solid.update(solid_numbers(pixels).tolist())
-        found = np.array(sorted(values), np.int64)
-        problem = mask_problem(found, np.array(sorted(solid), np.int64))
+        numbers = np.array(sorted(values), np.int64)
+        problem = mask_problem(numbers, np.array(sorted(solid), np.int64))
         if problem is not None:
             raise AnnotationError(f"{self._path}: {problem}")
-        return found
+        return numbers
 
     def _with_neighbours(self, block: Block) -> NDArray[np.int64]:
         """The values of a block and one pixel around it; the edge repeated where the mask ends."""

@@ -76,7 +76,11 @@ class OutlineRaster:
         return int((area > _MIN_OVERLAP_PX2).sum()), float(area.max(initial=0))
 
 
-def to_stored_px(shape: Any, geometry: Geometry, offset: tuple[int, int]) -> Any:  # noqa: ANN401  # shapely
+def to_stored_px(
+    shape: Any,  # noqa: ANN401  # shapely has no types
+    geometry: Geometry,
+    offset: tuple[int, int],
+) -> Any:  # noqa: ANN401  # shapely has no types
     """A shape from level-0 pixels relative to `offset` (x, y) to stored pixel edges."""
     scale = np.array([geometry.downsample_x, geometry.downsample_y])
     return shapely.transform(shape, lambda points: (points + np.array(offset)) / scale)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
+import zarr
 from numpy.typing import NDArray
 
 from tiling.objects.trace import outline_of
@@ -96,7 +97,7 @@ def propose_regions(
         labels = None
     proposals = choose_squares(stores.maps, stores.tiles, labels, geometry, settings)
     outlined = None if labels is None else open_array(open_store(labels), "labels")
-    glands = _PredictedGlands(stores.glands, outlined)
+    glands = _GlandOutlines(stores.glands, outlined)
     gland_style = OutlineStyle(gland_class, colour=GLAND_COLOUR, object_type="annotation")
     place = to_viewer_px(geometry, origin)
     with geojson_file(out, geometry, origin) as writer:
@@ -160,7 +161,7 @@ def choose_squares(
     return chosen
 
 
-class _PredictedGlands:
+class _GlandOutlines:
     """The predicted glands of a slide, without those that a person has outlined already.
 
     Parameters
@@ -173,7 +174,7 @@ class _PredictedGlands:
     first_px : int64 (N,), first pixel of each gland of the store
     """
 
-    def __init__(self, glands: Path, outlined: Any | None) -> None:  # noqa: ANN401  # zarr array
+    def __init__(self, glands: Path, outlined: zarr.Array[Any] | None) -> None:
         self._labels = open_array(open_store(glands), "labels")
         self._outlined = outlined
         objects = read_table(glands, "objects", ("first_px", "window_px"))

@@ -106,7 +106,7 @@ def annotation_geojson(
     ----------
     labels : uint16 (height, width), level 0
     regions : only glands that overlap a region are outlined, each as a whole; None: all glands
-    fold : outlined as `Ignore*` when there are regions
+    fold : outlined as an ignored area when there are regions
     slide : id of the slide, part of the ids of the outlines
     """
     features = []

@@ -32,7 +32,7 @@ class SlideRecipe:
     slide : id of the slide, part of the ids of the annotation's objects
     seed : of all random numbers
     width_px, height_px : size of level 0 (0.5 um/px), at least 1000 px
-    regions : number of `Region*` rectangles in the annotation, with the glands that overlap them;
+    regions : number of region rectangles in the annotation, with the glands that overlap them;
         None outlines every gland of the slide
     pen : pen marks on the glass and a little over the edge of the tissue
     tissue_share : share of the slide that is tissue, 0..1; up to 0.45 in two pieces

@@ -18,6 +18,7 @@ from semimoe.settings import (
     StrictModel,
     TrainingOptions,
 )
+from tiling.qupath.class_names import GLAND
 
 # A model predicts slides whose pixel size differs from that of its training by at most this share.
 MPP_TOLERANCE = 0.1
@@ -160,7 +161,7 @@ class ExportOptions(StrictModel):
         "detection", description="QuPath object type of the glands; detections are faster"
     )
     gland_class: str = Field(
-        "Gland", min_length=1, description="class name of glands, read and written"
+        GLAND, min_length=1, description="class name of glands, read and written"
     )
     color: list[Annotated[int, Field(ge=0, le=255)]] = Field(
         [200, 0, 0], min_length=3, max_length=3, description="colour of the class, RGB"

@@ -1,4 +1,4 @@
-"""The encoder that knows ImageNet: the very network its weights were made for, at every size, and how it is trained."""
+"""The pretrained encoder: same features as the original network, image sizes, and training."""
 
 import pytest
 import torch
@@ -28,15 +28,18 @@ def build_network(method: str, settings: NetworkSettings) -> nn.Module:
 LITE = NetworkSettings(width=4, encoder="efficientnet-lite0", experts="shared")
 
 
-def test_features_are_those_of_the_reference_network() -> None:
-    """Mean, deviation and one value of each feature on a picture of sines, as the reference implementation in fp32 gives them."""
+def test_features_equal_those_of_the_original_network() -> None:
+    """Expected values: from the reference implementation in fp32, on an image of sine waves.
+
+    For each feature: mean, standard deviation and one value.
+    """
     encoder = LiteEncoder().eval()
     encoder.load_pretrained()
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-    picture = torch.stack([torch.sin(x / 3), torch.cos(y / 5), torch.sin((x + y) / 7)])[None]
+    image = torch.stack([torch.sin(x / 3), torch.cos(y / 5), torch.sin((x + y) / 7)])[None]
     with torch.inference_mode():
-        same, *features = encoder(picture)
-    assert same is picture
+        first_feature, *features = encoder(image)
+    assert first_feature is image
     expected = [
         ((16, 32), 0.0869, 8.9883, -18.588),
         ((24, 16), -0.7026, 12.5265, 10.100),
@@ -46,61 +49,64 @@ def test_features_are_those_of_the_reference_network() -> None:
     ]
     for feature, ((channels, side), mean, deviation, value) in zip(features, expected, strict=True):
         assert feature.shape == (1, channels, side, side)
-        found = torch.stack([feature.mean(), feature.std(), feature[0, 3, 1, 1]])
+        measured = torch.stack([feature.mean(), feature.std(), feature[0, 3, 1, 1]])
         # The file holds the kernels in fp16.
         torch.testing.assert_close(
-            found, torch.tensor([mean, deviation, value]), rtol=5e-3, atol=2e-2
+            measured, torch.tensor([mean, deviation, value]), rtol=5e-3, atol=2e-2
         )
 
 
 @pytest.mark.parametrize("side", [16, 48, 64, 112])
-def test_sides_that_divide_by_16_come_back(side: int) -> None:
+def test_the_feature_of_the_decoder_has_the_size_of_an_image_with_sides_that_are_multiples_of_16(
+    side: int,
+) -> None:
     feature = LightDecoder(8)(LiteEncoder()(torch.rand(2, 3, side, 2 * side)))
     assert feature.shape == (2, 8, side, 2 * side)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("experts", ["separate", "shared"])
-def test_every_method_can_have_it(method, experts) -> None:
-    net = build_network(method, LITE.model_copy(update={"experts": experts}))
-    load_pretrained(net)
-    encoders = [module for module in net.modules() if isinstance(module, LiteEncoder)]
+def test_every_method_works_with_the_pretrained_encoder(method, experts) -> None:
+    network = build_network(method, LITE.model_copy(update={"experts": experts}))
+    load_pretrained(network)
+    encoders = [module for module in network.modules() if isinstance(module, LiteEncoder)]
     assert len(encoders) == (3 if METHODS[method].has_gates and experts == "separate" else 1)
-    first, _ = load_tensors(IMAGENET_WEIGHTS)
+    pretrained, _ = load_tensors(IMAGENET_WEIGHTS)
     for encoder in encoders:
         torch.testing.assert_close(
-            encoder.state_dict()["stem.0.weight"], first["stem.0.weight"].float()
+            encoder.state_dict()["stem.0.weight"], pretrained["stem.0.weight"].float()
         )
-    outputs = net(torch.zeros(2, 3, 48, 48, dtype=torch.uint8))
+    outputs = network(torch.zeros(2, 3, 48, 48, dtype=torch.uint8))
     assert outputs.gates.seg.shape == (2, 2, 48, 48)
     assert outputs.experts.sdf is not None
 
 
-def test_it_is_small() -> None:
-    assert (
-        count_parameters(LiteEncoder()) == 2_353_408
-    )  # stem and blocks 0..14 of the reference implementation
+def test_the_encoder_has_as_many_parameters_as_stem_and_blocks_0_to_14_of_the_original() -> None:
+    assert count_parameters(LiteEncoder()) == 2_353_408
 
 
-def test_encoder_has_its_own_learning_rate() -> None:
-    net = build_network("unet", LITE)
+def test_the_pretrained_encoder_has_its_own_learning_rate() -> None:
+    network = build_network("unet", LITE)
     training = TrainingSettings(
         epochs=20, warm_start_epochs=8, precision="fp32", lr=1e-2, encoder_lr=0.1
     )
     for optimizer in ("adamw", "sgd"):
         settings = training.model_copy(update={"optimizer": optimizer})
-        groups = make_optimizers([net], SumLoss(), settings, lr=1e-2)["network"].param_groups
+        groups = make_optimizers([network], SumLoss(), settings, lr=1e-2)["network"].param_groups
         assert [(group["lr"], group["initial_lr"]) for group in groups] == pytest.approx(
             [(1e-2, 1e-2), (1e-3, 1e-3)]
         )
         assert sum(p.numel() for p in groups[1]["params"]) == count_parameters(LiteEncoder())
-        assert sum(p.numel() for group in groups for p in group["params"]) == count_parameters(net)
+        parameters = [p for group in groups for p in group["params"]]
+        assert sum(p.numel() for p in parameters) == count_parameters(network)
     plain = build_network("unet", NetworkSettings(encoder="unet", experts="separate", width=4))
     (only,) = make_optimizers([plain], SumLoss(), training, lr=1e-2)["network"].param_groups
     assert only["lr"] == 1e-2
 
 
-def test_it_trains_from_what_it_knows_and_is_read_back(tmp_path, discs) -> None:
+def test_training_starts_from_the_pretrained_weights_and_the_model_can_be_loaded(
+    tmp_path, discs
+) -> None:
     training = TrainingSettings(
         tile_px=32, batch=2, epochs=2, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"
     )
@@ -110,18 +116,19 @@ def test_it_trains_from_what_it_knows_and_is_read_back(tmp_path, discs) -> None:
         load_card(tmp_path / "model").normalisation.mean
         == ENCODERS["efficientnet-lite0"].image_mean
     )
-    trained = load_tensors(tmp_path / "model" / "model.safetensors")[0][
-        "features.encoder.stem.0.weight"
-    ]
-    first = load_tensors(IMAGENET_WEIGHTS)[0]["stem.0.weight"].float()
-    assert 0 < (trained - first).abs().max() < 0.1
+    tensors, _ = load_tensors(tmp_path / "model" / "model.safetensors")
+    trained = tensors["features.encoder.stem.0.weight"]
+    pretrained = load_tensors(IMAGENET_WEIGHTS)[0]["stem.0.weight"].float()
+    assert 0 < (trained - pretrained).abs().max() < 0.1
     maps = Predictor.load(tmp_path / "model", device="cpu", threads=1)(
         torch.zeros(1, 3, 48, 48, dtype=torch.uint8).numpy()
     )
     assert maps.shape == (1, 4, 48, 48)
 
 
-def test_missing_or_foreign_weights_are_named(tmp_path) -> None:
+def test_missing_weights_and_weights_of_another_network_are_an_error_with_a_remedy(
+    tmp_path,
+) -> None:
     with pytest.raises(ModelError, match=r"missing.*network\.encoder: unet"):
         LiteEncoder().load_pretrained(tmp_path / "encoder.safetensors")
     save_tensors(tmp_path / "other.safetensors", nn.Conv2d(3, 4, 1).state_dict(), {})
@@ -130,8 +137,8 @@ def test_missing_or_foreign_weights_are_named(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("stages", [0, 2])
-def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
-    """Weights and running statistics alike; what follows them learns."""
+def test_frozen_stages_do_not_change_and_later_stages_do(tmp_path, discs, stages: int) -> None:
+    """Weights and running statistics."""
     training = TrainingSettings(
         precision="fp32",
         tile_px=32,
@@ -152,17 +159,17 @@ def test_frozen_stages_stay_as_they_are(tmp_path, discs, stages: int) -> None:
         for name, tensor in before.items()
         if not torch.equal(tensor.float(), after[f"encoder.{name}"].float())
     }
-    early = tuple(["stem.", *(f"stages.{number}." for number in range(2))])
-    assert any(name.startswith(early) for name in changed) == (stages == 0)
+    frozen = ("stem.", "stages.0.", "stages.1.")
+    assert any(name.startswith(frozen) for name in changed) == (stages == 0)
     assert any(name.startswith("stages.2.") and "running_mean" in name for name in changed)
     assert any(name.startswith("stages.2.") and name.endswith("0.weight") for name in changed)
 
 
 @pytest.mark.parametrize("stages", [0, 2])
-def test_a_run_that_stopped_goes_on_to_the_same_bytes(
+def test_an_interrupted_run_with_a_pretrained_encoder_resumes_to_the_same_bytes(
     tmp_path, discs, monkeypatch, stages: int
 ) -> None:
-    """Two learning rates, and parameters without any optimiser state."""
+    """The state has two learning rates, and frozen parameters have no optimiser state."""
     training = TrainingSettings(
         precision="fp32",
         tile_px=32,
@@ -174,7 +181,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(
         encoder_lr=0.1,
     )
 
-    def go(name: str) -> list[bytes]:
+    def run(name: str) -> list[bytes]:
         data = TrainingData(discs(3), discs(3, seed=1), discs(1, seed=5))
         fit_on_cpu("semimoe", data, network=LITE, training=training, out=tmp_path / name)
         return [
@@ -182,24 +189,26 @@ def test_a_run_that_stopped_goes_on_to_the_same_bytes(
             for file in ("model.safetensors", "history.csv", "model.json")
         ]
 
-    def stop(run: TrainingRun, validation: object) -> None:
-        ended(run, validation)
+    def interrupt(training_run: TrainingRun, validation: object) -> None:
+        end_epoch(training_run, validation)
         raise KeyboardInterrupt
 
-    whole, ended = go("whole"), TrainingRun.end_epoch
+    expected, end_epoch = run("complete"), TrainingRun.end_epoch
     with monkeypatch.context() as patched:
-        patched.setattr(TrainingRun, "end_epoch", stop)
+        patched.setattr(TrainingRun, "end_epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            go("stopped")
-    assert (tmp_path / "stopped.resume" / "epoch.safetensors").is_file()
-    assert go("stopped") == whole
+            run("interrupted")
+    assert (tmp_path / "interrupted.resume" / "epoch.safetensors").is_file()
+    assert run("interrupted") == expected
 
 
-def test_frozen_stages_are_parameters_too_and_random_ones_are_not_frozen(tmp_path, discs) -> None:
-    net = build_network("semimoe", LITE)
-    count = count_parameters(net)
-    freeze(net, 2)
-    assert count_parameters(net) == count
+def test_frozen_stages_count_as_parameters_and_random_weights_cannot_be_frozen(
+    tmp_path, discs
+) -> None:
+    network = build_network("semimoe", LITE)
+    count = count_parameters(network)
+    freeze(network, 2)
+    assert count_parameters(network) == count
     with pytest.raises(ValueError, match="less than or equal to 6"):
         TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32", frozen_stages=7)
     with pytest.raises(SettingsError, match="frozen_stages 2: an encoder with random weights"):

@@ -1,4 +1,4 @@
-"""What the log of a run says."""
+"""Rows of the log of a run, and warnings about collapsed experts."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ UNIFORM = {
     for expert in ("seg", "sdf", "bnd")
 }
 
-CHOOSING = {name: {"seg": 0.5, "sdf": 0.3, "bnd": 0.2}[name[-3:]] for name in UNIFORM}
+DISTINCT = {name: {"seg": 0.5, "sdf": 0.3, "bnd": 0.2}[name[-3:]] for name in UNIFORM}
 
 
 def result(loss, plain, *, gates=None, **counts):
@@ -26,7 +26,7 @@ def result(loss, plain, *, gates=None, **counts):
     )
 
 
-def test_an_epoch_is_the_mean_of_its_steps_and_the_share_that_of_the_plain_losses() -> None:
+def test_a_row_holds_means_over_the_steps_and_the_unsupervised_share_of_the_plain_losses() -> None:
     means = EpochMeans(NetworkSettings(encoder="unet", experts="separate", width=64))
     for loss in (1.0, 3.0):
         means.add(0, result(loss, 3.0, gates=torch.eye(3)))
@@ -38,7 +38,7 @@ def test_an_epoch_is_the_mean_of_its_steps_and_the_share_that_of_the_plain_losse
     assert (row["gate_sdf_sdf"], row["gate_sdf_bnd"]) == (1.0, 0.0)
 
 
-def test_nothing_to_report_is_an_empty_cell() -> None:
+def test_a_value_that_does_not_exist_is_an_empty_cell() -> None:
     means = EpochMeans(NetworkSettings(encoder="unet", experts="separate", width=64))
     means.add(0, result(1.0, 1.0))
     line = to_csv([means.row(1)], COLUMNS).splitlines()[1].split(",")
@@ -46,25 +46,28 @@ def test_nothing_to_report_is_an_empty_cell() -> None:
     assert line[COLUMNS.index("loss")] == "1"
 
 
-def test_a_gate_that_uses_one_expert_is_named() -> None:
-    assert collapsed_gates([CHOOSING]) == []
+def test_a_warning_names_a_gate_that_uses_one_expert_only() -> None:
+    assert collapsed_gates([DISTINCT]) == []
     warnings = collapsed_gates(
-        [CHOOSING | {"gate_seg_seg": 0.001, "gate_seg_sdf": 0.003, "gate_seg_bnd": 0.996}]
+        [DISTINCT | {"gate_seg_seg": 0.001, "gate_seg_sdf": 0.003, "gate_seg_bnd": 0.996}]
     )
     assert len(warnings) == 1
     assert "task seg uses the bnd expert only" in warnings[0]
 
 
-def test_gates_within_a_hundredth_of_uniform_for_twenty_epochs_are_named() -> None:
-    assert len(collapsed_gates([CHOOSING] + [UNIFORM] * 20)) == 3
-    assert collapsed_gates([UNIFORM] * 20 + [CHOOSING]) == []
-    assert collapsed_gates([UNIFORM] * 10 + [CHOOSING] + [UNIFORM] * 19) == []
-    nearly = UNIFORM | {"gate_sdf_seg": 0.35}
-    assert ["task sdf" in warnings for warnings in collapsed_gates([nearly] * 20)] == [False, False]
+def test_a_warning_names_gates_whose_weights_are_nearly_uniform_for_twenty_epochs() -> None:
+    assert len(collapsed_gates([DISTINCT] + [UNIFORM] * 20)) == 3
+    assert collapsed_gates([UNIFORM] * 20 + [DISTINCT]) == []
+    assert collapsed_gates([UNIFORM] * 10 + [DISTINCT] + [UNIFORM] * 19) == []
+    nearly_uniform = UNIFORM | {"gate_sdf_seg": 0.35}
+    assert ["task sdf" in warnings for warnings in collapsed_gates([nearly_uniform] * 20)] == [
+        False,
+        False,
+    ]
     assert "for 3 epochs" in collapsed_gates([UNIFORM] * 3)[0]
 
 
-def test_a_network_without_gates_or_with_one_expert_cannot_collapse() -> None:
+def test_networks_without_gates_or_with_one_expert_get_no_warning() -> None:
     none = dict.fromkeys(UNIFORM)
     assert collapsed_gates([none] * 20) == []
     assert collapsed_gates([none | {"gate_seg_seg": 1.0}] * 20) == []

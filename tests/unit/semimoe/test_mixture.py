@@ -1,16 +1,18 @@
-"""Sizes, shapes and the algebra of the gates."""
+"""Numbers of parameters, shapes of outputs, and the equations of the gates."""
 
 import pytest
 import torch
 
-from semimoe.networks.gates import CodeGate, PaperGate
+from semimoe.networks.gates import PaperGate, PublicCodeGate
 from semimoe.networks.mixture import SemiMoE, count_parameters
 from semimoe.networks.plain_unet import UNet
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.settings import NetworkSettings
 
 
-def test_width_64_with_the_public_codes_gate_has_its_number_of_parameters() -> None:
+def test_width_64_with_the_gate_of_the_public_code_has_as_many_parameters_as_the_public_code() -> (
+    None
+):
     with torch.device("meta"):
         assert (
             count_parameters(
@@ -20,8 +22,11 @@ def test_width_64_with_the_public_codes_gate_has_its_number_of_parameters() -> N
         )
 
 
-def test_the_papers_gate_is_smaller_by_the_difference_of_its_layers() -> None:
-    """Per gate, 96 hidden units: 96 -> 96 and 96 -> 3 in the code, 96 -> 24 and 24 -> 3 in ours; the paper names no widths."""
+def test_the_two_gates_differ_in_parameters_by_the_sizes_of_their_layers() -> None:
+    """Layers of a gate: 96 -> 96 and 96 -> 3 in the public code, 96 -> 24 and 24 -> 3 in ours.
+
+    The paper does not state them.
+    """
     code, paper = 96 * 96 + 96 + 96 * 3 + 3, 96 * 24 + 24 + 24 * 3 + 3
     with torch.device("meta"):
         assert (
@@ -33,7 +38,7 @@ def test_the_papers_gate_is_smaller_by_the_difference_of_its_layers() -> None:
         )
 
 
-def test_shared_encoder_has_66_million_parameters() -> None:
+def test_experts_with_a_shared_encoder_have_66_million_parameters() -> None:
     with torch.device("meta"):
         assert (
             count_parameters(
@@ -49,8 +54,8 @@ def test_shared_encoder_has_66_million_parameters() -> None:
         )
 
 
-def test_a_plain_unet_is_a_third_of_three() -> None:
-    """Three of them, each with one head, and the gating make Semi-MoE: 34,527,301 - 325 is one U-Net without heads."""
+def test_three_plain_unets_and_the_gates_have_as_many_parameters_as_semimoe() -> None:
+    """A U-Net without heads has 34,527,301 - 325 parameters."""
     with torch.device("meta"):
         unet = count_parameters(UNet(NetworkSettings(encoder="unet", experts="separate", width=64)))
     heads = 5 * 64 + 5
@@ -60,7 +65,7 @@ def test_a_plain_unet_is_a_third_of_three() -> None:
 
 @pytest.mark.parametrize("experts", ["separate", "shared"])
 @pytest.mark.parametrize("gate", ["paper", "code"])
-def test_outputs_have_the_shapes_of_the_tasks(experts, gate) -> None:
+def test_each_task_has_logits_of_its_shape(experts, gate) -> None:
     model = SemiMoE(NetworkSettings(encoder="unet", width=4, experts=experts, gate=gate)).eval()
     outputs = model(torch.randint(256, (2, 3, 32, 48), dtype=torch.uint8))
     for heads in (outputs.experts, outputs.gates):
@@ -76,60 +81,61 @@ def test_outputs_have_the_shapes_of_the_tasks(experts, gate) -> None:
 @pytest.mark.parametrize("experts", ["separate", "shared"])
 @pytest.mark.parametrize("tasks", ["seg+sdf+bnd", "seg+sdf", "seg+bnd", "seg"])
 @pytest.mark.parametrize("gates", ["multi", "single"])
-def test_there_are_the_experts_and_gates_that_were_asked_for(experts, tasks, gates) -> None:
+def test_the_network_has_the_experts_and_gates_of_its_settings(experts, tasks, gates) -> None:
     settings = NetworkSettings(encoder="unet", width=4, experts=experts, tasks=tasks, gates=gates)
     outputs = SemiMoE(settings).eval()(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
-    named = tuple(tasks.split("+"))
+    expert_tasks = tuple(tasks.split("+"))
     assert (
-        tuple(task for task, head in outputs.experts._asdict().items() if head is not None) == named
+        tuple(task for task, head in outputs.experts._asdict().items() if head is not None)
+        == expert_tasks
     )
     assert tuple(task for task, head in outputs.gates._asdict().items() if head is not None) == (
-        named if gates == "multi" else ("seg",)
+        expert_tasks if gates == "multi" else ("seg",)
     )
-    assert outputs.gate_weights.shape == (1, len(settings.gate_tasks), len(named))
+    assert outputs.gate_weights.shape == (1, len(settings.gate_tasks), len(expert_tasks))
     maps = maps_from_outputs(outputs)
     assert maps.shape == (1, 4, 16, 16)
-    assert maps[:, 1].any() == ("sdf" in named)
-    assert maps[:, 2].any() == ("bnd" in named)
-    if gates == "single" and "sdf" in named:
+    assert maps[:, 1].any() == ("sdf" in expert_tasks)
+    assert maps[:, 2].any() == ("bnd" in expert_tasks)
+    if gates == "single" and "sdf" in expert_tasks:
         torch.testing.assert_close(maps[:, 1], torch.tanh(outputs.experts.sdf[:, 0]))
 
 
-def test_first_weights_of_the_gates_heads_are_a_setting() -> None:
-    spread = {}
+def test_a_setting_chooses_the_initial_weights_of_the_gate_heads() -> None:
+    std = {}
     for start in ("small", "kaiming"):
         torch.manual_seed(0)
-        spread[start] = (
+        std[start] = (
             SemiMoE(NetworkSettings(encoder="unet", experts="separate", width=64, gate_heads=start))
             .gate_heads[0]
             .weight.std()
             .item()
         )
-    assert spread["small"] < 0.02
-    assert spread["kaiming"] > 0.1
+    assert std["small"] < 0.02
+    assert std["kaiming"] > 0.1
 
 
-def test_gate_output_is_the_head_of_the_weighted_features() -> None:
+def test_the_logits_of_a_gate_are_its_head_applied_to_the_weighted_features() -> None:
     torch.manual_seed(0)
     model = SemiMoE(NetworkSettings(encoder="unet", experts="separate", width=4)).eval()
     features = [torch.randn(2, 4, 16, 16) for _ in range(3)]
     weights = torch.softmax(torch.randn(2, 3, 3), 2)
-    made = model._gate_outputs(features, weights)
+    logits = model._gate_logits(features, weights)
     for task, head in enumerate(model.gate_heads):
         mixed = sum(weights[:, task, i, None, None, None] * features[i] for i in range(3))
-        torch.testing.assert_close(made[task], head(mixed))
+        torch.testing.assert_close(logits[task], head(mixed))
 
 
-@pytest.mark.parametrize("gate", [PaperGate, CodeGate])
+@pytest.mark.parametrize("gate", [PaperGate, PublicCodeGate])
 def test_gate_weights_depend_on_the_image(gate) -> None:
     torch.manual_seed(0)
     weights = gate(8, 3, 0.1).eval()(torch.randn(4, 24) * 5)
     assert weights.std(0).max() > 1e-4
 
 
-def test_code_gate_starts_nearly_uniform() -> None:
+def test_the_initial_weights_of_the_public_codes_gate_are_nearly_uniform() -> None:
     torch.manual_seed(0)
-    weights = CodeGate(64, 3, 0.1).eval()(torch.rand(8, 192))
+    weights = PublicCodeGate(64, 3, 0.1).eval()(torch.rand(8, 192))
     assert weights.min() > 0.3
     assert weights.max() < 0.36
 
@@ -142,6 +148,6 @@ def test_code_gate_starts_nearly_uniform() -> None:
         torch.zeros(3, 32, 32, dtype=torch.uint8),
     ],
 )
-def test_images_of_other_shape_or_type_are_refused(images) -> None:
+def test_images_of_another_shape_or_type_are_an_error(images) -> None:
     with pytest.raises(ValueError, match="uint8"):
         SemiMoE(NetworkSettings(encoder="unet", experts="separate", width=4))(images)

@@ -8,7 +8,7 @@ import torch
 
 from semimoe.model_card import parse_card, save_card
 from semimoe.model_errors import DeviceError, ModelError
-from semimoe.networks.mixture import Heads, Outputs, SemiMoE
+from semimoe.networks.mixture import NetworkOutputs, SemiMoE, TaskLogits
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings
@@ -122,12 +122,12 @@ class Slanted(torch.nn.Module):
         encoder="unet", experts="separate", width=4, gates="single", tasks="seg"
     )
 
-    def forward(self, images: torch.Tensor) -> Outputs:
+    def forward(self, images: torch.Tensor) -> NetworkOutputs:
         place = torch.arange(images.shape[2])[:, None] * 3.0 + torch.arange(images.shape[3]) * 7.0
         logit = (images[:, 0].float() + place)[:, None] / 50 - 4  # (B, 1, H, W)
         seg = torch.cat([torch.zeros_like(logit), logit], 1)
         corner = images[:, 0, 0, 0].float().view(-1, 1, 1) / 255
-        return Outputs(Heads(seg, None, None), Heads(-seg, None, None), corner)
+        return NetworkOutputs(TaskLogits(seg, None, None), TaskLogits(-seg, None, None), corner)
 
 
 def test_flips_are_the_mean_of_four_predictions_turned_back() -> None:

@@ -1,4 +1,4 @@
-"""Targets on shapes whose distances are known."""
+"""Targets of shapes whose distances can be calculated directly."""
 
 import numpy as np
 import pytest
@@ -20,9 +20,9 @@ def targets(labels, weight=None, *, network=UM, mpp_um=1.0):
 
 
 def brute_force_um(labels, weight, *, sdf_um):
-    """Half a pixel less than the distance to the nearest known pixel of something else."""
-    points = [(y, x) for y, x in np.ndindex(labels.shape)]
-    made = np.zeros(labels.shape)
+    """Distance to the nearest annotated pixel of another class or gland, minus half a pixel."""
+    points = list(np.ndindex(labels.shape))
+    sdf = np.zeros(labels.shape)
     for y, x in points:
         own = labels[y, x]
         others = [
@@ -31,24 +31,24 @@ def brute_force_um(labels, weight, *, sdf_um):
             if weight[v, u] and (labels[v, u] != own if own else labels[v, u] > 0)
         ]
         distance = min((np.hypot(v - y, u - x) - 0.5 for v, u in others), default=np.inf)
-        made[y, x] = np.clip((distance if own else -distance) / sdf_um, -1, 1)
-    return made
+        sdf[y, x] = np.clip((distance if own else -distance) / sdf_um, -1, 1)
+    return sdf
 
 
-def test_distance_is_in_um_from_the_outline_between_pixels() -> None:
+def test_distances_are_in_um_and_measured_from_the_pixel_edges_of_the_outline() -> None:
     row = [[0, 0, 0, 1, 1, 1, 1, 1, 0, 0]] * 3
     np.testing.assert_allclose(
         targets(row, mpp_um=2.0).sdf[1] * 10, [-5, -3, -1, 1, 3, 5, 3, 1, -1, -3], rtol=1e-6
     )
 
 
-def test_touching_glands_have_a_distance_to_each_other_and_a_line() -> None:
+def test_touching_glands_have_distances_to_each_other_and_a_boundary_between_them() -> None:
     row = [[1, 1, 1, 1, 2, 2, 2, 2]] * 3
-    made = targets(row)
+    result = targets(row)
     np.testing.assert_allclose(
-        made.sdf[1] * 10, [3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5], rtol=1e-6
+        result.sdf[1] * 10, [3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5], rtol=1e-6
     )
-    assert made.boundary.tolist() == [[0, 0, 1, 1, 1, 1, 0, 0]] * 3
+    assert result.boundary.tolist() == [[0, 0, 1, 1, 1, 1, 0, 0]] * 3
     outer = targets(
         row,
         network=NetworkSettings(
@@ -59,7 +59,7 @@ def test_touching_glands_have_a_distance_to_each_other_and_a_line() -> None:
     assert (outer.sdf == 1).all()
 
 
-def test_boundary_is_a_disk_of_two_around_a_gland() -> None:
+def test_the_boundary_is_a_ring_of_two_pixels_around_a_gland() -> None:
     labels = np.zeros((7, 7))
     labels[3, 3] = 1
     ring = targets(labels).boundary
@@ -69,27 +69,31 @@ def test_boundary_is_a_disk_of_two_around_a_gland() -> None:
 
 @pytest.mark.parametrize("network", [UM, TILE])
 @pytest.mark.parametrize("value", [0, 1])
-def test_tiles_that_are_all_gland_or_have_none(network, value) -> None:
-    made = targets(np.full((5, 6), value), network=network)
-    assert (made.mask == value).all()
-    assert (made.sdf == (1 if value else -1)).all()
-    assert not made.boundary.any()
+def test_a_tile_of_gland_only_or_background_only_has_an_extreme_distance_and_no_boundary(
+    network, value
+) -> None:
+    result = targets(np.full((5, 6), value), network=network)
+    assert (result.mask == value).all()
+    assert (result.sdf == (1 if value else -1)).all()
+    assert not result.boundary.any()
 
 
-def test_a_gland_cut_by_the_tile_has_no_outline_there() -> None:
-    made = targets([[1, 1, 1, 1, 1, 0, 0]] * 5)
-    assert made.sdf[2, 0] == pytest.approx(0.45)
-    assert not made.boundary[:, :5].any()
+def test_a_gland_has_no_outline_at_the_edge_of_the_tile() -> None:
+    result = targets([[1, 1, 1, 1, 1, 0, 0]] * 5)
+    assert result.sdf[2, 0] == pytest.approx(0.45)
+    assert not result.boundary[:, :5].any()
 
 
-def test_what_is_not_annotated_is_not_background() -> None:
-    # The gland goes on where nobody outlined it; the pixel that looks like background there is unknown.
-    made = targets([[0, 0, 1, 1, 1, 1, 0]] * 5, [[0, 0, 1, 1, 1, 1, 1]] * 5)
-    assert made.sdf[2, 2:6] == pytest.approx([0.35, 0.25, 0.15, 0.05])
-    assert made.boundary[2].tolist() == [0, 0, 0, 0, 0, 0, 1]
+def test_pixels_that_are_not_annotated_are_not_background() -> None:
+    # The two columns at the left are not annotated: the gland may continue there.
+    result = targets([[0, 0, 1, 1, 1, 1, 0]] * 5, [[0, 0, 1, 1, 1, 1, 1]] * 5)
+    assert result.sdf[2, 2:6] == pytest.approx([0.35, 0.25, 0.15, 0.05])
+    assert result.boundary[2].tolist() == [0, 0, 0, 0, 0, 0, 1]
 
 
-def test_tile_scale_is_one_at_the_deepest_and_zero_on_the_inner_rim() -> None:
+def test_distances_with_the_tile_scale_are_one_at_the_deepest_pixel_and_zero_at_the_outline() -> (
+    None
+):
     sdf = targets([[0, 0, 0, 1, 1, 1, 1, 1]] * 3, network=TILE).sdf[1]
     np.testing.assert_allclose(sdf, [-1, -2 / 3, -1 / 3, 0, 2 / 5, 3 / 5, 4 / 5, 1], rtol=1e-6)
 
@@ -99,7 +103,7 @@ def test_tile_scale_is_one_at_the_deepest_and_zero_on_the_inner_rim() -> None:
     arrays(np.int32, (6, 8), elements=st.integers(0, 2)),
     arrays(np.uint8, (6, 8), elements=st.just(1)),
 )
-def test_distances_agree_with_brute_force(labels, weight) -> None:
+def test_distances_equal_those_of_a_brute_force_search(labels, weight) -> None:
     np.testing.assert_allclose(
         targets(labels, weight).sdf, brute_force_um(labels, weight, sdf_um=10), atol=1e-6
     )
@@ -110,7 +114,8 @@ def test_distances_agree_with_brute_force(labels, weight) -> None:
     arrays(np.int32, (6, 8), elements=st.integers(0, 2)),
     arrays(np.uint8, (6, 8), elements=st.integers(0, 1)),
 )
-def test_labels_outside_the_annotation_change_nothing_inside(labels, weight) -> None:
+def test_labels_outside_the_annotated_area_do_not_change_targets_inside(labels, weight) -> None:
     other = np.where(weight > 0, labels, 2 - labels).astype(np.int32)
-    for one, two in zip(targets(labels, weight), targets(other, weight), strict=True):
-        np.testing.assert_array_equal(one[weight > 0], two[weight > 0])
+    pairs = zip(targets(labels, weight), targets(other, weight), strict=True)
+    for first, second in pairs:
+        np.testing.assert_array_equal(first[weight > 0], second[weight > 0])

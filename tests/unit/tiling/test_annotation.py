@@ -1,4 +1,4 @@
-"""Annotation files as the world sends them: read, repaired with a message, or refused by name."""
+"""Annotation files: what is read, repaired with a message, or refused."""
 
 import gzip
 import json
@@ -27,9 +27,11 @@ def feature(
 ) -> dict[str, Any]:
     named = {} if classification is None else {"classification": classification}
     return {
-        "type": "Feature", "id": "f1", "geometry": polygon() if geometry is None else geometry,
+        "type": "Feature",
+        "id": "f1",
+        "geometry": polygon() if geometry is None else geometry,
         "properties": {"objectType": "annotation", **named, **properties},
-    }  # fmt: skip
+    }
 
 
 def write(tmp_path: Path, content: Any, name: str = "a.geojson") -> Path:
@@ -91,11 +93,9 @@ def collection(*items: Any) -> dict[str, Any]:
         collection(feature(), feature()),
     ],
 )
-def test_every_wrapping_and_every_form_of_class_gives_the_one_gland(
-    tmp_path: Path, content: Any
-) -> None:
-    found = read_annotations(write(tmp_path, content))
-    assert [gland.shape.area for gland in found.glands] == [100]
+def test_every_form_of_file_and_of_class_gives_the_same_gland(tmp_path: Path, content: Any) -> None:
+    drawn = read_annotations(write(tmp_path, content))
+    assert [gland.shape.area for gland in drawn.glands] == [100]
 
 
 @pytest.mark.parametrize("name", ["a.geojson.gz", "a.json.gz", "a.zip"])
@@ -110,14 +110,14 @@ def test_packed_files_are_read(tmp_path: Path, name: str) -> None:
             archive.writestr("b.geojson", json.dumps(feature("Region*")))
     else:
         path.write_bytes(gzip.compress(text.encode()))
-    found = read_annotations(path)
-    assert len(found.glands) == 1
-    assert len(found.regions) == name.endswith("zip")
+    drawn = read_annotations(path)
+    assert len(drawn.glands) == 1
+    assert len(drawn.regions) == name.endswith("zip")
     assert not (tmp_path.parent.parent / "evil.geojson").exists()
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (json.dumps(collection(feature()))[:-40], "ends too early, at line 1, column"),
         (json.dumps(collection(feature())) + " junk", "Extra data at line 1"),
@@ -151,11 +151,11 @@ def test_packed_files_are_read(tmp_path: Path, name: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_trusted_is_refused_by_file_and_feature(
-    tmp_path: Path, content: Any, says: str
+def test_damaged_content_is_refused_with_file_and_feature(
+    tmp_path: Path, content: Any, message: str
 ) -> None:
     path = write(tmp_path, content)
-    with pytest.raises(AnnotationError, match=says) as caught:
+    with pytest.raises(AnnotationError, match=message) as caught:
         read_annotations(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
@@ -171,41 +171,46 @@ def test_broken_archives_missing_files_and_folders_are_refused(tmp_path: Path) -
     )
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("a.txt", "x")
-    for name, says in [
-        ("cut.geojson.gz", "truncated or damaged"), ("no.geojson.gz", "truncated or damaged"), ("no.zip", "truncated or damaged"),
-        ("latin.geojson", "not UTF-8"), ("empty.zip", "no .geojson"), ("missing.geojson", "no such file"), (".", "a folder"),
-    ]:  # fmt: skip
-        with pytest.raises(AnnotationError, match=says):
+    for name, message in [
+        ("cut.geojson.gz", "truncated or damaged"),
+        ("no.geojson.gz", "truncated or damaged"),
+        ("no.zip", "truncated or damaged"),
+        ("latin.geojson", "not UTF-8"),
+        ("empty.zip", "no .geojson"),
+        ("missing.geojson", "no such file"),
+        (".", "a folder"),
+    ]:
+        with pytest.raises(AnnotationError, match=message):
             read_annotations(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.geojson", "a.geojson.gz", "a.zip"])
-def test_a_bomb_is_refused_before_it_fills_the_memory(
+def test_a_file_that_unpacks_to_too_many_bytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(geojson_reader, "MAX_BYTES", 1000)
-    bomb = "[" + " " * 5000 + "]"
-    path = write(tmp_path, bomb)
+    huge_text = "[" + " " * 5000 + "]"
+    path = write(tmp_path, huge_text)
     if name.endswith(".gz"):
         path = tmp_path / name
-        path.write_bytes(gzip.compress(bomb.encode()))
+        path.write_bytes(gzip.compress(huge_text.encode()))
     elif name.endswith(".zip"):
         path = tmp_path / name
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("a.geojson", bomb)
+            archive.writestr("a.geojson", huge_text)
     with pytest.raises(AnnotationError, match="MiB of text"):
         read_annotations(path)
 
 
 BOWTIE = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
 LOOP = [[0, 0], [10, 0], [10, 10], [4, 10], [4, -2], [6, -2], [6, 8], [0, 8], [0, 0]]
-# The pen went a little too far: a lobe of half a pixel at the start.
+# The line went a little too far: there is a lobe of half a pixel at its start.
 SLIP = [[0, 0], [100, 0], [100, 100], [1, 100], [1, -1], [0, 0]]
 TWICE = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0], [3, 0], [3, 3], [0, 0]]
 
 
 @pytest.mark.parametrize(
-    ("geometry", "area", "says"),
+    ("geometry", "area", "message"),
     [
         (polygon(SLIP), 9900.5, "repaired"),  # both lobes
         (polygon(TWICE), 10000, "repaired"),  # what is circled twice is inside, not a hole
@@ -227,14 +232,14 @@ TWICE = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0], [3, 0], [3, 3], [0, 0]]
         ),
     ],
 )
-def test_slips_of_the_hand_are_repaired_with_a_message(
-    tmp_path: Path, geometry: dict[str, Any], area: float, says: str
+def test_small_mistakes_are_repaired_with_a_message(
+    tmp_path: Path, geometry: dict[str, Any], area: float, message: str
 ) -> None:
-    found = read_annotations(write(tmp_path, collection(feature(geometry=geometry))))
-    [gland] = found.glands
+    drawn = read_annotations(write(tmp_path, collection(feature(geometry=geometry))))
+    [gland] = drawn.glands
     assert shapely.set_precision(gland.shape, 0.01).is_valid
     assert gland.shape.area == pytest.approx(area)
-    assert any(says in message and "feature #1 'f1'" in message for message in found.messages)
+    assert any(message in text and "feature #1 'f1'" in text for text in drawn.messages)
 
 
 @pytest.mark.parametrize("ring", [BOWTIE, LOOP])
@@ -242,62 +247,88 @@ def test_slips_of_the_hand_are_repaired_with_a_message(
     ("name", "ignored"),
     [("Gland", 1), ("Gland: benign", 1), ("Ignore*", 1), ("Region*", 0), ("Stroma", 0)],
 )
-def test_what_crosses_itself_too_far_is_refused_by_id_and_its_place_is_not_learnt(
+def test_an_outline_that_crosses_itself_too_far_is_left_out_and_its_place_ignored(
     tmp_path: Path, ring: list[list[int]], name: str, ignored: int
 ) -> None:
-    found = read_annotations(write(tmp_path, collection(feature(name, polygon(ring)), feature())))
-    assert (len(found.glands), len(found.regions), len(found.ignored)) == (1, 0, ignored)
-    assert all(outline.shape.equals(shapely.Polygon(ring).convex_hull) for outline in found.ignored)
-    assert "feature #1 'f1': crosses itself (Self-intersection" in found.messages[0]
-    assert found.counts["outlines that cross themselves"] == 1
+    drawn = read_annotations(write(tmp_path, collection(feature(name, polygon(ring)), feature())))
+    assert (len(drawn.glands), len(drawn.regions), len(drawn.ignored)) == (1, 0, ignored)
+    assert all(outline.shape.equals(shapely.Polygon(ring).convex_hull) for outline in drawn.ignored)
+    assert "feature #1 'f1': crosses itself (Self-intersection" in drawn.messages[0]
+    assert drawn.counts["outlines that cross themselves"] == 1
 
 
-def test_an_ellipse_written_as_its_box_is_an_ellipse(tmp_path: Path) -> None:
-    found = read_annotations(
+def test_an_ellipse_written_as_its_bounding_box_is_read_as_an_ellipse(tmp_path: Path) -> None:
+    drawn = read_annotations(
         write(tmp_path, collection(feature(geometry={**polygon(), "isEllipse": True})))
     )
-    assert found.glands[0].shape.area == pytest.approx(25 * 3.14159, rel=0.01)
+    assert drawn.glands[0].shape.area == pytest.approx(25 * 3.14159, rel=0.01)
 
 
-def test_what_is_not_truth_is_counted_and_said(tmp_path: Path) -> None:
+def test_objects_that_are_not_read_are_counted_and_reported(tmp_path: Path) -> None:
     content = collection(
-        feature("Region*"), feature(), feature(objectType="detection"), feature(objectType="cell"), feature(objectType="tile"),
-        {"type": "Feature", "id": "PathDetectionObject", "geometry": polygon(), "properties": {"classification": "Gland"}},
+        feature("Region*"),
+        feature(),
+        feature(objectType="detection"),
+        feature(objectType="cell"),
+        feature(objectType="tile"),
+        {
+            "type": "Feature",
+            "id": "PathDetectionObject",
+            "geometry": polygon(),
+            "properties": {"classification": "Gland"},
+        },
         feature(geometry={"type": "Point", "coordinates": [1, 1]}),
         feature(geometry={"type": "LineString", "coordinates": [[0, 0], [1, 1]]}),
-        {**feature(), "geometry": None}, feature("Proposed*"), feature("Stroma"), feature(None), feature("gland"), feature("Region"),
+        {**feature(), "geometry": None},
+        feature("Proposed*"),
+        feature("Stroma"),
+        feature(None),
+        feature("gland"),
+        feature("Region"),
         feature(geometry=polygon([[0, 0], [1, 1], [0, 0]])),
-    )  # fmt: skip
-    found = read_annotations(write(tmp_path, content))
-    assert (len(found.regions), len(found.glands), len(found.ignored)) == (1, 1, 0)
-    expected = {"detections": 2, "cells": 1, "tiles": 1, "points": 1, "lines": 1, "proposals": 1, "class 'Stroma'": 1, "without class": 1,
-                "class 'gland'": 1, "class 'Region'": 1, "without area": 2, "read": 2}  # fmt: skip
-    assert dict(found.counts) == expected
-    assert "classes that are read: Region*, Gland, Ignore*" in found.messages[-1]
+    )
+    drawn = read_annotations(write(tmp_path, content))
+    assert (len(drawn.regions), len(drawn.glands), len(drawn.ignored)) == (1, 1, 0)
+    expected = {
+        "detections": 2,
+        "cells": 1,
+        "tiles": 1,
+        "points": 1,
+        "lines": 1,
+        "proposals": 1,
+        "class 'Stroma'": 1,
+        "without class": 1,
+        "class 'gland'": 1,
+        "class 'Region'": 1,
+        "without area": 2,
+        "read": 2,
+    }
+    assert dict(drawn.counts) == expected
+    assert "classes that are read: Region*, Gland, Ignore*" in drawn.messages[-1]
     assert len(read_annotations(write(tmp_path, content), objects="all").glands) == 1, (
         "the same outline twice is one gland"
     )
 
 
-def test_an_id_that_only_sounds_like_a_detection_is_read(tmp_path: Path) -> None:
+def test_an_id_that_contains_the_word_detection_is_read(tmp_path: Path) -> None:
     assert read_annotations(
         write(tmp_path, collection({**feature(), "id": "detection-tile-3"}))
     ).glands
 
 
-def test_hostile_names_are_only_text(tmp_path: Path) -> None:
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
     regions = [
         feature("Region*", name="../../x\n<b>"),
         feature("Region*", polygon([[20, 0], [30, 0], [30, 9], [20, 0]]), name="../../x\n<b>"),
     ]
-    found = read_annotations(
+    drawn = read_annotations(
         write(tmp_path, collection(*regions, {**feature(), "id": "x" * 10_000}))
     )
-    assert len({region.name for region in found.regions}) == 2
-    assert len(found.glands[0].id) < 100
+    assert len({region.name for region in drawn.regions}) == 2
+    assert len(drawn.glands[0].id) < 100
 
 
-def test_messages_stay_few_and_short(tmp_path: Path) -> None:
+def test_messages_are_limited_in_number_and_length(tmp_path: Path) -> None:
     bowties = [
         feature(f"class {i} " + "x" * 1000, polygon([[x + i, y] for x, y in BOWTIE]))
         for i in range(200)
@@ -308,16 +339,16 @@ def test_messages_stay_few_and_short(tmp_path: Path) -> None:
     assert max(map(len, messages)) < 4000
 
 
-def test_names_of_regions_differ_whatever_they_are_called(tmp_path: Path) -> None:
+def test_names_of_regions_are_made_unique(tmp_path: Path) -> None:
     squares = [polygon([[x + 20 * i, y] for x, y in SQUARE]) for i in range(6)]
     names = ["A", "A (2)", "A", "A", "\ud800\n", ""]
     regions = [
         feature("Region*", square, name=name) for square, name in zip(squares, names, strict=True)
     ]
-    found = [
+    drawn = [
         region.name for region in read_annotations(write(tmp_path, collection(*regions))).regions
     ]
-    assert found == ["A", "A (2)", "A (3)", "A (4)", "?", "region 6"]
+    assert drawn == ["A", "A (2)", "A (3)", "A (4)", "?", "region 6"]
 
 
 def test_more_regions_than_a_store_can_number_are_refused(tmp_path: Path) -> None:
@@ -328,15 +359,15 @@ def test_more_regions_than_a_store_can_number_are_refused(tmp_path: Path) -> Non
         check_complete(drawn, path, annotated="regions")
 
 
-def test_a_region_must_hold_an_outline_or_be_declared_empty(tmp_path: Path) -> None:
+def test_a_region_must_contain_a_gland_or_be_declared_empty(tmp_path: Path) -> None:
     far = polygon([[50, 50], [60, 50], [60, 60], [50, 60], [50, 50]])
     touching = polygon([[10, 0], [20, 0], [20, 10], [10, 10], [10, 0]])
 
     def checked(*items: Any, annotated: Any = "regions") -> list[str]:
         path = write(tmp_path, collection(*items))
-        found = read_annotations(path)
-        check_complete(found, path, annotated=annotated)
-        return found.messages
+        drawn = read_annotations(path)
+        check_complete(drawn, path, annotated=annotated)
+        return drawn.messages
 
     with pytest.raises(
         AnnotationError, match=r"no area of class Region\*.*left out: 1 detections.*draw one"

@@ -1,4 +1,7 @@
-"""Odd and hostile annotation files through `python -m tiling geojson-to-labels`: each is read, repaired, left out or refused, by name."""
+"""Unusual and hostile annotation files, converted by `python -m tiling geojson-to-labels`.
+
+The key of each case expected whether the content is read, repaired, left out or refused.
+"""
 
 import bz2
 import gzip
@@ -30,7 +33,7 @@ def square(**more: Any) -> dict[str, Any]:
 
 
 def one(geometry: Any = None, *, identity: Any = "7b1c", **properties: Any) -> dict[str, Any]:
-    given = {
+    all_properties = {
         "objectType": "annotation",
         "classification": {"name": "Gland", "color": [200, 0, 0]},
         **properties,
@@ -39,7 +42,7 @@ def one(geometry: Any = None, *, identity: Any = "7b1c", **properties: Any) -> d
         "type": "Feature",
         "id": identity,
         "geometry": geometry or square(),
-        "properties": given,
+        "properties": all_properties,
     }
 
 
@@ -74,7 +77,7 @@ def nested(depth: int) -> str:
 
 
 def locked(archive: bytes) -> bytes:
-    """The archive with its members said to be encrypted."""
+    """The archive with its members marked as encrypted."""
     data = bytearray(archive)
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[archive.index(mark) + flags] |= 1
@@ -88,10 +91,13 @@ def moved(ring: Any, x: float, y: float) -> Any:
 HOLE = [[15, 15], [15, 25], [25, 25], [25, 15], [15, 15]]
 BESIDE, BELOW = moved(BOX, 35, 0), moved(BOX, 0, 21)
 GONE = one(square(), classification=None)
-BILLION_LAUGHS = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;">]><Annotations>&c;</Annotations>'
+XML_WITH_ENTITIES = (
+    '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;">]>'
+    "<Annotations>&c;</Annotations>"
+)
 BOWTIE = [[10, 10], [30, 30], [30, 10], [10, 30], [10, 10]]
 
-# What to write, glands then found, and a word of what is said (of a refusal: of the one line on stderr).
+# Content of the file, number of glands that are read, and a part of what is written to stderr.
 READ: dict[str, tuple[Any, int, str]] = {
     "read: FeatureCollection": (many(one()), 1, ""),
     "read: Feature": (one(), 1, ""),
@@ -100,125 +106,303 @@ READ: dict[str, tuple[Any, int, str]] = {
     "read: gzip": (gzip.compress(json.dumps(many(one())).encode()), 1, ""),
     "read: zip": (zipped(("a.geojson", many(one()))), 1, ""),
     "read: measurements as list, NaN strings, names twice": (
-        many(one(measurements=[{"name": "Area", "value": "NaN"}, {"name": "Area", "value": 1}])), 1, "",
+        many(one(measurements=[{"name": "Area", "value": "NaN"}, {"name": "Area", "value": 1}])),
+        1,
+        "",
     ),
-    "read: NaN and Infinity bare": (json.dumps(one(measurements={"a": float("nan"), "b": float("inf")})), 1, ""),
+    "read: NaN and Infinity bare": (
+        json.dumps(one(measurements={"a": float("nan"), "b": float("inf")})),
+        1,
+        "",
+    ),
     "read: class as names": (one(classification={"names": ["Gland", "Tumor"]}), 1, ""),
     "read: class Gland: Tumor": (one(classification={"name": "Gland: Tumor"}), 1, ""),
     "read: class as a string, without colour": (one(classification="Gland"), 1, ""),
-    "read: parentClass": (one(classification={"name": "Tumor", "parentClass": {"name": "Gland"}}), 1, ""),
-    "read: no id, no type of object": ({"type": "Feature", "geometry": square(), "properties": {"classification": "Gland"}}, 1, ""),
-    "read: id null, object_type of QuPath 0.3": (one(identity=None, objectType=None, object_type="annotation"), 1, ""),
-    "read: old kind as id": ({**one(identity="PathAnnotationObject"), "properties": {"classification": "Gland"}}, 1, ""),
+    "read: parentClass": (
+        one(classification={"name": "Tumor", "parentClass": {"name": "Gland"}}),
+        1,
+        "",
+    ),
+    "read: no id, no type of object": (
+        {"type": "Feature", "geometry": square(), "properties": {"classification": "Gland"}},
+        1,
+        "",
+    ),
+    "read: id null, object_type of QuPath 0.3": (
+        one(identity=None, objectType=None, object_type="annotation"),
+        1,
+        "",
+    ),
+    "read: old kind as id": (
+        {**one(identity="PathAnnotationObject"), "properties": {"classification": "Gland"}},
+        1,
+        "",
+    ),
     "read: ellipse": (one(square(isEllipse=True)), 1, ""),
-    "read: third coordinate and plane": (one({**square(plane={"z": 0}), "coordinates": [[[x, y, 0.0] for x, y in BOX]]}), 1, ""),
-    "read: hostile id and names": (one(identity="../../etc/passwd", name="<script>alert(1)</script>\ud800\n"), 1, ""),
+    "read: third coordinate and plane": (
+        one({**square(plane={"z": 0}), "coordinates": [[[x, y, 0.0] for x, y in BOX]]}),
+        1,
+        "",
+    ),
+    "read: hostile id and names": (
+        one(identity="../../etc/passwd", name="<script>alert(1)</script>\ud800\n"),
+        1,
+        "",
+    ),
     "read: hole": (one({"type": "Polygon", "coordinates": [BOX, HOLE]}), 1, ""),
     "read: MultiPolygon of two parts, and of one": (
-        many(one({"type": "MultiPolygon", "coordinates": [[BOX], [BESIDE]]}), one({"type": "MultiPolygon", "coordinates": [[BELOW]]})),
-        2, "reach over the slide's edge",
+        many(
+            one({"type": "MultiPolygon", "coordinates": [[BOX], [BESIDE]]}),
+            one({"type": "MultiPolygon", "coordinates": [[BELOW]]}),
+        ),
+        2,
+        "reach over the slide's edge",
     ),
     "read: anticlockwise, points twice, CRLF": (
-        json.dumps(outline([point for point in BOX[::-1] for _ in "ab"]), indent=1).replace("\n", "\r\n"), 1, "",
+        json.dumps(outline([point for point in BOX[::-1] for _ in "ab"]), indent=1).replace(
+            "\n", "\r\n"
+        ),
+        1,
+        "",
     ),
     "read: id a list, unknown kind, colours QuPath throws at": (
-        many(one(identity=[1], objectType="super"), outline(BESIDE, classification={"name": "Gland", "color": "#c80000"}),
-             outline(BELOW, classification={"name": "Gland", "colorRGB": -3670016})), 3, "reach over the slide's edge",
+        many(
+            one(identity=[1], objectType="super"),
+            outline(BESIDE, classification={"name": "Gland", "color": "#c80000"}),
+            outline(BELOW, classification={"name": "Gland", "colorRGB": -3670016}),
+        ),
+        3,
+        "reach over the slide's edge",
     ),
     "read: null nucleusGeometry": (one(nucleusGeometry=None), 1, ""),
     "read: Ignore* and what is derived from it, regions in regions, a gland across their edge": (
-        many(one(), outline(BESIDE, classification="Ignore*: fold"), outline(BOX, classification="Region*"),
-             outline(HOLE, classification="Region*: empty")), 1, "",
+        many(
+            one(),
+            outline(BESIDE, classification="Ignore*: fold"),
+            outline(BOX, classification="Region*"),
+            outline(HOLE, classification="Region*: empty"),
+        ),
+        1,
+        "",
     ),
     "read: the same outline twice": (many(one(), one()), 1, "1 duplicates"),
     "repaired: open ring": (outline(BOX[:-1]), 1, "feature #1 '7b1c': open outline closed"),
     "repaired: small crossing": (
-        outline([[10, 10], [60, 10], [60, 45], [10.5, 45], [10.5, 9.5], [10, 10]]), 1, "outline repaired",
+        outline([[10, 10], [60, 10], [60, 45], [10.5, 45], [10.5, 9.5], [10, 10]]),
+        1,
+        "outline repaired",
     ),
     "repaired: overlapping parts": (
-        one({"type": "MultiPolygon", "coordinates": [[BOX], [[[x + 5, y + 5] for x, y in BOX]]]}), 1, "parts that overlap are joined",
+        one({"type": "MultiPolygon", "coordinates": [[BOX], [[[x + 5, y + 5] for x, y in BOX]]]}),
+        1,
+        "parts that overlap are joined",
     ),
-    "repaired: partly off the slide": (outline([[x + 45, y] for x, y in BOX]), 1, "reach over the slide's edge"),
+    "repaired: partly off the slide": (
+        outline([[x + 45, y] for x, y in BOX]),
+        1,
+        "reach over the slide's edge",
+    ),
     "repaired: overlapping glands": (
-        many(one(), outline([[15, 15], [40, 15], [40, 40], [15, 15]])), 2, "1 pairs of glands overlap",
+        many(one(), outline([[15, 15], [40, 15], [40, 40], [15, 15]])),
+        2,
+        "1 pairs of glands overlap",
     ),
     "repaired: hole a hair over its contour": (
-        one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 5.05, 0)]}), 1, "outline repaired",
+        one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 5.05, 0)]}),
+        1,
+        "outline repaired",
     ),
     "repaired: spike": (outline([*BOX[:2], [60, 10], *BOX[1:]]), 1, "outline repaired"),
     "repaired: collection of polygon and point": (
-        one({"type": "GeometryCollection", "geometries": [square(), {"type": "Point", "coordinates": [1, 1]}]}),
-        1, "of a collection only its polygons are read",
+        one(
+            {
+                "type": "GeometryCollection",
+                "geometries": [square(), {"type": "Point", "coordinates": [1, 1]}],
+            }
+        ),
+        1,
+        "of a collection only its polygons are read",
     ),
-    "left out: hole across its contour": (one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 10, 0)]}), 0, "crosses itself"),
-    "left out: hole outside": (one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 25, 0)]}), 0, "Hole lies outside shell"),
-    "left out: hole as large as its contour": (one({"type": "Polygon", "coordinates": [BOX, BOX]}), 0, "encloses no area"),
+    "left out: hole across its contour": (
+        one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 10, 0)]}),
+        0,
+        "crosses itself",
+    ),
+    "left out: hole outside": (
+        one({"type": "Polygon", "coordinates": [BOX, moved(HOLE, 25, 0)]}),
+        0,
+        "Hole lies outside shell",
+    ),
+    "left out: hole as large as its contour": (
+        one({"type": "Polygon", "coordinates": [BOX, BOX]}),
+        0,
+        "encloses no area",
+    ),
     "left out: no coordinates": (one({"type": "Polygon", "coordinates": []}), 0, "1 without area"),
     "left out: between the middles of pixels": (
-        many(one(), outline([[40.1, 40.1], [40.3, 40.1], [40.3, 40.3]], identity="s")), 1, "1 glands without a pixel",
+        many(one(), outline([[40.1, 40.1], [40.3, 40.1], [40.3, 40.3]], identity="s")),
+        1,
+        "1 glands without a pixel",
     ),
     "left out: covered by smaller ones": (
-        many(one(identity="u"), outline([[10, 10], [20, 10], [20, 30], [10, 30]]), outline([[20, 10], [30, 10], [30, 30], [20, 30]])),
-        2, "1 glands without a pixel",
+        many(
+            one(identity="u"),
+            outline([[10, 10], [20, 10], [20, 30], [10, 30]]),
+            outline([[20, 10], [30, 10], [30, 30], [20, 30]]),
+        ),
+        2,
+        "1 glands without a pixel",
     ),
     "left out: TMA core, proposal": (
-        many(one(), one(objectType="tma_core"), outline(BESIDE, classification="Proposed*")), 1, "1 proposals, 1 tma_cores",
+        many(one(), one(objectType="tma_core"), outline(BESIDE, classification="Proposed*")),
+        1,
+        "1 proposals, 1 tma_cores",
     ),
     "left out: properties null, class a number, class without name": (
-        many(one(), {**one(), "properties": None}, outline(BESIDE, classification=7), outline(HOLE, classification={"name": None})), 1,
+        many(
+            one(),
+            {**one(), "properties": None},
+            outline(BESIDE, classification=7),
+            outline(HOLE, classification={"name": None}),
+        ),
+        1,
         "3 without class",
     ),
     "left out: class in lower case": (one(classification="gland"), 0, "1 class 'gland'"),
     "left out: everything": (many(), 0, "no object in it"),
-    "left out: bowtie": (many(one(), outline(BOWTIE, identity="b0")), 1, "feature #2 'b0': crosses itself"),
-    "left out: null geometry": (many(one(), {**one(), "geometry": None}), 1, "feature #2 '7b1c': has no geometry"),
-    "left out: point and line": (
-        many(one(), one({"type": "Point", "coordinates": [1, 1]}), one({"type": "LineString", "coordinates": [[0, 0], [9, 9]]})),
-        1, "1 lines, 1 points",
+    "left out: bowtie": (
+        many(one(), outline(BOWTIE, identity="b0")),
+        1,
+        "feature #2 'b0': crosses itself",
     ),
-    "left out: three points on a line": (many(one(), outline([[0, 0], [5, 5], [0, 0]])), 1, "encloses no area"),
-    "left out: detection, cell": (many(one(), one(objectType="detection"), one(objectType="cell")), 1, "1 cells, 1 detections"),
+    "left out: null geometry": (
+        many(one(), {**one(), "geometry": None}),
+        1,
+        "feature #2 '7b1c': has no geometry",
+    ),
+    "left out: point and line": (
+        many(
+            one(),
+            one({"type": "Point", "coordinates": [1, 1]}),
+            one({"type": "LineString", "coordinates": [[0, 0], [9, 9]]}),
+        ),
+        1,
+        "1 lines, 1 points",
+    ),
+    "left out: three points on a line": (
+        many(one(), outline([[0, 0], [5, 5], [0, 0]])),
+        1,
+        "encloses no area",
+    ),
+    "left out: detection, cell": (
+        many(one(), one(objectType="detection"), one(objectType="cell")),
+        1,
+        "1 cells, 1 detections",
+    ),
     "left out: without class": (many(one(), GONE), 1, "1 without class"),
     "left out: bare geometry": (square(), 0, "1 without class"),
-    "left out: class with markup": (many(one(), one(classification="<img onerror=x>\n")), 1, "class '<img onerror=x>'"),
+    "left out: class with markup": (
+        many(one(), one(classification="<img onerror=x>\n")),
+        1,
+        "class '<img onerror=x>'",
+    ),
     "left out: 900 parent classes": (nested(900), 0, "1 class 'a: a"),
-    "left out: path traversal in a zip": (zipped(("../../evil.txt", "x"), ("a.geojson", one())), 1, ""),
-}  # fmt: skip
+    "left out: path traversal in a zip": (
+        zipped(("../../evil.txt", "x"), ("a.geojson", one())),
+        1,
+        "",
+    ),
+}
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "refused: empty": ("", "empty"),
-    "refused: cut": (json.dumps(many(one()))[:-30], "ends too early, at line 1, column"),
+    "refused: truncated": (json.dumps(many(one()))[:-30], "ends too early, at line 1, column"),
     "refused: text after the end": (json.dumps(many(one())) + "}", "Extra data at line 1"),
-    "refused: XML with entities": (BILLION_LAUGHS, "XML, not GeoJSON"),
-    "refused: cut gzip": (gzip.compress(json.dumps(many(one())).encode())[:-12], "truncated or damaged archive"),
-    "refused: damaged deflate in a zip": (damaged(zipped(("a.geojson", many(one())))), "truncated or damaged archive"),
-    "refused: damaged bzip2 in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_BZIP2)), "truncated or damaged archive"),
-    "refused: damaged lzma in a zip": (damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_LZMA)), "truncated or damaged archive"),
-    "refused: zip without GeoJSON": (zipped(("a.zip", zipped(("a.geojson", many(one()))))), "no .geojson or .json file in it"),
+    "refused: XML with entities": (XML_WITH_ENTITIES, "XML, not GeoJSON"),
+    "refused: truncated gzip": (
+        gzip.compress(json.dumps(many(one())).encode())[:-12],
+        "truncated or damaged archive",
+    ),
+    "refused: damaged deflate in a zip": (
+        damaged(zipped(("a.geojson", many(one())))),
+        "truncated or damaged archive",
+    ),
+    "refused: damaged bzip2 in a zip": (
+        damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_BZIP2)),
+        "truncated or damaged archive",
+    ),
+    "refused: damaged lzma in a zip": (
+        damaged(zipped(("a.geojson", many(one())), method=zipfile.ZIP_LZMA)),
+        "truncated or damaged archive",
+    ),
+    "refused: zip without GeoJSON": (
+        zipped(("a.zip", zipped(("a.geojson", many(one()))))),
+        "no .geojson or .json file in it",
+    ),
     "refused: bzip2": (bz2.compress(b"{}"), "is not UTF-8"),
     "refused: deep nesting": ("[" * 100_000 + "]" * 100_000, "nested too deep"),
     "refused: TopoJSON": ({"type": "Topology", "objects": {}}, "feature #1 is no GeoJSON feature"),
-    "refused: features null": ({"type": "FeatureCollection", "features": None}, "feature #1 is no GeoJSON feature"),
+    "refused: features null": (
+        {"type": "FeatureCollection", "features": None},
+        "feature #1 is no GeoJSON feature",
+    ),
     "refused: a feature null": (many(one(), None), "feature #2 is no GeoJSON feature"),
-    "refused: a feature a line": (json.dumps(one()) + "\n" + json.dumps(one()), "Extra data at line 2"),
+    "refused: a feature a line": (
+        json.dumps(one()) + "\n" + json.dumps(one()),
+        "Extra data at line 2",
+    ),
     "refused: record separators": ("\x1e" + json.dumps(one()), "at line 1, column 1"),
     "refused: zeros": (b"\0" * 100, "at line 1, column 1"),
     "refused: UTF-16": (json.dumps(many(one())).encode("utf-16"), "is not UTF-8"),
-    "refused: Latin-1": (json.dumps(one(name="x")).replace('"x"', '"Dr\xfcse"').encode("latin-1"), "is not UTF-8"),
-    "refused: zip with a password": (locked(zipped(("a.geojson", one()))), "truncated or damaged archive"),
-    "refused: coordinates NaN": (outline([[float("nan"), 0], [9, 0], [0, 9]]), "is not a place on a slide"),
-    "refused: coordinates true": (outline([[True, 0], [9, 0], [0, 9]]), "is not a place on a slide"),
-    "refused: coordinates by name": (one({"type": "Polygon", "coordinates": {"0": BOX}}), "no coordinates"),
-    "refused: left of the slide": (outline(moved(BOX, -25, 0)), "wrong slide, origin or downsample?"),
-    "refused: huge coordinates": (outline([[0, 0], [1e300, 0], [0, 9], [0, 0]]), "is not a place on a slide"),
-    "refused: coordinates as text": (outline([["0", 0], [9, 0], [0, 9]]), "feature #1 '7b1c': coordinate"),
-    "refused: nested coordinate": (outline([[[[0]], 0], [9, 0], [0, 9]]), "is not a place on a slide"),
-    "refused: number of 5000 digits": (json.dumps(one()).replace("30", "3" * 5000), "too many digits"),
-    "refused: mostly off the slide": (
-        outline([[x * 4, y * 4] for x, y in BOX]), "wrong slide, origin or downsample?",
+    "refused: Latin-1": (
+        json.dumps(one(name="x")).replace('"x"', '"Dr\xfcse"').encode("latin-1"),
+        "is not UTF-8",
     ),
-    "refused: another viewer": ({**many(one()), "viewer": {"width": 700, "height": 500}}, "written for a slide of 700 x 500 px"),
-}  # fmt: skip
+    "refused: zip with a password": (
+        locked(zipped(("a.geojson", one()))),
+        "truncated or damaged archive",
+    ),
+    "refused: coordinates NaN": (
+        outline([[float("nan"), 0], [9, 0], [0, 9]]),
+        "is not a place on a slide",
+    ),
+    "refused: coordinates true": (
+        outline([[True, 0], [9, 0], [0, 9]]),
+        "is not a place on a slide",
+    ),
+    "refused: coordinates by name": (
+        one({"type": "Polygon", "coordinates": {"0": BOX}}),
+        "no coordinates",
+    ),
+    "refused: left of the slide": (
+        outline(moved(BOX, -25, 0)),
+        "wrong slide, origin or downsample?",
+    ),
+    "refused: huge coordinates": (
+        outline([[0, 0], [1e300, 0], [0, 9], [0, 0]]),
+        "is not a place on a slide",
+    ),
+    "refused: coordinates as text": (
+        outline([["0", 0], [9, 0], [0, 9]]),
+        "feature #1 '7b1c': coordinate",
+    ),
+    "refused: nested coordinate": (
+        outline([[[[0]], 0], [9, 0], [0, 9]]),
+        "is not a place on a slide",
+    ),
+    "refused: number of 5000 digits": (
+        json.dumps(one()).replace("30", "3" * 5000),
+        "too many digits",
+    ),
+    "refused: mostly off the slide": (
+        outline([[x * 4, y * 4] for x, y in BOX]),
+        "wrong slide, origin or downsample?",
+    ),
+    "refused: another viewer": (
+        {**many(one()), "viewer": {"width": 700, "height": 500}},
+        "written for a slide of 700 x 500 px",
+    ),
+}
 
 
 @pytest.fixture
@@ -228,13 +412,13 @@ def convert(
     """Writes an annotation file and converts it; status, stderr, output."""
 
     def run(content: Any) -> tuple[int, str, Path]:
-        given, slide, out = tmp_path / "a.geojson", tmp_path / "s.png", tmp_path / "out.tiff"
+        annotations, slide, out = tmp_path / "a.geojson", tmp_path / "s.png", tmp_path / "out.tiff"
         if not isinstance(content, bytes):
             content = (content if isinstance(content, str) else json.dumps(content)).encode()
-        given.write_bytes(content)
+        annotations.write_bytes(content)
         Image.new("RGB", (WIDTH, HEIGHT)).save(slide)
         before = {path.name for path in tmp_path.parent.iterdir()}
-        status = main(["geojson-to-labels", str(given), str(slide), str(out)])
+        status = main(["geojson-to-labels", str(annotations), str(slide), str(out)])
         assert {path.name for path in tmp_path.parent.iterdir()} == before
         return status, capsys.readouterr().err, out
 
@@ -242,28 +426,26 @@ def convert(
 
 
 @pytest.mark.parametrize("name", READ)
-def test_what_people_and_programs_write(
-    name: str, convert: Callable[[Any], tuple[int, str, Path]]
-) -> None:
-    content, glands, says = READ[name]
-    status, said, out = convert(content)
+def test_files_that_are_read(name: str, convert: Callable[[Any], tuple[int, str, Path]]) -> None:
+    content, glands, expected = READ[name]
+    status, stderr, out = convert(content)
     assert status == 0
     assert len(np.unique(tifffile.imread(out))) - 1 == glands
-    assert says in said
-    assert bool(said) == bool(says), "nothing goes in silence, and nothing is said without reason"
-    assert all("a.geojson: " in line for line in said.splitlines())
+    assert expected in stderr
+    assert bool(stderr) == bool(expected), "a message if and only if something was changed"
+    assert all("a.geojson: " in line for line in stderr.splitlines())
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_trusted_is_refused_with_one_line(
+def test_files_that_are_refused_with_one_line(
     name: str, convert: Callable[[Any], tuple[int, str, Path]]
 ) -> None:
-    content, says = REFUSED[name]
-    status, said, out = convert(content)
+    content, expected = REFUSED[name]
+    status, stderr, out = convert(content)
     assert status == 2
-    assert says in said
-    assert said.count("\n") == 1
-    assert "a.geojson" in said
+    assert expected in stderr
+    assert stderr.count("\n") == 1
+    assert "a.geojson" in stderr
     assert not out.exists()
 
 
@@ -286,7 +468,7 @@ def test_many_values_are_refused_before_they_are_parsed(
 def test_export_import_export_is_the_identity(
     tmp_path_factory: pytest.TempPathFactory, seed: int, count: int, kind: str
 ) -> None:
-    """Objects with holes, in holes, of several parts and touching at corners come back pixel for pixel, and so does the file."""
+    """Pixels and file stay the same: also for holes, objects in holes, parts, shared corners."""
     folder, rng = tmp_path_factory.mktemp("round"), np.random.default_rng(seed)
     truth = np.kron(rng.integers(0, count + 1, (9, 11)), np.ones((3, 4), np.int32)).astype(np.int32)
     labels, slide = folder / "labels.tiff", folder / "slide.png"
@@ -298,9 +480,9 @@ def test_export_import_export_is_the_identity(
     first.write_text(text.replace('"objectType": "annotation"', f'"objectType": "{kind}"'))
     back.parent.mkdir()
     assert main(["geojson-to-labels", str(first), str(slide), str(back), "--objects", "all"]) == 0
-    found = tifffile.imread(back)
-    pairs = {(int(a), int(b)) for a, b in zip(found.ravel(), truth.ravel(), strict=True)}
-    assert len(pairs) == len(np.unique(truth)) == len(np.unique(found))
+    labels_back = tifffile.imread(back)
+    pairs = {(int(a), int(b)) for a, b in zip(labels_back.ravel(), truth.ravel(), strict=True)}
+    assert len(pairs) == len(np.unique(truth)) == len(np.unique(labels_back))
     assert main(["labels-to-geojson", str(back), str(folder / "second.geojson")]) == 0
     assert (folder / "second.geojson").read_text() == text
     area = sum(

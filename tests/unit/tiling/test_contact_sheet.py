@@ -88,17 +88,17 @@ def test_totals_add_up(sheet):
     assert re.search(r"about 10 s on the CPU of this machine \(0\.5 tiles/s, measured", page)
 
 
-def test_disk_of_tiles_is_what_lies_there(sheet):
+def test_disk_space_of_tiles_is_the_size_of_their_files(sheet):
     size = sum(path.stat().st_size for path in (sheet / "a-1.zarr").rglob("*") if path.is_file())
     assert rows((sheet / "p.html").read_text())[0][6] == size_text(size)
 
 
-def test_a_failed_slide_stands_in_red_with_its_error_escaped(sheet):
+def test_the_error_of_a_failed_slide_is_red_and_escaped(sheet):
     page = (sheet / "p.html").read_text()
     assert "<i>torn" not in page
     assert (
-        '<td colspan="8" class="error">slides/&lt;i&gt;torn&lt;/i&gt;.svs: no pixel size; set column &#39;mpp&#39;</td>'
-        in page
+        '<td colspan="8" class="error">slides/&lt;i&gt;torn&lt;/i&gt;.svs: no pixel size; '
+        "set column &#39;mpp&#39;</td>" in page
     )
     pixels = picture(sheet / "p.png")
     assert (pixels == ERROR_COLOUR).all(axis=-1).any()
@@ -115,7 +115,7 @@ def test_page_is_self_contained(sheet):
     assert not re.search(r"https?://|<script|<link", page)
 
 
-def test_tissue_outline_and_tiles_lie_where_they_are(sheet):
+def test_tissue_outline_and_tiles_are_in_the_right_place(sheet):
     pixels = picture(sheet / "p.png").astype(int)
     cell = pixels[72 : 72 + 336, 24 : 24 + 420]
     teal = (np.abs(cell - (0, 130, 150)) < 3).all(axis=-1)
@@ -133,7 +133,7 @@ def test_tissue_outline_and_tiles_lie_where_they_are(sheet):
     assert kept[2] > kept[0]
 
 
-def test_no_slides_or_only_failed_ones_still_give_a_page(tmp_path):
+def test_without_usable_slides_there_is_a_page(tmp_path):
     record_failure(tmp_path / "t.zarr", SlideError("x" * 2000), {})
     write_contact_sheet(
         summaries_of([tmp_path / "t.zarr"]),

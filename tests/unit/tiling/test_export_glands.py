@@ -1,4 +1,4 @@
-"""What is exported: QuPath's rules, exact places and areas, and the way back."""
+"""Exported outlines: QuPath's rules, exact places and areas, and reading them back."""
 
 import csv
 import gzip
@@ -95,7 +95,7 @@ def noisy(seed: int = 0, shape: tuple[int, int] = (70, 90), dense: float = 0.55)
 
 
 def check_for_qupath(collection: dict[str, Any], object_type: str) -> None:
-    """The rules of QuPath's reader: one feature that breaks one loses the whole file."""
+    """The rules of QuPath's reader, which refuses a whole file for one feature."""
     assert collection["type"] == "FeatureCollection"
     ids = [feature["id"] for feature in collection["features"]]
     assert len(set(ids)) == len(ids)
@@ -139,14 +139,14 @@ def check_for_qupath(collection: dict[str, Any], object_type: str) -> None:
     dense=st.sampled_from([0.3, 0.6, 0.85]),
     d=st.sampled_from([1.0, 2.0, 4.0003, 16.37]),
 )
-def test_every_feature_keeps_qupaths_rules(
+def test_every_feature_follows_the_rules_of_qupath(
     tmp_path_factory: pytest.TempPathFactory, seed: int, dense: float, d: float
 ) -> None:
     collection, _ = exported(tmp_path_factory.mktemp("e"), noisy(seed, (40, 50), dense), d=d)
     check_for_qupath(collection, "detection")
 
 
-def test_annotations_are_written_on_request_and_gz_by_name(tmp_path: Path) -> None:
+def test_object_type_and_suffix_select_annotations_and_gzip(tmp_path: Path) -> None:
     collection, _ = exported(
         tmp_path, noisy(), "g.geojson.gz", object_type="annotation", class_name='<Gland "x">'
     )
@@ -191,7 +191,7 @@ def test_outlines_lie_at_level_0_of_the_viewer_with_exact_areas(
     d=st.sampled_from([1.0, 2.0, 16.37]),
     simplify_um=st.sampled_from([0.4, 1.0, 3.0]),
 )
-def test_simplified_outlines_keep_qupaths_rules_and_the_exact_measurements(
+def test_simplified_outlines_follow_the_rules_and_keep_the_exact_measurements(
     tmp_path_factory: pytest.TempPathFactory, seed: int, d: float, simplify_um: float
 ) -> None:
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(90, 110)), 3)
@@ -199,10 +199,10 @@ def test_simplified_outlines_keep_qupaths_rules_and_the_exact_measurements(
     folder = tmp_path_factory.mktemp("f")
     exact, rows = exported(folder, gland, d=d)
     (folder / "again").mkdir()
-    found, again = exported(folder / "again", gland, d=d, simplify_um=simplify_um)
-    check_for_qupath(found, "detection")
+    result, again = exported(folder / "again", gland, d=d, simplify_um=simplify_um)
+    check_for_qupath(result, "detection")
     assert rows == again
-    for one, other in zip(exact["features"], found["features"], strict=True):
+    for one, other in zip(exact["features"], result["features"], strict=True):
         assert {**one, "geometry": None} == {**other, "geometry": None}
         lines = [
             shapely.boundary(shapely.geometry.shape(each["geometry"])) for each in (one, other)
@@ -210,7 +210,7 @@ def test_simplified_outlines_keep_qupaths_rules_and_the_exact_measurements(
         assert shapely.hausdorff_distance(*lines) * 0.5 <= simplify_um + 0.01
 
 
-def test_a_simplified_outline_that_crosses_itself_once_rounded_is_written_as_it_was(
+def test_the_exact_outline_is_written_if_rounding_makes_the_simplified_one_cross_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crossing = shapely.Polygon([(8, 11), (6, 7), (11, 9), (7, 6), (7, 11)])
@@ -256,7 +256,7 @@ def test_a_slide_without_glands_gives_an_empty_collection_and_a_header(tmp_path:
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 999), bounds=st.sampled_from([(0, 0), (3, 5)]))
-def test_the_way_out_and_back_gives_the_same_labels(
+def test_exported_glands_read_back_are_the_same_labels(
     tmp_path_factory: pytest.TempPathFactory, seed: int, bounds: tuple[int, int]
 ) -> None:
     folder = tmp_path_factory.mktemp("r")
@@ -289,7 +289,7 @@ def test_the_way_out_and_back_gives_the_same_labels(
     "values",
     [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32), np.full((8, 8), -2, np.int16)],
 )
-def test_what_is_no_label_image_is_refused(tmp_path: Path, values: np.ndarray) -> None:
+def test_other_images_than_label_images_are_refused(tmp_path: Path, values: np.ndarray) -> None:
     tifffile.imwrite(tmp_path / "x.tiff", values)
     with pytest.raises(AnnotationError, match="whole number"):
         labels_to_geojson(tmp_path / "x.tiff", tmp_path / "x.geojson")
@@ -352,9 +352,7 @@ def test_a_smooth_shape_has_its_true_perimeter_solidity_and_axes() -> None:
     assert measured.solidity[2] == pytest.approx(0.75, abs=0.01)
     assert measured.eccentricity[0] == pytest.approx(0, abs=0.05)
     assert measured.eccentricity[1] == pytest.approx(math.sqrt(1 - (60 / 180) ** 2), abs=0.001)
-    assert measured.orientation_deg[1] == pytest.approx(30, abs=0.1), (
-        "anticlockwise as seen on the slide"
-    )
+    assert measured.orientation_deg[1] == pytest.approx(30, abs=0.1), "anticlockwise on the slide"
     assert measured.holes.tolist() == [0, 0, 1]
 
 
@@ -375,16 +373,16 @@ def test_the_table_in_the_store_and_the_csv_agree(tmp_path: Path) -> None:
     assert [int(row["label"]) for row in rows] == list(range(1, len(rows) + 1))
 
 
-def test_the_dictionary_of_outputs_names_every_column_in_order(tmp_path: Path) -> None:
+def test_docs_of_the_outputs_list_every_column_in_order(tmp_path: Path) -> None:
     collection, rows = exported(tmp_path, noisy())
     text = (Path(__file__).parents[3] / "docs" / "outputs.md").read_text().split("\n## ")[1]
     lines = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")][1:]
     named = [name.strip() for line in lines for name in line.split(",")]
     assert named == list(rows[0])
-    shown = {name.replace("_", " ") for name in named} - {
+    measured = {name.replace("_", " ") for name in named} - {
         "id",
         "label",
         "centroid x level0",
         "centroid y level0",
     }
-    assert set(collection["features"][0]["properties"]["measurements"]) == shown
+    assert set(collection["features"][0]["properties"]["measurements"]) == measured

@@ -1,4 +1,4 @@
-"""Outlines on the grid of a slide: against the pixel-centre rule, whatever the blocks."""
+"""Outlines on the grid of a slide: a pixel belongs to the outline that contains its centre."""
 
 import json
 from pathlib import Path
@@ -45,15 +45,16 @@ def box(
 
 
 def shape_of(shape: Any, kind: str = "Gland", /, **properties: Any) -> dict[str, Any]:
-    given = {"objectType": "annotation", "classification": {"name": kind}, **properties}
-    return {"type": "Feature", "geometry": shapely.geometry.mapping(shape), "properties": given}
+    all_properties = {"objectType": "annotation", "classification": {"name": kind}, **properties}
+    geometry = shapely.geometry.mapping(shape)
+    return {"type": "Feature", "geometry": geometry, "properties": all_properties}
 
 
 def labelled(
     tmp_path: Path,
     features: list[dict[str, Any]] | Path,
     frame: Geometry | None = None,
-    **given: Any,
+    **options: Any,
 ) -> Path:
     annotation = tmp_path / "a.geojson"
     if isinstance(features, Path):
@@ -66,7 +67,7 @@ def labelled(
         tiles,
         store,
         slide="s",
-        **{"annotated": "regions", "origin": "bounds", "code_version": 1, **given},
+        **{"annotated": "regions", "origin": "bounds", "code_version": 1, **options},
     )
     return store
 
@@ -78,9 +79,14 @@ def arrays(store: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )  # type: ignore[return-value]
 
 
-def test_regions_glands_and_ignored_places_fall_where_they_were_drawn(tmp_path: Path) -> None:
-    features = [box(20, 20, 100, 80, "Region*", name="A"), box(30, 30, 50, 50), box(90, 30, 120, 50), box(140, 100, 150, 110),
-                box(60, 60, 70, 70, "Ignore*")]  # fmt: skip
+def test_regions_glands_and_ignored_areas_have_the_pixels_of_their_outlines(tmp_path: Path) -> None:
+    features = [
+        box(20, 20, 100, 80, "Region*", name="A"),
+        box(30, 30, 50, 50),
+        box(90, 30, 120, 50),
+        box(140, 100, 150, 110),
+        box(60, 60, 70, 70, "Ignore*"),
+    ]
     store = labelled(tmp_path, features)
     labels, weight, region = arrays(store)
     expected = np.zeros((HEIGHT, WIDTH), int)
@@ -108,7 +114,7 @@ def test_regions_glands_and_ignored_places_fall_where_they_were_drawn(tmp_path: 
     d=st.sampled_from([1.0, 2.0, 3.0, 1.37]),
     block_px=st.integers(3, 40),
 )
-def test_a_pixel_belongs_to_the_smallest_outline_that_holds_its_centre(
+def test_a_pixel_belongs_to_the_smallest_outline_that_contains_its_centre(
     seed: int, d: float, block_px: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -125,20 +131,20 @@ def test_a_pixel_belongs_to_the_smallest_outline_that_holds_its_centre(
     )
     for index in sorted(range(len(shapes)), key=lambda index: -stored[index].area):
         whole[shapely.contains(shapes[index], centres)] = index + 1
-    found = np.zeros_like(whole)
+    result = np.zeros_like(whole)
     for y in range(0, 30, block_px):
         for x in range(0, 32, block_px):
             block = (slice(y, min(y + block_px, 30)), slice(x, min(x + block_px, 32)))
-            found[block] = raster[block]
-    near = (
+            result[block] = raster[block]
+    is_near_an_edge = (
         shapely.distance(shapely.union_all([shape.boundary for shape in shapes]), centres)
         < 1e-6 * d
     )
-    np.testing.assert_array_equal(found[~near], whole[~near])
+    np.testing.assert_array_equal(result[~is_near_an_edge], whole[~is_near_an_edge])
 
 
 @pytest.mark.parametrize(("origin", "shift"), [("bounds", 10), ("slide", 0)])
-def test_the_viewers_offset_is_added_back(tmp_path: Path, origin: str, shift: int) -> None:
+def test_the_offset_of_the_viewer_is_added(tmp_path: Path, origin: str, shift: int) -> None:
     store = labelled(
         tmp_path,
         [box(0, 0, 40, 40, "Region*"), box(0, 0, 20, 20)],
@@ -167,7 +173,7 @@ def test_a_whole_slide_is_one_region_inside_the_viewer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "says"),
+    ("features", "message"),
     [
         ([box(0, 0, 20, 20)], "no area of class Region"),
         ([box(0, 0, 20, 20, "Region*")], "really empty"),
@@ -181,17 +187,17 @@ def test_a_whole_slide_is_one_region_inside_the_viewer(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_annotation_that_is_no_truth_is_recorded_not_raised(
-    tmp_path: Path, features: list[dict[str, Any]], says: str
+def test_an_unusable_annotation_is_recorded_not_raised(
+    tmp_path: Path, features: list[dict[str, Any]], message: str
 ) -> None:
     store = labelled(tmp_path, features)
     assert stored_json(store)["status"] == "failed"
-    with pytest.raises(SlideError, match=says):
+    with pytest.raises(SlideError, match=message):
         geometry_of(store)
     assert not (store.parent / "labels.zarr.partial").exists()
 
 
-def test_a_failed_slide_passes_its_error_on(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_slide_is_recorded_again(tmp_path: Path) -> None:
     record_failure(tmp_path / "t.zarr", SlideError("no pixel size"), {})
     label_slide(
         tmp_path / "no.geojson",
@@ -205,9 +211,15 @@ def test_a_failed_slide_passes_its_error_on(tmp_path: Path) -> None:
     assert stored_json(tmp_path / "l.zarr")["error"] == "no pixel size"
 
 
-def test_overlaps_covered_glands_and_cut_outlines_are_said(tmp_path: Path) -> None:
-    features = [box(0, 0, 160, 120, "Region*"), box(20, 20, 40, 40), box(20, 20, 30, 40), box(30, 20, 40, 40), box(150, 100, 180, 110),
-                box(60, 60, 60.5, 60.5)]  # fmt: skip
+def test_overlaps_covered_glands_and_clipped_outlines_are_reported(tmp_path: Path) -> None:
+    features = [
+        box(0, 0, 160, 120, "Region*"),
+        box(20, 20, 40, 40),
+        box(20, 20, 30, 40),
+        box(30, 20, 40, 40),
+        box(150, 100, 180, 110),
+        box(60, 60, 60.5, 60.5),
+    ]
     store = labelled(tmp_path, features)
     labels, messages = arrays(store)[0], "\n".join(stored_json(store)["messages"])
     assert sorted(np.unique(labels)) == [0, 1, 2, 3], "numbers without gaps"
@@ -218,7 +230,7 @@ def test_overlaps_covered_glands_and_cut_outlines_are_said(tmp_path: Path) -> No
     assert "1 outlines reach over the slide's edge" in messages
 
 
-def test_regions_in_regions_and_glands_across_their_edges_are_said(tmp_path: Path) -> None:
+def test_regions_in_regions_and_glands_across_their_edges_are_reported(tmp_path: Path) -> None:
     features = [
         box(0, 0, 80, 80, "Region*", name="outer"),
         box(40, 40, 60, 60, "Region*", name="inner"),
@@ -252,7 +264,7 @@ def test_the_place_of_a_refused_outline_is_neither_gland_nor_background(tmp_path
     assert any("crosses itself" in message for message in stored_json(store)["messages"])
 
 
-def test_a_file_made_for_another_viewer_is_refused(tmp_path: Path) -> None:
+def test_a_file_written_for_another_slide_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.geojson"
     features = [box(0, 0, 40, 40, "Region*"), box(0, 0, 20, 20)]
     path.write_text(
@@ -274,7 +286,7 @@ def mask_file(path: Path, values: np.ndarray, tile: bool = True) -> Path:
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
 @pytest.mark.parametrize("d", [1.0, 2.0, 2.5])
-def test_a_mask_image_is_picked_under_the_pixel_centres(
+def test_a_mask_image_is_sampled_under_the_pixel_centres(
     tmp_path: Path, suffix: str, d: float
 ) -> None:
     frame = geometry(d=d)
@@ -299,25 +311,25 @@ def test_a_mask_image_is_picked_under_the_pixel_centres(
 @given(
     seed=st.integers(0, 999), dense=st.sampled_from([0.2, 0.45, 0.7]), block_px=st.integers(4, 70)
 )
-def test_a_binary_mask_is_split_into_components_whatever_the_blocks(
+def test_components_of_a_binary_mask_do_not_depend_on_the_blocks(
     tmp_path_factory: pytest.TempPathFactory, seed: int, dense: float, block_px: int
 ) -> None:
     values = (np.random.default_rng(seed).random((HEIGHT, WIDTH)) < dense).astype(np.uint8) * 255
     path = mask_file(tmp_path_factory.mktemp("m") / "m.tif", values)
-    found = np.zeros((HEIGHT, WIDTH), int)
+    result = np.zeros((HEIGHT, WIDTH), int)
     with open_instance_mask(path, geometry(d=1.0), block_px=block_px) as mask:
         for block in Grid((HEIGHT, WIDTH), block_px).blocks:
-            found[block] = mask[block]
+            result[block] = mask[block]
     expected, count = ndimage.label(values, np.ones((3, 3)))
-    assert mask.count == count == found.max()
-    pairs = {(int(a), int(b)) for a, b in zip(found.ravel(), expected.ravel(), strict=True)}
+    assert mask.count == count == result.max()
+    pairs = {(int(a), int(b)) for a, b in zip(result.ravel(), expected.ravel(), strict=True)}
     assert len(pairs) == count + (values == 0).any(), "one to one"
-    first = [np.flatnonzero(found == number)[0] for number in range(1, count + 1)]
+    first = [np.flatnonzero(result == number)[0] for number in range(1, count + 1)]
     assert first == sorted(first)
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "says"),
+    ("name", "values", "message"),
     [
         ("a.tif", np.zeros((10, 10), np.uint8), "10 x 10 px, but the slide has 160 x 120"),
         ("a.tif", np.zeros((HEIGHT, WIDTH, 3), np.uint8), "not an instance mask"),
@@ -326,9 +338,11 @@ def test_a_binary_mask_is_split_into_components_whatever_the_blocks(
         ("a.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8), "not an instance mask"),
     ],
 )
-def test_other_images_are_refused(tmp_path: Path, name: str, values: np.ndarray, says: str) -> None:
+def test_other_images_are_refused(
+    tmp_path: Path, name: str, values: np.ndarray, message: str
+) -> None:
     with (
-        pytest.raises(AnnotationError, match=says),
+        pytest.raises(AnnotationError, match=message),
         open_instance_mask(mask_file(tmp_path / name, values, tile=False), geometry()),
     ):
         pass
@@ -350,7 +364,7 @@ def test_a_mask_with_resampled_edges_is_refused_whatever_the_blocks(
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png"])
-def test_a_cut_mask_is_refused_and_costs_only_its_slide(tmp_path: Path, name: str) -> None:
+def test_a_truncated_mask_fails_its_slide_only(tmp_path: Path, name: str) -> None:
     values = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH), np.uint8)
     path = mask_file(tmp_path / name, values)
     path.write_bytes(path.read_bytes()[:-2500])
@@ -369,9 +383,9 @@ def test_geojson_becomes_labels_at_level_0(tmp_path: Path) -> None:
     messages = geojson_to_labels(annotation, slide, out)
     expected = np.zeros((50, 70), np.int32)
     expected[10:20, 10:20], expected[40:45, 60:70] = 1, 2
-    found = tifffile.imread(out)
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.int32
+    result = tifffile.imread(out)
+    np.testing.assert_array_equal(result, expected)
+    assert result.dtype == np.int32
     assert any("reach over" in message for message in messages)
     assert any("1 detections" in message for message in messages)
     geojson_to_labels(annotation, slide, out, objects="all")

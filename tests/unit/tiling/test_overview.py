@@ -81,7 +81,7 @@ def make_stores(folder, labels, disagreement, image=None):
 
 @pytest.fixture
 def glands():
-    """Four glands: a large one, a pair that touches, and a small one the experts disagree about."""
+    """Four glands: a large one, two that touch, and a small one where the experts disagree."""
     labels = np.zeros((HEIGHT, WIDTH), np.int32)
     labels[40:300, 60:400] = 1
     labels[350:450, 500:600], labels[350:450, 600:700] = 2, 3
@@ -99,14 +99,14 @@ def glands():
 )
 def test_inner_edges_are_object_pixels_beside_another_value(labels):
     padded = np.pad(labels, 1, mode="edge")
-    for (y, x), found in np.ndenumerate(inner_edges(labels)):
+    for (y, x), result in np.ndenumerate(inner_edges(labels)):
         around = {padded[y, x + 1], padded[y + 2, x + 1], padded[y + 1, x], padded[y + 1, x + 2]}
-        assert found == (labels[y, x] != 0 and around != {labels[y, x]})
+        assert result == (labels[y, x] != 0 and around != {labels[y, x]})
 
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10**6), st.sampled_from([64, 100, 256]))
-def test_scan_does_not_depend_on_the_block_and_agrees_with_the_whole_array(
+def test_scan_does_not_depend_on_blocks_and_agrees_with_the_complete_array(
     tmp_path_factory, seed, block_px
 ):
     rng = np.random.default_rng(seed)
@@ -118,7 +118,7 @@ def test_scan_does_not_depend_on_the_block_and_agrees_with_the_whole_array(
     paths = make_stores(tmp_path_factory.mktemp("scan"), labels, disagreement)
     objects = objects_of(labels)
     small = slide_thumbnail(paths["tiles"], 120)
-    found = scan_labels(
+    result = scan_labels(
         open_array(open_store(paths["glands"]), "labels"),
         open_array(open_store(paths["maps"]), "disagreement"),
         objects["window_px"],
@@ -127,30 +127,30 @@ def test_scan_does_not_depend_on_the_block_and_agrees_with_the_whole_array(
         block_px=block_px,
     )
     numbers = np.arange(1, labels.max() + 1)
-    np.testing.assert_allclose(found.disagreement, ndimage.mean(disagreement, labels, numbers))
+    np.testing.assert_allclose(result.disagreement, ndimage.mean(disagreement, labels, numbers))
     contact = np.zeros(labels.max() + 1, int)
     for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         meet = (a != b) & (a > 0) & (b > 0)
         contact += np.bincount(a[meet], minlength=len(contact)) + np.bincount(
             b[meet], minlength=len(contact)
         )
-    np.testing.assert_array_equal(found.contact_px, contact[1:])
-    edges = np.zeros(found.edges.shape, bool)
+    np.testing.assert_array_equal(result.contact_px, contact[1:])
+    edges = np.zeros(result.edges.shape, bool)
     for y, x in np.argwhere(inner_edges(labels)):
         edges[int((y + 0.5) / small.px_per_pixel[0]), int((x + 0.5) / small.px_per_pixel[1])] = True
-    np.testing.assert_array_equal(found.edges, edges)
+    np.testing.assert_array_equal(result.edges, edges)
 
 
 @pytest.mark.parametrize(("step", "block"), [(1, 7), (3, 7), (5, 64), (40, 16)])
 def test_reduced_mean_is_the_mean_of_each_square(tmp_path, step, block):
     values = np.random.default_rng(0).integers(0, 256, (67, 93)).astype(np.uint8)
     path = store(tmp_path / "maps.zarr", {"disagreement": values})
-    found = reduced_mean(open_array(open_store(path), "disagreement"), step, block)
+    result = reduced_mean(open_array(open_store(path), "disagreement"), step, block)
     expected = [
         [values[y : y + step, x : x + step].mean() for x in range(0, 93, step)]
         for y in range(0, 67, step)
     ]
-    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(result, expected)
 
 
 def test_close_ups_are_the_largest_the_least_certain_and_touching_ones(glands, tmp_path):
@@ -174,7 +174,7 @@ def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
     assert slide_thumbnail(tiles, 5000).image.size == (WIDTH, HEIGHT)
 
 
-def test_overview_outlines_glands_where_they_are_and_boxes_regions(tmp_path, glands):
+def test_overview_draws_outlines_of_glands_and_frames_of_regions(tmp_path, glands):
     labels, disagreement = glands
     paths = make_stores(tmp_path, labels, disagreement)
     regions = [{"name": "Region* 1", "window": [20, 450, 300, 400]}]
@@ -216,22 +216,22 @@ def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gl
         open_array(open_store(paths["tiles"]), "0"),
         open_array(open_store(paths["glands"]), "labels"),
     )
-    found = draw_close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
-    top, left, h, w = found.window_px
+    result = draw_close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
+    top, left, h, w = result.window_px
     assert (h, w) == (400 // times, 400 // times)
     assert abs(top + h / 2 - 300 - gland_px / 2) <= 1 or top + h == HEIGHT
     expected = (
         np.moveaxis(image, 0, -1)[top : top + h, left : left + w].repeat(times, 0).repeat(times, 1)
     )
-    shown = np.asarray(found.image)[: len(expected), : len(expected)]
-    drawn = (shown == OUTLINE_COLOUR).all(axis=-1)
-    np.testing.assert_array_equal(shown[~drawn], expected[~drawn])
+    pixels_of_image = np.asarray(result.image)[: len(expected), : len(expected)]
+    drawn = (pixels_of_image == OUTLINE_COLOUR).all(axis=-1)
+    np.testing.assert_array_equal(pixels_of_image[~drawn], expected[~drawn])
     inside = (labels[top : top + h, left : left + w] == 1).repeat(times, 0).repeat(times, 1)
     two = inside & ~ndimage.binary_erosion(inside, iterations=2)
     np.testing.assert_array_equal(drawn, two)
 
 
-def test_a_gland_larger_than_its_panel_is_shown_whole(tmp_path):
+def test_a_gland_larger_than_its_panel_is_shown_completely(tmp_path):
     labels = np.zeros((2000, 1200), np.int32)
     labels[100:1900, 300:500] = 1
     paths = make_stores(tmp_path, labels, np.zeros(labels.shape, np.uint8))
@@ -239,41 +239,41 @@ def test_a_gland_larger_than_its_panel_is_shown_whole(tmp_path):
         open_array(open_store(paths["tiles"]), "0"),
         open_array(open_store(paths["glands"]), "labels"),
     )
-    found = draw_close_up(
+    result = draw_close_up(
         pixels, array, np.array([100, 300, 1800, 200]), geometry(*labels.shape), 400
     )
-    top, left, h, w = found.window_px
+    top, left, h, w = result.window_px
     assert (h, w) == (2000, 1200)
     assert (top, left) == (0, 0)
-    y, x = np.nonzero((np.asarray(found.image) == OUTLINE_COLOUR).all(axis=-1))
+    y, x = np.nonzero((np.asarray(result.image) == OUTLINE_COLOUR).all(axis=-1))
     assert (y.min(), y.max()) == (20, 379)
     assert (x.min(), x.max()) == (60, 99)
 
 
-def test_heat_has_the_colour_of_the_mean_code_and_glass_has_none(tmp_path):
-    codes = np.random.default_rng(0).integers(0, 256, (80, 120)).astype(np.uint8)
+def test_heat_map_has_the_colour_of_the_mean_and_glass_is_grey(tmp_path):
+    quantised = np.random.default_rng(0).integers(0, 256, (80, 120)).astype(np.uint8)
     tissue = np.ones((10, 15), bool)
     tissue[:, :3] = False
-    array = open_array(open_store(store(tmp_path / "m.zarr", {"gland": codes})), "gland")
+    array = open_array(open_store(store(tmp_path / "m.zarr", {"gland": quantised})), "gland")
     frame = geometry(80, 120)
     image = np.asarray(
         draw_heat_map(array, tissue, frame, palette="viridis", max_px=30, block_px=64, highest=1.0)
     )[:20, :30]
     table = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round()
-    mean = np.rint(codes.reshape(20, 4, 30, 4).mean(axis=(1, 3))).astype(int)
+    mean = np.rint(quantised.reshape(20, 4, 30, 4).mean(axis=(1, 3))).astype(int)
     np.testing.assert_array_equal(image[:, 6:], table[mean][:, 6:])
     assert (image[:, :6] == 235).all()
 
 
 @pytest.mark.parametrize("palette", ["viridis", "magma"])
-def test_heat_grows_lighter_so_that_nobody_needs_to_see_colour(palette):
+def test_heat_map_grows_lighter_with_the_value(palette):
     linear = matplotlib.colormaps[palette](np.arange(256))[:, :3] ** 2.2
     assert (np.diff(linear @ [0.2126, 0.7152, 0.0722]) > -1e-6).all()
 
 
 @pytest.mark.parametrize("size", [(1600, 40), (40, 1600), (7, 5), (600, 900)])
-def test_pages_of_odd_slides_hold_all_their_text(tmp_path, size):
-    """No caption runs into the next panel, and nothing is cut at the page's edge: the margins stay white."""
+def test_pages_of_unusual_slides_contain_all_their_text(tmp_path, size):
+    """Captions do not overlap, nothing is cropped at the edge of the page: margins are white."""
     labels = np.zeros(size, np.int32)
     labels[1 : size[0] // 2, 1 : size[1] // 2] = 1
     labels[size[0] // 2 :, 1 : size[1] // 2] = 2
@@ -289,14 +289,14 @@ def test_pages_of_odd_slides_hold_all_their_text(tmp_path, size):
 
 @given(st.integers(1, 3000), st.floats(0.05, 100))
 @settings(deadline=None, max_examples=40)
-def test_the_scale_bar_is_as_long_as_it_says(width, um_per_pixel):
+def test_the_scale_bar_has_the_length_of_its_label(width, um_per_pixel):
     page = np.asarray(with_scale_bar(Image.new("RGB", (width, 3)), um_per_pixel))
     bar = (page[3 + 15] == (30, 30, 30)).all(axis=-1)
     length = int(np.argmin(bar))
-    said = round_length_um(um_per_pixel * max(width / 4, 30))
-    assert abs(length * um_per_pixel - said) <= um_per_pixel / 2 + 1e-6
+    length_um = round_length_um(um_per_pixel * max(width / 4, 30))
+    assert abs(length * um_per_pixel - length_um) <= um_per_pixel / 2 + 1e-6
     assert page.shape[1] >= length + 8 + text_width(
-        f"{said / 1000:g} mm" if said >= 1000 else f"{said:g} µm", 15
+        f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm", 15
     )
 
 
@@ -319,7 +319,7 @@ def test_a_failed_slide_raises_its_recorded_error(tmp_path, glands):
 
 
 @given(st.floats(0.01, 1e6))
-def test_scale_bar_is_round_and_at_least_two_fifths_of_what_fits(longest):
+def test_scale_bar_is_round_and_at_least_two_fifths_of_the_limit(longest):
     length = round_length_um(longest)
     assert 0.39 * longest < length <= longest * 1.001
     assert f"{length:.0e}"[0] in "125"

@@ -1,4 +1,4 @@
-"""The Groovy scripts for QuPath: run by Groovy against a stub of the classes they name."""
+"""The Groovy scripts for QuPath, run by Groovy with stubs of the classes that they use."""
 
 import os
 import shutil
@@ -29,12 +29,16 @@ SLIDES = [
 
 def groovy(*arguments: str | Path) -> str:
     if not shutil.which("groovy") or not (java := shutil.which("java")):
-        pytest.skip("no groovy here (Debian: apt-get install groovy)")
+        pytest.skip("groovy is not installed (Debian: apt-get install groovy)")
     home = Path(java).resolve().parents[1]
     done = subprocess.run(
         ["groovy", "-cp", STUB, *arguments],
-        capture_output=True, text=True, check=False, timeout=300, env={**os.environ, "JAVA_HOME": str(home), "LC_ALL": "C.UTF-8"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "JAVA_HOME": str(home), "LC_ALL": "C.UTF-8"},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -108,7 +112,7 @@ def test_import_fills_all_images_and_keeps_what_a_person_changed(tmp_path: Path)
     assert np.isclose(back.regions[0].shape.area, 900)
 
 
-def test_no_name_is_ever_code(tmp_path: Path) -> None:
+def test_names_are_never_code(tmp_path: Path) -> None:
     names = [
         "it's",
         "a\\b",

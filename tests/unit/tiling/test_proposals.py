@@ -35,7 +35,7 @@ def write(path: Path, arrays: dict[str, np.ndarray], frame: Geometry, **tiles: i
 
 @pytest.fixture
 def slide(tmp_path: Path) -> dict[str, Path]:
-    """Doubt in two places of tissue (the second greater), and a gland across the border of the second."""
+    """A slide with doubt in two places, more in the second; a gland crosses its edge."""
     disagreement = np.zeros((HEIGHT, WIDTH), np.uint8)
     disagreement[30:60, 20:50] = 100
     disagreement[120:150, 150:180] = 200
@@ -82,7 +82,7 @@ def proposed(
     return features
 
 
-def test_the_greatest_doubt_comes_first_and_its_glands_come_whole(slide: dict[str, Path]) -> None:
+def test_the_largest_doubt_comes_first_with_its_complete_glands(slide: dict[str, Path]) -> None:
     first, second, *glands = proposed(slide, count=2)
     box = shapely.geometry.shape(first["geometry"])
     assert box.area == (2 * 40) ** 2
@@ -100,31 +100,31 @@ def test_the_greatest_doubt_comes_first_and_its_glands_come_whole(slide: dict[st
 
 def test_a_proposal_is_never_read_as_truth_until_it_is_a_region(slide: dict[str, Path]) -> None:
     features = proposed(slide, count=1)
-    found = read_annotations(slide["out"])
-    assert not found.regions
-    assert len(found.glands) == 1
+    drawn = read_annotations(slide["out"])
+    assert not drawn.regions
+    assert len(drawn.glands) == 1
     features[0]["properties"]["classification"]["name"] = "Region*"
     slide["out"].write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     assert len(read_annotations(slide["out"]).regions) == 1
 
 
-def test_proposals_stay_away_from_annotated_places(slide: dict[str, Path], tmp_path: Path) -> None:
+def test_proposals_do_not_overlap_annotated_places(slide: dict[str, Path], tmp_path: Path) -> None:
     region, drawn = np.zeros((HEIGHT, WIDTH), np.uint16), np.zeros((HEIGHT, WIDTH), np.int32)
     region[110:160, 140:165] = 1
-    drawn[110:160, 165:190] = 1  # outside all regions: never learnt from, but nobody draws it twice
+    drawn[110:160, 165:190] = 1  # outside all regions: not trained on, but nobody outlines it twice
     labels = write(tmp_path / "labels.zarr", {"region": region, "labels": drawn}, geometry())
     annotated = shapely.box(140 * 2 - 10, 110 * 2 - 20, 190 * 2 - 10, 160 * 2 - 20)
-    found = proposed(slide, labels)
+    features = proposed(slide, labels)
     squares = [
         shapely.geometry.shape(f["geometry"])
-        for f in found
+        for f in features
         if f["properties"]["classification"]["name"] != "Gland"
     ]
     assert squares
     assert all(shapely.intersection(square, annotated).area == 0 for square in squares)
 
 
-def test_a_gland_that_is_drawn_already_is_not_drawn_twice(
+def test_a_gland_that_is_outlined_already_is_not_proposed(
     slide: dict[str, Path], tmp_path: Path
 ) -> None:
     """The gland reaches from the proposed square into a region beside it."""
@@ -133,11 +133,13 @@ def test_a_gland_that_is_drawn_already_is_not_drawn_twice(
     for rows, glands in ((slice(162, 190), 1), (slice(150, 190), 0)):
         drawn[rows, 155:165] = 1
         labels = write(tmp_path / f"{glands}.zarr", {"region": region, "labels": drawn}, geometry())
-        found = proposed(slide, labels, count=1, size_um=36)
-        assert [f["properties"]["classification"]["name"] for f in found[1:]] == ["Gland"] * glands
+        features = proposed(slide, labels, count=1, size_um=36)
+        assert [f["properties"]["classification"]["name"] for f in features[1:]] == [
+            "Gland"
+        ] * glands
 
 
-def test_entropy_is_that_of_the_probability() -> None:
+def test_quantised_entropy_is_that_of_the_probability() -> None:
     codes = np.arange(256) / 255
     np.testing.assert_allclose(
         QUANTISED_ENTROPY, 255 * stats.entropy([codes, 1 - codes], base=2), atol=0.5
@@ -149,7 +151,7 @@ def test_a_failed_annotation_counts_as_none(slide: dict[str, Path], tmp_path: Pa
     assert proposed(slide, tmp_path / "labels.zarr") == proposed(slide)
 
 
-def test_no_doubt_or_nothing_asked_for_gives_a_file_without_proposals(
+def test_without_doubt_or_with_count_0_the_file_has_no_proposals(
     slide: dict[str, Path],
 ) -> None:
     assert proposed(slide, count=0) == []
@@ -191,9 +193,11 @@ def test_squares_do_not_overlap_and_sums_do_not_depend_on_blocks(
     cells = sum_cells(maps, tiles, labels, frame, cell_px=3, block_px=block_px)
     for row, column in np.ndindex(cells.doubt.shape):
         part = (slice(3 * row, 3 * row + 3), slice(3 * column, 3 * column + 3))
-        assert (cells.doubt[row, column], cells.tissue[row, column], cells.labelled[row, column]) == (
-            doubt[part].sum(), on[part].sum(), taken[part].sum()
-        )  # fmt: skip
+        assert (
+            cells.doubt[row, column],
+            cells.tissue[row, column],
+            cells.labelled[row, column],
+        ) == (doubt[part].sum(), on[part].sum(), taken[part].sum())
     covered = np.zeros((height, width), int)
     for proposal in choose_squares(maps, tiles, labels, frame, ProposalSettings(4, float(size))):
         y, x, h, w = proposal.window_px

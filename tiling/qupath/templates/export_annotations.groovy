@@ -18,8 +18,8 @@ def imagesOfSlide = !candidates ? [] : getProject().getImageList().findAll {
     slidesNamed([it.getImageName()]).contains(candidates[0])
 }
 if (imagesOfSlide.size() > 1) {
-    println "${image}: NOT DONE, ${imagesOfSlide.size()} images of the project are slide ${name}; " +
-        'rename those that are not'
+    println "${image}: NOT DONE, ${imagesOfSlide.size()} images of the project are slide " +
+        "${name}; rename those that are not"
     return
 }
 def folder = new File(buildFilePath(PROJECT_BASE_DIR, 'annotations'))

@@ -25,8 +25,8 @@ def slide = candidates[0].id
 def glandFile = new File(results, "glands/${slide}.@ENDING@")
 def proposalFile = new File(results, "proposals/${slide}.geojson")
 if (!glandFile.isFile()) {
-    println "${image}: NOT DONE, ${glandFile} does not exist: the slide failed or is not finished, " +
-        'see report.html'
+    println "${image}: NOT DONE, ${glandFile} does not exist: " +
+        'the slide failed or is not finished, see report.html'
     return
 }
 

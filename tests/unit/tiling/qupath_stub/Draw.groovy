@@ -4,7 +4,9 @@ import qupath.lib.io.Item
 /** What a person does in QuPath. */
 class Draw {
     static hierarchy() { new Hierarchy() }
-    static annotation(String kind, List box) { new Item(id: UUID.randomUUID(), kind: 'annotation', pathClass: kind, box: box) }
+    static annotation(String pathClass, List box) {
+        new Item(id: UUID.randomUUID(), objectType: 'annotation', pathClass: pathClass, box: box)
+    }
     static void reshape(object, List box) { object.box = box }
-    static void classify(object, String kind) { object.pathClass = kind }
+    static void classify(object, String pathClass) { object.pathClass = pathClass }
 }

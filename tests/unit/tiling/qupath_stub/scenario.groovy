@@ -18,7 +18,8 @@ QP.entries = [matching, renamed, wrongSize, ambiguous, otherSlide, failed]
 def run = { script, it ->
     QP.image = it
     def file = new File(args[0], "qupath/${script}")
-    new GroovyShell(this.class.classLoader, new Binding('qupath.script.file': file.path)).evaluate(file)
+    def binding = new Binding('qupath.script.file': file.path)
+    new GroovyShell(this.class.classLoader, binding).evaluate(file)
 }
 def show = { it ->
     def lines = it.hierarchy.getAllObjects(false).collect {
@@ -40,9 +41,11 @@ println '-- a second time'
 run('import_all.groovy', matching)
 show(matching)
 println '-- after changes by a person'
-Draw.classify(annotationAt(matching, 20), 'Region*')  // accepted: its glands (15, 25) stay, changed or not
+// The first square is accepted: its glands (15, 25) stay, changed or not.
+Draw.classify(annotationAt(matching, 20), 'Region*')
 Draw.reshape(annotationAt(matching, 15), [11, 11, 21, 19])
-Draw.reshape(annotationAt(matching, 75), [70, 10, 82, 20])  // a corrected gland of the second square
+// A gland of the second square is corrected.
+Draw.reshape(annotationAt(matching, 75), [70, 10, 82, 20])
 matching.hierarchy.addObjects([Draw.annotation('Gland', [50, 60, 60, 70])])
 run('import_all.groovy', matching)
 show(matching)

@@ -2,12 +2,12 @@ package qupath.lib.io
 
 class Item {
     UUID id
-    String kind, pathClass, name
+    String objectType, pathClass, name
     List box
     Map metadata = [:]
 
     UUID getID() { id }
-    boolean isAnnotation() { kind == 'annotation' }
-    boolean isDetection() { kind == 'detection' }
+    boolean isAnnotation() { objectType == 'annotation' }
+    boolean isDetection() { objectType == 'detection' }
     Roi getROI() { new Roi(box) }
 }

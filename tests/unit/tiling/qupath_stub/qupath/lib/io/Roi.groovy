@@ -9,6 +9,8 @@ class Roi {
     double getCentroidY() { (box[1] + box[3]) / 2 }
     Roi getGeometry() { this }
     boolean intersects(Roi other) {
-        box[0] <= other.box[2] && other.box[0] <= box[2] && box[1] <= other.box[3] && other.box[1] <= box[3]
+        def overlapX = box[0] <= other.box[2] && other.box[0] <= box[2]
+        def overlapY = box[1] <= other.box[3] && other.box[1] <= box[3]
+        overlapX && overlapY
     }
 }
