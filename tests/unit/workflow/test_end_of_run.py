@@ -13,7 +13,7 @@ from workflow.sheet import Sheet, SheetRow
 
 
 def config(results: Path, **values: object) -> dict[str, Any]:
-    return read_configuration({"results": str(results), **values}).to_dict()
+    return read_configuration({"results": str(results), **values})
 
 
 def sheet(*slides: str) -> Sheet:

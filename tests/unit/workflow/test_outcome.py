@@ -74,7 +74,7 @@ def jobs_from(first: str, slide: str, *inputs: str) -> list[PlannedJob]:
 
 
 def config(**values: object) -> dict[str, Any]:
-    return read_configuration({"results": "results", **values}).to_dict()
+    return read_configuration({"results": "results", **values})
 
 
 def outcome_of(paths: ResultPaths, jobs: list[PlannedJob]) -> RunOutcome:

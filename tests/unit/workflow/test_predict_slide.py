@@ -62,7 +62,7 @@ def model(tmp_path: Path) -> Path:
 def predicted(
     tiles: Path, model: Path, maps: Path, **changes: Any
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    prediction = read_configuration({"prediction": changes}).to_dict()["prediction"]
+    prediction = read_configuration({"prediction": changes}).prediction
     job = JobResources(gpu=0, threads=1, code_version=7)
     predict_slide(tiles, model, maps, slide="s", prediction=prediction, job=job)
     return np.asarray(open_array(open_store(maps), "gland")[...]), stored_json(maps)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from example_stores import map_attributes
 
+from semimoe.model_card import parse_card
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_group
 from workflow.config.checks import read_configuration
@@ -17,7 +18,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def config(results: Path, **values: object) -> dict[str, Any]:
-    return read_configuration({"results": str(results), **values}).to_dict()
+    return read_configuration({"results": str(results), **values})
 
 
 def write_model(results: Path, card: dict[str, Any], history: str | None = None) -> None:
@@ -92,6 +93,7 @@ def test_the_licence_of_the_weights_is_shown(tmp_path: Path, card: dict) -> None
     ],
 )
 def test_the_source_of_threshold_and_split_is_described(
-    tmp_path: Path, source: str, description: str
+    tmp_path: Path, card: dict, source: str, description: str
 ) -> None:
-    assert _parameters_source(config(tmp_path), {"threshold_from": source}) == description
+    model_card = parse_card(card | {"threshold_from": source}, source="test")
+    assert _parameters_source(config(tmp_path), model_card) == description
