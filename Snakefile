@@ -12,7 +12,7 @@ from workflow.config.method_settings import method_settings
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.reporting.outcome import planned_jobs
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 from workflow.sheet import DEMO_FOLDER, ID_PATTERN
 from workflow.sheet_reader import read_sheet
 

@@ -9,7 +9,7 @@ from workflow.config.configuration import Configuration
 from workflow.reporting.failure_record import record_failure_of_run
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
 from workflow.reporting.report import current_outlines, write_report
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 
 _MAX_LISTED = 8

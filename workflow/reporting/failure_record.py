@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tiling.raster.atomic_files import write_atomic
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 
 # Some file systems store modification times in steps of two seconds.
 _CLOCK_STEP_S = 2.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 
 _LOG_LINES = 6

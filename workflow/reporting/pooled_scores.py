@@ -1,11 +1,12 @@
 """The scores that the report and the last lines of a run show: pooled rows of `metrics.csv`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from workflow.config.configuration import COMPARABLE
-from workflow.stages.evaluate_slide import POOLED
+from workflow.stages.evaluate_slide import POOLED, CsvValue
 from workflow.stages.summarise import read_metrics
 
 
@@ -60,7 +61,6 @@ def pooled_scores(metrics_table: Path, *, split: str = "test") -> list[PooledSco
     return sorted(rows, key=lambda row: (row.slide, order.get(row.method, 0)))
 
 
-def _from_record(record: dict[str, Any]) -> PooledScores:
+def _from_record(record: Mapping[str, CsvValue]) -> PooledScores:
     """Columns that are missing are None: tables of failed runs lack some."""
-    columns: dict[str, Any] = {name: record.get(name) for name in PooledScores._fields}
-    return PooledScores(**columns)
+    return PooledScores._make(record.get(column) for column in PooledScores._fields)

@@ -21,7 +21,7 @@ from workflow.reporting.report_tables import (
     cohort_report,
     metrics_report,
 )
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 
 TEMPLATE = Path(__file__).parents[1] / "templates"
 _OVERVIEW_PX = 1600

@@ -50,7 +50,7 @@ class RegionImage(NamedTuple):
     scored: NDArray[np.bool_]
 
 
-class PredictedGlands(NamedTuple):
+class ScoredGlands(NamedTuple):
     """Predicted glands in the scored pixels; glands are cropped at the edge of a region."""
 
     annotated_mm2: float
@@ -145,23 +145,23 @@ def _scores(images: Sequence[RegionImage], geometry: Geometry) -> dict[str, CsvV
         [image.prediction for image in images],
         mpp_um=geometry.mpp,
     )
-    predicted = _predicted_glands(images, geometry.um2_per_px)
+    glands = _scored_glands(images, geometry.um2_per_px)
     return {
-        "annotated_mm2": predicted.annotated_mm2,
-        "glands": predicted.glands,
-        "gland_area_mm2": predicted.gland_area_mm2,
-        **predicted.quartiles._asdict(),
+        "annotated_mm2": glands.annotated_mm2,
+        "glands": glands.glands,
+        "gland_area_mm2": glands.gland_area_mm2,
+        **glands.quartiles._asdict(),
         **_fields(pixels),
         **_fields(objects),
     }
 
 
-def _predicted_glands(images: Sequence[RegionImage], um2_per_px: float) -> PredictedGlands:
+def _scored_glands(images: Sequence[RegionImage], um2_per_px: float) -> ScoredGlands:
     areas_px = [np.bincount(image.prediction.ravel())[1:] for image in images]
     areas_um2 = np.concatenate(areas_px) * um2_per_px
     areas_um2 = areas_um2[areas_um2 > 0]
     scored_px = float(sum(image.scored.sum() for image in images))
-    return PredictedGlands(
+    return ScoredGlands(
         annotated_mm2=scored_px * um2_per_px / 1e6,
         glands=len(areas_um2),
         gland_area_mm2=float(areas_um2.sum()) / 1e6,

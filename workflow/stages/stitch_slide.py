@@ -7,7 +7,7 @@ from tiling.objects.stitch import stitch
 from tiling.raster.split_rule import SplitParameters
 from tiling.stores.layout import MapStore
 from workflow.config.configuration import GlandOptions
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 
 
 def stitch_slide(

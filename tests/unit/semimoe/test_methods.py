@@ -36,7 +36,7 @@ def batch(seed: int, *, labelled: bool) -> Batch:
     return Batch(image, weight, targets, mask, weight, torch.arange(B))
 
 
-def step(progress: float = 0.5) -> Step:
+def a_step(progress: float = 0.5) -> Step:
     return Step(
         lambda network, images: network(images),
         batch(1, labelled=True),
@@ -73,20 +73,20 @@ def test_every_method_trains_resumes_and_predicts(tmp_path, discs, monkeypatch, 
         files = ("model.safetensors", "history.csv", "model.json")
         return [(tmp_path / folder / file).read_bytes() for file in files]
 
-    whole, end_epoch = run("whole"), TrainingRun.end_epoch
+    expected, end_epoch = run("complete"), TrainingRun.end_epoch
 
-    def stop(training_run: TrainingRun, validation: object) -> None:
+    def interrupt(training_run: TrainingRun, validation: object) -> None:
         end_epoch(training_run, validation)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(TrainingRun, "end_epoch", stop)
+        patched.setattr(TrainingRun, "end_epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run("stopped")
-    assert run("stopped") == whole
-    card = json.loads((tmp_path / "whole" / "model.json").read_text())
+            run("interrupted")
+    assert run("interrupted") == expected
+    card = json.loads((tmp_path / "complete" / "model.json").read_text())
     assert card["method"] == name
-    predictor = Predictor.load(tmp_path / "whole", device="cpu", threads=1)
+    predictor = Predictor.load(tmp_path / "complete", device="cpu", threads=1)
     assert predictor(discs(1, 48)[0].image[None]).shape == (1, 4, 48, 48)
 
 
@@ -112,15 +112,16 @@ def test_the_first_update_makes_the_teacher_equal_to_the_student() -> None:
         for parameter in learner.student.parameters():
             parameter.add_(1.0)
     learner.after_update(0)
-    for one, two in zip(learner.network.parameters(), learner.student.parameters(), strict=True):
-        torch.testing.assert_close(one, two)
+    pairs = zip(learner.network.parameters(), learner.student.parameters(), strict=True)
+    for teacher, student in pairs:
+        torch.testing.assert_close(teacher, student)
 
 
-def test_the_teacher_gets_no_gradient_and_keeps_its_statistics() -> None:
+def test_the_teacher_gets_no_gradient_and_its_running_statistics_do_not_change() -> None:
     learner = MeanTeacherLearner(context()).train()
     before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
     for phase in learner.phases():
-        phase(step()).loss.backward()
+        phase(a_step()).loss.backward()
     assert all(parameter.grad is None for parameter in learner.network.parameters())
     assert any(parameter.grad is not None for parameter in learner.student.parameters())
     after = learner.network.state_dict()
@@ -132,17 +133,17 @@ def test_the_teacher_gets_no_gradient_and_keeps_its_statistics() -> None:
 def test_without_noise_a_student_equal_to_its_teacher_has_no_consistency_loss(monkeypatch) -> None:
     learner = MeanTeacherLearner(context()).train()
     monkeypatch.setattr(learner, "_with_noise", lambda images: images)
-    assert learner.consistency_phase(step()).loss.item() == 0
+    assert learner.consistency_phase(a_step()).loss.item() == 0
     monkeypatch.undo()
-    assert learner.consistency_phase(step()).loss.item() > 0
+    assert learner.consistency_phase(a_step()).loss.item() > 0
 
 
-def test_cross_supervision_sends_no_gradient_through_the_pseudo_label() -> None:
+def test_no_gradient_of_cross_supervision_goes_through_a_pseudo_label() -> None:
     """The gradient of each network is that of the cross-entropy to a fixed mask."""
     torch.manual_seed(0)
     learner = CrossPseudoSupervisionLearner(context()).train()
-    one = step(progress=1.0)
-    learner.cross_phase(one).loss.backward()
+    step = a_step(progress=1.0)
+    learner.cross_phase(step).loss.backward()
     gradients = [
         parameter.grad.clone()
         for parameter in learner.network.parameters()
@@ -150,28 +151,28 @@ def test_cross_supervision_sends_no_gradient_through_the_pseudo_label() -> None:
     ]
     learner.zero_grad(set_to_none=True)
     with torch.no_grad():
-        fixed = learner.second(one.unlabelled.image).gates.seg.argmax(1)
-    logits = learner.network(one.unlabelled.image).gates.seg
+        fixed = learner.second(step.unlabelled.image).gates.seg.argmax(1)
+    logits = learner.network(step.unlabelled.image).gates.seg
     torch.nn.functional.cross_entropy(logits, fixed).backward()
-    again = [
+    expected = [
         parameter.grad for parameter in learner.network.parameters() if parameter.grad is not None
     ]
-    for first, second in zip(gradients, again, strict=True):
+    for first, second in zip(gradients, expected, strict=True):
         torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
 
 
-def test_the_two_networks_start_differently_and_both_learn() -> None:
+def test_the_two_networks_have_different_initial_weights_and_both_are_trained() -> None:
     torch.manual_seed(0)
     learner = CrossPseudoSupervisionLearner(context()).train()
     pairs = list(zip(learner.network.parameters(), learner.second.parameters(), strict=True))
     assert any(not torch.equal(one, two) for one, two in pairs)
     for phase in learner.phases():
-        phase(step()).loss.backward()
+        phase(a_step()).loss.backward()
     assert all(two.grad is not None for _, two in pairs)
     (optimizer,) = learner.optimizers(lr=0.1).values()
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2 * len(pairs)
 
 
 @pytest.mark.parametrize("learner", [MeanTeacherLearner, CrossPseudoSupervisionLearner])
-def test_no_unsupervised_weight_is_no_unsupervised_phase(learner) -> None:
-    assert learner(context(unsup_max=0)).phases()[1](step()) is None
+def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase(learner) -> None:
+    assert learner(context(unsup_max=0)).phases()[1](a_step()) is None

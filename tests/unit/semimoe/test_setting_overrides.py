@@ -1,4 +1,4 @@
-"""Settings from the command line: typed, ranged, and named when wrong."""
+"""Settings from the command line: types, ranges and error messages."""
 
 import pytest
 
@@ -7,13 +7,16 @@ from semimoe.setting_overrides import overridden
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 
-def test_values_arrive_with_their_types() -> None:
-    given = ["network.experts=shared", "network.sdf_um=10.5", "training.lr=1e-3", "training.max_grad_norm=null", "training.epochs=3",
-             "training.warm_start_epochs=0", "training.steps_per_epoch=7"]  # fmt: skip
+def test_values_are_converted_to_the_types_of_their_settings() -> None:
+    overrides = [
+        "network.experts=shared", "network.sdf_um=10.5", "training.lr=1e-3",
+        "training.max_grad_norm=null", "training.epochs=3", "training.warm_start_epochs=0",
+        "training.steps_per_epoch=7",
+    ]  # fmt: skip
     network, training = overridden(
         NetworkSettings(encoder="unet", experts="separate", width=64),
         TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32"),
-        given,
+        overrides,
     )
     assert (network.experts, network.sdf_um) == ("shared", 10.5)
     assert (training.lr, training.max_grad_norm, training.epochs, training.steps_per_epoch) == (
@@ -25,7 +28,7 @@ def test_values_arrive_with_their_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("override", "message"),
     [
         ("width=16", "network.KEY=VALUE"),
         ("network.width", "network.KEY=VALUE"),
@@ -39,10 +42,10 @@ def test_values_arrive_with_their_types() -> None:
         ("training.batch=0", "greater than or equal to 1"),
     ],
 )
-def test_what_is_wrong_is_named(given: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_a_wrong_override_is_an_error_that_names_the_setting(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         overridden(
             NetworkSettings(encoder="unet", experts="separate", width=64),
             TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32"),
-            [given],
+            [override],
         )

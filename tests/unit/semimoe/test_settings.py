@@ -1,4 +1,4 @@
-"""Settings, schedule and device: what is accepted, what is refused and how."""
+"""Settings, presets, schedule, and the choice of a device."""
 
 import fcntl
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semimoe import devices as device
+from semimoe import devices
 from semimoe.devices import choose_device, claim_free_gpu
 from semimoe.model_errors import DeviceError, SettingsError
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
@@ -31,20 +31,20 @@ from semimoe.training.schedule import lr_factor, steps_per_epoch
         (TrainingSettings, {"lr": 0}, "lr"),
     ],
 )
-def test_settings_out_of_range_are_refused_by_name(kind, values, name) -> None:
+def test_an_error_names_the_setting_that_is_out_of_range(kind, values, name) -> None:
     with pytest.raises(SettingsError, match=f"group.*{name}"):
         checked(kind, values, where="group")
 
 
 @pytest.mark.parametrize("name", ["paper", "public-code"])
-def test_presets_survive_json(name) -> None:
+def test_presets_are_equal_after_json(name) -> None:
     network, training = preset(name)
     assert NetworkSettings(**json.loads(json.dumps(network.to_dict()))) == network
     assert TrainingSettings(**json.loads(json.dumps(training.to_dict()))) == training
 
 
-def test_presets_are_what_the_paper_says_and_what_its_code_does() -> None:
-    """Every line of `method.md` on which they differ, and what they share."""
+def test_the_presets_have_the_values_of_the_paper_and_of_its_public_code() -> None:
+    """First the values that differ between the two, then the common ones."""
     (paper_net, paper), (code_net, code) = preset("paper"), preset("public-code")
     assert (paper_net.gate, code_net.gate) == ("paper", "code")
     assert (paper_net.boundary, code_net.boundary) == ("instance", "outer")
@@ -94,22 +94,13 @@ def test_presets_are_what_the_paper_says_and_what_its_code_does() -> None:
         )
 
 
-def test_steps_are_one_pass_over_the_larger_list_bounded() -> None:
-    assert (
-        steps_per_epoch(
-            10, 70, TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32", batch=8)
-        )
-        == 9
-    )
-    assert (
-        steps_per_epoch(
-            10**6, 0, TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32")
-        )
-        == 500
-    )
+def test_an_epoch_is_one_pass_over_the_larger_source_with_at_most_500_steps() -> None:
+    training = TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32", batch=8)
+    assert steps_per_epoch(10, 70, training) == 9
+    assert steps_per_epoch(10**6, 0, training) == 500
 
 
-def test_cosine_falls_to_zero_and_halving_warms_up_then_halves() -> None:
+def test_the_cosine_schedule_falls_to_zero_and_the_halving_schedule_warms_up_and_halves() -> None:
     cosine = TrainingSettings(warm_start_epochs=0, precision="fp32", epochs=10)
     assert [round(lr_factor(e, cosine), 3) for e in (0, 5, 10)] == [1.0, 0.5, 0.0]
     paper = preset("paper")[1]
@@ -123,30 +114,27 @@ def test_cosine_falls_to_zero_and_halving_warms_up_then_halves() -> None:
     ]
 
 
-def test_unsupervised_weight_grows_to_its_maximum() -> None:
-    assert [
-        unsupervised_weight(t, TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32"))
-        for t in (0, 0.5, 1)
-    ] == [0, 0.25, 0.5]
+def test_the_unsupervised_weight_grows_to_its_maximum() -> None:
+    training = TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32")
+    assert [unsupervised_weight(t, training) for t in (0, 0.5, 1)] == [0, 0.25, 0.5]
     paper = preset("paper")[1]
     assert unsupervised_weight(0, paper) == pytest.approx(5 * 2.718281828**-5)
     assert unsupervised_weight(1, paper) == 5
 
 
-def test_a_gpu_that_is_not_there_is_named_with_the_way_out(monkeypatch) -> None:
+def test_a_missing_gpu_is_an_error_with_a_remedy(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(DeviceError, match="--resources gpu=0"):
         choose_device("gpu", threads=1)
 
 
-def test_two_jobs_take_two_devices_and_a_third_is_told(tmp_path) -> None:
+def test_two_jobs_lock_two_gpus_and_a_third_job_stops_with_an_error(tmp_path) -> None:
     code = (
         "import sys; from pathlib import Path; from semimoe.devices import claim_free_gpu\n"
         "try: print(claim_free_gpu(2, Path(sys.argv[1])), flush=True); sys.stdin.read()\n"
         "except ValueError as error: print(error)"
     )
-    jobs = []
-    said = []
+    jobs, lines = [], []
     for _ in range(3):
         jobs.append(
             subprocess.Popen(
@@ -156,53 +144,54 @@ def test_two_jobs_take_two_devices_and_a_third_is_told(tmp_path) -> None:
                 text=True,
             )
         )
-        said.append(jobs[-1].stdout.readline().strip())
+        lines.append(jobs[-1].stdout.readline().strip())
     for job in jobs:
         job.communicate()
-    assert said[:2] == ["0", "1"]
-    assert "other jobs of this program use all 2 GPUs" in said[2]
+    assert lines[:2] == ["0", "1"]
+    assert "other jobs of this program use all 2 GPUs" in lines[2]
 
 
 @pytest.fixture
-def holding(monkeypatch):
-    """What this process holds; given back at the end."""
-    held: dict = {}
-    monkeypatch.setattr(device, "_LOCK_FILES", held)
+def locked_gpus(monkeypatch):
+    """GPUs that this process has locked, with their files; unlocked after the test."""
+    locked: dict = {}
+    monkeypatch.setattr(devices, "_LOCK_FILES", locked)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    yield held
-    for handle in held.values():
-        handle.close()
+    yield locked
+    for file in locked.values():
+        file.close()
 
 
-def test_a_device_is_locked_by_its_own_name_in_whatever_order_it_is_seen(
-    tmp_path, monkeypatch, holding
+def test_the_lock_of_a_gpu_has_the_same_name_in_every_order_of_visible_devices(
+    tmp_path, monkeypatch, locked_gpus
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    with (tmp_path / "semimoe-gpu-3.lock").open("a") as other:  # of a job that sees it first, too
+    # Another job uses the GPU that is the first visible one here.
+    with (tmp_path / "semimoe-gpu-3.lock").open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert claim_free_gpu(2, tmp_path) == 1
-    assert claim_free_gpu(2, tmp_path) == 1, "a process keeps its device"
+    assert claim_free_gpu(2, tmp_path) == 1, "a process keeps its GPU"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "semimoe-gpu-1.lock",
         "semimoe-gpu-3.lock",
     ]
 
 
-def test_the_lock_of_another_user_is_respected_and_taken_when_free(
-    tmp_path, monkeypatch, holding
+def test_a_gpu_locked_by_another_user_is_skipped_and_used_once_it_is_free(
+    tmp_path, monkeypatch, locked_gpus
 ) -> None:
     lock = tmp_path / "semimoe-gpu-0.lock"
     lock.touch()
-    opened = Path.open
+    path_open = Path.open
 
-    def refused(path, mode="r", *more):
+    def open_as_other_user(path, mode="r", *more):
         if path == lock and mode == "a":
             raise PermissionError
-        return opened(path, mode, *more)
+        return path_open(path, mode, *more)
 
-    monkeypatch.setattr(Path, "open", refused)
-    with opened(lock) as other:
+    monkeypatch.setattr(Path, "open", open_as_other_user)
+    with path_open(lock) as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert claim_free_gpu(2, tmp_path) == 1
-    holding.pop(1).close()
+    locked_gpus.pop(1).close()
     assert claim_free_gpu(2, tmp_path) == 0

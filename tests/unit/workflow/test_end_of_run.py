@@ -8,7 +8,7 @@ import pytest
 from workflow.config.checks import read_configuration
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.outcome import PlannedJob
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet, SheetRow
 
 

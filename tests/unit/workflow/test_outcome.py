@@ -10,7 +10,7 @@ import pytest
 from workflow.config.checks import read_configuration
 from workflow.reporting.end_of_run import report_after_failure, tables_after_failure
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet, SheetRow
 
 STARTED_S = 1_000_000.0

@@ -12,7 +12,7 @@ from tiling.stores.arrays import create_group
 from workflow.config.checks import read_configuration
 from workflow.reporting.outcome import FailedJob, RunOutcome
 from workflow.reporting.report import _parameters_source, write_report
-from workflow.results import ResultPaths
+from workflow.result_paths import ResultPaths
 
 HOSTILE = "<script>alert(1)</script>"
 
