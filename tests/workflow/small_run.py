@@ -10,6 +10,8 @@ REPO = Path(__file__).parents[2]
 GPU_RULES = {
     "train_supervised",
     "train_unet",
+    "train_mean_teacher",
+    "train_cps",
     "pseudo_label",
     "train",
     "predict_slide",
@@ -27,7 +29,7 @@ training:
   min_confidence: 0.5
 glands: {min_area_um2: 1000}
 proposals: {count: 2, size_um: 300}
-compare: [supervised, unet]
+compare: [supervised, unet, mean-teacher, cps]
 """
 
 
