@@ -43,11 +43,9 @@ if all_problems:
 
 STARTED_S = time.time()
 PATHS = ResultPaths(Path(CONFIGURATION.results))
-RESULTS = CONFIGURATION.results
 MODEL = str(CONFIGURATION.model_folder)
 METHOD = CONFIGURATION.predicting_method
 COMPARED = CONFIGURATION.compared_methods
-GEOJSON = CONFIGURATION.geojson_suffix
 OUTLINES = PATHS.outlines("{slide}", compressed=CONFIGURATION.export.compress)
 
 

@@ -160,6 +160,7 @@ def with_dask(side: str, tissue: str, maps: str, workers: str, folder: str) -> d
 def stitched(side: str, workers: str, folder: str) -> dict[str, float]:
     """`stitch`, as stitch_slide calls it."""
     from tiling.objects.stitch import stitch
+    from tiling.parallel import JobSettings
     from tiling.raster.split_rule import SplitParameters
 
     parameters = SplitParameters(
@@ -170,8 +171,8 @@ def stitched(side: str, workers: str, folder: str) -> dict[str, float]:
         Path(folder) / "glands.zarr",
         parameters=parameters,
         slide="bench",
-        workers=int(workers),
         code_version=1,
+        job=JobSettings(int(workers)),
     )
     return {"glands": count, "mb": bytes_in(Path(folder) / "glands.zarr") / 1e6}
 

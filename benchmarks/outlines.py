@@ -71,6 +71,7 @@ def make(side: str, folder: str) -> None:
 def labels(folder: str, workers: str) -> dict[str, float]:
     """`stitch`: seeds, growth, what is left, numbers, table."""
     from tiling.objects.stitch import stitch
+    from tiling.parallel import JobSettings
     from tiling.raster.split_rule import SplitParameters
 
     parameters = SplitParameters(
@@ -79,7 +80,12 @@ def labels(folder: str, workers: str) -> dict[str, float]:
     maps, glands = Path(folder) / "maps.zarr", Path(folder) / "glands.zarr"
     return {
         "objects": stitch(
-            maps, glands, parameters=parameters, slide="bench", workers=int(workers), code_version=1
+            maps,
+            glands,
+            slide="bench",
+            parameters=parameters,
+            code_version=1,
+            job=JobSettings(int(workers)),
         )
     }
 

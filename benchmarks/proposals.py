@@ -29,6 +29,7 @@ from proposal_slides import AnnotatedSlide, draw_windows, make_slides, outline_r
 
 from semimoe.evaluation.metrics import object_scores
 from tiling.objects.stitch import stitch
+from tiling.parallel import JobSettings
 from tiling.qupath.proposals import ProposalSettings, choose_squares
 from tiling.raster.geometry import Window
 from tiling.stores.arrays import open_array, open_store
@@ -170,7 +171,7 @@ def _score_test_slide(experiment: Experiment, folder: Path) -> tuple[float, floa
         slide="test",
         parameters=split_parameters(maps, experiment.configuration.glands.to_dict()),
         code_version=1,
-        workers=experiment.arguments.threads,
+        job=JobSettings(experiment.arguments.threads),
     )
     store = open_store(experiment.slides["test"].truth)
     truth, weight = (np.asarray(open_array(store, name)[...]) for name in ("labels", "weight"))

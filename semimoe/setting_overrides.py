@@ -35,8 +35,8 @@ def overridden(
             raise SettingsError(f"--set {text}: network.KEY=VALUE or training.KEY=VALUE is needed")
         settings = network if group == "network" else training
         if key not in type(settings).model_fields:
-            known = ", ".join(type(settings).model_fields)
-            raise SettingsError(f"--set {name.strip()}: no such setting; there are {known}")
+            names = ", ".join(type(settings).model_fields)
+            raise SettingsError(f"--set {name.strip()}: no such setting; the settings are {names}")
         changes[group][key] = _parsed(value.strip())
     # All at once: two settings may be valid only together.
     return (

@@ -188,8 +188,8 @@ def _remarks(results: Mapping[str, Result]) -> list[str]:
         remarks.append("fine-tuned: labels of the model started from are not among those used")
     notes = [result.patients.note for result in results.values() if result.patients]
     remarks += dict.fromkeys(notes)
-    given = list(results.values())
-    repeated = [name for name, result in results.items() if given.count(result) > 1]
+    all_results = list(results.values())
+    repeated = [name for name, result in results.items() if all_results.count(result) > 1]
     if repeated:
         remarks.append(f"the same result is given twice: {', '.join(repeated)}")
     return remarks

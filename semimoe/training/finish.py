@@ -149,9 +149,9 @@ def _notes(run: TrainingRun) -> TrainingNotes:
     licences = (run.start_card.notes.licence, run.notes.licence)
     if texts := dict.fromkeys(text for text in licences if text):
         update["licence"] = "; ".join(texts)
-    known = [known_images(run.start_card)]
+    sources = [known_images(run.start_card)]
     if (own := run.notes.known) is not None:
-        known.append(KnownImages(frozenset(own.learnt), frozenset(own.chosen)))
-    if (images := images_of_sources(known)) is not None:
+        sources.append(KnownImages(frozenset(own.learnt), frozenset(own.chosen)))
+    if (images := images_of_sources(sources)) is not None:
         update["known"] = images
     return run.notes.model_copy(update=update)

@@ -125,13 +125,13 @@ class Stepper:
                 return None
             result.loss.backward()  # type: ignore[no-untyped-call]
             results.append(result)
-        whole_batch = sum_of_parts(results)
+        batch_loss = sum_of_parts(results)
         # With several processes `_update` checks the gradient instead: it is the same in all of
         # them, so that all of them stop.
-        if self.average is None and not torch.isfinite(whole_batch.loss):
+        if self.average is None and not torch.isfinite(batch_loss.loss):
             name = getattr(phase, "__name__", "a phase")
-            raise NotFiniteError(f"the loss of {name} is {whole_batch.loss.item()}")
-        return whole_batch
+            raise NotFiniteError(f"the loss of {name} is {batch_loss.loss.item()}")
+        return batch_loss
 
     def _update(self) -> None:
         gradients = [parameter.grad for parameter in self._parameters(*self._optimizers)]
@@ -194,8 +194,11 @@ def divide(batch: Batch, most_tiles: int) -> list[Batch]:
             batch.truth_weight[rows],
             batch.numbers[rows],
         )
-        of_batch = map(_ratio, _sizes(part).tolist(), sizes)
-        share = (own * whole for own, whole in zip(of_batch, batch.share, strict=True))
+        shares_of_batch = map(_ratio, _sizes(part).tolist(), sizes)
+        share = (
+            part_share * batch_share
+            for part_share, batch_share in zip(shares_of_batch, batch.share, strict=True)
+        )
         parts.append(part._replace(share=BatchShare(*share)))
     return parts
 
@@ -208,8 +211,9 @@ def _average_gradients(gradients: list[Tensor], average: Average) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else 1.0
+def _ratio(part: float, total: float) -> float:
+    """Part divided by total; 1 if the total is 0."""
+    return part / total if total else 1.0
 
 
 def _sizes(batch: Batch) -> Tensor:

@@ -1,6 +1,7 @@
-"""Work in progress of stitching: one compressed file per block, and the blocks' borders in memory.
+"""Intermediate labels of stitching: one compressed file per block, and the borders in memory.
 
-A block grows with a halo. Its neighbours' files would be decoded nine times over for it; their borders, compressed, are small.
+Growth in a block needs a halo. For it the files of its neighbours would be decoded nine times; the
+compressed borders of all blocks are small.
 """
 
 from collections.abc import Callable
@@ -11,161 +12,176 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.objects.components import Grid
+from tiling.objects.components import BlockGrid
 from tiling.objects.runs import Runs
 from tiling.raster.geometry import Block
 
-
-class _Packed(NamedTuple):
-    """A compressed array.
-
-    Attributes
-    ----------
-    narrow : two bytes a value, not four
-    """
-
-    data: bytes
-    narrow: bool
-    shape: tuple[int, int]
+_DIRECTIONS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 
 
-def _pack(values: NDArray[np.int32]) -> _Packed:
-    # Two bytes are enough for nearly all blocks, and half the work.
-    narrow = bool(values.max(initial=0) <= np.iinfo(np.int16).max)
-    raw: Any = np.ascontiguousarray(values, np.int16 if narrow else np.int32)
-    return _Packed(
-        bytes(imagecodecs.zstd_encode(raw, level=1)), narrow, (values.shape[0], values.shape[1])
-    )
+class BlockFiles:
+    """An int32 array in a folder, one file of runs per block; blocks never written are 0."""
 
-
-def _unpack(packed: _Packed, data: bytes) -> NDArray[np.signedinteger[Any]]:
-    values: NDArray[np.signedinteger[Any]] = np.frombuffer(
-        imagecodecs.zstd_decode(data), np.int16 if packed.narrow else np.int32
-    )
-    return values.reshape(packed.shape)
-
-
-class Scratch:
-    """An int32 array, block by block, kept as runs; blocks never written are 0."""
-
-    def __init__(self, folder: Path, grid: Grid) -> None:
+    def __init__(self, folder: Path, grid: BlockGrid) -> None:
         folder.mkdir()
         self._folder, self._grid = folder, grid
-        self._kinds: dict[int, _Packed] = {}
+        self._headers: dict[int, _CompressedArray] = {}
 
-    def write(self, index: int, found: Runs) -> None:
+    def write(self, index: int, runs: Runs) -> None:
         """Write a block: the runs that cover it."""
-        packed = _pack(np.stack([found.value, found.length.astype(np.int32)]))
-        (self._folder / str(index)).write_bytes(packed.data)
-        self._kinds[index] = packed._replace(data=b"")
+        compressed = _compress(np.stack([runs.value, runs.length.astype(np.int32)]))
+        (self._folder / str(index)).write_bytes(compressed.data)
+        self._headers[index] = compressed._replace(data=b"")
 
     def __contains__(self, index: int) -> bool:
-        return index in self._kinds
+        return index in self._headers
 
-    def block(self, index: int, lookup: NDArray[np.int32]) -> NDArray[np.int32]:
-        """A block that was written, values looked up in a list."""
-        value, length = _unpack(self._kinds[index], (self._folder / str(index)).read_bytes())
+    def read_block(self, index: int, lookup: NDArray[np.int32]) -> NDArray[np.int32]:
+        """A block that was written, int32 (h, w), each value v replaced by lookup[v]."""
+        data = (self._folder / str(index)).read_bytes()
+        value, length = _decompress(self._headers[index]._replace(data=data))
         rows, columns = self._grid.blocks[index]
-        return np.repeat(lookup[value], length).reshape(
-            rows.stop - rows.start, columns.stop - columns.start
-        )
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        return np.repeat(lookup[value], length).reshape(shape)
 
-    def looked_up(
-        self, window: Block, numbers: Callable[[int], NDArray[np.int32]]
+    def read(
+        self, window: Block, lookup_of: Callable[[int], NDArray[np.int32]]
     ) -> NDArray[np.int32] | None:
-        """Any window, values looked up in a list for each block (by its index); None when all of it was never written."""
+        """Any part of the array, values replaced as in `read_block`.
+
+        Parameters
+        ----------
+        lookup_of : gives the lookup of each block, by its index
+
+        Returns
+        -------
+        ndarray or None
+            int32 (h, w); None if no block of it was written.
+        """
         y, x = window
         side = self._grid.block_px
-        found = None
+        pixels = None
         for row in range(y.start // side, -(-y.stop // side)):
             for column in range(x.start // side, -(-x.stop // side)):
                 index = row * self._grid.columns + column
                 if index not in self:
                     continue
-                values = self.block(index, numbers(index))
-                if found is None:
-                    found = np.zeros((y.stop - y.start, x.stop - x.start), np.int32)
-                top, left = row * side, column * side
-                here = (
-                    slice(max(top - y.start, 0), top + side - y.start),
-                    slice(max(left - x.start, 0), left + side - x.start),
-                )
-                there = (
-                    slice(max(y.start - top, 0), y.stop - top),
-                    slice(max(x.start - left, 0), x.stop - left),
-                )
-                found[here] = values[there]
-        return found
+                if pixels is None:
+                    pixels = np.zeros((y.stop - y.start, x.stop - x.start), np.int32)
+                to_rows, from_rows = _overlap(y, row * side, side)
+                to_columns, from_columns = _overlap(x, column * side, side)
+                values = self.read_block(index, lookup_of(index))
+                pixels[to_rows, to_columns] = values[from_rows, from_columns]
+        return pixels
 
 
-class Borders:
-    """The outermost pixels of the blocks, `reach_px` wide; no block is narrower, but those at the far edges."""
+class BlockBorders:
+    """The outermost pixels of all blocks, `width_px` wide.
 
-    def __init__(self, grid: Grid, reach_px: int) -> None:
-        if grid.block_px < reach_px:
+    No block may be narrower, except those at the far edges of the array.
+    """
+
+    def __init__(self, grid: BlockGrid, width_px: int) -> None:
+        if grid.block_px < width_px:
             raise ValueError(
-                f"blocks of {grid.block_px} px are narrower than a border of {reach_px} px"
+                f"blocks of {grid.block_px} px are narrower than a border of {width_px} px"
             )
-        self._grid, self._reach = grid, reach_px
-        self._strips: dict[tuple[int, int, int], _Packed] = {}
+        self._grid, self._width_px = grid, width_px
+        self._strips: dict[tuple[int, int, int], _CompressedArray] = {}
 
-    def keep(self, index: int, values: NDArray[np.int32]) -> None:
-        """Keep what neighbours will ask of a block: strips and corners, by the direction in which the neighbour lies."""
+    def store(self, index: int, values: NDArray[np.int32]) -> None:
+        """Store the sides and corners of a block, by the direction of the neighbour beside them."""
         for dy, dx in _DIRECTIONS:
-            self._strips[index, dy, dx] = _pack(
-                values[_end(dy, self._reach), _end(dx, self._reach)]
-            )
+            strip = values[_strip(dy, self._width_px), _strip(dx, self._width_px)]
+            self._strips[index, dy, dx] = _compress(strip)
 
-    def around(
-        self, index: int, lookups: dict[int, NDArray[np.int32]], middle: NDArray[np.int32]
+    def with_halo(
+        self, index: int, block: NDArray[np.int32], lookups: dict[int, NDArray[np.int32]]
     ) -> NDArray[np.int32]:
-        """A block with a halo of `reach_px`, 0 beyond the array, values of the halo looked up.
+        """A block with a halo of `width_px`; 0 beyond the array.
 
         Parameters
         ----------
-        lookups : per block, by index, what its values become; those of all neighbours that were kept
-        middle : the block, looked up
+        block : pixels of the block
+        lookups : for each stored neighbour, by its index: value v of the halo becomes lookup[v]
 
         Returns
         -------
-        int32 (h + 2 (reach + 1), w + 2 (reach + 1)), the outermost pixels 0
+        ndarray
+            int32 (h + 2 (width_px + 1), w + 2 (width_px + 1)), its outermost pixels 0.
         """
-        reach, (h, w) = self._reach, middle.shape
-        edge = reach + 1
-        whole = np.zeros((h + 2 * edge, w + 2 * edge), np.int32)
-        whole[edge : edge + h, edge : edge + w] = middle
+        height, width = block.shape
+        margin = self._width_px + 1
+        field = np.pad(block, margin)
         for dy, dx in _DIRECTIONS:
-            neighbour = self.neighbour(index, dy, dx)
-            packed = None if neighbour is None else self._strips.get((neighbour, -dy, -dx))
-            if packed is None or neighbour is None:
+            neighbour = self._neighbour(index, dy, dx)
+            strip = None if neighbour is None else self._strips.get((neighbour, -dy, -dx))
+            if strip is None or neighbour is None:
                 continue
-            values = lookups[neighbour][_unpack(packed, packed.data)]
-            y, x = (
-                1 if d < 0 else edge if d == 0 else edge + size for d, size in ((dy, h), (dx, w))
-            )
-            whole[y : y + values.shape[0], x : x + values.shape[1]] = values
-        return whole
+            values = lookups[neighbour][_decompress(strip)]
+            y, x = _halo_start(dy, height, margin), _halo_start(dx, width, margin)
+            field[y : y + values.shape[0], x : x + values.shape[1]] = values
+        return field
 
-    def neighbour(self, index: int, dy: int, dx: int) -> int | None:
-        """Index of the block that lies in a direction, if there is one."""
-        row, column = divmod(index, self._grid.columns)
-        row, column = row + dy, column + dx
-        inside = (
-            0 <= column < self._grid.columns and 0 <= row < len(self._grid) // self._grid.columns
-        )
-        return row * self._grid.columns + column if inside else None
+    def stored_around(self, index: int) -> list[int]:
+        """Indices of the block itself and its neighbours, of those that were stored."""
+        around = (self._neighbour(index, dy, dx) for dy, dx in ((0, 0), *_DIRECTIONS))
+        return [other for other in around if other is not None and (other, 0, 1) in self._strips]
 
-    def near(self, index: int) -> list[int]:
-        """The block and its neighbours that were kept."""
-        every = (self.neighbour(index, dy, dx) for dy, dx in ((0, 0), *_DIRECTIONS))
-        return [other for other in every if other is not None and (other, 0, 1) in self._strips]
+    def _neighbour(self, index: int, dy: int, dx: int) -> int | None:
+        """Index of the block in a direction, if there is one."""
+        columns = self._grid.columns
+        row, column = index // columns + dy, index % columns + dx
+        exists = 0 <= column < columns and 0 <= row < len(self._grid) // columns
+        return row * columns + column if exists else None
 
 
-_DIRECTIONS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+class _CompressedArray(NamedTuple):
+    """A compressed array.
+
+    Attributes
+    ----------
+    data : zstd
+    is_int16 : two bytes a value instead of four
+    """
+
+    data: bytes
+    is_int16: bool
+    shape: tuple[int, int]
 
 
-def _end(direction: int, reach: int) -> slice:
-    """The part of an axis that a neighbour in this direction sees."""
-    return (
-        slice(None) if direction == 0 else slice(0, reach) if direction < 0 else slice(-reach, None)
+def _compress(values: NDArray[np.int32]) -> _CompressedArray:
+    # Two bytes are enough for nearly all blocks, and take half the time.
+    is_int16 = bool(values.max(initial=0) <= np.iinfo(np.int16).max)
+    raw: Any = np.ascontiguousarray(values, np.int16 if is_int16 else np.int32)
+    data = bytes(imagecodecs.zstd_encode(raw, level=1))
+    return _CompressedArray(data, is_int16, (values.shape[0], values.shape[1]))
+
+
+def _decompress(array: _CompressedArray) -> NDArray[np.signedinteger[Any]]:
+    dtype = np.int16 if array.is_int16 else np.int32
+    values: NDArray[np.signedinteger[Any]] = np.frombuffer(
+        imagecodecs.zstd_decode(array.data), dtype
     )
+    return values.reshape(array.shape)
+
+
+def _overlap(window: slice, start: int, side: int) -> tuple[slice, slice]:
+    """What an axis of a window shares with a block that begins at `start`: in each of the two."""
+    in_window = slice(max(start - window.start, 0), start + side - window.start)
+    in_block = slice(max(window.start - start, 0), window.stop - start)
+    return in_window, in_block
+
+
+def _strip(direction: int, width_px: int) -> slice:
+    """Pixels of an axis that a neighbour in this direction needs."""
+    if direction == 0:
+        return slice(None)
+    return slice(0, width_px) if direction < 0 else slice(-width_px, None)
+
+
+def _halo_start(direction: int, side: int, margin: int) -> int:
+    """First pixel of the halo on an axis, in a direction; 1, because the outermost pixel stays 0."""
+    if direction < 0:
+        return 1
+    return margin if direction == 0 else margin + side

@@ -1,57 +1,30 @@
-"""8-connected components of an array too large for memory: label block by block, join across faces and corners.
+"""8-connected components of an array that is too large for memory.
 
-Blocks are labelled on their own; the pairs of touching pieces form a graph, and its connected components are the answer.
-Numbers follow the first pixel in raster order, so they do not depend on the blocks.
+Blocks are labelled independently. The pairs of components that touch across faces and corners of
+blocks form a graph; its connected components are those of the whole array. They are numbered by
+their first pixel in raster order, so the numbers do not depend on the blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tiling.objects.runs import Runs, connected, runs
+from tiling.objects.runs import Runs, connect_runs, find_runs
 from tiling.raster.geometry import Block, blocks
 
-_NEVER = np.iinfo(np.int64).max
+# First pixel of an object without pixels: larger than that of any object.
+NO_PIXEL = np.iinfo(np.int64).max
 
 
-class Pieces(NamedTuple):
-    """What joining needs to know of one block.
+class BlockGrid:
+    """An array divided into square blocks, in raster order.
 
-    Attributes
-    ----------
-    first_px : int64 (n,), first pixel (y * width + x of the whole array) of pieces 1..n
-    top, bottom, left, right : int32, the pieces along the block's sides
-    """
-
-    first_px: NDArray[np.int64]
-    top: NDArray[np.int32]
-    bottom: NDArray[np.int32]
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
-
-
-class Joined(NamedTuple):
-    """Components of the whole array.
-
-    Attributes
-    ----------
-    numbers : per block int32 (n + 1,), component of each piece; entry 0 is 0
-    first_px : int64 (N,), first pixel of components 1..N, ascending
-    """
-
-    numbers: list[NDArray[np.int32]]
-    first_px: NDArray[np.int64]
-
-
-class Grid:
-    """An array cut into square blocks, in raster order.
-
-    >>> len(Grid((5, 9), 4))
+    >>> len(BlockGrid((5, 9), 4))
     6
     """
 
@@ -65,187 +38,193 @@ class Grid:
         return len(self.blocks)
 
 
-def label_block(
-    mask: NDArray[np.bool_], block: Block, width_px: int
-) -> tuple[NDArray[np.int32], Pieces | None]:
-    """8-connected pieces of one block.
-
-    Parameters
-    ----------
-    mask : bool (h, w), the block
-    block : its place in the whole array
-    width_px : of the whole array
-
-    Returns
-    -------
-    int32 (h, w), pieces 1..n; and what joins them, None when there is none
-    """
-    found = runs(mask)
-    piece, pieces = label_runs(found, found.value, block, width_px)
-    return found._replace(value=piece).painted(mask.shape), pieces
-
-
-def label_runs(
-    found: Runs, inside: NDArray[np.bool_], block: Block, width_px: int
-) -> tuple[NDArray[np.int32], Pieces | None]:
-    """8-connected pieces of some runs of one block.
-
-    Parameters
-    ----------
-    found : runs that cover the block
-    inside : bool (n,), runs that belong to pieces
-    block, width_px : as for `label_block`
-
-    Returns
-    -------
-    int32 (n,), piece of each run, 0 of those outside; and what joins the pieces, None when there is none
-    """
-    piece = np.zeros(len(inside), np.int32)
-    wanted = found.of(inside)
-    count, piece[inside] = connected(wanted)
-    if not count:
-        return piece, None
-    height, width = (side.stop - side.start for side in block)
-    top, bottom = (
-        np.repeat(piece[row], found.length[row]) for row in (found.y == 0, found.y == height - 1)
-    )
-    left, right = piece[found.x == 0], piece[found.x + found.length == width]
-    return piece, Pieces(
-        first_pixels(wanted._replace(value=piece[inside]), count, block, width_px),
-        top,
-        bottom,
-        left,
-        right,
-    )
-
-
-def first_pixels(found: Runs, count: int, block: Block, width_px: int) -> NDArray[np.int64]:
-    """First pixel in raster order of the values 1..count of runs, as y * width + x of the whole array: int64 (count,)."""
-    first = np.full(count + 1, _NEVER)
-    first[found.value[::-1]] = ((found.y + block[0].start) * width_px + found.x + block[1].start)[
-        ::-1
-    ]  # of several the last stays
-    return first[1:]
-
-
-class Seen(NamedTuple):
-    """What a block shows of labels 1..n; of one that does not occur: area 0, first pixel and box beyond all others.
+class BlockComponents(NamedTuple):
+    """Components 1..n of one block, as far as joining needs them.
 
     Attributes
     ----------
-    first_px : int64 (n,), y * width + x of the whole array
-    area_px : int64 (n,)
-    box_px : int64 (n, 4), top, left, bottom, right in the whole array; the last two just outside
+    first_px : int64 (n,), first pixel (y * width + x of the whole array) of each component
+    top, bottom, left, right : int32, components of the pixels along the sides of the block
     """
 
     first_px: NDArray[np.int64]
-    area_px: NDArray[np.int64]
-    box_px: NDArray[np.int64]
+    top: NDArray[np.int32]
+    bottom: NDArray[np.int32]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
 
 
-def seen(labels: Runs, count: int, block: Block, width_px: int) -> Seen:
-    """First pixels, areas and bounding boxes of labels 1..count of a block.
+class JoinedComponents(NamedTuple):
+    """Components 1..N of the whole array.
 
-    >>> seen(runs(np.array([[0, 1], [2, 1]])), 2, (slice(10, 12), slice(20, 22)), 100).box_px.tolist()
-    [[10, 21, 12, 22], [11, 20, 12, 21]]
+    Attributes
+    ----------
+    numbers : for each block int32 (n + 1,), the component of the whole array that each component of
+        the block belongs to; entry 0 is 0
+    first_px : int64 (N,), first pixel of each component, ascending
     """
-    found = labels.of(labels.value > 0)
-    box = np.tile(np.array([_NEVER, _NEVER, -1, -1]), (count + 1, 1))
-    y, x = found.y + block[0].start, found.x + block[1].start
-    box[found.value[::-1], 0] = y[::-1]
-    box[found.value, 2] = y + 1
-    np.minimum.at(box[:, 1], found.value, x)
-    np.maximum.at(box[:, 3], found.value, x + found.length)
-    area = np.bincount(found.value, found.length, count + 1)[1:].astype(np.int64)
-    return Seen(first_pixels(found, count, block, width_px), area, box[1:])
+
+    numbers: list[NDArray[np.int32]]
+    first_px: NDArray[np.int64]
 
 
-def merge(parts: Sequence[tuple[NDArray[np.int64], Seen]], count: int) -> Seen:
-    """What the whole array shows of objects 1..count, from (objects, what was seen of them) of its blocks."""
-    whole = Seen(
-        np.full(count, _NEVER),
-        np.zeros(count, np.int64),
-        np.tile(np.array([_NEVER, _NEVER, -1, -1]), (count, 1)),
+def label_block(
+    mask: NDArray[np.bool_], block: Block, width_px: int
+) -> tuple[NDArray[np.int32], BlockComponents | None]:
+    """8-connected components of one block.
+
+    Parameters
+    ----------
+    mask : bool (h, w), pixels of the block
+    block : its place in the whole array
+    width_px : width of the whole array
+
+    Returns
+    -------
+    ndarray
+        int32 (h, w), components 1..n, 0 outside the mask.
+    BlockComponents or None
+        What joining needs; None without components.
+    """
+    runs = find_runs(mask)
+    component, components = label_runs(runs, runs.value, block, width_px)
+    return runs._replace(value=component).to_array(mask.shape), components
+
+
+def label_runs(
+    runs: Runs, chosen: NDArray[np.bool_], block: Block, width_px: int
+) -> tuple[NDArray[np.int32], BlockComponents | None]:
+    """8-connected components of some runs of one block.
+
+    Parameters
+    ----------
+    runs : runs that cover the block
+    chosen : bool (n,), runs that belong to components
+    block, width_px : as in `label_block`
+
+    Returns
+    -------
+    ndarray
+        int32 (n,), component of each run, 0 for runs that were not chosen.
+    BlockComponents or None
+        What joining needs; None without components.
+    """
+    component = np.zeros(len(chosen), np.int32)
+    chosen_runs = runs.select(chosen)
+    count, component[chosen] = connect_runs(chosen_runs)
+    if not count:
+        return component, None
+    height, width = (side.stop - side.start for side in block)
+    top, bottom = (
+        np.repeat(component[row], runs.length[row]) for row in (runs.y == 0, runs.y == height - 1)
     )
-    for objects, part in parts:
-        rows = objects - 1
-        np.minimum.at(whole.first_px, rows, part.first_px)
-        np.add.at(whole.area_px, rows, part.area_px)
-        np.minimum.at(whole.box_px[:, :2], rows, part.box_px[:, :2])
-        np.maximum.at(whole.box_px[:, 2:], rows, part.box_px[:, 2:])
-    return whole
+    left, right = component[runs.x == 0], component[runs.x + runs.length == width]
+    labelled = chosen_runs._replace(value=component[chosen])
+    first_px = first_pixels(labelled, count, block, width_px)
+    return component, BlockComponents(first_px, top, bottom, left, right)
 
 
-def join(grid: Grid, pieces: Sequence[Pieces | None]) -> Joined:
-    """Components of the whole array from the pieces of its blocks.
+def first_pixels(labels: Runs, count: int, block: Block, width_px: int) -> NDArray[np.int64]:
+    """First pixel in raster order of the labels 1..count of a block.
 
-    >>> grid = Grid((2, 4), 2)
+    Returns
+    -------
+    ndarray
+        int64 (count,), y * width + x of the whole array; NO_PIXEL for labels that do not occur.
+    """
+    first = np.full(count + 1, NO_PIXEL)
+    position = (labels.y + block[0].start) * width_px + labels.x + block[1].start
+    first[labels.value[::-1]] = position[::-1]  # the last assignment wins
+    return first[1:]
+
+
+def join_components(
+    grid: BlockGrid, components: Sequence[BlockComponents | None]
+) -> JoinedComponents:
+    """Components of the whole array from those of its blocks.
+
+    Parameters
+    ----------
+    components : for each block of the grid; None without components
+
+    >>> grid = BlockGrid((2, 4), 2)
     >>> masks = [np.array([[0, 0], [0, 1]]), np.array([[1, 0], [0, 0]])]
-    >>> [join(grid, [label_block(m > 0, b, 4)[1] for m, b in zip(masks, grid.blocks)]).numbers[i].tolist() for i in (0, 1)]
+    >>> parts = [label_block(mask > 0, block, 4)[1] for mask, block in zip(masks, grid.blocks)]
+    >>> [numbers.tolist() for numbers in join_components(grid, parts).numbers]
     [[0, 1], [0, 1]]
     """
-    counts = [0 if piece is None else len(piece.first_px) for piece in pieces]
+    counts = [0 if part is None else len(part.first_px) for part in components]
     offset = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     total = int(offset[-1])
     if not total:
-        return Joined([np.zeros(1, np.int32) for _ in pieces], np.zeros(0, np.int64))
-    pairs = [
-        pair
-        for index, piece in enumerate(pieces)
-        if piece is not None
-        for pair in _pairs(grid, pieces, offset, index, piece)
-    ]
-    a, b = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
+        return JoinedComponents([np.zeros(1, np.int32) for _ in components], np.zeros(0, np.int64))
+    pairs = [np.zeros((2, 0), np.int64)]
+    for index in range(len(grid)):
+        pairs.extend(_touching_pairs(grid, components, offset, index))
+    a, b = np.concatenate(pairs, axis=1)
     graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(total, total))
-    count, component = connected_components(graph, directed=False)
-    first = np.full(count, _NEVER)
-    np.minimum.at(
-        first, component, np.concatenate([piece.first_px for piece in pieces if piece is not None])
-    )
+    count, joined = connected_components(graph, directed=False)
+    first = np.full(count, NO_PIXEL)
+    first_of_parts = [part.first_px for part in components if part is not None]
+    np.minimum.at(first, joined, np.concatenate(first_of_parts))
     order = np.argsort(first)
     number = np.empty(count, np.int32)
     number[order] = np.arange(1, count + 1)
-    of_piece = number[component]
     numbers = [
-        np.concatenate([np.zeros(1, np.int32), of_piece[start:stop]])
+        np.concatenate([np.zeros(1, np.int32), number[joined[start:stop]]])
         for start, stop in pairwise(offset)
     ]
-    return Joined(numbers, first[order])
+    return JoinedComponents(numbers, first[order])
 
 
-def _pairs(
-    grid: Grid,
-    pieces: Sequence[Pieces | None],
+class _Face(NamedTuple):
+    """Pixels of a block that face a neighbour: a side, or one pixel at a corner."""
+
+    neighbour: int  # index of the neighbouring block
+    components: NDArray[np.int32]  # of this block along the face
+    side: Literal["left", "top"]  # of the neighbour
+    part: slice  # of that side
+
+
+def _faces(grid: BlockGrid, index: int, components: BlockComponents) -> Iterator[_Face]:
+    """Faces of a block to its neighbours on the right and below."""
+    column, below = index % grid.columns, index + grid.columns
+    has_right = column < grid.columns - 1
+    if has_right:
+        yield _Face(index + 1, components.right, "left", slice(None))
+    if below < len(grid):
+        yield _Face(below, components.bottom, "top", slice(None))
+        if has_right:
+            yield _Face(below + 1, components.bottom[-1:], "top", slice(0, 1))
+        if column:
+            yield _Face(below - 1, components.bottom[:1], "top", slice(-1, None))
+
+
+def _touching_pairs(
+    grid: BlockGrid,
+    components: Sequence[BlockComponents | None],
     offset: NDArray[np.int64],
     index: int,
-    piece: Pieces,
-) -> list[NDArray[np.int64]]:
-    """Touching pieces (2, n) between a block and its neighbours to the right and below (global numbers from 0)."""
-    column = index % grid.columns
-    last_column, below = column == grid.columns - 1, index + grid.columns
-    found = []
-    # Each neighbour, and the two lines of pixels that face each other; at a corner a line is one pixel long.
-    neighbours = [] if last_column else [(index + 1, piece.right, "left", slice(None))]
-    if below < len(grid):
-        neighbours.append((below, piece.bottom, "top", slice(None)))
-        if not last_column:
-            neighbours.append((below + 1, piece.bottom[-1:], "top", slice(0, 1)))
-        if column:
-            neighbours.append((below - 1, piece.bottom[:1], "top", slice(-1, None)))
-    for other_index, line, side, part in neighbours:
-        other = pieces[other_index]
+) -> Iterator[NDArray[np.int64]]:
+    """Pairs (2, n) of components that touch across the faces of a block.
+
+    The numbers count the components of all blocks from 0: that of component c of block i is
+    offset[i] + c - 1.
+    """
+    own = components[index]
+    if own is None:
+        return
+    for face in _faces(grid, index, own):
+        other = components[face.neighbour]
         if other is None:
             continue
-        facing = getattr(other, side)[part]
-        n = len(line)
+        facing = getattr(other, face.side)[face.part]
+        length = len(face.components)
         for shift in (-1, 0, 1):
-            mine, yours = (
-                line[max(-shift, 0) : n - max(shift, 0)],
-                facing[max(shift, 0) : n - max(-shift, 0)],
-            )
-            both = (mine > 0) & (yours > 0)
-            pair = np.stack([mine[both] - 1 + offset[index], yours[both] - 1 + offset[other_index]])
-            found.append(
-                pair[:, np.flatnonzero(np.diff(pair, axis=1, prepend=-1).any(axis=0))]
-            )  # a pair repeats along a face
-    return found
+            a = face.components[max(-shift, 0) : length - max(shift, 0)]
+            b = facing[max(shift, 0) : length - max(-shift, 0)]
+            both = (a > 0) & (b > 0)
+            pair = np.stack([a[both] - 1 + offset[index], b[both] - 1 + offset[face.neighbour]])
+            # A pair repeats along a face: keep its first pixel only.
+            changes = np.diff(pair, axis=1, prepend=-1).any(axis=0)
+            yield pair[:, np.flatnonzero(changes)]

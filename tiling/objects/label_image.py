@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from tiling.raster.geometry import blocks
+from tiling.raster.geometry import Block, blocks
 from tiling.stores.arrays import open_array, open_store, read_table
 from tiling.stores.attributes import geometry_of
 from tiling.stores.ome_pyramid import level_shapes
@@ -21,16 +21,18 @@ TILE_PX = 512
 _NAMESPACE = uuid.UUID("6f1d1c1e-2f0b-5a55-9c0c-6a2f0f7d8b34")
 
 
-def write_mask(glands: Path, out: Path, *, slide: str) -> None:
-    """Write the labels of a slide as `out`, an OME-TIFF (y, x) at the working resolution; memory does not grow with the slide.
+def write_label_image(glands: Path, out: Path, *, slide: str) -> None:
+    """Write the labels of a slide as an OME-TIFF (y, x) at the working resolution.
 
-    Labels are those of the store and of the csv, 0 is background; uint8 or uint16 where that holds them, else int32.
-    Levels lie in SubIFDs, each the upper left of 2 x 2 pixels of the one before: numbers are never mixed.
+    The labels are those of the store and of the CSV, 0 is background. Their type is uint8 or uint16
+    if the largest label fits, otherwise int32. Levels are SubIFDs; each takes the upper left of
+    2 x 2 pixels of the level before, so that labels are never mixed. The memory that is needed does
+    not grow with the slide.
 
     Parameters
     ----------
     glands : gland store
-    out : appears when it is whole
+    out : appears when it is complete
     slide : name of the image
 
     Raises
@@ -45,12 +47,12 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
         next((kind for kind in (np.uint8, np.uint16) if count <= np.iinfo(kind).max), np.int32)
     )
     shapes = level_shapes(*labels.shape)
-    # In one folder of one name, so that what a killed run leaves is found by the next.
+    # Always the same name, so that the next run deletes what a killed run left.
     scratch = out.with_name(f".{out.name}.scratch")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        # Every level beyond the first is a quarter of the one before or less: on disk, beside the result, while it is written.
+        # The second level, on disk: the further ones are read from it.
         half = np.memmap(scratch / "half", dtype, mode="w+", shape=shapes[min(1, len(shapes) - 1)])
         with tifffile.TiffWriter(scratch / out.name, bigtiff=True, ome=True) as tiff:
             for level, shape in enumerate(shapes):
@@ -58,13 +60,13 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
                 if level == 0:
                     size = {"PhysicalSizeX": geometry.mpp_x, "PhysicalSizeY": geometry.mpp_y}
                     unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-                    # tifffile's own would be made of the time and the address of the machine.
+                    # The default of tifffile depends on the time and on the machine.
                     identity = f"urn:uuid:{uuid.uuid5(_NAMESPACE, slide)}"
                     options = {
                         "subifds": len(shapes) - 1,
                         "metadata": {"axes": "YX", "Name": slide, "UUID": identity, **size, **unit},
                     }
-                    # Readers without OME-XML, OpenSlide among them, look here.
+                    # For readers that ignore OME-XML, for example OpenSlide.
                     options |= {
                         "resolution": (1e4 / geometry.mpp_x, 1e4 / geometry.mpp_y),
                         "resolutionunit": "CENTIMETER",
@@ -73,9 +75,9 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
                     _tiles(
                         shape,
                         dtype,
-                        _first(labels, half, dtype)
+                        _full_resolution(labels, half, dtype)
                         if level == 0
-                        else _step(half, 1 << (level - 1)),
+                        else _every_step(half, 1 << (level - 1)),
                     ),
                     shape=shape,
                     dtype=dtype,
@@ -89,13 +91,13 @@ def write_mask(glands: Path, out: Path, *, slide: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-Read = Callable[[tuple[slice, slice]], NDArray[Any]]
+ReadBlock = Callable[[Block], NDArray[Any]]
 
 
-def _first(labels: ShardReader, half: NDArray[Any], dtype: np.dtype[Any]) -> Read:
-    """Reads full resolution, and keeps every second pixel of what was read."""
+def _full_resolution(labels: ShardReader, half: NDArray[Any], dtype: np.dtype[Any]) -> ReadBlock:
+    """Reader of full resolution; it stores every second pixel of each block in `half`."""
 
-    def read(block: tuple[slice, slice]) -> NDArray[Any]:
+    def read(block: Block) -> NDArray[Any]:
         pixels = np.asarray(labels[block]).astype(dtype)
         if half.shape != labels.shape:
             rows, columns = block
@@ -107,18 +109,18 @@ def _first(labels: ShardReader, half: NDArray[Any], dtype: np.dtype[Any]) -> Rea
     return read
 
 
-def _step(half: NDArray[Any], step: int) -> Read:
-    """Reads every `step`-th pixel."""
+def _every_step(half: NDArray[Any], step: int) -> ReadBlock:
+    """Reader of every `step`-th pixel."""
 
-    def read(block: tuple[slice, slice]) -> NDArray[Any]:
+    def read(block: Block) -> NDArray[Any]:
         rows, columns = (slice(side.start * step, side.stop * step, step) for side in block)
         return np.asarray(half[rows, columns])
 
     return read
 
 
-def _tiles(shape: tuple[int, int], dtype: np.dtype[Any], read: Read) -> Iterator[NDArray[Any]]:
-    """Tiles of a level in raster order, filled up with background at the far edges."""
+def _tiles(shape: tuple[int, int], dtype: np.dtype[Any], read: ReadBlock) -> Iterator[NDArray[Any]]:
+    """Tiles of a level in raster order, padded with background at the far edges."""
     for block in blocks(*shape, TILE_PX):
         pixels = read(block)
         tile = np.zeros((TILE_PX, TILE_PX), dtype)

@@ -13,23 +13,25 @@ from tiling.raster.geometry import Geometry, blocks
 from tiling.raster.quantise import restore_probability
 from tiling.stores.arrays import SHARD_PX
 
-# A contour through the middles of pixel edges overrates most directions; this factor makes it right on average over all of them
-# (Kulpa 1977; for square pixels the same number as Crofton's formula with four directions).
+# A contour through the middles of pixel edges is too long in most directions; with this factor it
+# is right on average over all directions (Kulpa 1977; for square pixels the same number as
+# Crofton's formula with four directions).
 _OCTAGONAL = np.pi / (8 * (np.sqrt(2) - 1))
 
 
 class Measurements(NamedTuple):
-    """What the table and the GeoJSON say of each gland; columns of one length, all numbers finite.
+    """Measurements in the table and the GeoJSON; one entry per gland, all numbers finite.
 
     Attributes
     ----------
     area_um2 : pixels times the area of a pixel
-    perimeter_um : of outer and inner contours, smoothed: not the staircase of pixel edges; within 5 % of a smooth contour's length
+    perimeter_um : of outer and inner contours, smoothed: within 5 % of the length of a smooth
+        contour, unlike the staircase of pixel edges
     solidity : area / area of the convex hull, 0..1
     eccentricity : of the ellipse of equal second moments, 0 (circle) .. 1
-    orientation_deg : angle of its major axis against the x axis, anticlockwise as seen on the slide, -90..90
+    orientation_deg : angle of its major axis to the x axis, anticlockwise on the slide, -90..90
     holes : number of holes
-    lumen_share : area of what the outer contours enclose and the gland does not cover / area enclosed, 0..1
+    lumen_share : share of the area inside the outer contours that the gland does not cover, 0..1
     """
 
     area_um2: NDArray[np.float64]
@@ -48,7 +50,8 @@ def measure(
 
     Parameters
     ----------
-    shapes : object (n,), polygons in stored pixel edges, normalised (shells and holes run in opposite directions)
+    shapes : object (n,), polygons in stored pixel edges, normalised: shells and holes run in
+        opposite directions
     geometry : gives the pixel size
 
     Returns
@@ -108,7 +111,7 @@ def _enclosed(
 def _moments(
     start: NDArray[np.float64], end: NDArray[np.float64], of: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Area (n,), centroid (n, 2) and covariance (n, 2, 2) of polygons from their edges, by Green's theorem."""
+    """Area (n,), centroid (n, 2) and covariance (n, 2, 2) of polygons, by Green's theorem."""
     cross = start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1]
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,25 +136,36 @@ def _moments(
     return np.abs(area), centre, second
 
 
-def mean_codes(
-    labels: Any,  # noqa: ANN401
-    codes: list[Any],
+def mean_probabilities(
+    labels: Any,  # noqa: ANN401  # zarr array
+    maps: list[Any],
     count: int,
     *,
     block_px: int = SHARD_PX,
-) -> list[NDArray[np.float64]]:  # zarr arrays
-    """Mean of uint8 maps over each object 1..count, as 0..1: one float64 (count,) per map; read once, block by block."""
-    sums = np.zeros((len(codes) + 1, count + 1))
+) -> list[NDArray[np.float64]]:
+    """Mean of quantised probability maps over each object 1..count.
+
+    Parameters
+    ----------
+    labels : int (y, x), read once, block by block
+    maps : uint8 arrays (y, x)
+
+    Returns
+    -------
+    list of ndarray
+        For each map float64 (count,), 0..1.
+    """
+    sums = np.zeros((len(maps) + 1, count + 1))
     for block in blocks(labels.shape[0], labels.shape[1], block_px):
         part = np.asarray(labels[block])
         inside = part > 0
         if not inside.any():
             continue
-        found = part[inside]
-        low = int(found.min())
-        found -= low
-        weights = [None, *(np.asarray(array[block])[inside] for array in codes)]
+        numbers = part[inside]
+        low = int(numbers.min())
+        numbers -= low
+        weights = [None, *(np.asarray(array[block])[inside] for array in maps)]
         for row, weight in zip(sums, weights, strict=True):
-            seen = np.bincount(found, weight)
-            row[low : low + len(seen)] += seen
+            block_sums = np.bincount(numbers, weight)
+            row[low : low + len(block_sums)] += block_sums
     return [restore_probability(row[1:] / np.maximum(sums[0, 1:], 1)) for row in sums[1:]]

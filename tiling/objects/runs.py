@@ -1,4 +1,7 @@
-"""Runs of equal pixels: a block has far fewer of them than pixels, so that labels are joined, counted and kept run by run."""
+"""Runs of equal pixels in the rows of a block.
+
+A block has far fewer runs than pixels, so labels are joined, counted and stored run by run.
+"""
 
 from typing import Any, NamedTuple
 
@@ -9,13 +12,13 @@ from scipy.sparse.csgraph import connected_components
 
 
 class Runs(NamedTuple):
-    """Rows of pixels with one value, in raster order; those of a whole block cover it.
+    """Horizontal runs of pixels with one value, in raster order.
 
     Attributes
     ----------
-    value : (n,)
+    value : (n,), value of the pixels of each run
     y, x : int64 (n,), first pixel within the block
-    length : int64 (n,)
+    length : int64 (n,), number of pixels
     """
 
     value: NDArray[Any]
@@ -23,67 +26,73 @@ class Runs(NamedTuple):
     x: NDArray[np.int64]
     length: NDArray[np.int64]
 
-    def of(self, kept: NDArray[np.bool_]) -> "Runs":
-        """Some of the runs."""
-        return Runs(*(column[kept] for column in self))
+    def select(self, chosen: NDArray[np.bool_]) -> "Runs":
+        """Some of the runs; chosen : bool (n,)."""
+        return Runs(*(column[chosen] for column in self))
 
-    def painted(self, shape: tuple[int, int]) -> NDArray[Any]:
-        """The block these runs cover, (h, w)."""
+    def to_array(self, shape: tuple[int, int]) -> NDArray[Any]:
+        """The block (h, w), for runs that cover all of it."""
         return np.repeat(self.value, self.length).reshape(shape)
 
     def pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows and columns of every pixel, run after run."""
+        """Rows and columns of all pixels, run after run."""
         ends = np.cumsum(self.length)
-        along = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - self.length, self.length)
-        return np.repeat(self.y, self.length), np.repeat(self.x, self.length) + along
+        offset = np.arange(ends[-1] if len(ends) else 0) - np.repeat(
+            ends - self.length, self.length
+        )
+        return np.repeat(self.y, self.length), np.repeat(self.x, self.length) + offset
 
 
-def runs(values: NDArray[Any]) -> Runs:
-    """Runs of a block (h, w), background and all.
+def find_runs(values: NDArray[Any]) -> Runs:
+    """Runs of a block (h, w), background included.
 
-    >>> [column.tolist() for column in runs(np.array([[0, 1, 1], [2, 2, 1]]))]
+    >>> [column.tolist() for column in find_runs(np.array([[0, 1, 1], [2, 2, 1]]))]
     [[0, 1, 2, 1], [0, 0, 1, 1], [0, 1, 0, 2], [1, 2, 2, 1]]
     """
     height, width = values.shape
-    begins = np.ones(values.shape, bool)
+    begins = np.ones(values.shape, bool)  # each row begins with a run
     np.not_equal(values[:, 1:], values[:, :-1], out=begins[:, 1:])
-    return _from_starts(np.flatnonzero(begins), values, (height, width))
-
-
-def _from_starts(start: NDArray[np.int64], values: NDArray[Any], shape: tuple[int, int]) -> Runs:
-    height, width = shape
-    # Every row begins with a run.
-    y = np.repeat(np.arange(height), np.diff(np.searchsorted(start, np.arange(height + 1) * width)))
+    start = np.flatnonzero(begins)
+    runs_before_row = np.searchsorted(start, np.arange(height + 1) * width)
+    y = np.repeat(np.arange(height), np.diff(runs_before_row))
     x = start - y * width
     return Runs(values[y, x], y, x, np.diff(start, append=height * width))
 
 
-def connected(found: Runs) -> tuple[int, NDArray[np.int32]]:
-    """8-connected pieces of runs, whatever their values: their number, and the piece of each run, int32 (n,), 1.. by first pixel.
+def connect_runs(runs: Runs) -> tuple[int, NDArray[np.int32]]:
+    """8-connected components of runs, whatever their values.
 
-    >>> connected(Runs(np.ones(3), np.array([0, 1, 1]), np.array([1, 0, 3]), np.array([1, 1, 1])))
+    Returns
+    -------
+    int
+        Number of components.
+    ndarray
+        int32 (n,), component of each run, numbered from 1 by first pixel.
+
+    >>> ones = np.ones(3, int)
+    >>> connect_runs(Runs(ones, np.array([0, 1, 1]), np.array([1, 0, 3]), ones))
     (2, array([1, 1, 2], dtype=int32))
     """
-    count = len(found.y)
+    count = len(runs.y)
     if not count:
         return 0, np.zeros(0, np.int32)
-    # Pixels row after row on one line, with a gap between rows: nothing reaches over from the end of one to the next.
-    line = int((found.x + found.length).max()) + 2
-    start = found.y * line + found.x
-    stop = start + found.length
-    # Of the row above, runs from the first that ends at or after a run's left neighbour to the last that begins at its right neighbour.
-    first, last = (
-        np.searchsorted(stop, start - line),
-        np.searchsorted(start, stop - line, side="right"),
-    )
-    touching = np.maximum(last - first, 0)
+    # Positions along one line: row after row, with a gap between rows that no run bridges.
+    row_px = int((runs.x + runs.length).max()) + 2
+    start = runs.y * row_px + runs.x
+    stop = start + runs.length
+    # A run touches the runs of the row above from the first that ends at or after its left
+    # neighbour, to the last that begins at or before its right neighbour.
+    first_touching = np.searchsorted(stop, start - row_px)
+    after_touching = np.searchsorted(start, stop - row_px, side="right")
+    touching = np.maximum(after_touching - first_touching, 0)
     below = np.repeat(np.arange(count), touching)
-    above = np.arange(len(below)) - np.repeat(np.cumsum(touching) - touching - first, touching)
+    first_pair = np.cumsum(touching) - touching
+    above = np.arange(len(below)) - np.repeat(first_pair - first_touching, touching)
     graph = coo_array((np.ones(len(below), np.int8), (above, below)), shape=(count, count))
-    pieces, piece = connected_components(graph, directed=False)
-    # Numbers by first pixel, whatever order SciPy counts in.
-    first = np.empty(pieces, np.int64)
-    first[piece[::-1]] = np.arange(count)[::-1]  # of several the last stays
-    number = np.empty(pieces, np.int32)
-    number[np.argsort(first)] = np.arange(1, pieces + 1)
-    return int(pieces), number[piece]
+    components, component = connected_components(graph, directed=False)
+    # SciPy does not promise an order: number the components by their first pixel.
+    first_run = np.empty(components, np.int64)
+    first_run[component[::-1]] = np.arange(count)[::-1]  # the last assignment wins
+    number = np.empty(components, np.int32)
+    number[np.argsort(first_run)] = np.arange(1, components + 1)
+    return int(components), number[component]

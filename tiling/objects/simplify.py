@@ -1,6 +1,7 @@
-"""Outlines with fewer corners, for glands that have room: nothing moves further than a bound, nothing touches that did not.
+"""Outlines with fewer corners: no outline moves farther than a bound, and none touches another.
 
-A gland that another one touches, or nearly, keeps its pixel edges: the border they share stays one line, whatever is simplified around it.
+Glands that touch, or lie within twice the bound of each other, keep their pixel edges, so that the
+border they share stays one line.
 """
 
 from math import ceil
@@ -14,17 +15,19 @@ from scipy import ndimage
 from tiling.raster.geometry import blocks, halo
 from tiling.stores.arrays import SHARD_PX
 
-_LEAST_POINTS = 5  # the first is also the last
+_MIN_POINTS = 5  # the first is also the last
 
 
-def alone(
+def isolated_objects(
     labels: Any,  # noqa: ANN401
     count: int,
     *,
     bound_px: float,
     block_px: int = SHARD_PX,
 ) -> NDArray[np.bool_]:  # zarr or numpy array
-    """Objects from which every other one is further than twice the bound: bool (count,). Read block by block.
+    """Objects that are farther than twice the bound from every other one, bool (count,).
+
+    The labels are read block by block.
 
     Parameters
     ----------
@@ -33,7 +36,7 @@ def alone(
     """
     reach = ceil(2 * bound_px) + 1
     size = 2 * reach + 1
-    free = np.ones(count + 1, bool)
+    isolated = np.ones(count + 1, bool)
     height, width = labels.shape
     for block in blocks(height, width, block_px):
         outer, inner = halo(block, reach, height, width)
@@ -42,17 +45,19 @@ def alone(
         if not own.any():
             continue
         largest = ndimage.maximum_filter(pixels, size, mode="constant")[inner]
-        # Background must not be the smallest.
-        none = np.iinfo(pixels.dtype).max
+        # Background must not be the smallest label.
+        background = np.iinfo(pixels.dtype).max
         smallest = ndimage.minimum_filter(
-            np.where(pixels > 0, pixels, none), size, mode="constant", cval=none
+            np.where(pixels > 0, pixels, background), size, mode="constant", cval=background
         )[inner]
-        free[own[(own > 0) & ((largest != own) | (smallest != own))]] = False
-    return free[1:]
+        isolated[own[(own > 0) & ((largest != own) | (smallest != own))]] = False
+    return isolated[1:]
 
 
-def simplified(shapes: NDArray[np.object_], *, bound_px: float) -> NDArray[np.object_]:
-    """Outlines with no vertex that is not needed to stay within a bound (Douglas and Peucker 1973, keeping rings apart).
+def simplify_outlines(shapes: NDArray[np.object_], *, bound_px: float) -> NDArray[np.object_]:
+    """Remove corners as long as an outline stays within a bound of the original one.
+
+    Douglas and Peucker (1973), with rings that stay apart.
 
     Parameters
     ----------
@@ -61,13 +66,15 @@ def simplified(shapes: NDArray[np.object_], *, bound_px: float) -> NDArray[np.ob
 
     Returns
     -------
-    object (n,); an outline is as it was where the result would be invalid, further away, or have a triangle for a ring (QuPath loses it).
+    object (n,)
+        An outline is unchanged where the result would be invalid, farther away, or have a ring of
+        three corners (QuPath drops it).
     """
-    found = shapely.simplify(shapes, bound_px, preserve_topology=True)
-    moved = shapely.hausdorff_distance(shapely.boundary(found), shapely.boundary(shapes))
-    good = shapely.is_valid(found) & ~shapely.is_empty(found) & (moved <= bound_px + 1e-9)
-    good &= shapely.get_num_geometries(found) == shapely.get_num_geometries(shapes)
-    parts, whole = shapely.get_parts(found, return_index=True)
+    simplified = shapely.simplify(shapes, bound_px, preserve_topology=True)
+    moved = shapely.hausdorff_distance(shapely.boundary(simplified), shapely.boundary(shapes))
+    good = shapely.is_valid(simplified) & ~shapely.is_empty(simplified) & (moved <= bound_px + 1e-9)
+    good &= shapely.get_num_geometries(simplified) == shapely.get_num_geometries(shapes)
+    parts, whole = shapely.get_parts(simplified, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
-    good[whole[part[shapely.get_num_coordinates(rings) < _LEAST_POINTS]]] = False
-    return np.asarray(np.where(good, shapely.normalize(found), shapes), object)
+    good[whole[part[shapely.get_num_coordinates(rings) < _MIN_POINTS]]] = False
+    return np.asarray(np.where(good, shapely.normalize(simplified), shapes), object)

@@ -9,8 +9,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.objects.measure import Measurements, mean_codes, measure
-from tiling.objects.simplify import alone, simplified
+from tiling.objects.measure import Measurements, mean_probabilities, measure
+from tiling.objects.simplify import isolated_objects, simplify_outlines
 from tiling.objects.trace import Outlines, outlines
 from tiling.qupath.geojson_writer import (
     DECIMALS,
@@ -63,7 +63,7 @@ def export_glands(
     maps_of_means = [
         ShardReader(open_array(open_store(maps), name)) for name in ("gland", "disagreement")
     ]
-    means = mean_codes(labels, maps_of_means, count)
+    means = mean_probabilities(labels, maps_of_means, count)
     max_shift_px = style.simplify_um / max(geometry.mpp_x, geometry.mpp_y)
     place = to_viewer_px(geometry, origin)
     written_shapes = _simplifier(place, labels, count, max_shift_px)
@@ -99,11 +99,11 @@ def _simplifier(
     """Function that gives the shapes to write for some outlines, in level-0 pixels."""
     if not max_shift_px:
         return lambda traced: place(traced.shapes)
-    is_alone = alone(labels, count, bound_px=max_shift_px)
+    is_alone = isolated_objects(labels, count, bound_px=max_shift_px)
 
     def written_shapes(traced: Outlines) -> Any:  # noqa: ANN401  # shapely has no types
         exact = place(traced.shapes)
-        fewer_corners = place(simplified(traced.shapes, bound_px=max_shift_px))
+        fewer_corners = place(simplify_outlines(traced.shapes, bound_px=max_shift_px))
         # Slanted edges may cross each other after rounding, axis-parallel ones do not.
         is_usable = is_alone[traced.rows] & shapely.is_valid(fewer_corners)
         # GEOS raises an exception for the precision of an invalid shape.

@@ -10,8 +10,8 @@ import zarr
 from numpy.typing import NDArray
 
 from tiling.messages import counted
-from tiling.objects.components import Seen, merge, seen
-from tiling.objects.runs import runs
+from tiling.objects.extents import ObjectExtents, merge_extents, object_extents
+from tiling.objects.runs import find_runs
 from tiling.qupath.class_names import IGNORE, Reading
 from tiling.qupath.outline_raster import NumberedBlocks
 from tiling.raster.geometry import Block, Geometry, Window, blocks
@@ -57,19 +57,19 @@ class _Tally:
 
     def __init__(self, count: int, width_px: int) -> None:
         self._count, self._width_px = count, width_px
-        self._parts: list[tuple[NDArray[np.int64], Seen]] = []
+        self._parts: list[tuple[NDArray[np.int64], ObjectExtents]] = []
 
     def add(self, numbers: NDArray[np.int32], block: Block) -> None:
         """Add the numbers of a block."""
         present = np.unique(numbers)
         present = present[present > 0]
         local = np.where(numbers > 0, np.searchsorted(present, numbers) + 1, 0).astype(np.int32)
-        part = seen(runs(local), len(present), block, self._width_px)
+        part = object_extents(find_runs(local), len(present), block, self._width_px)
         self._parts.append((present.astype(np.int64), part))
 
-    def total(self) -> Seen:
+    def total(self) -> ObjectExtents:
         """Area and bounding box of each number in the whole array."""
-        return merge(self._parts, self._count)
+        return merge_extents(self._parts, self._count)
 
 
 class _Tallies(NamedTuple):
@@ -181,7 +181,9 @@ def _write_block(arrays: dict[str, zarr.Array[Any]], block: Block, numbers: _Blo
             array[block] = values[name].astype(array.dtype)
 
 
-def _close_gaps(array: zarr.Array[Any], total: Seen, things: str, grid: list[Block]) -> list[str]:
+def _close_gaps(
+    array: zarr.Array[Any], total: ObjectExtents, things: str, grid: list[Block]
+) -> list[str]:
     """Renumber the numbers that have a pixel to 1..n, in place; a message if some have none."""
     is_present = total.area_px > 0
     if is_present.all():
@@ -195,7 +197,7 @@ def _close_gaps(array: zarr.Array[Any], total: Seen, things: str, grid: list[Blo
     return [f"{int((~is_present).sum())} {things} {WITHOUT_PIXEL}"]
 
 
-def _crossing_message(glands: Seen, annotated_glands: Seen) -> list[str]:
+def _crossing_message(glands: ObjectExtents, annotated_glands: ObjectExtents) -> list[str]:
     annotated_px = annotated_glands.area_px
     crossing = int(((annotated_px > 0) & (annotated_px < glands.area_px)).sum())
     if not crossing:
@@ -206,7 +208,7 @@ def _crossing_message(glands: Seen, annotated_glands: Seen) -> list[str]:
     ]
 
 
-def _stored_regions(names: list[str], regions: Seen) -> list[StoredRegion]:
+def _stored_regions(names: list[str], regions: ObjectExtents) -> list[StoredRegion]:
     """Names and bounding boxes of the regions that have a pixel."""
     stored: list[StoredRegion] = []
     for name, area, box in zip(names, regions.area_px, regions.box_px.tolist(), strict=True):

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.objects.components import Seen, merge, seen
-from tiling.objects.runs import runs
+from tiling.objects.extents import ObjectExtents, merge_extents, object_extents
+from tiling.objects.runs import find_runs
 from tiling.objects.trace import outlines
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, Reading
@@ -159,7 +159,7 @@ class _NumberedImage:
     def __init__(self, image: Any) -> None:  # noqa: ANN401  # numpy or zarr array
         self._image, self.shape = image, tuple(image.shape)
         height, width = self.shape
-        parts: list[tuple[NDArray[np.int64], Seen]] = []
+        parts: list[tuple[NDArray[np.int64], ObjectExtents]] = []
         index_of_value: dict[int, int] = {}  # counted from 1, in the order of reading
         for block in blocks(height, width, SHARD_PX):
             pixels = np.asarray(image[block]).astype(np.int64)
@@ -170,9 +170,9 @@ class _NumberedImage:
                 index_of_value.setdefault(value, len(index_of_value) + 1)
                 for value in values.tolist()
             ]
-            part = seen(runs(local), len(values), block, width)
+            part = object_extents(find_runs(local), len(values), block, width)
             parts.append((np.array(indices, np.int64), part))
-        total = merge(parts, len(index_of_value))
+        total = merge_extents(parts, len(index_of_value))
         order = np.argsort(total.first_px)
         label_of_index = np.empty(len(order), np.int32)
         label_of_index[order] = np.arange(1, len(order) + 1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.objects.components import Grid, join, label_block
+from tiling.objects.components import BlockGrid, join_components, label_block
 from tiling.raster.geometry import Block, Geometry, halo
 from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
 from tiling.slide_errors import AnnotationError
@@ -24,7 +24,7 @@ _SAMPLED_PX = 512
 
 
 class InstanceMask:
-    """Reads the blocks of the stored grid (`Grid` of `block_px`) as labels 1..N.
+    """Reads the blocks of the stored grid (`BlockGrid` of `block_px`) as labels 1..N.
 
     See `open_instance_mask`.
 
@@ -46,7 +46,7 @@ class InstanceMask:
         check_label_image(image, path)
         stored_shape = (geometry.height_px, geometry.width_px)
         self._pixel_yx = _pixels_under_centres(path, tuple(image.shape), geometry)
-        self._grid = Grid(stored_shape, block_px)
+        self._grid = BlockGrid(stored_shape, block_px)
         values = self._checked_values()
         self._values = values[values > 0]
         self._component_numbers: list[NDArray[np.int32]] = []
@@ -93,7 +93,7 @@ class InstanceMask:
         pieces = [
             label_block(self._sampled(block) > 0, block, width_px)[1] for block in self._grid.blocks
         ]
-        joined = join(self._grid, pieces)
+        joined = join_components(self._grid, pieces)
         self._component_numbers, self.count = joined.numbers, len(joined.first_px)
 
     def _sampled(self, block: Block) -> NDArray[np.int64]:

@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from semimoe.methods import METHODS
 from workflow.config.configuration import Configuration
 from workflow.reporting.failure_record import record_failure_of_run
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
 from workflow.reporting.report import current_outlines, write_report
+from workflow.reporting.report_tables import method_label
 from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 
@@ -138,8 +138,7 @@ def _score_lines(paths: ResultPaths) -> list[str]:
         values = ((label, getattr(row, key)) for label, key in _SCORES)
         texts = [f"{label} {value:.3f}" for label, value in values if value is not None]
         scores = f"no scores: {row.error}" if row.error else ", ".join(texts)
-        label = METHODS[row.method].label if row.method in METHODS else row.method
-        lines.append(f"{row.slide}: {label:16s} {scores}")
+        lines.append(f"{row.slide}: {method_label(row.method):16s} {scores}")
     return lines
 
 

@@ -19,6 +19,7 @@ from workflow.reporting.report_tables import (
     ReportTable,
     cohort_facts,
     cohort_report,
+    method_label,
     metrics_report,
 )
 from workflow.result_paths import ResultPaths
@@ -97,11 +98,11 @@ def write_report(
             for slide in slides
         ],
         test_scores=test_scores,
-        labels={name: method.label for name, method in METHODS.items()},
+        method_label=method_label,
         scored_methods=[
-            METHODS[row]
-            for row in dict.fromkeys(row.method for row in test_scores)
-            if row in METHODS
+            METHODS[name]
+            for name in dict.fromkeys(row.method for row in test_scores)
+            if name in METHODS
         ],
         parameters_source=_parameters_source(configuration, card),
         tables=[section for section in tables if section.table.rows],

@@ -62,7 +62,7 @@ class ReportTable(NamedTuple):
 
 def metrics_report(rows: Sequence[CsvRow]) -> ReportTable:
     """`metrics.csv` for the report."""
-    method = ReportColumn("", "method", "", _method_name, is_number=False)
+    method = ReportColumn("", "method", "", _method_of, is_number=False)
     texts = [_text("slide"), _text("split"), method, _text("region")]
     return _table(rows, [*texts, *_SCORE_COLUMNS])
 
@@ -101,6 +101,15 @@ def cohort_facts(row: CsvRow) -> list[str]:
     if row.get("area_mm2"):
         facts.append(f"tissue {short_number(row['area_mm2'])} mm\u00b2")
     return facts
+
+
+def method_label(name: str) -> str:
+    """Label of a method; a given model has no label but its name.
+
+    >>> method_label("supervised"), method_label("given model")
+    ('supervised-only', 'given model')
+    """
+    return METHODS[name].label if name in METHODS else name
 
 
 def short_number(text: str) -> str:
@@ -170,9 +179,8 @@ def _several(
     return ReportColumn(group, title, unit, text)
 
 
-def _method_name(row: CsvRow) -> str:
-    name = row["method"]
-    return METHODS[name].label if name in METHODS else name
+def _method_of(row: CsvRow) -> str:
+    return method_label(row["method"])
 
 
 _SCORE_COLUMNS = (

@@ -93,7 +93,7 @@ rule qupath_scripts:
         # QuPath knows slides by their file names; folders do not matter.
         slides=[(row.slide, Path(row.path).name) for row in SHEET.rows],
         gland_class=CONFIGURATION.export.gland_class,
-        ending=GEOJSON,
+        ending=CONFIGURATION.geojson_suffix,
         code_version=1,
     script:
         "../scripts/qupath_scripts.py"

@@ -14,7 +14,7 @@ for method in METHODS.values():
         output:
             **training_outputs(method),
         log:
-            f"{RESULTS}/logs/{training_rule_name(method)}/{method.name}.log",
+            PATHS.log(training_rule_name(method), method.name),
         conda:
             "../../environment.yml"
         threads: 8
@@ -37,7 +37,7 @@ rule pseudo_label:
     output:
         pseudo=directory(PATHS.pseudo_labels("{slide}")),
     log:
-        f"{RESULTS}/logs/pseudo_label/{{slide}}.log",
+        PATHS.log("pseudo_label", "{slide}"),
     conda:
         "../../environment.yml"
     threads: 8

@@ -7,9 +7,9 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from tiling.objects.label_image import write_mask
+        from tiling.objects.label_image import write_label_image
 
-        write_mask(
+        write_label_image(
             Path(snakemake.input.glands),
             Path(snakemake.output.mask),
             slide=snakemake.wildcards.slide,

@@ -15,8 +15,9 @@ def main() -> None:
         files, params = snakemake.input, snakemake.params
         warm_start = files.get("warm_start")
         train(
-            params.method, training_slides_of_files(dict(files.items())), settings=MethodSettings(**params.settings),
-            model=Path(snakemake.output.card).parent, warm_start=Path(warm_start).parent if warm_start else None,
+            params.method, training_slides_of_files(dict(files.items())),
+            settings=MethodSettings(**params.settings), model=Path(snakemake.output.card).parent,
+            warm_start=Path(warm_start).parent if warm_start else None,
             job=JobResources(snakemake.resources.gpu, snakemake.threads, params.code_version),
         )  # fmt: skip
 

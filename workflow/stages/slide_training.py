@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -58,14 +57,14 @@ def train(
     labelled = _labelled_sources(slides, settings)
     stored_targets = settings.training.pseudo_labels == "stored"
     unlabelled = unlabelled_source(slides.unlabelled, stored_targets=stored_targets)
-    notes: dict[str, Any] = {
-        "left_out": left_out,
-        "slides": [slide.slide for slide in slides.labelled],
-        "data": checksums(slides),
-        "validation": labelled.validation_note,
-    }
+    notes = TrainingNotes(
+        left_out=left_out,
+        slides=tuple(slide.slide for slide in slides.labelled),
+        data=checksums(slides),
+        validation=labelled.validation_note,
+    )
     if METHODS[method].uses_unlabelled:
-        notes["unlabelled_tiles"] = len(unlabelled)
+        notes = notes.model_copy(update={"unlabelled_tiles": len(unlabelled)})
     mpp_um = _mean_mpp(slides.labelled)
     fit(
         TrainingData(labelled.training, unlabelled, labelled.validation),
@@ -79,7 +78,7 @@ def train(
         # One core is left for reading and for other programs: measured on two cores, a step on
         # both took 1.3 times as long as on one, and 4 times while another job was running.
         resources=RunResources(device, max(job.threads - 1, 1)),
-        notes=TrainingNotes(**notes),
+        notes=notes,
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from semimoe.model_card import parse_card
 from tiling.objects.stitch import stitch
+from tiling.parallel import JobSettings
 from tiling.raster.split_rule import SplitParameters
 from tiling.stores.layout import MapStore
 from workflow.config.configuration import GlandOptions
@@ -29,9 +30,8 @@ def stitch_slide(
         glands,
         parameters=split_parameters(maps, options),
         slide=slide,
-        workers=workers,
         code_version=code_version,
-        progress=True,
+        job=JobSettings(workers, progress=True),
     )
 
 

@@ -34,7 +34,7 @@ class LabelledSources(NamedTuple):
 
     training: JoinedTiles
     validation: JoinedTiles | None
-    validation_note: str | list[str]
+    validation_note: str | tuple[str, ...]
 
 
 def training_window_px(tile_px: int) -> int:
@@ -53,7 +53,7 @@ def sources_of_slides(
     return LabelledSources(
         _joined([_labelled(slide, _windows(slide, tile_px)) for slide in labelled]),
         _joined([_labelled(slide, _parts(slide)) for slide in validation]),
-        [slide.slide for slide in validation],
+        tuple(slide.slide for slide in validation),
     )
 
 

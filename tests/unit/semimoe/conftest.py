@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Beside the tests, so that a process of its own can make the same pictures.
+# Modules beside the tests, so that other processes can import them too.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from disc_pictures import Discs, Item
@@ -19,3 +19,31 @@ def discs() -> type[Discs]:
 @pytest.fixture
 def item() -> type[Item]:
     return Item
+
+
+@pytest.fixture(scope="session")
+def trained_models(tmp_path_factory):
+    """Model folders: a supervised run, Semi-MoE that continues it, and a plain U-Net."""
+    from short_runs import LEARNING, train
+
+    base = tmp_path_factory.mktemp("trained_models")
+    supervised = train(
+        "supervised",
+        base / "supervised",
+        Discs(6, 48),
+        None,
+        Discs(2, 90, seed=9),
+        training=LEARNING,
+    )
+    semimoe = train(
+        "semimoe",
+        base / "semimoe",
+        Discs(6, 48),
+        Discs(10, 48, seed=5),
+        Discs(2, 90, seed=9),
+        training=LEARNING,
+        warm_start=supervised,
+        notes={"licence": "synthetic"},
+    )
+    unet = train("unet", base / "unet", Discs(6, 48), None, Discs(2, 90, seed=9), training=LEARNING)
+    return {"supervised": supervised, "semimoe": semimoe, "unet": unet}

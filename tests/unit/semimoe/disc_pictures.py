@@ -1,4 +1,4 @@
-"""Small pictures of touching discs with a known answer."""
+"""Small images of touching discs with their labels, and training on the CPU."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,10 @@ class Item(NamedTuple):
 
 
 class Discs:
-    """Dark discs, some of them touching, on a bright ground; item i is the same whenever it is read."""
+    """Images of dark discs, some of them touching, on a bright background.
+
+    The image of an index is always the same.
+    """
 
     def __init__(
         self,
@@ -30,13 +33,8 @@ class Discs:
         labels: bool = True,
         pseudo: bool = False,
     ) -> None:
-        self.count, self.side, self.seed, self.labels, self.pseudo = (
-            count,
-            side,
-            seed,
-            labels,
-            pseudo,
-        )
+        self.count, self.side, self.seed = count, side, seed
+        self.labels, self.pseudo = labels, pseudo
 
     def __len__(self) -> int:
         return self.count
@@ -48,8 +46,10 @@ class Discs:
         for number in range(1, 1 + max(3, self.side**2 // 900)):
             cy, cx, r = *rng.uniform(0, self.side, 2), rng.uniform(8, 13)
             labels[((y - cy) ** 2 + (x - cx) ** 2 < r * r) & (labels == 0)] = number
-        ground = np.where(labels > 0, 110, 215)[None] + rng.normal(0, 25, (3, self.side, self.side))
-        image = np.clip(ground, 0, 255).astype(np.uint8)
+        background = np.where(labels > 0, 110, 215)[None] + rng.normal(
+            0, 25, (3, self.side, self.side)
+        )
+        image = np.clip(background, 0, 255).astype(np.uint8)
         pseudo = (
             np.stack([labels > 0, np.where(labels > 0, 200, 50), labels == -1]).astype(np.uint8)
             if self.pseudo
@@ -59,10 +59,10 @@ class Discs:
 
 
 def fit_on_cpu(
-    method, data: TrainingData, *, network, training, out, mpp_um=1.0, seed=0, devices=1, notes=None,
-    start_from=None, warm_start=None,
+    method, data: TrainingData, *, network, training, out, mpp_um=1.0, seed=0, devices=1,
+    notes=None, start_from=None, warm_start=None,
 ) -> None:  # fmt: skip
-    """Train on one thread; the checkpoint lies beside the model folder."""
+    """Train on one thread; the checkpoint folder is beside the model folder."""
     fit(
         data,
         Recipe(method, network, training, mpp_um, seed),

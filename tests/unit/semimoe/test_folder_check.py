@@ -1,4 +1,4 @@
-"""What `data-check` says about folders with known faults."""
+"""`data-check` on folders with faults."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""GlaS in its layouts, CRAG, own folders: what may be trained on, and whose images they are."""
+"""GlaS in its layouts, CRAG and own folders: training images and their patients."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def glas(request, tmp_path):
     return tmp_path
 
 
-def test_glas_is_found_in_one_folder_or_three(glas) -> None:
+def test_glas_is_recognised_in_one_folder_or_three(glas) -> None:
     dataset = open_dataset(glas)
     assert dataset.kind == "glas"
     assert {part: [file.name for file in files] for part, files in dataset.parts.items()} == {
@@ -54,7 +54,7 @@ def test_glas_is_found_in_one_folder_or_three(glas) -> None:
     )
 
 
-def test_a_part_alone_finds_the_table_beside_it(tmp_path) -> None:
+def test_the_table_is_found_beside_a_single_part(tmp_path) -> None:
     image(tmp_path / "testA" / "testA_1.png")
     (tmp_path / "Grade.csv").write_text(TABLE)
     dataset = open_dataset(tmp_path / "testA")
@@ -63,7 +63,7 @@ def test_a_part_alone_finds_the_table_beside_it(tmp_path) -> None:
         dataset.training_images()
 
 
-def test_test_images_among_own_ones_are_not_trained_on(tmp_path) -> None:
+def test_test_images_among_own_images_are_not_training_images(tmp_path) -> None:
     for name in ("biopsy", "testA_1"):
         image(tmp_path / f"{name}.png")
     dataset = open_dataset(tmp_path)
@@ -105,7 +105,7 @@ def test_crag_as_published(tmp_path, held) -> None:
 
 
 @pytest.mark.parametrize("row", ["train_3,, benign", "train_3,4, unsure", "train_1,1, benign"])
-def test_a_broken_table_names_its_row(glas, row) -> None:
+def test_an_error_names_the_row_of_a_damaged_table(glas, row) -> None:
     (glas / "Grade.csv").write_text(TABLE + row + "\n")
     with pytest.raises(DataError, match=r"Grade\.csv, row 6"):
         open_dataset(glas)

@@ -50,7 +50,7 @@ def test_one_number_for_all_glands_becomes_components(tmp_path) -> None:
     assert read_labels(tmp_path / "grey.png").tolist() == MASK.tolist()
 
 
-def test_files_that_are_no_masks_are_named(tmp_path) -> None:
+def test_an_error_names_a_file_that_is_not_a_mask(tmp_path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not an image")
     save(tmp_path / "colour.png", np.random.default_rng(0).integers(0, 255, (3, 3, 3), np.uint8))
     for name in ("broken.png", "colour.png"):

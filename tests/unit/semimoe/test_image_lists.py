@@ -1,4 +1,4 @@
-"""Who is held out, who is labelled: whole patients, the right numbers, and the same lists again."""
+"""Lists of images: whole patients are held out, numbers are right, lists are reproducible."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ GLAS = {
 
 @pytest.mark.parametrize(("share", "count"), [(0.2, 17), (0.1, 8), (1.0, None)])
 @pytest.mark.parametrize("seed", range(12))
-def test_honest_holds_out_whole_patients_of_both_grades(share, count, seed) -> None:
+def test_the_honest_protocol_holds_out_whole_patients_of_both_grades(share, count, seed) -> None:
     rows = draw_image_list(GLAS, protocol="honest", labelled=share, seed=seed)
     assert [row.image for row in rows] == list(GLAS)
     held = [row for row in rows if row.role == "validation"]
@@ -41,7 +41,7 @@ def test_honest_holds_out_whole_patients_of_both_grades(share, count, seed) -> N
 
 
 @pytest.mark.parametrize(("share", "counts"), [(0.2, (17, 68)), (0.1, (8, 77))])
-def test_as_published_holds_nobody_out(share, counts) -> None:
+def test_the_published_protocol_holds_no_image_out(share, counts) -> None:
     rows = draw_image_list(GLAS, protocol="as-published", labelled=share, seed=1)
     assert (
         len(images_with_role(rows, "labelled")),
@@ -50,7 +50,7 @@ def test_as_published_holds_nobody_out(share, counts) -> None:
     ) == (*counts, 0)
 
 
-def test_fewer_labels_are_among_more_labels() -> None:
+def test_a_smaller_share_of_labelled_images_is_part_of_a_larger_one() -> None:
     few, many = (
         set(
             images_with_role(
@@ -62,7 +62,7 @@ def test_fewer_labels_are_among_more_labels() -> None:
     assert few < many
 
 
-def test_the_lists_of_the_repository_are_those_that_the_code_draws() -> None:
+def test_the_lists_in_the_repository_are_drawn_again() -> None:
     for protocol, share, seed in product(("honest", "as-published"), (0.2, 0.1), range(3)):
         rows = draw_image_list(GLAS, protocol=protocol, labelled=share, seed=seed)
         assert (
@@ -75,11 +75,11 @@ def test_the_lists_of_the_repository_are_those_that_the_code_draws() -> None:
     }
 
 
-def test_folds_are_patient_wise_even_and_complete() -> None:
-    made = patient_folds(GLAS)
-    held = [images_with_role(rows, "validation") for rows in made]
+def test_folds_have_whole_patients_similar_sizes_and_all_images() -> None:
+    folds = patient_folds(GLAS)
+    held = [images_with_role(rows, "validation") for rows in folds]
     assert sorted(image for images in held for image in images) == sorted(GLAS)
-    for rows in made:
+    for rows in folds:
         validation = [row for row in rows if row.role == "validation"]
         assert 14 <= len(validation) <= 20
         assert {row.grade for row in validation} == {"benign", "malignant"}
@@ -94,7 +94,7 @@ def test_folds_are_patient_wise_even_and_complete() -> None:
     share=st.floats(0.05, 0.5),
     seed=st.integers(0, 99),
 )
-def test_any_set_of_patients_is_split_whole_or_refused(sizes, share, seed) -> None:
+def test_patients_are_never_divided_between_validation_and_training(sizes, share, seed) -> None:
     cases = {
         f"{patient}_{i}": GradeRecord(str(patient), "")
         for patient, size in enumerate(sizes)
@@ -131,20 +131,20 @@ def test_a_set_of_images_that_cannot_be_divided_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("image,patient\na,1\n", "no column role"),
         ("image,role\na,test\n", "row 2: role 'test'"),
         ("image,role\na,labelled\na,labelled\n", "row 3: a is listed twice"),
     ],
 )
-def test_a_broken_list_is_named(tmp_path, text, said) -> None:
+def test_an_error_names_the_row_of_a_damaged_list(tmp_path, text, message) -> None:
     (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_image_list(tmp_path / "list.csv")
 
 
-def test_a_list_comes_back_as_written(tmp_path) -> None:
+def test_a_list_is_read_as_it_was_written(tmp_path) -> None:
     rows = draw_image_list(GLAS, protocol="honest", labelled=0.2, seed=0)
     (tmp_path / "list.csv").write_text(image_list_csv(rows))
     assert read_image_list(tmp_path / "list.csv") == rows

@@ -1,4 +1,4 @@
-"""Images and masks at the working resolution, against sums over finely repeated pixels."""
+"""Images and masks at the working resolution, against counts of finely repeated pixels."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from semimoe.datasets.image_resolution import (
 from semimoe.model_errors import DataError
 from tiling.raster.area_average import area_average, reduced_shape
 
-FINE = 12  # pixels are cut into this many; reductions are multiples of a twelfth
+FINE = 12  # repeats of each pixel; reductions are multiples of a twelfth
 
 
 def parts(size: int, source: int, twelfths: int):
@@ -60,7 +60,7 @@ def test_ties_keep_the_area_of_a_gland_that_lies_between_working_pixels() -> Non
     assert np.count_nonzero(reduce_labels(labels, (2.0, 2.0))) * 4 == 100
 
 
-def test_labels_come_back_to_the_pixels_of_the_image() -> None:
+def test_enlarged_labels_cover_the_pixels_of_the_image() -> None:
     labels = np.zeros((53, 78), np.int32)
     labels[10:31, 20:60] = 9
     for reduction in ((2.0, 2.0), (2.5, 2.5), (53 / 16, 78 / 16)):
@@ -82,7 +82,7 @@ def test_a_whole_reduction_within_five_percent_is_taken() -> None:
         isotropic_resolution(float("nan"), 1.0)
 
 
-def test_a_square_has_the_mean_pixel_of_a_usual_image() -> None:
+def test_a_square_has_the_pixel_size_of_an_image_of_median_size() -> None:
     square = square_resolution(0.62005, [(522, 775), (522, 775), (453, 589)], side_px=256)
     assert square.mpp_um == pytest.approx(0.62005 * (522 * 775) ** 0.5 / 256)
     image = np.zeros((3, 522, 775), np.uint8)

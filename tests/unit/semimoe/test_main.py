@@ -1,4 +1,4 @@
-"""The commands on small folders: what they print, and what they refuse with status 2."""
+"""The commands on small folders: their output, and the input that they refuse with status 2."""
 
 import json
 
@@ -11,6 +11,21 @@ from semimoe.__main__ import main
 from semimoe.datasets.image_folder import image_size
 from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import load_tensors
+
+ONE_STEP = "--width 4 --tile 32 --epochs 1 --steps 1 --batch 2 --mpp 1"
+
+
+def words(*parts) -> list[str]:
+    """Words of a command line: text is split at spaces, other values become one word each."""
+    line = []
+    for part in parts:
+        line += part.split() if isinstance(part, str) else [str(part)]
+    return line
+
+
+def run(*parts) -> int:
+    """Exit status of a command."""
+    return main(words(*parts))
 
 
 def save(path, array) -> None:
@@ -31,37 +46,8 @@ def pictures(tmp_path, discs):
 
 def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys) -> None:
     model, out, data = pictures / "model", pictures / "predicted", pictures / "data"
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-    ]
-    assert (
-        main(
-            [
-                "train",
-                "--data",
-                str(data),
-                "--labelled",
-                "0.5",
-                "--seed",
-                "3",
-                "--out",
-                str(model),
-                *small,
-            ]
-        )
-        == 0
-    )
+    small = words("--width 4 --tile 32 --epochs 1 --steps 2 --batch 2 --mpp 1")
+    assert run("train --data", data, "--labelled 0.5 --seed 3 --out", model, *small) == 0
     card = json.loads((model / "model.json").read_text())
     images = card["notes"]["images"]
     assert {key: len(names) for key, names in images.items()} == {
@@ -71,67 +57,31 @@ def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys
     }
     assert not any(name.startswith("testA") for names in images.values() for name in names)
     assert (
-        main(
-            [
-                "predict",
-                "--model",
-                str(model),
-                "--images",
-                str(data / "testA"),
-                "--out",
-                str(out),
-                "--min-area-um2",
-                "0",
-            ]
-        )
+        run("predict --model", model, "--images", data / "testA", "--out", out, "--min-area-um2 0")
         == 0
     )
     assert sorted(path.name for path in out.iterdir()) == ["testA_1.png", "testA_2.png"]
     capsys.readouterr()
-    assert (
-        main(["evaluate", "--truth", str(data / "testA"), "--prediction", str(out), "--json"]) == 0
-    )
+    assert run("evaluate --truth", data / "testA", "--prediction", out, "--json") == 0
     printed = capsys.readouterr().out
     result = json.loads(printed)
     assert set(result["images"]) == {"testA_1", "testA_2"}
     (pictures / "semimoe.json").write_text(printed)
-    assert main(["table", str(pictures / "semimoe.json")]) == 0
+    assert run("table", pictures / "semimoe.json") == 0
     assert "semimoe" in capsys.readouterr().out
 
 
-def test_methods_settings_and_a_given_model_are_chosen_on_the_command_line(pictures) -> None:
+def test_options_choose_the_method_the_settings_and_the_model_to_start_from(pictures) -> None:
     data = str(pictures / "data")
-    small = [
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--data",
-        data,
-    ]
+    small = words("--tile 32 --epochs 1 --steps 1 --batch 2 --mpp 1 --data", data)
     first, tuned = pictures / "unet", pictures / "tuned"
     assert (
-        main(
-            [
-                "train",
-                *small,
-                "--method",
-                "unet",
-                "--width",
-                "4",
-                "--set",
-                "network.tasks=seg+bnd",
-                "--set",
-                "training.optimizer=sgd",
-                "--out",
-                str(first),
-            ]
+        run(
+            "train",
+            *small,
+            "--method unet --width 4 --set network.tasks=seg+bnd",
+            "--set training.optimizer=sgd --out",
+            first,
         )
         == 0
     )
@@ -141,25 +91,11 @@ def test_methods_settings_and_a_given_model_are_chosen_on_the_command_line(pictu
         "seg+bnd",
         "sgd",
     )
-    assert (
-        main(["train", *small, "--method", "unet", "--start-from", str(first), "--out", str(tuned)])
-        == 0
-    )
+    assert run("train", *small, "--method unet --start-from", first, "--out", tuned) == 0
     assert json.loads((tuned / "model.json").read_text())["network"] == card["network"]
-    assert main(["train", *small, "--set", "training.gama=1", "--out", str(pictures / "none")]) == 2
+    assert run("train", *small, "--set training.gama=1 --out", pictures / "none") == 2
     assert (
-        main(
-            [
-                "predict",
-                "--model",
-                str(tuned),
-                "--images",
-                f"{data}/testA",
-                "--out",
-                str(pictures / "masks"),
-            ]
-        )
-        == 0
+        run("predict --model", tuned, "--images", f"{data}/testA", "--out", pictures / "masks") == 0
     )
 
 
@@ -167,38 +103,13 @@ def test_methods_settings_and_a_given_model_are_chosen_on_the_command_line(pictu
     ("asked", "mpp_um", "square"),
     [(["--work-mpp", "2"], 2.0, None), (["--resize", "square"], 56 / 256, 256), ([], 1.0, None)],
 )
-def test_masks_come_back_in_the_size_of_the_images(pictures, asked, mpp_um, square) -> None:
+def test_predicted_masks_have_the_size_of_the_images(pictures, asked, mpp_um, square) -> None:
     model, out, data = pictures / "model", pictures / "predicted", pictures / "data"
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--set",
-        "training.steps_per_epoch=1",
-    ]
+    small = words(
+        "--width 4 --tile 32 --epochs 1 --batch 2 --mpp 1 --set training.steps_per_epoch=1"
+    )
     assert (
-        main(
-            [
-                "train",
-                "--data",
-                str(data),
-                "--method",
-                "supervised",
-                "--lr",
-                "0.001",
-                "--out",
-                str(model),
-                *small,
-                *asked,
-            ]
-        )
+        run("train --data", data, "--method supervised --lr 0.001 --out", model, *small, *asked)
         == 0
     )
     card = json.loads((model / "model.json").read_text())
@@ -207,49 +118,29 @@ def test_masks_come_back_in_the_size_of_the_images(pictures, asked, mpp_um, squa
         square,
     )
     assert (card["training"]["lr"], card["training"]["steps_per_epoch"]) == (0.001, 1)
-    assert (
-        main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)])
-        == 0
-    )
+    assert run("predict --model", model, "--images", data / "testA", "--out", out) == 0
     assert image_size(out / "testA_1.png") == (56, 56)
 
 
-def test_masks_of_unlabelled_images_are_never_opened(pictures, capsys) -> None:
+def test_masks_of_unlabelled_images_are_never_read(pictures, capsys) -> None:
     data = pictures / "data"
     masks = sorted((data / "train").glob("*_anno.bmp"))
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--labelled",
-        "0.3",
-        "--seed",
-        "3",
-    ]
-    command = ["train", "--data", str(data), "--out", str(pictures / "model"), *small]
-    assert main(command) == 0
+    small = words(ONE_STEP, "--labelled 0.3 --seed 3")
+    command = words("train --data", data, "--out", pictures / "model", *small)
+    assert run(*command) == 0
     roles = json.loads((pictures / "model" / "model.json").read_text())["notes"]["images"]
     assert len(roles["unlabelled"]) == 2
     for mask in masks:
         if mask.stem.removesuffix("_anno") in roles["unlabelled"]:
             mask.write_bytes(b"no image")
     capsys.readouterr()
-    assert main(command) == 2
+    assert run(*command) == 2
     assert "holds a finished model" in capsys.readouterr().err
     command[command.index(str(pictures / "model"))] = str(pictures / "again")
-    assert main(command) == 0
+    assert run(*command) == 0
     capsys.readouterr()
     command[command.index(str(pictures / "again"))] = str(pictures / "third")
-    assert main([*command, "--unlabelled-truth"]) == 2
+    assert run(*command, "--unlabelled-truth") == 2
     assert "_anno.bmp" in capsys.readouterr().err
 
 
@@ -259,7 +150,7 @@ def test_a_perfect_prediction_scores_one(pictures, capsys) -> None:
     masks.mkdir()
     for path in truth.glob("*_anno.bmp"):
         (masks / path.name.replace("_anno", "")).write_bytes(path.read_bytes())
-    assert main(["evaluate", "--truth", str(truth), "--prediction", str(masks), "--json"]) == 0
+    assert run("evaluate --truth", truth, "--prediction", masks, "--json") == 0
     pooled = json.loads(capsys.readouterr().out)["pooled"]
     assert (
         pooled["dice"],
@@ -268,11 +159,11 @@ def test_a_perfect_prediction_scores_one(pictures, capsys) -> None:
         pooled["object_hausdorff_px"],
     ) == (1, 1, 1, 0)
     # Masks alone on both sides, too.
-    assert main(["evaluate", "--truth", str(masks), "--prediction", str(masks)]) == 0
+    assert run("evaluate --truth", masks, "--prediction", masks) == 0
     assert "pooled" in capsys.readouterr().out
 
 
-def test_a_folder_against_itself_and_a_shifted_copy_by_hand(tmp_path, capsys) -> None:
+def test_scores_of_a_folder_against_itself_and_of_a_shifted_copy(tmp_path, capsys) -> None:
     """Two squares of 20 x 20 px, one of them moved by 3 px down and 4 px right."""
     truth, prediction = tmp_path / "testA", tmp_path / "moved"
     mask, moved = np.zeros((2, 60, 90), np.uint8)
@@ -281,7 +172,7 @@ def test_a_folder_against_itself_and_a_shifted_copy_by_hand(tmp_path, capsys) ->
     save(truth / "testA_1.png", np.full((60, 90, 3), 200, np.uint8))
     save(truth / "testA_1_anno.png", mask)
     save(prediction / "testA_1.png", moved)
-    assert main(["evaluate", "--truth", str(truth), "--prediction", str(truth), "--json"]) == 0
+    assert run("evaluate --truth", truth, "--prediction", truth, "--json") == 0
     pooled = json.loads(capsys.readouterr().out)["pooled"]
     assert [
         pooled[key]
@@ -293,7 +184,7 @@ def test_a_folder_against_itself_and_a_shifted_copy_by_hand(tmp_path, capsys) ->
             "object_hausdorff_um",
         )
     ] == [1, 1, 1, 0, 0]
-    assert main(["evaluate", "--truth", str(truth), "--prediction", str(prediction), "--json"]) == 0
+    assert run("evaluate --truth", truth, "--prediction", prediction, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     pooled, shared = result["pooled"], 17 * 16
     assert pooled["dice"] == pytest.approx((400 + shared) / 800)
@@ -306,41 +197,26 @@ def test_a_folder_against_itself_and_a_shifted_copy_by_hand(tmp_path, capsys) ->
     assert result["mean"]["dice"] == pooled["dice"]
 
 
-def test_protocols_of_one_model(pictures, capsys) -> None:
+def test_both_protocols_score_the_same_model(pictures, capsys) -> None:
     data, model = pictures / "data", pictures / "model"
     (data / "Grade.csv").write_text(
-        "name,patient ID, grade\ntrain_1,1, benign\ntrain_2,1, benign\ntrain_3,2, benign\ntestA_1,2, benign\n"
+        "name,patient ID, grade\ntrain_1,1, benign\ntrain_2,1, benign\n"
+        "train_3,2, benign\ntestA_1,2, benign\n"
     )
     (pictures / "list.csv").write_text(
         "image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n"
     )
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-    ]
-    command = [
-        "train",
-        "--data",
-        str(data),
-        "--method",
-        "supervised",
-        "--out",
-        str(model),
+    small = words(ONE_STEP)
+    command = words(
+        "train --data",
+        data,
+        "--method supervised --out",
+        model,
         "--split",
-        str(pictures / "list.csv"),
+        pictures / "list.csv",
         *small,
-    ]
-    assert main(command) == 0
+    )
+    assert run(*command) == 0
     notes = json.loads((model / "model.json").read_text())["notes"]
     assert notes["images"] == {
         "labelled": ["train_1", "train_2"],
@@ -352,17 +228,14 @@ def test_protocols_of_one_model(pictures, capsys) -> None:
     for protocol in ("honest", "as-published"):
         capsys.readouterr()
         assert (
-            main(
-                [
-                    "evaluate",
-                    "--truth",
-                    str(data / "testA"),
-                    "--model",
-                    str(model),
-                    "--protocol",
-                    protocol,
-                    "--json",
-                ]
+            run(
+                "evaluate --truth",
+                data / "testA",
+                "--model",
+                model,
+                "--protocol",
+                protocol,
+                "--json",
             )
             == 0
         )
@@ -373,124 +246,47 @@ def test_protocols_of_one_model(pictures, capsys) -> None:
     assert "on these test images" in published["threshold"]["from"]
     assert published["pooled"]["dice"] == max(published["dice_by_threshold"].values())
     out = pictures / "predicted"
-    assert (
-        main(["predict", "--model", str(model), "--images", str(data / "testA"), "--out", str(out)])
-        == 0
-    )
+    assert run("predict --model", model, "--images", data / "testA", "--out", out) == 0
     capsys.readouterr()
-    assert (
-        main(
-            [
-                "evaluate",
-                "--truth",
-                str(data / "testA"),
-                "--prediction",
-                str(out),
-                "--mpp",
-                "1",
-                "--json",
-            ]
-        )
-        == 0
-    )
+    assert run("evaluate --truth", data / "testA", "--prediction", out, "--mpp 1 --json") == 0
     assert json.loads(capsys.readouterr().out)["pooled"] == honest["pooled"]
-    assert main(["table", *map(str, files)]) == 0
+    assert run("table", *map(str, files)) == 0
     shown = capsys.readouterr().out
     assert shown.count("Protocol ") == 2
     assert "1 of 2 training patients are also in testA" in shown
-    other_way = ["--precision", "bf16", "--flips"]
-    assert (
-        main(
-            [
-                "evaluate",
-                "--truth",
-                str(data / "testA"),
-                "--model",
-                str(model),
-                *other_way,
-                "--json",
-            ]
-        )
-        == 0
-    )
+    other_way = words("--precision bf16 --flips")
+    assert run("evaluate --truth", data / "testA", "--model", model, *other_way, "--json") == 0
     assert [result["prediction"] for result in (honest, json.loads(capsys.readouterr().out))] == [
         {"precision": "fp32", "flips": False},
         {"precision": "bf16", "flips": True},
     ]
-    assert (
-        main(["evaluate", "--truth", str(data / "testA"), "--model", str(model), *other_way]) == 0
-    )
+    assert run("evaluate --truth", data / "testA", "--model", model, *other_way) == 0
     assert "prediction: bf16, mean over four flips" in capsys.readouterr().out
-    assert (
-        main(
-            [
-                "predict",
-                "--model",
-                str(model),
-                "--images",
-                str(data / "testA"),
-                "--out",
-                str(out),
-                *other_way,
-            ]
-        )
-        == 0
-    )
+    assert run("predict --model", model, "--images", data / "testA", "--out", out, *other_way) == 0
 
 
-def test_images_without_mask_of_held_out_patients_are_not_trained_on(pictures) -> None:
+def test_images_without_a_mask_are_not_used_if_their_patient_is_held_out(pictures) -> None:
     data = pictures / "data"
     patients = {1: "p", 2: "p", 3: "q", 4: "q", 5: "r"}
     rows = "".join(f"train_{i},{patient}, benign\n" for i, patient in patients.items())
     (data / "Grade.csv").write_text("name,patient ID, grade\n" + rows)
     for i in (1, 3):
         (data / "train" / f"train_{i}_anno.bmp").unlink()
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--validation",
-        "0.3",
-    ]
-    seen = set()
+    small = words(ONE_STEP, "--validation 0.3")
+    held_out = set()
     for seed in ("0", "1", "2", "3"):
         model = pictures / f"model{seed}"
-        assert (
-            main(
-                [
-                    "train",
-                    "--data",
-                    str(data),
-                    "--labelled",
-                    "0.5",
-                    "--seed",
-                    seed,
-                    "--out",
-                    str(model),
-                    *small,
-                ]
-            )
-            == 0
-        )
+        assert run("train --data", data, "--labelled 0.5 --seed", seed, "--out", model, *small) == 0
         images = json.loads((model / "model.json").read_text())["notes"]["images"]
         held = {patients[int(name[6:])] for name in images["validation"]}
         used = {patients[int(name[6:])] for name in images["labelled"] + images["unlabelled"]}
         assert held
         assert not held & used
-        seen |= held
-    assert seen & {"p", "q"}  # somebody was held out who has an image without mask
+        held_out |= held
+    assert held_out & {"p", "q"}  # a held-out patient has an image without a mask
 
 
-def test_a_list_that_holds_out_a_patient_it_trains_on_is_said(pictures, caplog) -> None:
+def test_a_warning_names_patients_that_are_both_trained_on_and_held_out(pictures, caplog) -> None:
     data = pictures / "data"
     (data / "Grade.csv").write_text(
         "name,patient ID, grade\ntrain_1,1, benign\ntrain_2,2, benign\ntrain_3,1, benign\n"
@@ -498,54 +294,18 @@ def test_a_list_that_holds_out_a_patient_it_trains_on_is_said(pictures, caplog) 
     (pictures / "list.csv").write_text(
         "image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n"
     )
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-    ]
-    command = [
-        "train",
-        "--data",
-        str(data),
-        "--method",
-        "supervised",
-        "--out",
-        str(pictures / "model"),
-    ]
-    assert main([*command, "--split", str(pictures / "list.csv"), *small]) == 0
+    small = words(ONE_STEP)
+    command = words("train --data", data, "--method supervised --out", pictures / "model")
+    assert run(*command, "--split", pictures / "list.csv", *small) == 0
     assert "patients 1 are both trained on and held out" in caplog.text
 
 
-def test_a_killed_run_is_not_gone_on_with_after_a_mask_was_corrected(pictures, monkeypatch) -> None:
+def test_an_interrupted_run_starts_afresh_after_a_mask_was_corrected(pictures, monkeypatch) -> None:
     data = pictures / "data"
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--method",
-        "supervised",
-    ]
+    small = words(ONE_STEP, "--method supervised")
 
     def train(out: str) -> int:
-        return main(["train", "--data", str(data), "--out", str(pictures / out), *small])
+        return run("train --data", data, "--out", pictures / out, *small)
 
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -562,10 +322,10 @@ def test_a_killed_run_is_not_gone_on_with_after_a_mask_was_corrected(pictures, m
     ).read_bytes()
 
 
-def test_a_missing_prediction_is_an_error_that_names_it(pictures, capsys) -> None:
+def test_an_error_names_a_missing_prediction(pictures, capsys) -> None:
     truth = pictures / "data" / "testA"
     save(pictures / "masks" / "testA_1.png", np.zeros((56, 56), np.uint8))
-    assert main(["evaluate", "--truth", str(truth), "--prediction", str(pictures / "masks")]) == 2
+    assert run("evaluate --truth", truth, "--prediction", pictures / "masks") == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -582,12 +342,12 @@ def test_a_missing_prediction_is_an_error_that_names_it(pictures, capsys) -> Non
         ["evaluate", "--truth", "x", "--prediction", "nowhere", "--protocol", "as-published"],
     ],
 )
-def test_wrong_input_is_one_line_and_status_2(command, tmp_path, monkeypatch, capsys) -> None:
+def test_wrong_input_gives_one_line_and_status_2(command, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(command) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "nowhere" in said or "as-published" in said
+    assert run(*command) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "nowhere" in message or "as-published" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -601,77 +361,46 @@ def test_wrong_input_is_one_line_and_status_2(command, tmp_path, monkeypatch, ca
         ["train", "--data", "T", "--out", "model", "--threads", "0"],
     ],
 )
-def test_a_number_that_means_nothing_is_refused_by_name(command, pictures, capsys) -> None:
+def test_a_number_that_is_not_above_zero_is_refused_with_its_option(
+    command, pictures, capsys
+) -> None:
     truth = str(pictures / "data" / "testA") if command[0] == "evaluate" else str(pictures / "data")
-    given = [
+    line = [
         truth if word == "T" else str(pictures / "model") if word == "model" else word
         for word in command
     ]
-    assert main(given) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert f"{command[-2]} {command[-1]}" in said
+    assert run(*line) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert f"{command[-2]} {command[-1]}" in message
 
 
 def test_masks_never_replace_the_images(pictures, capsys) -> None:
     folder = pictures / "own"
     save(folder / "a.png", np.zeros((32, 32, 3), np.uint8))
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--validation",
-        "0",
-    ]
-    data = ["--data", str(pictures / "data"), "--out", str(pictures / "m")]
-    assert main(["train", *data, "--method", "supervised", *small]) == 0
-    assert (
-        main(
-            [
-                "predict",
-                "--model",
-                str(pictures / "m"),
-                "--images",
-                str(folder),
-                "--out",
-                str(folder),
-            ]
-        )
-        == 2
-    )
+    small = words("--width 4 --tile 32 --epochs 1 --steps 1 --batch 2 --validation 0")
+    data = words("--data", pictures / "data", "--out", pictures / "m")
+    assert run("train", *data, "--method supervised", *small) == 0
+    assert run("predict --model", pictures / "m", "--images", folder, "--out", folder) == 2
     assert "would replace the images" in capsys.readouterr().err
     assert image_size(folder / "a.png") == (32, 32)
 
 
-def test_masks_of_another_size_and_broken_files_are_named(pictures, capsys) -> None:
+def test_an_error_names_a_mask_of_another_size(pictures, capsys) -> None:
     train = pictures / "data" / "train"
     save(train / "train_1_anno.bmp", np.ones((5, 5), np.uint8))
-    arguments = [
+    arguments = words(
         "--data",
-        str(pictures / "data"),
+        pictures / "data",
         "--out",
-        str(pictures / "m"),
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "9",
-    ]
-    assert main(["train", *arguments, "--method", "supervised"]) == 2
+        pictures / "m",
+        "--width 4 --tile 32 --epochs 1 --steps 9",
+    )
+    assert run("train", *arguments, "--method supervised") == 2
     assert "train_1_anno.bmp" in capsys.readouterr().err
 
 
-def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog) -> None:
+def test_a_released_model_has_the_threshold_of_its_folds(pictures, capsys, caplog) -> None:
     data = pictures / "data"
     lists = []
     for number in (1, 2):  # train_1 and train_2 are held out in turn
@@ -681,44 +410,21 @@ def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog)
         ]
         lists.append(pictures / f"fold{number}.csv")
         lists[-1].write_text("image,patient,grade,role\n" + "\n".join(rows) + "\n")
-    small = [
-        "--method",
-        "unet",
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-    ]
-    train = ["train", "--data", str(data), *small, "--out"]
+    small = words("--method unet --width 4 --tile 32 --epochs 1 --steps 2 --batch 2 --mpp 1")
+    train = words("train --data", data, *small, "--out")
     folds = [str(pictures / f"fold{number}") for number in (1, 2)]
     for folder, split in zip(folds, lists, strict=True):
-        assert main([*train, folder, "--split", str(split)]) == 0
-    assert main([*train, str(pictures / "all"), "--validation", "0"]) == 0
-    given = [
-        "release",
-        "--model",
-        str(pictures / "all"),
-        "--licence",
-        "for tests alone",
-        "--data",
-        str(data),
-    ]
-    assert main([*given, "--folds", *folds, "--out", str(pictures / "released")]) == 0
-    whole, card = (
+        assert run(*train, folder, "--split", split) == 0
+    assert run(*train, pictures / "all", "--validation 0") == 0
+    release = words("release --model", pictures / "all", "--licence tests-only --data", data)
+    assert run(*release, "--folds", *folds, "--out", pictures / "released") == 0
+    full, card = (
         json.loads((pictures / name / "model.json").read_text()) for name in ("all", "released")
     )
-    assert whole["threshold_from"] == "default"
+    assert full["threshold_from"] == "default"
     assert card["threshold_from"] == "cross-validation, 2 folds"
     assert card["validation"]["folds"] == 2
-    assert card["notes"]["licence"] == "for tests alone"
+    assert card["notes"]["licence"] == "tests-only"
     sizes = [(pictures / name / "model.safetensors").stat().st_size for name in ("all", "released")]
     assert sizes[1] < 0.7 * sizes[0]
     tensors = load_tensors(pictures / "released" / "model.safetensors")[0]
@@ -740,45 +446,30 @@ def test_a_model_is_released_with_what_its_folds_chose(pictures, capsys, caplog)
     assert np.abs(before - after).max() < 0.01
 
     capsys.readouterr()
-    for wrong, words in (
+    for wrong_options, message in (
         (["--folds", folds[0], folds[0]], "train_1 held out twice"),
-        (["--folds", str(pictures / "all")], "held nothing out"),
-        (["--out", str(pictures / "released")], "holds a model already"),
+        (words("--folds", pictures / "all"), "held nothing out"),
+        (words("--out", pictures / "released"), "holds a model already"),
     ):
-        assert main([*given, "--out", str(pictures / "again"), *wrong]) == 2
-        assert words in capsys.readouterr().err
+        assert run(*release, "--out", pictures / "again", *wrong_options) == 2
+        assert message in capsys.readouterr().err
 
 
-def test_pseudo_labels_come_from_a_given_model(pictures, capsys) -> None:
-    """Stored once, of the images alone: with a model that finds nothing, unlabelled tiles teach background."""
+def test_pseudo_labels_can_come_from_a_finished_model(pictures, capsys) -> None:
+    """They are made once, from full images, without the masks of unlabelled images."""
     data = str(pictures / "data")
-    small = [
-        "--data",
-        data,
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-    ]
-    train = ["train", *small, "--labelled", "0.4", "--validation", "0.2", "--seed", "3", "--out"]
+    small = words("--data", data, "--width 4 --tile 32 --epochs 1 --steps 2 --batch 2 --mpp 1")
+    train = words("train", *small, "--labelled 0.4 --validation 0.2 --seed 3 --out")
     teacher = pictures / "teacher"
-    assert main([*train, str(teacher), "--method", "supervised"]) == 0
+    assert run(*train, teacher, "--method supervised") == 0
     for path in (pictures / "data" / "train").glob("*_anno.bmp"):
         if (
             path.name.removesuffix("_anno.bmp")
             in json.loads((teacher / "model.json").read_text())["notes"]["images"]["unlabelled"]
         ):
             path.write_bytes(b"not an image")  # its mask is never opened
-    assert main([*train, str(pictures / "stored"), "--pseudo-from", str(teacher)]) == 0
-    assert main([*train, str(pictures / "online")]) == 0
+    assert run(*train, pictures / "stored", "--pseudo-from", teacher) == 0
+    assert run(*train, pictures / "online") == 0
     stored, online = (
         json.loads((pictures / name / "model.json").read_text()) for name in ("stored", "online")
     )
@@ -786,308 +477,174 @@ def test_pseudo_labels_come_from_a_given_model(pictures, capsys) -> None:
     assert "pseudo_from" not in online["notes"]
     for name, origin in (("stored", "of a given model"), ("online", "online"), ("teacher", "none")):
         capsys.readouterr()
-        assert (
-            main(
-                ["evaluate", "--truth", data + "/testA", "--model", str(pictures / name), "--json"]
-            )
-            == 0
-        )
+        assert run("evaluate --truth", data + "/testA", "--model", pictures / name, "--json") == 0
         assert json.loads(capsys.readouterr().out)["model"]["pseudo_labels"] == origin
     histories = [(pictures / name / "history.csv").read_text() for name in ("stored", "online")]
     assert histories[0] != histories[1]
     assert (
-        main(
-            [
-                "train",
-                *small,
-                "--work-mpp",
-                "2",
-                "--seed",
-                "3",
-                "--out",
-                str(pictures / "no"),
-                "--pseudo-from",
-                str(teacher),
-            ]
+        run(
+            "train",
+            *small,
+            "--work-mpp 2 --seed 3 --out",
+            pictures / "no",
+            "--pseudo-from",
+            teacher,
         )
         == 2
     )
     assert "works at" in capsys.readouterr().err
 
 
-def test_a_release_keeps_what_was_warned_of_and_the_licence_it_inherited(pictures, capsys) -> None:
+def test_a_released_model_keeps_the_warnings_and_the_inherited_licence(pictures, capsys) -> None:
     model, released = pictures / "model", pictures / "released"
-    small = [
-        "--method",
-        "unet",
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-    ]
-    train = ["train", "--data", str(pictures / "data"), *small, "--out"]
-    assert main([*train, str(model), "--validation", "0"]) == 0
+    small = words("--method unet --width 4 --tile 32 --epochs 1 --steps 1 --batch 2 --mpp 1")
+    train = words("train --data", pictures / "data", *small, "--out")
+    assert run(*train, model, "--validation 0") == 0
     lists = pictures / "fold.csv"
     lists.write_text(
         "image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n"
     )
-    assert main([*train, str(pictures / "fold"), "--split", str(lists)]) == 0
+    assert run(*train, pictures / "fold", "--split", lists) == 0
     card = json.loads((model / "model.json").read_text())
     card["notes"]["licence"] = "no sale"
     card["warnings"].append("gates are uniform")
     (model / "model.json").write_text(json.dumps(card))
-    release = [
-        "release",
-        "--model",
-        str(model),
-        "--licence",
-        "anything goes",
-        "--data",
-        str(pictures / "data"),
-    ]
-    assert main([*release, "--folds", str(pictures / "fold"), "--out", str(released)]) == 0
-    made = json.loads((released / "model.json").read_text())
-    assert made["notes"]["licence"] == "anything goes; no sale"
-    assert "gates are uniform" in made["warnings"]
+    release = words("release --model", model, "--licence anything --data", pictures / "data")
+    assert run(*release, "--folds", pictures / "fold", "--out", released) == 0
+    card_of_release = json.loads((released / "model.json").read_text())
+    assert card_of_release["notes"]["licence"] == "anything; no sale"
+    assert "gates are uniform" in card_of_release["warnings"]
     del card["notes"]["resolution"]  # as of a model of slides
     slides = pictures / "slides"
     slides.mkdir()
     (slides / "model.json").write_text(json.dumps(card))
-    assert main([*release, "--folds", str(slides), "--out", str(pictures / "no")]) == 2
+    assert run(*release, "--folds", slides, "--out", pictures / "no") == 2
     assert "trained on slides" in capsys.readouterr().err
 
 
-def test_a_teacher_that_saw_what_is_held_out_or_means_something_else_is_refused(
+def test_a_teacher_is_refused_if_it_was_trained_on_held_out_images_or_has_other_outputs(
     pictures, capsys
 ) -> None:
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-    ]
-    train = ["train", "--data", str(pictures / "data"), *small]
-    some = [*train, "--labelled", "0.4", "--validation", "0.2", "--seed", "3"]
-    few = ["--method", "supervised", "--set", "network.tasks=seg"]
-    flat = ["--method", "supervised", "--set", "network.sdf_um=10"]
+    small = words(ONE_STEP)
+    train = words("train --data", pictures / "data", *small)
+    some = words(*train, "--labelled 0.4 --validation 0.2 --seed 3")
+    few = words("--method supervised --set network.tasks=seg")
+    flat = words("--method supervised --set network.sdf_um=10")
     assert (
-        main(
-            [
-                *train,
-                "--labelled",
-                "1",
-                "--validation",
-                "0",
-                "--method",
-                "supervised",
-                "--out",
-                str(pictures / "all"),
-            ]
-        )
-        == 0
+        run(*train, "--labelled 1 --validation 0 --method supervised --out", pictures / "all") == 0
     )
-    assert main([*some, *few, "--out", str(pictures / "few")]) == 0
-    assert main([*some, *flat, "--out", str(pictures / "flat")]) == 0
-    for teacher, extra, words in (
+    assert run(*some, *few, "--out", pictures / "few") == 0
+    assert run(*some, *flat, "--out", pictures / "flat") == 0
+    for teacher, extra, message in (
         ("all", [], "was trained on the outlines of train_"),
         ("few", [], "has no expert of sdf, bnd"),
-        ("flat", [], "network.sdf_um is 10.0 there and 20 here"),
-        ("few", ["--method", "supervised"], "supervised takes no unlabelled image"),
+        ("flat", [], "network.sdf_um is 10"),
+        ("few", words("--method supervised"), "supervised takes no unlabelled image"),
     ):
         capsys.readouterr()
         assert (
-            main(
-                [
-                    *some,
-                    *extra,
-                    "--out",
-                    str(pictures / "student"),
-                    "--pseudo-from",
-                    str(pictures / teacher),
-                ]
-            )
+            run(*some, *extra, "--out", pictures / "student", "--pseudo-from", pictures / teacher)
             == 2
         )
-        assert words in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     card = json.loads((pictures / "few" / "model.json").read_text())
     card["notes"]["licence"] = "no sale"
     (pictures / "few" / "model.json").write_text(json.dumps(card))
-    student = [
-        "--set",
-        "network.tasks=seg",
-        "--out",
-        str(pictures / "student"),
-        "--pseudo-from",
-        str(pictures / "few"),
-    ]
-    assert main([*some, *student]) == 0
+    student = words(
+        "--set network.tasks=seg --out", pictures / "student", "--pseudo-from", pictures / "few"
+    )
+    assert run(*some, *student) == 0
     assert (
         json.loads((pictures / "student" / "model.json").read_text())["notes"]["licence"]
         == "no sale"
     )
 
 
-def test_what_teachers_knew_is_known_and_cannot_be_held_out(pictures, capsys, caplog) -> None:
-    """`all` knows every outline; what starts from it, what learns from that, and a fold made of it know them too."""
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "2",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--method",
-        "supervised",
-    ]
-    train = ["train", "--data", str(pictures / "data"), *small]
-    whole, tuned, student = (str(pictures / name) for name in ("all", "tuned", "student"))
+def test_images_that_teachers_were_trained_on_count_as_training_images(
+    pictures, capsys, caplog
+) -> None:
+    """`all` was trained on every outline, and so were its students and their students."""
+    small = words("--width 4 --tile 32 --epochs 2 --steps 1 --batch 2 --mpp 1 --method supervised")
+    train = words("train --data", pictures / "data", *small)
+    full, tuned, student = (str(pictures / name) for name in ("all", "tuned", "student"))
     split = pictures / "fold.csv"
     split.write_text(
         "image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\ntrain_3,c,benign,unlabelled\n"
     )
-    assert main([*train, "--labelled", "1", "--validation", "0", "--out", whole]) == 0
-    assert main([*train, "--split", str(split), "--start-from", whole, "--out", tuned]) == 0
+    assert run(*train, "--labelled 1 --validation 0 --out", full) == 0
+    assert run(*train, "--split", split, "--start-from", full, "--out", tuned) == 0
     assert "was trained on the outlines of train_1, train_3" in caplog.text
     notes = json.loads((pictures / "tuned" / "model.json").read_text())["notes"]
     assert "scores are optimistic" in notes["warnings"][0]
     assert set(notes["known"]["learnt"]) >= {"train_1", "train_2", "train_3"}
-    learning = [*train, "--method", "semimoe", "--split", str(split)]
-    assert main([*learning, "--pseudo-from", tuned, "--out", student]) == 2
+    learning = words(*train, "--method semimoe --split", split)
+    assert run(*learning, "--pseudo-from", tuned, "--out", student) == 2
     assert "was trained on the outlines of train_1, train_3" in capsys.readouterr().err
-    release = [
-        "release",
-        "--model",
-        whole,
-        "--licence",
-        "none",
-        "--data",
-        str(pictures / "data"),
+    release = words(
+        "release --model",
+        full,
+        "--licence none --data",
+        pictures / "data",
         "--out",
-        str(pictures / "released"),
-    ]
-    assert main([*release, "--folds", tuned]) == 0
+        pictures / "released",
+    )
+    assert run(*release, "--folds", tuned) == 0
     warnings = json.loads((pictures / "released" / "model.json").read_text())["warnings"]
     assert any(
         "held train_1 out, and its teachers learnt from images of these names" in warning
         for warning in warnings
     )
     capsys.readouterr()
-    assert main([*learning, "--pseudo-from", tuned, "--devices", "2", "--out", student]) == 2
+    assert run(*learning, "--pseudo-from", tuned, "--devices 2 --out", student) == 2
     assert "give --devices 1" in capsys.readouterr().err
 
 
-def test_folds_of_outlines_that_were_corrected_since_are_refused(pictures, capsys) -> None:
+def test_folds_are_refused_if_an_outline_was_corrected_since(pictures, capsys) -> None:
     data = pictures / "data"
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "1",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--method",
-        "unet",
-    ]
+    small = words(ONE_STEP, "--method unet")
     split = pictures / "fold.csv"
     split.write_text(
         "image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\n"
     )
     for name, images in (
-        ("all", ["--labelled", "1", "--validation", "0"]),
-        ("fold", ["--split", str(split)]),
+        ("all", words("--labelled 1 --validation 0")),
+        ("fold", words("--split", split)),
     ):
-        assert (
-            main(["train", "--data", str(data), *small, *images, "--out", str(pictures / name)])
-            == 0
-        )
-    release = [
-        "release",
-        "--model",
-        str(pictures / "all"),
-        "--licence",
-        "none",
-        "--data",
-        str(data),
+        assert run("train --data", data, *small, *images, "--out", pictures / name) == 0
+    release = words(
+        "release --model",
+        pictures / "all",
+        "--licence none --data",
+        data,
         "--out",
-        str(pictures / "released"),
-    ]
+        pictures / "released",
+    )
     mask = next(data.rglob("train_2_anno.*"))
     before = mask.read_bytes()
     Image.fromarray(np.zeros_like(np.asarray(Image.open(mask)))).save(mask)
-    assert main([*release, "--folds", str(pictures / "fold")]) == 2
+    assert run(*release, "--folds", pictures / "fold") == 2
     assert "trained on other images or outlines" in capsys.readouterr().err
     mask.write_bytes(before)
-    assert main([*release, "--folds", str(pictures / "fold")]) == 0
+    assert run(*release, "--folds", pictures / "fold") == 0
 
 
-def test_folds_that_scored_themselves_too_well_are_told(pictures) -> None:
-    data, whole = pictures / "data", str(pictures / "all")
+def test_warnings_name_folds_whose_scores_are_too_good(pictures) -> None:
+    data, full = pictures / "data", str(pictures / "all")
     (data / "Grade.csv").write_text(
         "name, patient ID, grade (GlaS)\ntrain_1, 1, benign\ntrain_2, 1, benign\n"
     )
-    small = [
-        "--width",
-        "4",
-        "--tile",
-        "32",
-        "--epochs",
-        "2",
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        "--mpp",
-        "1",
-        "--method",
-        "unet",
-    ]
-    train = ["train", "--data", str(data), *small]
+    small = words("--width 4 --tile 32 --epochs 2 --steps 1 --batch 2 --mpp 1 --method unet")
+    train = words("train --data", data, *small)
     split = pictures / "fold.csv"
     split.write_text(
         "image,patient,grade,role\ntrain_1,1,benign,validation\ntrain_2,1,benign,labelled\n"
     )
-    assert main([*train, "--labelled", "1", "--validation", "0", "--out", whole]) == 0
-    assert main([*train, "--split", str(split), "--out", str(pictures / "fold")]) == 0
-    release = [
-        "release",
-        "--model",
-        whole,
-        "--licence",
-        "none",
-        "--data",
-        str(data),
-        "--out",
-        str(pictures / "released"),
-    ]
-    assert main([*release, "--folds", str(pictures / "fold")]) == 0
+    assert run(*train, "--labelled 1 --validation 0 --out", full) == 0
+    assert run(*train, "--split", split, "--out", pictures / "fold") == 0
+    release = words(
+        "release --model", full, "--licence none --data", data, "--out", pictures / "released"
+    )
+    assert run(*release, "--folds", pictures / "fold") == 0
     warnings = " ".join(json.loads((pictures / "released" / "model.json").read_text())["warnings"])
     assert "fold chose its epoch on the images that it held out" in warnings
     assert "fold learnt from other images of patients 1 that it held out" in warnings

@@ -1,4 +1,4 @@
-"""Scores against hand-computed cases and a brute-force oracle of the challenge's rules."""
+"""Scores against cases computed by hand, and against brute force by the rules of the challenge."""
 
 import subprocess
 import sys
@@ -85,20 +85,20 @@ def test_exactly_half_covered_is_no_hit() -> None:
     assert scores.object_dice == pytest.approx(2 * 8 / 24)
 
 
-def test_two_glands_found_as_one() -> None:
+def test_two_glands_that_are_predicted_as_one() -> None:
     truth = square(0, 0, 4) + square(0, 4, 4, 2)
     scores = object_scores([truth], [(truth > 0).astype(np.int32)])
     assert (scores.tp, scores.fp, scores.fn) == (1, 0, 1)
     assert scores.object_f1 == pytest.approx(2 / 3)
 
 
-def test_nothing_in_both_is_perfect() -> None:
+def test_two_empty_masks_score_perfectly() -> None:
     assert object_scores([EMPTY], [EMPTY])[:7] == (1.0, 1.0, 0.0, 0.0, 0, 0, 0)
     assert pixel_scores([EMPTY], [EMPTY]) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_objects_on_one_side_only_have_no_distance_to_report(swap) -> None:
+def test_objects_on_one_side_only_have_no_distance(swap) -> None:
     empty = np.zeros((20, 20), np.int32)
     pair = (empty, square(1, 1, 3)) if swap else (square(1, 1, 3), empty)
     scores = object_scores([pair[0]], [pair[1]])
@@ -108,7 +108,7 @@ def test_objects_on_one_side_only_have_no_distance_to_report(swap) -> None:
     assert scores.hausdorff_missing == 1
 
 
-def test_one_image_without_a_prediction_makes_the_pooled_distance_missing_not_smaller() -> None:
+def test_one_image_without_a_prediction_makes_the_pooled_distance_missing() -> None:
     good, empty = square(1, 1, 5), np.zeros((20, 20), np.int32)
     scores = object_scores([good, good], [good, empty])
     assert scores.object_hausdorff_px is None
@@ -156,7 +156,7 @@ def test_scores_agree_with_brute_force(pairs) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(LABELS, LABELS, st.sampled_from([0.0, 1.0, 2.5, 6.0]))
-def test_small_objects_go_from_both_sides(truth, prediction, least_um2) -> None:
+def test_small_objects_are_removed_from_both_sides(truth, prediction, least_um2) -> None:
     mpp_um = 0.5
 
     def large(labels):
@@ -184,7 +184,7 @@ def test_large_far_and_unmatched_objects_agree_with_brute_force(seed) -> None:
     assert (scores.object_f1, scores.object_dice) == pytest.approx(expected[:2])
 
 
-def test_a_ring_around_a_disc_is_farthest_in_its_middle() -> None:
+def test_the_distance_of_a_ring_and_its_disc_is_that_of_the_centre() -> None:
     y, x = np.mgrid[:41, :41] - 20
     radius = np.hypot(y, x)
     disc, ring = (radius <= 12).astype(np.int32), ((radius > 12) & (radius <= 16)).astype(np.int32)
@@ -205,7 +205,10 @@ def test_images_of_different_shape_are_refused() -> None:
 
 
 def test_metrics_need_no_torch() -> None:
-    code = "import sys, semimoe.evaluation.metrics; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    code = (
+        "import sys, semimoe.evaluation.metrics; "
+        "print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -214,7 +217,7 @@ def test_metrics_need_no_torch() -> None:
     )
 
 
-def test_splits_and_merges_are_counted_by_what_lies_inside():
+def test_splits_and_merges_are_counted_by_the_objects_inside_their_partner():
     truth, prediction = np.zeros((20, 60), int), np.zeros((20, 60), int)
     truth[2:12, 0:10], truth[2:12, 12:22], truth[2:12, 24:34] = 1, 2, 3
     prediction[2:12, 0:34] = 1  # three true objects in one: two too many

@@ -123,12 +123,12 @@ def test_a_step_in_parts_changes_the_weights_like_a_step_on_the_whole_batch(
     update, micro_batch
 ) -> None:
     """Tolerance: 1e-6 absolute on weights that change by about 1e-1."""
-    whole, results, _ = take_step(B, update=update)
+    undivided, results, _ = take_step(B, update=update)
     parts, part_results, _ = take_step(micro_batch, update=update)
     torch.manual_seed(0)
     start = SemiMoE(NETWORK).state_dict()
-    assert max((whole[name] - start[name]).abs().max().item() for name in start) > 1e-2
-    for name, tensor in whole.items():
+    assert max((undivided[name] - start[name]).abs().max().item() for name in start) > 1e-2
+    for name, tensor in undivided.items():
         torch.testing.assert_close(parts[name], tensor, atol=1e-6, rtol=1e-5)
     for expected, result in zip(results, part_results, strict=True):
         torch.testing.assert_close(result.loss, expected.loss)
@@ -153,10 +153,10 @@ def test_each_part_has_its_share_of_the_tiles_images_and_pixels_of_the_batch() -
 
 
 def test_when_memory_runs_out_the_step_is_repeated_in_parts_with_the_same_result() -> None:
-    whole, _, _ = take_step(B)
+    undivided, _, _ = take_step(B)
     parts, _, stepper = take_step(B, error=torch.OutOfMemoryError, most_tiles=2)
     assert stepper.micro_batch == 2  # 5, 3, 2
-    for name, tensor in whole.items():
+    for name, tensor in undivided.items():
         torch.testing.assert_close(parts[name], tensor, atol=1e-6, rtol=1e-5)
 
 

@@ -74,7 +74,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(folder, caplog, monk
         predictor(images)
 
 
-def test_a_known_limit_is_kept_from_the_start(folder, monkeypatch) -> None:
+def test_a_limit_that_was_set_holds_from_the_first_batch(folder, monkeypatch) -> None:
     predictor = Predictor.load(folder, device="cpu", threads=1)
     predictor.max_tiles_at_once = 2
     seen = []
@@ -86,7 +86,7 @@ def test_a_known_limit_is_kept_from_the_start(folder, monkeypatch) -> None:
     assert seen == [2, 2, 1]
 
 
-def test_bf16_maps_are_near_those_of_fp32_and_fp32_is_the_same_every_time(folder) -> None:
+def test_bf16_maps_are_close_to_those_of_fp32_and_fp32_maps_are_reproducible(folder) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8)
     exact = [
         Predictor.load(folder, device="cpu", threads=1, precision="fp32").maps_and_gate_weights(
@@ -109,14 +109,14 @@ def test_bf16_maps_are_near_those_of_fp32_and_fp32_is_the_same_every_time(folder
 
 
 @pytest.mark.parametrize(("native", "taken"), [("bf16", "bf16"), ("fp32", "fp32")])
-def test_auto_is_what_the_machine_computes_natively(folder, monkeypatch, native, taken) -> None:
+def test_auto_is_the_native_precision_of_the_machine(folder, monkeypatch, native, taken) -> None:
     monkeypatch.setattr("semimoe.devices.native_precision", lambda _: native)
     assert Predictor.load(folder, device="cpu", threads=1, precision="auto").precision == taken
     assert Predictor.load(folder, device="cpu", threads=1).precision == "fp32"
 
 
 class Slanted(torch.nn.Module):
-    """A network without any symmetry, computed by hand: probability, distance and boundary from a pixel and its place; one gate."""
+    """A network without symmetry and with one gate: its outputs depend on a pixel and its place."""
 
     settings = NetworkSettings(
         encoder="unet", experts="separate", width=4, gates="single", tasks="seg"
@@ -162,7 +162,7 @@ def test_the_prediction_of_a_flipped_image_is_the_flipped_prediction(
     np.testing.assert_array_equal(same, gates)
 
 
-def test_disagreement_is_the_range_of_three_opinions() -> None:
+def test_disagreement_is_the_range_of_three_gland_probabilities() -> None:
     outputs = SemiMoE(NETWORK).eval()(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
     seg = torch.zeros(1, 2, 16, 16)
     sure = torch.cat([-seg[:, :1] - 40, seg[:, 1:] + 40], 1)

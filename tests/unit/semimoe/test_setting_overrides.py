@@ -32,7 +32,7 @@ def test_values_are_converted_to_the_types_of_their_settings() -> None:
     [
         ("width=16", "network.KEY=VALUE"),
         ("network.width", "network.KEY=VALUE"),
-        ("network.depth=3", "no such setting; there are width"),
+        ("network.depth=3", "no such setting; the settings are width"),
         ("network.width=wide", "network.width: .wide.; input should be a valid integer"),
         ("training.batch=2.5", "input should be a valid integer"),
         ("training.lr=true", "training.lr: True"),

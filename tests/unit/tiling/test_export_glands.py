@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from tiling.objects.measure import mean_codes, measure
+from tiling.objects.measure import mean_probabilities, measure
 from tiling.objects.stitch import stitch
 from tiling.objects.trace import outline
 from tiling.qupath.annotations import read_annotations
@@ -215,7 +215,7 @@ def test_the_exact_outline_is_written_if_rounding_makes_the_simplified_one_cross
 ) -> None:
     crossing = shapely.Polygon([(8, 11), (6, 7), (11, 9), (7, 6), (7, 11)])
     monkeypatch.setattr(
-        "tiling.qupath.export_glands.simplified",
+        "tiling.qupath.export_glands.simplify_outlines",
         lambda shapes, **_: np.array([crossing] * len(shapes), object),
     )
     gland = np.zeros((20, 20), np.uint8)
@@ -361,7 +361,7 @@ def test_means_over_objects_do_not_depend_on_blocks(block_px: int) -> None:
     rng = np.random.default_rng(1)
     labels, count = ndimage.label(rng.random((80, 90)) < 0.5)
     codes = rng.integers(0, 256, (80, 90), np.uint8)
-    [mean] = mean_codes(labels, [codes], count, block_px=block_px)
+    [mean] = mean_probabilities(labels, [codes], count, block_px=block_px)
     assert mean == pytest.approx(ndimage.mean(codes, labels, np.arange(1, count + 1)) / 255)
 
 

@@ -8,7 +8,7 @@ import openslide
 import pytest
 import tifffile
 
-from tiling.objects.label_image import write_mask
+from tiling.objects.label_image import write_label_image
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_array, create_group, create_table
 from tiling.stores.attributes import set_attributes
@@ -40,7 +40,7 @@ def test_every_level_is_every_second_pixel_of_the_one_before(
     rng = np.random.default_rng(0)
     labels = rng.integers(0, most + 1, shape).astype(np.int32)
     labels[-1, -1] = most
-    write_mask(glands_of(tmp_path / "g.zarr", labels), tmp_path / "m.ome.tiff", slide="s<1>")
+    write_label_image(glands_of(tmp_path / "g.zarr", labels), tmp_path / "m.ome.tiff", slide="s<1>")
     with tifffile.TiffFile(tmp_path / "m.ome.tiff") as tiff:
         assert tiff.is_ome
         [series] = tiff.series
@@ -63,7 +63,7 @@ def test_every_level_is_every_second_pixel_of_the_one_before(
 def test_openslide_reads_it_with_its_pixel_size(tmp_path: Path, most: int) -> None:
     labels = np.random.default_rng(0).integers(0, most + 1, (1300, 2100)).astype(np.int32)
     labels[-1, -1] = most
-    write_mask(glands_of(tmp_path / "g.zarr", labels), tmp_path / "m.ome.tiff", slide="s")
+    write_label_image(glands_of(tmp_path / "g.zarr", labels), tmp_path / "m.ome.tiff", slide="s")
     with openslide.OpenSlide(tmp_path / "m.ome.tiff") as slide:
         assert slide.dimensions == (2100, 1300)
         assert [float(slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy"] == pytest.approx(
@@ -82,7 +82,7 @@ def test_a_mask_that_could_not_be_written_leaves_nothing(
 
     monkeypatch.setattr(tifffile.TiffWriter, "write", full)
     with pytest.raises(OSError, match="no space"):
-        write_mask(
+        write_label_image(
             glands_of(tmp_path / "g.zarr", np.ones((600, 600), np.int32)),
             tmp_path / "m.ome.tiff",
             slide="s",
@@ -95,11 +95,11 @@ def test_the_same_labels_give_the_same_bytes_whatever_a_killed_run_left(tmp_path
         glands_of(tmp_path / "g.zarr", np.ones((700, 600), np.int32)),
         tmp_path / "m.ome.tiff",
     )
-    write_mask(glands, out, slide="s")
+    write_label_image(glands, out, slide="s")
     first = out.read_bytes()
     left = tmp_path / ".m.ome.tiff.scratch"
     left.mkdir()
     (left / "half").write_bytes(b"1" * 1000)
-    write_mask(glands, out, slide="s")
+    write_label_image(glands, out, slide="s")
     assert out.read_bytes() == first
     assert {path.name for path in tmp_path.iterdir()} == {"g.zarr", "m.ome.tiff"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from tiling.objects.components import Grid
+from tiling.objects.components import BlockGrid
 from tiling.qupath.label_slide import label_slide
 from tiling.qupath.level0_labels import geojson_to_labels
 from tiling.qupath.mask_images import open_instance_mask
@@ -318,7 +318,7 @@ def test_components_of_a_binary_mask_do_not_depend_on_the_blocks(
     path = mask_file(tmp_path_factory.mktemp("m") / "m.tif", values)
     result = np.zeros((HEIGHT, WIDTH), int)
     with open_instance_mask(path, geometry(d=1.0), block_px=block_px) as mask:
-        for block in Grid((HEIGHT, WIDTH), block_px).blocks:
+        for block in BlockGrid((HEIGHT, WIDTH), block_px).blocks:
             result[block] = mask[block]
     expected, count = ndimage.label(values, np.ones((3, 3)))
     assert mask.count == count == result.max()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.objects.simplify import alone, simplified
+from tiling.objects.simplify import isolated_objects, simplify_outlines
 from tiling.objects.trace import outline
 
 
@@ -32,7 +32,7 @@ def test_objects_are_alone_when_no_other_is_within_twice_the_bound(
     seed: int, bound: float, block: int
 ) -> None:
     labels, count = blobs(seed, 70)
-    found = alone(labels, count, bound_px=bound, block_px=block)
+    found = isolated_objects(labels, count, bound_px=bound, block_px=block)
     shapes = drawn(labels, count)
     for index in range(count):
         distance = min(
@@ -43,7 +43,7 @@ def test_objects_are_alone_when_no_other_is_within_twice_the_bound(
             assert distance > 2 * bound
         else:
             assert distance <= np.sqrt(2) * (2 * bound + 2), "kept as it is without need"
-    np.testing.assert_array_equal(found, alone(labels, count, bound_px=bound))
+    np.testing.assert_array_equal(found, isolated_objects(labels, count, bound_px=bound))
 
 
 @settings(max_examples=8, deadline=None)
@@ -57,8 +57,8 @@ def test_outlines_stay_valid_within_the_bound_and_apart(
 ) -> None:
     labels, count = blobs(seed, 60, sigma=sigma)
     exact = drawn(labels, count)
-    room = alone(labels, count, bound_px=bound)
-    shapes = np.where(room, simplified(exact, bound_px=bound), exact)
+    room = isolated_objects(labels, count, bound_px=bound)
+    shapes = np.where(room, simplify_outlines(exact, bound_px=bound), exact)
     assert shapely.is_valid(shapes).all()
     assert shapely.is_valid(shapely.set_precision(shapes, 0.01)).all()
     # Points all along both lines, not only their corners.
@@ -79,6 +79,6 @@ def test_outlines_stay_valid_within_the_bound_and_apart(
 def test_the_steps_of_a_slanted_edge_go() -> None:
     y, x = np.mgrid[:200, :200]
     shape = np.array([outline((y > x / 3 + 20) & (y < x / 3 + 90) & (x > 9) & (x < 190))], object)
-    [found] = simplified(shape, bound_px=1.0)
+    [found] = simplify_outlines(shape, bound_px=1.0)
     assert shapely.get_num_coordinates(found) < 12 < shapely.get_num_coordinates(shape[0])
     assert found.area == pytest.approx(shape[0].area, rel=0.02)

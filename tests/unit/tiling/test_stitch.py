@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.objects import stitch as instances
+from tiling.objects import stitch as stitching
 from tiling.objects.stitch import stitch
+from tiling.parallel import JobSettings
 from tiling.raster.geometry import Geometry
 from tiling.raster.split_rule import SplitParameters
 from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
@@ -50,7 +51,7 @@ def stitched(
         store,
         parameters=parameters,
         slide="s",
-        workers=workers,
+        job=JobSettings(workers),
         block_px=block_px,
         code_version=1,
     )
@@ -258,7 +259,7 @@ def test_a_run_that_died_half_way_leaves_no_trace_in_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(instances, "_owners", dies)
+        patch.setattr(stitching, "_owners", dies)
         with pytest.raises(KeyboardInterrupt):
             stitched(tmp_path, maps, block_px=64)
     assert not (tmp_path / "glands-64-1.zarr").exists()

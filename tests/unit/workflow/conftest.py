@@ -1,4 +1,4 @@
-"""What several tests of the workflow need."""
+"""Fixtures of several tests of the workflow."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture
 def card() -> dict[str, Any]:
-    """A sound card of a model, without notes."""
-    whole = json.loads((Path(__file__).parents[3] / "models" / "glas" / "model.json").read_text())
-    return {key: value for key, value in whole.items() if key != "notes"}
+    """A valid model card without notes."""
+    values = json.loads((Path(__file__).parents[3] / "models" / "glas" / "model.json").read_text())
+    return {key: value for key, value in values.items() if key != "notes"}

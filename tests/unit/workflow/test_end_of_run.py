@@ -1,18 +1,18 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from workflow.config.checks import read_configuration
+from workflow.config.configuration import Configuration
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.outcome import PlannedJob
 from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet, SheetRow
 
 
-def config(results: Path, **values: object) -> dict[str, Any]:
+def config(results: Path, **values: object) -> Configuration:
     return read_configuration({"results": str(results), **values})
 
 

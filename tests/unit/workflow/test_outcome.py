@@ -3,11 +3,11 @@
 import csv
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from workflow.config.checks import read_configuration
+from workflow.config.configuration import Configuration
 from workflow.reporting.end_of_run import report_after_failure, tables_after_failure
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
 from workflow.result_paths import ResultPaths
@@ -73,7 +73,7 @@ def jobs_from(first: str, slide: str, *inputs: str) -> list[PlannedJob]:
     return jobs
 
 
-def config(**values: object) -> dict[str, Any]:
+def config(**values: object) -> Configuration:
     return read_configuration({"results": "results", **values})
 
 

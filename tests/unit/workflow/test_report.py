@@ -10,6 +10,7 @@ from semimoe.model_card import parse_card
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_group
 from workflow.config.checks import read_configuration
+from workflow.config.configuration import Configuration
 from workflow.reporting.outcome import FailedJob, RunOutcome
 from workflow.reporting.report import _parameters_source, write_report
 from workflow.result_paths import ResultPaths
@@ -17,7 +18,7 @@ from workflow.result_paths import ResultPaths
 HOSTILE = "<script>alert(1)</script>"
 
 
-def config(results: Path, **values: object) -> dict[str, Any]:
+def config(results: Path, **values: object) -> Configuration:
     return read_configuration({"results": str(results), **values})
 
 

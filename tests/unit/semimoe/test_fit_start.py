@@ -1,0 +1,241 @@
+"""Training runs that start from another model, stop with an error, or are killed and resume."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from short_runs import (
+    FILES,
+    SHORT_TRAINING,
+    dice_on,
+    read_files,
+    read_history,
+    train,
+)
+
+from semimoe.model_errors import TrainingError
+from semimoe.prediction.predictor import Predictor
+from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.tensor_files import load_tensors
+
+
+def test_supervised_and_semimoe_have_the_same_steps_and_learning_rate(trained_models) -> None:
+    supervised, semimoe = (
+        read_history(trained_models["supervised"]),
+        read_history(trained_models["semimoe"]),
+    )
+    assert [row["epoch"] for row in supervised] == ["1", "2", "3"]
+    assert [row["epoch"] for row in semimoe] == ["3"]
+    assert supervised[-1]["lr"] == semimoe[-1]["lr"]
+    assert {row["steps"] for row in supervised + semimoe} == {"16"}
+
+
+def test_without_unlabelled_tiles_semimoe_equals_the_supervised_run_that_it_continues(
+    tmp_path, discs
+) -> None:
+    supervised = train("supervised", tmp_path / "supervised", discs(3, 40))
+    semimoe = train("semimoe", tmp_path / "semimoe", discs(3, 40), warm_start=supervised)
+    assert read_files(supervised, FILES[:1]) == read_files(semimoe, FILES[:1])
+
+
+def test_a_warm_start_after_the_last_epoch_or_of_a_wrong_method_is_an_error(
+    tmp_path, discs
+) -> None:
+    single_epoch = TrainingSettings(
+        **SHORT_TRAINING.to_dict() | {"epochs": 1, "warm_start_epochs": 1, "steps_per_epoch": 1}
+    )
+    supervised = train("supervised", tmp_path / "supervised", discs(2, 40), training=single_epoch)
+    with pytest.raises(TrainingError, match="state after epoch 1"):
+        train(
+            "semimoe",
+            tmp_path / "semimoe",
+            discs(2, 40),
+            training=single_epoch,
+            warm_start=supervised,
+        )
+    with pytest.raises(TrainingError, match="warm_start is for"):
+        train("supervised", tmp_path / "again", discs(2, 40), warm_start=supervised)
+
+
+def test_fine_tuning_starts_from_a_model_with_a_tenth_of_the_learning_rate(tmp_path, discs) -> None:
+    first = train("supervised", tmp_path / "first", discs(3, 40))
+    tuned = train("supervised", tmp_path / "tuned", discs(3, 40, seed=3), start_from=first)
+    assert len(read_history(tuned)) == 2
+    assert float(read_history(tuned)[0]["lr"]) == pytest.approx(
+        float(read_history(first)[0]["lr"]) / 10
+    )
+    cards = [json.loads((folder / "model.json").read_text()) for folder in (first, tuned)]
+    assert cards[0]["normalisation"] == cards[1]["normalisation"]
+    assert "validation_before" not in cards[0]
+    with pytest.raises(TrainingError, match="another network"):
+        train(
+            "supervised",
+            tmp_path / "other",
+            discs(3, 40),
+            start_from=first,
+            network=NetworkSettings(encoder="unet", experts="separate", width=8),
+        )
+
+
+def test_the_card_of_a_fine_tuned_model_has_scores_before_and_after_and_inherits_the_licence(
+    trained_models, tmp_path, discs
+) -> None:
+    held_out = discs(2, 90, seed=9)
+    tuned = train(
+        "semimoe",
+        tmp_path / "tuned",
+        discs(2, 48, seed=3),
+        None,
+        held_out,
+        start_from=trained_models["semimoe"],
+    )
+    card = json.loads((tuned / "model.json").read_text())
+    assert card["notes"] == {"licence": "synthetic", "start_from": str(trained_models["semimoe"])}
+    before = dice_on(Predictor.load(trained_models["semimoe"], device="cpu", threads=1), held_out)
+    assert card["validation_before"]["dice_at_half"] == pytest.approx(before, abs=2e-3)
+    assert card["validation_before"]["tuned_dice_at_half"] == pytest.approx(
+        max(float(row["val_dice_gate"]) for row in read_history(tuned)), rel=1e-4
+    )
+
+
+def test_log_and_card_warn_if_the_start_model_has_another_resolution(
+    tmp_path, discs, caplog
+) -> None:
+    first = train("supervised", tmp_path / "first", discs(2, 40))
+    similar, different = (
+        train("supervised", tmp_path / str(mpp), discs(2, 40), start_from=first, mpp_um=mpp)
+        for mpp in (1.04, 0.9)
+    )
+    similar_card, different_card = (
+        json.loads((folder / "model.json").read_text()) for folder in (similar, different)
+    )
+    assert not any("um per pixel" in warning for warning in similar_card["warnings"])
+    (warning,) = (text for text in different_card["warnings"] if "um per pixel" in text)
+    assert "trained at 1 um per pixel, and trains at 0.9" in warning
+    assert caplog.messages.count(warning) == 1
+
+
+def test_the_history_of_an_unfinished_run_is_beside_its_checkpoint(
+    tmp_path, discs, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        "semimoe.training.finish.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt())
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train("supervised", tmp_path / "model", discs(2, 40))
+    with (tmp_path / "model.resume" / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def test_an_error_about_a_loss_that_is_not_finite_names_the_tiles(tmp_path, discs) -> None:
+    with pytest.raises(
+        TrainingError,
+        match=r"epoch \d, step \d: the loss of supervised_phase is .*, on labelled tiles \[",
+    ):
+        train(
+            "supervised",
+            tmp_path / "model",
+            discs(2, 40),
+            training=TrainingSettings(
+                **SHORT_TRAINING.to_dict() | {"lr": 1e30, "max_grad_norm": None}
+            ),
+        )
+
+
+@pytest.mark.parametrize("lr", [1e30, 3e38])  # weights too large to compute with, or infinite
+def test_weights_that_are_not_finite_after_the_last_step_are_an_error(tmp_path, discs, lr) -> None:
+    one_step = TrainingSettings(
+        **SHORT_TRAINING.to_dict()
+        | {"epochs": 1, "steps_per_epoch": 1, "optimizer": "sgd", "lr": lr, "max_grad_norm": None}
+    )
+    with pytest.raises(
+        TrainingError,
+        match=r"epoch 1, after step 1: weights are not finite; lower training\.lr",
+    ):
+        train("supervised", tmp_path / "model", discs(2, 40), training=one_step)
+    assert not (tmp_path / "model" / "model.json").exists()
+    assert not (tmp_path / "model.resume" / "epoch.safetensors").exists(), (
+        "a later run would resume from these weights"
+    )
+
+
+def test_training_without_labelled_tiles_or_epochs_is_an_error(tmp_path, discs) -> None:
+    with pytest.raises(TrainingError, match="no labelled tile"):
+        train("supervised", tmp_path / "model", discs(0))
+    with pytest.raises(ValueError, match="epochs"):
+        TrainingSettings(warm_start_epochs=0, precision="fp32", epochs=0)
+
+
+def test_other_files_of_the_model_folder_stay_and_the_checkpoint_is_deleted(
+    tmp_path, discs
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("kept")
+    train("supervised", tmp_path / "model", discs(2, 40))
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names == {"mine.txt", "timing.csv", "warm_start.safetensors", *FILES}
+    assert not (tmp_path / "model.resume").exists()
+
+
+def test_training_does_not_change_the_random_state_of_the_caller(tmp_path, discs) -> None:
+    before = torch.get_rng_state()
+    train("supervised", tmp_path / "model", discs(2, 40))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs) -> None:
+    """SIGKILL while the run trains, then the same call again."""
+    six_epochs = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 6})
+    script = tmp_path / "run.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\n"
+        "from disc_pictures import Discs\n"
+        "from semimoe.settings import TrainingSettings\n"
+        "from short_runs import train\n"
+        "train('supervised', Path(sys.argv[1]), Discs(3, 40), None, Discs(1, 40, seed=9), "
+        f"training=TrainingSettings(**{six_epochs.to_dict()!r}))\n"
+    )
+    killed = tmp_path / "killed"
+    checkpoint = tmp_path / "killed.resume" / "epoch.safetensors"
+    job = subprocess.Popen(
+        [sys.executable, str(script), str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    while job.poll() is None and not checkpoint.is_file():
+        time.sleep(0.02)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    epochs_done = load_tensors(checkpoint)[1]["epoch"]
+    assert 0 < epochs_done < six_epochs.epochs
+    assert not (killed / "model.json").exists()
+    arguments = {
+        "labelled": discs(3, 40),
+        "validation": discs(1, 40, seed=9),
+        "training": six_epochs,
+    }
+    train("supervised", killed, **arguments)
+    complete = train("supervised", tmp_path / "complete", **arguments)
+    names = (*FILES, "warm_start.safetensors")
+    assert read_files(killed, names) == read_files(complete, names)
+
+
+def test_a_checkpoint_of_another_seed_is_not_used(tmp_path, discs, monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    expected = train("supervised", tmp_path / "expected", discs(2, 40), seed=1)
+    monkeypatch.setattr("semimoe.training.finish.finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train("supervised", tmp_path / "model", discs(2, 40), seed=0)
+    assert (tmp_path / "model.resume").is_dir()
+    monkeypatch.undo()
+    assert read_files(train("supervised", tmp_path / "model", discs(2, 40), seed=1)) == read_files(
+        expected
+    )

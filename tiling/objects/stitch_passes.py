@@ -1,0 +1,188 @@
+"""The passes of stitching over the blocks of a slide: seeds, growth, and the final numbers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from tiling.objects.block_cache import BlockBorders, BlockFiles
+from tiling.objects.components import (
+    BlockComponents,
+    BlockGrid,
+    JoinedComponents,
+    join_components,
+    label_runs,
+)
+from tiling.objects.extents import ObjectExtents, object_extents
+from tiling.objects.runs import Runs, find_runs
+from tiling.parallel import JobSettings, for_each
+from tiling.raster.geometry import Block, Geometry, blocks
+from tiling.raster.growth import FREE, count_contacts, grow
+from tiling.raster.split_rule import SplitParameters, gland_mask, seed_mask
+from tiling.stores.arrays import SHARD_PX, open_array, open_store
+from tiling.stores.shards import ShardReader, ShardWriter
+
+
+class GrownBlock(NamedTuple):
+    """One block after growth.
+
+    Its labels are 1..n for the objects of the block and its neighbours, and above them the
+    components of the rest: the pixels of the mask that growth did not reach.
+
+    Attributes
+    ----------
+    labels : int64 (a + r,), those that occur in the block, ascending; the last r are of the rest
+    objects : int64 (a,), numbers of the objects that occur
+    rest : components of the rest; None without rest
+    contacts : int64 (n, 3), component of the rest, object beside it, number of pixel pairs
+    extents : of `labels`
+    """
+
+    labels: NDArray[np.int64]
+    objects: NDArray[np.int64]
+    rest: BlockComponents | None
+    contacts: NDArray[np.int64]
+    extents: ObjectExtents
+
+
+class StitchPasses:
+    """The passes over the blocks of one slide.
+
+    Parameters
+    ----------
+    maps : map store
+    folder : is created for intermediate labels
+    geometry : of the maps
+    block_px : side of a block, stored pixels; blocks are not smaller than the reach of growth
+    """
+
+    def __init__(
+        self,
+        maps: Path,
+        folder: Path,
+        geometry: Geometry,
+        parameters: SplitParameters,
+        *,
+        block_px: int,
+        job: JobSettings,
+    ) -> None:
+        shape = (geometry.height_px, geometry.width_px)
+        self._parameters, self._job = parameters, job
+        self._steps = parameters.growth_steps(geometry.mpp)
+        # Each step carries a label one pixel far. With a halo of R + 1 pixels, the block and one
+        # pixel around it have their final labels.
+        self.grid = BlockGrid(shape, max(block_px, self._steps + 1))
+        self._borders = BlockBorders(self.grid, self._steps + 1)
+        self._labels = BlockFiles(folder, self.grid)
+        store = open_store(maps)
+        self._gland, self._sdf, self._boundary = (
+            ShardReader(open_array(store, name)) for name in ("gland", "sdf", "boundary")
+        )
+
+    def find_seeds(self) -> JoinedComponents:
+        """Label the seeds of all blocks and join them."""
+        indices = range(len(self.grid))
+        components = for_each(self._label_seeds, indices, job=self._job, nouns="seeds")
+        return join_components(self.grid, components)
+
+    def grow_seeds(self, seeds: JoinedComponents) -> list[GrownBlock | None]:
+        """Grow the seeds in all blocks; None for blocks without mask."""
+        indices = range(len(self.grid))
+        return for_each(
+            lambda index: self._grow_block(index, seeds.numbers),
+            indices,
+            job=self._job,
+            nouns="growth",
+        )
+
+    def write_labels(
+        self, labels: zarr.Array[Any], number_of_labels: Callable[[int], NDArray[np.int32]]
+    ) -> None:
+        """Write the final numbers, one shard at a time whatever the block size.
+
+        Parameters
+        ----------
+        number_of_labels : gives the final number of each label of a block, by the block's index
+        """
+        writer = ShardWriter(labels)
+
+        def write_shard(block: Block) -> None:
+            numbers = self._labels.read(block, number_of_labels)
+            if numbers is not None:
+                shard = block[0].start // SHARD_PX, block[1].start // SHARD_PX
+                writer.write_pixels(shard, numbers)
+
+        for_each(write_shard, blocks(*self.grid.shape, SHARD_PX), job=self._job, nouns="labels")
+
+    def _label_seeds(self, index: int) -> BlockComponents | None:
+        """Label the seeds of a block, and store its growth field (see `tiling.raster.growth`)."""
+        block, parameters = self.grid.blocks[index], self._parameters
+        mask = gland_mask(self._gland[block], parameters)
+        if not mask.any():
+            return None
+        sdf = self._sdf[block] if parameters.use_sdf else None
+        boundary = self._boundary[block] if parameters.use_boundary else None
+        is_seed = seed_mask(mask, sdf, boundary, parameters)
+        runs = find_runs(mask.view(np.uint8) + is_seed)  # 0 background, 1 mask, 2 seed
+        component, components = label_runs(runs, runs.value == 2, block, self.grid.shape[1])
+        field = runs._replace(value=np.where(runs.value == 1, np.int32(FREE), component))
+        self._borders.store(index, field.to_array(mask.shape))
+        self._labels.write(index, field)
+        return components
+
+    def _grow_block(self, index: int, numbers: list[NDArray[np.int32]]) -> GrownBlock | None:
+        """Grow the seeds into a block, label the rest, and count its contacts.
+
+        Parameters
+        ----------
+        numbers : for each block, the number of each of its seed components
+        """
+        if index not in self._labels:
+            return None
+        objects, field = self._growth_field(index, numbers)
+        grow(field, steps=self._steps)
+        margin = self._steps + 2
+        block, width_px = self.grid.blocks[index], self.grid.shape[1]
+        runs = find_runs(field[margin:-margin, margin:-margin])
+        is_rest = runs.value == FREE
+        component, rest = label_runs(runs, is_rest, block, width_px)
+        count, contacts = len(objects), np.zeros((0, 3), np.int64)
+        if rest is not None:
+            with_ring = field[margin - 1 : 1 - margin, margin - 1 : 1 - margin]
+            contacts = _contacts(runs._replace(value=component).select(is_rest), with_ring)
+            contacts[:, 1] = objects[contacts[:, 1] - 1]
+            runs = runs._replace(value=np.where(is_rest, component + np.int32(count), runs.value))
+            count += len(rest.first_px)
+        self._labels.write(index, runs)
+        extents = object_extents(runs, count, block, width_px)
+        # Most objects of the neighbours do not reach into this block.
+        labels = np.flatnonzero(extents.area_px) + 1
+        own_objects = objects[labels[labels <= len(objects)] - 1]
+        return GrownBlock(labels, own_objects, rest, contacts, extents.select(labels - 1))
+
+    def _growth_field(
+        self, index: int, numbers: list[NDArray[np.int32]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The objects around a block, and its growth field with a halo.
+
+        The labels of the field are positions (from 1) in the list of objects: they are small, and
+        have the order of the objects' numbers.
+        """
+        around = self._borders.stored_around(index)
+        objects = np.unique(np.concatenate([numbers[other][1:] for other in around]))
+        lookups = {}
+        for other in around:
+            labels = np.searchsorted(objects, numbers[other][1:]) + 1
+            # FREE is -1, so it selects the last entry.
+            lookups[other] = np.concatenate([[0], labels, [FREE]]).astype(np.int32)
+        block = self._labels.read_block(index, lookups[index])
+        return objects.astype(np.int64), self._borders.with_halo(index, block, lookups)
+
+
+def _contacts(rest: Runs, field: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Contacts of components with labels, see `count_contacts`; the values are the components."""
+    component = np.repeat(rest.value.astype(np.int64), rest.length)
+    return count_contacts(component, *rest.pixels(), field)
