@@ -151,7 +151,12 @@ def _row_key(name: str, result: Result) -> _RowKey:
         "" if count is None else str(count)
         for count in (model.labelled, model.unlabelled, model.labels_used)
     )
-    settings = json.dumps(_settings(model, result.prediction), sort_keys=True)
+    values = _settings(model, result.prediction)
+    # 20 and 20.0 are the same setting.
+    equal = {
+        key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in values.items()
+    }
+    settings = json.dumps(equal, sort_keys=True)
     checksum = hashlib.sha256(settings.encode()).hexdigest()[:6]
     return _RowKey(model.method, labelled, unlabelled, labels_used, checksum)
 
