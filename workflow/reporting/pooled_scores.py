@@ -18,7 +18,7 @@ class PooledScores(NamedTuple):
     dice, jaccard, object_f1, object_dice : 0..1; None: not scored
     object_hausdorff_um : None: not scored, or infinite
     tp, fp, fn : numbers of glands
-    error : why there are no scores; None where there are
+    error : why the row has no scores; None if it has scores
     """
 
     slide: str

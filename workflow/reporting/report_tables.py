@@ -69,9 +69,11 @@ def metrics_report(rows: Sequence[CsvRow]) -> ReportTable:
 
 def cohort_report(rows: Sequence[CsvRow]) -> ReportTable:
     """`cohort.csv` for the report; further columns of the sheet follow the split."""
-    known = {"slide", "region", "split", "error", *_COHORT_KEYS}
+    own_columns = {"slide", "region", "split", "error", *_COHORT_KEYS}
     names = list(rows[0]) if rows else []
-    further = [name for name in names if name not in known and any(row.get(name) for row in rows)]
+    further = [
+        name for name in names if name not in own_columns and any(row.get(name) for row in rows)
+    ]
     texts = [_text(name) for name in ("slide", "region", "split", *further)]
     return _table(rows, [*texts, *_COHORT_COLUMNS])
 

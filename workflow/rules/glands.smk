@@ -90,7 +90,7 @@ rule qupath_scripts:
     resources:
         mem_mb=500,
     params:
-        # QuPath knows slides by their file names; folders do not matter.
+        # QuPath identifies slides by their file names; folders do not matter.
         slides=[(row.slide, Path(row.path).name) for row in SHEET.rows],
         gland_class=CONFIGURATION.export.gland_class,
         ending=CONFIGURATION.geojson_suffix,

@@ -29,7 +29,7 @@ class JobResources:
 def device_for(gpu: int, *, training: bool = False) -> Literal["cpu", "gpu"]:
     """The GPU if one was granted and torch can use it, otherwise the CPU.
 
-    If a granted GPU cannot be used, the log says why, and what the user can do.
+    If a granted GPU cannot be used, the log gives the reason and advice.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ def stitch_slide(
 ) -> None:
     """Split the maps of a slide into glands (`tiling.objects.stitch.stitch`).
 
-    A label mask made of earlier glands is deleted: nothing would tell that it is outdated.
+    A label mask of earlier glands is deleted: nothing would show that it is outdated.
     """
     _label_mask_beside(glands, slide).unlink(missing_ok=True)
     stitch(
