@@ -1,7 +1,9 @@
-"""Whole shards of a sharded Zarr array, encoded, written and read back directly.
+"""Whole shards of a sharded Zarr array: encoding, writing and reading them directly.
 
-Zarr's own way costs about twice the compression it is asked for (benchmarks/store_codec.py); one shard, one writer is our rule anyway.
-The format is the `sharding_indexed` codec of the Zarr v3 specification: chunks, then an index of (offset, length) with its CRC-32C.
+Zarr's own writer takes about twice the time of the compression (benchmarks/store_codec.py). It also
+handles several writers of one shard, which never happens here.
+The format is the codec `sharding_indexed` of the Zarr v3 specification: the chunks, then an index of
+(offset, length) with its CRC-32C.
 """
 
 import os
@@ -16,20 +18,23 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from tiling.raster.geometry import Block
 from tiling.slide_errors import StoreError
 from tiling.stores.arrays import ZSTD_LEVEL
 
 _ABSENT = np.iinfo(np.uint64).max
+_INDEX_ENTRY_BYTES = 16
+_CHECKSUM_BYTES = 4
 
 
 class ShardReader:
-    """Reader of an array made by `create_array`; safe to call from several threads.
+    """Reader of an array made by `create_array`; several threads may use it.
 
     Attributes
     ----------
     shape : of the array
     shape_px, chunk_px, shard_px : (y, x) sides of the array, of its chunks and of its shards
-    fill : value of what is not stored
+    fill : value of chunks that are not stored
     """
 
     def __init__(self, array: zarr.Array[Any]) -> None:
@@ -40,11 +45,15 @@ class ShardReader:
         self.chunk_px = (int(array.chunks[-2]), int(array.chunks[-1]))
         self.shard_px = (int(array.shards[-2]), int(array.shards[-1]))
         self.fill = array.dtype.type(array.fill_value)
-        self._lead = array.shape[:-2]
-        self._folder = Path(array.store.root) / array.path / "c" / "/".join("0" for _ in self._lead)
+        self._leading = array.shape[:-2]
+        # All leading axes are in one chunk.
+        leading_folders = "/".join("0" for _ in self._leading)
+        self._folder = Path(array.store.root) / array.path / "c" / leading_folders
 
-    def read(self, shard: tuple[int, int]) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
-        """Stored chunks of a shard: (row, column) within it, and its whole chunk; what reaches over the array's edges is fill.
+    def read_chunks(self, shard: tuple[int, int]) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
+        """Stored chunks of a shard: (row, column) within the shard, and the complete chunk.
+
+        Chunks at the array's edge are filled beyond it.
 
         Raises
         ------
@@ -55,97 +64,105 @@ class ShardReader:
         if not path.is_file():
             return
         with path.open("rb") as file:
-            index = self._index(file)
+            index = self._read_index(file)
             for row, column in np.argwhere(index[..., 0] != _ABSENT).tolist():
-                yield (row, column), self._chunk(file, index[row, column])
+                yield (row, column), self._read_chunk(file, index[row, column])
 
-    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[Any]:
-        """Pixels of a window (y, x) inside the array, (..., h, w); only the chunks it meets are read.
+    def __getitem__(self, block: Block) -> NDArray[Any]:
+        """Pixels of a block inside the array, (..., h, w); only chunks that overlap it are read.
 
         Raises
         ------
         StoreError
             The index or a chunk is damaged.
         """
-        y, x = window
-        out = np.full((*self._lead, y.stop - y.start, x.stop - x.start), self.fill)
-        for shard in _met(y, x, self.shard_px):
-            if not (path := self._path(shard)).is_file():
-                continue
-            with path.open("rb") as file:
-                index = self._index(file)
-                first = [place * side for place, side in zip(shard, self.shard_px, strict=True)]
-                rows, columns = (
-                    slice(max(axis.start - start, 0), min(axis.stop - start, side))
-                    for axis, start, side in zip((y, x), first, self.shard_px, strict=True)
-                )
-                for chunk in _met(rows, columns, self.chunk_px):
-                    if index[chunk][0] == _ABSENT:
-                        continue
-                    top, left = (
-                        start + place * side
-                        for start, place, side in zip(first, chunk, self.chunk_px, strict=True)
-                    )
-                    bottom, right = top + self.chunk_px[0], left + self.chunk_px[1]
-                    here = np.s_[
-                        ...,
-                        max(top - y.start, 0) : bottom - y.start,
-                        max(left - x.start, 0) : right - x.start,
-                    ]
-                    there = np.s_[
-                        ...,
-                        max(y.start - top, 0) : y.stop - top,
-                        max(x.start - left, 0) : x.stop - left,
-                    ]
-                    out[here] = self._chunk(file, index[chunk])[there]
+        y, x = block
+        out = np.full((*self._leading, y.stop - y.start, x.stop - x.start), self.fill)
+        for shard in _overlapping(y, x, self.shard_px):
+            path = self._path(shard)
+            if path.is_file():
+                with path.open("rb") as file:
+                    self._copy_shard(file, shard, block, out)
         return out
+
+    def _copy_shard(
+        self, file: BinaryIO, shard: tuple[int, int], block: Block, out: NDArray[Any]
+    ) -> None:
+        """Copy the part of a block that one shard contains into `out`."""
+        y, x = block
+        index = self._read_index(file)
+        shard_top, shard_left = (
+            number * side for number, side in zip(shard, self.shard_px, strict=True)
+        )
+        rows = slice(max(y.start - shard_top, 0), min(y.stop - shard_top, self.shard_px[0]))
+        columns = slice(max(x.start - shard_left, 0), min(x.stop - shard_left, self.shard_px[1]))
+        for row, column in _overlapping(rows, columns, self.chunk_px):
+            if index[row, column][0] == _ABSENT:
+                continue
+            top = shard_top + row * self.chunk_px[0]
+            left = shard_left + column * self.chunk_px[1]
+            bottom, right = top + self.chunk_px[0], left + self.chunk_px[1]
+            pixels = self._read_chunk(file, index[row, column])[
+                ...,
+                max(y.start - top, 0) : y.stop - top,
+                max(x.start - left, 0) : x.stop - left,
+            ]
+            out[
+                ...,
+                max(top - y.start, 0) : bottom - y.start,
+                max(left - x.start, 0) : right - x.start,
+            ] = pixels
 
     def _path(self, shard: tuple[int, int]) -> Path:
         return self._folder / str(shard[0]) / str(shard[1])
 
-    def _index(self, file: BinaryIO) -> NDArray[np.uint64]:
-        """Where each chunk lies: uint64 (rows, columns, 2), offset and length."""
-        rows, columns = (
-            side // chunk for side, chunk in zip(self.shard_px, self.chunk_px, strict=True)
-        )
-        file.seek(-min(16 * rows * columns + 4, os.fstat(file.fileno()).st_size), os.SEEK_END)
+    def _chunk_counts(self) -> tuple[int, int]:
+        """Rows and columns of chunks in a shard."""
+        return self.shard_px[0] // self.chunk_px[0], self.shard_px[1] // self.chunk_px[1]
+
+    def _read_index(self, file: BinaryIO) -> NDArray[np.uint64]:
+        """Place of each chunk in the file: uint64 (rows, columns, 2), offset and length."""
+        rows, columns = self._chunk_counts()
+        index_bytes = _INDEX_ENTRY_BYTES * rows * columns
+        file_bytes = os.fstat(file.fileno()).st_size
+        file.seek(-min(index_bytes + _CHECKSUM_BYTES, file_bytes), os.SEEK_END)
         data = file.read()
-        table, checksum = data[:-4], data[-4:]
-        if len(table) != 16 * rows * columns or google_crc32c.value(table) != int.from_bytes(
-            checksum, "little"
-        ):
+        table, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+        stored = int.from_bytes(checksum, "little")
+        if len(table) != index_bytes or google_crc32c.value(table) != stored:
             raise StoreError(
                 f"{file.name}: the index of the shard is damaged; remove the store and run again"
             )
         return np.frombuffer(table, "<u8").reshape(rows, columns, 2)
 
-    def _chunk(self, file: BinaryIO, place: NDArray[np.uint64]) -> NDArray[Any]:
-        file.seek(int(place[0]))
+    def _read_chunk(self, file: BinaryIO, place: NDArray[np.uint64]) -> NDArray[Any]:
+        offset, length = int(place[0]), int(place[1])
+        file.seek(offset)
         try:
-            pixels = np.frombuffer(
-                imagecodecs.zstd_decode(file.read(int(place[1]))), self.fill.dtype
-            )
-            return pixels.reshape(*self._lead, *self.chunk_px)
+            data = imagecodecs.zstd_decode(file.read(length))
+            pixels = np.frombuffer(data, self.fill.dtype)
+            return pixels.reshape(*self._leading, *self.chunk_px)
         except (imagecodecs.ZstdError, ValueError) as error:
             raise StoreError(
-                f"{file.name}: a chunk of the shard is damaged ({error}); remove the store and run again"
+                f"{file.name}: a chunk of the shard is damaged ({error}); "
+                "remove the store and run again"
             ) from error
 
 
 class ShardWriter(ShardReader):
-    """Writer of such an array; safe to call from several threads for different shards."""
+    """Writer of such an array; several threads may use it for different shards."""
 
     def encode(self, pixels: NDArray[Any]) -> bytes | None:
         """Compressed bytes of one chunk; None where all of it is fill, which is not stored.
 
         Parameters
         ----------
-        pixels : (..., h, w), at most a chunk; what is missing at the array's far edges is filled
+        pixels : (..., h, w), at most a chunk; at the array's edge it is completed with fill
         """
         height, width = pixels.shape[-2:]
         chunk = np.ascontiguousarray(pixels)
         if (height, width) != self.chunk_px:
-            chunk = np.full((*self._lead, *self.chunk_px), self.fill)
+            chunk = np.full((*self._leading, *self.chunk_px), self.fill)
             chunk[..., :height, :width] = pixels
         if chunk.flat[0] == self.fill and bool((chunk == self.fill).all()):
             return None
@@ -164,10 +181,7 @@ class ShardWriter(ShardReader):
         if not stored:
             path.unlink(missing_ok=True)
             return
-        rows, columns = (
-            side // chunk for side, chunk in zip(self.shard_px, self.chunk_px, strict=True)
-        )
-        index = np.full((rows, columns, 2), _ABSENT, "<u8")
+        index = np.full((*self._chunk_counts(), 2), _ABSENT, "<u8")
         offset = 0
         for place, data in stored.items():
             index[place] = offset, len(data)
@@ -177,11 +191,11 @@ class ShardWriter(ShardReader):
         partial = path.with_name(f"{path.name}.partial")
         with partial.open("wb") as file:
             file.writelines(stored.values())
-            file.write(table + google_crc32c.value(table).to_bytes(4, "little"))
+            file.write(table + google_crc32c.value(table).to_bytes(_CHECKSUM_BYTES, "little"))
             file.flush()
-            os.fsync(
-                file.fileno()
-            )  # the journal is on the disk at once: after a power cut it must not name what never got there
+            # The journal is written to the disk at once. After a power cut it must not list a shard
+            # that is not on the disk.
+            os.fsync(file.fileno())
         os.replace(partial, path)
 
     def write_pixels(self, shard: tuple[int, int], pixels: NDArray[Any]) -> None:
@@ -190,27 +204,19 @@ class ShardWriter(ShardReader):
         Parameters
         ----------
         shard : (row, column) on the grid of shards
-        pixels : (..., h, w), the shard, cut at the array's far edges
+        pixels : (..., h, w), the part of the shard that is inside the array
         """
         height, width = self.chunk_px
-        rows, columns = (
-            range(-(-side // chunk))
-            for side, chunk in zip(pixels.shape[-2:], self.chunk_px, strict=True)
-        )
-        chunks = {
-            (row, column): self.encode(
-                pixels[
-                    ..., row * height : (row + 1) * height, column * width : (column + 1) * width
-                ]
-            )
-            for row in rows
-            for column in columns
-        }
+        rows, columns = slice(0, pixels.shape[-2]), slice(0, pixels.shape[-1])
+        chunks = {}
+        for row, column in _overlapping(rows, columns, self.chunk_px):
+            y, x = row * height, column * width
+            chunks[row, column] = self.encode(pixels[..., y : y + height, x : x + width])
         self.write(shard, chunks)
 
 
-def _met(y: slice, x: slice, side_px: tuple[int, int]) -> list[tuple[int, int]]:
-    """Places (row, column) on a grid of rectangles that a window meets, in raster order."""
+def _overlapping(y: slice, x: slice, side_px: tuple[int, int]) -> list[tuple[int, int]]:
+    """(row, column) of all cells of a grid that overlap a block, in raster order."""
     rows, columns = (
         range(axis.start // side, -(-axis.stop // side))
         for axis, side in zip((y, x), side_px, strict=True)

@@ -165,7 +165,7 @@ class _PyramidWriter:
         """Put the stored pixels of a finished shard into `half`."""
         writer, (rows, columns) = self.writers[level], self._block(level, shard)
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        for (row, column), pixels in writer.read(shard):
+        for (row, column), pixels in writer.read_chunks(shard):
             y, x = row * writer.chunk_px[0], column * writer.chunk_px[1]
             _put_half(half, pixels[:, : height - y, : width - x], y, x)
 

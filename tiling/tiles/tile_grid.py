@@ -1,25 +1,42 @@
-"""The tile grid: fixed to the slide's origin, so that a tile's place never depends on the tissue found."""
+"""The grid of tiles. It starts at the slide's origin: the place of a tile does not depend on tissue."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.raster.blending import grid_origins
-
 
 class TileTable(NamedTuple):
-    """Tiles that hold tissue, in raster order of the grid.
+    """Tiles with tissue, in raster order of the grid.
 
     Attributes
     ----------
-    origin_yx_px : int64 (N, 2), stored pixels; a tile may overhang the far edges
+    origin_yx_px : int64 (N, 2), stored pixels; a tile may overhang the far edges of the slide
     tissue, pen : float32 (N,), share of the tile's area inside the slide
     """
 
     origin_yx_px: NDArray[np.int64]
     tissue: NDArray[np.float32]
     pen: NDArray[np.float32]
+
+
+class _Axis(NamedTuple):
+    """The grid along one axis: origins of the tiles, and their first and last pixel edges."""
+
+    origin: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    side_px: int
+
+
+def grid_origins(side_px: int, tile_px: int, stride_px: int) -> NDArray[np.int64]:
+    """Origins along one axis: multiples of the stride until the axis is covered.
+
+    >>> grid_origins(600, 256, 192).tolist(), grid_origins(100, 256, 192).tolist()
+    ([0, 192, 384], [0])
+    """
+    count = 1 + max(-(-(side_px - tile_px) // stride_px), 0)
+    return np.arange(count, dtype=np.int64) * stride_px
 
 
 def choose_tiles(
@@ -32,7 +49,7 @@ def choose_tiles(
     overlap_px: int,
     min_tissue: float,
 ) -> TileTable:
-    """Tiles whose tissue share is at least `min_tissue`, and those that are needed so that every tissue pixel lies in a tile.
+    """Tiles with enough tissue, and further tiles until every tissue pixel is inside a tile.
 
     Parameters
     ----------
@@ -40,49 +57,22 @@ def choose_tiles(
     shape_px : (height, width) of the stored array
     coarse_px : stored pixels per coarse pixel
     tile_px, overlap_px : side of a tile and overlap of neighbours, stored pixels
-    min_tissue : share of a tile's area inside the slide
+    min_tissue : least share of tissue in the tile's area inside the slide
     """
     stride = tile_px - overlap_px
-    origins = [grid_origins(side, tile_px, stride) for side in shape_px]
-    low = [np.minimum(axis, side) for axis, side in zip(origins, shape_px, strict=True)]
-    high = [np.minimum(axis + tile_px, side) for axis, side in zip(origins, shape_px, strict=True)]
-    share = _window_shares(tissue, coarse_px, shape_px, low, high)
-    chosen = (share >= min_tissue) & (share > 0)
-
-    # Each coarse tissue pixel that no chosen tile covers adds the tiles over its corners.
-    covered = np.zeros(tissue.shape, bool)
-    starts, stops = np.array(
-        [
-            _coarse_inside(*span, coarse_px, shape_px[1])
-            for span in zip(low[1], high[1], strict=True)
-        ]
-    ).T
-    for row in np.flatnonzero(chosen.any(axis=1)):
-        steps = np.zeros(tissue.shape[1] + 1, np.int64)
-        np.add.at(steps, starts[chosen[row]], 1)
-        np.add.at(steps, np.maximum(starts, stops)[chosen[row]], -1)
-        covered[slice(*_coarse_inside(low[0][row], high[0][row], coarse_px, shape_px[0]))] |= (
-            np.cumsum(steps)[:-1] > 0
-        )
-    rows, columns = np.nonzero(tissue & ~covered)
-    for corner_y in (rows * coarse_px, np.minimum((rows + 1) * coarse_px, shape_px[0]) - 1):
-        for corner_x in (
-            columns * coarse_px,
-            np.minimum((columns + 1) * coarse_px, shape_px[1]) - 1,
-        ):
-            last_row, last_column = len(origins[0]) - 1, len(origins[1]) - 1
-            chosen[
-                np.minimum(corner_y // stride, last_row),
-                np.minimum(corner_x // stride, last_column),
-            ] = True
+    axes = [_axis(side, tile_px, stride) for side in shape_px]
+    tissue_share = _window_shares(tissue, coarse_px, axes)
+    chosen = (tissue_share >= min_tissue) & (tissue_share > 0)
+    missing = tissue & ~_covered(chosen, tissue.shape, coarse_px, axes)
+    _choose_over_corners(chosen, missing, coarse_px, stride, shape_px)
     index = np.argwhere(chosen)
-    table = (
-        np.stack([origins[0][index[:, 0]], origins[1][index[:, 1]]], axis=1)
-        .astype(np.int64)
-        .reshape(-1, 2)
+    origins = [axis.origin[index[:, number]] for number, axis in enumerate(axes)]
+    pen_share = _window_shares(pen, coarse_px, axes)
+    return TileTable(
+        np.stack(origins, axis=1).astype(np.int64).reshape(-1, 2),
+        tissue_share[chosen].astype(np.float32),
+        pen_share[chosen].astype(np.float32),
     )
-    pen_share = _window_shares(pen, coarse_px, shape_px, low, high)
-    return TileTable(table, share[chosen].astype(np.float32), pen_share[chosen].astype(np.float32))
 
 
 def chunks_under(
@@ -112,33 +102,81 @@ def chunks_under(
     return needed
 
 
-def _coarse_inside(low: int, high: int, coarse_px: int, side_px: int) -> tuple[int, int]:
-    """First coarse pixel that lies wholly in [low, high), and the first behind them."""
-    stop = -(-side_px // coarse_px) if high == side_px else high // coarse_px
-    return -(-low // coarse_px), stop
-
-
-def _window_shares(
-    mask: NDArray[np.bool_],
-    coarse_px: int,
-    shape_px: tuple[int, int],
-    low: list[NDArray[np.int64]],
-    high: list[NDArray[np.int64]],
-) -> NDArray[np.float64]:
-    """Exact share of a coarse mask in every window of a grid, by fractional coverage on each axis: float64 (rows, columns)."""
-    weight = [
-        coverage(axis_low, axis_high, coarse_px, side)
-        for axis_low, axis_high, side in zip(low, high, shape_px, strict=True)
-    ]
-    area = (high[0] - low[0])[:, None] * (high[1] - low[1])[None, :]
-    covered: NDArray[np.float64] = weight[0] @ mask.astype(np.float64) @ weight[1].T
-    return np.asarray(covered / area, np.float64)
-
-
 def coverage(
     low: NDArray[np.int64], high: NDArray[np.int64], coarse_px: int, side_px: int
 ) -> NDArray[np.float64]:
-    """Stored pixels of each coarse pixel inside each window: float64 (windows, coarse pixels)."""
+    """How many stored pixels of each coarse pixel are inside each window, along one axis.
+
+    Parameters
+    ----------
+    low, high : int64 (windows,), first and last pixel edges of the windows
+    coarse_px : stored pixels per coarse pixel
+    side_px : length of the axis in stored pixels
+
+    Returns
+    -------
+    float64 (windows, coarse pixels)
+    """
     edges = np.minimum(np.arange(-(-side_px // coarse_px) + 1) * coarse_px, side_px)
     inside = np.minimum(high[:, None], edges[None, 1:]) - np.maximum(low[:, None], edges[None, :-1])
     return np.asarray(np.clip(inside, 0, None), np.float64)
+
+
+def _axis(side_px: int, tile_px: int, stride_px: int) -> _Axis:
+    origin = grid_origins(side_px, tile_px, stride_px)
+    low, high = np.minimum(origin, side_px), np.minimum(origin + tile_px, side_px)
+    return _Axis(origin, low, high, side_px)
+
+
+def _window_shares(
+    mask: NDArray[np.bool_], coarse_px: int, axes: list[_Axis]
+) -> NDArray[np.float64]:
+    """Exact share of a coarse mask in every window of the grid: float64 (rows, columns)."""
+    rows, columns = (coverage(axis.low, axis.high, coarse_px, axis.side_px) for axis in axes)
+    height, width = (axis.high - axis.low for axis in axes)
+    covered: NDArray[np.float64] = rows @ mask.astype(np.float64) @ columns.T
+    return np.asarray(covered / (height[:, None] * width[None, :]), np.float64)
+
+
+def _covered(
+    chosen: NDArray[np.bool_], shape: tuple[int, ...], coarse_px: int, axes: list[_Axis]
+) -> NDArray[np.bool_]:
+    """Coarse pixels that are completely inside a chosen tile: bool `shape`."""
+    covered = np.zeros(shape, bool)
+    row_spans, column_spans = (_inner_spans(axis, coarse_px) for axis in axes)
+    starts, stops = column_spans.T
+    for row in np.flatnonzero(chosen.any(axis=1)):
+        # +1 where a tile starts and -1 where it ends: the running sum counts tiles over a pixel.
+        steps = np.zeros(shape[1] + 1, np.int64)
+        np.add.at(steps, starts[chosen[row]], 1)
+        np.add.at(steps, np.maximum(starts, stops)[chosen[row]], -1)
+        covered[slice(*row_spans[row])] |= np.cumsum(steps)[:-1] > 0
+    return covered
+
+
+def _choose_over_corners(
+    chosen: NDArray[np.bool_],
+    missing: NDArray[np.bool_],
+    coarse_px: int,
+    stride: int,
+    shape_px: tuple[int, int],
+) -> None:
+    """Choose the tiles over the four corners of every missing coarse pixel, in place."""
+    rows, columns = np.nonzero(missing)
+    last_row, last_column = chosen.shape[0] - 1, chosen.shape[1] - 1
+    for y in (rows * coarse_px, np.minimum((rows + 1) * coarse_px, shape_px[0]) - 1):
+        tile_row = np.minimum(y // stride, last_row)
+        for x in (columns * coarse_px, np.minimum((columns + 1) * coarse_px, shape_px[1]) - 1):
+            chosen[tile_row, np.minimum(x // stride, last_column)] = True
+
+
+def _inner_spans(axis: _Axis, coarse_px: int) -> NDArray[np.int64]:
+    """The coarse pixels that are completely inside each tile, along one axis.
+
+    Returns
+    -------
+    int64 (tiles, 2): the first coarse pixel, and the one after the last
+    """
+    coarse_side = -(-axis.side_px // coarse_px)
+    stop = np.where(axis.high == axis.side_px, coarse_side, axis.high // coarse_px)
+    return np.stack([-(-axis.low // coarse_px), stop], axis=1)

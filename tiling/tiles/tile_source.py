@@ -86,7 +86,7 @@ class StoredTiles:
             array = open_array(open_store(store), name)
             cached = name == "0" and self._cache_bytes
             self._arrays[name] = (
-                CachedChunks(array, most_bytes=self._cache_bytes) if cached else array
+                CachedChunks(array, max_bytes=self._cache_bytes) if cached else array
             )
         return self._arrays[name]
 

@@ -60,7 +60,7 @@ def test_windows_are_those_of_the_array_whatever_is_kept(tmp_path_factory, data,
             shard_px=2 * CHUNK,
         )
     array[...] = image
-    cached = CachedChunks(array, most_bytes=kept)
+    cached = CachedChunks(array, max_bytes=kept)
     for _ in range(4):
         y, x = data.draw(st.integers(-40, HEIGHT + 20)), data.draw(st.integers(-40, WIDTH + 20))
         window = (y, x, data.draw(st.integers(1, 130)), data.draw(st.integers(1, 130)))
@@ -71,7 +71,7 @@ def test_windows_are_those_of_the_array_whatever_is_kept(tmp_path_factory, data,
 
 def test_a_chunk_is_decoded_once_while_it_is_kept(stored) -> None:
     image, array = stored
-    cached = CachedChunks(array, most_bytes=2 * CHUNK_BYTES + 1)
+    cached = CachedChunks(array, max_bytes=2 * CHUNK_BYTES + 1)
     for window in ((0, 0, 32, 32), (10, 10, 40, 40), (0, 32, 64, 64), (0, 0, 64, 128)):
         np.testing.assert_array_equal(
             read_window(cached, window, fill=0), read_window(image, window, fill=0)
@@ -88,7 +88,7 @@ def test_a_chunk_is_decoded_once_while_it_is_kept(stored) -> None:
 
 def test_what_a_reader_does_to_its_window_is_seen_by_nobody_else(stored) -> None:
     image, array = stored
-    cached = CachedChunks(array, most_bytes=10 * CHUNK_BYTES)
+    cached = CachedChunks(array, max_bytes=10 * CHUNK_BYTES)
     read_window(cached, (0, 64, 64, 64), fill=0)[...] = 0
     np.testing.assert_array_equal(
         read_window(cached, (0, 64, 64, 64), fill=0), image[:, :64, 64:128]
@@ -97,7 +97,7 @@ def test_what_a_reader_does_to_its_window_is_seen_by_nobody_else(stored) -> None
 
 def test_threads_share_it(stored) -> None:
     image, array = stored
-    cached = CachedChunks(array, most_bytes=2 * CHUNK_BYTES)
+    cached = CachedChunks(array, max_bytes=2 * CHUNK_BYTES)
     windows = [(y, x, 50, 50) for y in range(0, 100, 17) for x in range(0, 160, 13)]
     with ThreadPoolExecutor(4) as pool:
         for window, read in zip(
@@ -110,4 +110,4 @@ def test_chunks_that_divide_the_colours_are_refused(stored) -> None:
     _, array = stored
     array.chunks = (1, CHUNK, CHUNK)
     with pytest.raises(ValueError, match="do not hold all of the leading axes"):
-        CachedChunks(array, most_bytes=1)
+        CachedChunks(array, max_bytes=1)

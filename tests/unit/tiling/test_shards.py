@@ -110,12 +110,12 @@ def test_shards_are_read_back_chunk_by_chunk(tmp_path):
     padded = np.pad(values, ((0, 0), (0, 1536 - 1100), (0, 3072 - 2600)), constant_values=255)
     seen = set()
     for shard in ((0, 0), (0, 1)):
-        for (row, column), pixels in writer.read(shard):
+        for (row, column), pixels in writer.read_chunks(shard):
             y, x = row * 512, shard[1] * 2048 + column * 512
             np.testing.assert_array_equal(pixels, padded[:, y : y + 512, x : x + 512])
             seen.add((y, x))
     assert seen == {(y, x) for y in (0, 512, 1024) for x in range(0, 2600, 512)} - {(0, 512)}
-    assert list(writer.read((5, 5))) == []
+    assert list(writer.read_chunks((5, 5))) == []
 
 
 def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
@@ -125,7 +125,7 @@ def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
     path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="index of the shard is damaged"):
-        list(writer.read((0, 0)))
+        list(writer.read_chunks((0, 0)))
 
 
 def test_a_damaged_chunk_is_named_by_our_reader(tmp_path):
