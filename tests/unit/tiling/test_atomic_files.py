@@ -28,9 +28,15 @@ def test_a_write_that_is_interrupted_keeps_the_old_file(
         patched.setattr(os, "replace", interrupted)
         write_atomic(tmp_path / "x.csv", "new")
     assert (tmp_path / "x.csv").read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 3
-    remove_partial_files(tmp_path / "x.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.csv", "x.csv.gz"]
+
+
+def test_only_the_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    for name in ("x.csv", "x.csv.gz", ".x.csv.123.partial", ".x.csv.gz.123.partial"):
+        (tmp_path / name).touch()
+    remove_partial_files(tmp_path / "x.csv")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".x.csv.gz.123.partial", "x.csv", "x.csv.gz"]
 
 
 def test_the_checksum_is_sha256_of_the_content(tmp_path: Path) -> None:

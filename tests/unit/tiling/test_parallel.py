@@ -87,7 +87,10 @@ def test_items_are_started_in_order(job):
 
 
 @pytest.mark.parametrize("job", [ONE, THREE])
-def test_an_interrupt_starts_no_further_item_and_waits_for_the_running_ones(job):
+def test_an_interrupt_starts_no_further_item_and_waits_for_the_running_ones(job, request):
+    # A process that was started in the background ignores interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     started, finished = [], []
 
     def work(item):
