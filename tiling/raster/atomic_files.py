@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def remove_partial_files(path: Path) -> None:
     """Delete what processes that were killed while they wrote `path` left in the folder."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        leftover.unlink()
+    name = re.compile(re.escape(f".{path.name}.") + r"\d+\.partial")
+    for leftover in path.parent.glob(".*.partial"):
+        if name.fullmatch(leftover.name):
+            leftover.unlink()
 
 
 def file_checksum(path: Path) -> str:
