@@ -32,10 +32,10 @@ BAND = 2000
 
 def band(first: int, count: int) -> tuple[NDArray[Any], list[str], dict[str, NDArray[np.float64]]]:
     """Outlines of discs in pixel edges (36 to 52 corners), ids and measurements."""
-    from tiling.objects.trace import outline
+    from tiling.objects.trace import trace_mask
 
     y, x = np.mgrid[:16, :16] - 7.5
-    discs = np.array([outline(np.hypot(y, x) < radius) for radius in (6, 7, 7.9)], object)
+    discs = np.array([trace_mask(np.hypot(y, x) < radius) for radius in (6, 7, 7.9)], object)
     number = np.arange(first, first + count)
     shift = np.stack([number % 300 * 50.0, number // 300 * 50.0], axis=1)
     shapes = discs[number % 3]

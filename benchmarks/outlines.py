@@ -91,17 +91,17 @@ def labels(folder: str, workers: str) -> dict[str, float]:
 
 
 def traced(folder: str, workers: str) -> dict[str, float]:
-    """`outlines` of every object; the area is checked against the number of pixels."""
+    """`trace_objects` of every object; the area is checked against the number of pixels."""
     import shapely
 
-    from tiling.objects.trace import outlines
+    from tiling.objects.trace import trace_objects
     from tiling.stores.arrays import open_array, open_store, read_table
     from tiling.stores.shards import ShardReader
 
     store = Path(folder) / "glands.zarr"
     table = read_table(store, "objects", ("window_px", "area_px"))
     array, count, vertices = ShardReader(open_array(open_store(store), "labels")), 0, 0
-    for found in outlines(array, table["window_px"], workers=int(workers)):
+    for found in trace_objects(array, table["window_px"], workers=int(workers)):
         if (shapely.area(found.shapes) != table["area_px"][found.rows]).any():
             raise SystemExit("an outline has another area than its object")
         count += len(found.rows)

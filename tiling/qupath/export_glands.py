@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tiling.objects.measure import Measurements, mean_probabilities, measure
 from tiling.objects.simplify import isolated_objects, simplify_outlines
-from tiling.objects.trace import Outlines, outlines
+from tiling.objects.trace import Outlines, trace_objects
 from tiling.qupath.geojson_writer import (
     DECIMALS,
     OutlineStyle,
@@ -71,7 +71,7 @@ def export_glands(
         writer = files.enter_context(geojson_file(geojson, geometry, origin))
         csv = files.enter_context(atomic_text_file(table))
         csv.write(",".join(_HEADER) + "\n")
-        for traced in outlines(labels, objects["window_px"], workers=workers):
+        for traced in trace_objects(labels, objects["window_px"], workers=workers):
             measured, centroids = measure(traced.shapes, geometry)
             columns = [
                 *measured,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tiling.objects.extents import ObjectExtents, merge_extents, object_extents
 from tiling.objects.runs import find_runs
-from tiling.objects.trace import outlines
+from tiling.objects.trace import trace_objects
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, Reading
 from tiling.qupath.geojson_writer import OutlineStyle, geojson_file, object_id
@@ -93,7 +93,7 @@ def labels_to_geojson(labels: Path, out: Path) -> int:
         if problem is not None:
             raise AnnotationError(f"{labels}: {problem}")
         with geojson_file(out, Geometry.uniform(width, height), "slide") as writer:
-            for traced in outlines(numbered, numbered.windows_px):
+            for traced in trace_objects(numbered, numbered.windows_px):
                 for row, shape in zip(traced.rows.tolist(), traced.shapes, strict=True):
                     identity = object_id(labels.name, int(numbered.first_px[row]))
                     writer.write(shape, identity, _STYLE)

@@ -14,7 +14,7 @@ import shapely
 import zarr
 from numpy.typing import NDArray
 
-from tiling.objects.trace import outline_of
+from tiling.objects.trace import trace_object
 from tiling.qupath.class_names import GLAND, PROPOSED
 from tiling.qupath.doubt_cells import MAX_DOUBT_PER_PX, sum_cells
 from tiling.qupath.geojson_writer import (
@@ -190,7 +190,7 @@ class _GlandOutlines:
 
     def outline(self, row: int) -> Any:  # noqa: ANN401  # shapely has no types
         """Polygon of a gland in stored pixel edges."""
-        return outline_of(self._labels, row, self._window_px[row])
+        return trace_object(self._labels, row, self._window_px[row])
 
     def _is_outlined(self, row: int) -> bool:
         """Whether most of a gland lies on outlined ones.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from tiling.objects.trace import outline
+from tiling.objects.trace import trace_mask
 from tiling.qupath.class_names import TISSUE
 from tiling.qupath.geojson_writer import OutlineStyle, geojson_file, object_id, to_viewer_px
 from tiling.raster.geometry import CoordinateFrame
@@ -39,6 +39,6 @@ def tissue_to_geojson(store: Path, out: Path, *, origin: CoordinateFrame) -> int
     areas, count = ndimage.label(np.asarray(open_array(open_store(store), "tissue")[...]))
     with geojson_file(out, geometry, origin) as writer:
         for number, (rows, columns) in enumerate(ndimage.find_objects(areas), start=1):
-            shape = outline(areas[rows, columns] == number, y=rows.start, x=columns.start)
+            shape = trace_mask(areas[rows, columns] == number, y=rows.start, x=columns.start)
             writer.write(place(shape), object_id(f"{attributes.slide}/tissue", number), _STYLE)
     return int(count)

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from tiling.objects.measure import mean_probabilities, measure
 from tiling.objects.stitch import stitch
-from tiling.objects.trace import outline
+from tiling.objects.trace import trace_mask
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.export_glands import export_glands
 from tiling.qupath.geojson_writer import OutlineStyle
@@ -308,7 +308,7 @@ def test_measures_agree_with_sums_over_pixels(seed: int, dense: float) -> None:
     if not inside.any():
         return
     [area, perimeter, _, eccentricity, angle, _, lumen], [centre] = measure(
-        np.array([outline(inside)], object), FRAME
+        np.array([trace_mask(inside)], object), FRAME
     )
     assert area == pytest.approx(0.25 * inside.sum())
     parts, count = ndimage.label(inside)
@@ -343,7 +343,10 @@ def test_a_smooth_shape_has_its_true_perimeter_solidity_and_axes() -> None:
         (x * np.sin(turned) + y * np.cos(turned)) / 60
     ) ** 2 < 1
     measured, _ = measure(
-        np.array([outline(disc), outline(ellipse), outline(disc & (np.hypot(y, x) > 75))], object),
+        np.array(
+            [trace_mask(disc), trace_mask(ellipse), trace_mask(disc & (np.hypot(y, x) > 75))],
+            object,
+        ),
         FRAME,
     )
     assert measured.perimeter_um[0] == pytest.approx(math.pi * 150, rel=0.01)

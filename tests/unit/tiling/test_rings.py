@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rasterio.features import shapes
 from scipy import ndimage
 
-from tiling.objects.rings import rings
+from tiling.objects.rings import find_rings
 
 
 def labels_of(seed: int, height: int, width: int, kind: str) -> np.ndarray:
@@ -25,11 +25,11 @@ def labels_of(seed: int, height: int, width: int, kind: str) -> np.ndarray:
 )  # fmt: skip
 def test_rings_are_those_of_gdal(seed: int, height: int, width: int, kind: str) -> None:
     labels = labels_of(seed, height, width, kind)
-    found = rings(labels)
+    found = find_rings(labels)
     mine = []
     area = np.zeros(int(labels.max()) + 1)
     for label, points in (
-        zip(found.label, np.split(found.points, np.cumsum(found.length)[:-1]), strict=True)
+        zip(found.label, np.split(found.points, np.cumsum(found.point_count)[:-1]), strict=True)
         if len(found.label)
         else ()
     ):

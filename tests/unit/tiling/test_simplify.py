@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tiling.objects.simplify import isolated_objects, simplify_outlines
-from tiling.objects.trace import outline
+from tiling.objects.trace import trace_mask
 
 
 def blobs(
@@ -19,7 +19,7 @@ def blobs(
 
 
 def drawn(labels: np.ndarray, count: int) -> np.ndarray:
-    return np.array([outline(labels == value) for value in range(1, count + 1)], object)
+    return np.array([trace_mask(labels == value) for value in range(1, count + 1)], object)
 
 
 @settings(max_examples=10, deadline=None)
@@ -78,7 +78,9 @@ def test_outlines_stay_valid_within_the_bound_and_apart(
 
 def test_the_steps_of_a_slanted_edge_go() -> None:
     y, x = np.mgrid[:200, :200]
-    shape = np.array([outline((y > x / 3 + 20) & (y < x / 3 + 90) & (x > 9) & (x < 190))], object)
+    shape = np.array(
+        [trace_mask((y > x / 3 + 20) & (y < x / 3 + 90) & (x > 9) & (x < 190))], object
+    )
     [found] = simplify_outlines(shape, bound_px=1.0)
     assert shapely.get_num_coordinates(found) < 12 < shapely.get_num_coordinates(shape[0])
     assert found.area == pytest.approx(shape[0].area, rel=0.02)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tiling.objects import trace
-from tiling.objects.trace import outline, outline_of, outlines
+from tiling.objects.trace import trace_mask, trace_object, trace_objects
 
 
 def squares(inside: np.ndarray) -> shapely.Geometry:
@@ -56,7 +56,7 @@ def test_outlines_are_the_union_of_their_pixels_in_label_order(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "_SMALL_PX", small_px)
         found = list(
-            outlines(
+            trace_objects(
                 labels,
                 windows_of(labels),
                 band_px=band_px,
@@ -89,20 +89,20 @@ def test_a_large_object_traced_by_blocks_has_the_same_form(
     if not image.any():
         return
     window = windows_of(labels)[0]
-    in_one = outline_of(labels, 0, window)
-    by_blocks = outline_of(labels, 0, window, largest_px=0, block_px=block_px)
+    in_one = trace_object(labels, 0, window)
+    by_blocks = trace_object(labels, 0, window, max_window_area_px=0, block_px=block_px)
     assert shapely.equals_exact(in_one, by_blocks, tolerance=0)
 
 
 def test_pixels_that_touch_at_a_corner_are_two_parts() -> None:
-    shape = outline(np.eye(2, dtype=bool), y=10, x=20)
+    shape = trace_mask(np.eye(2, dtype=bool), y=10, x=20)
     assert shape.geom_type == "MultiPolygon"
     assert shape.bounds == (20, 10, 22, 12)
     assert shape.is_valid
 
 
 def test_a_hole_that_touches_the_outside_at_a_corner_stays_valid() -> None:
-    shape = outline(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], bool))
+    shape = trace_mask(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], bool))
     assert shape.is_valid
     assert shape.area == 7
     assert len(shape.interiors) == 1
@@ -111,6 +111,6 @@ def test_a_hole_that_touches_the_outside_at_a_corner_stays_valid() -> None:
 def test_labels_that_do_not_fit_their_table_are_refused() -> None:
     labels = np.array([[1, 0, 0]], np.int32)
     with pytest.raises(ValueError, match="stitch the slide again"):
-        list(outlines(labels, np.array([[0, 0, 1, 1], [0, 2, 1, 1]])))
+        list(trace_objects(labels, np.array([[0, 0, 1, 1], [0, 2, 1, 1]])))
     with pytest.raises(ValueError, match="stitch the slide again"):
-        list(outlines(labels * 0, np.array([[0, 0, 1, 1]])))
+        list(trace_objects(labels * 0, np.array([[0, 0, 1, 1]])))
