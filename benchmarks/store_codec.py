@@ -1,4 +1,4 @@
-"""How tiles are stored: codec, chunk and shard chosen by measurement, and our shard writer beside Zarr's own.
+"""Speed and size of the store: codecs, chunk and shard sizes, our writer of shards and Zarr's.
 
 python benchmarks/store_codec.py --slide REAL.svs
 """
@@ -50,7 +50,7 @@ CODECS: dict[str, tuple[Encode, Decode]] = {
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The best of three."""
+    """Shortest of three times."""
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
@@ -71,14 +71,10 @@ def codecs(image: NDArray[np.uint8]) -> None:
     print("codec, chunks of 512 px       ratio  write MB/s  read MB/s")
     for name, (encode, decode) in CODECS.items():
         encoded = [encode(chunk) for chunk in chunks]
-        wrote, read = (
-            seconds(partial(map_all, encode, chunks)),
-            seconds(partial(map_all, decode, encoded)),
-        )
-        print(
-            f"{name:28s} {image.nbytes / sum(map(len, encoded)):6.2f} {mb / wrote:11.0f} {mb / read:10.0f}",
-            flush=True,
-        )
+        wrote = seconds(partial(map_all, encode, chunks))
+        read = seconds(partial(map_all, decode, encoded))
+        ratio = image.nbytes / sum(map(len, encoded))
+        print(f"{name:28s} {ratio:6.2f} {mb / wrote:11.0f} {mb / read:10.0f}", flush=True)
 
 
 def chunks_and_shards(image: NDArray[np.uint8], folder: Path) -> None:
@@ -147,9 +143,9 @@ def main() -> None:
         type=Path,
         help="real slide whose tissue is mirrored; without it, synthetic tissue",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        motif = np.moveaxis(make_motif(given.slide, Path(folder)), -1, 0)
+        motif = np.moveaxis(make_motif(arguments.slide, Path(folder)), -1, 0)
         image = np.ascontiguousarray(np.tile(motif, (1, 1, 2)))
         codecs(image)
         chunks_and_shards(image, Path(folder))

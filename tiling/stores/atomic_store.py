@@ -1,9 +1,9 @@
 """Writing a store so that it appears complete or not at all.
 
-A store is written as `X.zarr.partial` and renamed when it is complete. A lock on `X.zarr.lock` keeps a
-second writer out; the operating system releases it when the process ends, for whatever reason.
-`X.zarr.journal` lists the finished blocks: after a kill the next run writes only the missing blocks,
-and the finished store has the same bytes as one that was written without interruption.
+A store is written as `X.zarr.partial` and renamed when it is complete. A lock on `X.zarr.lock`
+excludes a second writer; the operating system releases it when the process ends, for any reason.
+`X.zarr.journal` lists the finished blocks: after a kill the next run writes only the missing
+blocks, and the store has the same bytes as one that was written without interruption.
 """
 
 import fcntl

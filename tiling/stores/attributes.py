@@ -1,9 +1,9 @@
 """Attributes of stores: reading, checking and writing them, and the store of a failed slide.
 
-The attributes are JSON under `gland_pipeline` in the store's `zarr.json`: `status` ("ok" or "failed"),
-then the fields of the class of this kind of store (see `tiling.stores.layout`).
+The attributes are JSON under `gland_pipeline` in the store's `zarr.json`: `status` ("ok" or
+"failed"), then the fields of the class of this kind of store (see `tiling.stores.layout`).
 A slide that cannot be used has a `FailedStore`: no arrays, only the error. Training leaves such a
-slide out by name; prediction raises the recorded error.
+slide out and names it; prediction raises the recorded error.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """What each kind of store contains: arrays, tables and attributes, one class per kind.
 
-The attributes are JSON in the order of the fields here (see `tiling.stores.attributes`). Fields with a
-default may be missing in stores of older versions. Arrays are (y, x) or (c, y, x) on the grid of
+The attributes are JSON in the order of the fields here, see `tiling.stores.attributes`. Fields with
+a default may be missing in stores of older versions. Arrays are (y, x) or (c, y, x) on the grid of
 `geometry`. A slide that cannot be used has a `tiling.stores.attributes.FailedStore` instead.
 """
 
@@ -36,10 +36,10 @@ class TileCounts:
 class TileStore(StoreAttributes):
     """`tiles/{slide}.zarr`: the pixels of a slide, an OME-Zarr 0.5 image.
 
-    Arrays `0`, `1`, ... are the levels of the pyramid: uint8 (3, y, x), fill 255; chunks that no tile
-    needs are not stored. `tissue` and `pen` are masks (0 or 1) on a coarse grid.
-    Columns: `origin_yx_px` (N, 2), first stored pixel of a tile; `origin_xy_level0` (N, 2), the same in
-    level-0 pixels; `tissue` and `pen` (N,), shares of the tile's area; `focus` (N,), see
+    Arrays `0`, `1`, ... are the levels of the pyramid: uint8 (3, y, x), fill 255; chunks that no
+    tile needs are not stored. `tissue` and `pen` are masks (0 or 1) on a coarse grid.
+    Columns: `origin_yx_px` (N, 2), first stored pixel of a tile; `origin_xy_level0` (N, 2), that
+    in level-0 pixels; `tissue` and `pen` (N,), shares of the tile's area; `focus` (N,), see
     `tiling.tiles.focus`; `status` (N,), 0 used, 1 left out (pen, focus or unreadable pixels).
 
     Attributes
@@ -120,8 +120,8 @@ class LabelCounts:
 class LabelStore(StoreAttributes):
     """`labels/{slide}.zarr`: an annotation on the grid of the tiles.
 
-    `labels` is 0 in the background and 1..N in glands; `weight` is 1 where the slide is annotated and
-    not ignored; `region` is 0 outside the regions and k in the k-th region of the annotation.
+    `labels` is 0 in the background and 1..N in glands; `weight` is 1 where the slide is annotated
+    and not ignored; `region` is 0 outside the regions and k in the k-th region of the annotation.
 
     Attributes
     ----------
@@ -205,10 +205,12 @@ class MapStore(StoreAttributes):
 
 @dataclass(frozen=True, kw_only=True)
 class GlandStore(StoreAttributes):
-    """`glands/{slide}.zarr`: one label per gland; `labels` is 0 in the background and 1..N in glands.
+    """`glands/{slide}.zarr`: one label per gland.
 
-    Columns (row i belongs to label i + 1): `first_px` (N,) y * width + x of the first pixel in raster
-    order; `window_px` (N, 4) y, x, height, width; `area_px` (N,); `touches_border` (N,) 0 or 1.
+    `labels` is 0 in the background and 1..N in glands.
+    Columns (row i belongs to label i + 1): `first_px` (N,) y * width + x of the first pixel in
+    raster order; `window_px` (N, 4) y, x, height, width; `area_px` (N,); `touches_border` (N,)
+    0 or 1.
 
     Attributes
     ----------

@@ -38,8 +38,8 @@ def halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = pixels.shape[1:]
     if height % 2 or width % 2:  # repeating the edge does not change its mean
         pixels = np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
-    # Two neighbours in a row are the two bytes of one uint16. This avoids reads with a stride, and the
-    # sum of four pixels fits into uint16.
+    # Two neighbours in a row are the two bytes of one uint16. This avoids reads with a stride, and
+    # the sum of four pixels fits into uint16.
     pairs = np.ascontiguousarray(pixels).view(np.uint16)
     total = pairs & np.uint16(0xFF)
     total += pairs >> np.uint16(8)
@@ -52,8 +52,8 @@ def halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def ome_attributes(name: str, geometry: Geometry, levels: int) -> dict[str, Any]:
     """The `ome` attribute of a store (NGFF 0.5), in micrometres.
 
-    The origin is the centre of the first pixel of level 0, because an NGFF coordinate is the centre of
-    a pixel. The first pixel of level k is 2^k pixels wide; its centre is (2^k - 1) / 2 pixels from it.
+    The origin is the centre of the first pixel of level 0, because NGFF coordinates are centres of
+    pixels. The first pixel of level k is 2^k pixels wide: its centre is (2^k - 1) / 2 pixels away.
     """
     datasets = []
     for level in range(levels):

@@ -2,8 +2,8 @@
 
 Zarr's own writer takes about twice the time of the compression (benchmarks/store_codec.py). It also
 handles several writers of one shard, which never happens here.
-The format is the codec `sharding_indexed` of the Zarr v3 specification: the chunks, then an index of
-(offset, length) with its CRC-32C.
+The format is the codec `sharding_indexed` of the Zarr v3 specification: the chunks, then an index
+of (offset, length) with its CRC-32C.
 """
 
 import os

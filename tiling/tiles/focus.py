@@ -13,8 +13,8 @@ from tiling.tiles.tile_grid import coverage
 CELL_PX = 64
 # Number of pixels, sum of grey values, of their squares, and of the squares of their Laplacian.
 _SUMS = 4
-# Neighbouring rows have similar sharpness: every fourth row gives the same score in a quarter of the
-# time.
+# Neighbouring rows have similar sharpness: every fourth row gives nearly the same score in a
+# quarter of the time.
 _ROW_STEP = 4
 _MIN_VARIANCE = 1.0  # below one squared grey value there is only rounding
 
@@ -63,7 +63,8 @@ def tile_focus(
 
     Parameters
     ----------
-    sums : of the whole slide, see `cell_sums`; a cell that a tile covers in part counts by that share
+    sums : of the complete slide, see `cell_sums`; a cell that is partly inside a tile counts by
+        that part
     origin_yx_px : int64 (N, 2), stored pixels
     tile_px : side of a tile
     shape_px : (height, width) of the slide in stored pixels

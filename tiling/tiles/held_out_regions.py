@@ -36,7 +36,7 @@ def hold_out_regions(
     Parameters
     ----------
     regions : bounding windows of the regions of each slide
-    distance_px : regions closer together than this belong to one group (the side of a training window)
+    distance_px : regions that are closer belong to one group (the side of a training window)
     share : share of the groups that is held out; at least one group is, and at least one is not
     seed : of the draw
     """

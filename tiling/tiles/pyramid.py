@@ -1,7 +1,7 @@
 """Pixels of the chunks that tiles need, at every level of the pyramid.
 
-Each pixel is read once from the slide and not read back from the store: a shard of a coarser level is
-made from the four shards below it while they are in memory.
+Each pixel is read once from the slide and not read back from the store: a shard of a coarser level
+is made from the four shards below it while they are in memory.
 """
 
 import logging
@@ -28,8 +28,8 @@ Chunk = tuple[int, int]  # (row, column) on the chunk grid of level 0
 Shard = tuple[int, int]  # (row, column) on the shard grid of its level
 Pixels = NDArray[np.uint8]  # (3, h, w)
 
-# Threads work on a shard of level 1 with the four shards below it. With shards of level 2 there would
-# be fewer shards than threads, and each would need more memory.
+# Each thread works on a shard of level 1 with the four shards below it. Shards of level 2 would be
+# fewer than the threads, and each would need more memory.
 _HIGHEST_FIRST_LEVEL = 1
 
 

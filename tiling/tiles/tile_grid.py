@@ -1,4 +1,4 @@
-"""The grid of tiles. It starts at the slide's origin: the place of a tile does not depend on tissue."""
+"""The grid of tiles: it starts at the slide's origin and does not depend on the tissue."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,7 @@
 """Tile a slide: its tissue, the grid of tiles, and their pixels in an OME-Zarr store.
 
-Only chunks under tiles with tissue are read and written; the others are not stored and read as white.
+Only chunks under tiles with tissue are read and written. The others are not stored: reading them
+gives white.
 """
 
 import logging
@@ -31,8 +32,8 @@ from tiling.tissue.slide_tissue import CoarseMasks, find_tissue
 
 log = logging.getLogger(__name__)
 
-# 100k x 100k pixels at full resolution are 900 files. With the 2048 px of other arrays they would be
-# 3300 files, which is more than many quotas allow.
+# 100k x 100k pixels at full resolution are 900 files. With the 2048 px of other arrays they would
+# be 3300 files, which is more than many quotas allow.
 IMAGE_SHARD_PX = 4096
 _USED, _LEFT_OUT = 0, 1
 
@@ -45,13 +46,14 @@ class TileParameters:
     ----------
     mpp_um : working resolution, um per stored pixel
     tile_px, overlap_px : side of a tile and overlap of neighbours, stored pixels
-    tissue_mpp_um : resolution at which tissue is found, um per pixel (rounded to whole stored pixels)
+    tissue_mpp_um : resolution at which tissue is found, um per pixel; rounded to a whole number of
+        stored pixels
     min_tissue : least share of tissue in a tile
     max_pen : tiles with a larger share of ink are left out (status 1)
     min_focus : tiles that are less sharp are left out (status 1), see `tiling.tiles.focus`; 0: none
     icc : "apply" converts pixels from the file's embedded colour profile to sRGB; "keep" does not
-    max_failed : share of the needed chunks that may be unreadable before the slide fails; tiles over
-        unreadable chunks are left out
+    max_failed : largest share of unreadable chunks among the needed ones; with more the slide
+        fails, with fewer the tiles over them are left out
     """
 
     mpp_um: float = 1.0
@@ -175,8 +177,8 @@ def _write_tiles(
     written = write_levels(opened, plan, levels, unfinished, needed, fail_fast=fail_fast, job=job)
     if len(written.failed) > parameters.max_failed * needed.sum():
         raise SlideError(
-            f"{opened.metadata.path}: {len(written.failed)} of {needed.sum()} blocks cannot be read; "
-            "copy the file again, or restrict it by `roi`"
+            f"{opened.metadata.path}: {len(written.failed)} of {needed.sum()} blocks "
+            "cannot be read; copy the file again, or restrict it by `roi`"
         )
     group.attrs["ome"] = ome_attributes(source.slide, plan.geometry, len(levels))
     focus = tile_focus(written.sums, table.origin_yx_px, parameters.tile_px, shape_px)

@@ -1,6 +1,7 @@
 """Which windows of a slide are predicted, trained on, sampled and used for validation.
 
-A table of windows is int64 (N, 4): y, x, height, width in stored pixels; windows may overhang the slide.
+A table of windows is int64 (N, 4): y, x, height, width in stored pixels. Windows may overhang the
+slide.
 """
 
 from pathlib import Path
@@ -54,9 +55,9 @@ def sample_windows(tiles: Path, *, count: int, read_px: int, seed: int) -> Windo
 def region_windows(labels: Path, *, read_px: int, stride_px: int) -> WindowTable:
     """Windows to train on, at a dense stride around every region, in raster order without repeats.
 
-    The core of a window is the square of half its side in its centre. A window is used when at least
-    10 % of its core is annotated. In a small region no core reaches 10 %; there a window is used when
-    its core has at least half as many annotated pixels as the best core of that region.
+    The core of a window is the square of half its side in its centre. A window is used when at
+    least 10 % of its core is annotated. In a small region no core reaches 10 %. There a window is
+    used when its core has at least half as many annotated pixels as the best core of that region.
 
     Parameters
     ----------

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tiling.slide_errors import AnnotationError
-from tiling.stores.attributes import recorded_error, stored_json
+from tiling.stores.attributes import recorded_error
+from tiling.stores.layout import LabelStore, TileStore
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +132,13 @@ def _without_failed_labels(slide: TrainingSlide) -> TrainingSlide:
 
 
 def _checksum(slide: TrainingSlide) -> str:
-    sources = []
-    for path in (slide.tiles, slide.labels):
-        if path:
-            attributes = stored_json(path)
-            sources.append({key: attributes.get(key) for key in ("fingerprint", "parameters")})
+    tiles = TileStore.read(slide.tiles)
+    sources: list[dict[str, object]] = [
+        {"fingerprint": tiles.fingerprint, "parameters": tiles.parameters}
+    ]
+    if slide.labels:
+        # Label stores have no fingerprint of their own.
+        parameters = LabelStore.read(slide.labels).parameters
+        sources.append({"fingerprint": None, "parameters": parameters})
     text = json.dumps(sources, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -70,7 +70,7 @@ def test_geometry_and_tables_read_back(tmp_path: Path) -> None:
     assert table["empty"].shape == (0, 4)
 
 
-def test_a_failed_slide_leaves_its_error(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_slide_is_recorded(tmp_path: Path) -> None:
     record_failure(tmp_path / "x.zarr", SlideError("x.svs: cut off"), {})
     assert recorded_error(tmp_path / "x.zarr") == "x.svs: cut off"
     assert stored_json(tmp_path / "x.zarr")["status"] == "failed"
@@ -78,7 +78,7 @@ def test_a_failed_slide_leaves_its_error(tmp_path: Path) -> None:
         geometry_of(tmp_path / "x.zarr")
 
 
-def test_missing_and_foreign_stores_are_named(tmp_path: Path) -> None:
+def test_missing_and_foreign_stores_are_errors_with_their_names(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no Zarr store"):
         open_store(tmp_path / "gone.zarr")
     create_group(tmp_path / "foreign.zarr")

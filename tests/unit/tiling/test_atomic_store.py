@@ -28,7 +28,7 @@ def interrupted(path: Path, parameters: dict[str, int]) -> None:
         raise KeyboardInterrupt
 
 
-def test_an_interrupted_store_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_finished_blocks_of_an_interrupted_store_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     interrupted(path, {"a": 1})
     assert not path.exists()
@@ -39,7 +39,7 @@ def test_an_interrupted_store_goes_on_where_it_stopped(tmp_path: Path) -> None:
         assert not partial.is_finished("b1")
 
 
-def test_other_parameters_start_afresh(tmp_path: Path) -> None:
+def test_an_unfinished_store_of_other_parameters_is_deleted(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     interrupted(path, {"a": 1})
     with write_store(path, {"a": 2}) as partial:
@@ -48,7 +48,7 @@ def test_other_parameters_start_afresh(tmp_path: Path) -> None:
         assert list(partial.folder.iterdir()) == []
 
 
-def test_a_cut_last_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_of_the_journal_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     interrupted(path, {"a": 1})
     with (tmp_path / "x.zarr.journal").open("a") as journal:
@@ -60,7 +60,9 @@ def test_a_cut_last_line_of_the_journal_is_not_believed(tmp_path: Path) -> None:
     interrupted(tmp_path / "y.zarr", {"a": 1})
 
 
-def test_blocks_recorded_after_a_cut_line_survive_another_kill(tmp_path: Path) -> None:
+def test_blocks_recorded_after_an_incomplete_line_are_kept_after_another_kill(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "x.zarr"
     interrupted(path, {"a": 1})
     with (tmp_path / "x.zarr.journal").open("a") as journal:
@@ -73,17 +75,25 @@ def test_blocks_recorded_after_a_cut_line_survive_another_kill(tmp_path: Path) -
         assert partial.is_finished("b2")
 
 
-def test_temporary_files_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_writer_are_deleted(tmp_path: Path) -> None:
     with write_store(tmp_path / "x.zarr", {}) as partial:
         (partial.folder / "c.123.partial").write_text("half")
     assert list((tmp_path / "x.zarr").iterdir()) == []
 
 
-def test_a_second_living_writer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_second_writer_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(atomic, "_LOCK_WAIT_S", 0.3)
     path = tmp_path / "x.zarr"
-    hold = f"with locked(Path({str(path)!r})):\n    print('held', flush=True); time.sleep(60)"
-    code = f"import time; from pathlib import Path; from tiling.stores.atomic_store import locked\n{hold}"
+    code = f"""
+import time
+from pathlib import Path
+from tiling.stores.atomic_store import locked
+with locked(Path({str(path)!r})):
+    print('held', flush=True)
+    time.sleep(60)
+"""
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -93,25 +103,25 @@ def test_a_second_living_writer_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     holder.wait()
     holder.stdout.close()
     time.sleep(0.05)
-    with locked(path):  # the lock died with its holder
+    with locked(path):  # the lock of a dead process is free
         pass
 
 
-def test_a_store_is_never_removed_under_its_own_name(tmp_path, monkeypatch):
-    """Whoever is killed while it removes a store leaves part of one, and that must not pass for the store."""
+def test_an_old_store_is_renamed_before_it_is_deleted(tmp_path, monkeypatch):
+    """A process that is killed during a deletion leaves a part of the store, which still opens."""
     store, removed, rmtree = tmp_path / "x.zarr", [], shutil.rmtree
     monkeypatch.setattr(
         shutil, "rmtree", lambda path, **options: removed.append(path) or rmtree(path, **options)
     )
     for number in range(2):
         with write_store(store, {"n": number}) as partial:
-            (partial.folder / f"{number}").write_text("whole")
+            (partial.folder / f"{number}").write_text("complete")
     assert store not in removed
     assert [path.name for path in store.iterdir()] == ["1"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zarr", "x.zarr.lock"]
 
 
-def test_a_line_cut_by_a_full_disk_costs_its_block_only(tmp_path: Path) -> None:
+def test_a_line_that_a_full_disk_broke_loses_only_its_blocks(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), write_store(tmp_path / "x.zarr", {"a": 1}) as partial:
         partial.record_finished("first")
         raise KeyboardInterrupt

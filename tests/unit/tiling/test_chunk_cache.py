@@ -1,4 +1,4 @@
-"""A cache of chunks gives what the array gives."""
+"""Windows of a cached array equal those of the array."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,7 +48,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), kept=st.sampled_from([0, CHUNK_BYTES, 5 * CHUNK_BYTES]))
-def test_windows_are_those_of_the_array_whatever_is_kept(tmp_path_factory, data, kept) -> None:
+def test_windows_do_not_depend_on_the_size_of_the_cache(tmp_path_factory, data, kept) -> None:
     image = np.random.default_rng(1).integers(0, 256, (3, HEIGHT, WIDTH), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "CHUNK_PX", CHUNK)
@@ -77,16 +77,14 @@ def test_a_chunk_is_decoded_once_while_it_is_kept(stored) -> None:
             read_window(cached, window, fill=0), read_window(image, window, fill=0)
         )
     assert array.reads == 2
-    read_window(
-        cached, (0, 128, 8, 8), fill=0
-    )  # a third one takes the place of the one not used for longest, the first
+    read_window(cached, (0, 128, 8, 8), fill=0)  # replaces the least recently used chunk, the first
     read_window(cached, (0, 64, 8, 8), fill=0)
     assert array.reads == 3
     read_window(cached, (0, 0, 8, 8), fill=0)
     assert array.reads == 4
 
 
-def test_what_a_reader_does_to_its_window_is_seen_by_nobody_else(stored) -> None:
+def test_a_window_is_a_copy(stored) -> None:
     image, array = stored
     cached = CachedChunks(array, max_bytes=10 * CHUNK_BYTES)
     read_window(cached, (0, 64, 64, 64), fill=0)[...] = 0
@@ -95,7 +93,7 @@ def test_what_a_reader_does_to_its_window_is_seen_by_nobody_else(stored) -> None
     )
 
 
-def test_threads_share_it(stored) -> None:
+def test_several_threads_read_the_same_windows(stored) -> None:
     image, array = stored
     cached = CachedChunks(array, max_bytes=2 * CHUNK_BYTES)
     windows = [(y, x, 50, 50) for y in range(0, 100, 17) for x in range(0, 160, 13)]
@@ -106,7 +104,7 @@ def test_threads_share_it(stored) -> None:
             np.testing.assert_array_equal(read, read_window(image, window, fill=0))
 
 
-def test_chunks_that_divide_the_colours_are_refused(stored) -> None:
+def test_chunks_that_divide_the_colours_are_an_error(stored) -> None:
     _, array = stored
     array.chunks = (1, CHUNK, CHUNK)
     with pytest.raises(ValueError, match="do not hold all of the leading axes"):

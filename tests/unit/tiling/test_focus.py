@@ -14,7 +14,7 @@ def score(image):
     )
 
 
-def test_focus_falls_with_blur_and_hardly_with_contrast():
+def test_focus_falls_with_blur_and_hardly_depends_on_contrast():
     scores = [score(ndimage.gaussian_filter(SHARP, sigma)) for sigma in (0, 1, 2, 4)]
     assert scores == sorted(scores, reverse=True)
     assert score(SHARP * 0.3 + 100) == pytest.approx(score(SHARP), rel=0.01)
@@ -22,7 +22,7 @@ def test_focus_falls_with_blur_and_hardly_with_contrast():
 
 
 @pytest.mark.parametrize("shape", [(128, 192), (100, 70), (3, 1)])
-def test_sums_are_those_of_every_fourth_row(shape):
+def test_sums_use_every_fourth_row(shape):
     gray = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
     padded = np.pad(gray.astype(np.int64), 1, mode="edge")
     bent = (
@@ -40,7 +40,7 @@ def test_sums_are_those_of_every_fourth_row(shape):
     np.testing.assert_allclose(cell_sums(gray), expected, rtol=1e-5)
 
 
-def test_a_tile_counts_its_cells_by_their_share():
+def test_cells_count_by_their_share_inside_the_tile():
     sums = np.zeros((1, 3, 4), np.float32)
     sums[0, :, 0] = 100  # pixels
     sums[0, :, 2] = 100 * 50.0  # mean square of grey values, mean 0

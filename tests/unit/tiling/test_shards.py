@@ -68,7 +68,7 @@ def test_empty_shards_leave_no_file_and_zarr_can_write_over_all(tmp_path):
     assert array[:, 2049:2052, 2050].tolist() == [[255, 7, 255]] * 3
 
 
-def test_a_damaged_index_is_noticed(tmp_path):
+def test_zarr_rejects_a_damaged_index(tmp_path):
     values = np.arange(600 * 600, dtype=np.int32).reshape(600, 600)
     array = written(tmp_path / "x.zarr", values, fill=0)
     path = tmp_path / "x.zarr" / "a" / "c" / "0" / "0"
@@ -79,7 +79,7 @@ def test_a_damaged_index_is_noticed(tmp_path):
         array[...]
 
 
-def test_a_shard_is_on_the_disk_before_it_can_be_called_finished(tmp_path, monkeypatch):
+def test_a_shard_is_synced_to_disk_before_it_is_renamed(tmp_path, monkeypatch):
     order, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(
         os,
@@ -118,7 +118,7 @@ def test_shards_are_read_back_chunk_by_chunk(tmp_path):
     assert list(writer.read_chunks((5, 5))) == []
 
 
-def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
+def test_the_reader_rejects_a_damaged_index_and_names_the_file(tmp_path):
     writer = ShardWriter(
         written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0)
     )
@@ -128,7 +128,7 @@ def test_a_damaged_index_is_named_by_our_reader_too(tmp_path):
         list(writer.read_chunks((0, 0)))
 
 
-def test_a_damaged_chunk_is_named_by_our_reader(tmp_path):
+def test_the_reader_rejects_a_damaged_chunk_and_names_the_file(tmp_path):
     writer = ShardWriter(
         written(tmp_path / "x.zarr", np.arange(600 * 600, dtype=np.int32).reshape(600, 600), fill=0)
     )
@@ -145,7 +145,7 @@ def test_a_damaged_chunk_is_named_by_our_reader(tmp_path):
     height=st.integers(1, 1100),
     width=st.integers(1, 2600),
 )
-def test_any_window_is_that_of_zarr(
+def test_any_block_equals_that_of_zarr(
     sharded: zarr.Array[Any], top: int, left: int, height: int, width: int
 ) -> None:
     block = (slice(top, min(top + height, 1100)), slice(left, min(left + width, 2600)))

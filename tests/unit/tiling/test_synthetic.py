@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 3402, 2203
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two small slides of the demo's recipe: one with regions, one outlined whole."""
+    """Two small slides: one with regions, one on which every gland is outlined."""
     out = tmp_path_factory.mktemp("synthetic")
     for name, regions, pen in (("regions", 2, False), ("whole", None, True)):
         recipe = SlideRecipe(
@@ -52,7 +52,7 @@ def test_openslide_reads_levels_and_pixel_size(folder):
         assert slide.level_dimensions == ((3402, 2203), (1701, 1102), (851, 551))
 
 
-def test_files_appear_whole_and_leave_nothing_beside(folder):
+def test_no_temporary_files_remain(folder):
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{end}"
         for name in ("regions", "whole")
@@ -104,7 +104,7 @@ def test_features_look_like_an_export_of_qupath(folder):
         assert feature["geometry"]["coordinates"][0][0] == feature["geometry"]["coordinates"][0][-1]
 
 
-def test_regions_hold_every_gland_that_reaches_into_them_whole(folder):
+def test_glands_that_overlap_a_region_are_outlined_completely(folder):
     truth = tifffile.imread(folder / "regions_truth.tiff")
     path = folder / "regions.geojson"
     regions = [shape(f["geometry"]) for f in features(path, "Region*")]
@@ -129,7 +129,7 @@ def test_regions_do_not_change_the_tissue(folder):
     )
 
 
-def test_touching_glands_are_parted_by_six_um():
+def test_neighbouring_glands_are_at_least_six_um_apart():
     plan = plan_section((900, 1000), np.random.default_rng(2), tissue_share=0.6)
     nearest = []
     for number in range(1, len(plan.glands) + 1):
@@ -158,7 +158,7 @@ def test_glands_are_hollow_branching_and_of_the_size_of_glands():
     assert np.mean(np.array(solidity) < 0.88) > 0.15  # lobes and bends
 
 
-def test_pen_lies_on_glass_and_hardly_on_tissue(folder):
+def test_pen_marks_are_mostly_on_glass(folder):
     plain, marked = (
         np.asarray(openslide.OpenSlide(folder / f"{name}.tiff").get_thumbnail((650, 650)))
         for name in ("regions", "whole")
@@ -169,7 +169,7 @@ def test_pen_lies_on_glass_and_hardly_on_tissue(folder):
     assert ink[dark].mean() < 0.1
 
 
-def test_too_small_a_slide_and_too_many_regions_say_so(tmp_path):
+def test_a_small_slide_and_too_many_regions_are_errors(tmp_path):
     with pytest.raises(ValueError, match="tiny: 800 x 1200 px is too small"):
         make_slide(
             SlideRecipe(slide="tiny", seed=0, width_px=800, height_px=1200), tmp_path / "x.tiff"
@@ -187,7 +187,7 @@ def test_smooth_noise_has_unit_variance_at_its_scale():
     assert np.abs(np.diff(noise, axis=0)).max() < 1
 
 
-def test_demo_holds_every_split_and_no_two_slides_alike():
+def test_the_demo_has_every_split_and_different_slides():
     assert sorted(s.split for s in DEMO_SLIDES) == sorted(
         [
             "labelled",
@@ -204,14 +204,15 @@ def test_demo_holds_every_split_and_no_two_slides_alike():
     assert sum(s.regions or 0 for s in DEMO_SLIDES if s.split == "labelled") in (5, 6)
 
 
-def test_unknown_demo_slide_is_named_with_the_known_ones(tmp_path):
+def test_the_error_of_an_unknown_demo_slide_lists_all_slides(tmp_path):
     with pytest.raises(
         ValueError, match=r"demo-9: the demo has no such slide; it has demo-labelled-1, "
     ):
         make_demo_slide("demo-9", tmp_path / "x.tiff")
 
 
-# Colour must not be enough: what a threshold or a linear model on colour (blurred at several scales) reaches, fitted on the slide itself.
+# Colour alone must not be enough to find glands. The tests measure the score of a threshold and
+# of a linear model on colour (blurred at several scales), both fitted on the slide itself.
 
 
 def test_colour_alone_does_not_find_glands(folder):
@@ -232,7 +233,7 @@ def test_colour_alone_does_not_find_glands_of_the_demo_test_slide(tmp_path):
     assert f1 <= 0.5
 
 
-def test_scores_of_the_colour_test_find_what_colour_can_find():
+def test_the_colour_test_gives_full_scores_where_colour_is_enough():
     labels = np.zeros((60, 60), np.int64)
     labels[5:25, 5:25], labels[30:50, 30:50] = 1, 2
     image = np.full((60, 60, 3), 0.9, np.float32)
@@ -241,7 +242,10 @@ def test_scores_of_the_colour_test_find_what_colour_can_find():
 
 
 def best_by_colour(image, labels, tissue):
-    """Best Dice and object F1 over channels, thresholds, polarities and a logistic regression: an upper bound, fitted on the truth."""
+    """Best Dice and object F1 over channels, thresholds, signs and a logistic regression.
+
+    All are fitted on the truth: an upper bound.
+    """
     hed = rgb2hed(image)
     channels = [
         image[..., 0],
@@ -297,13 +301,16 @@ def _object_f1(found, labels):
         minlength=(count + 1) * (glands + 1),
     )
     pairs = pairs.reshape(count + 1, glands + 1)[:, 1:]
-    best = pairs[1:].argmax(axis=1)  # an object stands for one gland, however many it covers
+    best = pairs[1:].argmax(axis=1)  # an object counts for one gland, even if it covers several
     hits = best[2 * pairs[np.arange(1, count + 1), best] > pairs.sum(axis=0)[best]]
     return 2 * len(np.unique(hits)) / (count + glands)
 
 
 def _at_two_um(slide, truth):
-    """Image in 0..1, labels and tissue at 2 um/px (tissue: the darker side of the smoothed slide, gaps filled)."""
+    """Image in 0..1, labels and tissue at 2 um/px.
+
+    Tissue is where the smoothed slide is dark, with its holes filled.
+    """
     with openslide.OpenSlide(slide) as opened:
         image = np.asarray(opened.read_region((0, 0), 0, opened.dimensions).convert("RGB"))
     image = np.asarray(Image.fromarray(image).reduce(4))

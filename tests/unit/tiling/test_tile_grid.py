@@ -7,7 +7,7 @@ from tiling.tiles.tile_grid import choose_tiles, chunks_under
 
 
 @given(side=st.integers(1, 5000), tile=st.integers(16, 600), overlap=st.integers(0, 500))
-def test_grid_covers_the_axis_and_no_tile_lies_beyond_it(side, tile, overlap):
+def test_the_grid_covers_the_axis_without_superfluous_tiles(side, tile, overlap):
     overlap = min(overlap, tile - 1)
     origins = grid_origins(side, tile, tile - overlap)
     assert origins[-1] + tile >= side
@@ -22,7 +22,7 @@ masks = st.tuples(
 
 @settings(deadline=None, max_examples=80)
 @given(masks, st.integers(1, 9), st.integers(16, 90), st.integers(0, 60), st.floats(0, 1))
-def test_every_tissue_pixel_lies_in_a_tile_and_shares_are_exact(
+def test_every_tissue_pixel_is_in_a_tile_and_shares_are_exact(
     shape, coarse_px, tile_px, overlap, min_tissue
 ):
     height, width, seed, density = shape
@@ -69,6 +69,6 @@ def test_a_slide_without_tissue_has_no_tiles():
     assert table.origin_yx_px.shape == (0, 2)
 
 
-def test_chunks_under_a_tile_that_overhangs_are_those_it_reaches():
+def test_chunks_under_an_overhanging_tile_are_those_that_overlap_it():
     needed = chunks_under(np.array([[400, 0], [960, 960]]), 256, (1000, 1000), (512, 512))
     assert needed.tolist() == [[True, False], [True, True]]

@@ -82,7 +82,7 @@ def tissue_slide(tmp_path):
     return write_slide(tmp_path / "s.tiff", image), image
 
 
-def test_pixels_under_tissue_are_the_slides_and_the_rest_is_absent(tmp_path, tissue_slide):
+def test_pixels_under_tissue_are_stored_and_the_others_are_not(tmp_path, tissue_slide):
     path, image = tissue_slide
     write_tile_store(path, tmp_path / "s.zarr", code_version=3)
     stored = open_array(open_store(tmp_path / "s.zarr"), "0")
@@ -103,15 +103,20 @@ def test_pixels_under_tissue_are_the_slides_and_the_rest_is_absent(tmp_path, tis
     assert covered[210:1090, 160:740].all()
     assert not covered[:, 1000:].any()
     np.testing.assert_array_equal(table["origin_xy_level0"], table["origin_yx_px"][:, ::-1])
-    assert {name: values.dtype.name for name, values in table.items()} == {
-        "origin_yx_px": "int64", "origin_xy_level0": "float64", "tissue": "float32", "focus": "float32", "pen": "float32",
+    dtypes = {name: values.dtype.name for name, values in table.items()}
+    assert dtypes == {
+        "origin_yx_px": "int64",
+        "origin_xy_level0": "float64",
+        "tissue": "float32",
+        "focus": "float32",
+        "pen": "float32",
         "status": "uint8",
-    }  # fmt: skip
+    }
     assert (table["focus"] > 0).all()
     assert (table["status"] == 0).all()
 
 
-def test_attributes_say_where_the_pixels_came_from(tmp_path, tissue_slide):
+def test_attributes_record_how_the_pixels_were_read(tmp_path, tissue_slide):
     path, _ = tissue_slide
     write_tile_store(
         path, tmp_path / "s.zarr", parameters=TileParameters(mpp_um=2.0), code_version=3
@@ -230,7 +235,7 @@ def test_level_shapes_end_at_512():
 
 @pytest.fixture(scope="module")
 def four_shards(tmp_path_factory):
-    """A slide whose tissue lies over the corner of four shards, and its store."""
+    """A slide whose tissue overlaps four shards at their common corner, and its store."""
     folder = tmp_path_factory.mktemp("four_shards")
     path = write_slide(folder / "s.tiff", slide_image((2300, 2300), (1900, 1900, 350, 350)))
     with pytest.MonkeyPatch.context() as patch:
@@ -249,10 +254,10 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch, fou
 @pytest.mark.parametrize(
     ("workers", "stopped_after"), [(1, None), (3, None), (16, None), (1, 7), (16, 9), (2, 20)]
 )
-def test_levels_made_from_the_shards_below_them_are_the_same_however_many_work_on_them(
+def test_coarser_levels_do_not_depend_on_workers_or_interruptions(
     tmp_path, monkeypatch, workers, stopped_after
 ):
-    """Small shards: one worker takes a shard of level 1 and the four below it at once, sixteen take level 0 first."""
+    """With small shards: one worker begins at level 1, sixteen workers begin at level 0."""
     monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 512)
     path = write_slide(
         tmp_path / "s.tiff",
@@ -310,7 +315,7 @@ tile_slide(source, Path(sys.argv[2]), parameters=parameters, code_version=1)
 
 
 @pytest.mark.parametrize("finished", [1, 4])
-def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(
+def test_a_rerun_after_a_kill_reads_only_missing_shards_and_gives_the_same_bytes(
     tmp_path, monkeypatch, four_shards, finished
 ):
     monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
@@ -346,9 +351,7 @@ def test_killed_run_goes_on_where_it_stopped_with_the_same_bytes(
     assert tree(tmp_path / "killed.zarr") == tree(whole)
 
 
-def test_a_run_that_goes_on_after_an_unreadable_block_gives_the_same_bytes(
-    tmp_path, monkeypatch, four_shards
-):
+def test_a_rerun_after_an_unreadable_block_gives_the_same_bytes(tmp_path, monkeypatch, four_shards):
     monkeypatch.setattr(tile, "IMAGE_SHARD_PX", 2048)
     read, done = pixels.read_scaled, atomic.UnfinishedStore.record_finished
 
@@ -376,7 +379,7 @@ def test_a_run_that_goes_on_after_an_unreadable_block_gives_the_same_bytes(
     assert tree(tmp_path / "s.zarr") == tree(tmp_path / "whole.zarr")
 
 
-def test_unusable_slide_leaves_a_store_that_says_why(tmp_path, caplog):
+def test_the_store_of_an_unusable_slide_has_the_error(tmp_path, caplog):
     path = write_slide(tmp_path / "s.tiff", slide_image((300, 300), (0, 0, 300, 300)), mpp=350.0)
     write_tile_store(path, tmp_path / "s.zarr", slide="s7")
     assert "set column 'mpp'" in recorded_error(tmp_path / "s.zarr")
@@ -434,7 +437,7 @@ def test_an_unreadable_block_fails_the_slide_unless_a_share_is_allowed(
 
 
 def test_a_slide_of_one_level_with_a_damaged_tile_is_tiled_when_a_share_may_fail(tmp_path):
-    """Its tissue is looked for in the very pixels that cannot be read."""
+    """Its tissue is found in the same pixels that cannot be read."""
     image = slide_image((1500, 2600), (200, 150, 900, 1500))
     path = write_slide(tmp_path / "s.tiff", image, compression="deflate")
     with tifffile.TiffFile(path) as tiff:
@@ -502,7 +505,7 @@ def test_roi_restricts_and_tissue_replaces(tmp_path, tissue_slide):
         ("roi.png", b"no image", "neither GeoJSON nor"),
     ],
 )
-def test_unreadable_roi_costs_this_slide_with_its_name(
+def test_an_unreadable_roi_fails_the_slide_and_is_named(
     tmp_path, tissue_slide, name, content, words
 ):
     (tmp_path / name).write_bytes(content)
@@ -531,12 +534,12 @@ def test_inked_tiles_are_left_out(tmp_path):
     assert (left_out[:, 1] > 350).all()
 
 
-def test_impossible_parameters_are_named():
+def test_an_overlap_as_large_as_a_tile_is_an_error():
     with pytest.raises(ValueError, match="overlap_px 256 must be"):
         TileParameters(tile_px=256, overlap_px=256)
 
 
-def test_a_slide_read_from_a_scratch_copy_gives_the_same_bytes(tmp_path, tissue_slide):
+def test_a_slide_read_from_a_local_copy_gives_the_same_bytes(tmp_path, tissue_slide):
     path, _ = tissue_slide
     for name, folder in (("direct", None), ("copied", tmp_path / "scratch")):
         write_tile_store(
