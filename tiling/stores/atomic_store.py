@@ -168,7 +168,7 @@ def _parameters_checksum(parameters: dict[str, Any]) -> str:
 
 
 def _recorded_checksum(journal: Path) -> str | None:
-    """Checksum of the parameters in the first line of a journal; None where there is none."""
+    """Checksum of the parameters in the first line of a journal; None without one."""
     if not journal.is_file():
         return None
     first_line = journal.read_text().split("\n", 1)[0]

@@ -59,9 +59,9 @@ def hold_out_regions(
 def group_regions(regions: Sequence[Window], distance_px: int) -> list[list[Window]]:
     """Regions in groups; regions of different groups are at least `distance_px` apart.
 
-    >>> near = [Window(0, 0, 10, 10), Window(15, 0, 5, 5)]
-    >>> group_regions([near[0], Window(100, 0, 10, 10), near[1]], 8) == [
-    ...     [Window(100, 0, 10, 10)], near]
+    >>> close = [Window(0, 0, 10, 10), Window(15, 0, 5, 5)]
+    >>> group_regions([close[0], Window(100, 0, 10, 10), close[1]], 8) == [
+    ...     [Window(100, 0, 10, 10)], close]
     True
     """
     groups: list[list[Window]] = []

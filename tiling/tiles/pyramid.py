@@ -34,7 +34,7 @@ _HIGHEST_FIRST_LEVEL = 1
 
 
 class PyramidResult(NamedTuple):
-    """What `write_levels` found out about the pixels.
+    """Failed chunks and sums of the pixels that `write_levels` read.
 
     Attributes
     ----------

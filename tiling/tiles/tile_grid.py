@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.raster.blending import grid_origins
+
 
 class TileTable(NamedTuple):
     """Tiles with tissue, in raster order of the grid.
@@ -27,16 +29,6 @@ class _Axis(NamedTuple):
     low: NDArray[np.int64]
     high: NDArray[np.int64]
     side_px: int
-
-
-def grid_origins(side_px: int, tile_px: int, stride_px: int) -> NDArray[np.int64]:
-    """Origins along one axis: multiples of the stride until the axis is covered.
-
-    >>> grid_origins(600, 256, 192).tolist(), grid_origins(100, 256, 192).tolist()
-    ([0, 192, 384], [0])
-    """
-    count = 1 + max(-(-(side_px - tile_px) // stride_px), 0)
-    return np.arange(count, dtype=np.int64) * stride_px
 
 
 def choose_tiles(
