@@ -1,11 +1,11 @@
-"""Weights of tiles in blending: the triangle that the project uses, beside a trapezoid.
+"""Weights of tiles in blending: the triangle that the project uses, compared with a trapezoid.
 
 python benchmarks/blending_weights.py --model models/glas --data GLAS/train --images 20
 
 Prints pixel Dice, object F1 and object Dice of the model's own threshold and split parameters with
 both weights, and then what would be chosen on these images with each of them. The trapezoid is flat
-in the middle of a tile and falls linearly over the overlap and one pixel more; images in memory were
-blended with it until slides and images got the same weights.
+in the middle of a tile and falls linearly over the overlap and one pixel more. Images in memory
+were blended with it until slides and images got the same weights.
 """
 
 import argparse

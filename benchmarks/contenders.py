@@ -1,6 +1,7 @@
-"""What the benchmarks share: each contender runs in a process of its own, timed, its memory sampled as PSS of the process.
+"""Running the contenders of a benchmark, each in its own process, with its time and peak memory.
 
-On a machine that others use too, read the processor's seconds: they hardly depend on the others.
+The memory is the PSS of the process, sampled. On a machine that others use too, compare the seconds
+of the processors: they hardly depend on other programs.
 """
 
 import json
@@ -19,7 +20,15 @@ Contender = Callable[..., dict[str, float] | None]
 
 
 class Measured(NamedTuple):
-    """Wall seconds of the work, seconds of all processors, peak PSS in MiB, and what the contender counted."""
+    """One run of a contender.
+
+    Attributes
+    ----------
+    seconds : wall time of the work
+    cpu_s : time of all processors
+    peak_mib : largest PSS of the process
+    counted : numbers that the contender returned
+    """
 
     seconds: float
     cpu_s: float
@@ -41,12 +50,17 @@ def measured(script: str, name: str, *arguments: object) -> Measured:
     text, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"{name}: status {process.returncode}")
-    found = json.loads(text.splitlines()[-1])
-    return Measured(found["seconds"], found["cpu_s"], peak / 2**20, found["counted"])
+    result = json.loads(text.splitlines()[-1])
+    return Measured(result["seconds"], result["cpu_s"], peak / 2**20, result["counted"])
 
 
 def serve(contenders: dict[str, Contender]) -> bool:
-    """Whether this process was started by `measured`: then the contender has run, and its figures are printed."""
+    """Run the contender and print its result if `measured` started this process.
+
+    Returns
+    -------
+    Whether `measured` started this process
+    """
     if sys.argv[1:2] != ["--contender"]:
         return False
     name, *arguments = sys.argv[2:]
@@ -62,15 +76,17 @@ def serve(contenders: dict[str, Contender]) -> bool:
     return True
 
 
-def row(what: str, found: Measured, *, beside: Measured | None = None, note: str = "") -> None:
-    """Print one line of a table, with the ratios of wall and of processor time to another contender."""
-    ratio = (
-        f"{beside.seconds / found.seconds:5.2f} x, cpu {beside.cpu_s / found.cpu_s:5.2f} x"
-        if beside
-        else " " * 20
-    )
+def row(
+    label: str, run: Measured, *, compared_with: Measured | None = None, note: str = ""
+) -> None:
+    """Print one line of a table, with the ratios of both times to those of another contender."""
+    ratio = " " * 20
+    if compared_with is not None:
+        wall, cpu = compared_with.seconds / run.seconds, compared_with.cpu_s / run.cpu_s
+        ratio = f"{wall:5.2f} x, cpu {cpu:5.2f} x"
     print(
-        f"  {what:44s} {found.seconds:8.2f} s (cpu {found.cpu_s:7.1f})  {ratio}  peak {found.peak_mib:6.0f} MiB  {note}",
+        f"  {label:44s} {run.seconds:8.2f} s (cpu {run.cpu_s:7.1f})  {ratio}  "
+        f"peak {run.peak_mib:6.0f} MiB  {note}",
         flush=True,
     )
 

@@ -118,7 +118,12 @@ def main() -> None:
                 results[name] = result._replace(seconds=result.counted["writing"])
             sizes = {name: f"{result.counted['mb']:.0f} MB" for name, result in results.items()}
             row("json.dump of dicts", results["json"], note=sizes["json"])
-            row("GeoJsonWriter", results["writer"], beside=results["json"], note=sizes["writer"])
+            row(
+                "GeoJsonWriter",
+                results["writer"],
+                compared_with=results["json"],
+                note=sizes["writer"],
+            )
 
 
 if __name__ == "__main__":

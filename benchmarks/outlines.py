@@ -1,9 +1,9 @@
-"""Maps -> labels -> outlines of many objects, beside labelling and tracing the whole array in memory.
+"""Labels and outlines of many objects, compared with labelling and tracing in memory.
 
 python benchmarks/outlines.py --side 30000
 
-An object of 20 to 60 px every 67 px: 200k of them at 30000 px. The peer has an easier task: it labels the mask without splitting it,
-and holds everything in memory.
+There is an object of 20 to 60 px every 67 px: 200 000 objects at 30000 px. The other contender has
+an easier task: it labels the mask without splitting it, and holds everything in memory.
 """
 
 import argparse
@@ -21,13 +21,12 @@ CELL_PX, CELLS = 67, 16
 
 
 def pattern() -> NDArray[np.uint8]:
-    """Codes of gland, sdf, boundary and disagreement with a period: uint8 (4, P, P)."""
+    """One period of the quantised gland, sdf, boundary and disagreement: uint8 (4, P, P)."""
     rng = np.random.default_rng(0)
     side = CELL_PX * CELLS
     y, x = np.mgrid[:side, :side]
-    noise = 8 * gaussian_filter(
-        rng.normal(0, 1, (side, side)), 2, mode="wrap"
-    )  # edges as rough as a network's, without specks
+    # The edges are as rough as those of a network, but there are no specks.
+    noise = 8 * gaussian_filter(rng.normal(0, 1, (side, side)), 2, mode="wrap")
     radius = rng.uniform(10, 30, (CELLS, CELLS))[y // CELL_PX, x // CELL_PX]
     depth = radius - np.hypot(y % CELL_PX - 33, x % CELL_PX - 33) + noise
     hole = rng.random((CELLS, CELLS))[y // CELL_PX, x // CELL_PX] < 0.3
@@ -45,31 +44,31 @@ def pattern() -> NDArray[np.uint8]:
     ).astype(np.uint8)
 
 
-def make(side: str, folder: str) -> None:
-    """The maps' store."""
+def write_maps(side: str, folder: str) -> None:
+    """Write the store of the maps."""
     from tiling.raster.geometry import Geometry, blocks
     from tiling.stores.arrays import create_array, create_group
     from tiling.stores.attributes import set_attributes
 
-    side_px, codes = int(side), pattern()
+    side_px, quantised = int(side), pattern()
     group = create_group(Path(folder) / "maps.zarr")
     arrays = [
         create_array(group, name, (side_px, side_px), np.uint8)
         for name in ("gland", "sdf", "boundary", "disagreement")
     ]
-    period = codes.shape[-1]
+    period = quantised.shape[-1]
     for rows, columns in blocks(side_px, side_px, 2048):
-        part = codes[:, np.arange(rows.start, rows.stop) % period][
-            :, :, np.arange(columns.start, columns.stop) % period
-        ]
+        period_rows = np.arange(rows.start, rows.stop) % period
+        period_columns = np.arange(columns.start, columns.stop) % period
+        part = quantised[:, period_rows][:, :, period_columns]
         for array, values in zip(arrays, part, strict=True):
             array[rows, columns] = values
     geometry = Geometry.uniform(side_px, side_px)
     set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
 
 
-def labels(folder: str, workers: str) -> dict[str, float]:
-    """`stitch`: seeds, growth, what is left, numbers, table."""
+def stitch_labels(folder: str, workers: str) -> dict[str, float]:
+    """`stitch`, as stitch_slide calls it."""
     from tiling.objects.stitch import stitch
     from tiling.parallel import JobSettings
     from tiling.raster.split_rule import SplitParameters
@@ -90,7 +89,7 @@ def labels(folder: str, workers: str) -> dict[str, float]:
     }
 
 
-def traced(folder: str, workers: str) -> dict[str, float]:
+def trace_all(folder: str, workers: str) -> dict[str, float]:
     """`trace_objects` of every object; the area is checked against the number of pixels."""
     import shapely
 
@@ -101,11 +100,11 @@ def traced(folder: str, workers: str) -> dict[str, float]:
     store = Path(folder) / "glands.zarr"
     table = read_table(store, "objects", ("window_px", "area_px"))
     array, count, vertices = ShardReader(open_array(open_store(store), "labels")), 0, 0
-    for found in trace_objects(array, table["window_px"], workers=int(workers)):
-        if (shapely.area(found.shapes) != table["area_px"][found.rows]).any():
+    for traced_objects in trace_objects(array, table["window_px"], workers=int(workers)):
+        if (shapely.area(traced_objects.shapes) != table["area_px"][traced_objects.rows]).any():
             raise SystemExit("an outline has another area than its object")
-        count += len(found.rows)
-        vertices += int(shapely.get_num_coordinates(found.shapes).sum())
+        count += len(traced_objects.rows)
+        vertices += int(shapely.get_num_coordinates(traced_objects.shapes).sum())
     return {"objects": count, "vertices": vertices}
 
 
@@ -116,24 +115,28 @@ def in_memory_labels(folder: str) -> dict[str, float]:
     from tiling.stores.arrays import open_array, open_store
 
     mask = np.asarray(open_array(open_store(Path(folder) / "maps.zarr"), "gland")[...]) >= 128
-    found, count = ndimage.label(mask, np.ones((3, 3)), output=np.int32)
-    np.save(Path(folder) / "labels.npy", found)
+    labels, count = ndimage.label(mask, np.ones((3, 3)), output=np.int32)
+    np.save(Path(folder) / "labels.npy", labels)
     return {"objects": count}
 
 
 def in_memory_outlines(folder: str) -> dict[str, float]:
-    """rasterio.features.shapes of the whole label image, one shapely geometry each."""
+    """rasterio.features.shapes of the whole label image, then one shapely geometry per object."""
     from rasterio.features import shapes
     from shapely.geometry import shape
 
-    found = np.load(Path(folder) / "labels.npy")
-    polygons = [shape(geometry) for geometry, _ in shapes(found, mask=found > 0, connectivity=4)]
+    labels = np.load(Path(folder) / "labels.npy")
+    polygons = [shape(geometry) for geometry, _ in shapes(labels, mask=labels > 0, connectivity=4)]
     return {"objects": len(polygons)}
 
 
 CONTENDERS = {
-    "make": make, "labels": labels, "traced": traced, "in memory labels": in_memory_labels, "in memory outlines": in_memory_outlines,
-}  # fmt: skip
+    "make": write_maps,
+    "labels": stitch_labels,
+    "traced": trace_all,
+    "in memory labels": in_memory_labels,
+    "in memory outlines": in_memory_outlines,
+}
 
 
 def main() -> None:
@@ -144,34 +147,34 @@ def main() -> None:
     )
     parser.add_argument("--side", type=int, default=30000, help="pixels")
     parser.add_argument("--workers", type=int, default=2, help="threads of ours")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measured(__file__, "make", given.side, folder)
-        print(f"{given.side} x {given.side} px")
+        measured(__file__, "make", arguments.side, folder)
+        print(f"{arguments.side} x {arguments.side} px")
         slow = measured(__file__, "in memory labels", folder)
         row(
             "label: scipy.ndimage.label, in memory",
             slow,
             note=f"{slow.counted['objects']:.0f} objects, not split",
         )
-        fast = measured(__file__, "labels", folder, given.workers)
+        fast = measured(__file__, "labels", folder, arguments.workers)
         row(
             "label and split: ours, out of core",
             fast,
-            beside=slow,
+            compared_with=slow,
             note=f"{fast.counted['objects']:.0f} objects",
         )
         slow = measured(__file__, "in memory outlines", folder)
         row(
-            "outlines: rasterio of the whole, in memory",
+            "outlines: rasterio, in memory",
             slow,
             note=f"{slow.counted['objects']:.0f} polygons",
         )
-        fast = measured(__file__, "traced", folder, given.workers)
+        fast = measured(__file__, "traced", folder, arguments.workers)
         row(
             "outlines: ours, areas checked",
             fast,
-            beside=slow,
+            compared_with=slow,
             note=f"{fast.counted['vertices']:.0f} vertices",
         )
 

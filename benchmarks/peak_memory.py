@@ -1,4 +1,6 @@
-"""Peak memory of a command: PSS (shared pages counted once) summed over its process tree, sampled twice a second.
+"""Peak memory of a command and of all its child processes.
+
+It is the sum of their PSS, which counts shared pages once, sampled twice a second.
 
 python benchmarks/peak_memory.py -- make demo
 """
@@ -19,9 +21,8 @@ def tree_pss(root: psutil.Process) -> int:
     """Bytes of proportional set size of a process and all below it, now."""
     total = 0
     for process in [root, *root.children(recursive=True)]:
-        with contextlib.suppress(
-            psutil.NoSuchProcess, psutil.AccessDenied
-        ):  # a process may end while we look
+        # A process may end before its memory is read.
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             total += process.memory_full_info().pss
     return total
 
@@ -40,7 +41,8 @@ def main() -> int:
         time.sleep(_INTERVAL_S)
     seconds = time.perf_counter() - start
     print(
-        f"{' '.join(command)}: status {process.returncode}, {seconds:.0f} s, peak {peak / _MIB:.0f} MiB (PSS of the process tree)"
+        f"{' '.join(command)}: status {process.returncode}, {seconds:.0f} s, "
+        f"peak {peak / _MIB:.0f} MiB (PSS of the process tree)"
     )
     return process.returncode
 

@@ -243,7 +243,7 @@ def main() -> None:
         row(
             "predict_slide",
             stage,
-            beside=alone,
+            compared_with=alone,
             note=f"{tiles / stage.seconds:.1f} tiles/s with loading",
         )
 

@@ -1,8 +1,9 @@
-"""What splitting a mask into glands is worth: object scores of a slide of a finished run before and after, with splits and merges.
+"""Object scores of a predicted slide before and after its mask is split into glands.
 
 python benchmarks/split.py RESULTS SLIDE
 
-Before: the 8-connected components of the same mask at the same threshold. Scores are those of evaluate_slide, pooled over the regions.
+Before the split the objects are the 8-connected components of the same mask at the same threshold.
+The scores are those of evaluate_slide, pooled over the regions.
 """
 
 import argparse
@@ -23,39 +24,42 @@ def main() -> None:
     )
     parser.add_argument("results", type=Path)
     parser.add_argument("slide")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     glands, maps, labels = (
-        given.results / kind / f"{given.slide}.zarr" for kind in ("glands", "maps", "labels")
+        arguments.results / kind / f"{arguments.slide}.zarr"
+        for kind in ("glands", "maps", "labels")
     )
     attributes = GlandStore.read(glands)
     split, geometry = attributes.split, attributes.geometry
     truth: list[np.ndarray] = []
-    found: dict[str, list[np.ndarray]] = {"components": [], "glands": []}
+    predicted: dict[str, list[np.ndarray]] = {"components": [], "glands": []}
     for number, region in enumerate(LabelStore.read(labels).regions, start=1):
         window = region.window.slices
         inside = np.asarray(open_array(open_store(labels), "region")[window]) == number
         inside &= np.asarray(open_array(open_store(labels), "weight")[window]) > 0
         truth.append(np.where(inside, open_array(open_store(labels), "labels")[window], 0))
-        found["glands"].append(
+        predicted["glands"].append(
             np.where(inside, open_array(open_store(glands), "labels")[window], 0)
         )
         mask = np.asarray(open_array(open_store(maps), "gland")[window]) >= quantised_threshold(
             split.threshold
         )
-        found["components"].append(ndimage.label(mask & inside, np.ones((3, 3), int))[0])
+        predicted["components"].append(ndimage.label(mask & inside, np.ones((3, 3), int))[0])
     print(
-        f"{given.slide}, {len(truth)} regions, threshold {split.threshold:.2f}, objects from {split.min_area_um2:g} um2 on"
+        f"{arguments.slide}, {len(truth)} regions, threshold {split.threshold:.2f}, "
+        f"objects of at least {split.min_area_um2:g} um2"
     )
     print("            object F1  object Dice  Hausdorff um    tp    fp    fn  splits  merges")
-    for name, prediction in found.items():
+    for name, objects in predicted.items():
         scores = object_scores(
-            truth, prediction, mpp_um=geometry.mpp, min_object_um2=split.min_area_um2
+            truth, objects, mpp_um=geometry.mpp, min_object_um2=split.min_area_um2
         )
         distance = (
             "-" if scores.object_hausdorff_um is None else f"{scores.object_hausdorff_um:.1f}"
         )
         print(
-            f"{name:11s} {scores.object_f1:9.3f} {scores.object_dice:12.3f} {distance:>13s} {scores.tp:5d} {scores.fp:5d} {scores.fn:5d}"
+            f"{name:11s} {scores.object_f1:9.3f} {scores.object_dice:12.3f} {distance:>13s}"
+            f" {scores.tp:5d} {scores.fp:5d} {scores.fn:5d}"
             f" {scores.splits:7d} {scores.merges:7d}"
         )
 

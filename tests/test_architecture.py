@@ -252,7 +252,8 @@ def test_environment_and_lock_pin_the_same_packages() -> None:
         ("import semimoe.evaluation.metrics", ("torch", "lightning")),
         ("import semimoe.settings", ("torch", "lightning")),
         (
-            "import workflow.sheet_reader, workflow.config.configuration, workflow.reporting.report",
+            "import workflow.sheet_reader, workflow.config.configuration, "
+            "workflow.reporting.report",
             ("torch", "lightning", "matplotlib", "zarr"),
         ),
         ("import tiling.__main__", ("zarr", "rasterio", "matplotlib")),

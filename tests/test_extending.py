@@ -83,9 +83,9 @@ def test_a_method_and_an_encoder_are_trained_and_predict(project: Path, tmp_path
         Image.fromarray(picture.astype(np.uint8)).save(data / f"disc_{number}.png")
         Image.fromarray(disc.astype(np.uint8)).save(data / f"disc_{number}_anno.png")
     python(
-        project, "-m", "semimoe", "train", "--data", str(data), "--method", "noisy-unet", "--mpp", "1",
-        "--set", "network.encoder=one-level", "--width", "4", "--tile", "32", "--epochs", "1", "--steps", "2", "--batch", "2",
-        "--labelled", "0.5", "--out", str(model),
+        project, "-m", "semimoe", "train", "--data", str(data), "--method", "noisy-unet",
+        "--mpp", "1", "--set", "network.encoder=one-level", "--width", "4", "--tile", "32",
+        "--epochs", "1", "--steps", "2", "--batch", "2", "--labelled", "0.5", "--out", str(model),
     )  # fmt: skip
     card = json.loads((model / "model.json").read_text())
     assert (card["method"], card["network"]["encoder"]) == ("noisy-unet", "one-level")

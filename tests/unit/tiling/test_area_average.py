@@ -37,9 +37,11 @@ def test_whole_factors_round_half_up_everywhere(factors):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    height=st.integers(5, 40), width=st.integers(5, 40), seed=st.integers(0, 2**32 - 1),
+    height=st.integers(5, 40),
+    width=st.integers(5, 40),
+    seed=st.integers(0, 2**32 - 1),
     reduction=st.tuples(st.floats(1.0, 6.0), st.floats(1.0, 6.0)),
-)  # fmt: skip
+)
 def test_area_average_equals_brute_force(height, width, seed, reduction):
     source = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     shape = math.ceil(height / reduction[0] - 1e-6), math.ceil(width / reduction[1] - 1e-6)
@@ -59,9 +61,10 @@ def test_area_average_equals_brute_force(height, width, seed, reduction):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    reduction=st.one_of(st.floats(1.0, 5.0), st.sampled_from([1.0, 2.0, 3.0, 4.0])), seed=st.integers(0, 1000),
+    reduction=st.one_of(st.floats(1.0, 5.0), st.sampled_from([1.0, 2.0, 3.0, 4.0])),
+    seed=st.integers(0, 1000),
     cuts=st.lists(st.integers(1, 59), min_size=0, max_size=4),
-)  # fmt: skip
+)
 def test_area_average_does_not_depend_on_the_block(reduction, seed, cuts):
     source = np.random.default_rng(seed).integers(0, 256, (61, 47, 3), np.uint8)
     height, width = (math.ceil(side / reduction - 1e-3 / reduction) for side in (61, 47))

@@ -21,8 +21,11 @@ def labels_of(seed: int, height: int, width: int, kind: str) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 2**32), height=st.integers(1, 40), width=st.integers(1, 40), kind=st.sampled_from(["numbers", "noise", "blobs"])
-)  # fmt: skip
+    seed=st.integers(0, 2**32),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    kind=st.sampled_from(["numbers", "noise", "blobs"]),
+)
 def test_rings_are_those_of_gdal(seed: int, height: int, width: int, kind: str) -> None:
     labels = labels_of(seed, height, width, kind)
     found = find_rings(labels)

@@ -1,4 +1,4 @@
-"""The split rule, on arrays small enough to follow by hand and against a slow word-for-word version."""
+"""The split rule: small arrays checked by hand, and a slow literal version of the rule."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -95,7 +95,8 @@ def test_codes_at_the_levels() -> None:
     level = round(255 * 0.5)
     assert split([[level, level - 1]]) == [[1, 0]]
     depth = round((2 / 20 + 1) * 127.5)
-    # Depth must be above, boundary below its level: without a seed the whole is one gland, with one at each end there are two.
+    # A seed has its depth above, and its boundary below the level. Without a seed there is one
+    # gland, with a seed at each end there are two.
     assert split([[255] * 3], sdf=[[depth + 1, depth, depth + 1]], growth_um=0) == [[1, 1, 2]]
     assert split([[255] * 3], sdf=[[depth, depth, depth]], growth_um=0) == [[1, 1, 1]]
     assert split([[255] * 3], boundary=[[level - 1, level, level - 1]], growth_um=0) == [[1, 1, 2]]

@@ -1,4 +1,4 @@
-"""Stitching against a pixel-by-pixel oracle of the rule, and its independence of blocks and workers."""
+"""Stitching: a pixel-by-pixel oracle of the rule, and independence of blocks and workers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -264,7 +264,9 @@ def test_a_run_that_died_half_way_leaves_no_trace_in_the_next(
             stitched(tmp_path, maps, block_px=64)
     assert not (tmp_path / "glands-64-1.zarr").exists()
     np.testing.assert_array_equal(stitched(tmp_path, maps, block_px=64), expected)
-    files = [{path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()}
-             for store in (tmp_path / "glands-50-1.zarr", tmp_path / "glands-64-1.zarr")]  # fmt: skip
+    files = [
+        {path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+        for store in (tmp_path / "glands-50-1.zarr", tmp_path / "glands-64-1.zarr")
+    ]
     assert files[0] == files[1]
     assert not list(tmp_path.glob("*.partial"))

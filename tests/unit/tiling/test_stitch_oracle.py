@@ -26,9 +26,13 @@ PARAMETERS = SplitParameters(
 
 @settings(max_examples=8, deadline=None)
 @given(
-    seed=st.integers(0, 2**32), mpp=st.sampled_from([0.5, 1.0, 1.3]), least=st.sampled_from([0.0, 20.0, 33.8]), use_sdf=st.booleans(),
-    block_px=st.integers(20, 80), growth=st.sampled_from([0.0, 2.5, 9.0]),
-)  # fmt: skip
+    seed=st.integers(0, 2**32),
+    mpp=st.sampled_from([0.5, 1.0, 1.3]),
+    least=st.sampled_from([0.0, 20.0, 33.8]),
+    use_sdf=st.booleans(),
+    block_px=st.integers(20, 80),
+    growth=st.sampled_from([0.0, 2.5, 9.0]),
+)
 def test_stitched_glands_are_those_of_the_rule_in_memory(
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,

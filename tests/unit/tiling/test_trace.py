@@ -38,8 +38,11 @@ def numbered(image: np.ndarray) -> np.ndarray:
 
 masks = st.builds(
     lambda seed, h, w, dense: np.random.default_rng(seed).random((h, w)) < dense,
-    st.integers(0, 2**32), st.integers(1, 24), st.integers(1, 24), st.sampled_from([0.3, 0.5, 0.65, 0.8, 0.95]),
-)  # fmt: skip
+    st.integers(0, 2**32),
+    st.integers(1, 24),
+    st.integers(1, 24),
+    st.sampled_from([0.3, 0.5, 0.65, 0.8, 0.95]),
+)
 
 
 @settings(max_examples=40, deadline=None)

@@ -208,14 +208,15 @@ def test_the_order_in_which_keys_are_given_does_not_matter() -> None:
     assert str(one.to_dict()) == str(other.to_dict())
 
 
-def test_a_given_model_of_another_resolution_is_said_before_anything_starts(
+def test_a_model_of_another_resolution_is_reported_before_anything_starts(
     tmp_path: Path, card: dict
 ) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x")
     (tmp_path / "model.json").write_text(json.dumps(card | {"mpp_um": 2.0}))
     assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 2.1}}) == []
     assert problems({"model": str(tmp_path), "tiles": {"mpp_um": 1}}) == [
-        f"config tiles.mpp_um: 1, but {tmp_path} was trained at 2 um per pixel; set tiles.mpp_um to 2"
+        f"config tiles.mpp_um: 1, but {tmp_path} was trained at 2 um per pixel; "
+        "set tiles.mpp_um to 2"
     ]
     (tmp_path / "model.json").write_text("[]")
     assert "not a model card of this program" in problems({"model": str(tmp_path)})[0]
@@ -249,26 +250,42 @@ def test_tiles_are_those_of_a_model_unless_they_are_configured(
     ],
 )
 @pytest.mark.parametrize("key", ["model", "start_from"])
-def test_tiles_of_a_model_are_held_to_the_same_bounds(
+def test_tiles_of_a_model_must_be_within_the_same_bounds(
     tmp_path: Path, card: dict, scale: dict, words: str, key: str
 ) -> None:
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card | scale))
-    (told,) = problems({key: str(tmp_path)})
-    assert words in told
-    assert str(tmp_path) in told
+    (problem,) = problems({key: str(tmp_path)})
+    assert words in problem
+    assert str(tmp_path) in problem
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("mpp_um", "x"), ("mpp_um", -1), ("mpp_um", True), ("tile_px", float("inf")), ("tile_px", 64.5), ("threshold", 1), ("sdf_um", None),
-        ("network", []), ("split", 3), ("method", 1), ("warnings", "one"), ("warnings", [1]), ("notes", None), ("notes", {"licence": 3}),
-        ("notes", {"warnings": {}}), ("notes", {"slides": [{}]}), ("notes", {"images": {"labelled": "a"}}), ("notes", {"known": 4}),
-        ("notes", {"validation": [1]}), ("notes", {"left_out": []}),
+        ("mpp_um", "x"),
+        ("mpp_um", -1),
+        ("mpp_um", True),
+        ("tile_px", float("inf")),
+        ("tile_px", 64.5),
+        ("threshold", 1),
+        ("sdf_um", None),
+        ("network", []),
+        ("split", 3),
+        ("method", 1),
+        ("warnings", "one"),
+        ("warnings", [1]),
+        ("notes", None),
+        ("notes", {"licence": 3}),
+        ("notes", {"warnings": {}}),
+        ("notes", {"slides": [{}]}),
+        ("notes", {"images": {"labelled": "a"}}),
+        ("notes", {"known": 4}),
+        ("notes", {"validation": [1]}),
+        ("notes", {"left_out": []}),
     ],
-)  # fmt: skip
-def test_a_card_of_nonsense_is_a_problem_and_no_crash(
+)
+def test_a_card_with_invalid_values_is_a_problem_and_no_crash(
     tmp_path: Path, card: dict, key: str, value: object
 ) -> None:
     (tmp_path / "model.safetensors").touch()
