@@ -3,18 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 RESULTS ?= results/demo
-# One thread each: a busy two-core machine is slower with more, and results do not depend on the number of cores.
+# One thread for each process: on a busy two-core machine more threads are slower, and results do not
+# depend on the number of cores.
 ONE := OMP_NUM_THREADS=1
 
 .PHONY: demo test check bench bench-tiling bench-glands bench-training bench-demo doctor clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    the whole pipeline on synthetic slides it makes itself (CPU, minutes)"
+	@echo "make demo    the whole pipeline on generated slides (CPU, minutes)"
 	@echo "make test    all checks and tests"
 	@echo "make check   lint and types only"
-	@echo "make bench   speed and memory, each beside its peer"
-	@echo "make doctor  is this machine ready?"
+	@echo "make bench   speed and memory, compared with other programs"
+	@echo "make doctor  check this machine (disk, torch and driver, OpenSlide)"
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -36,7 +37,8 @@ check: $(STAMP)
 test: check
 	$(ONE) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# Speed and memory, each beside its peer; SLIDE=real.svs takes real tissue instead of synthetic.
+# Speed and memory, compared with other programs. SLIDE=real.svs uses a real slide instead of a
+# synthetic one.
 bench: bench-tiling bench-glands bench-training bench-demo
 
 bench-tiling: $(STAMP)
