@@ -1,7 +1,7 @@
 """Intermediate labels of stitching: one compressed file per block, and the borders in memory.
 
-Growth in a block needs a halo. For it the files of its neighbours would be decoded nine times; the
-compressed borders of all blocks are small.
+Growth in a block needs a halo of pixels of its neighbours. To read them from the files, each file
+would be decoded nine times. The compressed borders of all blocks fit in memory.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class BlockFiles:
     def read(
         self, window: Block, lookup_of: Callable[[int], NDArray[np.int32]]
     ) -> NDArray[np.int32] | None:
-        """Any part of the array, values replaced as in `read_block`.
+        """Read any part of the array, with values replaced as in `read_block`.
 
         Parameters
         ----------
@@ -124,12 +124,12 @@ class BlockBorders:
         return field
 
     def stored_around(self, index: int) -> list[int]:
-        """Indices of the block itself and its neighbours, of those that were stored."""
+        """Indices of the block and its neighbours, without those that were not stored."""
         around = (self._neighbour(index, dy, dx) for dy, dx in ((0, 0), *_DIRECTIONS))
         return [other for other in around if other is not None and (other, 0, 1) in self._strips]
 
     def _neighbour(self, index: int, dy: int, dx: int) -> int | None:
-        """Index of the block in a direction, if there is one."""
+        """Index of the neighbour in a direction; None at the edge of the array."""
         columns = self._grid.columns
         row, column = index // columns + dy, index % columns + dx
         exists = 0 <= column < columns and 0 <= row < len(self._grid) // columns
@@ -167,7 +167,7 @@ def _decompress(array: _CompressedArray) -> NDArray[np.signedinteger[Any]]:
 
 
 def _overlap(window: slice, start: int, side: int) -> tuple[slice, slice]:
-    """What an axis of a window shares with a block that begins at `start`: in each of the two."""
+    """Overlap of a window and a block that begins at `start`, on one axis: in each of the two."""
     in_window = slice(max(start - window.start, 0), start + side - window.start)
     in_block = slice(max(window.start - start, 0), window.stop - start)
     return in_window, in_block
@@ -181,7 +181,7 @@ def _strip(direction: int, width_px: int) -> slice:
 
 
 def _halo_start(direction: int, side: int, margin: int) -> int:
-    """First pixel of the halo on an axis, in a direction; 1, because the outermost pixel stays 0."""
+    """First pixel of the halo on an axis, in a direction; the outermost pixel stays 0."""
     if direction < 0:
         return 1
     return margin if direction == 0 else margin + side

@@ -61,61 +61,64 @@ def measure(
         Centroids, (x, y) in stored pixel edges.
     """
     if not len(shapes):
-        nothing = np.zeros(0)
-        return Measurements(
-            nothing, nothing, nothing, nothing, nothing, np.zeros(0, np.int64), nothing
-        ), np.zeros((0, 2))
-    parts, whole = shapely.get_parts(shapes, return_index=True)
-    rings, part = shapely.get_rings(parts, return_index=True)
-    owner = whole[part]
+        empty = np.zeros(0)
+        measurements = Measurements(empty, empty, empty, empty, empty, np.zeros(0, np.int64), empty)
+        return measurements, np.zeros((0, 2))
+    parts, shape_of_part = shapely.get_parts(shapes, return_index=True)
+    rings, part_of_ring = shapely.get_rings(parts, return_index=True)
+    shape_of_ring = shape_of_part[part_of_ring]
     points, ring = shapely.get_coordinates(rings, return_index=True)
-    corner_of = owner[ring]
-    base = shapely.bounds(shapes)[:, :2]
-    points = points - base[corner_of]  # small numbers: sums of squares stay exact
-    same = ring[:-1] == ring[1:]
-    start, end, of = points[:-1][same], points[1:][same], corner_of[:-1][same]
-    area, centre, spread = _moments(start, end, of, len(shapes))
+    shape_of_point = shape_of_ring[ring]
+    origin = shapely.bounds(shapes)[:, :2]
+    points = points - origin[shape_of_point]  # small numbers keep the sums of squares exact
+    is_edge = ring[:-1] == ring[1:]
+    start, end = points[:-1][is_edge], points[1:][is_edge]
+    shape_of_edge = shape_of_point[:-1][is_edge]
+    area, centre, spread = _moments(start, end, shape_of_edge, len(shapes))
     size = np.array([geometry.mpp_x, geometry.mpp_y])
     spread = spread * size[:, None] * size
     axes = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))
-    staircase = np.bincount(of, np.abs((end - start) * size).sum(axis=1), len(shapes))
+    staircase = np.bincount(shape_of_edge, np.abs((end - start) * size).sum(axis=1), len(shapes))
     # At each corner two half edges become one slanted line.
-    corners = np.bincount(of, minlength=len(shapes))
-    saved = (size.sum() - np.hypot(*size)) / 2
+    corners = np.bincount(shape_of_edge, minlength=len(shapes))
+    shortening = (size.sum() - np.hypot(*size)) / 2
     return Measurements(
         area_um2=area * geometry.um2_per_px,
-        perimeter_um=_OCTAGONAL * (staircase - corners * saved),
+        perimeter_um=_OCTAGONAL * (staircase - corners * shortening),
         solidity=area / shapely.area(shapely.convex_hull(shapes)),
         eccentricity=np.sqrt(np.maximum(1 - (axes[:, 0] / axes[:, 1]) ** 2, 0)),
         orientation_deg=np.degrees(
             0.5 * np.arctan2(-2 * spread[:, 0, 1], spread[:, 0, 0] - spread[:, 1, 1])
         ),
-        holes=np.bincount(owner, minlength=len(shapes)) - shapely.get_num_geometries(shapes),
-        lumen_share=1 - area / _enclosed(shapes, parts, whole),
-    ), centre + base
+        holes=np.bincount(shape_of_ring, minlength=len(shapes))
+        - shapely.get_num_geometries(shapes),
+        lumen_share=1 - area / _enclosed_area(shapes, parts, shape_of_part),
+    ), centre + origin
 
 
-def _enclosed(
-    shapes: NDArray[np.object_], parts: NDArray[np.object_], whole: NDArray[np.int64]
+def _enclosed_area(
+    shapes: NDArray[np.object_], parts: NDArray[np.object_], shape_of_part: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Area inside the outer contours, holes included, float64 (n,)."""
     filled = shapely.polygons(shapely.get_exterior_ring(parts))
-    area = np.bincount(whole, shapely.area(filled), len(shapes))
-    for row in np.flatnonzero(
-        shapely.get_num_geometries(shapes) > 1
-    ):  # a part may lie in another's hole
-        area[row] = shapely.area(shapely.union_all(filled[whole == row]))
+    area = np.bincount(shape_of_part, shapely.area(filled), len(shapes))
+    # A part may lie in a hole of another part: the union counts the area once.
+    for row in np.flatnonzero(shapely.get_num_geometries(shapes) > 1):
+        area[row] = shapely.area(shapely.union_all(filled[shape_of_part == row]))
     return np.asarray(area, np.float64)
 
 
 def _moments(
-    start: NDArray[np.float64], end: NDArray[np.float64], of: NDArray[np.int64], count: int
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    shape_of_edge: NDArray[np.int64],
+    count: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Area (n,), centroid (n, 2) and covariance (n, 2, 2) of polygons, by Green's theorem."""
     cross = start[:, 0] * end[:, 1] - end[:, 0] * start[:, 1]
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.bincount(of, values, count), np.float64)
+        return np.asarray(np.bincount(shape_of_edge, values, count), np.float64)
 
     area = total(cross) / 2
     centre = (
@@ -124,14 +127,14 @@ def _moments(
     )
     second = np.empty((count, 2, 2))
     for i, j in ((0, 0), (0, 1), (1, 1)):
-        mixed = (
+        product = (
             2 * start[:, i] * start[:, j]
             + start[:, i] * end[:, j]
             + end[:, i] * start[:, j]
             + 2 * end[:, i] * end[:, j]
         )
         second[:, i, j] = second[:, j, i] = (
-            total(mixed * cross) / (24 * area) - centre[:, i] * centre[:, j]
+            total(product * cross) / (24 * area) - centre[:, i] * centre[:, j]
         )
     return np.abs(area), centre, second
 

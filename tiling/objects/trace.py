@@ -105,8 +105,8 @@ def trace_object(
     labels : int (y, x), label i + 1 = row i
     row : row of the object
     window_px : int64 (4,), its bounding window: y, x, height, width
-    max_window_area_px : an object with a larger window is traced block by block, and the outlines of
-        the blocks are united; the result is the same
+    max_window_area_px : an object with a larger window is traced block by block, and the outlines
+        of the blocks are united; the result is the same
     block_px : side of these blocks
     """
     y, x, height, width = (int(value) for value in window_px)
@@ -211,8 +211,10 @@ def _group_by_polygon(
         # A part of an object may lie in a hole of another part. The polygon of a hole is the
         # smallest one whose outer contour surrounds it.
         candidates = np.arange(first[ring], stop[ring])
-        filled = shapely.polygons(lines[contours[candidates]])
-        surrounding = candidates[shapely.covers(filled, shapely.Polygon(lines[ring]))]
+        surrounds_hole = shapely.covers(
+            shapely.polygons(lines[contours[candidates]]), shapely.Polygon(lines[ring])
+        )
+        surrounding = candidates[surrounds_hole]
         polygon[ring] = surrounding[np.argmin(area[contours[surrounding]])]
     return label, polygon, is_hole
 

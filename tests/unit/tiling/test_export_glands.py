@@ -1,4 +1,4 @@
-"""Exported outlines: QuPath's rules, exact places and areas, and reading them back."""
+"""Exported outlines: rules of QuPath, exact positions and areas, and reading them again."""
 
 import csv
 import gzip
@@ -45,7 +45,7 @@ def stores(
     folder: Path, gland: np.ndarray, d: float = 2.0, bounds: tuple[int, int] = (7, 11)
 ) -> tuple[Path, Path]:
     height, width = gland.shape
-    frame = Geometry.uniform(width, height, downsample=d, mpp_um=0.5 * d, bounds_xy=bounds)
+    geometry = Geometry.uniform(width, height, downsample=d, mpp_um=0.5 * d, bounds_xy=bounds)
     maps = folder / "maps.zarr"
     group = create_group(maps)
     for name, values in (
@@ -55,7 +55,7 @@ def stores(
         ("disagreement", gland // 2),
     ):
         create_array(group, name, gland.shape, np.uint8)[...] = values
-    set_attributes(group, {"status": "ok", "geometry": frame.to_dict()})
+    set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
     stitch(maps, folder / "glands.zarr", parameters=SPLIT, slide="s", code_version=1)
     return folder / "glands.zarr", maps
 
@@ -89,9 +89,11 @@ def exported(
     return collection, rows
 
 
-def noisy(seed: int = 0, shape: tuple[int, int] = (70, 90), dense: float = 0.55) -> np.ndarray:
+def random_gland_map(
+    seed: int = 0, shape: tuple[int, int] = (70, 90), density: float = 0.55
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.where(rng.random(shape) < dense, rng.integers(128, 256, shape), 0).astype(np.uint8)
+    return np.where(rng.random(shape) < density, rng.integers(128, 256, shape), 0).astype(np.uint8)
 
 
 def check_for_qupath(collection: dict[str, Any], object_type: str) -> None:
@@ -136,19 +138,25 @@ def check_for_qupath(collection: dict[str, Any], object_type: str) -> None:
 @settings(max_examples=6, deadline=None)
 @given(
     seed=st.integers(0, 999),
-    dense=st.sampled_from([0.3, 0.6, 0.85]),
+    density=st.sampled_from([0.3, 0.6, 0.85]),
     d=st.sampled_from([1.0, 2.0, 4.0003, 16.37]),
 )
 def test_every_feature_follows_the_rules_of_qupath(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, dense: float, d: float
+    tmp_path_factory: pytest.TempPathFactory, seed: int, density: float, d: float
 ) -> None:
-    collection, _ = exported(tmp_path_factory.mktemp("e"), noisy(seed, (40, 50), dense), d=d)
+    collection, _ = exported(
+        tmp_path_factory.mktemp("e"), random_gland_map(seed, (40, 50), density), d=d
+    )
     check_for_qupath(collection, "detection")
 
 
 def test_object_type_and_suffix_select_annotations_and_gzip(tmp_path: Path) -> None:
     collection, _ = exported(
-        tmp_path, noisy(), "g.geojson.gz", object_type="annotation", class_name='<Gland "x">'
+        tmp_path,
+        random_gland_map(),
+        "g.geojson.gz",
+        object_type="annotation",
+        class_name='<Gland "x">',
     )
     check_for_qupath(collection, "annotation")
     assert collection["features"][0]["properties"]["classification"] == {
@@ -227,21 +235,26 @@ def test_the_exact_outline_is_written_if_rounding_makes_the_simplified_one_cross
 
 
 def test_ids_depend_on_the_slide_and_the_first_pixel_only(tmp_path: Path) -> None:
-    one = [feature["id"] for feature in exported(tmp_path, noisy())[0]["features"]]
+    one = [feature["id"] for feature in exported(tmp_path, random_gland_map())[0]["features"]]
     again = [
         feature["id"]
-        for feature in exported(tmp_path, noisy(), origin="slide", colour=(9, 9, 9))[0]["features"]
+        for feature in exported(tmp_path, random_gland_map(), origin="slide", colour=(9, 9, 9))[0][
+            "features"
+        ]
     ]
-    other = [feature["id"] for feature in exported(tmp_path, noisy(), slide="t")[0]["features"]]
+    other = [
+        feature["id"]
+        for feature in exported(tmp_path, random_gland_map(), slide="t")[0]["features"]
+    ]
     assert one == again
     assert not set(one) & set(other)
 
 
 def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
-    exported(tmp_path, noisy(), "a.geojson.gz")
-    exported(tmp_path, noisy(), "b.geojson.gz")
+    exported(tmp_path, random_gland_map(), "a.geojson.gz")
+    exported(tmp_path, random_gland_map(), "b.geojson.gz")
     assert (tmp_path / "a.geojson.gz").read_bytes() == (tmp_path / "b.geojson.gz").read_bytes()
-    exported(tmp_path, noisy(), "a.geojson")
+    exported(tmp_path, random_gland_map(), "a.geojson")
     assert (
         gzip.decompress((tmp_path / "a.geojson.gz").read_bytes())
         == (tmp_path / "a.geojson").read_bytes()
@@ -260,11 +273,11 @@ def test_exported_glands_read_back_are_the_same_labels(
     tmp_path_factory: pytest.TempPathFactory, seed: int, bounds: tuple[int, int]
 ) -> None:
     folder = tmp_path_factory.mktemp("r")
-    gland = noisy(seed, (50, 64))
+    gland = random_gland_map(seed, (50, 64))
     exported(folder, gland, d=1.0, bounds=(0, 0))
     Image.new("RGB", (64, 50)).save(folder / "s.png")
     assert read_annotations(folder / "g.geojson").glands == [], (
-        "our own predictions do not come back as truth"
+        "exported predictions must not be read as annotated glands"
     )
     assert (
         geojson_to_labels(folder / "g.geojson", folder / "s.png", folder / "l.tiff", objects="all")
@@ -272,7 +285,7 @@ def test_exported_glands_read_back_are_the_same_labels(
     )
     labels = np.asarray(open_array(open_store(folder / "glands.zarr"), "labels")[...])
     np.testing.assert_array_equal(tifffile.imread(folder / "l.tiff"), labels)
-    # And a label image out and back, with numbers as they come.
+    # A label image with any numbers is exported and read again.
     numbers = np.concatenate(
         [[0], np.random.default_rng(seed).permutation(5000)[: labels.max()] + 1]
     ).astype(np.uint16)
@@ -289,26 +302,26 @@ def test_exported_glands_read_back_are_the_same_labels(
     "values",
     [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.float32), np.full((8, 8), -2, np.int16)],
 )
-def test_other_images_than_label_images_are_refused(tmp_path: Path, values: np.ndarray) -> None:
+def test_images_that_hold_no_labels_are_refused(tmp_path: Path, values: np.ndarray) -> None:
     tifffile.imwrite(tmp_path / "x.tiff", values)
     with pytest.raises(AnnotationError, match="whole number"):
         labels_to_geojson(tmp_path / "x.tiff", tmp_path / "x.geojson")
     assert not (tmp_path / "x.geojson").exists()
 
 
-FRAME = Geometry.uniform(100, 100, mpp_um=0.5)
+GEOMETRY = Geometry.uniform(100, 100, mpp_um=0.5)
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 9999), dense=st.sampled_from([0.02, 0.4, 0.97]))
-def test_measures_agree_with_sums_over_pixels(seed: int, dense: float) -> None:
+@given(seed=st.integers(0, 9999), density=st.sampled_from([0.02, 0.4, 0.97]))
+def test_measures_agree_with_sums_over_pixels(seed: int, density: float) -> None:
     from skimage.measure import perimeter_crofton
 
-    inside = np.random.default_rng(seed).random((14, 17)) < dense
+    inside = np.random.default_rng(seed).random((14, 17)) < density
     if not inside.any():
         return
     [area, perimeter, _, eccentricity, angle, _, lumen], [centre] = measure(
-        np.array([trace_mask(inside)], object), FRAME
+        np.array([trace_mask(inside)], object), GEOMETRY
     )
     assert area == pytest.approx(0.25 * inside.sum())
     parts, count = ndimage.label(inside)
@@ -322,16 +335,16 @@ def test_measures_agree_with_sums_over_pixels(seed: int, dense: float) -> None:
     (minor, major), axes = np.linalg.eigh(spread)
     assert eccentricity**2 == pytest.approx(1 - minor / major, abs=1e-9)
     if major > minor * 1.01:
-        apart = math.radians(float(angle[0])) - math.atan2(axes[1, 1], axes[0, 1])
-        assert math.sin(apart) == pytest.approx(0, abs=1e-9)
+        angle_difference = math.radians(float(angle[0])) - math.atan2(axes[1, 1], axes[0, 1])
+        assert math.sin(angle_difference) == pytest.approx(0, abs=1e-9)
     a, b, c, d = (
         np.pad(inside, 1)[rows, columns]
         for rows in (slice(1, None), slice(-1))
         for columns in (slice(1, None), slice(-1))
     )
-    if not (
-        (a & d & ~b & ~c) | (b & c & ~a & ~d)
-    ).any():  # pixels that touch at a corner only: Crofton joins them, the outline parts them
+    # Pixels that touch at a corner only: Crofton joins them, the outline separates them.
+    touches_at_corner = (a & d & ~b & ~c) | (b & c & ~a & ~d)
+    if not touches_at_corner.any():
         assert perimeter == pytest.approx(0.5 * perimeter_crofton(np.pad(inside, 1), directions=4))
 
 
@@ -347,7 +360,7 @@ def test_a_smooth_shape_has_its_true_perimeter_solidity_and_axes() -> None:
             [trace_mask(disc), trace_mask(ellipse), trace_mask(disc & (np.hypot(y, x) > 75))],
             object,
         ),
-        FRAME,
+        GEOMETRY,
     )
     assert measured.perimeter_um[0] == pytest.approx(math.pi * 150, rel=0.01)
     assert measured.perimeter_um[2] == pytest.approx(math.pi * 225, rel=0.01)
@@ -363,13 +376,13 @@ def test_a_smooth_shape_has_its_true_perimeter_solidity_and_axes() -> None:
 def test_means_over_objects_do_not_depend_on_blocks(block_px: int) -> None:
     rng = np.random.default_rng(1)
     labels, count = ndimage.label(rng.random((80, 90)) < 0.5)
-    codes = rng.integers(0, 256, (80, 90), np.uint8)
-    [mean] = mean_probabilities(labels, [codes], count, block_px=block_px)
-    assert mean == pytest.approx(ndimage.mean(codes, labels, np.arange(1, count + 1)) / 255)
+    quantised = rng.integers(0, 256, (80, 90), np.uint8)
+    [mean] = mean_probabilities(labels, [quantised], count, block_px=block_px)
+    assert mean == pytest.approx(ndimage.mean(quantised, labels, np.arange(1, count + 1)) / 255)
 
 
 def test_the_table_in_the_store_and_the_csv_agree(tmp_path: Path) -> None:
-    _, rows = exported(tmp_path, noisy(3, dense=0.3))
+    _, rows = exported(tmp_path, random_gland_map(3, density=0.3))
     table = read_table(tmp_path / "glands.zarr", "objects", ("area_px", "touches_border"))
     assert [float(row["area_um2"]) for row in rows] == table["area_px"].tolist()
     assert [int(row["touches_border"]) for row in rows] == table["touches_border"].tolist()
@@ -377,7 +390,7 @@ def test_the_table_in_the_store_and_the_csv_agree(tmp_path: Path) -> None:
 
 
 def test_docs_of_the_outputs_list_every_column_in_order(tmp_path: Path) -> None:
-    collection, rows = exported(tmp_path, noisy())
+    collection, rows = exported(tmp_path, random_gland_map())
     text = (Path(__file__).parents[3] / "docs" / "outputs.md").read_text().split("\n## ")[1]
     lines = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")][1:]
     named = [name.strip() for line in lines for name in line.split(",")]

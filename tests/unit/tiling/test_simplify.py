@@ -1,4 +1,4 @@
-"""Fewer corners within a bound: validity, distance, and what lies between glands."""
+"""Simplified outlines: valid, within the bound, and without new contacts between glands."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def blobs(
     return ndimage.label(noise > level * noise.std(), np.ones((3, 3)), output=np.int32)
 
 
-def drawn(labels: np.ndarray, count: int) -> np.ndarray:
+def outlines_of_labels(labels: np.ndarray, count: int) -> np.ndarray:
     return np.array([trace_mask(labels == value) for value in range(1, count + 1)], object)
 
 
@@ -28,22 +28,22 @@ def drawn(labels: np.ndarray, count: int) -> np.ndarray:
     bound=st.sampled_from([0.3, 0.8, 1.5, 4.0]),
     block=st.integers(9, 150),
 )
-def test_objects_are_alone_when_no_other_is_within_twice_the_bound(
+def test_objects_are_isolated_when_no_other_is_within_twice_the_bound(
     seed: int, bound: float, block: int
 ) -> None:
     labels, count = blobs(seed, 70)
-    found = isolated_objects(labels, count, bound_px=bound, block_px=block)
-    shapes = drawn(labels, count)
+    is_isolated = isolated_objects(labels, count, bound_px=bound, block_px=block)
+    shapes = outlines_of_labels(labels, count)
     for index in range(count):
         distance = min(
             (shapes[index].distance(other) for k, other in enumerate(shapes) if k != index),
             default=np.inf,
         )
-        if found[index]:
+        if is_isolated[index]:
             assert distance > 2 * bound
         else:
-            assert distance <= np.sqrt(2) * (2 * bound + 2), "kept as it is without need"
-    np.testing.assert_array_equal(found, isolated_objects(labels, count, bound_px=bound))
+            assert distance <= np.sqrt(2) * (2 * bound + 2), "unnecessarily excluded"
+    np.testing.assert_array_equal(is_isolated, isolated_objects(labels, count, bound_px=bound))
 
 
 @settings(max_examples=8, deadline=None)
@@ -52,17 +52,17 @@ def test_objects_are_alone_when_no_other_is_within_twice_the_bound(
     bound=st.sampled_from([0.3, 0.8, 1.5, 4.0]),
     sigma=st.sampled_from([1.0, 2.0, 4.0]),
 )
-def test_outlines_stay_valid_within_the_bound_and_apart(
+def test_simplified_outlines_are_valid_within_the_bound_and_do_not_overlap(
     seed: int, bound: float, sigma: float
 ) -> None:
     labels, count = blobs(seed, 60, sigma=sigma)
-    exact = drawn(labels, count)
-    room = isolated_objects(labels, count, bound_px=bound)
-    shapes = np.where(room, simplify_outlines(exact, bound_px=bound), exact)
+    exact = outlines_of_labels(labels, count)
+    is_isolated = isolated_objects(labels, count, bound_px=bound)
+    shapes = np.where(is_isolated, simplify_outlines(exact, bound_px=bound), exact)
     assert shapely.is_valid(shapes).all()
     assert shapely.is_valid(shapely.set_precision(shapes, 0.01)).all()
-    # Points all along both lines, not only their corners.
-    a, b = (shapely.segmentize(shapely.boundary(each), 0.5) for each in (exact, shapes))
+    # Distances are measured at points along the lines, not only at their corners.
+    a, b = (shapely.segmentize(shapely.boundary(lines), 0.5) for lines in (exact, shapes))
     assert (shapely.hausdorff_distance(a, b) <= bound + 1e-6).all()
     tree = shapely.STRtree(shapes)
     first, second = tree.query(shapes, predicate="intersects")
@@ -70,17 +70,18 @@ def test_outlines_stay_valid_within_the_bound_and_apart(
     assert set(zip(first.tolist(), second.tolist(), strict=True)) == set(
         zip(*before.tolist(), strict=True)
     ), "the same glands touch"
-    apart = first < second
+    is_pair = first < second
     assert (
-        shapely.area(shapely.intersection(shapes[first[apart]], shapes[second[apart]])).sum() == 0
+        shapely.area(shapely.intersection(shapes[first[is_pair]], shapes[second[is_pair]])).sum()
+        == 0
     )
 
 
-def test_the_steps_of_a_slanted_edge_go() -> None:
+def test_a_slanted_edge_loses_its_steps() -> None:
     y, x = np.mgrid[:200, :200]
     shape = np.array(
         [trace_mask((y > x / 3 + 20) & (y < x / 3 + 90) & (x > 9) & (x < 190))], object
     )
-    [found] = simplify_outlines(shape, bound_px=1.0)
-    assert shapely.get_num_coordinates(found) < 12 < shapely.get_num_coordinates(shape[0])
-    assert found.area == pytest.approx(shape[0].area, rel=0.02)
+    [simplified] = simplify_outlines(shape, bound_px=1.0)
+    assert shapely.get_num_coordinates(simplified) < 12 < shapely.get_num_coordinates(shape[0])
+    assert simplified.area == pytest.approx(shape[0].area, rel=0.02)

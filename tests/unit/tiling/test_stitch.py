@@ -1,4 +1,7 @@
-"""Stitching: a pixel-by-pixel oracle of the rule, and independence of blocks and workers."""
+"""Stitching against a pixel-by-pixel oracle of the split rule.
+
+The result does not depend on the blocks or the workers.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +30,7 @@ PARAMETERS = SplitParameters(
 NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 
 
-def store_of(path: Path, gland: np.ndarray, sdf: np.ndarray, boundary: np.ndarray) -> Path:
+def write_maps(path: Path, gland: np.ndarray, sdf: np.ndarray, boundary: np.ndarray) -> Path:
     height, width = gland.shape
     group = create_group(path)
     for name, values in (("gland", gland), ("sdf", sdf), ("boundary", boundary)):
@@ -85,7 +88,7 @@ def components(image: np.ndarray) -> np.ndarray:
     return labels
 
 
-def around(labels: np.ndarray, y: int, x: int) -> list[int]:
+def neighbouring_labels(labels: np.ndarray, y: int, x: int) -> list[int]:
     places = ((y + dy, x + dx) for dy, dx in NEIGHBOURS)
     return [
         int(labels[p])
@@ -105,40 +108,40 @@ def oracle(
     for _ in range(round(p.growth_um)):
         before = labels.copy()
         for y, x in zip(*np.nonzero(mask & (before == 0)), strict=True):
-            if near := around(before, y, x):
-                labels[y, x] = min(near)
-    left = components(mask & (labels == 0))
-    body = labels.copy()
-    fresh = labels.max(initial=0)
-    for number in range(1, left.max(initial=0) + 1):
+            if neighbours := neighbouring_labels(before, y, x):
+                labels[y, x] = min(neighbours)
+    rest = components(mask & (labels == 0))
+    objects = labels.copy()
+    new_label = labels.max(initial=0)
+    for number in range(1, rest.max(initial=0) + 1):
         touched = [
             other
-            for y, x in zip(*np.nonzero(left == number), strict=True)
-            for other in around(labels, y, x)
+            for y, x in zip(*np.nonzero(rest == number), strict=True)
+            for other in neighbouring_labels(labels, y, x)
         ]
         if touched:
             counts = np.bincount(touched)
-            body[left == number] = counts.argmax()
+            objects[rest == number] = counts.argmax()
         else:
-            fresh += 1
-            body[left == number] = fresh
-    final = np.zeros_like(body)
+            new_label += 1
+            objects[rest == number] = new_label
+    final = np.zeros_like(objects)
     count = 0
-    for value in body.ravel():
-        if value and not (final == 0)[body == value].any():
+    for value in objects.ravel():
+        if value and not (final == 0)[objects == value].any():
             continue
-        if value and (body == value).sum() >= p.min_area_um2:
+        if value and (objects == value).sum() >= p.min_area_um2:
             count += 1
-            final[body == value] = count
+            final[objects == value] = count
     return final
 
 
 @st.composite
-def maps_of(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     shape = (draw(st.integers(1, 34)), draw(st.integers(1, 34)))
-    dense = draw(st.sampled_from([0.3, 0.6, 0.9]))
-    gland = np.where(rng.random(shape) < dense, 200, 20).astype(np.uint8)
+    density = draw(st.sampled_from([0.3, 0.6, 0.9]))
+    gland = np.where(rng.random(shape) < density, 200, 20).astype(np.uint8)
     sdf = np.where(rng.random(shape) < 0.15, 230, 130).astype(np.uint8)
     boundary = np.where(rng.random(shape) < 0.2, 220, 10).astype(np.uint8)
     return gland, sdf, boundary
@@ -146,27 +149,27 @@ def maps_of(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    maps=maps_of(),
+    maps=random_maps(),
     block_px=st.integers(3, 40),
     growth_um=st.integers(0, 5),
-    least=st.sampled_from([0.0, 6.0]),
+    min_area_um2=st.sampled_from([0.0, 6.0]),
     use_sdf=st.booleans(),
 )
-def test_stitching_is_the_rule_whatever_the_block_size(
+def test_stitching_follows_the_rule_with_any_block_size(
     tmp_path_factory: pytest.TempPathFactory,
     maps: tuple[np.ndarray, ...],
     block_px: int,
     growth_um: int,
-    least: float,
+    min_area_um2: float,
     use_sdf: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("s")
     parameters = replace(
-        PARAMETERS, growth_um=float(growth_um), min_area_um2=least, use_sdf=use_sdf
+        PARAMETERS, growth_um=float(growth_um), min_area_um2=min_area_um2, use_sdf=use_sdf
     )
     labels = stitched(
         folder,
-        store_of(folder / "maps.zarr", *maps),
+        write_maps(folder / "maps.zarr", *maps),
         parameters,
         block_px=block_px,
         workers=1 + block_px % 3,
@@ -185,19 +188,19 @@ def four_tile_gland(size: int = 120) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 def test_a_gland_across_four_blocks_is_one_object_and_keeps_its_hole(tmp_path: Path) -> None:
     maps = four_tile_gland()
-    labels = stitched(tmp_path, store_of(tmp_path / "maps.zarr", *maps), block_px=64)
+    labels = stitched(tmp_path, write_maps(tmp_path / "maps.zarr", *maps), block_px=64)
     np.testing.assert_array_equal(labels, (maps[0] > 0).astype(int))
     assert labels[64, 64] == 0
 
 
-def test_touching_glands_are_parted_along_their_boundary(tmp_path: Path) -> None:
+def test_touching_glands_are_split_along_their_boundary(tmp_path: Path) -> None:
     gland = np.zeros((40, 80), np.uint8)
     gland[5:35, 5:75] = 255
     boundary = np.zeros_like(gland)
     boundary[:, 39:41] = 255
     labels = stitched(
         tmp_path,
-        store_of(tmp_path / "maps.zarr", gland, np.full_like(gland, 255), boundary),
+        write_maps(tmp_path / "maps.zarr", gland, np.full_like(gland, 255), boundary),
         block_px=64,
     )
     assert labels.max() == 2
@@ -210,7 +213,7 @@ def test_pixels_that_touch_at_a_corner_are_one_object(tmp_path: Path) -> None:
     for block_px in (5, 7, 64):
         labels = stitched(
             tmp_path,
-            store_of(tmp_path / f"maps{block_px}.zarr", gland, gland, np.zeros_like(gland)),
+            write_maps(tmp_path / f"maps{block_px}.zarr", gland, gland, np.zeros_like(gland)),
             block_px=block_px,
         )
         np.testing.assert_array_equal(labels, gland > 0)
@@ -222,7 +225,7 @@ def test_the_table_describes_the_labels(tmp_path: Path) -> None:
     parameters = replace(PARAMETERS, min_area_um2=30.0)
     labels = stitched(
         tmp_path,
-        store_of(tmp_path / "maps.zarr", gland, gland, np.zeros_like(gland)),
+        write_maps(tmp_path / "maps.zarr", gland, gland, np.zeros_like(gland)),
         parameters,
         block_px=33,
     )
@@ -242,31 +245,33 @@ def test_the_table_describes_the_labels(tmp_path: Path) -> None:
 
 def test_an_empty_slide_has_no_glands_and_no_scratch_is_left(tmp_path: Path) -> None:
     empty = np.zeros((30, 30), np.uint8)
-    assert not stitched(tmp_path, store_of(tmp_path / "maps.zarr", empty, empty, empty)).any()
+    assert not stitched(tmp_path, write_maps(tmp_path / "maps.zarr", empty, empty, empty)).any()
     assert stored_json(tmp_path / "glands-2048-1.zarr")["split"]["threshold"] == 0.5
     assert not [
         path for path in tmp_path.iterdir() if "scratch" in path.name or "partial" in path.name
     ]
 
 
-def test_a_run_that_died_half_way_leaves_no_trace_in_the_next(
+def content_of(store: Path) -> dict[Path, bytes]:
+    files = [path for path in store.rglob("*") if path.is_file()]
+    return {path.relative_to(store): path.read_bytes() for path in files}
+
+
+def test_an_interrupted_run_does_not_change_the_result_of_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maps = store_of(tmp_path / "maps.zarr", *four_tile_gland())
+    maps = write_maps(tmp_path / "maps.zarr", *four_tile_gland())
     expected = stitched(tmp_path, maps, block_px=50)
 
-    def dies(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stitching, "_owners", dies)
+        patch.setattr(stitching, "_owners", interrupt)
         with pytest.raises(KeyboardInterrupt):
             stitched(tmp_path, maps, block_px=64)
     assert not (tmp_path / "glands-64-1.zarr").exists()
     np.testing.assert_array_equal(stitched(tmp_path, maps, block_px=64), expected)
-    files = [
-        {path.relative_to(store): path.read_bytes() for path in store.rglob("*") if path.is_file()}
-        for store in (tmp_path / "glands-50-1.zarr", tmp_path / "glands-64-1.zarr")
-    ]
-    assert files[0] == files[1]
+    one, other = (content_of(tmp_path / f"glands-{side}-1.zarr") for side in (50, 64))
+    assert one == other
     assert not list(tmp_path.glob("*.partial"))

@@ -1,4 +1,4 @@
-"""Outlines against unions of unit squares, whatever the blocks."""
+"""Outlines against unions of unit squares; they do not depend on the blocks."""
 
 import numpy as np
 import pytest
@@ -11,24 +11,24 @@ from tiling.objects import trace
 from tiling.objects.trace import trace_mask, trace_object, trace_objects
 
 
-def squares(inside: np.ndarray) -> shapely.Geometry:
-    """The union of the pixels, corners only."""
-    places = np.argwhere(inside)
+def union_of_pixels(inside: np.ndarray) -> shapely.Geometry:
+    """The union of the pixels of a mask, as unit squares."""
+    pixels = np.argwhere(inside)
     return shapely.union_all(
-        shapely.box(places[:, 1], places[:, 0], places[:, 1] + 1, places[:, 0] + 1)
+        shapely.box(pixels[:, 1], pixels[:, 0], pixels[:, 1] + 1, pixels[:, 0] + 1)
     )
 
 
-def windows_of(labels: np.ndarray) -> np.ndarray:
-    found = [
-        (s[0].start, s[1].start, s[0].stop - s[0].start, s[1].stop - s[1].start)
-        for s in ndimage.find_objects(labels)
+def bounding_windows(labels: np.ndarray) -> np.ndarray:
+    windows = [
+        (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+        for rows, columns in ndimage.find_objects(labels)
     ]
-    return np.array(found, np.int64).reshape(-1, 4)
+    return np.array(windows, np.int64).reshape(-1, 4)
 
 
-def numbered(image: np.ndarray) -> np.ndarray:
-    """8-connected objects by first pixel, as stitching leaves them."""
+def label_by_first_pixel(image: np.ndarray) -> np.ndarray:
+    """8-connected objects, numbered by their first pixel as in the gland store."""
     labels, count = ndimage.label(image, np.ones((3, 3)))
     first = [int(np.flatnonzero(labels == value)[0]) for value in range(1, count + 1)]
     table = np.zeros(count + 1, np.int32)
@@ -37,7 +37,7 @@ def numbered(image: np.ndarray) -> np.ndarray:
 
 
 masks = st.builds(
-    lambda seed, h, w, dense: np.random.default_rng(seed).random((h, w)) < dense,
+    lambda seed, h, w, density: np.random.default_rng(seed).random((h, w)) < density,
     st.integers(0, 2**32),
     st.integers(1, 24),
     st.integers(1, 24),
@@ -55,27 +55,27 @@ masks = st.builds(
 def test_outlines_are_the_union_of_their_pixels_in_label_order(
     image: np.ndarray, band_px: int, block_px: int, small_px: int
 ) -> None:
-    labels = numbered(image)
+    labels = label_by_first_pixel(image)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "_SMALL_PX", small_px)
-        found = list(
+        traced = list(
             trace_objects(
                 labels,
-                windows_of(labels),
+                bounding_windows(labels),
                 band_px=band_px,
                 block_px=block_px,
                 workers=1 + band_px % 3,
             )
         )
-    rows = np.concatenate([part.rows for part in found] or [np.zeros(0, int)])
+    rows = np.concatenate([part.rows for part in traced] or [np.zeros(0, int)])
     np.testing.assert_array_equal(rows, np.arange(labels.max()))
     for row, shape in zip(
-        rows, np.concatenate([part.shapes for part in found] or [[]]), strict=True
+        rows, np.concatenate([part.shapes for part in traced] or [[]]), strict=True
     ):
         inside = labels == row + 1
         assert shape.is_valid
         assert shape.area == inside.sum()
-        assert shapely.equals(shape, squares(inside))
+        assert shapely.equals(shape, union_of_pixels(inside))
         assert shapely.set_precision(shape, 0.01).is_valid
         for ring in shapely.get_rings(shapely.get_parts(shape)):
             steps = np.diff(np.vstack([ring.coords, ring.coords[1]]), axis=0)
@@ -85,16 +85,16 @@ def test_outlines_are_the_union_of_their_pixels_in_label_order(
 
 @settings(max_examples=25, deadline=None)
 @given(image=masks, block_px=st.integers(1, 9))
-def test_a_large_object_traced_by_blocks_has_the_same_form(
+def test_a_large_object_traced_block_by_block_has_the_same_outline(
     image: np.ndarray, block_px: int
 ) -> None:
     labels = np.pad(image, 2).astype(np.int32)
     if not image.any():
         return
-    window = windows_of(labels)[0]
-    in_one = trace_object(labels, 0, window)
+    window = bounding_windows(labels)[0]
+    at_once = trace_object(labels, 0, window)
     by_blocks = trace_object(labels, 0, window, max_window_area_px=0, block_px=block_px)
-    assert shapely.equals_exact(in_one, by_blocks, tolerance=0)
+    assert shapely.equals_exact(at_once, by_blocks, tolerance=0)
 
 
 def test_pixels_that_touch_at_a_corner_are_two_parts() -> None:
@@ -111,7 +111,7 @@ def test_a_hole_that_touches_the_outside_at_a_corner_stays_valid() -> None:
     assert len(shape.interiors) == 1
 
 
-def test_labels_that_do_not_fit_their_table_are_refused() -> None:
+def test_objects_of_the_table_without_pixels_in_the_labels_raise_an_error() -> None:
     labels = np.array([[1, 0, 0]], np.int32)
     with pytest.raises(ValueError, match="stitch the slide again"):
         list(trace_objects(labels, np.array([[0, 0, 1, 1], [0, 2, 1, 1]])))
