@@ -239,15 +239,15 @@ class KnownImages(NamedTuple):
 
 
 def known_images(card: ModelCard) -> KnownImages:
-    """Images that a model or the models that it learnt from know; empty if the card has none."""
+    """Images used to train or select a model or its source models; empty if the card has none."""
     images, source = card.notes.images or ImageNames(), card.notes.known or SourceImages()
     learnt = frozenset({*images.labelled, *source.learnt})
     return KnownImages(learnt, learnt | {*images.validation, *source.chosen})
 
 
-def images_of_sources(known: Iterable[KnownImages]) -> SourceImages | None:
-    """Entry `known` of a model that learnt from models which know these images."""
-    models = list(known)
+def images_of_sources(sources: Iterable[KnownImages]) -> SourceImages | None:
+    """Entry `known` of the card of a model, from the images of its source models."""
+    models = list(sources)
     learnt = frozenset().union(*(one.learnt for one in models))
     chosen = frozenset().union(*(one.chosen for one in models))
     return (

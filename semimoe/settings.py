@@ -261,6 +261,6 @@ def validation_problems(error: ValidationError, *, where: str = "") -> list[str]
         if problem["type"] == "extra_forbidden":
             reason = "no such key"
         has_no_value = problem["type"] == "missing" or not problem["loc"]
-        shown = "" if has_no_value else f" {problem['input']!r};"
-        problems.append(f"{key}:{shown} {reason[0].lower()}{reason[1:]}")
+        value_text = "" if has_no_value else f" {problem['input']!r};"
+        problems.append(f"{key}:{value_text} {reason[0].lower()}{reason[1:]}")
     return problems

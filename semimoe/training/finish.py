@@ -150,8 +150,10 @@ def _notes(run: TrainingRun) -> TrainingNotes:
     if texts := dict.fromkeys(text for text in licences if text):
         update["licence"] = "; ".join(texts)
     sources = [known_images(run.start_card)]
-    if (own := run.notes.known) is not None:
-        sources.append(KnownImages(frozenset(own.learnt), frozenset(own.chosen)))
+    if (source_images := run.notes.known) is not None:
+        sources.append(
+            KnownImages(frozenset(source_images.learnt), frozenset(source_images.chosen))
+        )
     if (images := images_of_sources(sources)) is not None:
         update["known"] = images
     return run.notes.model_copy(update=update)

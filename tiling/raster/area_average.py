@@ -41,8 +41,9 @@ def preferred_reduction(reduction: float) -> float:
     >>> preferred_reduction(1.96), preferred_reduction(2.5)
     (2.0, 2.5)
     """
-    whole = max(round(reduction), 1)
-    return float(whole) if abs(whole / reduction - 1) <= RESOLUTION_TOLERANCE else reduction
+    nearest_integer = max(round(reduction), 1)
+    is_close = abs(nearest_integer / reduction - 1) <= RESOLUTION_TOLERANCE
+    return float(nearest_integer) if is_close else reduction
 
 
 def reduced_size(source_px: int, reduction: float) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """A hidden path beside `path` to write to; renamed to `path` at the end, deleted after an error.
+    """A hidden path beside `path` to write to: renamed to `path` at the end, deleted on an error.
 
     The hidden file is `.{name}.{process id}.partial`. The folder is created if it is missing.
     """

@@ -44,12 +44,12 @@ class MaskFiles:
         files = {"tissue": self.tissue, "roi": self.roi}
         return {name: _checksum(path) for name, path in files.items() if path is not None}
 
-    def apply(self, found: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
-        """The tissue that was found, replaced or restricted by the files.
+    def apply(self, detected: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
+        """The detected tissue, replaced or restricted by the files.
 
         Parameters
         ----------
-        found : bool (height_px, width_px)
+        detected : bool (height_px, width_px)
         geometry : of the mask
 
         Raises
@@ -57,7 +57,7 @@ class MaskFiles:
         SlideError
             See `mask_from_file`.
         """
-        tissue = found
+        tissue = detected
         if self.tissue is not None:
             tissue = mask_from_file(self.tissue, geometry, origin=self.origin)
         if self.roi is not None:

@@ -108,7 +108,9 @@ def _tile_problems(configuration: Configuration) -> Iterator[str]:
             yield f"config tiles, as {model} was trained: {problem}"
         return
     if tiles.overlap_px >= (tiles.tile_px or 0):
-        yield f"config tiles.overlap_px: {tiles.overlap_px} is not less than tile_px {tiles.tile_px}"
+        yield (
+            f"config tiles.overlap_px: {tiles.overlap_px} is not less than tile_px {tiles.tile_px}"
+        )
 
 
 def _folder_problems(configuration: Configuration) -> Iterator[str]:
@@ -158,11 +160,11 @@ def _start_problems(configuration: Configuration, cards: _Cards) -> Iterator[str
             " and gates"
         )
         return
-    own = configuration.network
+    network = configuration.network
     for key in _SHAPE_OF_WEIGHTS:
-        if getattr(own, key) != getattr(card.network, key):
+        if getattr(network, key) != getattr(card.network, key):
             yield (
-                f"config network.{key}: {getattr(own, key)}, but start_from {folder} has"
+                f"config network.{key}: {getattr(network, key)}, but start_from {folder} has"
                 f" {getattr(card.network, key)}; set it to that"
             )
     for name in configuration.compare:
@@ -233,8 +235,8 @@ def _messages(error: ValidationError) -> Iterator[str]:
             yield f"config {message}"
             continue
         *groups, key = (str(part) for part in problem["loc"])
-        known = _keys_of(groups)
-        close = difflib.get_close_matches(key, known, n=1)
+        valid_keys = _keys_of(groups)
+        close = difflib.get_close_matches(key, valid_keys, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         yield f"config {'.'.join(groups) or 'file'}: unknown key {key}{hint}"
 

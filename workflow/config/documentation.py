@@ -54,13 +54,13 @@ def markdown() -> str:
 
 def leaves() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every key with its group, and its schema."""
-    whole = schema()
-    for name, key_schema in whole["properties"].items():
+    configuration_schema = schema()
+    for name, key_schema in configuration_schema["properties"].items():
         reference = key_schema.get("$ref", "")
         if not reference:
             yield name, key_schema
             continue
-        group = whole["$defs"][reference.rsplit("/", 1)[-1]]
+        group = configuration_schema["$defs"][reference.rsplit("/", 1)[-1]]
         for key, nested in group["properties"].items():
             yield f"{name}.{key}", nested
 

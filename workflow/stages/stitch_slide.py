@@ -38,12 +38,12 @@ def stitch_slide(
 def split_parameters(maps: Path, options: GlandOptions) -> SplitParameters:
     """Parameters of the split: those of the configuration, and where it says null, the model's."""
     card = parse_card(MapStore.read(maps).model, source=str(maps))
-    own = card.split
+    split = card.split
     return SplitParameters(
         threshold=_either(options.threshold, card.threshold),
-        seed_depth_um=_either(options.seed_depth_um, own.seed_depth_um),
-        boundary_level=_either(options.boundary_level, own.boundary_level),
-        growth_um=_either(options.growth_um, own.growth_um),
+        seed_depth_um=_either(options.seed_depth_um, split.seed_depth_um),
+        boundary_level=_either(options.boundary_level, split.boundary_level),
+        growth_um=_either(options.growth_um, split.growth_um),
         min_area_um2=options.min_area_um2,
         sdf_um=card.sdf_um,
         use_sdf=card.splits_by_distance,
