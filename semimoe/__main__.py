@@ -111,7 +111,7 @@ def _add_train(commands: Commands) -> None:
     train.add_argument(
         "--work-mpp",
         type=float,
-        help="pixel size that the network sees, um; default: that of the images",
+        help="pixel size of the network input, um; default: that of the images",
     )
     train.add_argument(
         "--resize",
@@ -239,9 +239,7 @@ def _add_table(commands: Commands) -> None:
 
 
 def _add_data_check(commands: Commands) -> None:
-    check = commands.add_parser(
-        "data-check", help="which data a folder holds, and what is wrong with it"
-    )
+    check = commands.add_parser("data-check", help="which data set a folder holds, and its faults")
     check.add_argument("folder", type=Path)
     check.add_argument("--json", action="store_true", help="print JSON")
 

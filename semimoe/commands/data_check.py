@@ -1,4 +1,4 @@
-"""`data-check`: which data set a folder holds, and what is wrong with it."""
+"""`data-check`: which data set a folder holds, and its faults."""
 
 import argparse
 import json

@@ -50,7 +50,7 @@ def draw_image_list(
     Parameters
     ----------
     records : images with masks -> patient and grade; the result depends on their order
-    protocol : honest: whole patients are held out for validation; as-published: nobody is
+    protocol : honest: whole patients are held out for validation; as-published: none
         (17 labelled and 68 unlabelled images of GlaS)
     labelled : share of *all* images whose masks are used, (0, 1]; held-out images are additional
     validation : smallest share of the images that is held out, [0, 1); at most 5 % more are

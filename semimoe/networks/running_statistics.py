@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def keep_running_statistics(network: nn.Module) -> Iterator[None]:
     """Run forward passes in training mode that do not update the running statistics.
 
-    Unlabelled tiles show structures that nobody outlines (glass, fat, blood). If they updated the
+    Unlabelled tiles show structures without labels (glass, fat, blood). If they updated the
     running statistics, the network at test time would differ from the one that the supervised loss
     trained.
     """

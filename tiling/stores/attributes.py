@@ -45,7 +45,8 @@ class StoreAttributes:
         SlideError
             The slide failed: the recorded error.
         StoreError
-            The store is missing, not one of ours, or an attribute is missing or of a wrong type.
+            The store is missing or of other software, or an attribute is missing or has a
+            wrong type.
         """
         from pydantic import TypeAdapter, ValidationError
 

@@ -16,7 +16,7 @@ from tiling.stores.window_reading import read_window
 class StoredTissue:
     """Where a slide has tissue and, with a margin, the glass next to it.
 
-    Predictions further away from tissue mean nothing, because nobody outlines glass.
+    Predictions further away from tissue are not valid: no training slide has labels on glass.
 
     Parameters
     ----------

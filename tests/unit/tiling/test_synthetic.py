@@ -287,14 +287,14 @@ def _logistic(image, labels, tissue):
 def _best_threshold(score, labels, tissue):
     dice, f1 = 0.0, 0.0
     for threshold in np.unique(np.quantile(score[tissue], np.linspace(0.04, 0.96, 16))):
-        found = (score >= threshold) & tissue
-        dice = max(dice, 2 * (found & (labels > 0)).sum() / (found.sum() + (labels > 0).sum()))
-        f1 = max(f1, _object_f1(found, labels))
+        mask = (score >= threshold) & tissue
+        dice = max(dice, 2 * (mask & (labels > 0)).sum() / (mask.sum() + (labels > 0).sum()))
+        f1 = max(f1, _object_f1(mask, labels))
     return float(dice), f1
 
 
-def _object_f1(found, labels):
-    objects, count = ndimage.label(found)
+def _object_f1(mask, labels):
+    objects, count = ndimage.label(mask)
     glands = int(labels.max())
     pairs = np.bincount(
         objects.ravel().astype(np.int64) * (glands + 1) + labels.ravel(),
