@@ -18,7 +18,7 @@ from semimoe.objectives.losses import AdaptiveLoss, SumLoss, TaskLosses
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 Network = SemiMoE | UNet
-# Used until the normalisation of a model is loaded with its weights.
+# Normalisation of a network until the weights of a model are loaded; they include their own.
 PLACEHOLDER_MEAN, PLACEHOLDER_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
@@ -88,7 +88,7 @@ class Learner(nn.Module):
     Attributes
     ----------
     network : the network that predicts; it is validated and saved as the model
-    aggregate : combines the losses of the tasks to a scalar
+    aggregate : module that combines the losses of the tasks into one scalar
     context : settings and constants of the learner
     """
 
@@ -118,7 +118,7 @@ class Learner(nn.Module):
         return SemiMoE(settings, mean=mean, std=std)
 
     def build_aggregate(self) -> AdaptiveLoss | SumLoss:
-        """Build the module that combines the losses of the tasks: eq. 11, or their sum."""
+        """Build `aggregate`: the adaptive loss (eq. 11), or the plain sum."""
         training = self.context.training
         return AdaptiveLoss(training.gamma) if training.aggregate == "amol" else SumLoss()
 
@@ -127,13 +127,19 @@ class Learner(nn.Module):
         return (self.network,)
 
     def optimizers(self, *, lr: float) -> dict[str, torch.optim.Optimizer]:
-        """Optimisers by name; the schedule sets the learning rates of all except `s`."""
+        """Optimisers by name.
+
+        The schedule sets their learning rates, except that of `s`, the scales of the loss.
+        """
         return make_optimizers(
             self.trained_networks(), self.aggregate, self.context.training, lr=lr
         )
 
     def phases(self) -> tuple[Phase, ...]:
-        """Losses of one step; the second one is the unsupervised loss."""
+        """Functions that compute the losses of one step; every method must define them.
+
+        If there are two, the second one is the unsupervised loss.
+        """
         raise NotImplementedError
 
     def after_loading(self) -> None:
@@ -147,7 +153,12 @@ LearnerFactory = type[Learner]
 
 
 def task_log(column: str, losses: TaskLosses) -> dict[str, Tensor]:
-    """Detached losses by column of the log; `column` contains {} for the task."""
+    """Losses without gradient, by column of the log.
+
+    Parameters
+    ----------
+    column : name of a column, with {} in the place of the task
+    """
     return {column.format(task): loss.detach() for task, loss in losses.present().items()}
 
 
@@ -157,12 +168,12 @@ def weight_sdf_loss(losses: TaskLosses, training: TrainingSettings) -> TaskLosse
 
 
 def detached_sum(losses: TaskLosses) -> Tensor:
-    """Plain sum of the task losses without gradient, for the comparison of phases."""
+    """Sum of the task losses without scales and gradient, for `PhaseLoss.plain`."""
     return torch.stack(list(losses.present().values())).sum().detach()
 
 
 def pseudo_label_counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Numerator and denominator of the Dice of pseudo-labels, on pixels with labels.
+    """Numerator and denominator of the Dice of pseudo-labels, over annotated pixels that count.
 
     Parameters
     ----------
@@ -177,7 +188,7 @@ def pseudo_label_counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:
 
 
 def sum_of_parts(parts: list[PhaseLoss]) -> PhaseLoss:
-    """Add the results of the parts of a batch; without gradient."""
+    """Add the results of the parts of a batch; the sum has no gradient."""
     first = parts[0]
     gates = [part.gate_weights for part in parts if part.gate_weights is not None]
     return PhaseLoss(

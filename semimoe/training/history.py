@@ -124,8 +124,8 @@ def collapsed_gates(rows: Sequence[LogRow]) -> list[str]:
     return warnings
 
 
-def can_judge_collapse(rows: Sequence[LogRow]) -> bool:
-    """Whether a run is long enough to judge expert collapse before its end."""
+def can_detect_collapse(rows: Sequence[LogRow]) -> bool:
+    """Whether a run has enough epochs to detect expert collapse before its end."""
     return len(rows) >= _UNIFORM_EPOCHS
 
 

@@ -29,7 +29,7 @@ from semimoe.training.history import (
     COLUMNS,
     EpochMeans,
     LogRow,
-    can_judge_collapse,
+    can_detect_collapse,
     collapsed_gates,
     to_csv,
 )
@@ -68,6 +68,9 @@ class TrainingRun:
     normalisation : of the images
     checksum : of all data and settings on which the run depends
     start_card : card of the model that is fine-tuned
+    rows, timings : rows of `history.csv` and `timing.csv`, one for each epoch
+    means : sums of the current epoch
+    logged_warnings : warnings that are in the log already
     warnings : about the whole run, for the card
     """
 
@@ -99,7 +102,7 @@ class TrainingRun:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process validates and writes files; of several processes, one does."""
+        """Whether this process validates and writes files; one of several processes does."""
         return self.fabric.is_global_zero
 
     @property
@@ -116,7 +119,7 @@ class TrainingRun:
     def isolated_random_state(self) -> Iterator[None]:
         """Leave the caller's random generators unchanged.
 
-        Random numbers inside the network (dropout) depend on (seed, epoch).
+        Random numbers inside the network (dropout) depend only on seed and epoch.
         """
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -158,7 +161,7 @@ class TrainingRun:
             self._validate(validation, row)
         self.rows.append(row)
         self.timings.append(self._timing_row(seconds))
-        if can_judge_collapse(self.rows):
+        if can_detect_collapse(self.rows):
             self._log_once(collapsed_gates(self.rows))
         self.save_warm_start()
         self._save_checkpoint()
@@ -189,10 +192,10 @@ class TrainingRun:
         return lambda images: bounded(images)[0]
 
     def save_warm_start(self) -> None:
-        """Save the state that other methods continue, if they do so after this epoch.
+        """Save the state that other methods continue, if this epoch ends the warm start.
 
-        The file stays in the checkpoint folder until the run ends: a workflow deletes the outputs
-        of a killed job.
+        Until the run ends, the file is only in the checkpoint folder, because Snakemake deletes
+        the outputs of a killed job.
         """
         is_continued = any(
             method.starts_from == self.recipe.method_name for method in METHODS.values()
@@ -272,7 +275,7 @@ class TrainingRun:
         weights = None if self.best is None else self.best.weights
         path = self.folders.checkpoint / CHECKPOINT
         save_checkpoint(path, self.learner, self.optimizers, metadata, weights)
-        # So that a person can read the log of a run that is not finished, or failed.
+        # A person can read this log while the run continues, and after it failed.
         write_atomic(self.folders.checkpoint / "history.csv", to_csv(self.rows, COLUMNS))
 
 

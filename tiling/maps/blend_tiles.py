@@ -1,9 +1,10 @@
 """Prediction of the tiles of a slide, blended into maps, shard by shard.
 
-Maps are weighted means of overlapping tiles (`tiling.raster.blending`). A shard is written as soon
-as it has all its tiles, and its memory is freed. What stays in memory grows with the width of the
-slide and with the overlap of tiles: the strips of tiles that reach into the next row of shards.
-All arithmetic is done by threads beside the one that predicts.
+Maps are weighted means of overlapping tiles (`tiling.raster.blending`). As soon as all
+tiles that overlap a shard are predicted, the shard is written and its memory is freed. The memory
+grows with the width of the slide and with the overlap of tiles, because the strips of tiles that
+reach into the next row of shards are kept. Tiles are blended by other threads than the one that
+predicts.
 """
 
 import logging
@@ -31,11 +32,11 @@ from tiling.stores.shards import ShardWriter
 log = logging.getLogger(__name__)
 
 MAPS = ("gland", "sdf", "boundary", "disagreement")
-_LIMIT_KEY = "most_at_once"  # in the journal, beside the keys of shards
+_LIMIT_KEY = "most_at_once"  # in the journal, which has the keys of shards too
 
 
 class BatchLimit(Protocol):
-    """Holds how many tiles fit into memory at once; None: no limit was needed so far."""
+    """The largest number of tiles that fit into memory at once; None: memory has not run out."""
 
     max_tiles_at_once: int | None
 
@@ -56,7 +57,7 @@ class SlideTiles:
     slide : name of the slide
     geometry : geometry of the tiles, and of the maps
     images : images of the tiles, in the order of `origins_yx_px`
-    origins_yx_px : int64 (N, 2), first stored pixel of each tile; tiles may overhang the slide
+    origins_yx_px : int64 (N, 2), first stored pixel of each tile; tiles may end outside the slide
     tile_px : side T of a tile
     """
 
@@ -77,8 +78,8 @@ class TilePrediction:
         boundary probability, disagreement; the arrays it returns must not change later
     batch : number B of tiles in a call; the last batch may be smaller
     names : the maps that `predict` returns
-    limit : of `predict`, if it predicts fewer tiles at once after memory ran out; the limit is
-        recorded, and a run that resumes an interrupted one starts with it
+    limit : object with the limit of `predict`, if it predicts fewer tiles at once after memory ran
+        out; the limit is recorded, and a run that resumes an interrupted one starts with it
     read_mask : where maps are kept; None: everywhere
     """
 
@@ -91,7 +92,7 @@ class TilePrediction:
 
 @dataclass(frozen=True)
 class MapProvenance:
-    """What maps were made from and with.
+    """The settings, model, code and data that maps were made with.
 
     Attributes
     ----------
@@ -172,10 +173,10 @@ def blend_to_store(
 
 
 def _batches(grid: BlendGrid, missing: NDArray[np.bool_], batch: int) -> list[NDArray[np.int64]]:
-    """Tiles of each batch that reaches into a missing shard.
+    """Tiles of each batch that has a tile in a missing shard.
 
-    The batches are those of an uninterrupted run: the answer of a network may depend on its batch,
-    by rounding.
+    The batches are those of an uninterrupted run: in another batch, the predictions of a tile may
+    differ by rounding.
     """
     needed = grid.tiles_touching(missing)
     order = grid.order
@@ -184,16 +185,16 @@ def _batches(grid: BlendGrid, missing: NDArray[np.bool_], batch: int) -> list[ND
 
 
 def _with_recorded_limit(prediction: TilePrediction, unfinished: UnfinishedStore) -> PredictTiles:
-    """The prediction, with its limit recorded in the journal.
+    """The prediction function; it records each new limit in the journal.
 
-    A run that resumes starts with the limit, so that it does not run out of memory again.
+    A run that resumes starts with the recorded limit, so that it does not run out of memory again.
     """
     limit = prediction.limit
     if limit is None:
         return prediction.predict
     if unfinished.is_finished(_LIMIT_KEY):
         limit.max_tiles_at_once = unfinished.note(_LIMIT_KEY)
-        log.info("at most %d tiles at once, as before", limit.max_tiles_at_once)
+        log.info("at most %d tiles at once, as in the interrupted run", limit.max_tiles_at_once)
 
     def predict_and_record(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         before = limit.max_tiles_at_once

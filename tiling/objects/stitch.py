@@ -1,8 +1,8 @@
-"""From maps to one label per gland, block by block and exact.
+"""From maps to a label image of glands, block by block, with an exact result.
 
 The result depends neither on the block size nor on the number of workers. It is that of
 `tiling.raster.split_rule.split_glands` (docs/architecture.md, "The split rule"): seeds grow inside
-the mask, and what they do not reach joins the object it touches most.
+the mask, and each component of the mask that they do not reach joins an object that it touches.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from tiling.stores.atomic_store import write_store
 from tiling.stores.attributes import geometry_of
 from tiling.stores.layout import GlandStore
 
-_SCRATCH = "scratch"
+_INTERMEDIATE_LABELS = "scratch"
 
 
 def stitch(
@@ -59,12 +59,12 @@ def stitch(
     }
     shape = (geometry.height_px, geometry.width_px)
     with write_store(store, recorded, resume=False) as unfinished:
-        # Intermediate labels; the folder is deleted before the store appears.
-        scratch = unfinished.folder / _SCRATCH
-        passes = StitchPasses(maps, scratch, geometry, parameters, block_px=block_px, job=job)
+        # The folder is deleted before the store appears.
+        intermediate = unfinished.folder / _INTERMEDIATE_LABELS
+        passes = StitchPasses(maps, intermediate, geometry, parameters, block_px=block_px, job=job)
         seeds = passes.find_seeds()
         grown = passes.grow_seeds(seeds)
-        objects_of_labels, object_count = _objects(passes, grown, len(seeds.first_px))
+        objects_of_labels, object_count = _objects_of_labels(passes, grown, len(seeds.first_px))
         parts = [
             (objects, block.extents)
             for objects, block in zip(objects_of_labels, grown, strict=True)
@@ -90,30 +90,31 @@ def stitch(
             slide=slide, split=parameters, version=code_version, geometry=geometry
         )
         attributes.write(group)
-        shutil.rmtree(scratch)
+        shutil.rmtree(intermediate)
     return len(glands.area_px)
 
 
-def _objects(
+def _objects_of_labels(
     passes: StitchPasses, grown: list[GrownBlock | None], seed_count: int
 ) -> tuple[list[NDArray[np.int64] | None], int]:
     """The object of each label that occurs in a block, for each block, and the number of objects.
 
-    Components of the rest join an object that grew from a seed, or become objects of their own.
+    The rest is what growth did not reach of the mask. Its components join an object that grew from
+    a seed, or become objects of their own.
     """
     rest = join_components(passes.grid, [None if block is None else block.rest for block in grown])
-    owner = _owners(grown, rest, seed_count)
+    object_of_component = _objects_of_rest(grown, rest, seed_count)
     objects: list[NDArray[np.int64] | None] = []
     for block, numbers in zip(grown, rest.numbers, strict=True):
         if block is None:
             objects.append(None)
         else:
-            of_rest = owner[numbers[1:]]
+            of_rest = object_of_component[numbers[1:]]
             objects.append(np.concatenate([block.objects, of_rest]).astype(np.int64))
-    return objects, max(seed_count, int(owner.max(initial=0)))
+    return objects, max(seed_count, int(object_of_component.max(initial=0)))
 
 
-def _owners(
+def _objects_of_rest(
     grown: list[GrownBlock | None], rest: JoinedComponents, seed_count: int
 ) -> NDArray[np.int32]:
     """Object of each component of the rest, int32 (components + 1,), see `assign_components`."""
@@ -128,7 +129,7 @@ def _owners(
 def _select_glands(
     objects: ObjectExtents, um2_per_px: float, parameters: SplitParameters
 ) -> tuple[ObjectExtents, NDArray[np.int32]]:
-    """The objects that are large enough, by first pixel, and the gland of each object.
+    """The objects that are large enough, sorted by first pixel, and the gland of each object.
 
     The second array is int32 (objects + 1,): the number of the gland, 0 for a dropped object.
     """

@@ -64,7 +64,7 @@ def seed_mask(
     boundary: NDArray[np.uint8] | None,
     parameters: SplitParameters,
 ) -> NDArray[np.bool_]:
-    """Pixels of seeds.
+    """Pixels from which glands grow (seeds).
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ def split_glands(
     rest = label_components(field[1:-1, 1:-1] == FREE)
     y, x = np.nonzero(rest)
     contacts = count_contacts(rest[y, x].astype(np.int64), y, x, field)
-    owner = assign_components(contacts, int(rest.max(initial=0)), int(seeds.max(initial=0)))
-    labels = np.where(rest > 0, owner[rest], field[1:-1, 1:-1])
+    label_of_rest = assign_components(contacts, int(rest.max(initial=0)), int(seeds.max(initial=0)))
+    labels = np.where(rest > 0, label_of_rest[rest], field[1:-1, 1:-1])
     dropped = parameters.is_too_small(np.bincount(labels.ravel()), um2_per_px)
     labels[dropped[labels]] = 0
     return renumber(labels)

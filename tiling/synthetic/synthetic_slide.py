@@ -1,8 +1,6 @@
 """Synthetic slides on disk: a pyramidal TIFF, its annotation, and the exact mask of its glands."""
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tiling.raster.atomic_files import write_atomic
+from tiling.raster.atomic_files import partial_file, write_atomic
 from tiling.synthetic.level0_grid import MPP_UM, SCALE
 from tiling.synthetic.section_plan import SectionPlan, plan_section
 from tiling.synthetic.slide_image import draw_slide
@@ -90,12 +88,14 @@ def make_slide(
         plan, (height_px, width_px), image_rng, pen=recipe.pen, folds=[fold] if fold else []
     )
     if truth is not None:
-        _write_complete(truth, lambda path: _write_labels(path, labels))
+        with partial_file(truth) as partial:
+            _write_labels(partial, labels)
     if annotation is not None:
         outlined = None if recipe.regions is None else regions
         collection = annotation_geojson(labels, outlined, fold, slide=recipe.slide)
         write_atomic(annotation, json.dumps(collection) + "\n")
-    _write_complete(out_tiff, lambda path: _write_pyramid(path, image))
+    with partial_file(out_tiff) as partial:
+        _write_pyramid(partial, image)
 
 
 def level0_labels(plan: SectionPlan, size_px: tuple[int, int]) -> NDArray[np.uint16]:
@@ -123,17 +123,6 @@ def level0_labels(plan: SectionPlan, size_px: tuple[int, int]) -> NDArray[np.uin
         area = labels[gland.y_um * SCALE :, gland.x_um * SCALE :][: body.shape[0], : body.shape[1]]
         area[body & (area == 0)] = number
     return labels[: size_px[0], : size_px[1]]
-
-
-def _write_complete(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file next to `path`, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_labels(path: Path, labels: NDArray[np.uint16]) -> None:

@@ -1,4 +1,4 @@
-"""What a run planned and what became of it: failed jobs, and results that are not current."""
+"""The planned jobs of a run, those that failed, and the results that are not current."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 
 _LOG_LINES = 6
-_CLOCK_SLACK_S = 60.0  # the clock of a file server may be behind that of this machine
-_NOT_REACHED = "not reached"
+_MAX_CLOCK_DIFFERENCE_S = 60.0  # the clock of a file server may show an earlier time
+_NOT_STARTED = "the run ended before this result was made"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def planned_jobs(dag: SnakemakeDag, *, with_finished: bool) -> tuple[PlannedJob,
 def run_outcome(
     sheet: Sheet, paths: ResultPaths, unfinished: Iterable[PlannedJob], *, started_s: float
 ) -> RunOutcome:
-    """What became of a run that failed.
+    """The failed jobs of a run that failed, and the results that it did not write.
 
     Parameters
     ----------
@@ -121,18 +121,18 @@ def run_outcome(
     failed_jobs = {
         job: FailedJob(job.rule, job.subject, _last_lines(job.log), job.log)
         for job in jobs
-        if _has_started(job, outdated, since_s=started_s - _CLOCK_SLACK_S)
+        if _has_started(job, outdated, since_s=started_s - _MAX_CLOCK_DIFFERENCE_S)
     }
-    makers = {path: job for job in jobs for path in job.outputs}
+    job_of_output = {path: job for job in jobs for path in job.outputs}
     without_outlines, without_scores = {}, {}
     for slide in sheet.ids():
         path = str(paths.gland_table(slide))
         if path in outdated or not Path(path).exists():
-            without_outlines[slide] = _reason(slide, path, makers, failed_jobs)
+            without_outlines[slide] = _reason(slide, path, job_of_output, failed_jobs)
     for slide in sheet.evaluated():
         path = str(paths.metrics(slide))
         if path in outdated or not Path(path).exists():
-            without_scores[slide] = _reason(slide, path, makers, failed_jobs)
+            without_scores[slide] = _reason(slide, path, job_of_output, failed_jobs)
     return RunOutcome(tuple(failed_jobs.values()), without_outlines, without_scores, outdated)
 
 
@@ -157,18 +157,18 @@ def _has_started(job: PlannedJob, outdated: frozenset[str], *, since_s: float) -
 def _reason(
     slide: str,
     path: str,
-    makers: Mapping[str, PlannedJob],
+    job_of_output: Mapping[str, PlannedJob],
     failed_jobs: Mapping[PlannedJob, FailedJob],
 ) -> str:
-    """Why a file of a slide is missing: the failed job that it depends on most directly.
+    """Why a file of a slide is missing: the error of a failed job that it depends on.
 
     Parameters
     ----------
-    makers : for each file that was not written, the job that writes it
+    job_of_output : for each file that was not written, the job that writes it
     """
-    waiting, visited = [path], set()
-    while waiting:
-        job = makers.get(waiting.pop())
+    unvisited, visited = [path], set()
+    while unvisited:
+        job = job_of_output.get(unvisited.pop())
         if job is None or job in visited:
             continue
         visited.add(job)
@@ -177,12 +177,12 @@ def _reason(
             same_slide = failed.subject == slide
             where = "" if same_slide else f"{failed.rule}/{failed.subject}: "
             return where + failed.reason
-        waiting += sorted(job.inputs)
-    return _NOT_REACHED
+        unvisited += sorted(job.inputs)
+    return _NOT_STARTED
 
 
 def _last_lines(log: Path) -> tuple[str, ...]:
-    """The last lines of a log; a job that was killed could not write an error, so one is added."""
+    """The last lines of a log, with an error added if the job was killed before it wrote one."""
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and lines[-1].startswith("ERROR "):

@@ -270,7 +270,7 @@ def test_the_batch_limit_is_recorded_and_used_by_a_resumed_run(tmp_path: Path, c
     assert again.calls < unlimited.calls
     assert again.max_tiles_at_once == 1
     assert stored_json(tmp_path / "b.zarr")["most_at_once"] == 1
-    assert "at most 1 tiles at once, as before" in caplog.text
+    assert "at most 1 tiles at once, as in the interrupted run" in caplog.text
 
 
 def test_tiles_as_large_as_several_shards_and_tiles_outside(

@@ -141,7 +141,7 @@ def test_without_a_model_no_result_of_an_earlier_run_is_shown(
 def test_slides_that_an_interrupted_run_did_not_reach_have_no_results(paths: ResultPaths) -> None:
     outcome = outcome_of(paths, jobs_from("export_slide", "b"))
     assert outcome.failures == ()
-    assert outcome.without_outlines == {"b": "not reached"}
+    assert outcome.without_outlines == {"b": "the run ended before this result was made"}
 
 
 def test_outdated_scores_of_a_compared_method_are_left_out(paths: ResultPaths) -> None:
