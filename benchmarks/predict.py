@@ -32,14 +32,14 @@ _TILES, _TURNS = 8, 3
 
 
 def _tiles(folder: Path, tile_px: int) -> Path:
-    from tiling.synthetic import SlideRecipe, make_slide
+    from tiling.synthetic import SyntheticSettings, make_slide
     from tiling.tiles.slide_source import SlideSource
     from tiling.tiles.tile_slide import TileParameters, tile_slide
 
-    recipe = SlideRecipe(
+    settings = SyntheticSettings(
         slide=_SLIDE, seed=0, width_px=_SIDE_PX, height_px=_SIDE_PX, tissue_share=0.8
     )
-    make_slide(recipe, folder / "slide.tiff")
+    make_slide(settings, folder / "slide.tiff")
     parameters = TileParameters(mpp_um=1.0, tile_px=tile_px, overlap_px=tile_px // 4)
     tile_slide(
         SlideSource(_SLIDE, folder / "slide.tiff"),

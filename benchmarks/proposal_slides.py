@@ -149,13 +149,13 @@ def _make_mosaic(arguments: argparse.Namespace, name: str, file: Path, annotatio
 def _make_synthetic(
     arguments: argparse.Namespace, name: str, number: int, file: Path, annotation: Path
 ) -> None:
-    from tiling.synthetic import SlideRecipe, make_slide
+    from tiling.synthetic import SyntheticSettings, make_slide
 
     width, height = 4400, 3400
     if name == "pool":
         width, height = arguments.side_px, arguments.side_px * 3 // 4
-    recipe = SlideRecipe(slide=name, seed=900 + number, width_px=width, height_px=height)
-    make_slide(recipe, file, annotation=annotation)
+    settings = SyntheticSettings(slide=name, seed=900 + number, width_px=width, height_px=height)
+    make_slide(settings, file, annotation=annotation)
 
 
 def _label(annotation: Path, tiles: Path, store: Path, *, slide: str, annotated: Annotated) -> None:

@@ -102,11 +102,11 @@ def make_motif(source: Path | None, folder: Path) -> NDArray[np.uint8]:
     from tiling.slides.slide_reader import open_slide
 
     if source is None:
-        from tiling.synthetic import SlideRecipe
+        from tiling.synthetic import SyntheticSettings
         from tiling.synthetic import make_slide as synthetic
 
         source = folder / "tissue.tiff"
-        synthetic(SlideRecipe(slide="bench", seed=0, width_px=3000, height_px=3000), source)
+        synthetic(SyntheticSettings(slide="bench", seed=0, width_px=3000, height_px=3000), source)
     with open_slide(source) as slide:
         pixels = slide.read(0, Window(0, 0, slide.metadata.height_px, slide.metadata.width_px))
     motif = np.concatenate([pixels, pixels[:, ::-1]], axis=1)

@@ -3,7 +3,7 @@
 import pytest
 from small_run import CONFIG, ROWS, Run
 
-from tiling.synthetic import SlideRecipe, make_slide
+from tiling.synthetic import SyntheticSettings, make_slide
 
 
 @pytest.fixture(scope="session")
@@ -11,7 +11,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of four slides."""
     folder = tmp_path_factory.mktemp("run")
     for seed, (name, regions) in enumerate({"lab": 2, "unl": None, "val": 1, "test": None}.items()):
-        recipe = SlideRecipe(
+        settings = SyntheticSettings(
             slide=name,
             seed=seed,
             width_px=4400,
@@ -20,7 +20,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             pen=name == "test",
         )
         make_slide(
-            recipe,
+            settings,
             folder / f"{name}.tiff",
             annotation=folder / f"{name}.geojson",
             truth=folder / f"{name}.truth.tiff",

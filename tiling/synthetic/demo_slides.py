@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tiling.synthetic.synthetic_slide import SlideRecipe, make_slide
+from tiling.synthetic.synthetic_slide import SyntheticSettings, make_slide
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSlide(SlideRecipe):
+class DemoSlide(SyntheticSettings):
     """One slide of the demo.
 
     Attributes
@@ -75,7 +75,7 @@ def make_demo_slide(
     ValueError
         The demo has no slide of that name.
     """
-    recipes = {recipe.slide: recipe for recipe in DEMO_SLIDES}
-    if slide not in recipes:
-        raise ValueError(f"{slide}: the demo has no such slide; it has {', '.join(recipes)}")
-    make_slide(recipes[slide], out_tiff, annotation=annotation, truth=truth)
+    by_name = {settings.slide: settings for settings in DEMO_SLIDES}
+    if slide not in by_name:
+        raise ValueError(f"{slide}: the demo has no such slide; it has {', '.join(by_name)}")
+    make_slide(by_name[slide], out_tiff, annotation=annotation, truth=truth)

@@ -22,7 +22,7 @@ _SMALLEST_LEVEL_PX = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlideRecipe:
+class SyntheticSettings:
     """All that a synthetic slide depends on.
 
     Attributes
@@ -46,7 +46,7 @@ class SlideRecipe:
 
 
 def make_slide(
-    recipe: SlideRecipe,
+    settings: SyntheticSettings,
     out_tiff: Path,
     *,
     annotation: Path | None = None,
@@ -54,11 +54,12 @@ def make_slide(
 ) -> None:
     """Write one synthetic H&E slide of 0.5 um/px, with its annotation and its truth.
 
-    The same recipe gives the same bytes. Every file appears complete or not at all, the slide last.
+    The same settings give the same bytes. Every file appears complete or not at all, the slide
+    last.
 
     Parameters
     ----------
-    recipe : what the slide depends on
+    settings : what the slide depends on
     out_tiff : pyramidal TIFF (tiles of 256 px, JPEG); levels are halved until both sides are below
         1000 px
     annotation : GeoJSON in the form of an export of QuPath, in pixel edges of level 0
@@ -69,30 +70,30 @@ def make_slide(
     ValueError
         The slide is too small, or there is no place for so many regions.
     """
-    width_px, height_px = recipe.width_px, recipe.height_px
+    width_px, height_px = settings.width_px, settings.height_px
     if min(width_px, height_px) < _SMALLEST_LEVEL_PX:
         raise ValueError(
-            f"{recipe.slide}: {width_px} x {height_px} px is too small for a section; "
+            f"{settings.slide}: {width_px} x {height_px} px is too small for a section; "
             "use at least 1000 px a side"
         )
     # Separate random numbers: neither regions nor pen change the tissue.
     plan_rng, image_rng, region_rng = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(recipe.seed).spawn(3)
+        np.random.default_rng(child) for child in np.random.SeedSequence(settings.seed).spawn(3)
     )
     plan_shape = (-(-height_px // SCALE), -(-width_px // SCALE))
-    plan = plan_section(plan_shape, plan_rng, tissue_share=recipe.tissue_share)
+    plan = plan_section(plan_shape, plan_rng, tissue_share=settings.tissue_share)
     labels = level0_labels(plan, (height_px, width_px))
-    regions = choose_regions(labels, recipe.regions or 0, region_rng, slide=recipe.slide)
+    regions = choose_regions(labels, settings.regions or 0, region_rng, slide=settings.slide)
     fold = choose_fold(regions, labels) if len(regions) > 1 else None
     image = draw_slide(
-        plan, (height_px, width_px), image_rng, pen=recipe.pen, folds=[fold] if fold else []
+        plan, (height_px, width_px), image_rng, pen=settings.pen, folds=[fold] if fold else []
     )
     if truth is not None:
         with partial_file(truth) as partial:
             _write_labels(partial, labels)
     if annotation is not None:
-        outlined = None if recipe.regions is None else regions
-        collection = annotation_geojson(labels, outlined, fold, slide=recipe.slide)
+        outlined = None if settings.regions is None else regions
+        collection = annotation_geojson(labels, outlined, fold, slide=settings.slide)
         write_atomic(annotation, json.dumps(collection) + "\n")
     with partial_file(out_tiff) as partial:
         _write_pyramid(partial, image)

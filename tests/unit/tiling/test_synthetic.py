@@ -13,7 +13,7 @@ from scipy import ndimage, optimize
 from shapely.geometry import box, shape
 from skimage.color import rgb2hed
 
-from tiling.synthetic import DEMO_SLIDES, SlideRecipe, make_demo_slide, make_slide
+from tiling.synthetic import DEMO_SLIDES, SyntheticSettings, make_demo_slide, make_slide
 from tiling.synthetic.section_plan import plan_section
 from tiling.synthetic.smooth_noise import smooth_noise
 from tiling.synthetic.synthetic_annotation import choose_regions
@@ -26,11 +26,11 @@ def folder(tmp_path_factory):
     """Two small slides: one with regions, one on which every gland is outlined."""
     out = tmp_path_factory.mktemp("synthetic")
     for name, regions, pen in (("regions", 2, False), ("whole", None, True)):
-        recipe = SlideRecipe(
+        settings = SyntheticSettings(
             slide=name, seed=5, width_px=WIDTH, height_px=HEIGHT, regions=regions, pen=pen
         )
         make_slide(
-            recipe,
+            settings,
             out / f"{name}.tiff",
             annotation=out / f"{name}.geojson",
             truth=out / f"{name}_truth.tiff",
@@ -64,8 +64,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     digests = []
     for number, seed in enumerate((1, 1, 2)):
         paths = [tmp_path / f"{number}{end}" for end in (".tiff", ".geojson", "_truth.tiff")]
-        recipe = SlideRecipe(slide="s", seed=seed, width_px=1001, height_px=1002, pen=True)
-        make_slide(recipe, paths[0], annotation=paths[1], truth=paths[2])
+        settings = SyntheticSettings(slide="s", seed=seed, width_px=1001, height_px=1002, pen=True)
+        make_slide(settings, paths[0], annotation=paths[1], truth=paths[2])
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
     assert digests[0] == digests[1]
     assert all(a != b for a, b in zip(digests[0], digests[2], strict=True))
@@ -172,7 +172,8 @@ def test_pen_marks_are_mostly_on_glass(folder):
 def test_a_small_slide_and_too_many_regions_are_errors(tmp_path):
     with pytest.raises(ValueError, match="tiny: 800 x 1200 px is too small"):
         make_slide(
-            SlideRecipe(slide="tiny", seed=0, width_px=800, height_px=1200), tmp_path / "x.tiff"
+            SyntheticSettings(slide="tiny", seed=0, width_px=800, height_px=1200),
+            tmp_path / "x.tiff",
         )
     labels = np.ones((1600, 1600), np.uint16)
     with pytest.raises(ValueError, match="crowded: no place for 9 regions"):
