@@ -1,4 +1,4 @@
-"""The picture of docs/architecture.md: the way of the data through folders and stores.
+"""The picture of docs/architecture.md: how the data go through folders and stores.
 
 python docs/draw_architecture.py docs/images/architecture.svg
 """

@@ -115,7 +115,7 @@ def claim_free_gpu(count: int, folder: Path | None = None) -> int:
     """Index of the first of `count` GPUs that no other job of this program uses.
 
     A locked file marks a GPU as used, until this process ends. The only GPU of a machine is not
-    locked: whoever starts several jobs there wants them to share it.
+    locked: several jobs on such a machine share it.
 
     Parameters
     ----------

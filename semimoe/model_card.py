@@ -12,7 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semimoe.methods import METHODS
 from semimoe.model_errors import ModelError
-from semimoe.settings import NetworkSettings, Number, TrainingSettings, validation_problems
+from semimoe.settings import (
+    Integer,
+    NetworkSettings,
+    Number,
+    TrainingSettings,
+    validation_problems,
+)
 from tiling.raster.atomic_files import write_atomic
 
 CARD = "model.json"
@@ -50,12 +56,12 @@ class ImageNames(_CardPart):
 
 
 class SourceImages(_CardPart):
-    """Names of images with outlines that the models knew from which this one learnt.
+    """Names of images whose outlines were used for the models that this one learnt from.
 
     Attributes
     ----------
-    learnt : trained on with their outlines
-    chosen : those, and the images that chose among epochs or thresholds
+    learnt : images that the models were trained on with their outlines
+    chosen : those, and the images by which an epoch or threshold was chosen
     """
 
     learnt: tuple[str, ...] = ()
@@ -84,7 +90,7 @@ class TrainingNotes(_CardPart):
     labels_used : labelled images and those held out
     resolution : of folders of images
     start_from, pseudo_from : models that this one learnt from
-    warnings : what makes the scores of this model better than they are
+    warnings : reasons why the scores of this model are too high
     """
 
     licence: str | None = None
@@ -113,9 +119,11 @@ class ModelCard(_CardPart):
     mpp_um, tile_px : um per pixel, and side of a tile, that it was trained at
     sdf_um : distance at which the signed distance field saturates, um
     sdf_scale : "um", "tile", or "none" for a network without a distance head
-    threshold, threshold_from : gland probability of the mask, and what chose it
+    threshold, threshold_from : gland probability of the mask, and how it was chosen
+        ("validation", "default", ...)
     validation : scores on the validation images
-    micro_batch : tiles that went through the network at once
+    micro_batch : largest number of tiles in one forward pass of the training: less than the batch
+        if memory ran out or several devices shared it
     kernels : "float16" where the kernels are stored in half precision
     """
 
@@ -123,7 +131,7 @@ class ModelCard(_CardPart):
     network: NetworkSettings
     training: TrainingSettings | None = None
     mpp_um: Number = Field(gt=0)
-    tile_px: int = Field(gt=0)
+    tile_px: Integer = Field(gt=0)
     sdf_um: Number = Field(gt=0)
     sdf_scale: str
     normalisation: Normalisation
@@ -217,21 +225,21 @@ def parse_card(values: object, *, source: str) -> ModelCard:
 
 
 def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of older cards in today's form."""
+    """Values of older cards in the form of this version."""
     network = values.get("network")
     if isinstance(network, Mapping):
-        # Before there was a choice the encoder was that of a U-Net.
+        # Older cards do not name the encoder: it was that of a U-Net.
         return {**values, "network": {"encoder": "unet", **network}}
     return dict(values)
 
 
 class KnownImages(NamedTuple):
-    """Names of images whose outlines a model knows.
+    """Names of images whose outlines were used for a model.
 
     Attributes
     ----------
-    learnt : trained on with their outlines
-    chosen : those, and the images that chose among epochs or thresholds
+    learnt : images that it was trained on with their outlines
+    chosen : those, and the images by which an epoch or threshold was chosen
     """
 
     learnt: frozenset[str]

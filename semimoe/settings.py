@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -42,7 +43,25 @@ def _keep_integer(value: object, validate: Callable[[object], float]) -> float:
     return value if isinstance(value, int) else checked
 
 
+def _refuse_bool(value: object) -> object:
+    """Pydantic takes True as 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004  # pydantic reports a ValueError
+    return value
+
+
+def _refuse_number(value: object) -> object:
+    """Pydantic takes 1 and 1.0 as True."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  # pydantic reports a ValueError
+    return value
+
+
 Number = Annotated[float, WrapValidator(_keep_integer)]
+# Stands after the bounds where there are several annotations: the JSON schema then has them.
+NO_BOOL = BeforeValidator(_refuse_bool)
+Integer = Annotated[int, NO_BOOL]
+Switch = Annotated[bool, BeforeValidator(_refuse_number)]
 
 
 class StrictModel(BaseModel):
@@ -58,7 +77,7 @@ class StrictModel(BaseModel):
 class NetworkSettings(StrictModel):
     """What the network is, and what its outputs mean."""
 
-    width: int = Field(
+    width: Integer = Field(
         16,
         ge=4,
         le=128,
@@ -129,25 +148,25 @@ class NetworkSettings(StrictModel):
 class TrainingOptions(StrictModel):
     """How the network is trained: what a user may choose."""
 
-    epochs: int = Field(60, ge=1, description="length of the schedule, epochs")
-    warm_start_epochs: int = Field(
+    epochs: Integer = Field(60, ge=1, description="length of the schedule, epochs")
+    warm_start_epochs: Integer = Field(
         20,
         ge=0,
         description="a method that continues another one (Semi-MoE: supervised-only) does so after"
         " this many epochs; both then train up to `epochs`. 0: from the first epoch on",
     )
-    steps_per_epoch: Annotated[int, Field(ge=1)] | None = Field(
+    steps_per_epoch: Annotated[int, Field(ge=1), NO_BOOL] | None = Field(
         None,
         description="optimiser steps per epoch, the same for all methods; null: one pass over the"
         " labelled tiles, at most 500 steps",
     )
-    batch: int = Field(8, ge=1, description="labelled and unlabelled tiles per step, each")
+    batch: Integer = Field(8, ge=1, description="labelled and unlabelled tiles per step, each")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="the paper: sgd")
     lr: Number = Field(0.002, gt=0, description="learning rate")
     encoder_lr: Number = Field(
         0.25, gt=0, le=1, description="learning rate of a pretrained encoder, as a share of lr"
     )
-    frozen_stages: int = Field(
+    frozen_stages: Integer = Field(
         0,
         ge=0,
         le=_MOST_STAGES,
@@ -204,24 +223,16 @@ class TrainingOptions(StrictModel):
         description="online pseudo-labels of all gates, or of the mask gate, with distance and"
         " boundary derived from its mask (Table 4)",
     )
-    validate_every: int = Field(1, ge=1, description="epochs between validations")
-
-    @model_validator(mode="after")
-    def _warm_start_ends_within_the_run(self) -> "TrainingOptions":
-        if self.warm_start_epochs > self.epochs:
-            raise ValueError(
-                f"warm_start_epochs {self.warm_start_epochs} must be at most epochs {self.epochs}"
-            )
-        return self
+    validate_every: Integer = Field(1, ge=1, description="epochs between validations")
 
 
 class TrainingSettings(TrainingOptions):
     """How the network is trained: everything that a run depends on."""
 
-    tile_px: int = Field(
+    tile_px: Integer = Field(
         256, ge=STRIDE_PX, multiple_of=STRIDE_PX, description="side of a training tile, px"
     )
-    max_steps_per_epoch: int = Field(
+    max_steps_per_epoch: Integer = Field(
         500, ge=1, description="most steps of an epoch where `steps_per_epoch` is null"
     )
     min_area_um2: Number = Field(
@@ -229,6 +240,14 @@ class TrainingSettings(TrainingOptions):
         ge=0,
         description="smaller objects do not count when the split parameters are chosen, um2",
     )
+
+    @model_validator(mode="after")
+    def _warm_start_ends_within_the_run(self) -> "TrainingSettings":
+        if self.warm_start_epochs > self.epochs:
+            raise ValueError(
+                f"warm_start_epochs {self.warm_start_epochs} must be at most epochs {self.epochs}"
+            )
+        return self
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -27,7 +27,7 @@ FORBIDDEN = {
     },
     "workflow": set(),
 }
-# Folders in the order of the data's way: a folder imports only folders before it.
+# Folders in the order in which the data go through them; each imports only folders before it.
 ORDER = {
     "tiling": (
         "raster",

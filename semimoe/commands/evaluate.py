@@ -151,7 +151,7 @@ def _gland_evaluation(
     warnings: list[str] | None = None,
     threshold: Threshold | None = None,
 ) -> GlandEvaluation:
-    """Scores that count every object, as in the challenge; those without small objects beside."""
+    """Scores of all objects, as in the challenge, and also those without small objects."""
     large = None
     if min_object_um2:
         if head.mpp_um is None:

@@ -130,7 +130,8 @@ def scores_as_published(
     warning = None
     if best in (0, len(SWEEP_THRESHOLDS) - 1):
         warning = (
-            "the best threshold lies at the edge of the sweep: the network may not have learnt"
+            "the best threshold is the first or last one that was tried:"
+            " the network may not have learnt"
         )
     return SweepScores(
         pooled=scores[best],

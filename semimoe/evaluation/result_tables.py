@@ -185,8 +185,8 @@ def _remarks(results: Mapping[str, Result]) -> list[str]:
     missing = [name for name in _BASELINES if name not in methods]
     if methods and missing:
         remarks.append(
-            f"no row of {' and '.join(missing)} beside: a gain counts over what the same labels "
-            "give alone"
+            f"no row of {' and '.join(missing)}: a gain is only shown by a comparison with "
+            "models that are trained on the same labels alone"
         )
     remarks.append("labels used = labelled + validation images")
     if any(result.model and result.model.fine_tuned for result in results.values()):

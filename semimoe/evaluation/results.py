@@ -72,7 +72,7 @@ class PredictionMode(JsonModel):
 
 
 class EvaluatedModel(JsonModel):
-    """A model, as far as a table needs to tell it from others.
+    """What distinguishes a model from others in a result table.
 
     Attributes
     ----------

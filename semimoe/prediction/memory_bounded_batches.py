@@ -50,7 +50,7 @@ class MemoryBoundedBatches:
             except torch.OutOfMemoryError as error:
                 if step == 1:
                     raise _single_tile_error(tiles, error) from error
-            # Not inside `except`: the error keeps the tensors alive that did not fit.
+            # Not inside `except`: the error keeps the tensors that use up the memory.
             self.max_tiles_at_once = (step + 1) // 2
             log.warning("out of memory: continuing with %d tiles at a time", self.max_tiles_at_once)
             if torch.cuda.is_available():

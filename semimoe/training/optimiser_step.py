@@ -101,7 +101,7 @@ class Stepper:
                         f"a single tile of {self._training.tile_px} px does not fit into memory;"
                         f" lower tile_px or width ({error})"
                     ) from error
-            # After the handler: its traceback keeps the tensors that use up the memory.
+            # Not inside `except`: the error keeps the tensors that use up the memory.
             self.micro_batch = (self.micro_batch + 1) // 2
             log.warning(
                 "out of memory: continuing with %d tiles at a time, the batch stays %d",

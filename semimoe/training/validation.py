@@ -98,7 +98,7 @@ def choose(
     warnings = []
     if top in (_THRESHOLDS[0], _THRESHOLDS[-1]):
         warnings.append(
-            f"the threshold {top} is the end of the range that was tried:"
+            f"the threshold {top} is the first or last one that was tried:"
             " the network may not have learnt"
         )
 

@@ -1,8 +1,8 @@
 """Division of a slide into blocks for blending.
 
-Blocks end at the edges of the store's shards, and at the farthest pixel that tiles of the shard
-before reach. So a block waits for as few tiles as possible, and what is kept in memory of a shard
-that is still to come is a strip as thick as the tiles overhang.
+Blocks end at the edges of the store's shards, and where the last tile that begins in an earlier
+shard ends. So a block is complete after as few tiles as possible. Of a later shard, only the strip
+that tiles of earlier shards reach into is in memory.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class GridAxis:
     Attributes
     ----------
     edges : int64 (blocks + 1,), first pixel of each block, and the length of the axis
-    start, stop : int64 (N,), pixels of each tile on the slide; stop <= start: none
+    start, stop : int64 (N,), pixels of each tile on the slide; none if stop <= start
     blocks, shards : int64 (N, 2), first and last that a tile touches
     shard_of_block : int64 (blocks,)
     """
@@ -50,7 +50,7 @@ class GridAxis:
 
 
 class BlendGrid:
-    """Blocks and shards of a slide, and how many tiles each block still waits for.
+    """Blocks and shards of a slide, and how many tiles of each block are missing.
 
     Attributes
     ----------

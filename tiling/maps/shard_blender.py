@@ -93,16 +93,16 @@ class ShardBlender:
             if block is None:
                 block = BlendBlock(self._grid.window(place), self._grid.tile_px)
                 self._blocks[place] = block
-            # Other shards may be written much later: they keep only the strip they need of a tile.
+            # Other shards may be written much later: of the tile, only a copied strip is kept.
             block.add(maps, y, x, copy=shard != first_shard)
             if self._grid.count_tile(place):
-                # The tiles of a block are many bytes: only a few complete blocks may wait.
+                # The tiles of a block take much memory: only a few complete blocks may wait.
                 self._wait(2 * self._workers - 1)
                 complete = self._blocks.pop(place)
                 self._unfinished.append(self._pool.submit(self._finish, shard, complete))
 
     def _wait(self, most: int) -> None:
-        """Wait until at most so many blocks are unfinished."""
+        """Wait until at most `most` blocks are unfinished."""
         while len(self._unfinished) > most:
             self._unfinished.popleft().result()
 

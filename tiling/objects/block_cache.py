@@ -90,7 +90,7 @@ class BlockBorders:
         self._strips: dict[tuple[int, int, int], _CompressedArray] = {}
 
     def store(self, index: int, values: NDArray[np.int32]) -> None:
-        """Store the sides and corners of a block, by the direction of the neighbour beside them."""
+        """Store the sides and corners of a block, by the direction of the neighbouring block."""
         for dy, dx in _DIRECTIONS:
             strip = values[_strip(dy, self._width_px), _strip(dx, self._width_px)]
             self._strips[index, dy, dx] = _compress(strip)

@@ -37,7 +37,7 @@ class GrownBlock(NamedTuple):
     labels : int64 (a + r,), those that occur in the block, ascending; the last r are of the rest
     objects : int64 (a,), numbers of the objects that occur
     rest : components of the rest; None without rest
-    contacts : int64 (n, 3), component of the rest, object beside it, number of pixel pairs
+    contacts : int64 (n, 3), component of the rest, object that it touches, number of pixel pairs
     extents : of `labels`
     """
 

@@ -1,4 +1,4 @@
-"""Predicted maps as uint8, and back: the only place that knows how values are quantised.
+"""Predicted maps as uint8, and back: the only place where values are quantised.
 
 A probability p in [0, 1] becomes round(255 p); a signed distance s in [-1, 1] (sdf) becomes
 round(127.5 (s + 1)). Disagreement is quantised like a probability.

@@ -1,7 +1,7 @@
 """One reader for all slides: OpenSlide, else tiffslide, else plain images.
 
 The caller asks for a window of a level and gets exactly these pixels. What cannot be read is an
-error that names file, level and window; it never becomes white pixels without a message.
+error that names file, level and window; white pixels never replace it without a message.
 """
 
 import logging

@@ -221,7 +221,7 @@ def _is_padded_level(page: tifffile.TiffPage, size_px: tuple[int, int]) -> bool:
 def _pages_of_unique_size(
     pages: list[tifffile.TiffPage], level_sizes_px: tuple[tuple[int, int], ...]
 ) -> list[tifffile.TiffPage | None]:
-    """For each level the page of its size; of several such pages only the library knows which."""
+    """For each level the page of its size; None if several pages have that size, or none."""
     sizes = [(int(page.imagewidth), int(page.imagelength)) for page in pages]
     frequency = Counter(sizes)
     page_of_size = {

@@ -51,7 +51,7 @@ def read_configuration(values: Mapping[str, Any]) -> Configuration:
         All problems of the configuration.
     """
     try:
-        configuration = Configuration(**_parsed_texts(values, Configuration))
+        configuration = Configuration.model_validate(_parsed_texts(values, Configuration))
     except ValidationError as error:
         raise ConfigurationError(sorted(_messages(error))) from None
     cards = _Cards(configuration)

@@ -12,10 +12,13 @@ from pydantic import Field, field_validator
 
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.settings import (
+    NO_BOOL,
+    Integer,
     NetworkSettings,
     Number,
     PrecisionChoice,
     StrictModel,
+    Switch,
     TrainingOptions,
 )
 from tiling.qupath.class_names import GLAND
@@ -39,12 +42,12 @@ class TileOptions(StrictModel):
         description="working resolution, um per pixel; null: that of `model` or `start_from`, 1.0"
         " without one",
     )
-    tile_px: Annotated[int, Field(ge=64, le=2048, multiple_of=16)] | None = Field(
+    tile_px: Annotated[int, Field(ge=64, le=2048, multiple_of=16), NO_BOOL] | None = Field(
         None,
         description="side of a tile, stored pixels; null: that of `model` or `start_from`, 256"
         " without one",
     )
-    overlap_px: int = Field(
+    overlap_px: Integer = Field(
         64,
         ge=0,
         le=1024,
@@ -88,7 +91,7 @@ class SlideTrainingOptions(TrainingOptions):
         description="targets are the gates' outputs at each step (Algorithm 1), or fixed by the"
         " pseudo_label step",
     )
-    tiles_per_slide: int = Field(200, ge=1, description="most unlabelled tiles per slide")
+    tiles_per_slide: Integer = Field(200, ge=1, description="most unlabelled tiles per slide")
     min_confidence: Number = Field(
         0.7,
         ge=0,
@@ -107,14 +110,14 @@ class SlideTrainingOptions(TrainingOptions):
 class PredictionOptions(StrictModel):
     """How slides are predicted."""
 
-    batch: int = Field(16, ge=1, description="tiles per forward pass")
+    batch: Integer = Field(16, ge=1, description="tiles per forward pass")
     precision: PrecisionChoice = Field(
         "auto",
         description="bf16: autocast, the gland probability changes by a few 1/255; fp32: equal on"
         " all machines except for rounding; auto: bf16 where the processor or GPU computes it"
         " natively. The maps' attributes and the report record what was used",
     )
-    flips: bool = Field(
+    flips: Switch = Field(
         False,
         description="test-time augmentation: maps are means over each tile and its three flips,"
         " four times the work",
@@ -163,10 +166,10 @@ class ExportOptions(StrictModel):
     gland_class: str = Field(
         GLAND, min_length=1, description="class name of glands, read and written"
     )
-    color: list[Annotated[int, Field(ge=0, le=255)]] = Field(
+    color: list[Annotated[int, Field(ge=0, le=255), NO_BOOL]] = Field(
         [200, 0, 0], min_length=3, max_length=3, description="colour of the class, RGB"
     )
-    label_mask: bool = Field(
+    label_mask: Switch = Field(
         False,
         description="also write glands/{slide}.ome.tiff: the labels as a pyramidal OME-TIFF at the"
         " working resolution",
@@ -178,7 +181,7 @@ class ExportOptions(StrictModel):
         " stored pixel removes the pixel steps); glands closer to each other than twice that keep"
         " their exact pixel edges, and measurements are always of the exact outline. 0: exact",
     )
-    compress: bool = Field(
+    compress: Switch = Field(
         False,
         description="write glands/{slide}.geojson.gz, about a seventh of the size; QuPath reads it"
         " as well",
@@ -188,7 +191,7 @@ class ExportOptions(StrictModel):
 class ProposalOptions(StrictModel):
     """Which regions are proposed for annotation."""
 
-    count: int = Field(3, ge=0, description="regions proposed per slide")
+    count: Integer = Field(3, ge=0, description="regions proposed per slide")
     size_um: Number = Field(500, gt=0, description="side of a proposed region, um")
 
 
@@ -215,7 +218,7 @@ class Configuration(StrictModel):
         description="folder of a trained model to fine-tune on the labelled regions, with a tenth"
         " of the learning rate",
     )
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: Integer = Field(0, ge=0, description="seed of everything random")
     compare: list[str] = Field(
         list(_COMPARED_BY_DEFAULT),
         json_schema_extra={"uniqueItems": True},
@@ -250,6 +253,12 @@ class Configuration(StrictModel):
     glands: GlandOptions = GlandOptions()
     export: ExportOptions = ExportOptions()
     proposals: ProposalOptions = ProposalOptions()
+
+    @field_validator("model", "start_from", "scratch", mode="before")
+    @classmethod
+    def _empty_is_none(cls, folder: object) -> object:
+        """`--config model=` is an empty text."""
+        return None if folder == "" else folder
 
     @field_validator("results")
     @classmethod

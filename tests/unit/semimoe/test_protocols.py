@@ -61,7 +61,7 @@ def test_the_sweep_goes_from_0_to_88_percent_and_warns_at_its_ends() -> None:
     assert (certain.threshold, certain.warning) == (0.02, None)
     flat = scores_as_published([truth], [np.full(truth.shape, 0.001, np.float32)])
     assert flat.threshold == 0
-    assert "edge of the sweep" in flat.warning
+    assert "first or last one that was tried" in flat.warning
 
 
 def test_images_of_any_size_are_scored_on_the_square() -> None:

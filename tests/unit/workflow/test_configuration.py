@@ -172,7 +172,7 @@ def test_a_unet_may_be_trained_for_fewer_epochs_than_the_default_warm_start() ->
 
 def test_a_branch_must_leave_epochs_to_run() -> None:
     (problem,) = problems({"training": {"epochs": 10}})
-    assert "warm_start_epochs 20 must be at most epochs 10" in problem
+    assert "warm_start_epochs: 20 is not less than epochs 10" in problem
     (problem,) = problems({"training": {"epochs": 10, "warm_start_epochs": 10}})
     assert "warm_start_epochs: 10 is not less than epochs 10" in problem
 
@@ -319,3 +319,29 @@ def test_an_encoder_of_random_weights_is_not_frozen() -> None:
         "frozen_stages"
         in problems({"training": {"frozen_stages": 2}, "network": {"encoder": "unet"}})[0]
     )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seed": True},
+        {"training": {"batch": True}},
+        {"training": {"steps_per_epoch": True}},
+        {"export": {"color": [True, 2, 3]}},
+        {"export": {"label_mask": 1}},
+        {1: 2},
+    ],
+)
+def test_true_is_no_number_and_1_is_not_true(values: dict) -> None:
+    assert len(problems(values)) == 1
+
+
+def test_an_empty_model_on_the_command_line_is_none() -> None:
+    assert read_configuration({"model": "", "start_from": ""}).model is None
+
+
+def test_a_long_warm_start_does_not_hide_other_problems() -> None:
+    values = {"start_from": "nope", "training": {"epochs": 5, "warm_start_epochs": 7}}
+    found = problems(values)
+    assert len(found) == 3
+    assert any(text.startswith("config training.warm_start_epochs: 7") for text in found)
