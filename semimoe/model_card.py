@@ -228,8 +228,9 @@ def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of older cards in the form of this version."""
     network = values.get("network")
     if isinstance(network, Mapping):
-        # Older cards do not name the encoder: it was that of a U-Net.
-        return {**values, "network": {"encoder": "unet", **network}}
+        # Values of keys that older cards do not have: the defaults of that time.
+        older = {"encoder": "unet", "width": 64, "experts": "separate"}
+        return {**values, "network": {**older, **network}}
     return dict(values)
 
 

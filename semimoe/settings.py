@@ -271,6 +271,11 @@ def checked(model: type[Model], values: Mapping[str, Any], *, where: str = "") -
         raise SettingsError("; ".join(validation_problems(error, where=where))) from None
 
 
+def shortened(text: str, limit: int = 80) -> str:
+    """Text of at most about `limit` characters, for messages: the end is left out."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
 def validation_problems(error: ValidationError, *, where: str = "") -> list[str]:
     """One sentence for each wrong value, with its key and the value."""
     problems = []
@@ -280,6 +285,6 @@ def validation_problems(error: ValidationError, *, where: str = "") -> list[str]
         if problem["type"] == "extra_forbidden":
             reason = "no such key"
         has_no_value = problem["type"] == "missing" or not problem["loc"]
-        value_text = "" if has_no_value else f" {problem['input']!r};"
+        value_text = "" if has_no_value else f" {shortened(repr(problem['input']))};"
         problems.append(f"{key}:{value_text} {reason[0].lower()}{reason[1:]}")
     return problems

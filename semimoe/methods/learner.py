@@ -82,8 +82,8 @@ Phase = Callable[[Step], PhaseLoss | None]
 class Learner(nn.Module):
     """Networks of a method, and the learnt scales of its loss.
 
-    Every module that is an attribute is part of a checkpoint: a method keeps its state in modules
-    (a teacher, a second network) and buffers.
+    Every module and buffer that is an attribute is part of a checkpoint: a method keeps its state
+    in modules (a teacher, a second network) and buffers.
 
     Attributes
     ----------

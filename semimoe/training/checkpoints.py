@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from semimoe.methods.learner import Learner
 
 log = logging.getLogger(__name__)
-_OPTIMIZER, _BEST = "optimizer.", "best."
+_OPTIMIZER, _BEST, _BUFFER = "optimizer.", "best.", "buffer."
 # Name of the network that predicts in the file; other modules have the names of their attributes.
 _NETWORK = "model"
 
@@ -49,6 +49,7 @@ def save_checkpoint(
     tensors: dict[str, Tensor] = {}
     for prefix, module in _modules(learner):
         tensors |= {f"{prefix}{name}": tensor for name, tensor in module.state_dict().items()}
+    tensors |= {f"{_BUFFER}{name}": buffer for name, buffer in learner.named_buffers(recurse=False)}
     tensors |= {f"{_BEST}{name}": tensor for name, tensor in (best or {}).items()}
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
@@ -74,7 +75,9 @@ def load_checkpoint(
     try:
         for prefix, module in _modules(learner):
             module.load_state_dict(_with_prefix(prefix, tensors))
-    except RuntimeError as error:
+        for name, buffer in learner.named_buffers(recurse=False):
+            buffer.copy_(tensors[f"{_BUFFER}{name}"])
+    except (RuntimeError, KeyError) as error:
         raise TrainingError(
             f"{path}: state of another network ({str(error).splitlines()[0]});"
             " use the same settings for both runs"

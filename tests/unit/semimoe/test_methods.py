@@ -16,6 +16,7 @@ from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import Targets
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.training.checkpoints import load_checkpoint, save_checkpoint
 from semimoe.training.recipe import TrainingData
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
@@ -176,3 +177,20 @@ def test_the_two_networks_have_different_initial_weights_and_both_are_trained() 
 @pytest.mark.parametrize("learner", [MeanTeacherLearner, CrossPseudoSupervisionLearner])
 def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase(learner) -> None:
     assert learner(context(unsup_max=0)).phases()[1](a_step()) is None
+
+
+def test_a_checkpoint_holds_every_module_and_buffer_of_a_learner(tmp_path) -> None:
+    saved, loaded = MeanTeacherLearner(context()), MeanTeacherLearner(context())
+    for learner, step in ((saved, 3.0), (loaded, 0.0)):
+        learner.register_buffer("steps", torch.tensor(step))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for tensor in saved.parameters():
+            tensor.copy_(torch.randn_like(tensor))
+    save_checkpoint(tmp_path / "x.safetensors", saved, {}, {"epoch": 1})
+    metadata, best = load_checkpoint(tmp_path / "x.safetensors", loaded, {})
+    assert (metadata, best) == ({"epoch": 1}, {})
+    expected = saved.state_dict()
+    assert expected.keys() == loaded.state_dict().keys()
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)

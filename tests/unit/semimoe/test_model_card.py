@@ -32,10 +32,12 @@ def test_numbers_and_unknown_entries_are_kept_as_they_are() -> None:
     assert json.dumps(card.to_dict(), sort_keys=True) == json.dumps(values, sort_keys=True)
 
 
-def test_a_card_without_an_encoder_is_of_a_unet() -> None:
+def test_missing_keys_of_older_cards_have_the_defaults_of_that_time() -> None:
     values = json.loads((SHIPPED / "model.json").read_text())
-    del values["network"]["encoder"]
-    assert parse_card(values, source="test").network.encoder == "unet"
+    for key in ("encoder", "width", "experts"):
+        del values["network"][key]
+    network = parse_card(values, source="test").network
+    assert (network.encoder, network.width, network.experts) == ("unet", 64, "separate")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,12 @@ def test_a_wrong_entry_is_named_with_its_value(change: dict, message: str) -> No
     values = json.loads((SHIPPED / "model.json").read_text())
     with pytest.raises(ModelError, match=message):
         parse_card(values | change, source="test")
+
+
+def test_a_long_wrong_value_is_shortened_in_the_message() -> None:
+    values = json.loads((SHIPPED / "model.json").read_text())
+    with pytest.raises(ModelError, match=r"mpp_um: 'x{79}\.\.\. \(502 characters\)"):
+        parse_card(values | {"mpp_um": "x" * 500}, source="test")
 
 
 def test_a_model_knows_its_own_images_and_those_of_its_sources() -> None:
