@@ -25,7 +25,9 @@ Made from the types in `workflow/config/configuration.py` and `semimoe/settings.
 `python -m workflow.config`; a test compares the two. `docs/configuration.schema.json` is the JSON
 schema for editors.
 Set keys in `config.yaml`, in a file given by `--configfile`, or on the command line:
-`--config results=out 'glands={threshold: 0.6}'`.
+`--config results=out 'glands={threshold: 0.6}'`. In files and on the command line the key
+`glands.threshold` of this table is `threshold` inside `glands`; Snakemake refuses
+`--config glands.threshold=0.6`.
 
 | key | default | allowed | meaning |
 |---|---|---|---|
