@@ -2,7 +2,8 @@
 
 The result depends neither on the block size nor on the number of workers. It is that of
 `tiling.raster.split_rule.split_glands` (docs/architecture.md, "The split rule"): seeds grow inside
-the mask, and each component of the mask that they do not reach joins an object that it touches.
+the mask; each component of the mask that they do not reach joins the object that it touches most,
+or is an object of its own if it touches none.
 """
 
 import shutil
