@@ -204,9 +204,7 @@ class Configuration(StrictModel):
         " comma-separated)",
     )
     results: str = Field(
-        "results",
-        min_length=1,
-        description="output folder, relative to the working directory",
+        "results", min_length=1, description="output folder, relative to the working directory"
     )
     model: str | None = Field(
         None,
@@ -272,12 +270,14 @@ class Configuration(StrictModel):
         unknown = [name for name in names if name not in COMPARABLE]
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: one of {', '.join(COMPARABLE)} is needed")
-        return _without_repeats(names)
+        return names
 
-    @field_validator("keep")
+    @field_validator("compare", "keep")
     @classmethod
-    def _without_repeats_in_keep(cls, names: list[str]) -> list[str]:
-        return _without_repeats(names)
+    def _have_no_repeats(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("a name is given twice")
+        return names
 
     @property
     def model_folder(self) -> Path:
@@ -298,9 +298,3 @@ class Configuration(StrictModel):
     def geojson_suffix(self) -> str:
         """End of the names of outline files."""
         return "geojson.gz" if self.export.compress else "geojson"
-
-
-def _without_repeats(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("a name is given twice")
-    return names
