@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import tifffile
-from blend import PERIOD_PX, STRIDE_PX, TILE_PX, answers
+from blend import PERIOD_PX, STRIDE_PX, TILE_PX, network_outputs
 from numpy.typing import NDArray
 from peak_memory import tree_pss
 
@@ -50,7 +50,7 @@ def make_maps(store: Path, side_px: int) -> None:
 
 def quantised_pattern() -> NDArray[np.uint8]:
     """The maps of one period, uint8 (4, y, x)."""
-    table, phases = answers(), PERIOD_PX // STRIDE_PX
+    table, phases = network_outputs(), PERIOD_PX // STRIDE_PX
     pattern = np.zeros((4, PERIOD_PX, PERIOD_PX), np.float32)
     side = min(STRIDE_PX, TILE_PX)
     for a in range(phases):
