@@ -166,14 +166,14 @@ def precisions(folder: Path, device: str, threads: int, tile_px: int) -> None:
 
     images = np.random.default_rng(0).integers(0, 256, (_TILES, 3, tile_px, tile_px), np.uint8)
     place = "gpu" if device == "gpu" else "cpu"
-    made = {
+    predictors = {
         name: Predictor.load(folder / "model", device=place, threads=threads, precision=name)
         for name in get_args(Precision)
     }
     clock = time.perf_counter if device == "gpu" else time.process_time
-    seconds: dict[str, list[float]] = {name: [] for name in made}
+    seconds: dict[str, list[float]] = {name: [] for name in predictors}
     for turn in range(_TURNS + 1):
-        for name, predictor in made.items():
+        for name, predictor in predictors.items():
             start = clock()
             for image in images:
                 predictor(image[None])

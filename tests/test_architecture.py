@@ -218,12 +218,12 @@ def test_every_package_folder_is_listed_for_installation() -> None:
     listed = set(
         tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     )
-    found = {
+    folders_with_code = {
         ".".join(path.parent.relative_to(REPO).parts)
         for p in PACKAGES
         for path in (REPO / p).rglob("__init__.py")
     }
-    assert found == listed
+    assert folders_with_code == listed
 
 
 def test_environment_and_lock_pin_the_same_packages() -> None:

@@ -569,7 +569,8 @@ def test_images_that_teachers_were_trained_on_count_as_training_images(
     full, tuned, student = (str(pictures / name) for name in ("all", "tuned", "student"))
     split = pictures / "fold.csv"
     split.write_text(
-        "image,patient,grade,role\ntrain_1,a,benign,validation\ntrain_2,b,benign,labelled\ntrain_3,c,benign,unlabelled\n"
+        "image,patient,grade,role\ntrain_1,a,benign,validation\n"
+        "train_2,b,benign,labelled\ntrain_3,c,benign,unlabelled\n"
     )
     assert run(*train, "--labelled 1 --validation 0 --out", full) == 0
     assert run(*train, "--split", split, "--start-from", full, "--out", tuned) == 0

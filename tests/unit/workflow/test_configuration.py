@@ -41,8 +41,8 @@ def test_shipped_configurations_are_sound() -> None:
 
 
 def test_config_yaml_states_the_defaults_of_the_schema() -> None:
-    given = yaml.safe_load((REPO / "config.yaml").read_text())
-    assert read_configuration(given) == read_configuration({})
+    values = yaml.safe_load((REPO / "config.yaml").read_text())
+    assert read_configuration(values) == read_configuration({})
 
 
 def test_a_misspelt_key_is_named_with_a_hint() -> None:
@@ -52,12 +52,12 @@ def test_a_misspelt_key_is_named_with_a_hint() -> None:
 
 
 def test_texts_from_the_command_line_become_numbers() -> None:
-    given = {
+    values = {
         "glands": {"threshold": "0.7", "growth_um": "null"},
         "export": {"color": ["1", "2", "3"], "compress": "true"},
     }
-    assert problems(given) == []
-    configuration = read_configuration(given)
+    assert problems(values) == []
+    configuration = read_configuration(values)
     assert configuration.glands.threshold == 0.7
     assert configuration.glands.growth_um is None
     assert configuration.export.color == [1, 2, 3]
@@ -115,7 +115,7 @@ def test_a_value_is_a_problem_if_and_only_if_the_settings_refuse_it(group: str, 
 
 
 @pytest.mark.parametrize(
-    ("given", "retrained"),
+    ("values", "retrained"),
     [
         ({"training": {"unsup_max": 1.0}}, {"semimoe"}),
         (
@@ -147,8 +147,8 @@ def test_a_value_is_a_problem_if_and_only_if_the_settings_refuse_it(group: str, 
         ({"glands": {"threshold": 0.5}}, set()),
     ],
 )
-def test_only_settings_with_an_effect_on_a_method_retrain_it(given: dict, retrained: set) -> None:
-    before, after = read_configuration({}), read_configuration(given)
+def test_only_settings_with_an_effect_on_a_method_retrain_it(values: dict, retrained: set) -> None:
+    before, after = read_configuration({}), read_configuration(values)
     methods = ("semimoe", "supervised", "unet")
     assert {
         method
@@ -182,9 +182,9 @@ def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path
     model.mkdir(parents=True)
     for name in ("model.safetensors", "model.json"):
         (model / name).write_bytes((REPO / "models" / "glas" / name).read_bytes())
-    given = {"start_from": str(model), "results": str(tmp_path / "results")}
-    assert "would be replaced by this run" in problems(given)[0]
-    assert problems({**given, "results": str(tmp_path / "other")}) == []
+    values = {"start_from": str(model), "results": str(tmp_path / "results")}
+    assert "would be replaced by this run" in problems(values)[0]
+    assert problems({**values, "results": str(tmp_path / "other")}) == []
 
 
 @pytest.mark.parametrize("spelling", ["./out", "out/", "out//", "x/../out"])
@@ -229,8 +229,8 @@ def test_tiles_are_those_of_a_model_unless_they_are_configured(
     folder = str(model(mpp_um=1.24, tile_px=384))
     tiles = read_configuration({key: folder, "network": {"experts": "shared"}}).tiles
     assert (tiles.mpp_um, tiles.tile_px) == (1.24, 384)
-    given = {"mpp_um": 1.2, "tile_px": 128}
-    tiles = read_configuration({key: folder, "tiles": given}).tiles
+    values = {"mpp_um": 1.2, "tile_px": 128}
+    tiles = read_configuration({key: folder, "tiles": values}).tiles
     assert (tiles.mpp_um, tiles.tile_px) == (1.2, 128)
     tiles = read_configuration({}).tiles
     assert (tiles.mpp_um, tiles.tile_px) == (1.0, 256)
@@ -291,19 +291,19 @@ def test_a_card_with_invalid_values_is_a_problem_and_no_crash(
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card | {key: value}))
     for use in ("start_from", "model"):
-        (told,) = problems({use: str(tmp_path)})
-        assert told.startswith(f"config {use}: {tmp_path}"), told
-        assert f" {key}" in told
+        (problem,) = problems({use: str(tmp_path)})
+        assert problem.startswith(f"config {use}: {tmp_path}"), problem
+        assert f" {key}" in problem
 
 
-def test_what_cannot_start_from_a_model_is_told_before_slides_are_tiled(tmp_path: Path) -> None:
-    given = {"start_from": str(REPO / "models" / "glas")}
-    assert problems(given) == []
-    (told,) = problems({**given, "network": {"width": 32}})
-    assert "network.width: 32, but start_from" in told
-    assert told.endswith("has 16; set it to that")
-    (told,) = problems({**given, "compare": ["supervised", "unet"]})
-    assert "U-Net cannot start from" in told
+def test_what_cannot_start_from_a_model_is_named_before_slides_are_tiled(tmp_path: Path) -> None:
+    values = {"start_from": str(REPO / "models" / "glas")}
+    assert problems(values) == []
+    (problem,) = problems({**values, "network": {"width": 32}})
+    assert "network.width: 32, but start_from" in problem
+    assert problem.endswith("has 16; set it to that")
+    (problem,) = problems({**values, "compare": ["supervised", "unet"]})
+    assert "U-Net cannot start from" in problem
     card = json.loads((REPO / "models" / "glas" / "model.json").read_text())
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card | {"method": "unet"}))
