@@ -31,7 +31,7 @@ from tiling.stores.shards import ShardWriter
 
 log = logging.getLogger(__name__)
 
-MAPS = ("gland", "sdf", "boundary", "disagreement")
+MAPS = tuple(MapStore.ARRAYS)
 _LIMIT_KEY = "most_at_once"  # in the journal, which has the keys of shards too
 
 

@@ -84,7 +84,9 @@ def stitch(
             return table
 
         group = create_group(unfinished.folder)
-        labels = create_array(group, "labels", shape, np.int32, shard_px=SHARD_PX)
+        labels = create_array(
+            group, "labels", shape, GlandStore.ARRAYS["labels"], shard_px=SHARD_PX
+        )
         passes.write_labels(labels, gland_of_label)
         GlandStore.write_table(group, _table(glands, shape))
         attributes = GlandStore(

@@ -101,7 +101,7 @@ def pseudo_label(
         targets = group.create_array(
             "pseudo",
             shape=(len(windows), 3, side, side),
-            dtype=np.uint8,
+            dtype=PseudoLabelStore.ARRAYS["pseudo"],
             chunks=(1, 3, side or 1, side or 1),
         )
         scores = []
