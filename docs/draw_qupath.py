@@ -10,9 +10,9 @@ from pathlib import Path
 import shapely
 from PIL import Image, ImageDraw
 
+from tiling.outlines.geojson_reader import GeoJsonFile
 from tiling.pictures.canvas import TEXT_COLOUR, font, with_scale_bar
 from tiling.qupath.class_names import IGNORE, PROPOSED, REGION
-from tiling.qupath.geojson_reader import features_of, load_json
 from tiling.qupath.geojson_writer import GLAND_COLOUR
 from tiling.slides.scaled_reading import read_thumbnail
 from tiling.slides.slide_reader import open_slide
@@ -32,7 +32,7 @@ def panel(picture: Image.Image, files: list[Path], downsample: float) -> Image.I
     image = picture.copy()
     draw = ImageDraw.Draw(image)
     for path in files:
-        for feature in features_of(load_json(path), path):
+        for feature in GeoJsonFile(path).features():
             colour = _COLOURS.get(feature.class_name, GLAND_COLOUR)
             width = 1 if feature.object_type == "detection" else 2
             for part in shapely.get_parts(shapely.geometry.shape(feature.geometry)):

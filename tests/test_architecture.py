@@ -33,6 +33,7 @@ ORDER = {
         "raster",
         "stores",
         "slides",
+        "outlines",
         "tissue",
         "tiles",
         "maps",

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import shapely
 
+from tiling.outlines.geojson_reader import AnnotationFeature, GeoJsonFile
+from tiling.outlines.polygons import AmbiguousOutline, polygon_of
+from tiling.outlines.printable_names import printable
 from tiling.qupath.class_names import GLAND, Reading, base_classes, reading_of
-from tiling.qupath.geojson_reader import AnnotationFeature, features_of, load_json, printable
-from tiling.qupath.polygons import AmbiguousOutline, polygon_of
 
 _MAX_MESSAGES = 30
 _MAX_KINDS = 20
@@ -111,11 +112,11 @@ def read_annotations(
         Missing, truncated, not GeoJSON, or a feature that cannot be understood: with file, feature
         and remedy.
     """
-    content = load_json(path)
-    drawn = SlideAnnotations(viewer_px=_viewer_px(content))
+    file = GeoJsonFile(path)
+    drawn = SlideAnnotations()
     known_outlines: set[tuple[str, bytes]] = set()
-    for feature in features_of(content, path):
-        if objects == "annotations" and feature.object_type != "annotation":
+    for feature in file.features():
+        if objects == "annotations" and not feature.is_annotation:
             drawn.counts[f"{feature.object_type}s"] += 1
             continue
         outline = _outline(feature, path, drawn, gland_class)
@@ -127,6 +128,7 @@ def read_annotations(
             continue
         known_outlines.add(key)
         _add(drawn, outline, gland_class)
+    drawn.viewer_px = file.viewer_px
     _name_regions(drawn)
     drawn.messages = [
         *drawn.messages[:_MAX_MESSAGES],
@@ -194,14 +196,6 @@ def _unique_name(name: str, taken: set[str], number: int) -> str:
     while unique in taken:
         unique, number = f"{name} ({number})", number + 1
     return unique
-
-
-def _viewer_px(content: Any) -> tuple[int, int] | None:  # noqa: ANN401  # JSON
-    viewer = content.get("viewer") if isinstance(content, dict) else None
-    if not isinstance(viewer, dict):
-        return None
-    width, height = viewer.get("width"), viewer.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _omitted_messages(messages: list[str]) -> list[str]:

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tiling.outlines.outline_raster import NumberedBlocks, OutlineRaster
 from tiling.qupath.annotation_checks import Annotated, check_complete
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, REGION, Reading
 from tiling.qupath.label_store import LabelSource, write_labels
 from tiling.qupath.mask_images import MASK_SUFFIXES, open_instance_mask
-from tiling.qupath.outline_raster import NumberedBlocks, OutlineRaster
 from tiling.qupath.placement import place_annotations, viewer_region
 from tiling.raster.atomic_files import file_checksum
 from tiling.raster.geometry import CoordinateFrame, Geometry

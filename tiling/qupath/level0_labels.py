@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from tiling.objects.extents import ObjectExtents, merge_extents, object_extents
 from tiling.objects.runs import find_runs
 from tiling.objects.trace import trace_objects
+from tiling.outlines.outline_raster import OutlineRaster
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, Reading
 from tiling.qupath.geojson_writer import OutlineStyle, geojson_file, object_id
 from tiling.qupath.label_store import WITHOUT_PIXEL
 from tiling.qupath.mask_images import check_label_image, open_mask_image
-from tiling.qupath.outline_raster import OutlineRaster
 from tiling.qupath.placement import place_annotations
 from tiling.raster.atomic_files import partial_file
 from tiling.raster.geometry import Block, CoordinateFrame, Geometry, blocks

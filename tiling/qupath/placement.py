@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import shapely
 
+from tiling.outlines.outline_raster import OutlineRaster, to_stored_px
 from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations
 from tiling.qupath.class_names import Reading
-from tiling.qupath.outline_raster import OutlineRaster, to_stored_px
 from tiling.raster.geometry import CoordinateFrame, Geometry
 from tiling.slide_errors import AnnotationError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import shapely
 
-from tiling.qupath import geojson_reader
+from tiling.outlines import json_elements
 from tiling.qupath.annotation_checks import check_complete
 from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations, read_annotations
 from tiling.qupath.class_names import REGION
@@ -188,7 +188,7 @@ def test_broken_archives_missing_files_and_folders_are_refused(tmp_path: Path) -
 def test_a_file_that_unpacks_to_too_many_bytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(geojson_reader, "MAX_BYTES", 1000)
+    monkeypatch.setattr(json_elements, "MAX_BYTES", 1000)
     huge_text = "[" + " " * 5000 + "]"
     path = write(tmp_path, huge_text)
     if name.endswith(".gz"):

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiling.__main__ import main
-from tiling.qupath import geojson_reader
+from tiling.outlines import json_elements, json_text
+from tiling.outlines.geojson_reader import GeoJsonFile
 from tiling.slide_errors import AnnotationError
 
 WIDTH, HEIGHT = 70, 50
@@ -256,7 +257,7 @@ READ: dict[str, tuple[Any, int, str]] = {
     "left out: TMA core, proposal": (
         many(one(), one(objectType="tma_core"), outline(BESIDE, classification="Proposed*")),
         1,
-        "1 proposals, 1 tma_cores",
+        "1 TMA cores, 1 proposals",
     ),
     "left out: properties null, class a number, class without name": (
         many(
@@ -449,14 +450,20 @@ def test_files_that_are_refused_with_one_line(
     assert not out.exists()
 
 
-def test_many_values_are_refused_before_they_are_parsed(
+def test_a_large_object_and_many_objects_are_refused_before_they_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(geojson_reader, "MAX_VALUES", 1 << 20)
-    monkeypatch.setattr(json, "loads", None)
-    (tmp_path / "a.geojson").write_text("[" + "[]," * (1 << 20) + "[]]")
-    with pytest.raises(AnnotationError, match="more than 1 million values"):
-        geojson_reader.load_json(tmp_path / "a.geojson")
+    monkeypatch.setattr(json_text, "MAX_ELEMENT_LETTERS", 1 << 20)
+    monkeypatch.setattr(json_elements, "MAX_ELEMENTS", 1000)
+    path = tmp_path / "a.geojson"
+    for content, message in (
+        ('{"type": "Feature", "x": [' + '{"":0},' * (1 << 19) + "0]}", "more than 1 MiB of text"),
+        ("[" + "[]," * 1001 + "[]]", "more than 1000 objects"),
+        ("{" + '"a": [],' * (1 << 18) + '"b": 1}', "more than 1 MiB of text"),
+    ):
+        path.write_text(content)
+        with pytest.raises(AnnotationError, match=message):
+            list(GeoJsonFile(path).features())
 
 
 @settings(max_examples=25, deadline=None)

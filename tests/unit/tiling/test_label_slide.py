@@ -15,10 +15,10 @@ from PIL import Image
 from scipy import ndimage
 
 from tiling.objects.components import BlockGrid
+from tiling.outlines.outline_raster import OutlineRaster, to_stored_px
 from tiling.qupath.label_slide import label_slide
 from tiling.qupath.level0_labels import geojson_to_labels
 from tiling.qupath.mask_images import open_instance_mask
-from tiling.qupath.outline_raster import OutlineRaster, to_stored_px
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import create_group, open_array, open_store
