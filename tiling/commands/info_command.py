@@ -44,5 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"  associated images: {', '.join(metadata.associated) or 'none'}")
     print(f"  colour profile: {metadata.colour_profile or 'none'}")
     print(f"  checksum: {metadata.checksum}")
+    for remark in metadata.remarks:
+        print(f"  remark: {remark}")
     for problem in problems:
         print(f"  problem: {problem}")

@@ -16,6 +16,8 @@ from tiling.slides.pixel_size import PixelSize
 
 Rgb = NDArray[np.uint8]  # (h, w, 3)
 RESOLUTION_TAGS = "tiff resolution tags"
+# An image without tiles, or one tile, that has more is not decoded.
+MAX_PIXELS_IN_ONE_PIECE = 2_000_000_000
 WHITE_RGB = np.array([255, 255, 255], np.uint16)
 
 
@@ -30,6 +32,7 @@ class FileDescription:
     pixel_sizes : place -> the pixel size stated there, in the order of trust
     bounds_level0 : as in `SlideMetadata`; None when the file names no crop
     icc : the embedded colour profile
+    remarks : what a person should know: images, channels and levels of the file that are not used
     """
 
     reader: str
@@ -41,6 +44,7 @@ class FileDescription:
     objective_power: float | None = None
     associated: tuple[str, ...] = ()
     icc: bytes | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
@@ -57,17 +61,6 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release the file."""
-
-
-def flatten_alpha(pixels: NDArray[np.uint8], background: NDArray[np.uint16]) -> Rgb:
-    """RGB or RGBA uint8 (h, w, 3 or 4) over a background colour uint16 (3,)."""
-    if pixels.shape[2] == 3:
-        return np.ascontiguousarray(pixels)
-    rgb, alpha = pixels[..., :3], pixels[..., 3:]
-    if alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(rgb)
-    alpha16 = alpha.astype(np.uint16)
-    return ((rgb * alpha16 + background * (255 - alpha16) + 127) // 255).astype(np.uint8)
 
 
 def positive_number(value: object) -> float | None:

@@ -182,10 +182,11 @@ def _row(slide: str, path: Path, name: Path) -> FolderRow:
         remarks.append("looks like a mask, not a slide")
     if path.suffix.lower() == ".dcm":
         remarks.append("DICOM: one row per folder")
+    problems: list[str | None]
     try:
         with open_slide(path) as opened:
             truncated = truncation_problem(path)
-            problems = [truncated, pixel_size_problem(opened.metadata)]
+            problems = [truncated, pixel_size_problem(opened.metadata), *opened.metadata.remarks]
         split = "predict" if truncated is None else "skip"
     except SlideError as error:
         problems, split = [str(error)], "skip"

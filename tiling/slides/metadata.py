@@ -39,6 +39,7 @@ class SlideMetadata:
     associated : names of the associated images (label, macro, ...)
     colour_profile : name of the embedded ICC profile, "" when there is none
     size_bytes : size of the file
+    remarks : what a person should know: images, channels and levels of the file that are not used
     """
 
     path: str
@@ -57,6 +58,7 @@ class SlideMetadata:
     associated: tuple[str, ...]
     colour_profile: str
     size_bytes: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def width_px(self) -> int:

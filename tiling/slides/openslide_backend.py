@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from tiling.raster.geometry import Window
+from tiling.slides.alpha import flatten_alpha
 from tiling.slides.backend import (
     RESOLUTION_TAGS,
     FileDescription,
     Rgb,
-    flatten_alpha,
     pixel_size_of,
     pixel_size_of_tags,
     positive_number,
@@ -70,9 +70,6 @@ class OpenSlideBackend:
     def _pixel_sizes(self) -> dict[str, PixelSize | None]:
         properties = self._slide.properties
         size = pixel_size_of(properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y"))
-        if self._vendor == "generic-tiff":
-            # For generic TIFF, OpenSlide itself takes openslide.mpp-x from the resolution tags.
-            return {RESOLUTION_TAGS: size}
         sizes = {"openslide.mpp-x": size}
         if self._vendor == "aperio":
             mpp = properties.get("aperio.MPP")

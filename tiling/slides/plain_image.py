@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, and TIFF without tiles: images of one level, read by Pillow and tifffile."""
+"""PNG, JPEG, BMP and other images of one level, read by Pillow."""
 
 import threading
 from pathlib import Path
@@ -6,19 +6,23 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
-import tifffile
 from numpy.typing import NDArray
 
 from tiling.raster.geometry import Window
-from tiling.slides.backend import RESOLUTION_TAGS, WHITE_RGB, FileDescription, Rgb, flatten_alpha
+from tiling.slides.alpha import flatten_alpha
+from tiling.slides.backend import (
+    MAX_PIXELS_IN_ONE_PIECE,
+    WHITE_RGB,
+    FileDescription,
+    Rgb,
+    positive_number,
+)
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import FileReadError, NotBrightfieldError, file_read_errors
-from tiling.slides.tiff_headers import has_palette, is_tiff, largest_page, tiff_profile
 
-MAX_PIXELS = 2_000_000_000
 # Pillow warns from 90 Mpx and stops at 180 Mpx. Its limit is set once, because several threads open
 # files; the header is checked against the same limit here.
-PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS_IN_ONE_PIECE
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
 
 
@@ -28,8 +32,7 @@ class PlainImageBackend:
     def __init__(self, path: Path) -> None:
         self._path = path
         with file_read_errors():
-            self._is_tiff = is_tiff(path)
-            self._header = _tiff_header(path) if self._is_tiff else _image_header(path)
+            self._header = _image_header(path)
             _check_size(self._header)
         self._pixels: Rgb | None = None
         self._decode_lock = threading.Lock()
@@ -51,8 +54,7 @@ class PlainImageBackend:
         with self._decode_lock:
             if self._pixels is None:
                 with file_read_errors():
-                    decode = _decode_tiff if self._is_tiff else _decode_image
-                    self._pixels = flatten_alpha(decode(self._path), WHITE_RGB)
+                    self._pixels = flatten_alpha(_decode_image(self._path), WHITE_RGB)
         return self._pixels[window.slices].copy()
 
     def associated(self, name: str) -> Rgb:
@@ -75,15 +77,6 @@ class _ImageHeader(NamedTuple):
     icc: bytes | None
 
 
-def _tiff_header(path: Path) -> _ImageHeader:
-    with tifffile.TiffFile(path) as tiff:
-        page = largest_page(tiff)
-        width, height = int(page.imagewidth), int(page.imagelength)
-        um_per_unit = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
-        size = _pixel_size(um_per_unit, *page.resolution)
-    return _ImageHeader("tiff", width, height, RESOLUTION_TAGS, size, tiff_profile(path))
-
-
 def _image_header(path: Path) -> _ImageHeader:
     with PIL.Image.open(path) as image:
         if image.mode not in _COLOUR_MODES:
@@ -92,43 +85,30 @@ def _image_header(path: Path) -> _ImageHeader:
         if any("16" in str(tile[3]) for tile in image.tile):
             raise NotBrightfieldError("16 bits per channel, not 8-bit RGB")
         width, height = image.size
-        x, y = (float(value) for value in image.info.get("dpi", (0, 0)))
         return _ImageHeader(
             str(image.format).lower(),
             width,
             height,
             "image resolution (dpi)",
-            _pixel_size(25400.0, x, y),
+            _pixel_size(image.info.get("dpi")),
             image.info.get("icc_profile"),
         )
 
 
-def _pixel_size(
-    um_per_unit: float | None, x_per_unit: float, y_per_unit: float
-) -> PixelSize | None:
-    """Pixel size from a resolution in pixels per unit of length."""
-    if um_per_unit is None or x_per_unit <= 0 or y_per_unit <= 0:
+def _pixel_size(dpi: object) -> PixelSize | None:
+    """Pixel size from a resolution in pixels per inch (x, y); None when it is no such thing."""
+    if not (isinstance(dpi, tuple) and len(dpi) == 2):
         return None
-    return PixelSize(um_per_unit / x_per_unit, um_per_unit / y_per_unit)
+    x, y = (positive_number(value) for value in dpi)
+    return None if x is None or y is None else PixelSize(25400.0 / x, 25400.0 / y)
 
 
 def _check_size(header: _ImageHeader) -> None:
-    if header.width * header.height > MAX_PIXELS:
+    if header.width * header.height > MAX_PIXELS_IN_ONE_PIECE:
         raise ValueError(
-            f"{header.width} x {header.height} pixels in one piece (limit {MAX_PIXELS:,}); "
-            "convert it to a tiled pyramidal TIFF"
+            f"{header.width} x {header.height} pixels in one piece "
+            f"(limit {MAX_PIXELS_IN_ONE_PIECE:,}); convert it to a tiled pyramidal TIFF"
         )
-
-
-def _decode_tiff(path: Path) -> NDArray[np.uint8]:
-    """RGB pixels uint8 (h, w, 3 or 4)."""
-    with tifffile.TiffFile(path) as tiff:
-        page = largest_page(tiff)
-        pixels = np.asarray(page.asarray())
-        if has_palette(page):
-            colours = (np.asarray(page.colormap) >> 8).astype(np.uint8)  # (3, 256), 16 bits in file
-            return np.ascontiguousarray(np.moveaxis(colours[:, pixels], 0, -1))
-        return np.moveaxis(pixels, 0, -1) if page.axes.startswith("S") else pixels
 
 
 def _decode_image(path: Path) -> NDArray[np.uint8]:

@@ -19,6 +19,10 @@ class NotBrightfieldError(Exception):
     """The pixels of a file are not 8-bit RGB; `str()` is the reason."""
 
 
+class RefusedFileError(Exception):
+    """A file that can be decoded must not be used as it is; `str()` is reason and remedy."""
+
+
 # What the TIFF and image parsers raise when the bytes of a file are damaged.
 _PARSER_ERRORS: tuple[type[BaseException], ...] = (
     OSError,

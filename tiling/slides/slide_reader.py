@@ -1,4 +1,4 @@
-"""One reader for all slides: OpenSlide, else tiffslide, else plain images.
+"""One reader for all slides: OpenSlide for vendor formats, tifffile for other TIFFs, Pillow.
 
 The caller asks for a window of a level and gets exactly these pixels. What cannot be read is an
 error that names file, level and window; white pixels never replace it without a message.
@@ -6,6 +6,7 @@ error that names file, level and window; white pixels never replace it without a
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -17,15 +18,21 @@ from tiling.raster.geometry import Window
 from tiling.slide_errors import SlideError
 from tiling.slides.backend import Backend, FileDescription
 from tiling.slides.colour_profile import ColourConversion, profile_name, to_srgb
-from tiling.slides.direct_tiles import DirectTilesBackend
+from tiling.slides.direct_tiles import DIRECT_VENDORS, DirectTilesBackend
+from tiling.slides.level_checks import check_levels
 from tiling.slides.metadata import SlideMetadata, check_is_file, level_downsample, slide_checksum
 from tiling.slides.openslide_backend import OpenSlideBackend
 from tiling.slides.pixel_size import SHEET, PixelSize, choose_pixel_size
 from tiling.slides.plain_image import PlainImageBackend
-from tiling.slides.read_errors import FileReadError, NotBrightfieldError, file_read_errors
+from tiling.slides.read_errors import (
+    FileReadError,
+    NotBrightfieldError,
+    RefusedFileError,
+    file_read_errors,
+)
 from tiling.slides.reopening import ReopeningBackend
-from tiling.slides.tiff_headers import check_tiff_pixels, is_tiff, is_tiled, needs_tiffslide
-from tiling.slides.tiffslide_backend import TiffSlideBackend
+from tiling.slides.tiff_backend import TiffBackend
+from tiling.slides.tiff_headers import check_tiff_for_openslide, is_tiff
 from tiling.slides.truncation import truncation_problem
 
 # Use of the embedded colour profile: leave the pixels as they are, or convert them to sRGB.
@@ -71,6 +78,8 @@ def open_slide(
         raise SlideError(
             f"{path}: not a brightfield RGB image ({error}); export it as 8-bit RGB"
         ) from error
+    except RefusedFileError as error:
+        raise SlideError(f"{path}: {error}") from error
     except FileReadError as error:
         message = (
             f"{path}: cannot be read as a slide ({error}); "
@@ -78,6 +87,16 @@ def open_slide(
         )
         raise SlideError(truncation_problem(path) or message) from error
     description = backend.describe()
+    try:
+        checked = check_levels(backend, description.level_sizes_px)
+    except RefusedFileError as error:
+        backend.close()
+        raise SlideError(f"{path}: {error}") from error
+    description = replace(
+        description,
+        level_sizes_px=tuple(description.level_sizes_px[level] for level in checked.levels),
+        remarks=(*description.remarks, *checked.remarks),
+    )
     conversion = None
     if icc == "apply" and description.icc is not None:
         try:
@@ -85,11 +104,19 @@ def open_slide(
         except ValueError as error:
             backend.close()
             raise SlideError(f"{path}: {error}; set tiles.icc to keep") from error
-    return Slide(_slide_metadata(path, description, mpp), backend, conversion)
+    metadata = _slide_metadata(path, description, mpp)
+    return Slide(metadata, backend, checked.levels, conversion)
 
 
 class Slide:
     """An open slide.
+
+    Parameters
+    ----------
+    metadata : of the slide
+    backend : open file
+    file_levels : number in the file of each level of the metadata
+    conversion : of the colours that are read
 
     Attributes
     ----------
@@ -97,10 +124,15 @@ class Slide:
     """
 
     def __init__(
-        self, metadata: SlideMetadata, backend: Backend, conversion: ColourConversion | None
+        self,
+        metadata: SlideMetadata,
+        backend: Backend,
+        file_levels: tuple[int, ...],
+        conversion: ColourConversion | None,
     ) -> None:
         self.metadata = metadata
         self._backend = backend
+        self._file_levels = file_levels
         self._conversion = conversion
 
     def read(self, level: int, window: Window) -> NDArray[np.uint8]:
@@ -128,7 +160,7 @@ class Slide:
                 f"of {height} x {width} (y, x)"
             )
         try:
-            pixels = self._backend.read(level, window)
+            pixels = self._backend.read(self._file_levels[level], window)
         except FileReadError as error:
             raise SlideError(
                 f"{path}: level {level}, window {_in_words(window)} cannot be read ({error}); "
@@ -178,27 +210,24 @@ def _choose_backend(path: Path) -> Callable[[Path], Backend]:
     with file_read_errors():
         format_name = openslide.OpenSlide.detect_format(path)
         tiff = is_tiff(path)
-        generic = format_name == "generic-tiff"
-        if tiff and (format_name is None or (generic and needs_tiffslide(path))):
-            check_tiff_pixels(path, converts_colours=False)
-            return _open_with_tiffslide if is_tiled(path) else PlainImageBackend
+    # OpenSlide's reader of generic TIFFs uses neither the sub-resolutions of OME-XML nor the
+    # declared meaning of a fourth channel, and believes that the first page is the slide.
+    if tiff and format_name in (None, "generic-tiff"):
+        return TiffBackend
     if tiff:
-        _check_pixels_for_openslide(path)
+        # The tiles of these vendors are decoded here, by the declared meaning of their channels.
+        _check_pixels_for_openslide(path, checks_channels=format_name not in DIRECT_VENDORS)
     return PlainImageBackend if format_name is None else _open_with_openslide
-
-
-def _open_with_tiffslide(path: Path) -> Backend:
-    return DirectTilesBackend(TiffSlideBackend(path), path)
 
 
 def _open_with_openslide(path: Path) -> Backend:
     return DirectTilesBackend(OpenSlideBackend(path), path)
 
 
-def _check_pixels_for_openslide(path: Path) -> None:
+def _check_pixels_for_openslide(path: Path, *, checks_channels: bool) -> None:
     try:
         with file_read_errors():
-            check_tiff_pixels(path, converts_colours=True)
+            check_tiff_for_openslide(path, checks_channels=checks_channels)
     except FileReadError as error:
         # OpenSlide accepts deviations of its vendors' formats that a strict parser refuses.
         log.debug("%s: pixel type not checked (%s)", path, error)
@@ -227,6 +256,7 @@ def _slide_metadata(path: Path, description: FileDescription, mpp: float | None)
         associated=description.associated,
         colour_profile=_profile_name(description.icc),
         size_bytes=path.stat().st_size,
+        remarks=description.remarks,
     )
 
 

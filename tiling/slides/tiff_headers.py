@@ -4,32 +4,25 @@ Nothing is decoded here.
 """
 
 import logging
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
+from tiling.slides.alpha import Alpha, alpha_of_page
+from tiling.slides.backend import positive_number
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import NotBrightfieldError
 
-OME_PIXEL_SIZE = "OME PhysicalSizeX"
 # A slide has a dozen pages; a file of thousands would take seconds to open.
-_MAX_PAGES = 256
-_MAX_SEARCHED_PAGES = 64  # for the largest page
-# None, LZW, JPEG, Deflate, PackBits, old Deflate
-_OPENSLIDE_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
+MAX_PAGES = 256
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_UM_PER_UNIT = {
-    "\u00b5m": 1.0,
-    "\u03bcm": 1.0,
-    "um": 1.0,
-    "nm": 1e-3,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "in": 25400.0,
-}
+_UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
+_JPEG = tifffile.COMPRESSION.JPEG
+# Their colours are not those that the header names.
+_UNKNOWN_COLOURS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.APERIO_JP2000_YCBC)
 # tifffile's remarks on a damaged file go to logs only; without a log, our own message is enough.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
@@ -40,91 +33,139 @@ def is_tiff(path: Path) -> bool:
         return file.read(4) in _TIFF_MAGIC
 
 
-def is_tiled(path: Path) -> bool:
-    """Whether the first page of a TIFF is tiled, so that parts of it can be read."""
-    with tifffile.TiffFile(path) as tiff:
-        return bool(tiff.pages.first.is_tiled)
-
-
-def needs_tiffslide(path: Path) -> bool:
-    """Whether tiffslide reads a generic TIFF better than OpenSlide.
-
-    OpenSlide's generic reader does not use the pixel size and the sub-resolutions of OME-XML, and
-    it does not decode some compressions.
-    """
-    with tifffile.TiffFile(path) as tiff:
-        return bool(tiff.is_ome) or int(tiff.pages.first.compression) not in _OPENSLIDE_COMPRESSIONS
-
-
 def tiff_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """All pages, with the sub-resolutions of OME-TIFF."""
-    pages: list[object] = []
-    for page in tiff.pages[:_MAX_PAGES]:
-        pages.append(page)
-        pages += list(page.pages) if page.pages is not None else []
+    """All pages, each before the pages of its SubIFDs (sub-resolutions)."""
+    return [part for page in top_pages(tiff) for part in (page, *sub_pages(page))]
+
+
+def top_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The pages without those of SubIFDs."""
+    return _only_pages(tiff.pages[:MAX_PAGES])
+
+
+def sub_pages(page: tifffile.TiffPage) -> list[tifffile.TiffPage]:
+    """The pages of the SubIFDs of a page: sub-resolutions."""
+    return [] if page.pages is None else _only_pages(page.pages[:MAX_PAGES])
+
+
+def _only_pages(pages: Iterable[object]) -> list[tifffile.TiffPage]:
     return [page for page in pages if isinstance(page, tifffile.TiffPage)]
 
 
-def largest_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
-    """The page that holds the slide: a label or a thumbnail may come before it."""
-    pages = [p for p in tiff.pages[:_MAX_SEARCHED_PAGES] if isinstance(p, tifffile.TiffPage)]
-    return max(pages, key=lambda page: page.imagewidth * page.imagelength)
+def size_px(page: tifffile.TiffPage) -> tuple[int, int]:
+    """(width, height) of a page."""
+    return int(page.imagewidth), int(page.imagelength)
 
 
 def has_palette(page: tifffile.TiffPage) -> bool:
-    """Whether the page holds 8-bit indices into a table of colours."""
+    """Whether the page holds 8-bit indices into a table of 256 colours."""
     return bool(
         page.photometric == tifffile.PHOTOMETRIC.PALETTE
         and page.dtype == np.uint8
+        and page.samplesperpixel == 1
         and page.colormap is not None
+        and page.colormap.shape == (3, 256)
     )
 
 
-def tiff_profile(path: Path) -> bytes | None:
-    """The ICC profile of a TIFF's first page."""
-    with tifffile.TiffFile(path) as tiff:
-        tag = tiff.pages.first.tags.get("InterColorProfile")
-        return None if tag is None else bytes(tag.value)
+def page_profile(page: tifffile.TiffPage) -> bytes | None:
+    """The ICC profile of a page."""
+    tag = page.tags.get("InterColorProfile")
+    return tag.value if tag is not None and isinstance(tag.value, bytes) else None
 
 
-def ome_pixel_size(path: Path) -> PixelSize | None:
-    """Pixel size in the OME-XML of a TIFF.
+def page_pixel_size(page: tifffile.TiffPage) -> PixelSize | None:
+    """The pixel size of the resolution tags; None when they state none (a denominator of zero)."""
+    um = _UM_PER_RESOLUTION_UNIT.get(page.tags.valueof("ResolutionUnit", default=2))
+    x, y = (_per_unit(page.tags.valueof(name)) for name in ("XResolution", "YResolution"))
+    return None if um is None or x is None or y is None else PixelSize(um / x, um / y)
 
-    A value without a unit is in um, as the OME schema defines.
-    """
-    with tifffile.TiffFile(path) as tiff:
-        xml = tiff.ome_metadata
-    # Entities can make a parser use unlimited memory.
-    if xml is None or "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+
+def _per_unit(value: object) -> float | None:
+    """A fraction of a resolution tag as a number; None when it is not a finite number above 0."""
+    if not (isinstance(value, tuple) and len(value) == 2):
+        return positive_number(value)
+    numerator, denominator = (positive_number(part) for part in value)
+    return None if numerator is None or denominator is None else numerator / denominator
+
+
+def aperio_number(page: tifffile.TiffPage, name: str) -> float | None:
+    """A number of Aperio's description ("MPP", "AppMag"), None when it states none."""
+    if not page.description.startswith("Aperio"):
         return None
-    try:
-        elements = list(ElementTree.fromstring(xml).iter())
-    except ElementTree.ParseError:
-        return None
-    pixels = next((element for element in elements if element.tag.endswith("}Pixels")), None)
-    if pixels is None:
-        return None
-    try:
-        return PixelSize(_physical_size(pixels, "X"), _physical_size(pixels, "Y"))
-    except (KeyError, ValueError):
-        return None
+    match = re.search(rf"\b{name}\s*=\s*([0-9]+(?:[.,][0-9]+)?)", page.description)
+    return None if match is None else positive_number(match[1].replace(",", "."))
 
 
-def _physical_size(pixels: ElementTree.Element, axis: str) -> float:
-    unit = pixels.get(f"PhysicalSize{axis}Unit", "um")
-    return float(pixels.attrib[f"PhysicalSize{axis}"]) * _UM_PER_UNIT[unit]
-
-
-def check_tiff_pixels(path: Path, *, converts_colours: bool) -> None:
-    """Refuse TIFF pixels that are not 8-bit RGB.
-
-    OpenSlide would convert 16-bit and grey pages to RGB without a message.
+def rgb_problem(page: tifffile.TiffPage, *, channels: int | None = None) -> str | None:
+    """Why the pixels of a page cannot be read as 8-bit RGB; None when they can.
 
     Parameters
     ----------
-    path : TIFF file
-    converts_colours : whether the reader of the file converts colours to RGB, as OpenSlide does;
-        others do so only inside JPEG, and give the rest as it is stored
+    page : of a TIFF
+    channels : number of channels of the image, where it has more than the page
+    """
+    if has_palette(page):
+        return None
+    if page.dtype != np.uint8:
+        return f"pixels are {page.dtype}, not 8-bit RGB"
+    if page.samplesperpixel not in (3, 4):
+        return f"{channels or page.samplesperpixel} channel(s) of {page.dtype}, not RGB"
+    if page.imagedepth != 1:
+        return f"{page.imagedepth} planes, not one RGB image"
+    return _colour_problem(page)
+
+
+def _colour_problem(page: tifffile.TiffPage) -> str | None:
+    photometric, planar = page.photometric, page.planarconfig != tifffile.PLANARCONFIG.CONTIG
+    if photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        return "CMYK pixels, not RGB"
+    if photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression == _JPEG:
+        # Decoders convert neither of these to RGB.
+        if planar or page.samplesperpixel != 3:
+            return "YCBCR colours in separate planes or with a fourth channel, not RGB"
+        return None
+    if photometric != tifffile.PHOTOMETRIC.RGB:
+        return f"{tifffile.PHOTOMETRIC(photometric).name} colours outside JPEG, not RGB"
+    return None
+
+
+def check_page_decoder(page: tifffile.TiffPage) -> None:
+    """Check that the compression of a page can be decoded to the colours that its header names.
+
+    Raises
+    ------
+    NotBrightfieldError
+        It cannot; the message names the compression.
+    """
+    code = int(page.compression)
+    if page.compression in _UNKNOWN_COLOURS:
+        name = tifffile.COMPRESSION(code).name
+        raise NotBrightfieldError(f"compression {code} ({name}), whose colours are not known")
+    if code != 1 and code not in tifffile.TIFF.DECOMPRESSORS:
+        raise NotBrightfieldError(f"compression {code}, which cannot be decoded here")
+
+
+def check_fourth_channel(pages: Iterable[tifffile.TiffPage]) -> None:
+    """Refuse a fourth channel that is no alpha: OpenSlide would use it as one.
+
+    Raises
+    ------
+    NotBrightfieldError
+        A page has such a channel.
+    """
+    for page in pages:
+        if page.samplesperpixel == 4 and alpha_of_page(page) is Alpha.UNUSED:
+            raise NotBrightfieldError("the fourth channel is not alpha")
+
+
+def check_tiff_for_openslide(path: Path, *, checks_channels: bool) -> None:
+    """Refuse TIFF pixels that OpenSlide would convert to RGB without a message: 16-bit, grey.
+
+    Parameters
+    ----------
+    path : TIFF file of a vendor's format
+    checks_channels : whether a fourth channel must be alpha
 
     Raises
     ------
@@ -132,32 +173,12 @@ def check_tiff_pixels(path: Path, *, converts_colours: bool) -> None:
         The message describes the pixels.
     """
     with tifffile.TiffFile(path) as tiff:
-        page, series = largest_page(tiff), tiff.series[0]
-        if has_palette(page) and not page.is_tiled:
-            return
+        page = max(top_pages(tiff), key=lambda page: page.imagewidth * page.imagelength)
         if page.dtype != np.uint8:
             raise NotBrightfieldError(f"pixels are {page.dtype}, not 8-bit RGB")
         if page.samplesperpixel not in (3, 4):
-            channels = dict(zip(series.axes, series.shape, strict=True)).get("C", 1)
-            raise NotBrightfieldError(f"{channels} channel(s) of {page.dtype}, not RGB")
-        _check_colours(page, converts_colours=converts_colours)
-        if series.kind == "ome" and _has_several_planes(series):
-            raise NotBrightfieldError(
-                f"axes {series.axes} of sizes {series.shape}: several planes, not one RGB image"
-            )
-
-
-def _check_colours(page: tifffile.TiffPage, *, converts_colours: bool) -> None:
-    photometric = page.photometric
-    if photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        raise NotBrightfieldError("CMYK pixels, not RGB")
-    is_jpeg = page.compression == tifffile.COMPRESSION.JPEG
-    inside_jpeg = is_jpeg and photometric == tifffile.PHOTOMETRIC.YCBCR
-    if not (converts_colours or inside_jpeg or photometric == tifffile.PHOTOMETRIC.RGB):
-        name = tifffile.PHOTOMETRIC(photometric).name
-        raise NotBrightfieldError(f"{name} colours outside JPEG, not RGB")
-
-
-def _has_several_planes(series: tifffile.TiffPageSeries) -> bool:
-    sizes = zip(series.axes, series.shape, strict=True)
-    return any(axis in "CZT" and size > 1 for axis, size in sizes)
+            raise NotBrightfieldError(f"{page.samplesperpixel} channel(s) of uint8, not RGB")
+        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+            raise NotBrightfieldError("CMYK pixels, not RGB")
+        if checks_channels:
+            check_fourth_channel([page])

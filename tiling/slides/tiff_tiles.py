@@ -1,64 +1,68 @@
-"""Decodes the tiles of TIFF slides directly, several times faster than OpenSlide and tiffslide.
+"""Decodes the tiles of TIFF slides, several times faster than OpenSlide.
 
-OpenSlide or tiffslide report what the levels are. A level is decoded here, tile by tile, if its
-page is tiled, is RGB, and has one of the compressions below; the pixels are the same. A tile that
-is missing in the file is left to OpenSlide, which follows the rule of the format. In files that
-only tiffslide opens, a missing tile is white (tiffslide itself would give black, which looks like
-tissue).
+The tiles are RGB, RGBA or indices into a palette, with the samples of a pixel together or in
+separate planes. A page without tiles is decoded as a whole at the first read and kept in memory.
 """
 
 import os
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from tiling.raster.geometry import Window
-from tiling.slides.backend import Rgb
-from tiling.slides.tiff_headers import tiff_pages
+from tiling.slides.alpha import alpha_of_page, flatten_alpha
+from tiling.slides.backend import MAX_PIXELS_IN_ONE_PIECE, WHITE_RGB, Rgb
+from tiling.slides.tiff_headers import has_palette, size_px
 
-# Old-style JPEG and Aperio's YCbCr variant of JPEG 2000 are left to the library: their colours
-# differ.
-_COMPRESSIONS = (
-    tifffile.COMPRESSION.NONE,
-    tifffile.COMPRESSION.LZW,
-    tifffile.COMPRESSION.JPEG,
-    tifffile.COMPRESSION.ADOBE_DEFLATE,
-    tifffile.COMPRESSION.DEFLATE,
-    tifffile.COMPRESSION.APERIO_JP2000_RGB,
-    tifffile.COMPRESSION.JPEG2000,
-    tifffile.COMPRESSION.ZSTD,
-)
-_PHOTOMETRICS = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 _JPEG_END = b"\xff\xd9"
 # Reads of neighbouring blocks share the tiles on their border.
 _CACHE_BYTES = 64 << 20
-# A larger tile is an image of its own; it would be decoded again for every small window.
-_MAX_TILE_PX = 4096**2
 
 
 @dataclass(frozen=True)
 class TiledLevel:
-    """Where the tiles of a level are in the file.
+    """Where the tiles of a level are in the file; a level without tiles is one tile.
 
     Attributes
     ----------
     page : page of the TIFF
     tile_height_px, tile_width_px : size of a tile
-    tiles_per_row : number of tiles side by side
-    offsets, byte_counts : first byte and length of each tile, in raster order; length 0: missing
+    tiles_per_row, rows : number of tiles side by side, and of rows of them
+    offsets, byte_counts : first byte and length of each tile or strip, in raster order, one plane
+        after the other; length 0: missing
     """
 
     page: tifffile.TiffPage
     tile_height_px: int
     tile_width_px: int
     tiles_per_row: int
+    rows: int
     offsets: tuple[int, ...]
     byte_counts: tuple[int, ...]
+
+    @property
+    def planes(self) -> int:
+        """Number of planes that hold one sample of each pixel; 1: the samples are together."""
+        separate = self.page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        return int(self.page.samplesperpixel) if separate else 1
+
+    def segments_of(self, tile: int) -> range:
+        """Numbers of the parts of the file that a tile is in: one per plane; all strips."""
+        if not self.page.is_tiled:
+            return range(len(self.offsets))
+        count = self.tiles_per_row * self.rows
+        return range(tile, tile + count * self.planes, count)
+
+    def is_missing(self, tile: int) -> bool:
+        """Whether the file holds nothing of a tile."""
+        return all(self.byte_counts[segment] == 0 for segment in self.segments_of(tile))
 
     def tiles_under(self, window: Window) -> list[int]:
         """Numbers of the tiles that a window overlaps, in raster order."""
@@ -77,48 +81,40 @@ class TiledLevel:
 
 
 class TiffTiles:
-    """An open TIFF whose tiles are decoded on demand; several threads may read from it.
+    """The levels of a TIFF, decoded on demand; several threads may read from it.
 
     Parameters
     ----------
     path : TIFF file
-    level_sizes_px : (width, height) of the levels, as the library reports them
+    pages : page of each level; None where `read` returns None
     missing_value : value of all pixels of a tile that is missing in the file; None: `read` returns
         None for such a tile
-    padded : the tiled pages are the levels in their order, padded to whole tiles (Philips;
-        OpenSlide removes the padding)
 
     Raises
     ------
     ValueError
-        The index of a page lists too few tiles.
+        The index of a page lists too few tiles, or a page has too many pixels in one piece.
     """
 
     def __init__(
         self,
         path: Path,
-        level_sizes_px: tuple[tuple[int, int], ...],
+        pages: Sequence[tifffile.TiffPage | None],
         *,
         missing_value: int | None,
-        padded: bool = False,
     ) -> None:
         self._missing_value = missing_value
-        self._tiff = tifffile.TiffFile(path)
-        pages = tiff_pages(self._tiff)
-        find_pages = _padded_pages if padded else _pages_of_unique_size
-        self._levels = [
-            None if page is None or not _can_decode(page) else _tiled_level(page)
-            for page in find_pages(pages, level_sizes_px)
-        ]
+        self._levels = [None if page is None else _tiled_level(page) for page in pages]
         self._file = os.open(path, os.O_RDONLY)
         self._cache: OrderedDict[tuple[int, int], Rgb] = OrderedDict()  # (level, tile) -> pixels
         self._cached_bytes = 0
         self._cache_lock = threading.Lock()
+        self._large_tile_lock = threading.Lock()
 
     @property
-    def readable_levels(self) -> tuple[bool, ...]:
-        """Whether each level can be decoded here."""
-        return tuple(level is not None for level in self._levels)
+    def level_sizes_px(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of the levels that can be read."""
+        return tuple(size_px(level.page) for level in self._levels if level is not None)
 
     def read(self, level: int, window: Window) -> Rgb | None:
         """Pixels of a window inside the level; None where the library must be asked.
@@ -132,7 +128,7 @@ class TiffTiles:
         if tiled is None:
             return None
         tiles = tiled.tiles_under(window)
-        if self._missing_value is None and any(tiled.byte_counts[tile] == 0 for tile in tiles):
+        if self._missing_value is None and any(tiled.is_missing(tile) for tile in tiles):
             return None
         out = np.empty((window.height, window.width, 3), np.uint8)
         for tile in tiles:
@@ -148,7 +144,7 @@ class TiffTiles:
         y0, x0 = max(top, 0), max(left, 0)
         y1 = min(top + tiled.tile_height_px, window.height)
         x1 = min(left + tiled.tile_width_px, window.width)
-        if tiled.byte_counts[tile] == 0 and self._missing_value is not None:
+        if self._missing_value is not None and tiled.is_missing(tile):
             out[y0:y1, x0:x1] = self._missing_value
             return
         # Only a tile that reaches beyond this window is needed again, by the next window.
@@ -157,6 +153,12 @@ class TiffTiles:
         out[y0:y1, x0:x1] = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
 
     def _cached_tile(self, level: int, tiled: TiledLevel, tile: int) -> Rgb:
+        if tiled.tile_height_px * tiled.tile_width_px * 3 <= _CACHE_BYTES:
+            return self._from_cache(level, tiled, tile)
+        with self._large_tile_lock:  # it must not be in memory once per thread
+            return self._from_cache(level, tiled, tile)
+
+    def _from_cache(self, level: int, tiled: TiledLevel, tile: int) -> Rgb:
         key = level, tile
         with self._cache_lock:
             cached = self._cache.get(key)
@@ -168,95 +170,97 @@ class TiffTiles:
             if key not in self._cache:
                 self._cache[key] = pixels
                 self._cached_bytes += pixels.nbytes
-            while self._cached_bytes > _CACHE_BYTES:
+            # The last one stays: a large tile would be decoded again for every window.
+            while self._cached_bytes > _CACHE_BYTES and len(self._cache) > 1:
                 self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
         return pixels
 
     def _decode(self, tiled: TiledLevel, tile: int) -> Rgb:
-        size, start = tiled.byte_counts[tile], tiled.offsets[tile]
+        """The pixels of a tile; smaller than a tile where the file has no more of them."""
+        if not tiled.page.is_tiled:
+            return self._decode_strips(tiled)
+        segments = tiled.segments_of(tile)
+        samples = [self._decode_segment(tiled, segment)[0] for segment in segments]
+        return _to_rgb(tiled.page, samples)
+
+    def _decode_strips(self, tiled: TiledLevel) -> Rgb:
+        """All pixels of a page without tiles; missing strips have the missing value."""
+        missing = 0 if self._missing_value is None else self._missing_value
+        out = np.full((tiled.tile_height_px, tiled.tile_width_px, 3), missing, np.uint8)
+        count = len(tiled.offsets) // tiled.planes
+        for strip in range(count):
+            segments = range(strip, count * tiled.planes, count)
+            if all(tiled.byte_counts[segment] == 0 for segment in segments):
+                continue
+            decoded = [self._decode_segment(tiled, segment) for segment in segments]
+            pixels, y = _to_rgb(tiled.page, [samples for samples, _ in decoded]), decoded[0][1]
+            out[y : y + len(pixels)] = pixels
+        return out
+
+    def _decode_segment(self, tiled: TiledLevel, segment: int) -> tuple[NDArray[np.uint8], int]:
+        """Samples uint8 (h, w, samples) of one tile or strip of one plane, and its first row."""
+        size, start = tiled.byte_counts[segment], tiled.offsets[segment]
         # Checked before the read: a damaged index can name a size that does not fit in memory, and
         # a negative offset would be reported as an error of the disk.
         if start < 0 or not 0 <= size <= os.fstat(self._file).st_size - start:
             raise EOFError(
-                f"the file ends inside tile {tile}, which should be {size} bytes at byte {start}"
+                f"the file ends inside tile {segment}, which should be {size} bytes at byte {start}"
             )
         data = os.pread(self._file, size, start)
         if len(data) < size:
             raise EOFError(
-                f"the file became shorter while it was read, inside tile {tile}, "
+                f"the file became shorter while it was read, inside tile {segment}, "
                 f"{size} bytes at byte {start}"
             )
         page = tiled.page
         if page.compression == tifffile.COMPRESSION.JPEG and _JPEG_END not in data:
             # OpenSlide refuses such a tile; this decoder would fill the missing part with grey.
-            raise EOFError(f"tile {tile}, {size} bytes at byte {start}, is a JPEG without its end")
-        decoded: Any = page.decode(data, tile, jpegtables=page.jpegtables)[0]
-        pixels: Rgb = decoded[0]  # (depth 1, h, w, 3)
-        return pixels
+            raise EOFError(
+                f"tile {segment}, {size} bytes at byte {start}, is a JPEG without its end"
+            )
+        decoded, position, _ = page.decode(data, segment, jpegtables=page.jpegtables)
+        if decoded is None:
+            raise EOFError(f"tile {segment} at byte {start} is missing in one of its planes")
+        samples: NDArray[np.uint8] = decoded[0]  # (depth 1, h, w, samples)
+        return samples, int(position[2])
 
     def close(self) -> None:
         """Release the file."""
         os.close(self._file)
-        self._tiff.close()
 
 
-def _padded_pages(
-    pages: list[tifffile.TiffPage], level_sizes_px: tuple[tuple[int, int], ...]
-) -> list[tifffile.TiffPage | None]:
-    """For each level the tiled page at the same place of the order, if its size fits."""
-    tiled = [page for page in pages if page.is_tiled]
-    matches: list[tifffile.TiffPage | None] = [
-        page if _is_padded_level(page, size) else None
-        for page, size in zip(tiled, level_sizes_px, strict=False)
-    ]
-    return matches + [None] * (len(level_sizes_px) - len(matches))
-
-
-def _is_padded_level(page: tifffile.TiffPage, size_px: tuple[int, int]) -> bool:
-    """Whether a page is a level of that (width, height), padded to whole tiles."""
-    padding = int(page.imagewidth) - size_px[0], int(page.imagelength) - size_px[1]
-    return 0 <= padding[0] < page.tilewidth and 0 <= padding[1] < page.tilelength
-
-
-def _pages_of_unique_size(
-    pages: list[tifffile.TiffPage], level_sizes_px: tuple[tuple[int, int], ...]
-) -> list[tifffile.TiffPage | None]:
-    """For each level the page of its size; None if several pages have that size, or none."""
-    sizes = [(int(page.imagewidth), int(page.imagelength)) for page in pages]
-    frequency = Counter(sizes)
-    page_of_size = {
-        size: page for size, page in zip(sizes, pages, strict=True) if frequency[size] == 1
-    }
-    return [page_of_size.get(size) for size in level_sizes_px]
-
-
-def _can_decode(page: tifffile.TiffPage) -> bool:
-    is_jpeg = page.compression == tifffile.COMPRESSION.JPEG
-    return (
-        page.is_tiled
-        and page.dtype == np.uint8
-        and page.samplesperpixel == 3
-        and page.planarconfig == tifffile.PLANARCONFIG.CONTIG
-        and page.photometric in _PHOTOMETRICS
-        and page.compression in _COMPRESSIONS
-        and page.imagedepth == 1
-        and page.tilewidth * page.tilelength <= _MAX_TILE_PX
-        and (is_jpeg or page.photometric == tifffile.PHOTOMETRIC.RGB)
-    )
+def _to_rgb(page: tifffile.TiffPage, planes: list[NDArray[np.uint8]]) -> Rgb:
+    """RGB of the samples uint8 (h, w, samples) of each plane, over white."""
+    samples = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
+    if has_palette(page):
+        # Palettes have 16 bits per colour. Some writers use only the lower 8.
+        colours: Any = np.asarray(page.colormap)
+        colours = colours if colours.max() < 256 else colours >> 8
+        return np.ascontiguousarray(colours.astype(np.uint8).T[samples[..., 0]])
+    return flatten_alpha(samples, WHITE_RGB, alpha_of_page(page))
 
 
 def _tiled_level(page: tifffile.TiffPage) -> TiledLevel:
-    tiles_per_row = -(-int(page.imagewidth) // int(page.tilewidth))
-    rows = -(-int(page.imagelength) // int(page.tilelength))
-    if min(len(page.dataoffsets), len(page.databytecounts)) < tiles_per_row * rows:
+    width, height = size_px(page)
+    tile_width, tile_height = width, height
+    if page.is_tiled:
+        tile_width, tile_height = int(page.tilewidth), int(page.tilelength)
+    if tile_width * tile_height > MAX_PIXELS_IN_ONE_PIECE:
         raise ValueError(
-            f"the index of level {page.imagewidth} x {page.imagelength} lists too few tiles"
+            f"{tile_width} x {tile_height} pixels in one piece "
+            f"(limit {MAX_PIXELS_IN_ONE_PIECE:,}); convert it to a tiled pyramidal TIFF"
         )
-    return TiledLevel(
+    level = TiledLevel(
         page,
-        int(page.tilelength),
-        int(page.tilewidth),
-        tiles_per_row,
-        tuple(page.dataoffsets),
-        tuple(page.databytecounts),
+        tile_height,
+        tile_width,
+        tiles_per_row=-(-width // tile_width),
+        rows=-(-height // tile_height),
+        offsets=tuple(page.dataoffsets),
+        byte_counts=tuple(page.databytecounts),
     )
+    strip_rows = tile_height if page.is_tiled else max(min(int(page.rowsperstrip), height), 1)
+    segments = level.tiles_per_row * -(-height // strip_rows) * level.planes
+    if min(len(level.offsets), len(level.byte_counts)) < segments:
+        raise ValueError(f"the index of level {width} x {height} lists too few tiles")
+    return level

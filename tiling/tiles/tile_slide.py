@@ -119,6 +119,8 @@ def tile_slide(
             local_copy(source.path, local_copies) as file,
             open_slide(source.path, mpp=source.mpp, read_from=file, icc=parameters.icc) as opened,
         ):
+            for remark in opened.metadata.remarks:
+                log.warning("%s: %s", source.slide, remark)
             plan = plan_scale(opened.metadata, parameters.mpp_um)
             all_parameters = {
                 **recorded,

@@ -24,7 +24,7 @@ rule tile_slide:
         # The store of an unreadable slide is an output like any other. If an older file replaces
         # the unreadable one, its time alone does not start the job again.
         files=lambda wildcards: sizes_and_times(slide_files(wildcards.slide)),
-        code_version=4,
+        code_version=5,
     script:
         "../scripts/tile_slide.py"
 
