@@ -6,40 +6,27 @@ import time
 from pathlib import Path
 
 from semimoe.methods import MAIN_METHOD, METHODS
-from workflow.config.checks import ConfigurationError, read_configuration
 from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.reporting.outcome import planned_jobs
 from workflow.result_paths import ResultPaths
-from workflow.sheet import DEMO_FOLDER, ID_PATTERN
-from workflow.sheet_reader import read_sheet
+from workflow.run_inputs import problems_text, read_run_inputs
+from workflow.sheet import DEMO_FOLDER, ID_PATTERN, is_demo_file
 
 
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
-try:
-    CONFIGURATION = read_configuration(config)
-except ConfigurationError as error:
-    all_problems = error.problems
-else:
-    asks_for_preview = any(Path(word).stem == "preview" for word in sys.argv)
-    SHEET = read_sheet(
-        Path(CONFIGURATION.slides),
-        allow_patients=tuple(CONFIGURATION.allow_patients),
-        # A preview needs no labelled slide: users look at the slides before they outline glands.
-        training=workflow.is_main_process
-        and not CONFIGURATION.model
-        and not asks_for_preview,
-        # A job on another machine needs its own files only.
-        check_files=workflow.is_main_process,
-    )
-    all_problems = list(SHEET.problems)
-if all_problems:
-    title = f"{len(all_problems)} problem(s) in configuration and sheet; nothing was started:"
-    sys.exit("\n".join([title, *all_problems]))
+CONFIGURATION, SHEET, problems = read_run_inputs(
+    config, sys.argv[1:], is_main_process=workflow.is_main_process
+)
+if problems:
+    sys.exit(problems_text(problems))
+if workflow.is_main_process:
+    for remark in SHEET.remarks:
+        print(remark, file=sys.stderr)
 
 STARTED_S = time.time()
 PATHS = ResultPaths(Path(CONFIGURATION.results))

@@ -4,14 +4,15 @@ Typed here once, checked where it is read, and written from the type.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semimoe.methods import METHODS
 from semimoe.model_errors import ModelError
+from semimoe.setting_values import LARGEST_DISTANCE_UM
 from semimoe.settings import (
     Integer,
     NetworkSettings,
@@ -39,12 +40,17 @@ class Normalisation(_CardPart):
     std: tuple[float, ...] = ()
 
 
-class SplitChoice(_CardPart):
-    """Split parameters that belong to the model; see `tiling.raster.split_rule`."""
+class SplitChoice(BaseModel):
+    """Split parameters that belong to the model; see `tiling.raster.split_rule`.
 
-    seed_depth_um: Number
-    boundary_level: Number
-    growth_um: Number
+    No other entries: each one replaces a parameter of the split rule.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed_depth_um: Number = Field(ge=-LARGEST_DISTANCE_UM, le=LARGEST_DISTANCE_UM)
+    boundary_level: Number = Field(gt=0, le=1.01)
+    growth_um: Number = Field(ge=0, le=LARGEST_DISTANCE_UM)
 
 
 class ImageNames(_CardPart):
@@ -130,10 +136,10 @@ class ModelCard(_CardPart):
     method: str
     network: NetworkSettings
     training: TrainingSettings | None = None
-    mpp_um: Number = Field(gt=0)
-    tile_px: Integer = Field(gt=0)
-    sdf_um: Number = Field(gt=0)
-    sdf_scale: str
+    mpp_um: Number = Field(gt=0, le=100)
+    tile_px: Integer = Field(gt=0, le=8192)
+    sdf_um: Number = Field(gt=0, le=LARGEST_DISTANCE_UM)
+    sdf_scale: Literal["um", "tile", "none"]
     normalisation: Normalisation
     threshold: Number = Field(gt=0, lt=1)
     threshold_from: str = "unknown"
@@ -221,7 +227,24 @@ def parse_card(values: object, *, source: str) -> ModelCard:
         raise ModelError(
             f"{source}: method {card.method!r}, this program knows {', '.join(METHODS)}; update it"
         )
+    for problem in _problems_of_read_card(card):
+        raise ModelError(f"{source}: not a model card of this program: {problem}")
     return card
+
+
+def _problems_of_read_card(card: ModelCard) -> Iterator[str]:
+    """Entries that are needed wherever a card is used; a card in memory may lack them."""
+    mean, std = card.normalisation.mean, card.normalisation.std
+    if (len(mean), len(std)) not in {(3, 3), (0, 0)} or not all(value > 0 for value in std):
+        yield "normalisation: three means and three standard deviations above 0 are needed"
+    if card.validation_before is not None:
+        before = card.validation_before.get("dice_at_half")
+        after = (card.validation or {}).get("dice")
+        if before is None or not isinstance(after, int | float):
+            yield (
+                "validation_before: the entries validation_before.dice_at_half and validation.dice"
+                " are needed beside it"
+            )
 
 
 def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The only place of these defaults. The configuration of the workflow, its documen
 command line read them here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -20,6 +20,18 @@ from pydantic import (
 
 from semimoe.encoders import ENCODERS
 from semimoe.model_errors import SettingsError
+from semimoe.setting_values import (
+    LARGEST_AREA_UM2,
+    LARGEST_DISTANCE_UM,
+    LARGEST_FACTOR,
+    LARGEST_RATE,
+    MOST_EPOCHS,
+    MOST_STEPS,
+    MOST_TILES_AT_ONCE,
+    keep_integer,
+    refuse_bool,
+    refuse_number,
+)
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
@@ -32,36 +44,11 @@ STRIDE_PX = 16
 _MOST_STAGES = max(entry.stages for entry in ENCODERS.values())
 
 
-def _keep_integer(value: object, validate: Callable[[object], float]) -> float:
-    """Check a number as float, but keep 5 as 5: model cards keep the bytes they had.
-
-    True and False are no numbers here.
-    """
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004  # pydantic reports a ValueError
-    checked = validate(value)
-    return value if isinstance(value, int) else checked
-
-
-def _refuse_bool(value: object) -> object:
-    """Pydantic takes True as 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a whole number")  # noqa: TRY004  # pydantic reports a ValueError
-    return value
-
-
-def _refuse_number(value: object) -> object:
-    """Pydantic takes 1 and 1.0 as True."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError("must be true or false")  # noqa: TRY004  # pydantic reports a ValueError
-    return value
-
-
-Number = Annotated[float, WrapValidator(_keep_integer)]
+Number = Annotated[float, WrapValidator(keep_integer)]
 # Stands after the bounds where there are several annotations: the JSON schema then has them.
-NO_BOOL = BeforeValidator(_refuse_bool)
+NO_BOOL = BeforeValidator(refuse_bool)
 Integer = Annotated[int, NO_BOOL]
-Switch = Annotated[bool, BeforeValidator(_refuse_number)]
+Switch = Annotated[bool, BeforeValidator(refuse_number)]
 
 
 class StrictModel(BaseModel):
@@ -114,7 +101,10 @@ class NetworkSettings(StrictModel):
         " with `tile` glands are split by mask and boundary only",
     )
     sdf_um: Number = Field(
-        20, gt=0, description="distance at which the signed distance field saturates, um"
+        20,
+        gt=0,
+        le=LARGEST_DISTANCE_UM,
+        description="distance at which the signed distance field saturates, um",
     )
     boundary: Literal["instance", "outer"] = Field(
         "instance",
@@ -148,21 +138,24 @@ class NetworkSettings(StrictModel):
 class TrainingOptions(StrictModel):
     """How the network is trained: what a user may choose."""
 
-    epochs: Integer = Field(60, ge=1, description="length of the schedule, epochs")
+    epochs: Integer = Field(60, ge=1, le=MOST_EPOCHS, description="length of the schedule, epochs")
     warm_start_epochs: Integer = Field(
         20,
         ge=0,
+        le=MOST_EPOCHS,
         description="a method that continues another one (Semi-MoE: supervised-only) does so after"
         " this many epochs; both then train up to `epochs`. 0: from the first epoch on",
     )
-    steps_per_epoch: Annotated[int, Field(ge=1), NO_BOOL] | None = Field(
+    steps_per_epoch: Annotated[int, Field(ge=1, le=MOST_STEPS), NO_BOOL] | None = Field(
         None,
         description="optimiser steps per epoch, the same for all methods; null: one pass over the"
         " labelled tiles, at most 500 steps",
     )
-    batch: Integer = Field(8, ge=1, description="labelled and unlabelled tiles per step, each")
+    batch: Integer = Field(
+        8, ge=1, le=MOST_TILES_AT_ONCE, description="labelled and unlabelled tiles per step, each"
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="the paper: sgd")
-    lr: Number = Field(0.002, gt=0, description="learning rate")
+    lr: Number = Field(0.002, gt=0, le=LARGEST_RATE, description="learning rate")
     encoder_lr: Number = Field(
         0.25, gt=0, le=1, description="learning rate of a pretrained encoder, as a share of lr"
     )
@@ -175,15 +168,23 @@ class TrainingOptions(StrictModel):
     schedule: Literal["cosine", "halving"] = Field(
         "cosine", description="halving: 20 epochs of warm-up, then halved every 50 (the paper)"
     )
-    weight_decay: Number = Field(0.00005, ge=0, description="weight decay")
+    weight_decay: Number = Field(0.00005, ge=0, le=LARGEST_RATE, description="weight decay")
     gamma: Number = Field(
-        0.4, gt=0, description="regulariser of the adaptive multi-objective loss (eq. 11)"
+        0.4,
+        gt=0,
+        le=LARGEST_FACTOR,
+        description="regulariser of the adaptive multi-objective loss (eq. 11)",
     )
-    amol_lr: Number = Field(0.05, gt=0, description="learning rate of the loss's scales s")
+    amol_lr: Number = Field(
+        0.05, gt=0, le=LARGEST_RATE, description="learning rate of the loss's scales s"
+    )
     amol_weight_decay: Number = Field(
-        0, ge=0, description="weight decay of the scales s (public code: 5e-5)"
+        0,
+        ge=0,
+        le=LARGEST_RATE,
+        description="weight decay of the scales s (public code: 5e-5)",
     )
-    max_grad_norm: Annotated[Number, Field(gt=0)] | None = Field(
+    max_grad_norm: Annotated[Number, Field(gt=0, le=LARGEST_FACTOR)] | None = Field(
         5,
         description="the gradient's norm is clipped to this; null: not clipped (paper and public"
         " code)",
@@ -192,10 +193,10 @@ class TrainingOptions(StrictModel):
         "amol", description="adaptive multi-objective loss, or the plain sum"
     )
     sdf_weight: Number = Field(
-        1.0, ge=0, description="factor on the distance loss (public code: 0.5)"
+        1.0, ge=0, le=LARGEST_FACTOR, description="factor on the distance loss (public code: 0.5)"
     )
     unsup_max: Number = Field(
-        0.5, ge=0, description="largest weight of the unsupervised loss (eq. 7)"
+        0.5, ge=0, le=LARGEST_FACTOR, description="largest weight of the unsupervised loss (eq. 7)"
     )
     unsup_schedule: Literal["linear", "gaussian"] = Field(
         "linear", description="how that weight grows (the paper: gaussian)"
@@ -223,21 +224,27 @@ class TrainingOptions(StrictModel):
         description="online pseudo-labels of all gates, or of the mask gate, with distance and"
         " boundary derived from its mask (Table 4)",
     )
-    validate_every: Integer = Field(1, ge=1, description="epochs between validations")
+    validate_every: Integer = Field(
+        1, ge=1, le=MOST_EPOCHS, description="epochs between validations"
+    )
 
 
 class TrainingSettings(TrainingOptions):
     """How the network is trained: everything that a run depends on."""
 
     tile_px: Integer = Field(
-        256, ge=STRIDE_PX, multiple_of=STRIDE_PX, description="side of a training tile, px"
+        256, ge=STRIDE_PX, le=8192, multiple_of=STRIDE_PX, description="side of a training tile, px"
     )
     max_steps_per_epoch: Integer = Field(
-        500, ge=1, description="most steps of an epoch where `steps_per_epoch` is null"
+        500,
+        ge=1,
+        le=MOST_STEPS,
+        description="most steps of an epoch where `steps_per_epoch` is null",
     )
     min_area_um2: Number = Field(
         500.0,
         ge=0,
+        le=LARGEST_AREA_UM2,
         description="smaller objects do not count when the split parameters are chosen, um2",
     )
 

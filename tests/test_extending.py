@@ -21,7 +21,6 @@ COPIED = (
     "Snakefile",
     "config.yaml",
     "environment.yml",
-    "slides.tsv",
 )
 _BLOCK = re.compile(
     r"^(New file|Add to|Append to) `([^`]+)`(?: in `([^`]+)`)?:\n\n```python\n(.*?)^```$",

@@ -1,6 +1,8 @@
 """The sheet of slides: which slides a run has, and what each is for."""
 
+import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 Split = Literal["labelled", "unlabelled", "validation", "test", "predict", "skip"]
@@ -35,8 +37,11 @@ RESERVED_COLUMNS = (
     "split",
     "error",
 )
+# An id begins the names of files, which have at most 255 bytes on most file systems.
+LONGEST_ID = 180
 # Rule make_demo_slide writes the files in this folder.
 DEMO_FOLDER = "data/demo/"
+_DEMO_FILE = re.compile(DEMO_FOLDER + r"demo-[a-z]+-[0-9]+\.(tiff|geojson|truth\.tiff)")
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,19 @@ class Sheet:
     ----------
     rows : rows that are used; rows with split `skip` are left out
     problems : what is wrong with the sheet, a line for each problem; empty for a valid sheet
+    remarks : what the user should know of a valid sheet, a line for each
     """
 
     rows: tuple[SheetRow, ...]
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __getitem__(self, slide: str) -> SheetRow:
-        return next(row for row in self.rows if row.slide == slide)
+        return self._row_of_slide[slide]
+
+    @cached_property
+    def _row_of_slide(self) -> dict[str, SheetRow]:
+        return {row.slide: row for row in self.rows}
 
     def ids(self, *splits: str) -> list[str]:
         """Ids of the slides of these splits, in the order of the sheet; without arguments, all."""
@@ -100,3 +111,8 @@ class Sheet:
             row.slide: {"split": row.split, "patient": row.patient or "", **row.extra}
             for row in self.rows
         }
+
+
+def is_demo_file(path: str) -> bool:
+    """Whether rule make_demo_slide writes a file, which therefore need not exist yet."""
+    return _DEMO_FILE.fullmatch(path) is not None

@@ -1,25 +1,47 @@
 """Read the sheet of slides as text and check all of it: every problem is listed, with its row."""
 
-import csv
+import difflib
+import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from semimoe.settings import shortened
 from workflow.sheet import (
-    DEMO_FOLDER,
     ID_PATTERN,
-    RESERVED_COLUMNS,
+    LONGEST_ID,
     SHEET_COLUMNS,
     SPLITS,
     SPLITS_WITH_OUTLINES,
     Sheet,
     SheetRow,
+    is_demo_file,
 )
+from workflow.sheet_columns import Header, read_header
+from workflow.sheet_consistency import problems_of_rows
+from workflow.sheet_text import SheetTextError, problem_of_text, read_lines
+from workflow.user_paths import problem_of_file, problem_of_path, with_home
 
-_REQUIRED_COLUMNS = ("slide", "path", "split")
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 _MPP_RANGE_UM = (0.05, 20.0)
-_GIVE_SHEET = "give a sheet with `--config slides=SHEET`"
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
+# What people call the splits of this project.
+_OTHER_WORDS = {
+    **dict.fromkeys(("train", "training", "labeled", "label", "annotated"), "labelled"),
+    **dict.fromkeys(("unlabeled", "unlabel", "unsupervised"), "unlabelled"),
+    **dict.fromkeys(("val", "valid", "dev", "validate", "tune"), "validation"),
+    **dict.fromkeys(("testing", "holdout", "hold-out", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("inference", "infer", "prediction", "predicted"), "predict"),
+    **dict.fromkeys(("ignore", "exclude", "excluded", "none", "no"), "skip"),
+}
+
+
+class _Checks(NamedTuple):
+    """What is checked, see `read_sheet`; `folder` is that of the sheet."""
+
+    folder: Path
+    training: bool
+    check_files: bool
 
 
 def read_sheet(
@@ -36,100 +58,87 @@ def read_sheet(
     path : UTF-8 text with a header, separated by tabs, commas or semicolons
     allow_patients : patients that may have slides both for training and for scoring
     training : the run trains a model, so that outlines are required
-    check_files : report files that do not exist
+    check_files : report files that do not exist, and copies of one slide in two splits
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        return _unreadable(f"{path}: no such file; {_GIVE_SHEET}")
-    except (OSError, UnicodeDecodeError) as error:
-        return _unreadable(f"{path}: cannot be read as UTF-8 text ({error}); {_GIVE_SHEET}")
-    if not lines:
-        return _unreadable(
-            f"{path}: the file is empty; it needs a header with the columns slide, path, split"
-        )
-    # Spreadsheets of countries with a decimal comma separate by semicolons.
-    delimiter = next((sign for sign in "\t," if sign in lines[0]), ";")
-    header, *body = csv.reader(lines, delimiter=delimiter)
-    header = [name.strip() for name in header]
-    while header and not header[-1]:  # spreadsheets write separators at the end of every line
-        header.pop()
-    header_problems = _header_problems(header)
+        first, *lines = read_lines(path)
+    except SheetTextError as error:
+        return Sheet((), (f"{path}: {error}",))
+    header = read_header(first.cells)
+    header_problems = (first.problem,) if first.problem else header.problems
     if header_problems:
-        return _unreadable(*(f"{path}: {problem}" for problem in header_problems))
+        return Sheet((), tuple(f"{path}: {problem}" for problem in header_problems))
 
+    checks = _Checks(path.parent, training, check_files)
     problems: list[str] = []
     rows: list[SheetRow] = []
-    for number, cells in enumerate(body, start=2):
-        if not any(cell.strip() for cell in cells):
+    for line in lines:
+        cells = list(line.cells)
+        if not line.problem and not any(cells):
             continue
-        while len(cells) > len(header) and not cells[-1].strip():
+        while len(cells) > len(header.names) and not cells[-1]:
             cells.pop()
-        if len(cells) > len(header):
-            problems.append(
-                f"{path} row {number}: {len(cells)} cells, but the header has {len(header)} columns"
-            )
-        padded = cells + [""] * len(header)
-        texts = {name: cell.strip() for name, cell in zip(header, padded, strict=False)}
-        row, row_problems = _read_row(
-            texts, path.parent, training=training, check_files=check_files
-        )
-        problems += [f"{path} row {number}, column {problem}" for problem in row_problems]
+        problem = line.problem
+        if len(cells) > len(header.names):
+            problem = f"{len(cells)} cells, but the header has {len(header.names)} columns"
+        if problem:
+            problems.append(f"{path} row {line.number}: {problem}")
+            continue
+        padded = cells + [""] * (len(header.names) - len(cells))
+        row, row_problems = _read_row(dict(zip(header.names, padded, strict=True)), checks)
+        problems += [f"{path} row {line.number}, column {problem}" for problem in row_problems]
         rows.append(row)
-    problems += [
-        f"{path}: {text}" for text in _problems_of_rows(rows, allow_patients, training=training)
-    ]
-    return Sheet(tuple(row for row in rows if row.split != "skip"), tuple(problems))
+    of_rows = problems_of_rows(rows, allow_patients, training=training, check_files=check_files)
+    if not rows and problems:
+        of_rows = []  # no row could be read: there is nothing to say about them together
+    problems += [f"{path}: {problem}" for problem in of_rows]
+    used = tuple(row for row in rows if row.split != "skip")
+    return Sheet(used, tuple(problems), tuple(_remarks(path, header, used, training=training)))
 
 
-def _unreadable(*problems: str) -> Sheet:
-    return Sheet((), problems)
-
-
-def _header_problems(header: list[str]) -> list[str]:
-    columns = ", ".join(header)
-    missing = [name for name in _REQUIRED_COLUMNS if name not in header]
-    repeated = sorted({name for name in header if name and header.count(name) > 1})
-    nameless = [number for number, name in enumerate(header, start=1) if not name]
-    reserved = sorted((set(header) - set(SHEET_COLUMNS)) & set(RESERVED_COLUMNS))
-    return [
-        *(f"column {name} is missing (columns of the file: {columns})" for name in missing),
-        *(f"column {name} occurs twice" for name in repeated),
-        *(f"column {number} has no name" for number in nameless),
-        *(f"column {name} is also a column of the result tables; rename it" for name in reserved),
-    ]
-
-
-def _read_row(
-    texts: dict[str, str], folder: Path, *, training: bool, check_files: bool
-) -> tuple[SheetRow, list[str]]:
-    """A row, and its problems, each after the name of its column."""
-    problems: list[str] = []
-    slide, split = texts["slide"], texts["split"]
-    if not re.fullmatch(ID_PATTERN, slide):
-        problems.append(
-            f"slide: {slide!r} is not a valid id; use letters, digits, '_', '.' and '-', "
-            "and begin with a letter or a digit"
+def _remarks(
+    path: Path, header: Header, rows: tuple[SheetRow, ...], *, training: bool
+) -> list[str]:
+    remarks = []
+    if header.further:
+        columns = ", ".join(shortened(name) for name in header.further)
+        remarks.append(f"{path}: columns that are only copied to the result tables: {columns}")
+    scored = any(row.split in ("validation", "test") for row in rows)
+    if training and scored and "patient" not in header.names:
+        remarks.append(
+            f"{path}: without a column patient, slides of one patient may be both trained on and"
+            " scored"
         )
+    return remarks
+
+
+def _read_row(texts: dict[str, str], checks: _Checks) -> tuple[SheetRow, list[str]]:
+    """A row, and its problems, each after the name of its column."""
+    problems = [
+        f"{name}: {problem}" for name, text in texts.items() if (problem := problem_of_text(text))
+    ]
+    if problems:
+        texts = {name: "" if problem_of_text(text) else text for name, text in texts.items()}
+    slide, split = texts["slide"], texts["split"].lower()
+    if not problems or slide:
+        problems += _slide_problems(slide)
     if split not in SPLITS:
-        problems.append(f"split: {split!r} is not one of {', '.join(SPLITS)}")
+        text = shortened(texts["split"])
+        problems.append(f"split: {text!r} is not one of {', '.join(SPLITS)}{_split_hint(split)}")
     files: dict[str, str | None] = {}
     for column in ("path", "annotation", "tissue", "roi"):
-        text = texts.get(column, "")
-        files[column] = file = _from_working_directory(text, folder) if text else None
-        checked = check_files and split != "skip" and not text.startswith(DEMO_FOLDER)
-        if file and checked and not Path(file).exists():
-            problems.append(f"{column}: {text} does not exist (expected at {file})")
-    if not files["path"]:
+        files[column], problem = _read_file(texts.get(column, ""), column, split, checks)
+        problems += [problem] if problem else []
+    if not texts["path"]:
         problems.append("path: empty; enter the slide file")
-    if training and split in SPLITS_WITH_OUTLINES and not files["annotation"]:
+    if checks.training and split in SPLITS_WITH_OUTLINES and not files["annotation"]:
         problems.append(
             f"annotation: empty, but a {split} slide needs outlines "
             "(GeoJSON from QuPath, or a mask image of glands)"
         )
-    annotated = texts.get("annotated", "") or "regions"
+    annotated = texts.get("annotated", "").lower() or "regions"
     if annotated not in ("regions", "whole"):
-        problems.append(f"annotated: {annotated!r} is not one of regions, whole")
+        problems.append(f"annotated: {shortened(annotated)!r} is not one of regions, whole")
     is_mask = (files["annotation"] or "").lower().endswith(_MASK_SUFFIXES)
     mpp, mpp_problems = _read_mpp(texts.get("mpp", ""))
     row = SheetRow(
@@ -147,77 +156,61 @@ def _read_row(
     return row, problems + mpp_problems
 
 
-def _from_working_directory(text: str, folder: Path) -> str:
-    """A path of the sheet, which is relative to the folder of the sheet; those of the demo stay."""
-    if text.startswith(DEMO_FOLDER):
-        return text
-    path = Path(text).expanduser()
-    return str(path if path.is_absolute() else folder / path)
+def _slide_problems(slide: str) -> list[str]:
+    if not re.fullmatch(ID_PATTERN, slide):
+        return [
+            f"slide: {shortened(slide)!r} is not a valid id; use letters, digits, '_', '.' and"
+            " '-', and begin with a letter or a digit"
+        ]
+    if len(slide) > LONGEST_ID:
+        return [
+            f"slide: {shortened(slide)!r} is too long for the names of files; use at most"
+            f" {LONGEST_ID} characters"
+        ]
+    return []
+
+
+def _split_hint(split: str) -> str:
+    close = difflib.get_close_matches(split, SPLITS, n=1, cutoff=0.7)
+    meant = _OTHER_WORDS.get(split) or (close[0] if close else None)
+    return f" (did you mean {meant}?)" if meant else ""
+
+
+def _read_file(
+    text: str, column: str, split: str, checks: _Checks
+) -> tuple[str | None, str | None]:
+    """A file of the sheet as the rules name it, and its problem after the name of the column.
+
+    Paths are relative to the folder of the sheet; those of the demo stay as they are.
+    """
+    if not text:
+        return None, None
+    if is_demo_file(text):
+        return text, None
+    shown = shortened(text, 300)
+    try:
+        expanded = with_home(text)
+    except ValueError as error:
+        return text, f"{column}: {error}"
+    file = expanded if os.path.isabs(expanded) else str(checks.folder / expanded)
+    problem = None
+    if split != "skip":
+        problem = problem_of_path(text) or problem_of_path(file)
+        if problem is None and checks.check_files:
+            problem = problem_of_file(file, text)
+    return file, problem and f"{column}: {shown} {problem}"
 
 
 def _read_mpp(text: str) -> tuple[float | None, list[str]]:
     if not text:
         return None, []
     low, high = _MPP_RANGE_UM
-    try:
-        mpp = float(text)
-    except ValueError:
-        return None, [f"mpp: {text!r} is not a number of um per pixel"]
+    if not _NUMBER.fullmatch(text):
+        hint = "; write a point in place of the comma" if "," in text else ""
+        return None, [f"mpp: {shortened(text)!r} is not a number of um per pixel{hint}"]
+    mpp = float(text)
     if not low <= mpp <= high:
         return None, [
             f"mpp: {text} um per pixel is outside {low} to {high}; a 20x scan has about 0.5"
         ]
     return mpp, []
-
-
-def _problems_of_rows(
-    rows: Sequence[SheetRow], allow_patients: tuple[str, ...], *, training: bool
-) -> list[str]:
-    """Problems that several rows have together, sorted."""
-    used = [row for row in rows if row.split != "skip"]
-    problems = _repeated_ids(rows)
-    if not used:
-        problems.append("no slide to process; the sheet has no row, or every row has split skip")
-    elif training and not any(row.split == "labelled" for row in used):
-        problems.append(
-            "column split: no labelled slide to train on; outline some regions, "
-            "or give a trained model with `--config model=FOLDER`"
-        )
-    if training:
-        problems += [*_files_of_two_splits(used), *_patients_of_two_sides(used, allow_patients)]
-    return sorted(problems)
-
-
-def _repeated_ids(rows: Sequence[SheetRow]) -> list[str]:
-    """One problem for each id that occurs more than once, with the spelling that comes first."""
-    spellings: dict[str, list[str]] = {}
-    for row in rows:
-        spellings.setdefault(row.slide.lower(), []).append(row.slide)
-    return [
-        f"column slide: {same[0]!r} occurs more than once (upper and lower case count as the same)"
-        for same in spellings.values()
-        if len(same) > 1
-    ]
-
-
-def _patients_of_two_sides(used: list[SheetRow], allow_patients: tuple[str, ...]) -> list[str]:
-    trained = {row.patient for row in used if row.split == "labelled" and row.patient}
-    scored = {row.patient for row in used if row.split in ("validation", "test") and row.patient}
-    return [
-        f"column patient: {patient!r} has labelled slides and validation or test slides; "
-        "change the split of one group, or name the patient in `allow_patients`"
-        for patient in sorted((trained & scored) - set(allow_patients))
-    ]
-
-
-def _files_of_two_splits(used: list[SheetRow]) -> list[str]:
-    """Files that occur in two of the splits labelled, validation and test."""
-    splits: dict[Path, set[str]] = {}
-    for row in used:
-        if row.path and row.split in SPLITS_WITH_OUTLINES:
-            splits.setdefault(Path(row.path).resolve(), set()).add(row.split)
-    return [
-        f"column path: {path} is both {' and '.join(sorted(names))}"
-        for path, names in splits.items()
-        if len(names) > 1
-    ]

@@ -18,6 +18,7 @@ GPU_RULES = {
     "predict_slide_compared",
 }
 CONFIG = """
+slides: slides.tsv
 tiles: {mpp_um: 4.0, tile_px: 64, overlap_px: 16, tissue_mpp_um: 16}
 network: {width: 8, encoder: unet, experts: separate}
 training:

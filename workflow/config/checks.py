@@ -18,8 +18,9 @@ from workflow.config.configuration import (
     DEFAULT_TILE_PX,
     MPP_TOLERANCE,
     Configuration,
-    TileOptions,
 )
+from workflow.config.option_groups import TileOptions
+from workflow.user_paths import problem_of_output_folder
 
 # Settings of `network` that decide which weights there are.
 _SHAPE_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
@@ -121,6 +122,8 @@ def _folder_problems(configuration: Configuration) -> Iterator[str]:
                 yield f"config {key}: no {name} in {folder}"
     if Path(configuration.results) == Path():
         yield "config results: the working directory itself; name a folder in it"
+    elif problem := problem_of_output_folder(configuration.results):
+        yield f"config results: {configuration.results} {problem}"
     start_from = configuration.start_from
     own_models = (Path(configuration.results) / "models").resolve()
     if start_from and own_models in Path(start_from).resolve().parents:

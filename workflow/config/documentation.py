@@ -21,7 +21,7 @@ _STANDARD = {
 }
 _HEADER = """# Configuration
 
-Made from the types in `workflow/config/configuration.py` and `semimoe/settings.py` by
+Made from the types in `workflow/config/` and `semimoe/settings.py` by
 `python -m workflow.config`; a test compares the two. `docs/configuration.schema.json` is the JSON
 schema for editors.
 Set keys in `config.yaml`, in a file given by `--configfile`, or on the command line:

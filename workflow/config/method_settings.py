@@ -2,12 +2,8 @@
 
 from semimoe.methods import METHODS
 from semimoe.settings import NetworkSettings, StrictModel, TrainingOptions, TrainingSettings
-from workflow.config.configuration import (
-    DEFAULT_TILE_PX,
-    Configuration,
-    SlideTrainingOptions,
-    TileOptions,
-)
+from workflow.config.configuration import DEFAULT_TILE_PX, Configuration
+from workflow.config.option_groups import SlideTrainingOptions, TileOptions
 
 
 class MethodSettings(StrictModel):

@@ -8,6 +8,11 @@ def slide_files(slide):
     return {name: path for name, path in files.items() if path}
 
 
+def verbatim(text):
+    """A text of the user as a parameter: Snakemake replaces `{word}` in plain texts only."""
+    return lambda wildcards: text
+
+
 def id_pattern(slides):
     """Pattern that matches these ids only; it matches nothing if there are none."""
     return "|".join(sorted(map(re.escape, slides))) or "(?!)"
@@ -25,9 +30,7 @@ def has_drawn_files(slide):
 def sizes_and_times(files):
     """Size and modification time of each file of the user; files of rules are left out."""
     paths = [
-        (name, Path(path))
-        for name, path in files.items()
-        if not path.startswith(DEMO_FOLDER)
+        (name, Path(path)) for name, path in files.items() if not is_demo_file(path)
     ]
     stats = [(name, path.stat()) for name, path in paths if path.exists()]
     return {name: (stat.st_size, int(stat.st_mtime)) for name, stat in stats}

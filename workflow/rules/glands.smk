@@ -73,7 +73,7 @@ rule propose_regions:
     params:
         proposals=CONFIGURATION.proposals.to_dict(),
         origin=CONFIGURATION.export.origin,
-        gland_class=CONFIGURATION.export.gland_class,
+        gland_class=verbatim(CONFIGURATION.export.gland_class),
         code_version=2,
     script:
         "../scripts/propose_regions.py"
@@ -92,7 +92,7 @@ rule qupath_scripts:
     params:
         # QuPath identifies slides by their file names; folders do not matter.
         slides=[(row.slide, Path(row.path).name) for row in SHEET.rows],
-        gland_class=CONFIGURATION.export.gland_class,
+        gland_class=verbatim(CONFIGURATION.export.gland_class),
         ending=CONFIGURATION.geojson_suffix,
         code_version=1,
     script:

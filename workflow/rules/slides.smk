@@ -55,7 +55,7 @@ rule label_slide:
     params:
         annotated=lambda wildcards: SHEET[wildcards.slide].annotated,
         origin=CONFIGURATION.export.origin,
-        gland_class=CONFIGURATION.export.gland_class,
+        gland_class=verbatim(CONFIGURATION.export.gland_class),
         code_version=2,
     script:
         "../scripts/label_slide.py"
@@ -95,7 +95,7 @@ rule preview:
     params:
         network=CONFIGURATION.network.to_dict(),
         tile_px=CONFIGURATION.tiles.tile_px,
-        model=CONFIGURATION.model,
+        model=verbatim(CONFIGURATION.model),
         prediction=CONFIGURATION.prediction.model_dump(include={"precision", "flips"}),
         code_version=2,
     script:

@@ -7,7 +7,7 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from workflow.config.configuration import ExportOptions
+        from workflow.config.option_groups import ExportOptions
         from workflow.stages.export_slide import export_slide
 
         export_slide(

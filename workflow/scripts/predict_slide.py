@@ -7,7 +7,7 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from workflow.config.configuration import PredictionOptions
+        from workflow.config.option_groups import PredictionOptions
         from workflow.stages.job_resources import JobResources
         from workflow.stages.predict_slide import predict_slide
 

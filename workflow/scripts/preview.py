@@ -8,7 +8,7 @@ from workflow.job_log import job_log
 def main() -> None:
     with job_log(snakemake.log[0]):
         from semimoe.settings import NetworkSettings
-        from workflow.config.configuration import PredictionOptions
+        from workflow.config.option_groups import PredictionOptions
         from workflow.stages.preview import preview
 
         params = snakemake.params

@@ -7,7 +7,7 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from workflow.config.configuration import GlandOptions
+        from workflow.config.option_groups import GlandOptions
         from workflow.stages.stitch_slide import stitch_slide
 
         stitch_slide(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiling.qupath.export_glands import export_glands
 from tiling.qupath.geojson_writer import OutlineStyle
-from workflow.config.configuration import ExportOptions
+from workflow.config.option_groups import ExportOptions
 
 log = logging.getLogger(__name__)
 _LARGE_MB = 200

@@ -17,7 +17,8 @@ from tiling.stores.layout import TileStore
 from tiling.tiles.tile_source import StoredTiles
 from tiling.tiles.tissue_store import StoredTissue
 from tiling.tiles.training_windows import tile_windows
-from workflow.config.configuration import MPP_TOLERANCE, PredictionOptions
+from workflow.config.configuration import MPP_TOLERANCE
+from workflow.config.option_groups import PredictionOptions
 from workflow.stages.job_resources import JobResources, device_for
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from pathlib import Path
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings
 from tiling.pictures.contact_sheet import write_contact_sheet
-from workflow.config.configuration import PredictionOptions
+from workflow.config.option_groups import PredictionOptions
 
 
 def preview(

@@ -7,7 +7,7 @@ from tiling.objects.stitch import stitch
 from tiling.parallel import JobSettings
 from tiling.raster.split_rule import SplitParameters
 from tiling.stores.layout import MapStore
-from workflow.config.configuration import GlandOptions
+from workflow.config.option_groups import GlandOptions
 from workflow.result_paths import ResultPaths
 
 

@@ -60,9 +60,9 @@ def test_mask_image_implies_that_the_whole_slide_is_annotated(tmp_path: Path) ->
 
 
 def test_demo_files_need_not_exist_yet(tmp_path: Path) -> None:
-    path = sheet(tmp_path, "x\tdata/demo/x.tiff\tlabelled\tdata/demo/x.geojson\t\t")
+    path = sheet(tmp_path, "x\tdata/demo/demo-a-1.tiff\tlabelled\tdata/demo/demo-a-1.geojson\t\t")
     assert read_sheet(path).problems == ()
-    assert read_sheet(path)["x"].path == "data/demo/x.tiff"
+    assert read_sheet(path)["x"].path == "data/demo/demo-a-1.tiff"
 
 
 def test_patient_of_labelled_and_test_slides_is_refused_unless_allowed(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""Bounds of settings, and which values count as numbers and switches."""
+
+from collections.abc import Callable
+
+# Bounds against slips of the pen: a value above them needs days, or more memory than there is.
+MOST_EPOCHS, MOST_STEPS, MOST_TILES_AT_ONCE = 100_000, 1_000_000, 1024
+LARGEST_DISTANCE_UM, LARGEST_AREA_UM2 = 1000, 1e9
+LARGEST_RATE, LARGEST_FACTOR = 100, 1e6
+
+
+def keep_integer(value: object, validate: Callable[[object], float]) -> float:
+    """Check a number as float, but keep 5 as 5: model cards keep the bytes they had.
+
+    True and False are no numbers here.
+    """
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  # pydantic reports a ValueError
+    checked = validate(value)
+    return value if isinstance(value, int) else checked
+
+
+def refuse_bool(value: object) -> object:
+    """Pydantic takes True as 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004  # pydantic reports a ValueError
+    return value
+
+
+def refuse_number(value: object) -> object:
+    """Pydantic takes 1 and 1.0 as True."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  # pydantic reports a ValueError
+    return value

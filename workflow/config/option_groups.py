@@ -1,0 +1,191 @@
+"""The groups of the configuration that are not those of network and training.
+
+Bounds are wide: they refuse slips of the pen, which would need days, or more memory than there is.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from semimoe.setting_values import LARGEST_AREA_UM2, LARGEST_DISTANCE_UM, MOST_TILES_AT_ONCE
+from semimoe.settings import (
+    NO_BOOL,
+    Integer,
+    Number,
+    PrecisionChoice,
+    StrictModel,
+    Switch,
+    TrainingOptions,
+)
+from tiling.qupath.class_names import GLAND
+
+_DistanceUm = Annotated[Number, Field(ge=0, le=LARGEST_DISTANCE_UM)]
+
+
+class TileOptions(StrictModel):
+    """How slides are tiled."""
+
+    mpp_um: Annotated[Number, Field(ge=0.05, le=20)] | None = Field(
+        None,
+        description="working resolution, um per pixel; null: that of `model` or `start_from`, 1.0"
+        " without one",
+    )
+    tile_px: Annotated[int, Field(ge=64, le=2048, multiple_of=16), NO_BOOL] | None = Field(
+        None,
+        description="side of a tile, stored pixels; null: that of `model` or `start_from`, 256"
+        " without one",
+    )
+    overlap_px: Integer = Field(
+        64,
+        ge=0,
+        le=1024,
+        multiple_of=2,
+        description="overlap of neighbouring tiles in prediction, stored pixels; less than tile_px",
+    )
+    tissue_mpp_um: Number = Field(
+        8.0, ge=1, le=64, description="resolution at which tissue is detected, um per pixel"
+    )
+    icc: Literal["keep", "apply"] = Field(
+        "keep",
+        description="apply: convert pixels from the slide's embedded colour profile to sRGB; keep:"
+        " as they are in the file",
+    )
+    min_tissue: Number = Field(
+        0.05, ge=0, le=1, description="smallest share of tissue in a tile that is kept"
+    )
+    max_pen: Number = Field(
+        0.5, ge=0, le=1, description="tiles with a larger share of pen are excluded"
+    )
+    min_focus: Number = Field(
+        0,
+        ge=0,
+        le=1e6,
+        description="tiles less sharp than this are excluded (column focus of the tile table;"
+        " compare within one resolution); 0 keeps all",
+    )
+    max_failed: Number = Field(
+        0,
+        ge=0,
+        le=1,
+        description="share of a slide's blocks that may be unreadable: tiles over them are"
+        " excluded and counted; 0: the slide fails",
+    )
+
+
+class SlideTrainingOptions(TrainingOptions):
+    """How networks are trained on slides."""
+
+    pseudo_labels: Literal["online", "stored"] = Field(
+        "online",
+        description="targets are the gates' outputs at each step (Algorithm 1), or fixed by the"
+        " pseudo_label step",
+    )
+    tiles_per_slide: Integer = Field(
+        200, ge=1, le=1_000_000, description="most unlabelled tiles per slide"
+    )
+    min_confidence: Number = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="unlabelled tiles with a lower mean probability of the predicted class are not"
+        " used for training",
+    )
+    validation_share: Number = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of regions held out when the sheet has no validation row",
+    )
+
+
+class PredictionOptions(StrictModel):
+    """How slides are predicted."""
+
+    batch: Integer = Field(16, ge=1, le=MOST_TILES_AT_ONCE, description="tiles per forward pass")
+    precision: PrecisionChoice = Field(
+        "auto",
+        description="bf16: autocast, the gland probability changes by a few 1/255; fp32: equal on"
+        " all machines except for rounding; auto: bf16 where the processor or GPU computes it"
+        " natively. The maps' attributes and the report record what was used",
+    )
+    flips: Switch = Field(
+        False,
+        description="test-time augmentation: maps are means over each tile and its three flips,"
+        " four times the work",
+    )
+    margin_um: _DistanceUm | None = Field(
+        None,
+        description="glass up to this distance from tissue is predicted too (lumina that open to"
+        " it), um, within tiles; elsewhere maps are 0. null: 100 for a model trained with glass at"
+        " the edges of its tiles (training.augment: scanners), unless the sheet gives tissue or"
+        " roi; otherwise 0",
+    )
+
+
+class GlandOptions(StrictModel):
+    """How maps are split into glands; null: the model's own value."""
+
+    threshold: Annotated[Number, Field(gt=0, lt=1)] | None = Field(
+        None, description="gland probability; null: the model's own, chosen on validation"
+    )
+    seed_depth_um: (
+        Annotated[Number, Field(ge=-LARGEST_DISTANCE_UM, le=LARGEST_DISTANCE_UM)] | None
+    ) = Field(
+        None,
+        description="distance inside a gland at which its seed begins, um; null: the model's own",
+    )
+    boundary_level: Annotated[Number, Field(gt=0, le=1.01)] | None = Field(
+        None,
+        description="boundary probability at which seeds end; above 1: not used; null: the model's"
+        " own",
+    )
+    growth_um: _DistanceUm | None = Field(
+        None, description="largest growth of seeds, um; null: the model's own"
+    )
+    min_area_um2: Number = Field(
+        500, ge=0, le=LARGEST_AREA_UM2, description="smaller objects are removed, um2"
+    )
+
+
+class ExportOptions(StrictModel):
+    """How outlines are written."""
+
+    origin: Literal["bounds", "slide"] = Field(
+        "bounds",
+        description="origin of all GeoJSON coordinates: the viewer's crop (openslide.bounds-*, what"
+        " QuPath shows), or the whole slide",
+    )
+    object_type: Literal["detection", "annotation"] = Field(
+        "detection", description="QuPath object type of the glands; detections are faster"
+    )
+    gland_class: str = Field(
+        GLAND, min_length=1, description="class name of glands, read and written"
+    )
+    color: list[Annotated[int, Field(ge=0, le=255), NO_BOOL]] = Field(
+        [200, 0, 0], min_length=3, max_length=3, description="colour of the class, RGB"
+    )
+    label_mask: Switch = Field(
+        False,
+        description="also write glands/{slide}.ome.tiff: the labels as a pyramidal OME-TIFF at the"
+        " working resolution",
+    )
+    simplify_um: Number = Field(
+        0,
+        ge=0,
+        le=LARGEST_DISTANCE_UM,
+        description="outlines in the GeoJSON may move by this distance to lose corners, um (one"
+        " stored pixel removes the pixel steps); glands closer to each other than twice that keep"
+        " their exact pixel edges, and measurements are always of the exact outline. 0: exact",
+    )
+    compress: Switch = Field(
+        False,
+        description="write glands/{slide}.geojson.gz, about a seventh of the size; QuPath reads it"
+        " as well",
+    )
+
+
+class ProposalOptions(StrictModel):
+    """Which regions are proposed for annotation."""
+
+    count: Integer = Field(3, ge=0, le=1000, description="regions proposed per slide")
+    size_um: Number = Field(500, gt=0, le=100_000, description="side of a proposed region, um")

@@ -1,0 +1,90 @@
+"""The names of the columns of a sheet: spelling, misspelt names, names that are taken."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from workflow.sheet import RESERVED_COLUMNS, SHEET_COLUMNS
+from workflow.sheet_text import problem_of_text
+
+_REQUIRED_COLUMNS = ("slide", "path", "split")
+# `patient_id` is meant as `patient`, but `patient_age` is a further column.
+_MEANINGLESS_ENDINGS = {
+    *("id", "ids", "no", "nr", "number", "name", "code", "s"),
+    *("file", "files", "path", "geojson", "mask", "image", "um", "px", "x", "value"),
+}
+_ALIKE = 0.8
+# Spreadsheet programs run a cell that begins with one of these as a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+class Header(NamedTuple):
+    """The columns of a sheet.
+
+    Attributes
+    ----------
+    names : known columns in lower case, further ones as they are written
+    problems : what is wrong with them, without the name of the file
+    """
+
+    names: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Columns without a meaning for the run: the result tables repeat them."""
+        return tuple(name for name in self.names if name not in SHEET_COLUMNS)
+
+
+def read_header(cells: Sequence[str]) -> Header:
+    """Check the names of the columns; upper and lower case of known ones are the same."""
+    spellings = list(cells)
+    while spellings and not spellings[-1]:  # spreadsheets write separators at the end of each line
+        spellings.pop()
+    names = tuple(name.lower() if name.lower() in SHEET_COLUMNS else name for name in spellings)
+    return Header(names, tuple(_problems(names)))
+
+
+def _problems(names: tuple[str, ...]) -> list[str]:
+    unreadable = [problem for name in names if (problem := problem_of_text(name))]
+    if unreadable:
+        return [f"header: {problem}" for problem in unreadable]
+    columns = ", ".join(names)
+    missing = [name for name in _REQUIRED_COLUMNS if name not in names]
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    nameless = [number for number, name in enumerate(names, start=1) if not name]
+    further = [name for name in names if name and name not in SHEET_COLUMNS]
+    reserved = sorted({name for name in further if name.lower() in RESERVED_COLUMNS})
+    formulas = [name for name in further if name.startswith(_FORMULA_STARTS)]
+    return [
+        *(f"column {name} is missing (columns of the file: {columns})" for name in missing),
+        *(f"column {name} occurs twice" for name in repeated),
+        *(f"column {number} has no name" for number in nameless),
+        *(f"column {name} is also a column of the result tables; rename it" for name in reserved),
+        *(f"column {name} begins like a formula; rename it" for name in formulas),
+        *(
+            f"column {name} is not known: did you mean {meant}? Rename it, to {meant} or to a name"
+            " that is less similar"
+            for name in further
+            if (meant := _meant(name, names))
+        ),
+    ]
+
+
+def _meant(name: str, names: tuple[str, ...]) -> str | None:
+    """The column that a misspelt name is meant for; None for a further column."""
+    candidates = [known for known in SHEET_COLUMNS if known not in names and known != "check"]
+    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
+    joined = "".join(words)
+    close = difflib.get_close_matches(joined, candidates, n=1, cutoff=_ALIKE)
+    if close:
+        return close[0]
+    for known in candidates:
+        if len(known) == 3 and set(joined) == set(known) and abs(len(joined) - 3) <= 1:
+            return known
+        if known in words and all(
+            word in _MEANINGLESS_ENDINGS or word.isdigit() for word in words if word != known
+        ):
+            return known
+    return None

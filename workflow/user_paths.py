@@ -1,0 +1,100 @@
+"""Paths that a user typed: what Snakemake or the file system would take for something else."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+_LONGEST_NAME_BYTES = 255
+# Snakemake replaces these in the path of every file of a rule, and nothing can prevent it:
+# {wildcard}, {wildcard,constraint} and <variable>.
+_REPLACED_BY_SNAKEMAKE = re.compile(r"\{\s*[.\w]+\s*(?:,[^/]*)?\}|<[a-z][a-z0-9_]*>")
+_REFUSED_CHARACTER = re.compile("[\x00-\x1f\x7f]")
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+def problem_of_path(path: str) -> str | None:
+    """Why a path cannot be a file of the workflow, whatever is there; None if it can.
+
+    The text follows the path in a message.
+
+    >>> problem_of_path("scans/b01.svs")
+    >>> problem_of_path("scans/{slide}.svs")
+    "contains '{slide}', which Snakemake replaces; rename it, or give a link to it"
+    """
+    if match := _REFUSED_CHARACTER.search(path):
+        return f"contains the control character U+{ord(match.group()):04X}"
+    if match := _REPLACED_BY_SNAKEMAKE.search(path):
+        return (
+            f"contains {match.group()!r}, which Snakemake replaces; rename it, or give a link to it"
+        )
+    if _URL.match(path):
+        return "is the address of a server; copy the file to this machine"
+    may_be_long = 4 * len(path) > _LONGEST_NAME_BYTES  # a character has at most 4 bytes
+    if may_be_long and any(
+        len(os.fsencode(name)) > _LONGEST_NAME_BYTES for name in path.split("/")
+    ):
+        return f"has a name of more than {_LONGEST_NAME_BYTES} bytes, which is too long for a file"
+    return None
+
+
+def with_home(path: str) -> str:
+    """A path in which `~` or `~name` at the start is replaced by the home folder.
+
+    Raises
+    ------
+    ValueError
+        There is no such user.
+    """
+    try:
+        return os.fspath(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        name = path.split("/", maxsplit=1)[0]
+        raise ValueError(
+            f"{name} is not the home folder of a user; write the whole path, or ./{name}"
+        ) from None
+
+
+def problem_of_file(path: str, typed: str) -> str | None:
+    """Why nothing can be read at a path: it does not exist, or may not be looked at.
+
+    Parameters
+    ----------
+    path : relative to the working directory
+    typed : the path as the user typed it
+    """
+    try:
+        os.stat(path)  # of thousands of files
+    except (FileNotFoundError, NotADirectoryError):
+        return f"does not exist (expected at {path}){_windows_hint(typed)}"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def problem_of_output_folder(path: str) -> str | None:
+    """Why a folder cannot be made and written to; None if it can, as far as is visible now."""
+    if "{" in path or "}" in path:
+        return "contains a brace, which has a meaning for Snakemake; give another name"
+    try:
+        absolute = Path(path).resolve()
+        existing = next(folder for folder in (absolute, *absolute.parents) if folder.exists())
+        if not existing.is_dir():
+            return f"cannot be made: {existing} is a file; give a folder"
+        is_writable = os.access(existing, os.W_OK | os.X_OK)
+        has_no_disk = shutil.disk_usage(existing).total == 0  # for example /proc
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return f"cannot be made ({reason}); give another folder"
+    if has_no_disk or not is_writable:
+        return f"cannot be written: {existing} is not writable for this user; give another folder"
+    return None
+
+
+def _windows_hint(typed: str) -> str:
+    if _DRIVE.match(typed):
+        return "; this is a path of Windows: give the path that the file has on this system"
+    if "\\" in typed:
+        return "; write / between folders, not \\"
+    return ""
