@@ -8,6 +8,7 @@ from pathlib import Path
 from semimoe.methods import MAIN_METHOD, METHODS
 from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
+from workflow.config.start_model import START_MODEL, compared_models
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.reporting.outcome import planned_jobs
@@ -32,13 +33,13 @@ STARTED_S = time.time()
 PATHS = ResultPaths(Path(CONFIGURATION.results))
 MODEL = str(CONFIGURATION.model_folder)
 METHOD = CONFIGURATION.predicting_method
-COMPARED = CONFIGURATION.compared_methods
+COMPARED = compared_models(CONFIGURATION)
 OUTLINES = PATHS.outlines("{slide}", compressed=CONFIGURATION.export.compress)
 
 
 wildcard_constraints:
     slide=ID_PATTERN,
-    method="|".join(COMPARABLE),
+    method="|".join([*COMPARABLE, START_MODEL]),
 
 
 # GPUs are counted on each machine: on a cluster, `--resources gpu=1` must not allow only one GPU

@@ -4,14 +4,15 @@ Typed here once, checked where it is read, and written from the type.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semimoe.methods import METHODS
 from semimoe.model_errors import ModelError
+from semimoe.older_cards import upgraded_card
 from semimoe.setting_values import LARGEST_DISTANCE_UM
 from semimoe.settings import (
     Integer,
@@ -25,6 +26,8 @@ from tiling.raster.atomic_files import write_atomic
 CARD = "model.json"
 WEIGHTS = "model.safetensors"
 WARM_START = "warm_start.safetensors"
+# Gland lumina that are open to glass are at most about this wide.
+_GLASS_MARGIN_UM = 100.0
 
 
 class _CardPart(BaseModel):
@@ -82,6 +85,23 @@ class ImageResolution(_CardPart):
     square_px: int | None = None
 
 
+class StartModelScores(_CardPart):
+    """Scores of the start model on the validation images of a fine-tuned model.
+
+    Attributes
+    ----------
+    dice_at_half, tuned_dice_at_half : pixel Dice at threshold 0.5, of the start model and of the
+        best epoch
+    dice, object_f1, object_dice : of the start model with its own threshold and split parameters
+    """
+
+    dice_at_half: float | None = None
+    tuned_dice_at_half: float | None = None
+    dice: float | None = None
+    object_f1: float | None = None
+    object_dice: float | None = None
+
+
 class TrainingNotes(_CardPart):
     """Where the data of a model came from. Every entry is optional.
 
@@ -122,18 +142,23 @@ class ModelCard(_CardPart):
     Attributes
     ----------
     method : see `semimoe.methods`
+    name : what reports call the model; None: they show its folder
     mpp_um, tile_px : um per pixel, and side of a tile, that it was trained at
     sdf_um : distance at which the signed distance field saturates, um
     sdf_scale : "um", "tile", or "none" for a network without a distance head
     threshold, threshold_from : gland probability of the mask, and how it was chosen
         ("validation", "default", ...)
     validation : scores on the validation images
+    validation_before : scores of the model that was fine-tuned
+    warnings : reasons why the model may be worse than it seems
+    gate_notes : observations about the gates, such as expert collapse: the model is valid
     micro_batch : largest number of tiles in one forward pass of the training: less than the batch
         if memory ran out or several devices shared it
     kernels : "float16" where the kernels are stored in half precision
     """
 
     method: str
+    name: str | None = Field(None, max_length=200)
     network: NetworkSettings
     training: TrainingSettings | None = None
     mpp_um: Number = Field(gt=0, le=100)
@@ -149,8 +174,9 @@ class ModelCard(_CardPart):
     steps_per_epoch: int | None = None
     best_epoch: int | None = None
     validation: dict[str, Any] | None = None
-    validation_before: dict[str, float | None] | None = None
+    validation_before: StartModelScores | None = None
     warnings: tuple[str, ...] = ()
+    gate_notes: tuple[str, ...] = ()
     micro_batch: int | None = None
     devices: int | None = None
     parameters: int | None = None
@@ -172,6 +198,15 @@ class ModelCard(_CardPart):
     def splits_by_distance(self) -> bool:
         """Whether its distance map is in um, so that glands can be split by it."""
         return self.sdf_scale == "um"
+
+    @property
+    def glass_margin_um(self) -> float:
+        """Width of the glass around tissue that the model can predict, um.
+
+        Only a model that was trained with glass at the edges of its tiles can: other models predict
+        false glands along the edge of glass.
+        """
+        return _GLASS_MARGIN_UM if self.training and self.training.augment == "scanners" else 0.0
 
 
 def save_card(folder: Path, card: ModelCard) -> None:
@@ -215,7 +250,7 @@ def parse_card(values: object, *, source: str) -> ModelCard:
     if not isinstance(values, Mapping):
         raise ModelError(f"{source}: not a model card of this program")
     try:
-        card = ModelCard(**_upgraded(values))
+        card = ModelCard(**upgraded_card(values))
     except (ValidationError, TypeError) as error:
         problems = (
             validation_problems(error) if isinstance(error, ValidationError) else [str(error)]
@@ -238,50 +273,10 @@ def _problems_of_read_card(card: ModelCard) -> Iterator[str]:
     if (len(mean), len(std)) not in {(3, 3), (0, 0)} or not all(value > 0 for value in std):
         yield "normalisation: three means and three standard deviations above 0 are needed"
     if card.validation_before is not None:
-        before = card.validation_before.get("dice_at_half")
+        before = card.validation_before.dice_at_half
         after = (card.validation or {}).get("dice")
         if before is None or not isinstance(after, int | float):
             yield (
                 "validation_before: the entries validation_before.dice_at_half and validation.dice"
                 " are needed beside it"
             )
-
-
-def _upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of older cards in the form of this version."""
-    network = values.get("network")
-    if isinstance(network, Mapping):
-        # Values of keys that older cards do not have: the defaults of that time.
-        older = {"encoder": "unet", "width": 64, "experts": "separate"}
-        return {**values, "network": {**older, **network}}
-    return dict(values)
-
-
-class KnownImages(NamedTuple):
-    """Names of images whose outlines were used for a model.
-
-    Attributes
-    ----------
-    learnt : images that it was trained on with their outlines
-    chosen : those, and the images by which an epoch or threshold was chosen
-    """
-
-    learnt: frozenset[str]
-    chosen: frozenset[str]
-
-
-def known_images(card: ModelCard) -> KnownImages:
-    """Images used to train or select a model or its source models; empty if the card has none."""
-    images, source = card.notes.images or ImageNames(), card.notes.known or SourceImages()
-    learnt = frozenset({*images.labelled, *source.learnt})
-    return KnownImages(learnt, learnt | {*images.validation, *source.chosen})
-
-
-def images_of_sources(sources: Iterable[KnownImages]) -> SourceImages | None:
-    """Entry `known` of the card of a model, from the images of its source models."""
-    models = list(sources)
-    learnt = frozenset().union(*(one.learnt for one in models))
-    chosen = frozenset().union(*(one.chosen for one in models))
-    return (
-        SourceImages(learnt=tuple(sorted(learnt)), chosen=tuple(sorted(chosen))) if chosen else None
-    )

@@ -10,7 +10,8 @@ from semimoe.datasets.image_checksums import training_files_checksum
 from semimoe.datasets.image_dataset import ImageDataset, open_dataset
 from semimoe.datasets.image_folder import FolderImages, ImageFile
 from semimoe.datasets.image_resolution import Resolution
-from semimoe.model_card import ImageNames, ModelCard, known_images, load_card
+from semimoe.known_images import known_images
+from semimoe.model_card import ImageNames, ModelCard, load_card
 from semimoe.model_errors import DataError, SettingsError
 from semimoe.prediction.predictor import Predictor
 

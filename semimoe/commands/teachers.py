@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from semimoe.datasets.image_folder import ImageFile, read_image
 from semimoe.datasets.image_lists import ListedImage
 from semimoe.datasets.image_resolution import Resolution
+from semimoe.known_images import images_of_sources, known_images
 from semimoe.methods import METHODS
-from semimoe.model_card import WEIGHTS, ModelCard, images_of_sources, known_images, load_card
+from semimoe.model_card import WEIGHTS, ModelCard, load_card
 from semimoe.model_errors import DataError, SettingsError
 from semimoe.settings import NetworkSettings
 from tiling.raster.atomic_files import file_checksum

@@ -11,6 +11,7 @@ from semimoe.datasets.image_resolution import (
     isotropic_resolution,
     square_resolution,
 )
+from semimoe.fine_tuning import inherited_settings
 from semimoe.model_card import load_card
 from semimoe.model_errors import SettingsError
 from semimoe.presets import preset
@@ -25,11 +26,14 @@ def network_and_training_settings(
 ) -> tuple[NetworkSettings, TrainingSettings]:
     """Settings of the preset, changed by the short options and then by `--set`.
 
-    With `--start-from` the network is that of the model to start from.
+    With `--start-from` the network is that of the model to start from; so are the settings of
+    training that fine-tuning takes from a model.
     """
     network, training = preset(arguments.preset)
     if arguments.start_from is not None:
-        network = load_card(arguments.start_from).network
+        card = load_card(arguments.start_from)
+        network = card.network
+        training = training.model_copy(update=inherited_settings(card.training))
     short_options = {
         "network.width": arguments.width,
         "training.lr": arguments.lr,

@@ -1,19 +1,19 @@
 """End of a run: choose threshold and split on validation images, and write the model folder."""
 
 import logging
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from semimoe.known_images import KnownImages, images_of_sources, known_images
 from semimoe.model_card import (
     CARD,
     WARM_START,
     WEIGHTS,
-    KnownImages,
     ModelCard,
+    StartModelScores,
     TrainingNotes,
-    images_of_sources,
-    known_images,
     save_card,
 )
 from semimoe.networks.mixture import count_parameters
@@ -26,9 +26,11 @@ from semimoe.training.validation import (
     DEFAULT_SPLIT,
     DEFAULT_THRESHOLD,
     Choice,
+    SplitWithThreshold,
     ValidationSettings,
     choose,
     pixel_dice,
+    scores_of,
 )
 from tiling.raster.atomic_files import remove_partial_files, write_atomic
 
@@ -44,9 +46,13 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     if run.best is not None:
         run.network.load_state_dict(run.best.weights)
     choice = _default_choice(run) if validation is None else _choice(run, validation)
-    choice.warnings.extend(collapsed_gates(run.rows))
+    if scores_before is not None:
+        choice.warnings.extend(_not_better(run, choice, scores_before))
+    gate_notes = tuple(collapsed_gates(run.rows))
     for warning in choice.warnings:
         log.warning("%s", warning)
+    for note in gate_notes:
+        log.info("%s", note)
     warm_start = run.folders.checkpoint / WARM_START
     if warm_start.is_file():
         write_atomic(out / WARM_START, warm_start.read_bytes())
@@ -59,19 +65,30 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     write_atomic(out / "timing.csv", to_csv(run.timings, TIMING_COLUMNS))
     for name in (WARM_START, WEIGHTS, "history.csv", "timing.csv", CARD):
         remove_partial_files(out / name)  # left by a killed run
-    save_card(out, _card(run, choice, scores_before, validated=validation is not None))
+    save_card(out, _card(run, choice, scores_before, gate_notes))
     scores = ", ".join(f"{name.replace('_', ' ')} {v:.3f}" for name, v in choice.scores.items())
     log.info("%s: threshold %g; on validation: %s", out, choice.threshold, scores or "not measured")
 
 
 def _choice(run: TrainingRun, validation: TileSource) -> Choice:
     log.info("choosing threshold and split parameters on %d validation images", len(validation))
-    recipe = run.recipe
-    settings = ValidationSettings(recipe.network, recipe.training, recipe.mpp_um)
-    return choose([(run.predictor(), validation)], settings)
+    return choose([(run.predictor(), validation)], _validation_settings(run))
+
+
+def _validation_settings(run: TrainingRun) -> ValidationSettings:
+    recipe, card = run.recipe, run.start_card
+    start = None if card is None else SplitWithThreshold(card.threshold, card.split)
+    return ValidationSettings(recipe.network, recipe.training, recipe.mpp_um, start)
 
 
 def _default_choice(run: TrainingRun) -> Choice:
+    """Values of the start model, or the defaults: nothing can be chosen without validation."""
+    if (card := run.start_card) is not None:
+        warning = (
+            "no validation: last epoch, with threshold and split parameters of the start model;"
+            " whether this model is better than the start model is not known"
+        )
+        return Choice(card.threshold, card.split, {}, [warning])
     # Predicted distances are clipped at sdf_um, so that no seed can be deeper.
     depth_um = min(DEFAULT_SPLIT.seed_depth_um, run.recipe.network.sdf_um / 2)
     split = DEFAULT_SPLIT.model_copy(update={"seed_depth_um": depth_um})
@@ -79,10 +96,8 @@ def _default_choice(run: TrainingRun) -> Choice:
     return Choice(DEFAULT_THRESHOLD, split, {}, [warning])
 
 
-def _score_start_model(
-    run: TrainingRun, validation: TileSource | None
-) -> dict[str, float | None] | None:
-    """Validation Dice at threshold 0.5, before and after fine-tuning."""
+def _score_start_model(run: TrainingRun, validation: TileSource | None) -> StartModelScores | None:
+    """Scores of the start model on validation; None: no fine-tuning, or no validation."""
     if run.folders.start_from is None or validation is None:
         return None
     tuned = copied_state(run.network)
@@ -95,22 +110,41 @@ def _score_start_model(
         tile_px=training.tile_px,
         batch=training.batch,
     )
+    scores = scores_of(run.predictor(), validation, _validation_settings(run))
     run.network.load_state_dict(tuned)
-    return {"dice_at_half": dice, "tuned_dice_at_half": run.best.dice if run.best else None}
+    best_dice = run.best.dice if run.best else None
+    return StartModelScores(dice_at_half=dice, tuned_dice_at_half=best_dice, **scores)
+
+
+def _not_better(run: TrainingRun, choice: Choice, before: StartModelScores) -> Iterator[str]:
+    """A warning if the start model has the same or better glands on the validation images."""
+    names = ("object_f1", "object_dice")
+    scores_before = before.model_dump(include=set(names))
+    if sum(choice.scores[name] for name in names) > sum(scores_before.values()):
+        return
+    texts = [
+        f"{name.replace('_', ' ')} {choice.scores[name]:.3f}, before {scores_before[name]:.3f}"
+        for name in names
+    ]
+    yield (
+        f"fine-tuning did not make the model better on validation ({'; '.join(texts)}): take the"
+        f" start model {run.folders.start_from}, or annotate more regions"
+    )
 
 
 def _card(
     run: TrainingRun,
     choice: Choice,
-    scores_before: dict[str, float | None] | None,
-    *,
-    validated: bool,
+    scores_before: StartModelScores | None,
+    gate_notes: tuple[str, ...],
 ) -> ModelCard:
     recipe = run.recipe
     network, training = recipe.network, recipe.training
     optional: dict[str, Any] = {}
     if scores_before is not None:
         optional["validation_before"] = scores_before
+    if gate_notes:
+        optional["gate_notes"] = gate_notes
     return ModelCard(
         method=recipe.method_name,
         network=network,
@@ -121,7 +155,7 @@ def _card(
         sdf_scale=network.sdf_scale if "sdf" in network.expert_tasks else "none",
         normalisation=run.normalisation,
         threshold=choice.threshold,
-        threshold_from="validation" if validated else "default",
+        threshold_from=_threshold_from(run, choice),
         split=choice.split,
         seed=recipe.seed,
         epochs=training.epochs,
@@ -136,6 +170,12 @@ def _card(
         notes=_notes(run),
         **optional,
     )
+
+
+def _threshold_from(run: TrainingRun, choice: Choice) -> str:
+    if choice.scores:
+        return "validation"
+    return "default" if run.start_card is None else "start model"
 
 
 def _notes(run: TrainingRun) -> TrainingNotes:

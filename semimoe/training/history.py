@@ -98,30 +98,30 @@ def _unsupervised_share(sums: Mapping[str, float]) -> float | None:
 
 
 def collapsed_gates(rows: Sequence[LogRow]) -> list[str]:
-    """Warnings about gates that do not distinguish experts: the network is then not a mixture.
+    """Notes about gates that do not distinguish experts: the network is then not a mixture.
 
     Parameters
     ----------
     rows : of a run; the last twenty are used, or all if there are fewer
     """
-    warnings = []
+    notes = []
     for task in _TASKS:
         epochs = [_gate_weights(row, task) for row in rows[-_UNIFORM_EPOCHS:]]
         if not epochs or not all(len(weights) > 1 for weights in epochs):
             continue  # the task has no gate, or there is a single expert
         expert, largest = max(epochs[-1].items(), key=lambda item: item[1])
         if largest > _SINGLE_EXPERT_WEIGHT:
-            warnings.append(
+            notes.append(
                 f"expert collapse: the gate of task {task} uses the {expert} expert only"
                 f" (mean weight {largest:.3f}): the model is valid, but not a mixture"
             )
         if all(_is_uniform(weights) for weights in epochs):
             period = f"for {len(epochs)} epochs" if len(epochs) > 1 else "for one epoch"
-            warnings.append(
+            notes.append(
                 f"expert collapse: the gate of task {task} weighs all experts the same"
                 f" (weights within {_UNIFORM_TOLERANCE} of uniform {period})"
             )
-    return warnings
+    return notes
 
 
 def can_detect_collapse(rows: Sequence[LogRow]) -> bool:

@@ -70,7 +70,7 @@ class TrainingRun:
     start_card : card of the model that is fine-tuned
     rows, timings : rows of `history.csv` and `timing.csv`, one for each epoch
     means : sums of the current epoch
-    logged_warnings : warnings that are in the log already
+    logged_notes : notes about gates that are in the log already
     warnings : about the whole run, for the card
     """
 
@@ -91,7 +91,7 @@ class TrainingRun:
     best: BestEpoch | None = None
     means: EpochMeans | None = None
     epoch_started_s: float = 0.0
-    logged_warnings: set[str] = field(default_factory=set)
+    logged_notes: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, warning: str) -> None:
@@ -248,11 +248,11 @@ class TrainingRun:
             "peak_memory_mb": self._peak_memory_mb(),
         }
 
-    def _log_once(self, warnings: list[str]) -> None:
-        for warning in warnings:
-            if warning not in self.logged_warnings and self.is_main_process:
-                log.warning("epoch %d: %s", self.epoch, warning)
-            self.logged_warnings.add(warning)
+    def _log_once(self, notes: list[str]) -> None:
+        for note in notes:
+            if note not in self.logged_notes and self.is_main_process:
+                log.info("epoch %d: %s", self.epoch, note)
+            self.logged_notes.add(note)
 
     def _peak_memory_mb(self) -> float:
         if self.device.type == "cuda":

@@ -115,6 +115,27 @@ def test_another_spelling_of_the_folder_is_the_same_run(run: Run, spelling: str)
     assert run.planned("--config", f"results={spelling}") == set()
 
 
+def test_fine_tuning_scores_the_start_model_beside_the_new_one(run: Run) -> None:
+    plan = run.snakemake(
+        *(
+            "-n",
+            "--quiet",
+            "host",
+            "--config",
+            "results=tuned",
+            "start_from=results/models/semimoe",
+        ),
+        *("compare=[supervised]", "--", "tuned/metrics.csv"),
+    ).stdout
+    (job,) = (
+        text
+        for text in plan.split("\n\n")
+        if "output: tuned/compare/start-model/maps/test.zarr" in text
+    )
+    assert "results/models/semimoe/model.safetensors" in job
+    assert "tuned/compare/start-model/metrics/test.csv" in plan
+
+
 def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
     planned = run.planned("--config", "glands={threshold: 0.7, min_area_um2: 1000}")
     assert "stitch_slide" in planned

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from semimoe.encoders import ENCODERS
+from semimoe.fine_tuning import SHAPE_OF_WEIGHTS
 from semimoe.methods import METHODS
 from semimoe.model_card import CARD, WEIGHTS, ModelCard, load_card
 from semimoe.model_errors import ModelError
@@ -20,10 +21,8 @@ from workflow.config.configuration import (
     Configuration,
 )
 from workflow.config.option_groups import TileOptions
+from workflow.config.start_model import with_start_model
 from workflow.user_paths import problem_of_output_folder
-
-# Settings of `network` that decide which weights there are.
-_SHAPE_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
 
 
 class ConfigurationError(ValueError):
@@ -57,6 +56,8 @@ def read_configuration(values: Mapping[str, Any]) -> Configuration:
         raise ConfigurationError(sorted(_messages(error))) from None
     cards = _Cards(configuration)
     configuration = _with_scale(configuration, cards)
+    if "start_from" in cards.cards:
+        configuration = with_start_model(configuration, cards.cards["start_from"])
     problems = [*_tile_problems(configuration), *_folder_problems(configuration)]
     if not problems:
         problems += _model_problems(configuration, cards)
@@ -164,7 +165,7 @@ def _start_problems(configuration: Configuration, cards: _Cards) -> Iterator[str
         )
         return
     network = configuration.network
-    for key in _SHAPE_OF_WEIGHTS:
+    for key in SHAPE_OF_WEIGHTS:
         if getattr(network, key) != getattr(card.network, key):
             yield (
                 f"config network.{key}: {getattr(network, key)}, but start_from {folder} has"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow.config.configuration import Configuration
+from workflow.config.start_model import compared_models
 from workflow.reporting.failure_record import record_failure_of_run
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
 from workflow.reporting.report import current_outlines, write_report
@@ -98,7 +99,7 @@ def tables_after_failure(sheet: Sheet, configuration: Configuration, outcome: Ru
 
     paths = ResultPaths(Path(configuration.results))
     metrics = [paths.metrics(slide) for slide in sheet.evaluated()]
-    for name in configuration.compared_methods:
+    for name in compared_models(configuration):
         of_method = paths.compared(name)
         metrics += [of_method.metrics(slide) for slide in sheet.annotated("validation", "test")]
     slides = [slide for slide in sheet.ids() if slide not in outcome.without_outlines]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workflow.config.configuration import COMPARABLE
+from workflow.config.start_model import START_MODEL
 from workflow.stages.evaluate_slide import POOLED, CsvValue
 from workflow.stages.summarise import read_metrics
 
@@ -56,8 +57,8 @@ def pooled_scores(metrics_table: Path, *, split: str = "test") -> list[PooledSco
     table = read_metrics(metrics_table)
     pooled = table[(table["region"] == POOLED) & (table["split"] == split)]
     rows = [_from_record(record) for record in json.loads(pooled.to_json(orient="records"))]
-    # The predicting model first, then the methods in the order of the table.
-    order = {name: place for place, name in enumerate(COMPARABLE, start=1)}
+    # The predicting model first, then the methods in the order of the table, and the start model.
+    order = {name: place for place, name in enumerate((*COMPARABLE, START_MODEL), start=1)}
     return sorted(rows, key=lambda row: (row.slide, order.get(row.method, 0)))
 
 

@@ -108,6 +108,9 @@ def write_report(
         tables=[section for section in tables if section.table.rows],
         card=card,
         model=configuration.model,
+        model_name=_model_name(configuration, card),
+        method_name=method_label(card.method) if card else "",
+        start_from=configuration.start_from,
         predictions=_predictions(slides, paths, outcome),
         figures=[] if configuration.model else _figures(configuration, paths, outcome),
         failures=outcome.failures,
@@ -138,6 +141,12 @@ def _model_card(configuration: Configuration, outcome: RunOutcome) -> ModelCard 
     return load_card(folder) if outcome.is_current(folder / CARD) else None
 
 
+def _model_name(configuration: Configuration, card: ModelCard | None) -> str:
+    """Name of the model that predicts: that of its card, and its folder."""
+    folder = str(configuration.model_folder)
+    return f"{card.name} ({folder})" if card and card.name else folder
+
+
 def _parameters_source(configuration: Configuration, card: ModelCard | None) -> str:
     """Where threshold and split parameters come from."""
     configured = sorted(
@@ -149,6 +158,7 @@ def _parameters_source(configuration: Configuration, card: ModelCard | None) -> 
     descriptions = {
         "validation": "chosen on validation",
         "default": "default values (no validation)",
+        "start model": "those of the start model (no validation)",
     }
     of_model = descriptions.get(source, source)
     if not configured:

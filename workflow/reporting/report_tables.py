@@ -106,12 +106,12 @@ def cohort_facts(row: CsvRow) -> list[str]:
 
 
 def method_label(name: str) -> str:
-    """Label of a method; a given model has no label but its name.
+    """Label of a method; other models have no label but their name.
 
-    >>> method_label("supervised"), method_label("given model")
-    ('supervised-only', 'given model')
+    >>> method_label("supervised"), method_label("given model"), method_label("start-model")
+    ('supervised-only', 'given model', 'start model')
     """
-    return METHODS[name].label if name in METHODS else name
+    return METHODS[name].label if name in METHODS else name.replace("-", " ")
 
 
 def short_number(text: str) -> str:

@@ -23,8 +23,8 @@ rule predict_slide:
 use rule predict_slide as predict_slide_compared with:
     input:
         tiles=PATHS.tiles("{slide}"),
-        model=PATHS.model("{method}") / "model.safetensors",
-        card=PATHS.model("{method}") / "model.json",
+        model=lambda wildcards: str(COMPARED[wildcards.method] / "model.safetensors"),
+        card=lambda wildcards: str(COMPARED[wildcards.method] / "model.json"),
     output:
         maps=directory(PATHS.compared("{method}").maps("{slide}")),
     log:

@@ -3,7 +3,7 @@ rule summarise:
         metrics=expand(PATHS.metrics("{slide}"), slide=SHEET.evaluated()),
         compared=expand(
             PATHS.compared("{method}").metrics("{slide}"),
-            method=COMPARED,
+            method=list(COMPARED),
             slide=SHEET.annotated("validation", "test"),
         ),
         glands=expand(PATHS.gland_table("{slide}"), slide=SHEET.ids()),

@@ -24,7 +24,8 @@ for method in METHODS.values():
         params:
             method=method.name,
             settings=method_settings(CONFIGURATION, method.name).to_dict(),
-            code_version=3,
+            # Version 4 chooses threshold and split of fine-tuned models in another way.
+            code_version=4 if CONFIGURATION.start_from else 3,
         script:
             "../scripts/train.py"
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 # Cache of decoded chunks of the image. Tiles are read shard by shard, in rows: 40 chunks hold
 # all rows of a shard that the next row of tiles overlaps.
 CACHE_BYTES = 32 * 2**20
-# Gland lumina that are open to glass are at most about this wide.
-_MARGIN_UM = 100.0
 
 
 def predict_slide(
@@ -120,12 +118,11 @@ def predict_slide(
 def _margin_um(configured: float | None, card: "ModelCard", tile_store: TileStore) -> float:
     """Width of the glass around tissue that is predicted, um.
 
-    By default it is 0, unless the model was trained with glass in its tiles: other models predict
-    false glands along the edge of glass. It is also 0 where a person drew the tissue or the region
+    By default it is that of the model. It is 0 where a person drew the tissue or the region
     of interest: predictions then end at the edge that was drawn.
     """
     if configured is not None:
         return configured
     if tile_store.tissue_was_drawn:
         return 0.0
-    return _MARGIN_UM if card.training and card.training.augment == "scanners" else 0.0
+    return card.glass_margin_um

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,48 @@ def test_the_card_of_a_fine_tuned_model_has_scores_before_and_after_and_inherits
     assert card["validation_before"]["tuned_dice_at_half"] == pytest.approx(
         max(float(row["val_dice_gate"]) for row in read_history(tuned)), rel=1e-4
     )
+    keys = ("object_f1", "object_dice")
+    is_better = sum(card["validation"][key] for key in keys) > sum(
+        card["validation_before"][key] for key in keys
+    )
+    says_so = [text for text in card["warnings"] if "did not make the model better" in text]
+    assert bool(says_so) is not is_better
+    assert all(str(trained_models["semimoe"]) in text for text in says_so)
+
+
+def test_a_fine_tuned_model_that_is_not_better_says_so_in_log_and_card(
+    trained_models, tmp_path, discs, caplog
+) -> None:
+    held_out = discs(1, 64, seed=9)
+    frozen = {"lr": 1e-12, "statistics": "frozen", "epochs": 1, "steps_per_epoch": 1}
+    tuned = train(
+        "supervised",
+        tmp_path / "tuned",
+        discs(1, 48, seed=3),
+        validation=held_out,
+        start_from=trained_models["supervised"],
+        training=SHORT_TRAINING.model_copy(update=frozen | {"warm_start_epochs": 0}),
+    )
+    card = json.loads((tuned / "model.json").read_text())
+    (warning,) = (text for text in card["warnings"] if "did not make the model better" in text)
+    assert f"take the start model {trained_models['supervised']}" in warning
+    assert warning in caplog.messages
+
+
+def test_without_validation_a_fine_tuned_model_keeps_threshold_and_split_of_its_start_model(
+    trained_models, tmp_path, discs
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(trained_models["supervised"], start)
+    values = json.loads((start / "model.json").read_text())
+    values |= {"threshold": 0.81}
+    values["split"] |= {"growth_um": 7}
+    (start / "model.json").write_text(json.dumps(values))
+    tuned = train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), start_from=start)
+    card = json.loads((tuned / "model.json").read_text())
+    assert (card["threshold"], card["split"]["growth_um"]) == (0.81, 7)
+    assert card["threshold_from"] == "start model"
+    assert any("is not known" in warning for warning in card["warnings"])
 
 
 def test_log_and_card_warn_if_the_start_model_has_another_resolution(

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from semimoe.model_card import (
-    ImageNames,
-    TrainingNotes,
-    images_of_sources,
-    known_images,
-    load_card,
-    parse_card,
-    save_card,
-)
+from semimoe.known_images import images_of_sources, known_images
+from semimoe.model_card import ImageNames, TrainingNotes, load_card, parse_card, save_card
 from semimoe.model_errors import ModelError
 
 SHIPPED = Path(__file__).parents[3] / "models" / "glas"
@@ -38,6 +31,17 @@ def test_missing_keys_of_older_cards_have_the_defaults_of_that_time() -> None:
         del values["network"][key]
     network = parse_card(values, source="test").network
     assert (network.encoder, network.width, network.experts) == ("unet", 64, "separate")
+
+
+def test_notes_about_gates_are_no_warnings_also_in_older_cards() -> None:
+    assert load_card(SHIPPED).warnings == ()
+    values = json.loads((SHIPPED / "model.json").read_text())
+    notes = values.pop("gate_notes")
+    values["warnings"] = [notes[0], "no validation: last epoch", *notes[1:]]
+    card = parse_card(values, source="test")
+    assert card.warnings == ("no validation: last epoch",)
+    assert card.gate_notes == tuple(notes)
+    assert all("expert collapse" in note for note in notes)
 
 
 @pytest.mark.parametrize(

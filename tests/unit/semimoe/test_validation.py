@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from disc_pictures import Item
 
+from semimoe.model_card import SplitChoice
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.validation import (
+    SplitWithThreshold,
     ValidationSettings,
     _best_threshold,
     _dice_by_threshold,
@@ -13,6 +15,7 @@ from semimoe.training.validation import (
     _validation_image,
     choose,
     pixel_dice,
+    scores_of,
 )
 
 TRAINING = TrainingSettings(
@@ -82,6 +85,23 @@ def test_images_of_several_models_are_pooled_and_each_model_predicts_its_own() -
     both = choose([(first.predict, first), (second.predict, second)], SETTINGS)
     assert both.threshold < 0.35
     assert both.scores["dice"] < alone.scores["dice"]
+
+
+@pytest.mark.parametrize(("start_threshold", "kept"), [(0.7, True), (0.02, False)])
+def test_values_of_the_start_model_stay_unless_others_are_better_by_a_gland(
+    start_threshold: float, kept: bool
+) -> None:
+    """At 0.7 both glands are found; at 0.02 the whole image is one object."""
+    source = TwoGlands(rim=0)
+    split = SplitChoice(seed_depth_um=0.0, boundary_level=1.01, growth_um=20.0)
+    start = SplitWithThreshold(start_threshold, split)
+    settings = SETTINGS._replace(start=start)
+    choice = choose([(source.predict, source)], settings)
+    assert ((choice.threshold, choice.split) == start) is kept
+    assert choice.scores["object_f1"] == 1
+    before = scores_of(source.predict, source, settings)
+    assert (before == choice.scores) is kept
+    assert (before["object_f1"] == 1) is kept
 
 
 @pytest.mark.parametrize("scale", ["um", "tile"])

@@ -308,9 +308,28 @@ def test_what_cannot_start_from_a_model_is_named_before_slides_are_tiled(tmp_pat
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card | {"method": "unet"}))
     assert "no experts and gates" in problems({"start_from": str(tmp_path)})[0]
-    old = {key: value for key, value in card["network"].items() if key != "encoder"}
-    (tmp_path / "model.json").write_text(json.dumps(card | {"network": old}))
-    assert "network.encoder: efficientnet-lite0, but" in problems({"start_from": str(tmp_path)})[0]
+    unet = {**values, "network": {"encoder": "unet"}}
+    assert "network.encoder: unet, but start_from" in problems(unet)[0]
+
+
+def test_fine_tuning_takes_the_settings_of_the_model_where_the_user_gives_none(
+    tmp_path: Path,
+) -> None:
+    shipped = json.loads((REPO / "models" / "glas" / "model.json").read_text())
+    network = shipped["network"] | {"width": 8, "experts": "separate", "sdf_um": 12}
+    card = shipped | {"network": network, "sdf_um": 12, "mpp_um": 2.5, "tile_px": 128}
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    # `config.yaml` of the project repeats defaults that decide which weights there are.
+    repeated = {"network": {"width": 16, "experts": "shared", "encoder": "efficientnet-lite0"}}
+    tuned = read_configuration({"start_from": str(tmp_path), **repeated})
+    assert tuned.network.to_dict() == network
+    assert tuned.training.augment == "scanners"
+    assert (tuned.tiles.mpp_um, tuned.tiles.tile_px) == (2.5, 128)
+    chosen = {"training": {"augment": "slides"}, "network": {"sdf_um": 20}}
+    kept = read_configuration({"start_from": str(tmp_path), **chosen})
+    assert (kept.training.augment, kept.network.sdf_um, kept.network.width) == ("slides", 20, 8)
+    assert read_configuration({"model": str(tmp_path)}).training.augment == "slides"
 
 
 def test_an_encoder_of_random_weights_is_not_frozen() -> None:

@@ -15,6 +15,7 @@ from workflow.reporting.outcome import FailedJob, RunOutcome
 from workflow.reporting.report import _parameters_source, write_report
 from workflow.result_paths import ResultPaths
 
+REPO = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -98,3 +99,44 @@ def test_the_source_of_threshold_and_split_is_described(
 ) -> None:
     model_card = parse_card(card | {"threshold_from": source}, source="test")
     assert _parameters_source(config(tmp_path), model_card) == description
+
+
+def test_a_model_has_its_name_and_notes_about_gates_are_no_failures(
+    tmp_path: Path, card: dict
+) -> None:
+    note = "expert collapse: the gate of task seg uses the bnd expert only"
+    named = {"name": "Colon <H&E>", "warnings": ["no validation: last epoch"], "gate_notes": [note]}
+    write_model(tmp_path, card | named)
+    page = report_of(tmp_path)
+    folder = ResultPaths(tmp_path).model("semimoe")
+    assert f"model: Colon &lt;H&amp;E&gt; ({folder}), method supervised-only" in page
+    assert f'<p class="warning">{named["warnings"][0]}</p>' in page
+    before, _, _ = page.partition(note)
+    assert before.endswith("Notes about the gates (the model is valid)</summary><p>")
+    write_model(tmp_path / "unnamed", card | {"name": None})
+    assert f"model: {ResultPaths(tmp_path / 'unnamed').model('semimoe')}," in report_of(
+        tmp_path / "unnamed"
+    )
+
+
+def test_the_start_model_is_a_row_of_the_test_table_and_its_validation_is_shown(
+    tmp_path: Path, card: dict
+) -> None:
+    before = {"dice_at_half": 0.8, "dice": 0.81, "object_f1": 0.72, "object_dice": 0.7}
+    after = {"dice": 0.91, "object_f1": 0.62, "object_dice": 0.8}
+    write_model(tmp_path, card | {"validation": after, "validation_before": before})
+    metrics = ResultPaths(tmp_path).metrics_table
+    metrics.write_text(
+        "slide,split,method,region,annotated_mm2,dice,tp,fp,fn\n"
+        "s,test,start-model,pooled,1,0.7,1,1,1\ns,test,semimoe,pooled,1,0.9,2,1,1\n"
+    )
+    configuration = config(tmp_path, start_from=str(REPO / "models" / "glas"))
+    write_report([], configuration, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    table = page[page.index("<h2>Test slides") : page.index("</table>")]
+    assert table.index(">Semi-MoE<") < table.index(">start model<")
+    assert f"Start model: {REPO / 'models' / 'glas'}, before fine-tuning." in table
+    assert (
+        "pixel Dice 0.910 (start model 0.810), object F1 0.620 (start model 0.720), "
+        "object Dice 0.800 (start model 0.700)."
+    ) in " ".join(page.split())

@@ -1,0 +1,21 @@
+"""Settings that a model gives to its fine-tuning."""
+
+from typing import Any
+
+from semimoe.settings import TrainingSettings
+
+# Settings of the network that decide which weights there are.
+SHAPE_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
+# A model that was trained with glass at the edges of its tiles gets worse near glass if it is
+# trained without it.
+_INHERITED = ("augment",)
+
+
+def inherited_settings(training: TrainingSettings | None) -> dict[str, Any]:
+    """Settings of the training of a model that its fine-tuning takes by default.
+
+    Parameters
+    ----------
+    training : of the model; None: unknown, nothing is taken
+    """
+    return {} if training is None else {name: getattr(training, name) for name in _INHERITED}
