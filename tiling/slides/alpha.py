@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tiling.slides.backend import Rgb
 
 _COLOURS = 3
+UNUSED_CHANNEL = "the fourth channel is not declared as alpha: it is not used"
 
 
 class Alpha(Enum):
@@ -38,6 +39,11 @@ def alpha_of_page(page: tifffile.TiffPage) -> Alpha:
         return Alpha.PREMULTIPLIED
     straight = page.extrasamples[0] == tifffile.EXTRASAMPLE.UNASSALPHA
     return Alpha.STRAIGHT if straight else Alpha.UNUSED
+
+
+def has_unused_channel(page: tifffile.TiffPage) -> bool:
+    """Whether a TIFF has a fourth sample that is not declared as alpha."""
+    return page.samplesperpixel > _COLOURS and alpha_of_page(page) is Alpha.UNUSED
 
 
 def flatten_alpha(

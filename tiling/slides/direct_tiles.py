@@ -9,6 +9,7 @@ from pathlib import Path
 import tifffile
 
 from tiling.raster.geometry import Window
+from tiling.slides.alpha import UNUSED_CHANNEL, has_unused_channel
 from tiling.slides.backend import Backend, FileDescription, Rgb
 from tiling.slides.read_errors import RefusedFileError, file_read_errors
 from tiling.slides.tiff_headers import (
@@ -59,11 +60,13 @@ class DirectTilesBackend:
             self._tiff = tifffile.TiffFile(path)
             pages = self._pages(tiff_pages(self._tiff))
             self._tiles = TiffTiles(path, pages, missing_value=None)
-        if any(page is not None for page in pages):
+        decoded = [page for page in pages if page is not None]
+        if decoded:
             self._description = replace(
                 self._description,
                 reader=f"{self._description.reader}, tiles by tifffile",
                 reader_version=f"{self._description.reader_version}, {version('tifffile')}",
+                remarks=(UNUSED_CHANNEL,) if has_unused_channel(decoded[0]) else (),
             )
 
     def _pages(self, pages: list[tifffile.TiffPage]) -> list[tifffile.TiffPage | None]:

@@ -217,11 +217,22 @@ def _choose_backend(path: Path) -> Callable[[Path], Backend]:
     if tiff:
         # The tiles of these vendors are decoded here, by the declared meaning of their channels.
         _check_pixels_for_openslide(path, checks_channels=format_name not in DIRECT_VENDORS)
-    return PlainImageBackend if format_name is None else _open_with_openslide
+    if format_name is None:
+        return PlainImageBackend
+    return _open_aperio if format_name == "aperio" else _open_with_openslide
 
 
 def _open_with_openslide(path: Path) -> Backend:
     return DirectTilesBackend(OpenSlideBackend(path), path)
+
+
+def _open_aperio(path: Path) -> Backend:
+    """OpenSlide refuses an SVS with one odd page, for example a small one before the slide."""
+    try:
+        return _open_with_openslide(path)
+    except FileReadError as error:
+        log.debug("%s: OpenSlide does not open it (%s)", path, error)
+    return TiffBackend(path)
 
 
 def _check_pixels_for_openslide(path: Path, *, checks_channels: bool) -> None:

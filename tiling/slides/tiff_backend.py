@@ -7,7 +7,7 @@ from pathlib import Path
 import tifffile
 
 from tiling.raster.geometry import Window
-from tiling.slides.alpha import Alpha, alpha_of_page
+from tiling.slides.alpha import UNUSED_CHANNEL, has_unused_channel
 from tiling.slides.backend import RESOLUTION_TAGS, FileDescription, Rgb
 from tiling.slides.ome_xml import OME_PIXEL_SIZE
 from tiling.slides.pixel_size import PixelSize
@@ -58,9 +58,8 @@ class TiffBackend:
         )
 
     def _remarks(self) -> Iterator[str]:
-        full = self._image.full
-        if full.samplesperpixel > 3 and alpha_of_page(full) is Alpha.UNUSED:
-            yield "the fourth channel is not declared as alpha: it is not used"
+        if has_unused_channel(self._image.full):
+            yield UNUSED_CHANNEL
         scenes = [
             str(image)
             for image in self._others

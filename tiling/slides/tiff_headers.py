@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from tiling.slides.alpha import Alpha, alpha_of_page
+from tiling.slides.alpha import has_unused_channel
 from tiling.slides.backend import positive_number
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import NotBrightfieldError
@@ -155,7 +155,7 @@ def check_fourth_channel(pages: Iterable[tifffile.TiffPage]) -> None:
         A page has such a channel.
     """
     for page in pages:
-        if page.samplesperpixel == 4 and alpha_of_page(page) is Alpha.UNUSED:
+        if has_unused_channel(page):
             raise NotBrightfieldError("the fourth channel is not alpha")
 
 
