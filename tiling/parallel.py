@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from tiling.raster.progress import count_progress
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -67,10 +69,12 @@ def for_each(
             bar_format=None if on_terminal else log_line,
             disable=not job.progress,
         ) as bar,
+        count_progress(nouns, len(items)) as progress,
     ):
         for index, result in completed:
             results[index] = result
             bar.update()
+            progress.advance()
     return [results[index] for index in range(len(items))]
 
 

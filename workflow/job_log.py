@@ -1,5 +1,6 @@
 """The log of a job, and errors that a user can act on."""
 
+import faulthandler
 import logging
 import os
 import sys
@@ -8,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from workflow.job_progress import progress_lines
+
 
 @contextmanager
 def job_log(log: str) -> Iterator[None]:
     """Run a job that writes stderr and logging messages to its log file.
 
     The start of the job, with the name of the log, goes to the terminal: with `--quiet rules`
-    Snakemake does not print it.
+    Snakemake does not print it. A long job prints its progress there, a line per minute.
 
     Every error ends the log with one line that begins with ERROR. An error with a message for the
     user (ValueError, StoreError, OSError) ends the job with that message. Any other error is a
@@ -39,8 +42,13 @@ def job_log(log: str) -> Iterator[None]:
             stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True
         )
         logging.captureWarnings(True)
+        _log_remarks_of_tifffile()
+        # A library that aborts the process leaves its place in the log.
+        was_enabled = faulthandler.is_enabled()
+        faulthandler.enable(handle)
         try:
-            yield
+            with progress_lines(terminal, job, log):
+                yield
         except (ValueError, StoreError, OSError) as error:
             logging.debug("traceback", exc_info=True)
             print(f"ERROR {_one_line(error)}", file=handle)
@@ -52,6 +60,21 @@ def job_log(log: str) -> Iterator[None]:
             raise
         finally:
             sys.stderr = terminal
+            faulthandler.disable()
+            if was_enabled and sys.__stderr__ is not None:
+                faulthandler.enable(sys.__stderr__)
+
+
+def _log_remarks_of_tifffile() -> None:
+    """Write what tifffile says about a damaged file to the log, not as the cause of a failure."""
+
+    def as_remark(record: logging.LogRecord) -> bool:
+        record.levelname = "REMARK"
+        return True
+
+    tifffile_log = logging.getLogger("tifffile")
+    tifffile_log.addFilter(as_remark)
+    tifffile_log.propagate = True
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,17 +3,16 @@
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from semimoe.devices import resolve_precision
 from semimoe.model_card import TrainingNotes
 from semimoe.model_errors import TrainingError
 from semimoe.training.recipe import Recipe, Role, RunFolders, RunResources, TrainingData
+from tiling.raster.progress import count_progress
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from semimoe.objectives.batch import Batch
     from semimoe.training.history import LogRow
     from semimoe.training.recipe import TileSource
@@ -99,17 +98,26 @@ def _train(run: "TrainingRun", data: TrainingData, resources: RunResources) -> N
     unlabelled = None
     if data.unlabelled is not None:
         unlabelled = _batches(run, data.unlabelled, "unlabelled", workers)
-    with tqdm(
-        total=epochs * run.steps,
-        initial=run.epoch * run.steps,
-        desc=run.recipe.method_name,
-        unit="step",
-        disable=not (resources.progress and run.is_main_process),
-        mininterval=1 if sys.stderr.isatty() else 60,
-        dynamic_ncols=True,
-    ) as bar:
+    total, done = epochs * run.steps, run.epoch * run.steps
+    with (
+        tqdm(
+            total=total,
+            initial=done,
+            desc=run.recipe.method_name,
+            unit="step",
+            disable=not (resources.progress and run.is_main_process),
+            mininterval=1 if sys.stderr.isatty() else 60,
+            dynamic_ncols=True,
+        ) as bar,
+        count_progress("steps", total, done=done) as progress,
+    ):
+
+        def count_step() -> None:
+            bar.update()
+            progress.advance()
+
         while run.epoch < epochs:
-            _train_epoch(run, data, labelled, unlabelled, bar)
+            _train_epoch(run, data, labelled, unlabelled, count_step)
             row = run.end_epoch(data.validation)
             bar.set_postfix(_progress_figures(row), refresh=False)
 
@@ -134,7 +142,7 @@ def _train_epoch(
     data: TrainingData,
     labelled: "Iterator[Batch]",
     unlabelled: "Iterator[Batch] | None",
-    bar: "tqdm[None]",
+    count_step: Callable[[], None],
 ) -> None:
     from semimoe.training.optimiser_step import NotFiniteError
 
@@ -153,7 +161,7 @@ def _train_epoch(
                 f"epoch {run.epoch + 1}, step {step + 1}: {error}, on {names};"
                 f" check these tiles, or lower training.lr ({lr})"
             ) from error
-        bar.update()
+        count_step()
     if not run.is_finite(tiles):  # no later loss would show it
         raise TrainingError(
             f"epoch {run.epoch + 1}, after step {run.steps}: weights are not finite;"

@@ -13,6 +13,7 @@ from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.recipe import TileSource
 from tiling.raster.blending import PredictTiles, predict_image
+from tiling.raster.progress import count_progress
 from tiling.raster.quantise import quantise_maps, quantised_threshold
 from tiling.raster.split_rule import SplitParameters, split_glands
 
@@ -108,8 +109,10 @@ def choose(
     """
     images = []
     for predict, source in parts:
-        for number in range(len(source)):
-            images.append(_validation_image(predict, source, number, settings.training))
+        with count_progress("validation images", len(source)) as progress:
+            for number in range(len(source)):
+                images.append(_validation_image(predict, source, number, settings.training))
+                progress.advance()
     dices = _dice_by_threshold(images)
     top = _best_threshold(dices)
     warnings = []

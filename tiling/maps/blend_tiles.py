@@ -24,6 +24,7 @@ from tiling.maps.shard_blender import BlendTarget, ReadMask, ShardBlender
 from tiling.parallel import JobSettings
 from tiling.raster.blending import PredictTiles
 from tiling.raster.geometry import Geometry
+from tiling.raster.progress import count_progress
 from tiling.stores.arrays import SHARD_PX, create_array, create_group
 from tiling.stores.atomic_store import UnfinishedStore, write_store
 from tiling.stores.layout import MapStore
@@ -149,17 +150,20 @@ def blend_to_store(
         with ShardBlender(grid, target, workers=job.workers) as blender:
             batches = _batches(grid, blender.missing, prediction.batch)
             predict = _with_recorded_limit(prediction, unfinished)
+            count = sum(len(batch) for batch in batches)
             predicted = tqdm(
                 _predict_batches(tiles.images, batches, predict, readers),
-                total=sum(len(batch) for batch in batches),
+                total=count,
                 desc=tiles.slide,
                 unit="tile",
                 disable=not job.progress,
                 mininterval=5,
             )
             order = [tile for batch in batches for tile in batch.tolist()]
-            for tile, maps in zip(order, predicted, strict=True):
-                blender.add(tile, maps)
+            with count_progress("tiles", count) as progress:
+                for tile, maps in zip(order, predicted, strict=True):
+                    blender.add(tile, maps)
+                    progress.advance()
         limit = prediction.limit
         MapStore(
             slide=tiles.slide,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tiling.messages import counted
+from tiling.messages import counted, duration_text
 from tiling.pictures.canvas import ERROR_COLOUR, TEXT_COLOUR, font, png_bytes, truncated_text
 from tiling.pictures.slide_summary import PICTURE_PX, SlideSummary, data_uri, read_slide_summary
 from tiling.raster.atomic_files import write_atomic
@@ -57,17 +57,6 @@ def write_contact_sheet(
     )
     write_atomic(png, png_bytes(_montage(slides)))
     write_atomic(html, page)
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in seconds, minutes or hours, rounded up.
-
-    >>> duration_text(7.2), duration_text(150), duration_text(3600 * 5.5)
-    ('8 s', '3 min', '5.5 h')
-    """
-    if seconds < 100:
-        return f"{int(np.ceil(seconds))} s"
-    return f"{int(np.ceil(seconds / 60))} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def size_text(size: float) -> str:

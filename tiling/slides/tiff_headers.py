@@ -3,7 +3,6 @@
 Nothing is decoded here.
 """
 
-import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,8 +22,6 @@ _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
 _JPEG = tifffile.COMPRESSION.JPEG
 # Their colours are not those that the header names.
 _UNKNOWN_COLOURS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.APERIO_JP2000_YCBC)
-# tifffile's remarks on a damaged file go to logs only; without a log, our own message is enough.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def is_tiff(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """The planned jobs of a run, those that failed, and the results that are not current."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,15 @@ from workflow.sheet import Sheet
 
 _LOG_LINES = 6
 _MAX_CLOCK_DIFFERENCE_S = 60.0  # the clock of a file server may show an earlier time
+# Lines that name the cause of a failure: the end of a traceback, a fatal error of the interpreter
+# or of a library, and messages of the kernel and of batch systems.
+_CAUSES = (
+    re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)\b(?::|$)"),
+    re.compile(r"^Fatal Python error: "),
+    re.compile(r"terminate called|Segmentation fault|Bus error|Aborted|Illegal instruction"),
+    re.compile(r"out of memory|oom[-_ ]kill|No space left on device", re.IGNORECASE),
+    re.compile(r"(?:slurmstepd|srun|sbatch): error|CANCELLED|DUE TO TIME LIMIT"),
+)
 _NOT_STARTED = "the run ended before this result was made"
 
 
@@ -182,13 +192,31 @@ def _reason(
 
 
 def _last_lines(log: Path) -> tuple[str, ...]:
-    """The last lines of a log, with an error added if the job was killed before it wrote one."""
+    """The last lines of a log, the last one with the cause of the failure.
+
+    A job that was killed wrote no cause. Other lines may follow the cause, for example those of the
+    batch system.
+    """
     text = log.read_text(encoding="utf-8", errors="replace")
-    lines = [line for line in text.splitlines() if line.strip()]
-    if lines and lines[-1].startswith("ERROR "):
-        return tuple(lines[-_LOG_LINES:])
-    return (
-        *lines[-_LOG_LINES + 1 :],
-        f"ERROR the job ended without a message (it was killed, memory ran out, "
-        f"or the run was interrupted); see {log}",
-    )
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    last = lines[-_LOG_LINES:]
+    if last and last[-1].startswith("ERROR "):
+        return tuple(last)
+    cause = _cause(lines)
+    if cause is None:
+        cause = (
+            "the job ended without a message (it was killed, memory ran out, or the run was "
+            f"interrupted); see {log}"
+        )
+    return (*last[-_LOG_LINES + 1 :], f"ERROR {cause}")
+
+
+def _cause(lines: list[str]) -> str | None:
+    """The cause of a failure from a log that does not end with it; None if it names none."""
+    for line in reversed(lines):
+        if line.startswith("ERROR "):
+            return line.removeprefix("ERROR ")
+        is_remark = line.startswith(("INFO ", "WARNING ", "REMARK "))
+        if not is_remark and any(pattern.search(line) for pattern in _CAUSES):
+            return line.strip()
+    return None

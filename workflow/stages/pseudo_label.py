@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.raster.progress import count_progress
 from tiling.raster.quantise import quantise_pseudo_label
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_group
@@ -105,9 +106,11 @@ def pseudo_label(
             chunks=(1, 3, side or 1, side or 1),
         )
         scores = []
-        for row in range(len(windows)):
-            targets[row], tile_scores = _predicted(predictor, source[row])
-            scores.append(tile_scores)
+        with count_progress("tiles", len(windows)) as progress:
+            for row in range(len(windows)):
+                targets[row], tile_scores = _predicted(predictor, source[row])
+                scores.append(tile_scores)
+                progress.advance()
         columns = _columns(scores)
         chosen = (columns["confidence"] >= settings.min_confidence).astype(np.uint8)
         PseudoLabelStore.write_table(group, {"window_px": windows, "chosen": chosen, **columns})

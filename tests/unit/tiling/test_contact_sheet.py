@@ -7,8 +7,9 @@ import pytest
 from example_stores import tile_attributes
 from PIL import Image
 
+from tiling.messages import duration_text
 from tiling.pictures.canvas import ERROR_COLOUR
-from tiling.pictures.contact_sheet import duration_text, size_text, write_contact_sheet
+from tiling.pictures.contact_sheet import size_text, write_contact_sheet
 from tiling.pictures.slide_summary import write_slide_summary
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError

@@ -159,6 +159,37 @@ def test_a_killed_job_is_named_although_its_log_has_no_error(paths: ResultPaths)
     assert str(jobs[0].log) in outcome.without_outlines["b"]
 
 
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("ERROR b.svs: truncated\nslurmstepd: note\n", "b.svs: truncated"),
+        (
+            "Traceback (most recent call last):\n  x\ntorch.OutOfMemoryError: CUDA out of memory\n"
+            "terminating\n",
+            "torch.OutOfMemoryError: CUDA out of memory",
+        ),
+        (
+            'INFO reading\nFatal Python error: Aborted\n\n  File "x.py", line 3\n',
+            "Fatal Python error: Aborted",
+        ),
+        (
+            "tiles: 3/9\rtiles: 4/9\nslurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***",
+            "slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***",
+        ),
+        (
+            "WARNING out of memory: continuing with 4 tiles at a time\n",
+            "the job ended without a message",
+        ),
+    ],
+)
+def test_the_cause_above_the_last_lines_of_a_log_is_the_reason(
+    paths: ResultPaths, log: str, reason: str
+) -> None:
+    jobs = jobs_from("predict_slide", "b")
+    write_log(jobs[0], log)
+    assert outcome_of(paths, jobs).without_outlines["b"].startswith(reason)
+
+
 def test_logs_of_other_runs_are_no_failures_of_this_run(paths: ResultPaths) -> None:
     jobs = jobs_from("predict_slide", "b")
     write_log(jobs[0], "ERROR long ago\n", time_s=STARTED_S - 3600)
