@@ -20,14 +20,13 @@ from workflow.sheet import DEMO_FOLDER, ID_PATTERN, is_demo_file
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
-CONFIGURATION, SHEET, problems = read_run_inputs(
+CONFIGURATION, SHEET, problems, remarks = read_run_inputs(
     config, sys.argv[1:], is_main_process=workflow.is_main_process
 )
 if problems:
     sys.exit(problems_text(problems))
-if workflow.is_main_process:
-    for remark in SHEET.remarks:
-        print(remark, file=sys.stderr)
+for remark in remarks:
+    print(remark, file=sys.stderr)
 
 STARTED_S = time.time()
 PATHS = ResultPaths(Path(CONFIGURATION.results))

@@ -4,8 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from semimoe.methods import MAIN_METHOD
+from semimoe.model_card import load_card
+from semimoe.model_errors import ModelError
 from workflow.config.checks import ConfigurationError, read_configuration
 from workflow.config.configuration import Configuration
+from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 from workflow.sheet_reader import read_sheet
 
@@ -23,11 +27,13 @@ class RunInputs(NamedTuple):
     Attributes
     ----------
     problems : what is wrong with configuration and sheet; they are usable if there is none
+    remarks : what the user should know before the run, a line for each
     """
 
     configuration: Configuration
     sheet: Sheet
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read_run_inputs(
@@ -53,14 +59,22 @@ def read_run_inputs(
     if not configuration.slides:
         return RunInputs(configuration, Sheet(()), (*problems, _GIVE_SHEET))
     asks_for_preview = any(Path(word).stem == "preview" for word in command_line)
+    # A preview needs no labelled slide: users look at the slides before they outline glands.
+    training = is_main_process and not configuration.model and not asks_for_preview
     sheet = read_sheet(
         Path(configuration.slides),
         allow_patients=tuple(configuration.allow_patients),
-        # A preview needs no labelled slide: users look at the slides before they outline glands.
-        training=is_main_process and not configuration.model and not asks_for_preview,
+        training=training,
         check_files=is_main_process,
     )
-    return RunInputs(configuration, sheet, (*problems, *sheet.problems))
+    warning = _forgotten_model(configuration) if training else None
+    remarks = sheet.remarks if is_main_process else ()
+    return RunInputs(
+        configuration,
+        sheet,
+        (*problems, *sheet.problems),
+        (*remarks, f"\nWARNING: {warning}\n") if warning else remarks,
+    )
 
 
 def problems_text(problems: Sequence[str]) -> str:
@@ -70,6 +84,33 @@ def problems_text(problems: Sequence[str]) -> str:
     if len(problems) > _MOST_LISTED:
         lines.append(f"... and {len(problems) - _MOST_LISTED} more")
     return "\n".join(lines)
+
+
+def _forgotten_model(configuration: Configuration) -> str | None:
+    """A warning if an earlier run with the same results used a model that this run does not name.
+
+    Such a run would train, for hours, a model that replaces the results of the other one.
+    """
+    paths = ResultPaths(Path(configuration.results))
+    card = paths.card(MAIN_METHOD.name)
+    if card.is_file():
+        try:
+            source = load_card(card.parent).notes.start_from
+        except ModelError:
+            return None  # the jobs that read it say so
+        if source is None or configuration.start_from:
+            return None
+        key, value = "start_from", source
+    elif any(paths.maps("x").parent.glob("*.zarr")):
+        key, value = "model", "FOLDER"
+    else:
+        return None
+    return (
+        f"an earlier run made the results in {configuration.results} with `{key}={value}`. This"
+        f" call names no `{key}`: it trains another model and makes all results again. Give `{key}`"
+        " in every call, or choose other `results`. It is best to keep all values of a study in a"
+        " file, and to give it in each call: `--configfile study.yaml`"
+    )
 
 
 def _command_line_problems(command_line: Sequence[str]) -> Iterator[str]:

@@ -242,6 +242,9 @@ def _messages(error: ValidationError) -> Iterator[str]:
         valid_keys = _keys_of(groups)
         close = difflib.get_close_matches(key, valid_keys, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
+        group, dot, name = key.partition(".")
+        if dot:
+            hint = f"; in a file, {name} stands inside {group}: `{group}: {{{name}: VALUE}}`"
         yield f"config {'.'.join(groups) or 'file'}: unknown key {key}{hint}"
 
 
