@@ -272,11 +272,6 @@ def _problems_of_read_card(card: ModelCard) -> Iterator[str]:
     mean, std = card.normalisation.mean, card.normalisation.std
     if (len(mean), len(std)) not in {(3, 3), (0, 0)} or not all(value > 0 for value in std):
         yield "normalisation: three means and three standard deviations above 0 are needed"
-    if card.validation_before is not None:
-        before = card.validation_before.dice_at_half
-        after = (card.validation or {}).get("dice")
-        if before is None or not isinstance(after, int | float):
-            yield (
-                "validation_before: the entries validation_before.dice_at_half and validation.dice"
-                " are needed beside it"
-            )
+    before = card.validation_before
+    if before is not None and not before.model_fields_set:
+        yield "validation_before: scores of the start model are needed in it"
