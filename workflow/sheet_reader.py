@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semimoe.settings import shortened
+from tiling.slides.pixel_size import MPP_RANGE_UM
 from workflow.sheet import (
     ID_PATTERN,
     LONGEST_ID,
@@ -23,7 +24,6 @@ from workflow.sheet_text import SheetTextError, problem_of_text, read_lines
 from workflow.user_paths import problem_of_file, problem_of_path, with_home
 
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_MPP_RANGE_UM = (0.05, 20.0)
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
 # What people call the splits of this project.
 _OTHER_WORDS = {
@@ -204,7 +204,7 @@ def _read_file(
 def _read_mpp(text: str) -> tuple[float | None, list[str]]:
     if not text:
         return None, []
-    low, high = _MPP_RANGE_UM
+    low, high = MPP_RANGE_UM
     if not _NUMBER.fullmatch(text):
         hint = "; write a point in place of the comma" if "," in text else ""
         return None, [f"mpp: {shortened(text)!r} is not a number of um per pixel{hint}"]

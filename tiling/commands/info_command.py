@@ -17,14 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the metadata; a problem of the slide is not an error of the command."""
-    from tiling.slides.metadata import pixel_size_problem
+    from tiling.slides.slide_problems import slide_problems
     from tiling.slides.slide_reader import open_slide
-    from tiling.slides.truncation import truncation_problem
 
     with open_slide(arguments.slide, mpp=arguments.mpp) as slide:
         metadata = slide.metadata
-    candidates = (truncation_problem(arguments.slide), pixel_size_problem(metadata))
-    problems = [problem for problem in candidates if problem is not None]
+        problems = slide_problems(slide)
     if arguments.json:
         print(json.dumps({**metadata.to_json(), "problems": problems}, indent=2))
         return

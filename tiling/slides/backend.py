@@ -16,8 +16,9 @@ from tiling.slides.pixel_size import PixelSize
 
 Rgb = NDArray[np.uint8]  # (h, w, 3)
 RESOLUTION_TAGS = "tiff resolution tags"
-# An image without tiles, or one tile, that has more is not decoded.
-MAX_PIXELS_IN_ONE_PIECE = 2_000_000_000
+# An image without tiles that has more is not decoded. Decoding needs at most 7 bytes for each
+# pixel, 1.75 GB: a job that tiles a slide asks for 2 GB.
+MAX_PIXELS_IN_ONE_PIECE = 250_000_000
 WHITE_RGB = np.array([255, 255, 255], np.uint16)
 
 

@@ -11,7 +11,8 @@ import tifffile
 from tiling.raster.geometry import Window
 from tiling.slides.alpha import UNUSED_CHANNEL, has_unused_channel
 from tiling.slides.backend import Backend, FileDescription, Rgb
-from tiling.slides.read_errors import RefusedFileError, file_read_errors
+from tiling.slides.read_errors import NotBrightfieldError, RefusedFileError, file_read_errors
+from tiling.slides.tiff_directories import open_tiff
 from tiling.slides.tiff_headers import (
     check_fourth_channel,
     has_palette,
@@ -57,9 +58,13 @@ class DirectTilesBackend:
         if self._description.vendor not in DIRECT_VENDORS:
             return
         with file_read_errors():
-            self._tiff = tifffile.TiffFile(path)
-            pages = self._pages(tiff_pages(self._tiff))
-            self._tiles = TiffTiles(path, pages, missing_value=None)
+            self._tiff = open_tiff(path)
+            try:
+                pages = self._pages(tiff_pages(self._tiff))
+                self._tiles = TiffTiles(path, pages, missing_value=None)
+            except BaseException:
+                self.close()
+                raise
         decoded = [page for page in pages if page is not None]
         if decoded:
             self._description = replace(
@@ -77,7 +82,8 @@ class DirectTilesBackend:
         RefusedFileError
             Another page of the file is larger than level 0.
         NotBrightfieldError
-            The library takes a fourth channel for alpha that is none.
+            The file is a stack of planes, or the library takes a fourth channel for alpha that is
+            none.
         """
         sizes = self._description.level_sizes_px
         if self._description.vendor == "philips":
@@ -117,7 +123,11 @@ class DirectTilesBackend:
 
 
 def _check_largest(pages: list[tifffile.TiffPage], level0_px: tuple[int, int]) -> None:
-    largest = max((size_px(page) for page in pages), key=math.prod)
+    sizes = [size_px(page) for page in pages]
+    planes = sizes.count(level0_px)
+    if planes > 1:
+        raise NotBrightfieldError(f"{planes} planes of one size, not one RGB image")
+    largest = max(sizes, key=math.prod)
     if math.prod(largest) > math.prod(level0_px):
         raise RefusedFileError(
             f"OpenSlide takes {level0_px[0]} x {level0_px[1]} px for the full resolution, but "

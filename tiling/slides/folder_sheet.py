@@ -19,8 +19,8 @@ import PIL.Image
 
 from tiling.slide_errors import SlideError
 from tiling.slides.metadata import pixel_size_problem
+from tiling.slides.slide_problems import unusable_problems
 from tiling.slides.slide_reader import open_slide
-from tiling.slides.truncation import truncation_problem
 
 _SLIDE_ENDINGS = (
     ".svs",
@@ -185,9 +185,9 @@ def _row(slide: str, path: Path, name: Path) -> FolderRow:
     problems: list[str | None]
     try:
         with open_slide(path) as opened:
-            truncated = truncation_problem(path)
-            problems = [truncated, pixel_size_problem(opened.metadata), *opened.metadata.remarks]
-        split = "predict" if truncated is None else "skip"
+            unusable = unusable_problems(opened)
+            problems = [*unusable, pixel_size_problem(opened.metadata), *opened.metadata.remarks]
+        split = "skip" if unusable else "predict"
     except SlideError as error:
         problems, split = [str(error)], "skip"
     remarks += [problem.removeprefix(f"{path}: ") for problem in problems if problem is not None]

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tiling.slide_errors import SlideError
-from tiling.slides.pixel_size import MPP_RANGE_UM, PixelSize
+from tiling.slides.pixel_size import MPP_RANGE_UM, SHEET, PixelSize
 
 _SAMPLE_BYTES = 1 << 20
+# Pixel size times magnification: 10 um for most scanners, 3.5 um to 13 um for others. A size that
+# is wrong by a factor of ten lies outside.
+_CAMERA_PX_RANGE_UM = (2.0, 30.0)
 # Names in JSON where they differ from those of the attributes.
 _JSON_NAMES = {"checksum": "fingerprint", "size_bytes": "bytes"}
 
@@ -88,7 +91,8 @@ def usable_pixel_size(metadata: SlideMetadata) -> PixelSize:
     Raises
     ------
     SlideError
-        No pixel size, or an implausible one; the message contains the remedy.
+        No pixel size, or an implausible one, by itself or beside the objective; the message
+        contains the remedy.
     """
     size = metadata.pixel_size
     remedy = "set column 'mpp' in the sheet (um per pixel at full resolution)"
@@ -101,6 +105,15 @@ def usable_pixel_size(metadata: SlideMetadata) -> PixelSize:
             f"{metadata.path}: pixel size {size} um from {metadata.mpp_origin} is outside "
             f"{low:g}..{high:g} um (looked at {places}); {remedy}"
         )
+    # Only a size of the file is doubtful: a person may know better.
+    if metadata.mpp_origin != SHEET and metadata.objective_power is not None:
+        camera_px_um = size.mpp_x * metadata.objective_power
+        low, high = _CAMERA_PX_RANGE_UM
+        if not low <= camera_px_um <= high:
+            raise SlideError(
+                f"{metadata.path}: pixel size {size} um from {metadata.mpp_origin} does not fit "
+                f"the objective of {metadata.objective_power:g}x; {remedy}"
+            )
     return size
 
 

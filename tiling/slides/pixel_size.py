@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-MPP_RANGE_UM = (0.05, 20.0)
+# The finest scanners have 0.065 um (a 100x objective). A 20x slide whose size was divided by ten
+# has 0.045 to 0.055 um.
+MPP_RANGE_UM = (0.06, 20.0)
 SHEET = "sheet"
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 
 from tiling.raster.geometry import Window
 from tiling.slides.alpha import flatten_alpha
@@ -21,9 +20,10 @@ from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import FileReadError, NotBrightfieldError, file_read_errors
 
 # Pillow warns from 90 Mpx and stops at 180 Mpx. Its limit is set once, because several threads open
-# files; the header is checked against the same limit here.
-PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS_IN_ONE_PIECE
+# files. It is larger than ours, because mask images have one byte for each pixel.
+PIL.Image.MAX_IMAGE_PIXELS = 2_000_000_000
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
+_ROWS_AT_ONCE = 256
 
 
 class PlainImageBackend:
@@ -54,7 +54,7 @@ class PlainImageBackend:
         with self._decode_lock:
             if self._pixels is None:
                 with file_read_errors():
-                    self._pixels = flatten_alpha(_decode_image(self._path), WHITE_RGB)
+                    self._pixels = _decode_image(self._path)
         return self._pixels[window.slices].copy()
 
     def associated(self, name: str) -> Rgb:
@@ -67,7 +67,10 @@ class PlainImageBackend:
 
 
 class _ImageHeader(NamedTuple):
-    """Header of a plain image; `pixel_size_place` is where `pixel_size` is stated."""
+    """Header of a plain image; `pixel_size_place` is where `pixel_size` is stated.
+
+    A progressive JPEG needs twice the memory of others while it is decoded.
+    """
 
     format: str
     width: int
@@ -75,6 +78,7 @@ class _ImageHeader(NamedTuple):
     pixel_size_place: str
     pixel_size: PixelSize | None
     icc: bytes | None
+    progressive: bool = False
 
 
 def _image_header(path: Path) -> _ImageHeader:
@@ -92,6 +96,7 @@ def _image_header(path: Path) -> _ImageHeader:
             "image resolution (dpi)",
             _pixel_size(image.info.get("dpi")),
             image.info.get("icc_profile"),
+            progressive=bool(image.info.get("progressive")),
         )
 
 
@@ -104,14 +109,22 @@ def _pixel_size(dpi: object) -> PixelSize | None:
 
 
 def _check_size(header: _ImageHeader) -> None:
-    if header.width * header.height > MAX_PIXELS_IN_ONE_PIECE:
-        raise ValueError(
-            f"{header.width} x {header.height} pixels in one piece "
-            f"(limit {MAX_PIXELS_IN_ONE_PIECE:,}); convert it to a tiled pyramidal TIFF"
+    limit_px = MAX_PIXELS_IN_ONE_PIECE // (2 if header.progressive else 1)
+    if header.width * header.height > limit_px:
+        raise FileReadError(
+            f"{header.width} x {header.height} pixels in one piece (limit {limit_px:,})"
         )
 
 
-def _decode_image(path: Path) -> NDArray[np.uint8]:
-    """RGB pixels uint8 (h, w, 3 or 4)."""
+def _decode_image(path: Path) -> Rgb:
+    """The pixels over white; they are converted in parts, so that memory holds them once."""
     with PIL.Image.open(path) as image:
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGBA"))
+        image.load()
+        width, height = image.size
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+        out = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, _ROWS_AT_ONCE):
+            bottom = min(top + _ROWS_AT_ONCE, height)
+            part = image.crop((0, top, width, bottom)).convert(mode)
+            out[top:bottom] = flatten_alpha(np.asarray(part), WHITE_RGB)
+    return out

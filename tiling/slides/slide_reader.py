@@ -32,7 +32,9 @@ from tiling.slides.read_errors import (
 )
 from tiling.slides.reopening import ReopeningBackend
 from tiling.slides.tiff_backend import TiffBackend
-from tiling.slides.tiff_headers import check_tiff_for_openslide, is_tiff
+from tiling.slides.tiff_claims import check_tiff_claims
+from tiling.slides.tiff_directories import is_tiff
+from tiling.slides.tiff_headers import check_tiff_for_openslide
 from tiling.slides.truncation import truncation_problem
 
 # Use of the embedded colour profile: leave the pixels as they are, or convert them to sRGB.
@@ -76,7 +78,7 @@ def open_slide(
         backend = ReopeningBackend(file, _choose_backend(file), name=str(path))
     except NotBrightfieldError as error:
         raise SlideError(
-            f"{path}: not a brightfield RGB image ({error}); export it as 8-bit RGB"
+            f"{path}: not a brightfield RGB image ({error}); export it as one 8-bit RGB image"
         ) from error
     except RefusedFileError as error:
         raise SlideError(f"{path}: {error}") from error
@@ -208,8 +210,10 @@ def _choose_backend(path: Path) -> Callable[[Path], Backend]:
     import openslide
 
     with file_read_errors():
-        format_name = openslide.OpenSlide.detect_format(path)
         tiff = is_tiff(path)
+        if tiff:
+            check_tiff_claims(path)
+        format_name = openslide.OpenSlide.detect_format(path)
     # OpenSlide's reader of generic TIFFs uses neither the sub-resolutions of OME-XML nor the
     # declared meaning of a fourth channel, and believes that the first page is the slide.
     if tiff and format_name in (None, "generic-tiff"):

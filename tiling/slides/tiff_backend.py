@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import tifffile
-
 from tiling.raster.geometry import Window
 from tiling.slides.alpha import UNUSED_CHANNEL, has_unused_channel
 from tiling.slides.backend import RESOLUTION_TAGS, FileDescription, Rgb
 from tiling.slides.ome_xml import OME_PIXEL_SIZE
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import FileReadError, file_read_errors
+from tiling.slides.tiff_directories import open_tiff
 from tiling.slides.tiff_headers import aperio_number, page_pixel_size, page_profile, rgb_problem
 from tiling.slides.tiff_images import TiffImage, slide_image
 from tiling.slides.tiff_tiles import TiffTiles
@@ -33,7 +32,7 @@ class TiffBackend:
 
     def __init__(self, path: Path) -> None:
         with file_read_errors():
-            self._tiff = tifffile.TiffFile(path)
+            self._tiff = open_tiff(path)
             try:
                 self._image, self._others = slide_image(self._tiff)
                 self._tiles = TiffTiles(path, self._image.levels, missing_value=_WHITE)

@@ -14,20 +14,14 @@ from tiling.slides.alpha import has_unused_channel
 from tiling.slides.backend import positive_number
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import NotBrightfieldError
+from tiling.slides.tiff_directories import open_tiff
 
 # A slide has a dozen pages; a file of thousands would take seconds to open.
 MAX_PAGES = 256
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
 _JPEG = tifffile.COMPRESSION.JPEG
 # Their colours are not those that the header names.
 _UNKNOWN_COLOURS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.APERIO_JP2000_YCBC)
-
-
-def is_tiff(path: Path) -> bool:
-    """Whether the first bytes are those of a TIFF or BigTIFF."""
-    with path.open("rb") as file:
-        return file.read(4) in _TIFF_MAGIC
 
 
 def tiff_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -169,7 +163,7 @@ def check_tiff_for_openslide(path: Path, *, checks_channels: bool) -> None:
     NotBrightfieldError
         The message describes the pixels.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with open_tiff(path) as tiff:
         page = max(top_pages(tiff), key=lambda page: page.imagewidth * page.imagelength)
         if page.dtype != np.uint8:
             raise NotBrightfieldError(f"pixels are {page.dtype}, not 8-bit RGB")

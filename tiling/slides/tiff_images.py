@@ -4,6 +4,7 @@ A file may hold a macro image, a label, a thumbnail and several scenes, in any o
 pages of the pyramid. The choice depends on sizes, flags and OME-XML, not on the first page.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -110,7 +111,8 @@ def slide_image(tiff: tifffile.TiffFile) -> tuple[TiffImage, list[TiffImage]]:
     image = _choose(images)
     if image.problem is not None:
         raise NotBrightfieldError(image.problem)
-    check_page_decoder(image.full)
+    for page in image.levels:
+        check_page_decoder(page)
     return image, [other for other in images if other is not image]
 
 
@@ -179,10 +181,24 @@ def _tiff_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
                 name=f"page {numbers[id(page)]}",
                 levels=_levels(page, parts),
                 channels=int(page.samplesperpixel),
-                planes=len(stack) if page is full else 1,
+                planes=max(len(stack), _stated_planes(tiff)) if page is full else 1,
             )
         )
     return images
+
+
+def _stated_planes(tiff: tifffile.TiffFile) -> int:
+    """The number of planes in the descriptions of ImageJ and tifffile.
+
+    Such a file may have one page only, with the data of all planes one after the other.
+    """
+    planes = [1]
+    for stated in tiff.shaped_metadata or ():
+        shape = stated.get("shape", ())
+        planes.append(math.prod(shape) // max(math.prod(tiff.pages.first.shape), 1))
+    if tiff.imagej_metadata is not None:
+        planes.append(int(tiff.imagej_metadata.get("images", 1)))
+    return max(planes)
 
 
 def _levels(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tiling.raster.geometry import Window
 from tiling.slides.alpha import alpha_of_page, flatten_alpha
 from tiling.slides.backend import MAX_PIXELS_IN_ONE_PIECE, WHITE_RGB, Rgb
+from tiling.slides.tiff_claims import check_tile_size
 from tiling.slides.tiff_headers import has_palette, size_px
 
 _JPEG_END = b"\xff\xd9"
@@ -218,6 +219,8 @@ class TiffTiles:
             raise EOFError(
                 f"tile {segment}, {size} bytes at byte {start}, is a JPEG without its end"
             )
+        if page.is_tiled:
+            check_tile_size(data, (tiled.tile_width_px, tiled.tile_height_px))
         decoded, position, _ = page.decode(data, segment, jpegtables=page.jpegtables)
         if decoded is None:
             raise EOFError(f"tile {segment} at byte {start} is missing in one of its planes")

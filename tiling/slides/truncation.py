@@ -6,7 +6,8 @@ import numpy as np
 import tifffile
 
 from tiling.slides.read_errors import FileReadError, file_read_errors
-from tiling.slides.tiff_headers import is_tiff, tiff_pages
+from tiling.slides.tiff_directories import is_tiff, open_tiff
+from tiling.slides.tiff_headers import tiff_pages
 
 
 def truncation_problem(path: Path) -> str | None:
@@ -29,7 +30,7 @@ def truncation_problem(path: Path) -> str | None:
         return None
     size = path.stat().st_size
     try:
-        with file_read_errors(), tifffile.TiffFile(path) as tiff:
+        with file_read_errors(), open_tiff(path) as tiff:
             ends = _tile_ends(tiff)
     except FileReadError:
         return None  # a damaged index: the function that opens the slide reports it

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tiling.parallel import JobSettings
 from tiling.slide_errors import SlideError
+from tiling.slides.brightfield import check_brightfield
 from tiling.slides.local_copy import local_copy
 from tiling.slides.metadata import check_is_file
 from tiling.slides.slide_reader import IccMode, Slide, open_slide
@@ -121,6 +122,7 @@ def tile_slide(
         ):
             for remark in opened.metadata.remarks:
                 log.warning("%s: %s", source.slide, remark)
+            check_brightfield(opened)
             plan = plan_scale(opened.metadata, parameters.mpp_um)
             all_parameters = {
                 **recorded,

@@ -50,7 +50,7 @@ def test_doubtful_slides_are_marked_and_unreadable_ones_skipped(tmp_path):
     )
     rows = {row.slide: row for row in sheet_from_folder(tmp_path).rows}
     assert "no pixel size" in rows["no_size"].check
-    assert "outside 0.05..20" in rows["absurd"].check
+    assert "outside 0.06..20" in rows["absurd"].check
     assert (rows["broken"].split, rows["no_size"].split) == ("skip", "predict")
     assert "cannot be read" in rows["broken"].check
     assert "looks like a mask" in rows["x_mask"].check
