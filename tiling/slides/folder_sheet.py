@@ -123,6 +123,12 @@ def _slide_files(folder: Path) -> tuple[list[Path], list[str]]:
             continue
         subfolders[:] = sorted(name for name in subfolders if _may_hold_slides(name, files))
         names = _slide_names(files)
+        unprintable = [name for name in names if not name.isprintable()]
+        left_out.extend(
+            f"{path}: {name!r} has a control character in its name; rename it"
+            for name in unprintable
+        )
+        names = [name for name in names if name.isprintable()]
         thumbnails = _thumbnails(path, names)
         if thumbnails:
             listed = ", ".join(thumbnails[:_MAX_LISTED])

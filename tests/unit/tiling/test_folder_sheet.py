@@ -120,7 +120,7 @@ def test_small_images_are_thumbnails_beside_slides_and_slides_elsewhere(tmp_path
 
 def test_the_pipeline_accepts_the_sheet(tmp_path):
     write_slide(tmp_path / "slides" / "one.tiff")
-    write_slide(tmp_path / "slides" / "no size\there.tiff", mpp=None)
+    write_slide(tmp_path / "slides" / "no size here.tiff", mpp=None)
     (tmp_path / "runs").mkdir()
     sheet = tmp_path / "runs" / "slides.tsv"
     sheet.write_text(sheet_text(sheet_from_folder(tmp_path / "slides").rows, sheet.parent))
@@ -129,7 +129,11 @@ def test_the_pipeline_accepts_the_sheet(tmp_path):
     assert sorted(loaded.ids("predict")) == ["no_size_here", "one"]
     assert Path(loaded["one"].path).resolve() == (tmp_path / "slides" / "one.tiff").resolve()
     table = list(csv.DictReader(io.StringIO(sheet.read_text()), delimiter="\t"))
-    assert {row["name"] for row in table} == {"one.tiff", "no size\there.tiff"}
+    assert {row["name"] for row in table} == {"one.tiff", "no size here.tiff"}
+    (tmp_path / "slides" / "one.tiff").rename(tmp_path / "slides" / "a\tb.tiff")
+    rows, left_out = sheet_from_folder(tmp_path / "slides")
+    assert [row.slide for row in rows] == ["no_size_here"]
+    assert "control character" in left_out[0]
 
 
 def test_missing_and_empty_folders_are_named(tmp_path):
