@@ -8,5 +8,15 @@ _WORKFLOW = Path(__file__).parent / "workflow"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests with real Snakemake runs first: the other process runs all others meanwhile."""
-    items.sort(key=lambda item: _WORKFLOW not in item.path.parents)
+    """Divide the tests with real Snakemake runs among two processes.
+
+    One process makes the shared run and does the tests of group `run` first. The other one does
+    all other tests meanwhile, and at the end the test that kills runs, which is the longest.
+    """
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.path.name == "test_kill.py":
+        return 2
+    return 0 if _WORKFLOW in item.path.parents else 1

@@ -1,6 +1,11 @@
 """The run that the workflow tests share."""
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
+from filelock import FileLock
 from small_run import CONFIG, ROWS, Run
 
 from tiling.synthetic import SyntheticSettings, make_slide
@@ -8,8 +13,21 @@ from tiling.synthetic import SyntheticSettings, make_slide
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of four slides."""
-    folder = tmp_path_factory.mktemp("run")
+    """A finished run of four slides: one process makes it, every process has its own copy."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    finished = shared / "finished_run"
+    with FileLock(shared / "finished_run.lock"):
+        if not finished.exists():
+            partial = shared / "partial_run"
+            make_run(partial)
+            partial.rename(finished)
+    return Run(shutil.copytree(finished, tmp_path_factory.mktemp("run") / "copy"))
+
+
+def make_run(folder: Path) -> None:
+    folder.mkdir()
     for seed, (name, regions) in enumerate({"lab": 2, "unl": None, "val": 1, "test": None}.items()):
         settings = SyntheticSettings(
             slide=name,
@@ -29,4 +47,3 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(folder)
     run.write_sheet("slides.tsv", *ROWS)
     run.snakemake()
-    return run

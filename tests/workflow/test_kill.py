@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from small_run import Run, environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
+pytestmark = pytest.mark.slow
 _KILLS = 4
+_METHODS = ("semimoe", "supervised")
 # Logs differ from try to try; locks and resume folders are not results.
 _NOT_RESULTS = {"logs"}
 
@@ -31,8 +32,11 @@ def results_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_killed_at_random_moments_and_repeated_gives_the_same_bytes(run: Run) -> None:
+    # Without the other compared methods the run takes half as long; only tables are made again.
+    compare = "compare=[supervised]"
+    run.snakemake("--config", compare)
     pauses = random.Random(0)
-    more = ("--config", "results=killed")
+    more = ("--config", "results=killed", compare)
     for _ in range(_KILLS):
         process = subprocess.Popen(
             run.arguments(*more),
@@ -46,6 +50,16 @@ def test_a_run_killed_at_random_moments_and_repeated_gives_the_same_bytes(run: R
         process.wait()
         run.snakemake("--unlock", *more)
     run.snakemake(*more)
-    expected, killed = results_of(run.folder / "results"), results_of(run.folder / "killed")
+    expected = {
+        name: content
+        for name, content in results_of(run.folder / "results").items()
+        if not _is_of_another_method(name)
+    }
+    killed = results_of(run.folder / "killed")
     assert set(expected) == set(killed)
     assert [name for name in expected if expected[name] != killed[name]] == []
+
+
+def _is_of_another_method(name: str) -> bool:
+    folder, method, *_ = (*Path(name).parts, "")
+    return folder in ("models", "compare") and method.split(".", maxsplit=1)[0] not in _METHODS

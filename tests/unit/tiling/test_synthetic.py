@@ -275,13 +275,21 @@ def _logistic(image, labels, tissue):
     step = max(len(x) // 30_000, 1)
     fit_x, fit_y = x[::step], y[::step]
 
-    def loss(w):
+    def loss_and_gradient(w):
         z = fit_x @ w
         gradient = fit_x.T @ (0.5 * (1 + np.tanh(z / 2)) - fit_y) / len(fit_y)
         return np.mean(np.logaddexp(0, z) - fit_y * z) + 1e-6 * w @ w, gradient + 2e-6 * w
 
+    def hessian(w):
+        weight = 0.25 * (1 - np.tanh(fit_x @ w / 2) ** 2) / len(fit_y)
+        return fit_x.T @ (fit_x * weight[:, None]) + 2e-6 * np.eye(len(w))
+
+    start = np.zeros(x.shape[1])
+    fitted = optimize.minimize(
+        loss_and_gradient, start, jac=True, hess=hessian, method="trust-exact"
+    )
     score = np.full(tissue.shape, -np.inf)
-    score[tissue] = x @ optimize.minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
+    score[tissue] = x @ fitted.x
     return score
 
 
