@@ -15,6 +15,7 @@ from workflow.reporting.outcome import planned_jobs
 from workflow.result_paths import ResultPaths
 from workflow.run_inputs import problems_text, read_run_inputs
 from workflow.sheet import DEMO_FOLDER, ID_PATTERN, is_demo_file
+from workflow.sheet_annotations import needs_outlines
 
 
 configfile: str(Path(workflow.basedir) / "config.yaml")
@@ -23,10 +24,10 @@ configfile: str(Path(workflow.basedir) / "config.yaml")
 CONFIGURATION, SHEET, problems, remarks = read_run_inputs(
     config, sys.argv[1:], is_main_process=workflow.is_main_process
 )
-if problems:
-    sys.exit(problems_text(problems))
 for remark in remarks:
     print(remark, file=sys.stderr)
+if problems:
+    sys.exit(problems_text(problems))
 
 STARTED_S = time.time()
 PATHS = ResultPaths(Path(CONFIGURATION.results))

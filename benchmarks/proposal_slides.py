@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tiling.parallel import JobSettings
 from tiling.qupath.annotation_checks import Annotated
+from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
 from tiling.qupath.class_names import EMPTY_REGION, GLAND, REGION
 from tiling.qupath.label_slide import label_slide
 from tiling.raster.geometry import Geometry, Window
@@ -159,15 +160,8 @@ def _make_synthetic(
 
 
 def _label(annotation: Path, tiles: Path, store: Path, *, slide: str, annotated: Annotated) -> None:
-    label_slide(
-        annotation,
-        tiles,
-        store,
-        slide=slide,
-        annotated=annotated,
-        origin="bounds",
-        code_version=1,
-    )
+    file = AnnotationFile(annotation, ReadingRules(annotated, "bounds"))
+    label_slide(file, tiles, store, slide=slide, code_version=1)
 
 
 def _gland_features(annotation: Path) -> list[dict[str, Any]]:

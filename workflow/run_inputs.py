@@ -11,6 +11,7 @@ from workflow.config.checks import ConfigurationError, read_configuration
 from workflow.config.configuration import Configuration
 from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
+from workflow.sheet_annotations import check_annotations
 from workflow.sheet_reader import read_sheet
 
 _MOST_LISTED = 200
@@ -26,7 +27,8 @@ class RunInputs(NamedTuple):
 
     Attributes
     ----------
-    problems : what is wrong with configuration and sheet; they are usable if there is none
+    problems : what is wrong with configuration, sheet and annotations; they are usable if there is
+        none
     remarks : what the user should know before the run, a line for each
     """
 
@@ -67,14 +69,15 @@ def read_run_inputs(
         training=training,
         check_files=is_main_process,
     )
+    problems += sheet.problems
+    if not is_main_process:
+        return RunInputs(configuration, sheet, tuple(problems))
+    annotations = check_annotations(sheet, configuration, preview=asks_for_preview)
+    remarks = [*sheet.remarks, *annotations.lines()]
     warning = _forgotten_model(configuration) if training else None
-    remarks = sheet.remarks if is_main_process else ()
-    return RunInputs(
-        configuration,
-        sheet,
-        (*problems, *sheet.problems),
-        (*remarks, f"\nWARNING: {warning}\n") if warning else remarks,
-    )
+    if warning:
+        remarks.append(f"\nWARNING: {warning}\n")
+    return RunInputs(configuration, sheet, (*problems, *annotations.problems), tuple(remarks))
 
 
 def problems_text(problems: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tiling.raster.geometry import Geometry
+from tiling.raster.geometry import Block, Geometry
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of
 
@@ -18,6 +18,8 @@ Colour = tuple[int, int, int]
 TEXT_COLOUR: Colour = (30, 30, 30)
 OUTLINE_COLOUR: Colour = (40, 225, 60)
 REGION_COLOUR: Colour = (20, 60, 220)
+ANNOTATED_COLOUR: Colour = (255, 170, 0)
+IGNORED_COLOUR: Colour = (90, 60, 40)
 TISSUE_COLOUR: Colour = (0, 130, 150)
 LEFT_OUT_COLOUR: Colour = (220, 110, 0)
 PEN_COLOUR: Colour = (200, 0, 160)
@@ -87,6 +89,24 @@ def inner_edges(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
         after[(slice(None),) * axis + (slice(1, None),)] = differs
         edges |= before | after
     return np.asarray(edges & (labels != 0))
+
+
+def mark_pixels(
+    marked: NDArray[np.bool_], mask: NDArray[np.bool_], block: Block, thumbnail: Thumbnail
+) -> None:
+    """Mark the pixels of a thumbnail that contain the centre of a pixel of a mask, in place.
+
+    Parameters
+    ----------
+    marked : bool, on the grid of the thumbnail
+    mask : bool, a block of the stored grid
+    block : place of the mask
+    thumbnail : gives the scale
+    """
+    y, x = np.nonzero(mask)
+    rows = ((y + block[0].start + 0.5) / thumbnail.px_per_pixel[0]).astype(np.int64)
+    columns = ((x + block[1].start + 0.5) / thumbnail.px_per_pixel[1]).astype(np.int64)
+    marked[np.minimum(rows, marked.shape[0] - 1), np.minimum(columns, marked.shape[1] - 1)] = True
 
 
 def colour_mask(image: Image.Image, mask: NDArray[np.bool_], colour: Colour) -> Image.Image:

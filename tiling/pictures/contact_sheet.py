@@ -17,8 +17,8 @@ from tiling.raster.atomic_files import write_atomic
 _TEMPLATE = Path(__file__).parent / "templates" / "contact_sheet.html"
 _MAX_COLUMNS = 4
 _MARGIN_PX = 24
-_TEXT_HEIGHT_PX = 48  # name and facts above a picture
-_CELL_TEXT_PX = 76  # height of a cell without its picture
+_TEXT_HEIGHT_PX = 68  # name and facts above a picture
+_CELL_TEXT_PX = 96  # height of a cell without its picture
 _MIN_PICTURE_HEIGHT_PX = 60
 _LINE_PX = 19
 _NAME_FONT, _TEXT_FONT = 18, 14
@@ -43,6 +43,7 @@ def write_contact_sheet(
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         summaries=slides,
+        annotated=[slide for slide in slides if slide.annotation is not None],
         failed=sum(slide.error is not None for slide in slides),
         tiles=tiles,
         tissue_mm2=sum(slide.tissue_mm2 for slide in slides),
@@ -101,7 +102,23 @@ def _draw_cell(page: Image.Image, summary: SlideSummary, x: int, y: int, *, max_
     tiles = counted(summary.tiles, "tile")
     facts = f"{tiles}, {summary.tissue_mm2:.2f} mm², {summary.mpp_um:.3g} µm/px"
     draw.text((x, y_text), facts, fill=TEXT_COLOUR, font=font(_TEXT_FONT))
+    _draw_annotation_facts(draw, summary, x, y_text + _LINE_PX)
     page.paste(summary.picture, (x, y + _TEXT_HEIGHT_PX))
+
+
+def _draw_annotation_facts(
+    draw: ImageDraw.ImageDraw, summary: SlideSummary, x: int, y: int
+) -> None:
+    """What is annotated, or why the annotation cannot be used, on one line."""
+    annotation = summary.annotation
+    if annotation is None:
+        return
+    text = f"{counted(annotation.regions, 'region')}, {counted(annotation.glands, 'gland')}"
+    colour = TEXT_COLOUR
+    if annotation.error is not None:
+        text, colour = f"annotation cannot be used: {annotation.error}", ERROR_COLOUR
+    line = truncated_text(text, _TEXT_FONT, PICTURE_PX)
+    draw.text((x, y), line, fill=colour, font=font(_TEXT_FONT))
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, text: str, size: int, max_lines: int) -> list[str]:

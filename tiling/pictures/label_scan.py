@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling.pictures.canvas import Thumbnail, inner_edges
+from tiling.pictures.canvas import Thumbnail, inner_edges, mark_pixels
 from tiling.raster.geometry import Block, blocks, halo
 
 
@@ -55,7 +55,7 @@ def scan_labels(
     for block in _occupied_blocks(blocks(height, width, block_px), windows_px, block_px, width):
         outer, inner = halo(block, 1, height, width)
         part = np.asarray(labels[outer])
-        _mark_edges(edges, inner_edges(part)[inner], block, thumbnail)
+        mark_pixels(edges, inner_edges(part)[inner], block, thumbnail)
         values = np.asarray(disagreement[block]).ravel()
         total += np.bincount(part[inner].ravel(), values, minlength=len(total))
         _add_contact(contact_px, part, inner)
@@ -73,16 +73,6 @@ def _occupied_blocks(
         for row in range(y // block_px, (y + height - 1) // block_px + 1):
             indices.update(range(row * columns + first_column, row * columns + last_column + 1))
     return [all_blocks[index] for index in sorted(indices)]
-
-
-def _mark_edges(
-    edges: NDArray[np.bool_], block_edges: NDArray[np.bool_], block: Block, thumbnail: Thumbnail
-) -> None:
-    """Mark the pixels of the thumbnail that contain the centre of an edge pixel of the block."""
-    y, x = np.nonzero(block_edges)
-    rows = ((y + block[0].start + 0.5) / thumbnail.px_per_pixel[0]).astype(np.int64)
-    columns = ((x + block[1].start + 0.5) / thumbnail.px_per_pixel[1]).astype(np.int64)
-    edges[np.minimum(rows, edges.shape[0] - 1), np.minimum(columns, edges.shape[1] - 1)] = True
 
 
 def _add_contact(contact_px: NDArray[np.int64], part: NDArray[np.int32], inner: Block) -> None:

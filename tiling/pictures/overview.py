@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from tiling.messages import counted
 from tiling.pictures.canvas import Thumbnail, png_bytes, slide_thumbnail
 from tiling.pictures.close_ups import Reason, choose_close_ups, draw_close_up
+from tiling.pictures.drawn_annotation import annotation_on_thumbnail, stored_annotation
 from tiling.pictures.heat_maps import draw_heat_map
 from tiling.pictures.label_scan import LabelScan, scan_labels
 from tiling.pictures.overview_page import (
     MARGIN_PX,
     MIN_WIDTH_PX,
     Panel,
+    PlacedAnnotation,
     draw_main_panel,
     draw_page,
     letter_of,
@@ -28,7 +30,7 @@ from tiling.raster.geometry import Window
 from tiling.raster.quantise import restore_probability
 from tiling.stores.arrays import SHARD_PX, open_array, open_store, read_table
 from tiling.stores.attributes import recorded_error
-from tiling.stores.layout import LabelStore, StoredRegion
+from tiling.stores.layout import LabelStore
 from tiling.stores.slide_stores import SlideStores
 
 _PANEL_PX = 480
@@ -56,7 +58,7 @@ def write_overview(
 
     Parameters
     ----------
-    stores : of the slide; annotated regions are drawn if it has a label store
+    stores : of the slide; its annotation is drawn if it has a label store
     out : PNG, appears when it is complete
     title : first line of the picture
     max_px : longer side of the slide in the picture
@@ -78,13 +80,14 @@ def write_overview(
         stores, glands, thumbnail, close_up_count, max(panel_px, _MIN_PANEL_PX)
     )
     heat_maps = _heat_maps(stores, thumbnail, (width - MARGIN_PX) // 2, block_px)
-    main = draw_main_panel(thumbnail, glands.scan.edges, _regions(stores.labels), windows)
+    annotation = _annotation(stores.labels, thumbnail, block_px)
+    main = draw_main_panel(thumbnail, glands.scan.edges, annotation, windows)
     page = draw_page(
         title,
         _facts(glands, thumbnail),
         main,
         [close_ups, heat_maps],
-        regions=stores.labels is not None,
+        annotated=annotation is not None,
     )
     write_atomic(out, png_bytes(page))
 
@@ -160,11 +163,14 @@ def _heat_maps(
     return [Panel("gland probability", gland), Panel("disagreement of the experts", disagreement)]
 
 
-def _regions(labels: Path | None) -> list[StoredRegion]:
-    """Annotated regions of a label store; none if it records a failure."""
+def _annotation(
+    labels: Path | None, thumbnail: Thumbnail, block_px: int
+) -> PlacedAnnotation | None:
+    """The annotation in a label store; None without a store, or if it records a failure."""
     if labels is None or recorded_error(labels) is not None:
-        return []
-    return LabelStore.read(labels).regions
+        return None
+    drawn = annotation_on_thumbnail(stored_annotation(labels), thumbnail, block_px=block_px)
+    return PlacedAnnotation(drawn, LabelStore.read(labels).regions)
 
 
 def _facts(glands: _GlandScan, thumbnail: Thumbnail) -> str:

@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from tiling.pictures.canvas import (
+    ANNOTATED_COLOUR,
+    IGNORED_COLOUR,
     OUTLINE_COLOUR,
     REGION_COLOUR,
     TEXT_COLOUR,
@@ -21,6 +23,7 @@ from tiling.pictures.canvas import (
     truncated_text,
     with_scale_bar,
 )
+from tiling.pictures.drawn_annotation import AnnotationOnThumbnail
 from tiling.raster.geometry import Window
 from tiling.stores.layout import StoredRegion
 
@@ -41,13 +44,19 @@ class Panel(NamedTuple):
     image: Image.Image
 
 
+class PlacedAnnotation(NamedTuple):
+    """The annotation of a slide on its thumbnail, and the names of its regions."""
+
+    drawn: AnnotationOnThumbnail
+    regions: Sequence[StoredRegion]
+
+
 class _LabelledFrame(NamedTuple):
     """A rectangle on the slide, with a text; letters are close-ups, names are regions."""
 
     window_px: Window
     text: str
     colour: Colour
-    line_px: int
     is_letter: bool
 
 
@@ -59,28 +68,32 @@ def letter_of(index: int) -> str:
 def draw_main_panel(
     thumbnail: Thumbnail,
     edges: NDArray[np.bool_],
-    regions: Sequence[StoredRegion],
+    annotation: PlacedAnnotation | None,
     close_ups_px: Sequence[Window],
 ) -> Image.Image:
-    """The slide with the outlines of its glands, its regions, and the places of the close-ups.
+    """The slide with the outlines of its glands, its annotation, and the places of the close-ups.
 
     Parameters
     ----------
     thumbnail : the slide
     edges : bool, outlines on the grid of the thumbnail
-    regions : annotated regions
+    annotation : drawn above the outlines; None without one
     close_ups_px : what the close-ups show
     """
     will_be_enlarged = max(thumbnail.image.size) * 2 <= _MIN_SLIDE_PX
     thick_edges = edges if will_be_enlarged else ndimage.binary_dilation(edges)
-    image = enlarged(colour_mask(thumbnail.image, thick_edges, OUTLINE_COLOUR), _MIN_SLIDE_PX)
+    image = colour_mask(thumbnail.image, thick_edges, OUTLINE_COLOUR)
+    if annotation is not None:
+        image = annotation.drawn.draw(image, thick=not will_be_enlarged)
+    image = enlarged(image, _MIN_SLIDE_PX)
     times = image.width / thumbnail.image.width
     px_per_row, px_per_column = (px / times for px in thumbnail.px_per_pixel)
+    regions = () if annotation is None else annotation.regions
     frames = [
-        _LabelledFrame(region.window, region.name, REGION_COLOUR, 2, False) for region in regions
+        _LabelledFrame(region.window, region.name, REGION_COLOUR, False) for region in regions
     ]
     frames += [
-        _LabelledFrame(window, letter_of(index), TEXT_COLOUR, 1, True)
+        _LabelledFrame(window, letter_of(index), TEXT_COLOUR, True)
         for index, window in enumerate(close_ups_px)
     ]
     draw = ImageDraw.Draw(image)
@@ -93,7 +106,8 @@ def draw_main_panel(
             window.right / px_per_column - 1,
             window.bottom / px_per_row - 1,
         )
-        draw.rectangle(box, outline=frame.colour, width=frame.line_px)
+        if frame.is_letter:  # regions have their own form
+            draw.rectangle(box, outline=frame.colour)
         _draw_label(draw, image, frame, box, occupied)
     return with_scale_bar(image, thumbnail.geometry.mpp_x * px_per_column)
 
@@ -135,7 +149,7 @@ def _overlap(a: Rectangle, b: Rectangle) -> bool:
 
 
 def draw_page(
-    title: str, facts: str, main: Image.Image, strips: Sequence[Sequence[Panel]], *, regions: bool
+    title: str, facts: str, main: Image.Image, strips: Sequence[Sequence[Panel]], *, annotated: bool
 ) -> Image.Image:
     """Title, facts, legend, slide, and strips of panels below it, on white.
 
@@ -144,11 +158,15 @@ def draw_page(
     title, facts : first and second line
     main : picture of the slide
     strips : panels of each row
-    regions : whether the legend explains the colour of regions
+    annotated : whether the legend explains the colours of an annotation
     """
     legend = [("gland", OUTLINE_COLOUR), ("close-up", TEXT_COLOUR)]
-    if regions:
-        legend.insert(1, ("annotated region", REGION_COLOUR))
+    if annotated:
+        legend[1:1] = [
+            ("annotated gland", ANNOTATED_COLOUR),
+            ("annotated region", REGION_COLOUR),
+            ("ignored", IGNORED_COLOUR),
+        ]
     legend_left = MARGIN_PX + text_width(facts, _FACTS_FONT) + 30
     legend_width = sum(50 + text_width(text, _FACTS_FONT) for text, _ in legend)
     strips = [strip for strip in strips if strip]

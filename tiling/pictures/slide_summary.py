@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from tiling.pictures.annotation_summary import AnnotationSummary, summarise_annotation
 from tiling.pictures.canvas import (
     LEFT_OUT_COLOUR,
     PEN_COLOUR,
@@ -21,6 +23,7 @@ from tiling.pictures.canvas import (
     png_bytes,
     slide_thumbnail,
 )
+from tiling.qupath.annotation_source import AnnotationFile
 from tiling.raster.atomic_files import write_atomic
 from tiling.stores.arrays import open_array, open_store, read_table
 from tiling.stores.attributes import recorded_error
@@ -45,7 +48,8 @@ class SlideSummary(NamedTuple):
     tissue_mm2 : tissue area
     mpp_um, mpp_origin : pixel size of the store, and where that of the slide was found
     stored_bytes, result_bytes : tiles on disk, and what maps and glands will take (an estimate)
-    picture : thumbnail with tissue and tiles, None for a failed slide
+    annotation : of a slide that has one; None also for a failed slide
+    picture : thumbnail with tissue, tiles and annotation, None for a failed slide
     """
 
     slide: str
@@ -57,20 +61,28 @@ class SlideSummary(NamedTuple):
     mpp_origin: str = ""
     stored_bytes: int = 0
     result_bytes: int = 0
+    annotation: AnnotationSummary | None = None
     picture: Image.Image | None = None
 
 
-def write_slide_summary(store: Path, out: Path) -> None:
+def write_slide_summary(
+    store: Path, out: Path, *, annotation: AnnotationFile | None = None
+) -> None:
     """Write the summary of one slide.
 
     Parameters
     ----------
     store : tile store `{slide}.zarr`, also of a failed slide
     out : JSON, appears when it is complete; fields of `SlideSummary`, the picture as a data URI
+    annotation : of the slide, None without one
     """
-    summary = _summary(store)
-    picture = None if summary.picture is None else data_uri(summary.picture)
-    write_atomic(out, json.dumps({**summary._asdict(), "picture": picture}))
+    summary = _summary(store, annotation)
+    values = {
+        **summary._asdict(),
+        "annotation": None if summary.annotation is None else asdict(summary.annotation),
+        "picture": None if summary.picture is None else data_uri(summary.picture),
+    }
+    write_atomic(out, json.dumps(values))
 
 
 def read_slide_summary(path: Path) -> SlideSummary:
@@ -80,6 +92,8 @@ def read_slide_summary(path: Path) -> SlideSummary:
         png = base64.b64decode(values["picture"].partition(",")[2])
         with Image.open(io.BytesIO(png)) as image:
             values["picture"] = image.convert("RGB")
+    if values.get("annotation") is not None:
+        values["annotation"] = AnnotationSummary(**values["annotation"])
     return SlideSummary(**values)
 
 
@@ -89,7 +103,7 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _summary(store: Path) -> SlideSummary:
+def _summary(store: Path, annotation: AnnotationFile | None) -> SlideSummary:
     slide = store.name.removesuffix(".zarr")
     error = recorded_error(store)
     if error is not None:
@@ -99,6 +113,11 @@ def _summary(store: Path) -> SlideSummary:
     thumbnail = slide_thumbnail(store, PICTURE_PX)
     is_used = table["status"] == 0
     stride_px = attributes.tile_px - attributes.overlap_px
+    picture = _picture(store, thumbnail, table["origin_yx_px"], is_used, attributes)
+    annotated = None
+    if annotation is not None:
+        annotated, drawn = summarise_annotation(annotation, store, thumbnail)
+        picture = picture if drawn is None else drawn.draw(picture)
     return SlideSummary(
         slide,
         None,
@@ -110,7 +129,8 @@ def _summary(store: Path) -> SlideSummary:
         stored_bytes=sum(path.stat().st_size for path in store.rglob("*") if path.is_file()),
         # Neighbouring tiles overlap: each adds a square of one stride.
         result_bytes=int(is_used.sum() * stride_px**2 * RESULT_BYTES_PER_PX),
-        picture=_picture(store, thumbnail, table["origin_yx_px"], is_used, attributes),
+        annotation=annotated,
+        picture=picture,
     )
 
 

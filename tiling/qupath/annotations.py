@@ -14,7 +14,7 @@ import shapely
 from tiling.outlines.geojson_reader import AnnotationFeature, GeoJsonFile
 from tiling.outlines.polygons import AmbiguousOutline, polygon_of
 from tiling.outlines.printable_names import printable
-from tiling.qupath.class_names import GLAND, Reading, base_classes, reading_of
+from tiling.qupath.class_names import GLAND, Reading, base_classes, reading_of, similar_class
 
 _MAX_MESSAGES = 30
 _MAX_KINDS = 20
@@ -170,13 +170,22 @@ def _add(drawn: SlideAnnotations, outline: AnnotatedOutline, gland_class: str) -
     label = outline.class_name
     reading = reading_of(label, gland_class=gland_class)
     if reading is None:
-        drawn.counts[f"class {printable(label)!r}" if label else "without class"] += 1
+        drawn.counts[_unread_class(label, gland_class)] += 1
     elif reading is Reading.PROPOSAL:
         drawn.counts["proposals"] += 1
     else:
         is_region = reading in (Reading.REGION, Reading.EMPTY_REGION)
         drawn.outlines[Reading.REGION if is_region else reading].append(outline)
         drawn.counts[_COUNTED_AS_READ] += 1
+
+
+def _unread_class(label: str, gland_class: str) -> str:
+    """The kind under which an object is counted whose class is not read."""
+    if not label:
+        return "without class"
+    meant = similar_class(label, gland_class=gland_class)
+    hint = f" (did you mean {meant!r}?)" if meant else ""
+    return f"class {printable(label)!r}{hint}"
 
 
 def _name_regions(drawn: SlideAnnotations) -> None:

@@ -4,6 +4,7 @@ A new class is one more row of `ANNOTATION_CLASSES`. If its outlines are to be r
 add that way to `Reading`, and say in `tiling.qupath.label_store` what its pixels mean.
 """
 
+import difflib
 from enum import Enum
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ ANNOTATION_CLASSES = (
     AnnotationClass(PROPOSED, Reading.PROPOSAL, "Not checked by anybody yet."),
 )
 _DERIVED = ":"
+_MIN_SIMILARITY = 0.7
 
 
 def reading_of(label: str, *, gland_class: str = GLAND) -> Reading | None:
@@ -89,3 +91,25 @@ def base_classes(*readings: Reading, gland_class: str = GLAND) -> list[str]:
         for entry in ANNOTATION_CLASSES
         if entry.reading in readings and _DERIVED not in entry.name
     ]
+
+
+def similar_class(label: str, *, gland_class: str = GLAND) -> str | None:
+    """The class that a person probably meant by a class that is not read; None if none is similar.
+
+    Upper and lower case and the star do not count, nor does a derived class.
+
+    >>> similar_class("gland"), similar_class("Glands: benign"), similar_class("Region")
+    ('Gland', 'Gland', 'Region*')
+    >>> similar_class("ignore"), similar_class("Tumor")
+    ('Ignore*', None)
+    >>> similar_class("crypts", gland_class="Crypt")
+    'Crypt'
+    """
+    names = {_simplified(name): name for name in base_classes(*Reading, gland_class=gland_class)}
+    base = _simplified(label.partition(_DERIVED)[0])
+    close = difflib.get_close_matches(base, list(names), n=1, cutoff=_MIN_SIMILARITY)
+    return names[close[0]] if close else None
+
+
+def _simplified(name: str) -> str:
+    return name.strip(" *").casefold()

@@ -1,7 +1,7 @@
 """Writes a label store: instance labels, weights and regions of a slide, block by block."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,12 +36,15 @@ class LabelSource(NamedTuple):
     gland_count : largest gland number
     region_names : name of region k + 1
     messages : what was skipped, repaired or clipped
+    outlines : of the glands, shapely polygons, (x, y) in level-0 pixels of the viewer; empty for a
+        mask image
     """
 
     numbers: Mapping[Reading, NumberedBlocks]
     gland_count: int
     region_names: list[str]
     messages: list[str]
+    outlines: Sequence[Any] = ()
 
 
 class _BlockNumbers(NamedTuple):

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import BlockGrid, join_components, label_block
+from tiling.outlines.regular_file import open_regular_file
 from tiling.raster.geometry import Block, Geometry, halo
 from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
 from tiling.slide_errors import AnnotationError
 from tiling.slides.read_errors import FileReadError, file_read_errors
 from tiling.stores.arrays import SHARD_PX
 
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+TIFF_SUFFIXES = (".tif", ".tiff")
+MASK_SUFFIXES = (".png", *TIFF_SUFFIXES, ".bmp")
 # Stored pixels a side that are sampled at a time: the pixels of the mask under them fit in memory.
 _SAMPLED_PX = 512
 
@@ -166,6 +168,35 @@ def open_mask_image(path: Path) -> Iterator[Any]:
         yield image
 
 
+def check_mask_header(path: Path) -> None:
+    """Refuse a file that is no image of one channel of whole numbers; pixels are not read.
+
+    Raises
+    ------
+    AnnotationError
+        The file is missing, cannot be read as an image, or has several channels or fractions.
+    """
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        with open_mask_image(path) as image:
+            check_label_image(image, path)
+        return
+    from PIL import Image
+
+    with open_regular_file(path) as file:
+        try:
+            with file_read_errors(), Image.open(file) as picture:
+                bands, mode = picture.getbands(), picture.mode
+        except FileReadError as error:
+            raise AnnotationError(
+                f"{path}: cannot be read as a mask image ({error}); export or copy it again"
+            ) from error
+    if len(bands) > 1 or mode == "F":
+        raise AnnotationError(
+            f"{path}: an image of mode {mode} is not an instance mask; "
+            "give one channel of whole numbers, one per gland"
+        )
+
+
 def check_label_image(image: Any, path: Path) -> None:  # noqa: ANN401  # numpy or zarr array
     """Refuse an image that has several channels, or fractions.
 
@@ -208,7 +239,7 @@ def _image_of(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # numpy or 
     from PIL import Image
 
     with file_read_errors():
-        if path.suffix.lower() not in (".tif", ".tiff"):
+        if path.suffix.lower() not in TIFF_SUFFIXES:
             return np.asarray(files.enter_context(Image.open(path)))
         tiff = files.enter_context(tifffile.TiffFile(path))
         pages = zarr.open(tiff.aszarr(level=0), mode="r")

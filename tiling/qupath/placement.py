@@ -9,6 +9,7 @@ import shapely
 from tiling.outlines.outline_raster import OutlineRaster, to_stored_px
 from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations
 from tiling.qupath.class_names import Reading
+from tiling.qupath.coordinate_causes import IsTissue, likely_cause
 from tiling.raster.geometry import CoordinateFrame, Geometry
 from tiling.slide_errors import AnnotationError
 
@@ -16,7 +17,12 @@ _MAX_SHARE_OFF_SLIDE = 0.5
 
 
 def place_annotations(
-    drawn: SlideAnnotations, path: Path, geometry: Geometry, origin: CoordinateFrame
+    drawn: SlideAnnotations,
+    path: Path,
+    geometry: Geometry,
+    origin: CoordinateFrame,
+    *,
+    is_tissue: IsTissue | None = None,
 ) -> dict[Reading, OutlineRaster]:
     """Outlines on the grid of a slide, by how they are read; number i + 1 for outline i.
 
@@ -28,6 +34,7 @@ def place_annotations(
     path : their file, for messages
     geometry : of the grid
     origin : what the coordinates of the file are relative to
+    is_tissue : for the likely cause in the error, see `tiling.qupath.coordinate_causes`
 
     Raises
     ------
@@ -41,7 +48,7 @@ def place_annotations(
         reading: [to_stored_px(outline.shape, geometry, offset) for outline in outlines]
         for reading, outlines in drawn.outlines.items()
     }
-    _check_inside(drawn, shapes, path, geometry)
+    _check_inside(drawn, shapes, path, geometry, origin, is_tissue)
     rasters = {reading: OutlineRaster(group) for reading, group in shapes.items()}
     pairs, shared_px = rasters[Reading.GLAND].overlaps()
     if pairs:
@@ -80,7 +87,12 @@ def _check_viewer(
 
 
 def _check_inside(
-    drawn: SlideAnnotations, shapes: dict[Reading, list[Any]], path: Path, geometry: Geometry
+    drawn: SlideAnnotations,
+    shapes: dict[Reading, list[Any]],
+    path: Path,
+    geometry: Geometry,
+    origin: CoordinateFrame,
+    is_tissue: IsTissue | None,
 ) -> None:
     """Refuse outlines that are mostly off the slide; report those that cross its edge."""
     all_shapes = np.array([shape for group in shapes.values() for shape in group], object)
@@ -91,10 +103,13 @@ def _check_inside(
     area = shapely.area(all_shapes)
     area_inside = shapely.area(shapely.intersection(all_shapes, slide_box))
     if area.sum() > 0 and area_inside.sum() < (1 - _MAX_SHARE_OFF_SLIDE) * area.sum():
+        all_outlines = [outline.shape for outline in outlines]
+        cause = likely_cause(all_outlines, geometry, is_tissue, origin)
+        hint = f" They {cause.removeprefix('the outlines ')}" if cause else ""
         raise AnnotationError(
             f"{path}: {100 * (1 - area_inside.sum() / area.sum()):.0f} % of the outlined area lies "
             f"off the slide ({geometry.slide_width_px} x {geometry.slide_height_px} px); "
-            "wrong slide, origin or downsample?"
+            f"wrong slide, origin or downsample?{hint}"
         )
     clipped = np.flatnonzero(area_inside < area * (1 - 1e-6))
     if len(clipped):

@@ -54,6 +54,19 @@ class StoredTissue:
         coarse = self._read_coarse(coarse_window)
         return np.asarray(coarse[rows - top][:, columns - left])
 
+    def contains(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether points lie on tissue, without the margin.
+
+        Parameters
+        ----------
+        points : (N, 2), (x, y) in stored pixels, inside the slide
+        """
+        columns, rows = (points // self._stride_px).astype(np.int64).T
+        height, width = self._tissue.shape
+        return np.asarray(
+            self._tissue[np.minimum(rows, height - 1), np.minimum(columns, width - 1)]
+        )
+
     def _read_coarse(self, window: Window) -> NDArray[np.bool_]:
         """Tissue in a window of the coarse grid."""
         if self._pen is None:

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.settings import Integer, NetworkSettings, Number, StrictModel
 from workflow.config.option_groups import (
+    AnnotationOptions,
     ExportOptions,
     GlandOptions,
     PredictionOptions,
@@ -86,6 +87,7 @@ class Configuration(StrictModel):
     training: SlideTrainingOptions = SlideTrainingOptions()
     prediction: PredictionOptions = PredictionOptions()
     glands: GlandOptions = GlandOptions()
+    annotations: AnnotationOptions = AnnotationOptions()
     export: ExportOptions = ExportOptions()
     proposals: ProposalOptions = ProposalOptions()
 

@@ -147,6 +147,18 @@ class GlandOptions(StrictModel):
     )
 
 
+class AnnotationOptions(StrictModel):
+    """How annotations are checked."""
+
+    unusable: Literal["stop", "leave_out"] = Field(
+        "stop",
+        description="an annotation of a labelled, validation or test slide that cannot be used (no"
+        " region, no gland, outlines on glass, ...); stop: the run stops, before slides are tiled"
+        " if the file alone shows it; leave_out: the run goes on without the outlines of this"
+        " slide, its end lists the slide, and its status is 1",
+    )
+
+
 class ExportOptions(StrictModel):
     """How outlines are written."""
 

@@ -64,6 +64,21 @@ def last_failure(wildcards):
     return [PATHS.last_failure] if PATHS.last_failure.exists() else []
 
 
+def annotation_file(slide):
+    """The annotation of a slide, if it has one."""
+    path = SHEET[slide].annotation
+    return {"annotation": path} if path else {}
+
+
+def reading_rules(slide):
+    """How the annotation of a slide is read."""
+    return {
+        "annotated": SHEET[slide].annotated,
+        "origin": CONFIGURATION.export.origin,
+        "gland_class": CONFIGURATION.export.gland_class,
+    }
+
+
 def drawn_labels(slide):
     """Labels of an annotated slide: pictures show their regions, proposals avoid them."""
     return {"labels": PATHS.labels(slide)} if SHEET[slide].annotation else {}

@@ -115,7 +115,7 @@ rule overview_slide:
         mem_mb=2000,
     params:
         title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
-        code_version=3,
+        code_version=4,
     script:
         "../scripts/overview_slide.py"
 

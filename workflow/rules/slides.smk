@@ -53,16 +53,17 @@ rule label_slide:
     resources:
         mem_mb=2000,
     params:
-        annotated=lambda wildcards: SHEET[wildcards.slide].annotated,
-        origin=CONFIGURATION.export.origin,
-        gland_class=verbatim(CONFIGURATION.export.gland_class),
-        code_version=2,
+        rules=lambda wildcards: reading_rules(wildcards.slide),
+        required=lambda wildcards: needs_outlines(SHEET[wildcards.slide], CONFIGURATION),
+        code_version=3,
     script:
         "../scripts/label_slide.py"
 
 
 rule preview_slide:
     input:
+        # The preview shows outlines also if they cannot be used, so that it reads the file itself.
+        unpack(lambda wildcards: annotation_file(wildcards.slide)),
         tiles=PATHS.tiles("{slide}"),
     output:
         summary=PATHS.slide_summary("{slide}"),
@@ -73,7 +74,8 @@ rule preview_slide:
     resources:
         mem_mb=1000,
     params:
-        code_version=1,
+        rules=lambda wildcards: reading_rules(wildcards.slide),
+        code_version=2,
     script:
         "../scripts/preview_slide.py"
 
@@ -97,6 +99,6 @@ rule preview:
         tile_px=CONFIGURATION.tiles.tile_px,
         model=verbatim(CONFIGURATION.model),
         prediction=CONFIGURATION.prediction.model_dump(include={"precision", "flips"}),
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/preview.py"

@@ -298,8 +298,8 @@ def test_objects_that_are_not_read_are_counted_and_reported(tmp_path: Path) -> N
         "proposals": 1,
         "class 'Stroma'": 1,
         "without class": 1,
-        "class 'gland'": 1,
-        "class 'Region'": 1,
+        "class 'gland' (did you mean 'Gland'?)": 1,
+        "class 'Region' (did you mean 'Region*'?)": 1,
         "without area": 2,
         "read": 2,
     }

@@ -16,12 +16,13 @@ from scipy import ndimage
 
 from tiling.objects.components import BlockGrid
 from tiling.outlines.outline_raster import OutlineRaster, to_stored_px
+from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
 from tiling.qupath.label_slide import label_slide
 from tiling.qupath.level0_labels import geojson_to_labels
 from tiling.qupath.mask_images import open_instance_mask
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError, SlideError
-from tiling.stores.arrays import create_group, open_array, open_store
+from tiling.stores.arrays import create_array, create_group, open_array, open_store
 from tiling.stores.attributes import geometry_of, record_failure, stored_json
 
 HEIGHT, WIDTH = 60, 80
@@ -34,7 +35,11 @@ def geometry(
 
 
 def tiles_of(path: Path, frame: Geometry) -> Path:
-    tile_attributes(frame, fingerprint="f").write(create_group(path))
+    """A tile store of a slide that is tissue everywhere."""
+    group = create_group(path)
+    shape = (-(-frame.height_px // 8), -(-frame.width_px // 8))
+    create_array(group, "tissue", shape, np.uint8)[...] = 1
+    tile_attributes(frame, fingerprint="f").write(group)
     return path
 
 
@@ -62,13 +67,8 @@ def labelled(
     else:
         annotation.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     tiles, store = tiles_of(tmp_path / "tiles.zarr", frame or geometry()), tmp_path / "labels.zarr"
-    label_slide(
-        annotation,
-        tiles,
-        store,
-        slide="s",
-        **{"annotated": "regions", "origin": "bounds", "code_version": 1, **options},
-    )
+    rules = ReadingRules(**{"annotated": "regions", "origin": "bounds", **options})
+    label_slide(AnnotationFile(annotation, rules), tiles, store, slide="s", code_version=1)
     return store
 
 
@@ -197,15 +197,24 @@ def test_an_unusable_annotation_is_recorded_not_raised(
     assert not (store.parent / "labels.zarr.partial").exists()
 
 
+def test_an_unusable_annotation_that_is_required_is_raised(tmp_path: Path) -> None:
+    annotation, tiles = tmp_path / "a.geojson", tiles_of(tmp_path / "tiles.zarr", geometry())
+    annotation.write_text(json.dumps([box(0, 0, 20, 20)]))
+    file, store = AnnotationFile(annotation, ReadingRules("regions", "bounds")), tmp_path / "l.zarr"
+    with pytest.raises(AnnotationError, match="no area of class Region"):
+        label_slide(file, tiles, store, slide="s", required=True, code_version=1)
+    assert not store.exists()
+
+
 def test_the_error_of_a_failed_slide_is_recorded_again(tmp_path: Path) -> None:
     record_failure(tmp_path / "t.zarr", SlideError("no pixel size"), {})
+    annotation = AnnotationFile(tmp_path / "no.geojson", ReadingRules("whole", "slide"))
     label_slide(
-        tmp_path / "no.geojson",
+        annotation,
         tmp_path / "t.zarr",
         tmp_path / "l.zarr",
         slide="s",
-        annotated="whole",
-        origin="slide",
+        required=True,
         code_version=1,
     )
     assert stored_json(tmp_path / "l.zarr")["error"] == "no pixel size"

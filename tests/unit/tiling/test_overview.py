@@ -8,6 +8,8 @@ from PIL import Image
 from scipy import ndimage
 
 from tiling.pictures.canvas import (
+    ANNOTATED_COLOUR,
+    IGNORED_COLOUR,
     OUTLINE_COLOUR,
     REGION_COLOUR,
     inner_edges,
@@ -177,8 +179,17 @@ def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
 def test_overview_draws_outlines_of_glands_and_frames_of_regions(tmp_path, glands):
     labels, disagreement = glands
     paths = make_stores(tmp_path, labels, disagreement)
-    regions = [{"name": "Region* 1", "window": [20, 450, 300, 400]}]
-    annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
+    region = np.zeros(labels.shape, np.uint16)
+    region[20:320, 450:850] = 1
+    weight = (region > 0).astype(np.uint8)
+    weight[30:60, 500:560] = 0
+    true_gland = np.zeros_like(labels)
+    true_gland[200:280, 500:600] = 1
+    annotated = store(
+        tmp_path / "labels.zarr",
+        {"labels": true_gland, "region": region, "weight": weight},
+        regions=[{"name": "Region* 1", "window": [20, 450, 300, 400]}],
+    )
     write_overview(
         SlideStores(**paths, labels=annotated),
         tmp_path / "with.png",
@@ -193,9 +204,15 @@ def test_overview_draws_outlines_of_glands_and_frames_of_regions(tmp_path, gland
     main = without[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
     drawn = (main == OUTLINE_COLOUR).all(axis=-1)
     np.testing.assert_array_equal(drawn, ndimage.binary_dilation(inner_edges(labels)))
-    blue = (with_regions[92 : 92 + HEIGHT, 20 : 20 + WIDTH] == REGION_COLOUR).all(axis=-1)
-    y, x = np.nonzero(blue)
-    assert (y.min(), x.min(), y.max(), x.max()) == (20, 450, 319, 849)
+    page = with_regions[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
+
+    def extent(colour):
+        y, x = np.nonzero((page == colour).all(axis=-1))
+        return y.min(), x.min(), y.max(), x.max()
+
+    assert extent(REGION_COLOUR) == (19, 449, 320, 850), "three pixels around the edge"
+    assert extent(ANNOTATED_COLOUR) == (200, 500, 279, 599)
+    assert extent(IGNORED_COLOUR) == (30, 500, 59, 559)
     assert not (main == REGION_COLOUR).all(axis=-1).any()
 
 
@@ -279,7 +296,9 @@ def test_pages_of_unusual_slides_contain_all_their_text(tmp_path, size):
     labels[size[0] // 2 :, 1 : size[1] // 2] = 2
     paths = make_stores(tmp_path, labels, np.full(size, 77, np.uint8))
     regions = [{"name": "a name that is much too long for this " * 3, "window": [0, 0, *size]}] * 2
-    annotated = store(tmp_path / "labels.zarr", {"labels": labels}, regions=regions)
+    weight = np.ones(size, np.uint8)
+    arrays = {"labels": labels, "region": weight.astype(np.uint16), "weight": weight}
+    annotated = store(tmp_path / "labels.zarr", arrays, regions=regions)
     write_overview(SlideStores(**paths, labels=annotated), tmp_path / "o.png", title="x" * 300)
     page = picture(tmp_path / "o.png")
     assert (page[:, -18:] == 255).all()

@@ -1,0 +1,175 @@
+"""Annotation files are checked when a run is planned, once for each content."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workflow.config.checks import read_configuration
+from workflow.run_inputs import read_run_inputs
+from workflow.sheet import Sheet, SheetRow
+from workflow.sheet_annotations import CheckedAnnotations, check_annotations
+
+
+def square(side: float, kind: str | None, **properties: Any) -> dict[str, Any]:
+    ring = [[0, 0], [side, 0], [side, side], [0, side], [0, 0]]
+    named = {} if kind is None else {"classification": {"name": kind}}
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"objectType": "annotation", **named, **properties},
+    }
+
+
+REGION, GLAND = square(90, "Region*"), square(20, "Gland")
+
+
+def write(folder: Path, *features: Any, name: str = "a.geojson") -> Path:
+    path = folder / name
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def row(annotation: Path, slide: str = "a", split: str = "labelled", **more: Any) -> SheetRow:
+    return SheetRow(slide, f"{slide}.svs", split, str(annotation), **more)
+
+
+def checked(*rows: SheetRow, preview: bool = False, **values: Any) -> CheckedAnnotations:
+    cache = Path(rows[0].annotation or "").parent / "cache" / "checks.json"
+    configuration = read_configuration(values)
+    return check_annotations(Sheet(rows), configuration, preview=preview, cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("features", "messages"),
+    [
+        ([REGION, square(20, "gland")], ["no annotation of class 'Gland'", "mean 'Gland'?"]),
+        ([REGION, square(20, "Glands")], ["no annotation of class 'Gland'", "mean 'Gland'?"]),
+        ([REGION, square(20, "Tumor")], ["if 'Tumor' is the class of the glands", "gland_class"]),
+        ([REGION, square(20, None)], ["1 annotation without class"]),
+        ([square(90, "Region"), GLAND], ["no area of class 'Region*'", "mean 'Region*'?"]),
+        ([square(90, "region *"), GLAND], ["no area of class 'Region*'", "mean 'Region*'?"]),
+        ([GLAND], ["no area of class 'Region*'", "column 'annotated' to whole"]),
+        ([], ["no area of class 'Region*'"]),
+        (
+            [REGION, square(20, "Gland", objectType="detection")],
+            ["1 detection of class 'Gland' (only annotations are read)"],
+        ),
+        ([square(90, "Region*: empty"), REGION], ["no outline of a gland in (#2)"]),
+    ],
+)
+def test_files_without_usable_outlines_stop_the_run(
+    tmp_path: Path, features: list[Any], messages: list[str]
+) -> None:
+    path = write(tmp_path, *features)
+    (problem,) = checked(row(path)).problems
+    assert problem.startswith(f"slide a, column annotation: {path}: ")
+    assert "set `annotations.unusable` to leave_out" in problem
+    for message in messages:
+        assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.geojson", b"<xml/>", "XML, not GeoJSON"),
+        ("a.geojson", b"slide;x;y", ""),
+        ("a.geojson", b"", "empty"),
+        ("a.svs", b"II*\x00" + bytes(100), ""),
+        ("a.png", b"no image", "cannot be read as a mask image"),
+    ],
+)
+def test_files_of_another_type_stop_the_run(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (problem,) = checked(row(tmp_path / name)).problems
+    assert message in problem
+
+
+def test_a_picture_is_no_mask(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    (problem,) = checked(row(tmp_path / "a.png")).problems
+    assert "mode RGB is not an instance mask" in problem
+    Image.fromarray(np.zeros((10, 20), np.uint8)).save(tmp_path / "b.png")
+    assert not checked(row(tmp_path / "b.png")).problems
+
+
+def test_every_slide_has_a_line_with_what_is_used_and_left_out(tmp_path: Path) -> None:
+    first = write(tmp_path, REGION, GLAND, square(10, "gland"), square(5, "Ignore*"))
+    second = write(tmp_path, GLAND, square(10, "Gland: a"), name="b.geojson")
+    result = checked(row(first), row(second, "b-2", "unlabelled", annotated="whole"))
+    assert result.lines() == [
+        "Annotations:",
+        "  a    1 region, 1 gland, 1 Ignore*; left out: 1 annotation of class 'gland' "
+        "(did you mean 'Gland'?)",
+        "  b-2  whole slide, 2 glands",
+    ]
+    assert not result.problems
+
+
+@pytest.mark.parametrize("split", ["labelled", "validation", "test"])
+@pytest.mark.parametrize("how", ["leave_out", "preview"])
+def test_the_configuration_and_the_preview_go_on_with_a_warning(
+    tmp_path: Path, split: str, how: str
+) -> None:
+    rows = [row(write(tmp_path, GLAND), split=split)]
+    assert len(checked(*rows).problems) == 1
+    unusable = "leave_out" if how == "leave_out" else "stop"
+    result = checked(*rows, preview=how == "preview", annotations={"unusable": unusable})
+    assert not result.problems
+    assert result.lines()[-1].startswith("WARNING slide a, column annotation")
+
+
+@pytest.mark.parametrize("split", ["unlabelled", "predict"])
+def test_outlines_that_nothing_is_trained_on_never_stop_a_run(tmp_path: Path, split: str) -> None:
+    result = checked(row(write(tmp_path, GLAND), split=split))
+    assert (len(result.problems), len(result.warnings)) == (0, 1)
+
+
+def test_outlines_of_another_slide_are_named(tmp_path: Path) -> None:
+    a, b = write(tmp_path, REGION, GLAND), write(tmp_path, REGION, GLAND, name="b.geojson")
+    same, name = checked(row(b, "a"), row(a, "c"), row(a, "b")).warnings[:2]
+    assert same.startswith("slides a, c, b have the same outlines")
+    assert name.endswith("b.geojson has the name of slide b")
+
+
+def test_an_unchanged_file_is_not_read_again_and_an_older_one_is(tmp_path: Path) -> None:
+    path, cache = write(tmp_path, REGION, GLAND), tmp_path / "cache" / "checks.json"
+    checked(row(path))
+    marked = cache.read_text().replace("1 region, 1 gland", "text of the cache")
+    cache.write_text(marked)
+    assert "text of the cache" in checked(row(path)).lines()[1]
+
+    stat, older = path.stat(), write(tmp_path, REGION, square(21, "Gland"), name="other.geojson")
+    assert older.stat().st_size == stat.st_size
+    os.utime(older, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    older.replace(path)
+    assert "text of the cache" not in checked(row(path)).lines()[1]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 1, "entries": {"a": 1}}'])
+def test_a_damaged_cache_is_ignored(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "checks.json").write_text(content)
+    assert len(checked(row(write(tmp_path, REGION, GLAND))).lines()) == 2
+
+
+def test_the_processes_of_jobs_check_no_annotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, GLAND)
+    (tmp_path / "a.svs").touch()
+    Path("s.tsv").write_text("slide\tpath\tsplit\tannotation\na\ta.svs\tlabelled\ta.geojson\n")
+    planning, job = (
+        read_run_inputs({"slides": "s.tsv"}, ["-n"], is_main_process=is_main)
+        for is_main in (True, False)
+    )
+    assert len(planning.problems) == 1
+    assert "Annotations:" in planning.remarks
+    assert (job.problems, job.remarks) == ((), ())

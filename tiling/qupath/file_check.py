@@ -1,0 +1,129 @@
+"""A fast check of an annotation file, before its slide is tiled: what is in it, and is it enough?
+
+Outlines are not checked, and their places on the slide are not known yet: `label_slide` does both.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiling.messages import counted
+from tiling.qupath.annotation_checks import Annotated
+from tiling.qupath.annotation_counts import (
+    AnnotationCounts,
+    Box,
+    SkippedKind,
+    count_annotations,
+)
+from tiling.qupath.class_names import EMPTY_REGION, GLAND, IGNORE, REGION, similar_class
+from tiling.qupath.mask_images import MASK_SUFFIXES, check_mask_header
+from tiling.slide_errors import AnnotationError
+
+_MAX_KINDS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCheck:
+    """What an annotation file contains.
+
+    Attributes
+    ----------
+    text : numbers of regions, glands and ignored areas
+    glands : outlines of the gland class; 0 for a mask image
+    left_out : what is not read, with the class that was probably meant; "" if all is read
+    problem : why the file cannot be used, without its name; None if it can, as far as is known
+    extent_px : left, top, right, bottom of the outlines, as in the file; None if unknown
+    """
+
+    text: str = ""
+    glands: int = 0
+    left_out: str = ""
+    problem: str | None = None
+    extent_px: Box | None = None
+
+
+def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) -> FileCheck:
+    """Check an annotation file: GeoJSON, or a mask image (its header only).
+
+    Parameters
+    ----------
+    path : annotation file
+    annotated : glands are outlined inside the regions only, or on the whole slide
+    gland_class : class of a gland
+    """
+    try:
+        if path.name.lower().endswith(MASK_SUFFIXES):
+            check_mask_header(path)
+            return FileCheck(text="mask image of the whole slide")
+        counts = count_annotations(path, gland_class=gland_class)
+    except AnnotationError as error:
+        return FileCheck(problem=str(error).removeprefix(f"{path}: "))
+    return FileCheck(
+        text=_counts_text(counts, annotated),
+        glands=counts.glands,
+        left_out=_left_out(counts, gland_class),
+        problem=_problem(counts, annotated, gland_class),
+        extent_px=counts.extent_px,
+    )
+
+
+def _counts_text(counts: AnnotationCounts, annotated: Annotated) -> str:
+    regions = "whole slide" if annotated == "whole" else counted(counts.regions, "region")
+    parts = [regions, counted(counts.glands, "gland")]
+    if counts.ignored:
+        parts.append(f"{counts.ignored} {IGNORE}")
+    return ", ".join(parts)
+
+
+def _left_out(counts: AnnotationCounts, gland_class: str) -> str:
+    """Kinds of objects that are not read, the most frequent ones first."""
+    kinds = sorted(counts.skipped.items(), key=lambda item: (-item[1], item[0]))
+    parts = [_kind_text(kind, count, gland_class) for kind, count in kinds[:_MAX_KINDS]]
+    if len(kinds) > _MAX_KINDS:
+        parts.append(f"{len(kinds) - _MAX_KINDS} more kinds")
+    return ", ".join(parts)
+
+
+def _kind_text(kind: SkippedKind, count: int, gland_class: str) -> str:
+    name = f" of class {kind.class_name!r}" if kind.class_name else " without class"
+    meant = similar_class(kind.class_name, gland_class=gland_class) if kind.class_name else None
+    if kind.kind != "annotation":
+        return f"{counted(count, kind.kind)}{name} ({kind.reason})"
+    is_other_class = meant is not None and meant != kind.class_name
+    return f"{counted(count, kind.kind)}{name}" + (
+        f" (did you mean {meant!r}?)" if is_other_class else ""
+    )
+
+
+def _problem(counts: AnnotationCounts, annotated: Annotated, gland_class: str) -> str | None:
+    """Why the objects of a file do not say where every gland is outlined; None if they do."""
+    if annotated == "regions" and not counts.regions:
+        return (
+            f"no area of class {REGION!r}; draw one around each place where every gland is "
+            "outlined, or set column 'annotated' to whole"
+        )
+    if not counts.glands and not counts.empty_regions:
+        other = _other_class(counts)
+        hint = ""
+        if other:
+            hint = f"; if {other!r} is the class of the glands, set export.gland_class to it"
+        return (
+            f"no annotation of class {gland_class!r}{hint}; a region that has no gland has the "
+            f"class {EMPTY_REGION!r}"
+        )
+    if annotated == "regions" and counts.without_gland:
+        names = ", ".join(counts.without_gland[:_MAX_KINDS])
+        return (
+            f"no outline of a gland in {names}; outline its glands, or give it the class "
+            f"{EMPTY_REGION!r} if it has none"
+        )
+    return None
+
+
+def _other_class(counts: AnnotationCounts) -> str | None:
+    """The most frequent class of annotations that is not read and similar to no class."""
+    candidates = [
+        (count, kind.class_name)
+        for kind, count in counts.skipped.items()
+        if kind.kind == "annotation" and kind.class_name and similar_class(kind.class_name) is None
+    ]
+    return max(candidates)[1] if candidates else None

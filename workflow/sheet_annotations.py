@@ -1,0 +1,197 @@
+"""Checks the annotation files of a sheet when a run is planned, before any slide is opened."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tiling.qupath.file_check import FileCheck, check_file
+from tiling.raster.atomic_files import write_atomic
+from workflow.config.configuration import Configuration
+from workflow.sheet import SPLITS_WITH_OUTLINES, Sheet, SheetRow, is_demo_file
+
+# Snakemake keeps its own records there. The file only saves time: nothing depends on it.
+CACHE = Path(".snakemake") / "annotation_checks.json"
+_CACHE_VERSION = 1
+_MAX_LINES = 40
+_MAX_NAMES = 5
+
+
+@dataclass(frozen=True)
+class CheckedAnnotations:
+    """What the annotation files of a run contain.
+
+    Attributes
+    ----------
+    checks : by slide
+    problems : why the run must not start, a line each
+    warnings : what a person should look at, a line each
+    """
+
+    checks: Mapping[str, FileCheck] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+    def lines(self) -> list[str]:
+        """A line for each slide, and the warnings; none without annotations.
+
+        Of many slides, those of which everything is read are counted only.
+        """
+        if not self.checks:
+            return []
+        width = max(map(len, self.checks))
+        lines, plain = [], 0
+        for slide, check in self.checks.items():
+            if len(self.checks) > _MAX_LINES and not check.left_out and not check.problem:
+                plain += 1
+                continue
+            left_out = f"; left out: {check.left_out}" if check.left_out else ""
+            what = f"CANNOT BE USED: {check.problem}" if check.problem else check.text
+            lines.append(f"  {slide:{width}}  {what}{left_out}")
+        if plain:
+            lines.append(f"  {plain} more slides, of which everything is read")
+        return ["Annotations:", *lines, *(f"WARNING {text}" for text in self.warnings)]
+
+
+def needs_outlines(row: SheetRow, configuration: Configuration) -> bool:
+    """Whether the run stops if the annotation of a slide cannot be used."""
+    return row.split in SPLITS_WITH_OUTLINES and configuration.annotations.unusable == "stop"
+
+
+def check_annotations(
+    sheet: Sheet, configuration: Configuration, *, preview: bool = False, cache: Path = CACHE
+) -> CheckedAnnotations:
+    """Check the annotation files of a sheet; files that the demo will make are left out.
+
+    Parameters
+    ----------
+    sheet, configuration : of the run
+    preview : problems do not stop the run: the preview shows them
+    cache : results for files that have not changed; a missing or damaged file is ignored
+    """
+    rows = [
+        row
+        for row in sheet.rows
+        # The sheet reports files that do not exist.
+        if row.annotation and not is_demo_file(row.annotation) and os.path.exists(row.annotation)
+    ]
+    checks = _checks(rows, configuration.export.gland_class, cache)
+    problems: list[str] = []
+    warnings = [*_same_outlines(rows, checks), *_names_of_other_slides(rows, sheet)]
+    for row in rows:
+        check = checks[row.slide]
+        if check.problem:
+            left_out = f" (left out: {check.left_out})" if check.left_out else ""
+            place = f"slide {row.slide}, column annotation: {row.annotation}"
+            problem = f"{place}: {check.problem}{left_out}"
+            (problems if needs_outlines(row, configuration) else warnings).append(problem)
+    if problems:
+        problems[-1] += (
+            "\nTo run without the outlines of these slides, set `annotations.unusable` to leave_out"
+        )
+    if preview:
+        problems, warnings = [], [*problems, *warnings]
+    return CheckedAnnotations(checks, problems, warnings)
+
+
+def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> dict[str, FileCheck]:
+    """Checks by slide; the results are kept for the next call."""
+    known, used = _read_cache(cache), {}
+    checks: dict[str, FileCheck] = {}
+    for row in rows:
+        path = Path(row.annotation or "")
+        key = json.dumps([str(path.absolute()), row.annotated, gland_class])
+        identity = _identity(path)
+        entry = known.get(key)
+        if identity is None or entry is None or entry["identity"] != identity:
+            check = check_file(path, annotated=row.annotated, gland_class=gland_class)
+            entry = {"identity": identity, "check": asdict(check)}
+        used[key] = entry
+        checks[row.slide] = FileCheck(**entry["check"])
+    if used != known:
+        _write_cache(cache, {**known, **used})
+    return checks
+
+
+def _identity(path: Path) -> list[int] | None:
+    """Numbers that change when a file is changed or replaced, also by an older file.
+
+    The time of the last change of the inode cannot be set by a program.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _read_cache(cache: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = json.loads(cache.read_text(encoding="utf-8"))
+        entries = dict(content["entries"]) if content["version"] == _CACHE_VERSION else {}
+        for entry in entries.values():
+            FileCheck(**entry["check"])
+            entry["identity"]  # a KeyError if it is missing
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return entries
+
+
+def _write_cache(cache: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the cache; it may be impossible, for example on a full disk."""
+    try:
+        write_atomic(cache, json.dumps({"version": _CACHE_VERSION, "entries": entries}))
+    except OSError:
+        return
+
+
+def _same_outlines(rows: Sequence[SheetRow], checks: Mapping[str, FileCheck]) -> list[str]:
+    """Slides whose files have the same numbers and the same extent: one may be of another slide."""
+    same: dict[object, list[SheetRow]] = defaultdict(list)
+    for row in rows:
+        check = checks[row.slide]
+        # A region without any gland may be the same for several slides.
+        if check.glands and check.extent_px is not None:
+            same[(check.text, tuple(check.extent_px))].append(row)
+    return [
+        f"slides {_listed([row.slide for row in group])} have the same outlines; check column "
+        "annotation"
+        for group in same.values()
+        if len({Path(row.path).absolute() for row in group}) > 1
+    ]
+
+
+def _names_of_other_slides(rows: Sequence[SheetRow], sheet: Sheet) -> list[str]:
+    """Annotation files that have the name of another slide."""
+    owners = {name: row.slide for row in sheet.rows for name in _own_names(row)}
+    warnings = []
+    for row in rows:
+        name = _stem(row.annotation or "")
+        owner = owners.get(name)
+        if owner is not None and name not in _own_names(row):
+            warnings.append(
+                f"slide {row.slide}, column annotation: {row.annotation} has the name of slide "
+                f"{owner}"
+            )
+    return warnings
+
+
+def _own_names(row: SheetRow) -> tuple[str, str]:
+    return row.slide.lower(), _stem(row.path)
+
+
+def _stem(path: str) -> str:
+    """Name of a file without its endings, in lower case.
+
+    >>> _stem("outlines/B01.geojson.gz")
+    'b01'
+    """
+    return Path(path).name.lower().partition(".")[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
