@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from tiling.raster.area_average import area_average, source_span
 from tiling.raster.geometry import Block, Window
+from tiling.slide_errors import SlideError
 from tiling.slides.slide_reader import Slide
 from tiling.slides.working_resolution import ScalePlan, plan_thumbnail
 
 # Source pixels of one read: 2048 x 2048 RGB is 12 MB, and 50 MB as floats while it is averaged.
 _READ_PX = 2048
+_SMALL_LEVEL_PX = 4_000_000
 
 
 def read_scaled(slide: Slide, plan: ScalePlan, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -62,6 +64,30 @@ def read_thumbnail(slide: Slide, max_px: int) -> NDArray[np.uint8]:
     return read_scaled(
         slide, plan, slice(0, plan.geometry.height_px), slice(0, plan.geometry.width_px)
     )
+
+
+def uniform_problem(path: str, pixels: NDArray[np.uint8]) -> str | None:
+    """Why a slide shows nothing, with the remedy; None when its pixels uint8 (h, w, 3) differ."""
+    colour = pixels[0, 0]
+    if (pixels != colour).any():
+        return None
+    return (
+        f"{path}: every pixel has the colour {tuple(int(value) for value in colour)}: the slide is "
+        "empty or wholly transparent; export it again, or set its split to skip"
+    )
+
+
+def small_level_problem(slide: Slide) -> str | None:
+    """As `uniform_problem`, for a slide with a small level; None where every level is large."""
+    width, height = slide.metadata.level_sizes_px[-1]
+    if width * height > _SMALL_LEVEL_PX:
+        return None
+    last = len(slide.metadata.level_sizes_px) - 1
+    try:
+        pixels = slide.read(last, Window(0, 0, height, width))
+    except SlideError:
+        return None  # found when the slide is tiled
+    return uniform_problem(slide.metadata.path, pixels)
 
 
 def _read_at_once(slide: Slide, plan: ScalePlan, block: Block) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from tiling.slide_errors import SlideError
 from tiling.slides.brightfield import check_brightfield
 from tiling.slides.metadata import pixel_size_problem
+from tiling.slides.scaled_reading import small_level_problem
 from tiling.slides.slide_reader import Slide
 from tiling.slides.truncation import truncation_problem
 
@@ -23,7 +24,8 @@ def unusable_problems(slide: Slide) -> list[str]:
         check_brightfield(slide)
     except SlideError as error:
         problems.append(str(error))
-    return problems
+    uniform = small_level_problem(slide)
+    return problems if uniform is None else [*problems, uniform]
 
 
 def slide_problems(slide: Slide) -> list[str]:

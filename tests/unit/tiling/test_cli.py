@@ -14,6 +14,7 @@ from tiling.stores.attributes import geometry_of, stored_json
 
 def write_slide(path, mpp=0.5, size=(300, 400)):
     image = np.full((*size, 3), (214, 130, 170), np.uint8)
+    image[:40, :40] = (150, 60, 120)
     tifffile.imwrite(
         path,
         image,
@@ -45,6 +46,26 @@ def test_info_reports_an_impossible_pixel_size_with_the_remedy_and_succeeds(tmp_
     assert "352.86" in problem
     assert main(["info", slide, "--json", "--mpp", "0.5"]) == 0
     assert json.loads(capsys.readouterr().out)["problems"] == []
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (214, 130, 170)])
+@pytest.mark.parametrize("name", ["s.tif", "s.ome.tif", "s.png", "transparent.png"])
+def test_a_slide_of_one_colour_is_named_by_every_command(tmp_path, capsys, name, colour):
+    path, image = tmp_path / name, np.full((100, 120, 3), colour, np.uint8)
+    if name == "transparent.png":
+        image = np.dstack([image, np.zeros((100, 120), np.uint8)])
+        colour = (255, 255, 255)
+    if name.endswith("png"):
+        PIL.Image.fromarray(image).save(path)
+    else:
+        tifffile.imwrite(path, image, photometric="rgb", tile=(64, 64))
+    words = f"every pixel has the colour {colour}: the slide is empty or wholly transparent"
+    assert main(["info", str(path)]) == 0
+    assert f"  problem: {path}: {words}" in capsys.readouterr().out
+    assert main(["sheet", str(tmp_path)]) == 0
+    assert words in capsys.readouterr().out
+    assert main(["tile", str(path), str(tmp_path / "o.zarr"), "--mpp", "1"]) != 0
+    assert words in capsys.readouterr().err
 
 
 def test_info_and_sheet_report_a_truncated_slide(tmp_path, capsys):

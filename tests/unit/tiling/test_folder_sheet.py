@@ -22,9 +22,9 @@ def write_slide(path, mpp=0.5):
         if mpp is None
         else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
     )
-    tifffile.imwrite(
-        path, np.full((64, 64, 3), 200, np.uint8), tile=(64, 64), photometric="rgb", **resolution
-    )
+    image = np.full((64, 64, 3), 200, np.uint8)
+    image[:32] = 100
+    tifffile.imwrite(path, image, tile=(64, 64), photometric="rgb", **resolution)
 
 
 def test_nested_slides_get_safe_unique_ids_and_keep_their_names(tmp_path):
