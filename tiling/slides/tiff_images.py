@@ -64,8 +64,7 @@ class TiffImage:
     @property
     def area_px(self) -> int:
         """Number of pixels of the full resolution."""
-        width, height = self.size_px
-        return width * height
+        return _area_px(self.full)
 
     @property
     def pixel_size(self) -> PixelSize | None:
@@ -163,28 +162,40 @@ def _ome_tiff_image(image: OmeImage, default_name: str, page: tifffile.TiffPage)
 
 def _tiff_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
     """The images of a TIFF without OME-XML; pages that are flagged as reduced may be levels."""
-    pages = top_pages(tiff)
-    numbers = {id(page): number for number, page in enumerate(pages)}
-    pages = [page for page in pages if not page.is_mask]
-    if not pages:
+    # A page comes with its SubIFDs; the largest of them is the full resolution.
+    families = {
+        number: sorted([page, *sub_pages(page)], key=_area_px, reverse=True)
+        for number, page in enumerate(top_pages(tiff))
+        if not page.is_mask
+    }
+    if not families:
         raise NotBrightfieldError("no image in it")
-    full = max(pages, key=lambda page: page.imagewidth * page.imagelength)
-    stack = [page for page in pages if size_px(page) == size_px(full)]
-    reduced = [page for page in pages if page.is_reduced and page not in stack]
+    main = max(families, key=lambda number: _area_px(families[number][0]))
+    main_size = size_px(families[main][0])
+    stack = [number for number, pages in families.items() if size_px(pages[0]) == main_size]
+    reduced = [
+        number
+        for number, pages in families.items()
+        if number not in stack and pages[0].is_reduced and len(pages) == 1
+    ]
     images = []
-    for page in pages:
-        if page in reduced or (page in stack and page is not full):
+    for number, (full, *parts) in families.items():
+        if number in reduced or (number in stack and number != main):
             continue
-        parts = sub_pages(page) + (reduced if page is full else [])
+        flagged = [families[other][0] for other in reduced] if number == main else []
         images.append(
             TiffImage(
-                name=f"page {numbers[id(page)]}",
-                levels=_levels(page, parts),
-                channels=int(page.samplesperpixel),
-                planes=max(len(stack), _stated_planes(tiff)) if page is full else 1,
+                name=f"page {number}",
+                levels=_levels(full, parts + flagged),
+                channels=int(full.samplesperpixel),
+                planes=max(len(stack), _stated_planes(tiff)) if number == main else 1,
             )
         )
     return images
+
+
+def _area_px(page: tifffile.TiffPage) -> int:
+    return math.prod(size_px(page))
 
 
 def _stated_planes(tiff: tifffile.TiffFile) -> int:
@@ -215,8 +226,7 @@ def _levels(
         and rgb_problem(page) is None
         and (page.is_tiled or not full.is_tiled)
     ]
-    levels.sort(key=lambda page: page.imagewidth * page.imagelength, reverse=True)
-    return full, *levels
+    return full, *sorted(levels, key=_area_px, reverse=True)
 
 
 def _is_smaller(page: tifffile.TiffPage, full: tifffile.TiffPage) -> bool:

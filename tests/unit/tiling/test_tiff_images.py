@@ -139,6 +139,14 @@ def test_the_full_resolution_need_not_be_the_first_page(tmp_path, image, order, 
     check(path, image, (1, 2, 4), 0.5)
 
 
+def test_the_full_resolution_may_be_a_sub_resolution_of_a_thumbnail(tmp_path, image):
+    path = tmp_path / "s.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(image[::4, ::4], photometric="rgb", subifds=1, metadata=None, **TILES)
+        writer.write(image, photometric="rgb", metadata=None, **TILES)
+    check(path, image, (1, 4), None)
+
+
 def test_two_pages_of_the_full_size_are_refused(tmp_path, image):
     path = tmp_path / "s.tif"
     with tifffile.TiffWriter(path) as writer:
