@@ -115,7 +115,12 @@ def _train(
 
 def _evaluate(arguments: argparse.Namespace, model: Path) -> str:
     command = ["evaluate", f"--truth={arguments.data / arguments.part}", f"--model={model}"]
-    command += [f"--protocol={arguments.protocol}", "--json", *_device_options(arguments)]
+    command += [
+        f"--protocol={arguments.protocol}",
+        "--json",
+        "--precision=fp32",
+        *_device_options(arguments),
+    ]
     return _run_command(command, log=model.with_suffix(".evaluate.log"))
 
 

@@ -13,11 +13,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
-from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_errors import SettingsError
-from semimoe.presets import PRESETS
+from semimoe.settings import PREDICTION_BATCH
+from semimoe.train_options import PROTOCOLS, add_device_options, add_train_options
+from tiling.raster.option_help import DefaultsInHelp
 
-_PROTOCOLS = ("honest", "as-published")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m semimoe", description="Gland segmentation with few labels (Semi-MoE)."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_train(commands)
+    add_train_options(_command(commands, "train", "train on a folder of images"))
     _add_release(commands)
     _add_predict(commands)
     _add_evaluate(commands)
@@ -68,95 +68,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(commands: Commands) -> None:
-    train = commands.add_parser("train", help="train on a folder of images")
-    train.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="GlaS or CRAG folder, or images X.png with masks X_anno.png",
+def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        formatter_class=DefaultsInHelp,
     )
-    train.add_argument(
-        "--method",
-        choices=tuple(METHODS),
-        default=MAIN_METHOD.name,
-        help="; ".join(f"{name}: {method.description}" for name, method in METHODS.items()),
-    )
-    train.add_argument(
-        "--labelled",
-        type=float,
-        default=1.0,
-        help="share of all images whose masks are used; held-out images are additional",
-    )
-    train.add_argument(
-        "--protocol",
-        choices=_PROTOCOLS,
-        default="honest",
-        help="honest: whole patients are held out; as-published: no image is",
-    )
-    train.add_argument(
-        "--validation",
-        type=float,
-        default=0.15,
-        help="smallest share of images held out to choose checkpoint and threshold",
-    )
-    train.add_argument(
-        "--split",
-        type=Path,
-        help="list of images and roles (csv, see `splits`) instead of the three options above",
-    )
-    train.add_argument(
-        "--mpp", type=float, help="pixel size of the images, um; default: 0.62005, that of GlaS"
-    )
-    train.add_argument(
-        "--work-mpp",
-        type=float,
-        help="pixel size of the network input, um; default: that of the images",
-    )
-    train.add_argument(
-        "--resize",
-        choices=("area", "square"),
-        help="square: images are resized to 256 x 256, the default of the paper's presets",
-    )
-    train.add_argument(
-        "--unlabelled-truth",
-        action="store_true",
-        help="read masks of unlabelled images, only for the Dice in the log",
-    )
-    train.add_argument("--preset", choices=tuple(PRESETS), default="default")
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="GROUP.KEY=VALUE",
-        help="any setting: network.KEY, training.KEY",
-    )
-    train.add_argument("--lr", type=float, help="learning rate of experts and gates")
-    train.add_argument("--width", type=int, help="channels of the first U-Net level")
-    train.add_argument("--epochs", type=int)
-    train.add_argument("--steps", type=int, help="steps per epoch")
-    train.add_argument("--batch", type=int)
-    train.add_argument("--tile", type=int, help="side of a training tile, px")
-    train.add_argument(
-        "--start-from",
-        type=Path,
-        help="folder of a trained model to fine-tune, at a tenth of the learning rate",
-    )
-    train.add_argument(
-        "--pseudo-from",
-        type=Path,
-        help="folder of a trained model that makes the pseudo-labels before training; "
-        "default: made in every step",
-    )
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--out", type=Path, required=True)
-    _add_device_options(train, several=True)
 
 
 def _add_release(commands: Commands) -> None:
-    release = commands.add_parser(
+    release = _command(
+        commands,
         "release",
-        help="prepare a trained model for other people: half the size, with its licence",
+        "prepare a trained model for other people: half the size, with its licence",
     )
     release.add_argument("--model", type=Path, required=True)
     release.add_argument(
@@ -172,11 +97,11 @@ def _add_release(commands: Commands) -> None:
         help="terms of the data; they apply to all results and models made from it",
     )
     release.add_argument("--out", type=Path, required=True)
-    _add_device_options(release)
+    add_device_options(release)
 
 
 def _add_predict(commands: Commands) -> None:
-    predict = commands.add_parser("predict", help="write masks of the glands in a folder of images")
+    predict = _command(commands, "predict", "write masks of the glands in a folder of images")
     predict.add_argument("--model", type=Path, required=True)
     predict.add_argument("--images", type=Path, required=True)
     predict.add_argument(
@@ -190,7 +115,9 @@ def _add_predict(commands: Commands) -> None:
         type=float,
         help="pixel size of the images, um; default: that of the training images",
     )
-    predict.add_argument("--batch", type=int, default=8)
+    predict.add_argument(
+        "--batch", type=int, default=PREDICTION_BATCH, help="tiles per forward pass"
+    )
     predict.add_argument(
         "--min-area-um2",
         type=float,
@@ -201,7 +128,7 @@ def _add_predict(commands: Commands) -> None:
 
 
 def _add_evaluate(commands: Commands) -> None:
-    evaluate = commands.add_parser("evaluate", help="score masks, or a model, against masks")
+    evaluate = _command(commands, "evaluate", "score masks, or a model, against masks")
     evaluate.add_argument(
         "--truth", type=Path, required=True, help="masks X_anno.*, or X.* without X_anno.*"
     )
@@ -211,9 +138,9 @@ def _add_evaluate(commands: Commands) -> None:
     )
     evaluate.add_argument(
         "--protocol",
-        choices=_PROTOCOLS,
+        choices=PROTOCOLS,
         help="honest: threshold from validation; as-published: 256 x 256, threshold from the test "
-        "images",
+        "images; default for a model: honest",
     )
     evaluate.add_argument(
         "--mpp",
@@ -231,22 +158,21 @@ def _add_evaluate(commands: Commands) -> None:
 
 
 def _add_table(commands: Commands) -> None:
-    table = commands.add_parser(
-        "table",
-        help="tables of JSON results of `evaluate`, one per protocol and test part",
+    table = _command(
+        commands, "table", "tables of JSON results of `evaluate`, one per protocol and test part"
     )
     table.add_argument("results", type=Path, nargs="+")
 
 
 def _add_data_check(commands: Commands) -> None:
-    check = commands.add_parser("data-check", help="which data set a folder holds, and its faults")
+    check = _command(commands, "data-check", "which data set a folder holds, and its faults")
     check.add_argument("folder", type=Path)
     check.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_splits(commands: Commands) -> None:
-    splits = commands.add_parser(
-        "splits", help="write the lists of labelled, unlabelled and validation images"
+    splits = _command(
+        commands, "splits", "write the lists of labelled, unlabelled and validation images"
     )
     splits.add_argument("--data", type=Path, required=True)
     splits.add_argument("--out", type=Path, required=True)
@@ -256,24 +182,16 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16"),
-        default="fp32",
-        help="bf16 is faster; auto: bf16 where this machine computes it natively",
+        default="auto",
+        help="fp32: equal on all machines except for rounding; bf16 is faster; auto: bf16 where"
+        " this machine computes it natively",
     )
     parser.add_argument(
         "--flips",
         action="store_true",
         help="mean over the image and its three flips; takes four times as long",
     )
-    _add_device_options(parser)
-
-
-def _add_device_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    if several:
-        parser.add_argument(
-            "--devices", type=int, default=1, help="processes (GPUs) that share each batch"
-        )
+    add_device_options(parser)
 
 
 if __name__ == "__main__":

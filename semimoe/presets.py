@@ -30,9 +30,8 @@ _PAPER_TRAINING = {
     "precision": "fp32",
 }
 PRESETS: dict[str, Preset] = {
-    # Folders of images: no method continues another one, and a table of scores does not depend on
-    # what the processor computes natively.
-    "default": Preset(training={"warm_start_epochs": 0, "precision": "fp32"}),
+    # The defaults of the workflow, except that no method continues another one.
+    "default": Preset(training={"warm_start_epochs": 0}),
     "paper": Preset(
         network={**_PAPER_NETWORK, "sdf_scale": "tile", "gate_heads": "kaiming"},
         training={

@@ -39,6 +39,8 @@ PrecisionChoice = Literal["auto", "fp32", "bf16"]
 SdfScale = Literal["um", "tile"]
 Augmentation = Literal["slides", "scanners", "paper", "flips", "none"]
 
+# Tiles per forward pass of a prediction.
+PREDICTION_BATCH = 16
 # Four halvings of the resolution: sides of tiles are multiples of this.
 STRIDE_PX = 16
 _MOST_STAGES = max(entry.stages for entry in ENCODERS.values())

@@ -20,6 +20,7 @@ from tiling.commands import (
     tile_command,
     tissue_command,
 )
+from tiling.raster.option_help import DefaultsInHelp
 from tiling.slide_errors import StoreError
 
 
@@ -74,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         text = command.SUMMARY
         subparser = subparsers.add_parser(
-            command.NAME, help=text, description=text[0].upper() + text[1:] + "."
+            command.NAME,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=DefaultsInHelp,
         )
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)

@@ -63,7 +63,8 @@ def working_resolution(arguments: argparse.Namespace, dataset: ImageDataset) -> 
         )
     resize = arguments.resize or ("area" if arguments.preset == "default" else "square")
     if resize == "area":
-        return isotropic_resolution(image_mpp_um, arguments.work_mpp)
+        work_mpp = arguments.work_mpp or _start_model_mpp(arguments, image_mpp_um)
+        return isotropic_resolution(image_mpp_um, work_mpp)
     if arguments.work_mpp is not None:
         raise SettingsError(
             "--work-mpp and --resize square exclude each other: a square has its own scale; "
@@ -71,3 +72,13 @@ def working_resolution(arguments: argparse.Namespace, dataset: ImageDataset) -> 
         )
     shapes = [image_size(file.image) for file in dataset.training_images()]
     return square_resolution(image_mpp_um, shapes, side_px=SQUARE_PX)
+
+
+def _start_model_mpp(arguments: argparse.Namespace, image_mpp_um: float) -> float | None:
+    """Pixel size of the model to start from; None if there is none, or the images are coarser."""
+    if arguments.start_from is None:
+        return None
+    card = load_card(arguments.start_from)
+    resolution = card.notes.resolution
+    is_square = resolution is not None and resolution.square_px is not None
+    return None if is_square or card.mpp_um < image_mpp_um else float(card.mpp_um)

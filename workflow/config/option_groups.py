@@ -10,6 +10,7 @@ from pydantic import Field
 from semimoe.setting_values import LARGEST_AREA_UM2, LARGEST_DISTANCE_UM, MOST_TILES_AT_ONCE
 from semimoe.settings import (
     NO_BOOL,
+    PREDICTION_BATCH,
     Integer,
     Number,
     PrecisionChoice,
@@ -101,7 +102,9 @@ class SlideTrainingOptions(TrainingOptions):
 class PredictionOptions(StrictModel):
     """How slides are predicted."""
 
-    batch: Integer = Field(16, ge=1, le=MOST_TILES_AT_ONCE, description="tiles per forward pass")
+    batch: Integer = Field(
+        PREDICTION_BATCH, ge=1, le=MOST_TILES_AT_ONCE, description="tiles per forward pass"
+    )
     precision: PrecisionChoice = Field(
         "auto",
         description="bf16: autocast, the gland probability changes by a few 1/255; fp32: equal on"

@@ -9,6 +9,7 @@ from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.datasets.image_folder import image_size
+from semimoe.devices import native_precision
 from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import load_tensors
 
@@ -257,7 +258,7 @@ def test_both_protocols_score_the_same_model(pictures, capsys) -> None:
     other_way = words("--precision bf16 --flips")
     assert run("evaluate --truth", data / "testA", "--model", model, *other_way, "--json") == 0
     assert [result["prediction"] for result in (honest, json.loads(capsys.readouterr().out))] == [
-        {"precision": "fp32", "flips": False},
+        {"precision": native_precision("cpu"), "flips": False},
         {"precision": "bf16", "flips": True},
     ]
     assert run("evaluate --truth", data / "testA", "--model", model, *other_way) == 0

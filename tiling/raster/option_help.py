@@ -1,0 +1,19 @@
+"""Help of a command line: every option shows its default."""
+
+import argparse
+
+
+class DefaultsInHelp(argparse.HelpFormatter):
+    """Adds the default to the help of each option, unless its text names the default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        is_plain = action.required or not action.option_strings
+        if is_plain or "default" in text or action.default is argparse.SUPPRESS:
+            return text
+        default = "%(default)s"
+        if action.default is None or action.default == []:
+            default = "none"
+        elif action.default is False:
+            default = "off"
+        return f"{text} (default: {default})".strip()
