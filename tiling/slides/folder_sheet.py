@@ -18,6 +18,7 @@ from typing import NamedTuple
 import PIL.Image
 
 from tiling.slide_errors import SlideError
+from tiling.slides.dicom_series import is_dicom, series_uid
 from tiling.slides.metadata import pixel_size_problem
 from tiling.slides.slide_problems import unusable_problems
 from tiling.slides.slide_reader import open_slide
@@ -122,7 +123,7 @@ def _slide_files(folder: Path) -> tuple[list[Path], list[str]]:
             subfolders.clear()
             continue
         subfolders[:] = sorted(name for name in subfolders if _may_hold_slides(name, files))
-        names = _slide_names(files)
+        names = _slide_names(path, files)
         unprintable = [name for name in names if not name.isprintable()]
         left_out.extend(
             f"{path}: {name!r} has a control character in its name; rename it"
@@ -148,7 +149,7 @@ def _may_hold_slides(folder: str, files: list[str]) -> bool:
     return not (folder.startswith(".") or folder.endswith(".zarr") or is_mirax_data)
 
 
-def _slide_names(files: list[str]) -> list[str]:
+def _slide_names(folder: Path, files: list[str]) -> list[str]:
     """The files of one folder that may be slides; one for each DICOM series."""
     endings = {Path(name).suffix.lower() for name in files}
     # Hamamatsu VMS keeps the pixels of a slide in JPEGs beside it.
@@ -157,9 +158,14 @@ def _slide_names(files: list[str]) -> list[str]:
     names = sorted(
         name for name in files if not name.startswith(".") and name.lower().endswith(accepted)
     )
-    # A DICOM slide is a folder of files; any one of them opens it.
-    dicom = [name for name in names if name.lower().endswith(".dcm")]
-    return [name for name in names if name not in dicom[1:]]
+    # A DICOM slide is a series of files, which often have no ending; any one of them opens it.
+    series: dict[str, str] = {}
+    for name in sorted(files):
+        uid = series_uid(folder / name)
+        if uid is not None:
+            series.setdefault(uid, name)
+            names = [other for other in names if other != name]
+    return sorted([*names, *series.values()])
 
 
 def _thumbnails(folder: Path, names: list[str]) -> list[str]:
@@ -186,8 +192,8 @@ def _row(slide: str, path: Path, name: Path) -> FolderRow:
     remarks: list[str] = []
     if path.suffix.lower() in _IMAGE_ENDINGS and _MASK_NAME.search(path.stem):
         remarks.append("looks like a mask, not a slide")
-    if path.suffix.lower() == ".dcm":
-        remarks.append("DICOM: one row per folder")
+    if is_dicom(path):
+        remarks.append("DICOM: one row per series")
     problems: list[str | None]
     try:
         with open_slide(path) as opened:

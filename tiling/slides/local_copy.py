@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tiling.slide_errors import StoreError
+from tiling.slides.slide_files import files_of_slide, is_vms
 
 log = logging.getLogger(__name__)
 _PREFIX = "gland-slide-"
 _MARGIN = 1.05  # free space that is required, times the size of the slide
-# The other files of these formats have names of their own: they are read without a copy.
-_NOT_COPIED = {".vms", ".vmu"}
 
 
 @contextmanager
@@ -43,12 +42,13 @@ def local_copy(path: Path, scratch: Path | None) -> Iterator[Path]:
     OSError
         A disk or mount fails.
     """
-    if scratch is None or path.suffix.lower() in _NOT_COPIED:
+    # The index of a VMS slide may name files anywhere: it is read without a copy.
+    if scratch is None or is_vms(path):
         yield path
         return
     scratch.mkdir(parents=True, exist_ok=True)
     _remove_abandoned_copies(scratch)
-    files = _files_of_slide(path)
+    files = files_of_slide(path)
     size = sum(file.stat().st_size for file in files)
     _check_free_space(scratch, path, size)
     prefix = f"{_PREFIX}{socket.gethostname()}-{os.getpid()}-"
@@ -60,14 +60,6 @@ def local_copy(path: Path, scratch: Path | None) -> Iterator[Path]:
         yield folder / path.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _files_of_slide(path: Path) -> list[Path]:
-    if path.suffix.lower() == ".mrxs":
-        return [path, *sorted(file for file in path.with_suffix("").rglob("*") if file.is_file())]
-    if path.suffix.lower() == ".dcm":
-        return sorted(file for file in path.parent.iterdir() if file.suffix.lower() == ".dcm")
-    return [path]
 
 
 def _check_free_space(scratch: Path, path: Path, size: int) -> None:

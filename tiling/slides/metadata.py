@@ -8,6 +8,7 @@ from typing import Any
 
 from tiling.slide_errors import SlideError
 from tiling.slides.pixel_size import MPP_RANGE_UM, SHEET, PixelSize
+from tiling.slides.slide_files import files_of_slide, is_mirax
 
 _SAMPLE_BYTES = 1 << 20
 # Pixel size times magnification: 10 um for most scanners, 3.5 um to 13 um for others. A size that
@@ -148,7 +149,8 @@ def slide_checksum(path: Path) -> str:
     """Checksum of parts of a slide; it changes when the file is replaced.
 
     SHA-256 of the size of the file and of 1 MB at its start, middle and end. For a MIRAX slide,
-    also of the names and sizes of the files in its folder.
+    also of the names and sizes of the files in its folder. For a DICOM or VMS slide, the same parts
+    of all its files: any file of a DICOM series gives the same checksum.
 
     Raises
     ------
@@ -156,9 +158,13 @@ def slide_checksum(path: Path) -> str:
         The disk or mount fails.
     """
     digest = hashlib.sha256()
+    if not is_mirax(path):
+        for file in files_of_slide(path):
+            _add_samples(digest, file)
+        return digest.hexdigest()
     _add_samples(digest, path)
     mirax_folder = path.with_suffix("")
-    if path.suffix.lower() == ".mrxs" and mirax_folder.is_dir():
+    if mirax_folder.is_dir():
         for part in sorted(mirax_folder.iterdir()):
             digest.update(f"{part.name} {part.stat().st_size} ".encode())
             if part.suffix.lower() == ".ini":
@@ -188,7 +194,7 @@ def check_is_file(path: Path) -> None:
         if path.is_dir():
             raise SlideError(
                 f"{path}: is a folder; name one file of it "
-                "(for DICOM any .dcm file, for MIRAX the .mrxs file)"
+                "(for DICOM any file of the series, for MIRAX the .mrxs file)"
             )
         if size == 0:
             raise SlideError(f"{path}: the file is empty; copy it again")

@@ -31,6 +31,7 @@ from tiling.slides.read_errors import (
     file_read_errors,
 )
 from tiling.slides.reopening import ReopeningBackend
+from tiling.slides.slide_files import check_companion_files
 from tiling.slides.tiff_backend import TiffBackend
 from tiling.slides.tiff_claims import check_tiff_claims
 from tiling.slides.tiff_directories import is_tiff
@@ -73,6 +74,7 @@ def open_slide(
         The disk or mount fails.
     """
     check_is_file(path)
+    check_companion_files(path)
     file = path if read_from is None else read_from
     try:
         backend = ReopeningBackend(file, _choose_backend(file), name=str(path))

@@ -62,8 +62,6 @@ def test_companion_files_and_stores_are_not_slides(tmp_path):
         "m/Data0001.tif",
         "v/s.vms",
         "v/s.jpg",
-        "d/1.dcm",
-        "d/2.dcm",
         "t.zarr/x.png",
         ".hidden/x.png",
         "notes.txt",
@@ -71,7 +69,6 @@ def test_companion_files_and_stores_are_not_slides(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert [row.name for row in sheet_from_folder(tmp_path).rows] == [
-        "d/1.dcm",
         "m.mrxs",
         "v/s.vms",
     ]
