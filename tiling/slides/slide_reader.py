@@ -237,6 +237,8 @@ def _open_aperio(path: Path) -> Backend:
     try:
         return _open_with_openslide(path)
     except FileReadError as error:
+        if truncation_problem(path) is not None:
+            raise
         log.debug("%s: OpenSlide does not open it (%s)", path, error)
     return TiffBackend(path)
 
