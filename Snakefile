@@ -22,7 +22,10 @@ configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
 CONFIGURATION, SHEET, problems, remarks = read_run_inputs(
-    config, sys.argv[1:], is_main_process=workflow.is_main_process
+    config,
+    sys.argv[1:],
+    is_main_process=workflow.is_main_process,
+    jobs_run_here=workflow.local_exec,
 )
 for remark in remarks:
     print(remark, file=sys.stderr)

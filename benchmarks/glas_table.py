@@ -68,6 +68,9 @@ def main() -> None:
         "--jobs", type=int, default=2, help="trainings at the same time; 1 for one GPU"
     )
     arguments = parser.parse_args()
+    part = arguments.data / arguments.part
+    if not part.is_dir():
+        sys.exit(f"--data {arguments.data}: no folder {part}; give the folder of GlaS, docs/glas.md")
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         lists = list(itertools.product(arguments.labelled, arguments.seeds))

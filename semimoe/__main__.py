@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from semimoe.model_errors import SettingsError
 from semimoe.settings import PREDICTION_BATCH
@@ -40,9 +40,23 @@ def main(words: Sequence[str] | None = None) -> int:
         _check_numbers(arguments)
         command.run(arguments)
     except (ValueError, OSError) as error:
-        print(f"semimoe {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"semimoe {arguments.command}: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+class _BriefParser(argparse.ArgumentParser):
+    """Reports wrong arguments in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _one_line(error: Exception) -> str:
+    """The message of an error; for a file, its name and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return " ".join(str(error).split())
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
@@ -54,7 +68,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _BriefParser(
         prog="python -m semimoe", description="Gland segmentation with few labels (Semi-MoE)."
     )
     commands = parser.add_subparsers(dest="command", required=True)

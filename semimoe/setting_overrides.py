@@ -1,5 +1,6 @@
 """`--set network.KEY=VALUE`: single settings from the command line, checked like all others."""
 
+import difflib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -35,14 +36,23 @@ def overridden(
             raise SettingsError(f"--set {text}: network.KEY=VALUE or training.KEY=VALUE is needed")
         settings = network if group == "network" else training
         if key not in type(settings).model_fields:
-            names = ", ".join(type(settings).model_fields)
-            raise SettingsError(f"--set {name.strip()}: no such setting; the settings are {names}")
+            raise SettingsError(f"--set {name.strip()}: no such setting{_hint(group, key)}")
         changes[group][key] = _parsed(value.strip())
     # All at once: two settings may be valid only together.
     return (
         checked(NetworkSettings, network.to_dict() | changes["network"], where="--set network"),
         checked(TrainingSettings, training.to_dict() | changes["training"], where="--set training"),
     )
+
+
+def _hint(group: str, key: str) -> str:
+    """The setting that is meant, of this group or the other one, or all settings of the group."""
+    groups = {"network": NetworkSettings, "training": TrainingSettings}
+    for name in (group, *(other for other in groups if other != group)):
+        close = difflib.get_close_matches(key, groups[name].model_fields, n=1)
+        if close:
+            return f" (did you mean {name}.{close[0]}?)"
+    return f"; the settings are {', '.join(groups[group].model_fields)}"
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401  # whatever JSON holds

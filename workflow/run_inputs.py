@@ -13,6 +13,8 @@ from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 from workflow.sheet_annotations import check_annotations
 from workflow.sheet_reader import read_sheet
+from workflow.stages.job_resources import scratch_folder
+from workflow.user_paths import problem_of_output_folder
 
 _MOST_LISTED = 200
 _GIVE_SHEET = (
@@ -39,7 +41,11 @@ class RunInputs(NamedTuple):
 
 
 def read_run_inputs(
-    values: Mapping[str, Any], command_line: Sequence[str], *, is_main_process: bool
+    values: Mapping[str, Any],
+    command_line: Sequence[str],
+    *,
+    is_main_process: bool,
+    jobs_run_here: bool = True,
 ) -> RunInputs:
     """Read and check the configuration and the sheet that it names.
 
@@ -49,6 +55,7 @@ def read_run_inputs(
     command_line : of Snakemake
     is_main_process : whether this is the process that plans the run: a job on another machine
         needs its own files only
+    jobs_run_here : whether the jobs run on this machine, with its folders and its environment
     """
     if is_main_process and "--unlock" in command_line:
         # The lock does not depend on the slides.
@@ -58,6 +65,8 @@ def read_run_inputs(
         configuration = read_configuration(values)
     except ConfigurationError as error:
         return RunInputs(Configuration(), Sheet(()), (*problems, *error.problems))
+    if is_main_process and jobs_run_here:
+        problems += _scratch_problems(configuration.scratch)
     if not configuration.slides:
         return RunInputs(configuration, Sheet(()), (*problems, _GIVE_SHEET))
     asks_for_preview = any(Path(word).stem == "preview" for word in command_line)
@@ -87,6 +96,16 @@ def problems_text(problems: Sequence[str]) -> str:
     if len(problems) > _MOST_LISTED:
         lines.append(f"... and {len(problems) - _MOST_LISTED} more")
     return "\n".join(lines)
+
+
+def _scratch_problems(scratch: str | None) -> Iterator[str]:
+    try:
+        folder = scratch_folder(scratch)
+    except ValueError as error:
+        yield str(error)
+        return
+    if folder is not None and (problem := problem_of_output_folder(str(folder))):
+        yield f"config scratch: {folder} {problem}"
 
 
 def _forgotten_model(configuration: Configuration) -> str | None:

@@ -75,8 +75,6 @@ def problem_of_file(path: str, typed: str) -> str | None:
 
 def problem_of_output_folder(path: str) -> str | None:
     """Why a folder cannot be made and written to; None if it can, as far as is visible now."""
-    if "{" in path or "}" in path:
-        return "contains a brace, which has a meaning for Snakemake; give another name"
     try:
         absolute = Path(path).resolve()
         existing = next(folder for folder in (absolute, *absolute.parents) if folder.exists())

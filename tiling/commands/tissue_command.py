@@ -7,7 +7,7 @@ from pathlib import Path
 from tiling.commands.shared_arguments import add_origin
 
 NAME = "tissue"
-SUMMARY = "the tissue found in a tile store, to be corrected in QuPath (then: column tissue)"
+SUMMARY = "the tissue found in a tile store, to be corrected in QuPath"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,6 @@ def run(arguments: argparse.Namespace) -> None:
     count = tissue_to_geojson(arguments.store, arguments.out, origin=arguments.origin)
     print(
         f"{count} area(s) of tissue; correct them in QuPath, export, "
-        "and name the file in column 'tissue' of the sheet",
+        "and give the file as tissue (in a sheet: column 'tissue'; commands: --tissue)",
         file=sys.stderr,
     )

@@ -159,7 +159,7 @@ def open_mask_image(path: Path) -> Iterator[Any]:
             image = _image_of(path, files)
         except FileNotFoundError:
             raise AnnotationError(
-                f"{path}: no such file; correct column 'annotation' of the sheet"
+                f"{path}: no such file; correct the path (in a sheet: column 'annotation')"
             ) from None
         except FileReadError as error:
             raise AnnotationError(

@@ -96,7 +96,7 @@ def usable_pixel_size(metadata: SlideMetadata) -> PixelSize:
         contains the remedy.
     """
     size = metadata.pixel_size
-    remedy = "set column 'mpp' in the sheet (um per pixel at full resolution)"
+    remedy = "give the um per pixel at full resolution (in a sheet: column 'mpp'; commands: --mpp)"
     places = "; ".join(metadata.mpp_looked_at)
     if size is None:
         raise SlideError(f"{metadata.path}: no pixel size (looked at {places}); {remedy}")
@@ -201,6 +201,8 @@ def check_is_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except (FileNotFoundError, NotADirectoryError):
-        raise SlideError(f"{path}: no such file; correct column 'path' in the sheet") from None
+        raise SlideError(
+            f"{path}: no such file; correct the path (in a sheet: column 'path')"
+        ) from None
     except PermissionError:
         raise SlideError(f"{path}: not readable for this user; change its permissions") from None

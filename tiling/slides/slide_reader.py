@@ -168,7 +168,8 @@ class Slide:
         except FileReadError as error:
             raise SlideError(
                 f"{path}: level {level}, window {_in_words(window)} cannot be read ({error}); "
-                "copy the file again, or exclude this part with column 'roi' of the sheet"
+                "copy the file again, or exclude this part with a region "
+                "of interest (in a sheet: column 'roi'; commands: --roi)"
             ) from error
         return pixels if self._conversion is None else self._conversion(pixels)
 

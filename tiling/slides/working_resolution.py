@@ -54,7 +54,8 @@ def plan_scale(metadata: SlideMetadata, mpp_um: float) -> ScalePlan:
     if slide_mpp > max_mpp:
         raise SlideError(
             f"{metadata.path}: {slide_mpp:.4g} um per pixel at full resolution is coarser than "
-            f"the working {mpp_um:g}; work at a larger mpp, or correct column 'mpp' in the sheet"
+            f"the working {mpp_um:g}; work at a larger mpp, or "
+            "correct the pixel size (in a sheet: column 'mpp'; commands: --mpp)"
         )
     fine_enough = [
         level

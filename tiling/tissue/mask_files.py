@@ -76,7 +76,9 @@ def _checksum(path: Path) -> str:
 
 
 def _missing(path: Path) -> SlideError:
-    return SlideError(f"{path}: no such file; correct columns 'tissue' and 'roi' of the sheet")
+    return SlideError(
+        f"{path}: no such file; correct the path (in a sheet: columns 'tissue', 'roi')"
+    )
 
 
 def mask_from_file(path: Path, geometry: Geometry, *, origin: CoordinateFrame) -> NDArray[np.bool_]:

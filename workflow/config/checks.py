@@ -123,6 +123,11 @@ def _folder_problems(configuration: Configuration) -> Iterator[str]:
                 yield f"config {key}: no {name} in {folder}"
     if Path(configuration.results) == Path():
         yield "config results: the working directory itself; name a folder in it"
+    elif set(configuration.results) & {"{", "}"}:
+        yield (
+            f"config results: {configuration.results} contains a brace, which has a meaning for"
+            " Snakemake; give another name"
+        )
     elif problem := problem_of_output_folder(configuration.results):
         yield f"config results: {configuration.results} {problem}"
     start_from = configuration.start_from

@@ -136,7 +136,7 @@ rule evaluate_slide:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=METHOD,
         min_area_um2=CONFIGURATION.glands.min_area_um2,
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/evaluate_slide.py"
 
@@ -162,4 +162,4 @@ use rule evaluate_slide as evaluate_slide_compared with:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=lambda wildcards: wildcards.method,
         min_area_um2=CONFIGURATION.glands.min_area_um2,
-        code_version=2,
+        code_version=3,

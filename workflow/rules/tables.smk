@@ -21,7 +21,7 @@ rule summarise:
     params:
         repeated=SHEET.repeated_columns(),
         main_method=METHOD,
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/summarise.py"
 

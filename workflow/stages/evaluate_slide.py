@@ -17,6 +17,7 @@ from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of, recorded_error
 from tiling.stores.layout import LabelStore
+from workflow.stages.csv_cells import plain_cell
 
 # Region of the row that counts all regions of a slide together.
 POOLED = "pooled"
@@ -91,7 +92,7 @@ def evaluate_slide(
     images = _region_images(glands, labels, min_px=min_area_um2 / geometry.um2_per_px)
     rows = []
     for name, part in [*((image.name, [image]) for image in images), (POOLED, images)]:
-        row = {"slide": slide, "split": split, "method": method, "region": name}
+        row = {"slide": slide, "split": split, "method": method, "region": plain_cell(name)}
         rows.append(row | _scores(part, geometry) | {"min_area_um2": min_area_um2})
     write_atomic(metrics, _csv_text(rows))
 

@@ -73,12 +73,12 @@ def scratch_folder(scratch: str | None) -> Path | None:
     Raises
     ------
     ValueError
-        An environment variable in it is not set on this machine.
+        An environment variable or a home folder in it does not exist on this machine.
     """
     if not scratch:
         return None
-    folder = os.path.expandvars(scratch)
-    if "$" in folder:
+    folder = os.path.expanduser(os.path.expandvars(scratch))
+    if "$" in folder or folder.startswith("~"):
         raise ValueError(
             f"config scratch: {scratch} is not set on {platform.node()}; "
             "name a folder, or set scratch to null"

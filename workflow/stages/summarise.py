@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tiling.raster.atomic_files import write_atomic
+from workflow.stages.csv_cells import plain_cell
 from workflow.stages.evaluate_slide import POOLED, AreaQuartiles, CsvValue, area_quartiles
 
 TEXT_COLUMNS = ("slide", "split", "method", "region")
@@ -92,6 +93,10 @@ def summarise(
     missing : slides without results
     """
     missing = missing or MissingResults()
+    repeated = {
+        slide: {name: plain_cell(text) for name, text in cells.items()}
+        for slide, cells in repeated.items()
+    }
     metrics = _all_metrics(inputs.metrics, repeated, main_method, missing.scores)
     write_atomic(metrics_table, metrics.to_csv(index=False))
     rows: list[dict[str, CsvValue]] = []
@@ -106,7 +111,7 @@ def summarise(
         rows.append({**head, **statistics.columns()})
     rows = [{**row, "error": ""} for row in rows]
     for slide, reason in missing.outlines.items():
-        rows.append({"slide": slide, "region": "", **repeated[slide], "error": reason})
+        rows.append({"slide": slide, "region": "", **repeated[slide], "error": plain_cell(reason)})
     write_atomic(cohort_table, pd.DataFrame(rows).to_csv(index=False))
 
 
@@ -131,7 +136,7 @@ def _all_metrics(
             "split": repeated[slide]["split"],
             "method": main_method,
             "region": POOLED,
-            "error": reason,
+            "error": plain_cell(reason),
         }
         for slide, reason in missing_scores.items()
     ]

@@ -40,7 +40,7 @@ def test_info_prints_the_facts_as_json(tmp_path, capsys):
 def test_info_reports_an_impossible_pixel_size_with_the_remedy_and_succeeds(tmp_path, capsys):
     slide = write_slide(tmp_path / "s.tiff", mpp=352.86)
     assert main(["info", slide]) == 0
-    assert "set column 'mpp' in the sheet" in capsys.readouterr().out
+    assert "in a sheet: column 'mpp'; commands: --mpp" in capsys.readouterr().out
     assert main(["info", slide, "--json"]) == 0
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert "352.86" in problem

@@ -382,7 +382,7 @@ def test_a_rerun_after_an_unreadable_block_gives_the_same_bytes(tmp_path, monkey
 def test_the_store_of_an_unusable_slide_has_the_error(tmp_path, caplog):
     path = write_slide(tmp_path / "s.tiff", slide_image((300, 300), (0, 0, 300, 300)), mpp=350.0)
     write_tile_store(path, tmp_path / "s.zarr", slide="s7")
-    assert "set column 'mpp'" in recorded_error(tmp_path / "s.zarr")
+    assert "in a sheet: column 'mpp'" in recorded_error(tmp_path / "s.zarr")
     assert "s7 is left out" in caplog.text
     with pytest.raises(SlideError, match="350"):
         geometry_of(tmp_path / "s.zarr")
