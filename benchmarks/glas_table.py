@@ -70,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     part = arguments.data / arguments.part
     if not part.is_dir():
-        sys.exit(f"--data {arguments.data}: no folder {part}; give the folder of GlaS, docs/glas.md")
+        sys.exit(f"--data {arguments.data}: no folder {part}; docs/glas.md has the layout")
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         lists = list(itertools.product(arguments.labelled, arguments.seeds))

@@ -68,7 +68,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _BriefParser(
+    parser: argparse.ArgumentParser = _BriefParser(
         prog="python -m semimoe", description="Gland segmentation with few labels (Semi-MoE)."
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -49,7 +49,7 @@ def _hint(group: str, key: str) -> str:
     """The setting that is meant, of this group or the other one, or all settings of the group."""
     groups = {"network": NetworkSettings, "training": TrainingSettings}
     for name in (group, *(other for other in groups if other != group)):
-        close = difflib.get_close_matches(key, groups[name].model_fields, n=1)
+        close = difflib.get_close_matches(key, groups[name].model_fields, n=1, cutoff=0.7)
         if close:
             return f" (did you mean {name}.{close[0]}?)"
     return f"; the settings are {', '.join(groups[group].model_fields)}"

@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 import yaml
 
+from semimoe.settings import shortened
 from workflow.config.configuration import Configuration
 
 _CONFIG_OPTIONS = ("--config", "-C")
 _KEY = re.compile(r"[a-zA-Z_][\w-]*\w")  # as Snakemake reads it
 _DOTTED_KEY = re.compile(r"[a-zA-Z_][\w-]*(\.[a-zA-Z_][\w-]*)+")
 _NEEDED_BYTES = 1 << 20
+_LARGEST_SETTINGS_BYTES = 1 << 20
 
 
 class CommandLineError(ValueError):
@@ -94,10 +96,12 @@ def check_configuration_files(words: Sequence[str]) -> None:
         path = Path(name)
         if not path.is_file():
             raise CommandLineError(f"--configfile {name}: no such file")
+        if path.stat().st_size > _LARGEST_SETTINGS_BYTES:
+            raise CommandLineError(f"--configfile {name}: too large for a file of settings")
         try:
             node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-            reason = " ".join(str(error).split())
+            reason = shortened(" ".join(str(error).split()), 200)
             raise CommandLineError(f"--configfile {name}: is no YAML file ({reason})") from None
         if repeated := next(_repeated_keys(node), None):
             raise CommandLineError(f"--configfile {name}: {repeated} is given twice; join the two")

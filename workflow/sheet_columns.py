@@ -76,15 +76,20 @@ def _meant(name: str, names: tuple[str, ...]) -> str | None:
     """The column that a misspelt name is meant for; None for a further column."""
     candidates = [known for known in SHEET_COLUMNS if known not in names and known != "check"]
     words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
+    named = next((known for known in SHEET_COLUMNS if known in words), None)
+    if named is not None:
+        others = [word for word in words if word != named]
+        is_meant = all(word in _MEANINGLESS_ENDINGS or word.isdigit() for word in others)
+        return named if is_meant and named in candidates else None
     joined = "".join(words)
     close = difflib.get_close_matches(joined, candidates, n=1, cutoff=_ALIKE)
     if close:
         return close[0]
-    for known in candidates:
-        if len(known) == 3 and set(joined) == set(known) and abs(len(joined) - 3) <= 1:
-            return known
-        if known in words and all(
-            word in _MEANINGLESS_ENDINGS or word.isdigit() for word in words if word != known
-        ):
-            return known
-    return None
+    return next(
+        (
+            known
+            for known in candidates
+            if len(known) == 3 and set(joined) == set(known) and abs(len(joined) - 3) <= 1
+        ),
+        None,
+    )

@@ -96,6 +96,8 @@ def open_store(path: Path) -> zarr.Group:
     StoreError
         The store is missing, or it was not written by this pipeline.
     """
+    if not path.exists():
+        raise StoreError(f"{path}: no such store; correct the path, or make it by a run")
     try:
         group = zarr.open_group(path, mode="r", zarr_format=3)
     except (FileNotFoundError, KeyError, ValueError) as error:

@@ -32,6 +32,8 @@ def test_values_are_converted_to_the_types_of_their_settings() -> None:
     [
         ("width=16", "network.KEY=VALUE"),
         ("network.width", "network.KEY=VALUE"),
+        ("network.widht=3", r"no such setting \(did you mean network.width\?\)"),
+        ("network.epoch=3", r"no such setting \(did you mean training.epochs\?\)"),
         ("network.depth=3", "no such setting; the settings are width"),
         ("network.width=wide", "network.width: .wide.; input should be a valid integer"),
         ("training.batch=2.5", "input should be a valid integer"),

@@ -1,0 +1,93 @@
+"""The configuration and the sheet that a run is started with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from workflow.run_inputs import RunInputs, problems_text, read_run_inputs
+
+
+@pytest.fixture
+def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """A valid configuration, and its sheet in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.svs", "a.geojson"):
+        Path(name).touch()
+    rows = "x\ta.svs\tlabelled\ta.geojson\n"
+    Path("s.tsv").write_text("slide\tpath\tsplit\tannotation\n" + rows)
+    return {"slides": "s.tsv"}
+
+
+def read(values: dict[str, object], *words: str, **options: bool) -> RunInputs:
+    return read_run_inputs(values, words, is_main_process=True, **options)
+
+
+@pytest.mark.parametrize("slides", [{}, {"slides": ""}, {"slides": None}])
+def test_without_a_sheet_the_message_says_what_to_give(slides: dict[str, object]) -> None:
+    (problem,) = read(slides).problems
+    for part in ("python -m tiling sheet", "--config slides=", "--configfile", "make demo"):
+        assert part in problem
+
+
+def test_unlocking_needs_no_sheet() -> None:
+    assert read({}, "--unlock").problems == ()
+
+
+def test_a_second_config_is_refused_because_snakemake_drops_the_first(
+    values: dict[str, object],
+) -> None:
+    assert read(values, "--config", "a=1", "--", "--config").problems == ()
+    (problem,) = read(values, "--config", "a=1", "-C", "b=2").problems
+    assert "--config is given twice" in problem
+
+
+@pytest.mark.parametrize("scratch", ["$UNSET_VARIABLE/x", "~nobody-of-this-name/x"])
+def test_a_scratch_folder_that_does_not_exist_is_named_before_the_run(
+    values: dict[str, object], scratch: str
+) -> None:
+    with_scratch = {**values, "scratch": scratch}
+    (problem,) = read(with_scratch).problems
+    assert f"config scratch: {scratch} is not set" in problem
+    assert read(with_scratch, jobs_run_here=False).problems == ()
+
+
+@pytest.mark.parametrize("key", ["results", "scratch"])
+def test_a_folder_below_a_file_cannot_be_written(values: dict[str, object], key: str) -> None:
+    (problem,) = read({**values, key: "a.svs/x"}).problems
+    assert f"config {key}: a.svs/x cannot be made" in problem
+    assert "is a file" in problem
+
+
+def test_a_model_that_the_earlier_run_was_given_is_not_forgotten(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    assert read(values).remarks == ()
+    (tmp_path / "results" / "maps" / "x.zarr").mkdir(parents=True)
+    (remark,) = read(values).remarks
+    assert "WARNING" in remark
+    assert "`model=FOLDER`" in remark
+    assert "--configfile study.yaml" in remark
+    assert read(values, "--", "preview").remarks == ()
+
+
+def test_a_start_model_of_the_earlier_run_is_not_forgotten(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    model = tmp_path / "results" / "models" / "semimoe"
+    model.mkdir(parents=True)
+    shipped = Path(__file__).parents[3] / "models" / "glas"
+    card = json.loads((shipped / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps(card))
+    assert read(values).remarks == ()
+    card["notes"]["start_from"] = "models/first"
+    (model / "model.json").write_text(json.dumps(card))
+    (remark,) = read(values).remarks
+    assert "`start_from=models/first`" in remark
+    assert read({**values, "start_from": str(shipped)}).remarks == ()
+
+
+def test_very_many_problems_are_cut() -> None:
+    lines = problems_text([f"p{number}" for number in range(1000)]).splitlines()
+    assert len(lines) == 202
+    assert lines[-1] == "... and 800 more"
