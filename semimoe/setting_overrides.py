@@ -47,12 +47,15 @@ def overridden(
 
 def _hint(group: str, key: str) -> str:
     """The setting that is meant, of this group or the other one, or all settings of the group."""
-    groups = {"network": NetworkSettings, "training": TrainingSettings}
+    groups: dict[str, list[str]] = {
+        "network": list(NetworkSettings.model_fields),
+        "training": list(TrainingSettings.model_fields),
+    }
     for name in (group, *(other for other in groups if other != group)):
-        close = difflib.get_close_matches(key, groups[name].model_fields, n=1, cutoff=0.7)
+        close = difflib.get_close_matches(key, groups[name], n=1, cutoff=0.7)
         if close:
             return f" (did you mean {name}.{close[0]}?)"
-    return f"; the settings are {', '.join(groups[group].model_fields)}"
+    return f"; the settings are {', '.join(groups[group])}"
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401  # whatever JSON holds

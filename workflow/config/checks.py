@@ -24,6 +24,9 @@ from workflow.config.option_groups import TileOptions
 from workflow.config.start_model import with_start_model
 from workflow.user_paths import problem_of_output_folder
 
+# 1024 tiles of 256 x 256 pixels.
+_MOST_PIXELS_AT_ONCE = 2**26
+
 
 class ConfigurationError(ValueError):
     """A configuration that cannot be used.
@@ -58,7 +61,11 @@ def read_configuration(values: Mapping[str, Any]) -> Configuration:
     configuration = _with_scale(configuration, cards)
     if "start_from" in cards.cards:
         configuration = with_start_model(configuration, cards.cards["start_from"])
-    problems = [*_tile_problems(configuration), *_folder_problems(configuration)]
+    problems = [
+        *_tile_problems(configuration),
+        *_batch_problems(configuration),
+        *_folder_problems(configuration),
+    ]
     if not problems:
         problems += _model_problems(configuration, cards)
         problems += _start_problems(configuration, cards)
@@ -113,6 +120,18 @@ def _tile_problems(configuration: Configuration) -> Iterator[str]:
         yield (
             f"config tiles.overlap_px: {tiles.overlap_px} is not less than tile_px {tiles.tile_px}"
         )
+
+
+def _batch_problems(configuration: Configuration) -> Iterator[str]:
+    """Batches that are larger than the memory of any machine."""
+    tile_px = configuration.tiles.tile_px or 0
+    for group in ("training", "prediction"):
+        batch = getattr(configuration, group).batch
+        if batch * tile_px**2 > _MOST_PIXELS_AT_ONCE:
+            yield (
+                f"config {group}.batch: {batch} tiles of {tile_px} x {tile_px} pixels do not fit"
+                f" into memory; set it to {max(_MOST_PIXELS_AT_ONCE // tile_px**2, 1)} or less"
+            )
 
 
 def _folder_problems(configuration: Configuration) -> Iterator[str]:

@@ -650,3 +650,25 @@ def test_warnings_name_folds_whose_scores_are_too_good(pictures) -> None:
     warnings = " ".join(json.loads((pictures / "released" / "model.json").read_text())["warnings"])
     assert "fold chose its epoch on the images that it held out" in warnings
     assert "fold learnt from other images of patients 1 that it held out" in warnings
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table", "none.json"], "semimoe table: none.json: no such file or directory"),
+        (["data-check", "none"], "semimoe data-check: none: no such folder"),
+    ],
+)
+def test_a_missing_file_is_named_in_words(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.strip() == message
+
+
+@pytest.mark.parametrize("words", [["train", "--method", "foo"], ["trian"], [], ["table"]])
+def test_wrong_words_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("--help)")

@@ -9,6 +9,8 @@ from semimoe.known_images import images_of_sources, known_images
 from semimoe.model_card import ImageNames, TrainingNotes, load_card, parse_card, save_card
 from semimoe.model_errors import ModelError
 
+NAN = float("nan")
+SPLIT = {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0}
 SHIPPED = Path(__file__).parents[3] / "models" / "glas"
 
 
@@ -52,6 +54,19 @@ def test_notes_about_gates_are_no_warnings_also_in_older_cards() -> None:
         ({"mpp_um": True}, "mpp_um: True; must be a number"),
         ({"network": {"width": 5}}, "network.width: 5; input should be a multiple of 4"),
         ({"notes": {"licence": 3}}, "notes.licence: 3; input should be a valid string"),
+        ({"split": {}}, "split.seed_depth_um: field required"),
+        ({"split": {**SPLIT, "threshold": 0.9}}, "split.threshold: 0.9; no such key"),
+        ({"split": {**SPLIT, "growth_um": -4}}, "split.growth_um: -4; input should be greater"),
+        ({"split": {**SPLIT, "growth_um": 1e9}}, "split.growth_um: 1000000000.0; input should be"),
+        ({"split": {**SPLIT, "seed_depth_um": NAN}}, "split.seed_depth_um: nan; input should be"),
+        ({"split": {**SPLIT, "boundary_level": 5}}, "split.boundary_level: 5; input should be"),
+        ({"validation_before": {}}, "validation_before: scores of the start model are needed"),
+        ({"normalisation": {"mean": [0.5] * 2, "std": [0.2] * 2}}, "normalisation: three means"),
+        ({"normalisation": {"mean": [0.5] * 3, "std": [0.2, 0, 0.2]}}, "normalisation: three"),
+        ({"sdf_scale": "mm"}, "sdf_scale: 'mm'; input should be"),
+        ({"threshold": NAN}, "threshold: nan; input should be a finite number"),
+        ({"mpp_um": 1e9}, "mpp_um: 1000000000.0; input should be less"),
+        ({"tile_px": 10**9}, "tile_px: 1000000000; input should be less"),
     ],
 )
 def test_a_wrong_entry_is_named_with_its_value(change: dict, message: str) -> None:

@@ -95,6 +95,71 @@ def test_the_schema_gives_the_bounds_of_every_number() -> None:
     assert keys["tiles.mpp_um"]["anyOf"][0] == {"minimum": 0.05, "maximum": 20, "type": "number"}
 
 
+def numbers() -> list[str]:
+    """Keys whose values are numbers."""
+    kinds = {"number", "integer"}
+    return [
+        name
+        for name, key in leaves()
+        if any(kind.get("type") in kinds for kind in (key, *key.get("anyOf", ())))
+    ]
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e400", "1e300", str(10**30), -1e30])
+def test_no_number_may_be_infinite_or_absurd(value: object) -> None:
+    assert len(numbers()) > 40
+    for name in numbers():
+        *groups, key = name.split(".")
+        values: dict = {key: value if isinstance(value, float) else yaml.safe_load(str(value))}
+        text: dict = {key: str(value)}  # as `--config` gives it
+        for group in reversed(groups):
+            values, text = {group: values}, {group: text}
+        for given in (values, text):
+            (problem,) = problems(given)
+            assert problem.startswith(f"config {name}: "), problem
+
+
+@pytest.mark.parametrize("group", ["prediction", "training"])
+def test_tiles_that_no_memory_can_hold_at_once_are_refused(group: str) -> None:
+    (problem,) = problems({group: {"batch": 1024}, "tiles": {"tile_px": 2048}})
+    assert f"config {group}.batch: 1024 tiles of 2048 x 2048 pixels" in problem
+    assert problems({group: {"batch": 1024}}) == []
+
+
+@pytest.mark.parametrize("key", ["slides", "results", "model", "start_from"])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a{slide}", "contains"), ("<results>/x", "contains '<results>'"),
+        ("http://x/y", "the address of a server"), ("~nobody-of-this-name", "not the home folder"),
+        ("x" * 256, "more than 255 bytes"), ("a\nb", "control character U+000A"),
+        (2024, "is a number, not a path"), (True, "is a number, not a path"),
+    ],
+)  # fmt: skip
+def test_paths_that_snakemake_would_change_are_refused(
+    key: str, path: object, message: str
+) -> None:
+    assert any(
+        problem.startswith(f"config {key}: ") and message in problem
+        for problem in problems({key: path})
+    )
+
+
+def test_results_may_have_no_brace_and_need_a_folder_that_can_be_made(tmp_path: Path) -> None:
+    assert "contains a brace" in problems({"results": "a{b-c}"})[0]
+    (tmp_path / "file").touch()
+    assert "is a file; give a folder" in problems({"results": str(tmp_path / "file" / "x")})[0]
+    assert problems({"results": str(tmp_path / "new" / "x")}) == []
+
+
+def test_a_dotted_key_in_a_file_is_refused_with_its_place() -> None:
+    (problem,) = problems({"tiles.mpp_um": 1})
+    assert problem == (
+        "config file: unknown key tiles.mpp_um; in a file, mpp_um stands inside tiles:"
+        " `tiles: {mpp_um: VALUE}`"
+    )
+
+
 def test_defaults_stand_in_one_place() -> None:
     configuration = read_configuration({})
     settings = method_settings(configuration, "semimoe")

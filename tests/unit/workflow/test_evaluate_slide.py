@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group
-from tiling.stores.attributes import record_failure, set_attributes
+from tiling.stores.attributes import record_failure, set_attributes, stored_json
 from workflow.stages.evaluate_slide import POOLED, evaluate_slide
 
 GEOMETRY = Geometry.uniform(100, 100, downsample=2.0)
@@ -100,3 +101,10 @@ def test_a_region_called_pooled_keeps_its_name(stores: tuple[Path, Path]) -> Non
     regions = [{"name": POOLED, "window": REGIONS["a"]}, {"name": "b", "window": REGIONS["b"]}]
     set_attributes(create_group(stores[1]), {"regions": regions})
     assert list(scores_of(*stores)) == [f"{POOLED} (region)", "b", POOLED]
+
+
+def test_a_region_with_the_name_of_a_formula_is_a_text(stores: tuple[Path, Path]) -> None:
+    glands, labels = stores
+    regions = [{"name": "=1+1", "window": REGIONS["a"]}, {"name": "+", "window": REGIONS["b"]}]
+    set_attributes(zarr.open_group(labels), {**stored_json(labels), "regions": regions})
+    assert set(scores_of(glands, labels)) == {"'=1+1", "+", POOLED}

@@ -77,3 +77,22 @@ def test_the_result_tables_have_no_columns_but_reserved_ones(tmp_path: Path) -> 
     files = inputs(tmp_path, "x", glands="a,100\n")
     rows = summarised(tmp_path, files, {"x": {"split": "predict", "patient": ""}})
     assert set(rows[0]) <= {*RESERVED_COLUMNS, *SHEET_COLUMNS}
+
+
+def test_formulas_from_the_sheet_and_from_region_names_are_texts(tmp_path: Path) -> None:
+    """`'` stands before a cell that a spreadsheet program would run."""
+    scores = METRICS + "s,test,semimoe,a,0.001,1,0.0004,400,400,400,1\n"
+    cells = {
+        "split": "test",
+        "patient": "=cmd|'/c calc'!A0",
+        "site": "@SUM(1)",
+        "her2": "++",
+        "score": "-1.5",
+        "note": '-2+3+cmd|"x"',
+    }
+    rows = summarised(tmp_path, inputs(tmp_path, "s", metrics=scores), {"s": cells})
+    for row in rows:
+        assert row["patient"] == "'=cmd|'/c calc'!A0"
+        assert row["site"] == "'@SUM(1)"
+        assert row["note"] == '\'-2+3+cmd|"x"'
+        assert (row["her2"], row["score"]) == ("++", "-1.5")
