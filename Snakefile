@@ -9,6 +9,7 @@ from semimoe.methods import MAIN_METHOD, METHODS
 from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
 from workflow.config.start_model import START_MODEL, compared_models
+from workflow.reporting.annotation_fit import misfits
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.reporting.outcome import planned_jobs
@@ -97,6 +98,11 @@ onstart:
     reason = refusal(expected, free_bytes, CONFIGURATION.max_disk_gb)
     if reason:
         raise WorkflowError(reason)
+    problems, warnings = misfits(SHEET, CONFIGURATION, jobs)
+    if problems:
+        raise WorkflowError(problems_text(problems))
+    for warning in warnings:
+        print(f"WARNING {warning}", file=sys.stderr)
     print(forecast_text(expected, free_bytes), file=sys.stderr)
 
 
@@ -107,7 +113,7 @@ onsuccess:
     if "report" in rules_of_run:
         print(run_text(SHEET.ids(), CONFIGURATION), file=sys.stderr)
     elif "preview" in rules_of_run:
-        text, all_usable = preview_text(SHEET.ids(), CONFIGURATION)
+        text, all_usable = preview_text(SHEET, CONFIGURATION)
         if not all_usable:
             # The message is printed without a traceback, and the status is 1.
             sys.exit(text)

@@ -49,6 +49,7 @@ class AnnotationCounts(NamedTuple):
     without_gland : regions that are not declared empty and that no bounding box of a gland meets:
         their names, or their places in the file
     extent_px : left, top, right, bottom of all that is read, as in the file; None if nothing is
+    viewer_px : (width, height) of the viewer that the file was written for; None if unknown
     """
 
     regions: int
@@ -58,6 +59,7 @@ class AnnotationCounts(NamedTuple):
     skipped: dict[SkippedKind, int]
     without_gland: tuple[str, ...] = ()
     extent_px: Box | None = None
+    viewer_px: tuple[int, int] | None = None
 
 
 def count_annotations(path: Path, *, gland_class: str = GLAND) -> AnnotationCounts:
@@ -74,7 +76,8 @@ def count_annotations(path: Path, *, gland_class: str = GLAND) -> AnnotationCoun
     read: Counter[Reading] = Counter()
     boxes = _Boxes()
     skipped: Counter[SkippedKind] = Counter()
-    for feature in GeoJsonFile(path).features():
+    file = GeoJsonFile(path)
+    for feature in file.features():
         reading = reading_of(feature.class_name, gland_class=gland_class)
         reason = _reason(feature, reading)
         if reason or reading is None:
@@ -91,6 +94,7 @@ def count_annotations(path: Path, *, gland_class: str = GLAND) -> AnnotationCoun
         skipped=dict(skipped),
         without_gland=boxes.without_gland(),
         extent_px=boxes.extent(),
+        viewer_px=file.viewer_px,
     )
 
 

@@ -1,6 +1,6 @@
-"""A fast check of an annotation file, before its slide is tiled: what is in it, and is it enough?
+"""Fast checks of an annotation file before its slide is tiled: what is in it, and does it fit?
 
-Outlines are not checked, and their places on the slide are not known yet: `label_slide` does both.
+Outlines are not checked, and the tissue is not known yet: `label_slide` does both.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,12 @@ from tiling.qupath.annotation_counts import (
     SkippedKind,
     count_annotations,
 )
+from tiling.qupath.annotation_source import AnnotationFile
+from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import EMPTY_REGION, GLAND, IGNORE, REGION, similar_class
-from tiling.qupath.mask_images import MASK_SUFFIXES, check_mask_header
+from tiling.qupath.mask_images import MASK_SUFFIXES, check_mask_size, mask_shape
+from tiling.qupath.placement import place_annotations
+from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
 
 _MAX_KINDS = 6
@@ -32,6 +36,7 @@ class FileCheck:
     left_out : what is not read, with the class that was probably meant; "" if all is read
     problem : why the file cannot be used, without its name; None if it can, as far as is known
     extent_px : left, top, right, bottom of the outlines, as in the file; None if unknown
+    viewer_px : (width, height) of the viewer that the file was written for; None if unknown
     """
 
     text: str = ""
@@ -39,6 +44,7 @@ class FileCheck:
     left_out: str = ""
     problem: str | None = None
     extent_px: Box | None = None
+    viewer_px: tuple[int, int] | None = None
 
 
 def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) -> FileCheck:
@@ -52,7 +58,7 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
     """
     try:
         if path.name.lower().endswith(MASK_SUFFIXES):
-            check_mask_header(path)
+            mask_shape(path)
             return FileCheck(text="mask image of the whole slide")
         counts = count_annotations(path, gland_class=gland_class)
     except AnnotationError as error:
@@ -63,7 +69,37 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
         left_out=_left_out(counts, gland_class),
         problem=_problem(counts, annotated, gland_class),
         extent_px=counts.extent_px,
+        viewer_px=counts.viewer_px,
     )
+
+
+def fit_problem(annotation: AnnotationFile, check: FileCheck, geometry: Geometry) -> str | None:
+    """Why an annotation is not of a slide of this size; None if it may be.
+
+    Parameters
+    ----------
+    annotation : file of the slide
+    check : of the file
+    geometry : of the slide's tiles
+    """
+    path, rules = annotation
+    try:
+        if path.name.lower().endswith(MASK_SUFFIXES):
+            check_mask_size(path, geometry)
+        elif not _is_inside(check, geometry.viewer_size(rules.origin)):
+            drawn = read_annotations(path, gland_class=rules.gland_class)
+            place_annotations(drawn, path, geometry, rules.origin)
+    except AnnotationError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return None
+
+
+def _is_inside(check: FileCheck, viewer_px: tuple[int, int]) -> bool:
+    """Whether all outlines are in a viewer of this size, as far as the check says."""
+    if check.viewer_px is not None and tuple(check.viewer_px) != viewer_px:
+        return False
+    left, top, right, bottom = check.extent_px or (0, 0, 0, 0)
+    return left >= 0 and top >= 0 and right <= viewer_px[0] and bottom <= viewer_px[1]
 
 
 def _counts_text(counts: AnnotationCounts, annotated: Annotated) -> str:

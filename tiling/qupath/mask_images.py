@@ -168,8 +168,8 @@ def open_mask_image(path: Path) -> Iterator[Any]:
         yield image
 
 
-def check_mask_header(path: Path) -> None:
-    """Refuse a file that is no image of one channel of whole numbers; pixels are not read.
+def mask_shape(path: Path) -> tuple[int, int]:
+    """Height and width of a mask image, from its header; pixels are not read.
 
     Raises
     ------
@@ -179,13 +179,13 @@ def check_mask_header(path: Path) -> None:
     if path.suffix.lower() in TIFF_SUFFIXES:
         with open_mask_image(path) as image:
             check_label_image(image, path)
-        return
+            return image.shape[0], image.shape[1]
     from PIL import Image
 
     with open_regular_file(path) as file:
         try:
             with file_read_errors(), Image.open(file) as picture:
-                bands, mode = picture.getbands(), picture.mode
+                bands, mode, (width, height) = picture.getbands(), picture.mode, picture.size
         except FileReadError as error:
             raise AnnotationError(
                 f"{path}: cannot be read as a mask image ({error}); export or copy it again"
@@ -195,6 +195,18 @@ def check_mask_header(path: Path) -> None:
             f"{path}: an image of mode {mode} is not an instance mask; "
             "give one channel of whole numbers, one per gland"
         )
+    return height, width
+
+
+def check_mask_size(path: Path, geometry: Geometry) -> None:
+    """Refuse a mask image that has neither the size of level 0 nor that of the stored grid.
+
+    Raises
+    ------
+    AnnotationError
+        With both sizes; also if the header cannot be read.
+    """
+    _pixels_under_centres(path, mask_shape(path), geometry)
 
 
 def check_label_image(image: Any, path: Path) -> None:  # noqa: ANN401  # numpy or zarr array

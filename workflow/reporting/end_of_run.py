@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from workflow.config.configuration import Configuration
 from workflow.config.start_model import compared_models
@@ -12,6 +13,7 @@ from workflow.reporting.report import current_outlines, write_report
 from workflow.reporting.report_tables import method_label
 from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
+from workflow.sheet_annotations import needs_outlines
 
 _MAX_LISTED = 8
 _SCORES = (
@@ -32,21 +34,32 @@ def run_text(
     return "\n".join(["", *lines, *_score_lines(paths)])
 
 
-def preview_text(slides: Sequence[str], configuration: Configuration) -> tuple[str, bool]:
-    """Where the preview is and which slides cannot be used, and whether all can be used.
+def preview_text(sheet: Sheet, configuration: Configuration) -> tuple[str, bool]:
+    """Where the preview is and what cannot be used, and whether everything can be used.
 
-    If some slides cannot be used, the next run makes the preview again and reports them again.
+    If some slides or annotations cannot be used, the next run makes the preview again and reports
+    them again.
     """
     paths = ResultPaths(Path(configuration.results))
-    location, failures = f"Preview:  {paths.preview_page}", _preview_failures(slides, paths)
-    if not failures:
-        return f"\n{location}", True
-    record_failure_of_run(paths, failures, (paths.preview_page, paths.preview_picture))
-    summary = (
-        f"{len(failures)} of {len(slides)} slide(s) cannot be used; "
-        "repair them, or give them the split `skip` in the sheet:"
-    )
-    return "\n".join(["", location, summary, *failures]), False
+    lines = ["", f"Preview:  {paths.preview_page}"]
+    slides, annotations, remarks = _preview_failures(sheet, configuration, paths)
+    if slides:
+        lines += [
+            f"{len(slides)} of {len(sheet.rows)} slide(s) cannot be used; "
+            "repair them, or give them the split `skip` in the sheet:",
+            *slides,
+        ]
+    if annotations:
+        lines += [
+            f"{len(annotations)} annotation(s) cannot be used; correct them, or set "
+            "`annotations.unusable` to leave_out:",
+            *annotations,
+        ]
+    lines += [f"WARNING {remark}" for remark in remarks]
+    failures = [*slides, *annotations]
+    if failures:
+        record_failure_of_run(paths, failures, (paths.preview_page, paths.preview_picture))
+    return "\n".join(lines), not failures
 
 
 def report_after_failure(
@@ -143,11 +156,32 @@ def _score_lines(paths: ResultPaths) -> list[str]:
     return lines
 
 
-def _preview_failures(slides: Sequence[str], paths: ResultPaths) -> list[str]:
-    """The errors of the slides that the preview shows as failed, a line for each slide."""
-    lines = []
-    for slide in slides:
-        error = json.loads(paths.slide_summary(slide).read_text(encoding="utf-8"))["error"]
-        if error is not None:
-            lines.append(f"{slide}: {error}")
-    return lines
+class _PreviewFailures(NamedTuple):
+    """What the preview shows in red, a line each.
+
+    Attributes
+    ----------
+    slides : slides that cannot be used
+    annotations : annotations that cannot be used and stop a run
+    remarks : other annotations that cannot be used
+    """
+
+    slides: list[str]
+    annotations: list[str]
+    remarks: list[str]
+
+
+def _preview_failures(
+    sheet: Sheet, configuration: Configuration, paths: ResultPaths
+) -> _PreviewFailures:
+    failures = _PreviewFailures([], [], [])
+    for row in sheet.rows:
+        summary = json.loads(paths.slide_summary(row.slide).read_text(encoding="utf-8"))
+        if summary["error"] is not None:
+            failures.slides.append(f"{row.slide}: {summary['error']}")
+        annotation = summary.get("annotation") or {}
+        if annotation.get("error") is not None:
+            line = f"{row.slide}: {annotation['file']}: {annotation['error']}"
+            stops = needs_outlines(row, configuration)
+            (failures.annotations if stops else failures.remarks).append(line)
+    return failures

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiling.raster.geometry import Geometry
 from tiling.slide_errors import StoreError
 from workflow.reporting.outcome import PlannedJob
 from workflow.sheet import Sheet, SheetRow
@@ -108,17 +109,27 @@ def free_space(results: Path) -> int:
     return shutil.disk_usage(next(folder for folder in folders if folder.is_dir())).free
 
 
-def _pixels(row: SheetRow, mpp_um: float) -> float | None:
-    """Pixels of a slide at the working resolution; None if the slide cannot be read yet."""
+def planned_geometry(row: SheetRow, mpp_um: float) -> Geometry | None:
+    """Geometry of the tiles of a slide, from its header; None if it cannot be read yet.
+
+    Parameters
+    ----------
+    mpp_um : working resolution, um per pixel
+    """
     from tiling.slides.slide_reader import open_slide
     from tiling.slides.working_resolution import plan_scale
 
     try:
         with open_slide(Path(row.path), mpp=row.mpp) as slide:
-            geometry = plan_scale(slide.metadata, mpp_um).geometry
+            return plan_scale(slide.metadata, mpp_um).geometry
     except (ValueError, StoreError, OSError):
         return None
-    return float(geometry.width_px) * geometry.height_px
+
+
+def _pixels(row: SheetRow, mpp_um: float) -> float | None:
+    """Pixels of a slide at the working resolution; None if the slide cannot be read yet."""
+    geometry = planned_geometry(row, mpp_um)
+    return None if geometry is None else float(geometry.width_px) * geometry.height_px
 
 
 def _truncated(row: SheetRow) -> str | None:

@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import re
 
 import numpy as np
@@ -8,9 +9,10 @@ from example_stores import tile_attributes
 from PIL import Image
 
 from tiling.messages import duration_text
-from tiling.pictures.canvas import ERROR_COLOUR
+from tiling.pictures.canvas import ANNOTATED_COLOUR, ERROR_COLOUR, IGNORED_COLOUR, REGION_COLOUR
 from tiling.pictures.contact_sheet import size_text, write_contact_sheet
 from tiling.pictures.slide_summary import write_slide_summary
+from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, create_table
@@ -132,6 +134,67 @@ def test_tissue_outline_and_tiles_are_in_the_right_place(sheet):
     assert cell[row, round(100 * scale)][0] > cell[row, round(100 * scale)][2] + 40
     kept = cell[round(120 * scale), round(100 * scale)]
     assert kept[2] > kept[0]
+
+
+def square(left, top, side, kind):
+    ring = [(0, 0), (side, 0), (side, side), (0, side), (0, 0)]
+    ring = [(left + x, top + y) for x, y in ring]
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"objectType": "annotation", "classification": {"name": kind}},
+    }
+
+
+def preview_of(folder, features):
+    """Page, and picture of the slide, of a slide with these annotations."""
+    annotation, summary = folder / "a.geojson", folder / "a.json"
+    annotation.write_text(json.dumps(features))
+    rules = ReadingRules("regions", "bounds")
+    file = AnnotationFile(annotation, rules)
+    write_slide_summary(tile_store(folder / "a.zarr"), summary, annotation=file)
+    write_contact_sheet([summary], folder / "p.png", folder / "p.html", tiles_per_s=1.0)
+    return (folder / "p.html").read_text(), picture(folder / "p.png")[92 : 92 + 336, 24 : 24 + 420]
+
+
+def extent(pixels, colour):
+    """First and last row and column of a colour, in pixels of the slide."""
+    y, x = np.nonzero((pixels == colour).all(axis=-1))
+    return np.array([y.min(), x.min(), y.max() + 1, x.max() + 1]) * WIDTH / 420
+
+
+def test_regions_glands_and_ignored_areas_are_drawn_and_counted(tmp_path):
+    features = [
+        square(200, 200, 200, "Region*"),
+        square(220, 220, 60, "Gland"),
+        square(320, 320, 60, "Ignore*"),
+        square(220, 320, 60, "gland"),
+    ]
+    page, pixels = preview_of(tmp_path, features)
+    row = rows(page)[1]
+    assert row[:4] == ["a", "a.geojson", "1", "1"]
+    assert "1 class &#39;gland&#39; (did you mean &#39;Gland&#39;?)" in page
+    for colour, box in (
+        (REGION_COLOUR, (200, 200, 400, 400)),
+        (ANNOTATED_COLOUR, (220, 220, 280, 280)),
+        (IGNORED_COLOUR, (320, 320, 380, 380)),
+    ):
+        np.testing.assert_allclose(extent(pixels, colour), box, atol=3)
+
+
+def test_outlines_on_glass_are_drawn_and_named(tmp_path):
+    page, pixels = preview_of(
+        tmp_path, [square(20, 20, 90, "Region*"), square(30, 30, 40, "Gland")]
+    )
+    assert "cannot be used: no tissue under the glands of region 1" in page
+    np.testing.assert_allclose(extent(pixels, REGION_COLOUR), (20, 20, 110, 110), atol=3)
+    np.testing.assert_allclose(extent(pixels, ANNOTATED_COLOUR), (30, 30, 70, 70), atol=3)
+
+
+def test_an_annotation_that_cannot_be_read_has_its_reason(tmp_path):
+    page, _ = preview_of(tmp_path, [square(20, 20, 90, "<b>Region</b>")])
+    assert "cannot be used: no area of class Region*" in page
+    assert "<b>" not in page
 
 
 def test_without_usable_slides_there_is_a_page(tmp_path):

@@ -72,17 +72,40 @@ def test_a_preview_lists_failed_slides_last_and_is_made_again(tmp_path: Path) ->
     paths = ResultPaths(tmp_path)
     write_summary(paths, "good", None)
     paths.preview_page.touch()
-    text, all_usable = preview_text(["good"], config(tmp_path))
+    text, all_usable = preview_text(sheet("good"), config(tmp_path))
     assert all_usable
     assert str(paths.preview_page) in text
     assert not paths.last_failure.exists()
 
     write_summary(paths, "bad", "bad.svs: the file is truncated; copy it again")
-    text, all_usable = preview_text(["good", "bad"], config(tmp_path))
+    text, all_usable = preview_text(sheet("good", "bad"), config(tmp_path))
     assert not all_usable
     assert "1 of 2 slide(s) cannot be used" in text
     assert text.splitlines()[-1] == "bad: bad.svs: the file is truncated; copy it again"
     assert paths.preview_page.stat().st_mtime < paths.last_failure.stat().st_mtime
+
+
+@pytest.mark.parametrize(
+    ("split", "unusable", "all_usable"),
+    [
+        ("labelled", "stop", False),
+        ("test", "stop", False),
+        ("labelled", "leave_out", True),
+        ("unlabelled", "stop", True),
+    ],
+)
+def test_a_preview_lists_annotations_that_cannot_be_used(
+    tmp_path: Path, split: str, unusable: str, all_usable: bool
+) -> None:
+    path = ResultPaths(tmp_path).slide_summary("a")
+    path.parent.mkdir(parents=True)
+    annotation = {"file": "a.geojson", "error": "no tissue under the glands of region 1"}
+    path.write_text(json.dumps({"slide": "a", "error": None, "annotation": annotation}))
+    settings = config(tmp_path, annotations={"unusable": unusable})
+    text, usable = preview_text(Sheet((SheetRow("a", "a.svs", split),)), settings)
+    assert usable == all_usable
+    assert "a: a.geojson: no tissue under the glands of region 1" in text
+    assert ("1 annotation(s) cannot be used" in text) == (not all_usable)
 
 
 def test_the_last_lines_name_outlines_and_scores(tmp_path: Path) -> None:
