@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-tissue",
         type=float,
         default=0.05,
-        help="least share of tissue in a tile (default %(default)s)",
+        help="least share of tissue in a tile; 0: every tile (default %(default)s)",
     )
     parser.add_argument(
         "--tissue", type=Path, help="GeoJSON or mask image that replaces the tissue found"

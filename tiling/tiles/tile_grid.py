@@ -49,12 +49,13 @@ def choose_tiles(
     shape_px : (height, width) of the stored array
     coarse_px : stored pixels per coarse pixel
     tile_px, overlap_px : side of a tile and overlap of neighbours, stored pixels
-    min_tissue : least share of tissue in the tile's area inside the slide
+    min_tissue : least share of tissue in the tile's area inside the slide; 0: every tile, also on
+        glass
     """
     stride = tile_px - overlap_px
     axes = [_axis(side, tile_px, stride) for side in shape_px]
     tissue_share = _window_shares(tissue, coarse_px, axes)
-    chosen = (tissue_share >= min_tissue) & (tissue_share > 0)
+    chosen = tissue_share >= min_tissue
     missing = tissue & ~_covered(chosen, tissue.shape, coarse_px, axes)
     _choose_over_corners(chosen, missing, coarse_px, stride, shape_px)
     index = np.argwhere(chosen)

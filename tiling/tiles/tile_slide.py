@@ -49,7 +49,7 @@ class TileParameters:
     tile_px, overlap_px : side of a tile and overlap of neighbours, stored pixels
     tissue_mpp_um : resolution at which tissue is found, um per pixel; rounded to a whole number of
         stored pixels
-    min_tissue : least share of tissue in a tile
+    min_tissue : least share of tissue in a tile; 0: every tile, also on glass
     max_pen : tiles with a larger share of ink are left out (status 1)
     min_focus : tiles that are less sharp are left out (status 1), see `tiling.tiles.focus`; 0: none
     icc : "apply" converts pixels from the file's embedded colour profile to sRGB; "keep" does not

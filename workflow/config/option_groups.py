@@ -52,7 +52,10 @@ class TileOptions(StrictModel):
         " as they are in the file",
     )
     min_tissue: Number = Field(
-        0.05, ge=0, le=1, description="smallest share of tissue in a tile that is kept"
+        0.05,
+        ge=0,
+        le=1,
+        description="smallest share of tissue in a tile that is kept; 0: all tiles, also on glass",
     )
     max_pen: Number = Field(
         0.5, ge=0, le=1, description="tiles with a larger share of pen are excluded"
