@@ -64,6 +64,16 @@ class Backend(Protocol):
         """Release the file."""
 
 
+def orientation_remark(value: object) -> str | None:
+    """A remark on an orientation tag (EXIF, TIFF) that is not applied; None for the usual one."""
+    if not (isinstance(value, int) and 2 <= value <= 8):
+        return None
+    return (
+        f"its orientation tag ({value}) is not applied, as in OpenSlide and QuPath; "
+        "photo viewers show it rotated or mirrored"
+    )
+
+
 def positive_number(value: object) -> float | None:
     """A value of a property table as a number; None when it is not a finite number above 0.
 

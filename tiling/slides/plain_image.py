@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 
 from tiling.raster.geometry import Window
@@ -14,6 +15,7 @@ from tiling.slides.backend import (
     WHITE_RGB,
     FileDescription,
     Rgb,
+    orientation_remark,
     positive_number,
 )
 from tiling.slides.pixel_size import PixelSize
@@ -23,6 +25,7 @@ from tiling.slides.read_errors import FileReadError, NotBrightfieldError, file_r
 # files. It is larger than ours, because mask images have one byte for each pixel.
 PIL.Image.MAX_IMAGE_PIXELS = 2_000_000_000
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
+_ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")
 _ROWS_AT_ONCE = 256
 
 
@@ -47,6 +50,7 @@ class PlainImageBackend:
             level_sizes_px=((header.width, header.height),),
             pixel_sizes={header.pixel_size_place: header.pixel_size},
             icc=header.icc,
+            remarks=() if header.remark is None else (header.remark,),
         )
 
     def read(self, level: int, window: Window) -> Rgb:
@@ -78,7 +82,8 @@ class _ImageHeader(NamedTuple):
     pixel_size_place: str
     pixel_size: PixelSize | None
     icc: bytes | None
-    progressive: bool = False
+    progressive: bool
+    remark: str | None
 
 
 def _image_header(path: Path) -> _ImageHeader:
@@ -88,6 +93,8 @@ def _image_header(path: Path) -> _ImageHeader:
         # Pillow opens a 16-bit PNG as RGB and drops the lower bytes.
         if any("16" in str(tile[3]) for tile in image.tile):
             raise NotBrightfieldError("16 bits per channel, not 8-bit RGB")
+        if image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
+            raise NotBrightfieldError("several frames, not one image")
         width, height = image.size
         return _ImageHeader(
             str(image.format).lower(),
@@ -97,7 +104,17 @@ def _image_header(path: Path) -> _ImageHeader:
             _pixel_size(image.info.get("dpi")),
             image.info.get("icc_profile"),
             progressive=bool(image.info.get("progressive")),
+            remark=orientation_remark(_orientation(image)),
         )
+
+
+def _orientation(image: PIL.Image.Image) -> object:
+    """The orientation of EXIF; None where EXIF is damaged: the pixels do not need it."""
+    try:
+        with file_read_errors():
+            return image.getexif().get(PIL.ExifTags.Base.Orientation)
+    except FileReadError:
+        return None
 
 
 def _pixel_size(dpi: object) -> PixelSize | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tiling.raster.geometry import Window
 from tiling.slides.alpha import UNUSED_CHANNEL, has_unused_channel
-from tiling.slides.backend import RESOLUTION_TAGS, FileDescription, Rgb
+from tiling.slides.backend import RESOLUTION_TAGS, FileDescription, Rgb, orientation_remark
 from tiling.slides.ome_xml import OME_PIXEL_SIZE
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import FileReadError, file_read_errors
@@ -59,6 +59,9 @@ class TiffBackend:
     def _remarks(self) -> Iterator[str]:
         if has_unused_channel(self._image.full):
             yield UNUSED_CHANNEL
+        orientation = orientation_remark(self._image.full.tags.valueof("Orientation"))
+        if orientation is not None:
+            yield orientation
         scenes = [
             str(image)
             for image in self._others

@@ -262,6 +262,34 @@ def test_a_png_with_a_transparent_palette_colour_is_white_there(tmp_path):
     assert pixels.tolist() == [[[10, 20, 30], [255] * 3], [[255] * 3, [10, 20, 30]]]
 
 
+@pytest.mark.parametrize("ending", ["tif", "jpg", "png"])
+@pytest.mark.parametrize("orientation", [0, 1, 3, 6, 8])
+def test_an_orientation_tag_is_named_and_not_applied(tmp_path, ending, orientation):
+    path = tmp_path / f"s.{ending}"
+    if ending == "tif":
+        tag = (274, 3, 1, orientation, True)
+        tifffile.imwrite(path, RGB, photometric="rgb", tile=(32, 32), extratags=[tag])
+    else:
+        exif = PIL.Image.Exif()
+        exif[274] = orientation
+        PIL.Image.fromarray(RGB).save(path, exif=exif, quality=95)
+    with open_slide(path) as slide:
+        pixels = slide.read(0, Window(0, 0, HEIGHT, WIDTH)).astype(int)
+        assert np.abs(pixels - RGB).mean() < 2
+        named = f"orientation tag ({orientation}) is not applied" in " ".join(
+            slide.metadata.remarks
+        )
+        assert named == (orientation > 1)
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png"])
+def test_frames_of_an_animation_are_several_images(tmp_path, ending):
+    frames = [PIL.Image.fromarray(pixels) for pixels in (RGB, 255 - RGB)]
+    frames[0].save(tmp_path / f"s.{ending}", save_all=True, append_images=frames[1:])
+    with pytest.raises(SlideError, match="several frames, not one image"):
+        open_slide(tmp_path / f"s.{ending}")
+
+
 @pytest.mark.parametrize("name", ["one level", "flagged pages"])
 @pytest.mark.parametrize("samples", ["rgb", "straight", "premultiplied"])
 @pytest.mark.parametrize("compression", ["none", "lzw", "deflate"])
