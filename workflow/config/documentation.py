@@ -24,10 +24,13 @@ _HEADER = """# Configuration
 Made from the types in `workflow/config/` and `semimoe/settings.py` by
 `python -m workflow.config`; a test compares the two. `docs/configuration.schema.json` is the JSON
 schema for editors.
-Set keys in `config.yaml`, in a file given by `--configfile`, or on the command line:
-`--config results=out 'glands={threshold: 0.6}'`. In files and on the command line the key
-`glands.threshold` of this table is `threshold` inside `glands`; Snakemake refuses
-`--config glands.threshold=0.6`.
+Set keys in a file given by `--configfile`, in `config.yaml`, or on the command line:
+`--config results=out glands.threshold=0.6`, which is the same as
+`--config results=out 'glands={threshold: 0.6}'`. In files the key `glands.threshold` of this table
+is `threshold` inside `glands`. It is best to keep the values of a study in one file, and to give it
+in every call. The bounds refuse slips of the pen; every number must be finite.
+
+Paths must not contain `{word}` or `<word>`, which Snakemake replaces, nor `results` any brace.
 
 | key | default | allowed | meaning |
 |---|---|---|---|

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from workflow.command_line import CommandLineError, check_configuration_files, corrected
+from workflow.command_line import (
+    CommandLineError,
+    check_configuration_files,
+    check_folders,
+    corrected,
+)
 from workflow.config.checks import read_configuration
 
 REPO = Path(__file__).parents[3]
@@ -136,3 +141,15 @@ def test_a_plan_from_dotted_keys_two_configs_and_a_target_without_dashes(tmp_pat
     assert "output: out/preview.html" in done.stdout
     assert "predict_slide" not in done.stdout
     assert "the values of all --config are used" in done.stderr
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "XDG_CACHE_HOME"])
+def test_a_folder_that_snakemake_cannot_write_is_named(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(variable, str(tmp_path))
+    check_folders()
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    with pytest.raises(CommandLineError, match=f"cannot be written.*{variable}"):
+        check_folders()
