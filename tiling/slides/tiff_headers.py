@@ -117,7 +117,8 @@ def _colour_problem(page: tifffile.TiffPage) -> str | None:
             return "YCBCR colours in separate planes or with a fourth channel, not RGB"
         return None
     if photometric != tifffile.PHOTOMETRIC.RGB:
-        return f"{tifffile.PHOTOMETRIC(photometric).name} colours outside JPEG, not RGB"
+        name = getattr(photometric, "name", f"code {photometric}")  # an unknown code is a number
+        return f"{name} colours outside JPEG, not RGB"
     return None
 
 

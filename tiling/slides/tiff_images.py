@@ -12,7 +12,7 @@ import tifffile
 
 from tiling.slides.ome_xml import OmeImage, ome_images
 from tiling.slides.pixel_size import PixelSize
-from tiling.slides.read_errors import NotBrightfieldError, RefusedFileError
+from tiling.slides.read_errors import FileReadError, NotBrightfieldError, RefusedFileError
 from tiling.slides.tiff_headers import (
     check_page_decoder,
     page_pixel_size,
@@ -119,8 +119,10 @@ def _choose(images: list[TiffImage]) -> TiffImage:
     """The largest image; a macro image and a label only if there is nothing else."""
     candidates = [image for image in images if not image.is_accessory] or images
     slide = max(candidates, key=lambda image: image.area_px)
+    if not slide.area_px:
+        raise FileReadError("no image with pixels in it")
     for other in candidates:
-        if other is not slide and (other.area_px == slide.area_px or _is_finer(other, slide)):
+        if other is not slide and _may_be_the_slide(other, slide):
             raise RefusedFileError(
                 f"two of its images may be the slide: {slide}; {other}; "
                 "export the one that you mean as a file of its own"
@@ -128,10 +130,17 @@ def _choose(images: list[TiffImage]) -> TiffImage:
     return slide
 
 
-def _is_finer(image: TiffImage, slide: TiffImage) -> bool:
-    if image.problem is not None or image.pixel_size is None or slide.pixel_size is None:
+def _may_be_the_slide(other: TiffImage, largest: TiffImage) -> bool:
+    """Whether another image is as large as the largest, is finer, or alone has a pyramid."""
+    if other.area_px == largest.area_px:
+        return True
+    if other.problem is not None:
         return False
-    return image.pixel_size.mpp_x < _FINER * slide.pixel_size.mpp_x
+    if len(other.levels) > 1 and len(largest.levels) == 1:
+        return True
+    if other.pixel_size is None or largest.pixel_size is None:
+        return False
+    return other.pixel_size.mpp_x < _FINER * largest.pixel_size.mpp_x
 
 
 def _ome_tiff_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
@@ -223,6 +232,7 @@ def _levels(
         page
         for page in reduced
         if _is_smaller(page, full)
+        and _area_px(page)
         and rgb_problem(page) is None
         and (page.is_tiled or not full.is_tiled)
     ]

@@ -87,14 +87,16 @@ def test_other_scenes_are_named(tmp_path, image):
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (((256, 384), "a", 0.5), ((256, 384), "b", 0.5)),
-        (((256, 384), "a", 4.0), ((128, 128), "b", 0.5)),
+        (((256, 384), "a", 0.5, 0), ((256, 384), "b", 0.5, 0)),
+        (((256, 384), "a", 4.0, 0), ((128, 128), "b", 0.5, 0)),
+        (((256, 384), "a", None, 0), ((200, 200), "b", None, 1)),
     ],
+    ids=["of one size", "one is finer", "one has a pyramid"],
 )
 def test_two_images_that_may_be_the_slide_are_refused_by_name(tmp_path, image, first, second):
     images = [
-        (np.ascontiguousarray(image[: size[0], : size[1]]), name, mpp, TILES, 0)
-        for size, name, mpp in (first, second)
+        (np.ascontiguousarray(image[: size[0], : size[1]]), name, mpp, TILES, levels)
+        for size, name, mpp, levels in (first, second)
     ]
     path = ome(tmp_path / "s.ome.tif", *images)
     with pytest.raises(SlideError, match=r"two of its images may be the slide: 'a', .*; 'b', "):
