@@ -8,15 +8,18 @@ from semimoe.methods import MAIN_METHOD
 from semimoe.model_card import load_card
 from semimoe.model_errors import ModelError
 from workflow.config.checks import ConfigurationError, read_configuration
-from workflow.config.configuration import Configuration
+from workflow.config.configuration import DEFAULT_MPP_UM, Configuration
 from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 from workflow.sheet_annotations import check_annotations
+from workflow.sheet_probes import probe_lines, probe_rows
 from workflow.sheet_reader import read_sheet
 from workflow.stages.job_resources import scratch_folder
 from workflow.user_paths import problem_of_output_folder
 
 _MOST_LISTED = 200
+# A dry run shall answer in seconds. What it does not look at, the start of the run does.
+_PROBE_BUDGET_S = 15.0
 _GIVE_SHEET = (
     "config slides: no sheet of slides is given. Make one with `python -m tiling sheet FOLDER --out"
     " my_slides.tsv`, then give it with `--config slides=my_slides.tsv`, or as `slides:` in a file"
@@ -83,6 +86,10 @@ def read_run_inputs(
         return RunInputs(configuration, sheet, tuple(problems))
     annotations = check_annotations(sheet, configuration, preview=asks_for_preview)
     remarks = [*sheet.remarks, *annotations.lines()]
+    if not (problems or annotations.problems):
+        mpp_um = configuration.tiles.mpp_um or DEFAULT_MPP_UM
+        probes = probe_rows(sheet.rows, mpp_um, budget_s=_PROBE_BUDGET_S)
+        remarks += probe_lines(sheet.rows, probes)
     warning = _forgotten_model(configuration) if training else None
     if warning:
         remarks.append(f"\nWARNING: {warning}\n")

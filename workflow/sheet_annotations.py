@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.qupath.file_check import FileCheck, check_file
-from tiling.raster.atomic_files import write_atomic
+from workflow.check_cache import CheckCache, file_identity
 from workflow.config.configuration import Configuration
 from workflow.sheet import SPLITS_WITH_OUTLINES, Sheet, SheetRow, is_demo_file
 
@@ -99,53 +99,26 @@ def check_annotations(
 
 def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> dict[str, FileCheck]:
     """Checks by slide; the results are kept for the next call."""
-    known, used = _read_cache(cache), {}
+    known = CheckCache(cache, _CACHE_VERSION)
     checks: dict[str, FileCheck] = {}
     for row in rows:
         path = Path(row.annotation or "")
         key = json.dumps([str(path.absolute()), row.annotated, gland_class])
-        identity = _identity(path)
-        entry = known.get(key)
-        if identity is None or entry is None or entry["identity"] != identity:
-            check = check_file(path, annotated=row.annotated, gland_class=gland_class)
-            entry = {"identity": identity, "check": asdict(check)}
-        used[key] = entry
-        checks[row.slide] = FileCheck(**entry["check"])
-    if used != known:
-        _write_cache(cache, {**known, **used})
+        identity = file_identity(path)
+        checks[row.slide] = _known_check(known.get(key, identity)) or check_file(
+            path, annotated=row.annotated, gland_class=gland_class
+        )
+        if known.get(key, identity) is None:
+            known.put(key, identity, asdict(checks[row.slide]))
+    known.save()
     return checks
 
 
-def _identity(path: Path) -> list[int] | None:
-    """Numbers that change when a file is changed or replaced, also by an older file.
-
-    The time of the last change of the inode cannot be set by a program.
-    """
+def _known_check(result: Mapping[str, Any] | None) -> FileCheck | None:
     try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _read_cache(cache: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
-        entries = dict(content["entries"]) if content["version"] == _CACHE_VERSION else {}
-        for entry in entries.values():
-            FileCheck(**entry["check"])
-            entry["identity"]  # a KeyError if it is missing
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return entries
-
-
-def _write_cache(cache: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the cache; it may be impossible, for example on a full disk."""
-    try:
-        write_atomic(cache, json.dumps({"version": _CACHE_VERSION, "entries": entries}))
-    except OSError:
-        return
+        return None if result is None else FileCheck(**result)
+    except TypeError:
+        return None  # of another version of this program
 
 
 def _same_outlines(rows: Sequence[SheetRow], checks: Mapping[str, FileCheck]) -> list[str]:

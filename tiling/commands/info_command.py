@@ -17,9 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the metadata; a problem of the slide is not an error of the command."""
+    from tiling.slides.child_probe import check_survives
     from tiling.slides.slide_problems import slide_problems
     from tiling.slides.slide_reader import open_slide
 
+    check_survives(arguments.slide)
     with open_slide(arguments.slide, mpp=arguments.mpp) as slide:
         metadata = slide.metadata
         problems = slide_problems(slide)

@@ -20,11 +20,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the picture."""
     import PIL.Image
 
+    from tiling.slides.child_probe import check_survives
     from tiling.slides.scaled_reading import read_thumbnail
     from tiling.slides.slide_reader import open_slide
 
     if arguments.max_px < 1:
         raise ValueError(f"--max-px {arguments.max_px}: must be at least 1")
+    check_survives(arguments.slide)
     with open_slide(arguments.slide) as slide:
         picture = PIL.Image.fromarray(read_thumbnail(slide, arguments.max_px))
     picture.save(arguments.out)

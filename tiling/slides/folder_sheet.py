@@ -18,6 +18,7 @@ from typing import NamedTuple
 import PIL.Image
 
 from tiling.slide_errors import SlideError
+from tiling.slides.child_probe import fatal_problems
 from tiling.slides.dicom_series import is_dicom, series_uid
 from tiling.slides.metadata import pixel_size_problem
 from tiling.slides.slide_problems import unusable_problems
@@ -105,8 +106,9 @@ def sheet_from_folder(folder: Path) -> FolderSheet:
         lines = [f"{folder}: no slide in it (looked for {endings})", *left_out]
         raise SlideError("; ".join(lines))
     names = [path.relative_to(folder) for path in files]
+    fatal = fatal_problems(files)
     rows = [
-        _row(slide, path, name)
+        _row(slide, path, name, fatal.get(path))
         for slide, path, name in zip(unique_ids(names), files, names, strict=True)
     ]
     return FolderSheet(rows, left_out)
@@ -188,13 +190,15 @@ def _is_small(image_file: Path) -> bool:
         return False
 
 
-def _row(slide: str, path: Path, name: Path) -> FolderRow:
+def _row(slide: str, path: Path, name: Path, fatal: str | None) -> FolderRow:
     remarks: list[str] = []
     if path.suffix.lower() in _IMAGE_ENDINGS and _MASK_NAME.search(path.stem):
         remarks.append("looks like a mask, not a slide")
     if is_dicom(path):
         remarks.append("DICOM: one row per series")
     problems: list[str | None]
+    if fatal is not None:
+        return FolderRow(slide, path, "skip", "", str(name), fatal.removeprefix(f"{path}: "))
     try:
         with open_slide(path) as opened:
             unusable = unusable_problems(opened)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tiling.parallel import JobSettings
 from tiling.slide_errors import SlideError
 from tiling.slides.brightfield import check_brightfield
+from tiling.slides.child_probe import check_survives
 from tiling.slides.local_copy import local_copy
-from tiling.slides.metadata import check_is_file
 from tiling.slides.slide_reader import IccMode, Slide, open_slide
 from tiling.slides.working_resolution import ScalePlan, plan_scale
 from tiling.stores.arrays import create_array, create_group
@@ -115,7 +115,7 @@ def tile_slide(
     }
     try:
         recorded |= source.masks.checksums()
-        check_is_file(source.path)
+        check_survives(source.path)
         with (
             local_copy(source.path, local_copies) as file,
             open_slide(source.path, mpp=source.mpp, read_from=file, icc=parameters.icc) as opened,

@@ -7,10 +7,10 @@ from pathlib import Path
 from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
 from tiling.qupath.file_check import fit_problem
 from workflow.config.configuration import Configuration
-from workflow.reporting.forecast import planned_geometry
 from workflow.reporting.outcome import PlannedJob
 from workflow.sheet import Sheet, SheetRow
 from workflow.sheet_annotations import check_annotations, needs_outlines
+from workflow.sheet_probes import probe_rows
 
 _LABEL_RULE = "label_slide"
 _THREADS = 8
@@ -35,9 +35,10 @@ def misfits(
     checks = check_annotations(sheet, configuration).checks
     rows = [row for row in sheet.rows if row.slide in labelled and row.slide in checks]
     mpp_um = configuration.tiles.mpp_um or 0.0  # a configuration that was read has a resolution
+    probes = probe_rows(rows, mpp_um)
 
     def problem_of(row: SheetRow) -> str | None:
-        geometry = planned_geometry(row, mpp_um)
+        geometry = probes[row.slide].geometry if row.slide in probes else None
         if geometry is None or row.annotation is None:
             return None
         export = configuration.export

@@ -2,14 +2,12 @@
 
 import shutil
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiling.raster.geometry import Geometry
-from tiling.slide_errors import StoreError
 from workflow.reporting.outcome import PlannedJob
-from workflow.sheet import Sheet, SheetRow
+from workflow.sheet import Sheet
+from workflow.sheet_probes import CACHE, probe_rows
 
 _TILE_RULES = ("tile_slide", "tile_slide_for_once")
 _PREDICT_RULES = ("predict_slide", "predict_slide_compared")
@@ -17,7 +15,6 @@ _PREDICT_RULES = ("predict_slide", "predict_slide_compared")
 # maps. Compressed they take 1.2 to 3.2 bytes on the H&E slides of docs/benchmarks.md.
 _BYTES_PER_PX = 4.0
 _TISSUE_SHARE = 0.4  # assumed of every slide: the tissue is not known before tiling
-_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class RunForecast:
     expected_bytes : disk space, if 40 % of each slide is tissue
     max_bytes : disk space, if all of each slide is tissue
     unreadable : slides that cannot be opened yet; their jobs will report why
-    truncated : messages about slides to tile whose files are truncated
+    problems : why slides that are to be tiled cannot be used
     """
 
     slides: int
@@ -39,15 +36,18 @@ class RunForecast:
     expected_bytes: float
     max_bytes: float
     unreadable: int
-    truncated: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
-def forecast(sheet: Sheet, mpp_um: float, jobs: Iterable[PlannedJob]) -> RunForecast:
+def forecast(
+    sheet: Sheet, mpp_um: float, jobs: Iterable[PlannedJob], *, cache: Path = CACHE
+) -> RunForecast:
     """The forecast of a run, from the headers of the slides that its jobs tile or predict.
 
     Parameters
     ----------
     mpp_um : working resolution, um per pixel
+    cache : see `workflow.sheet_probes`
     """
     bytes_per_px: dict[str, float] = {}
     tiled = set()
@@ -57,10 +57,12 @@ def forecast(sheet: Sheet, mpp_um: float, jobs: Iterable[PlannedJob]) -> RunFore
         if job.rule in _TILE_RULES:
             tiled.add(job.subject)
     rows = [row for row in sheet.rows if row.slide in bytes_per_px]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = list(pool.map(lambda row: _pixels(row, mpp_um), rows))
-        messages = list(pool.map(_truncated, [row for row in rows if row.slide in tiled]))
-    pixels = {row.slide: size for row, size in zip(rows, sizes, strict=True) if size is not None}
+    probes = probe_rows(rows, mpp_um, cache=cache)
+    pixels = {
+        slide: float(probe.geometry.width_px) * probe.geometry.height_px
+        for slide, probe in probes.items()
+        if probe.geometry is not None
+    }
     max_bytes = sum(size * bytes_per_px[slide] for slide, size in pixels.items())
     return RunForecast(
         slides=len(pixels),
@@ -68,7 +70,11 @@ def forecast(sheet: Sheet, mpp_um: float, jobs: Iterable[PlannedJob]) -> RunFore
         expected_bytes=_TISSUE_SHARE * max_bytes,
         max_bytes=max_bytes,
         unreadable=len(rows) - len(pixels),
-        truncated=tuple(message for message in messages if message is not None),
+        problems=tuple(
+            probes[row.slide].problem
+            for row in rows
+            if row.slide in tiled and row.slide in probes and probes[row.slide].problem
+        ),
     )
 
 
@@ -82,7 +88,7 @@ def forecast_text(expected: RunForecast, free_bytes: float) -> str:
         f"(at most {_gigabytes(expected.max_bytes)}), free {_gigabytes(free_bytes)}. "
         "preview.html will show the expected time once the slides are tiled."
     )
-    return "\n".join([summary, *(f"WARNING {message}" for message in expected.truncated)])
+    return "\n".join([summary, *(f"WARNING {message}" for message in expected.problems)])
 
 
 def refusal(expected: RunForecast, free_bytes: float, max_disk_gb: float | None) -> str | None:
@@ -107,39 +113,6 @@ def free_space(results: Path) -> int:
     """Free bytes on the disk of the folder of results; quotas are not considered."""
     folders = (results.resolve(), *results.resolve().parents)
     return shutil.disk_usage(next(folder for folder in folders if folder.is_dir())).free
-
-
-def planned_geometry(row: SheetRow, mpp_um: float) -> Geometry | None:
-    """Geometry of the tiles of a slide, from its header; None if it cannot be read yet.
-
-    Parameters
-    ----------
-    mpp_um : working resolution, um per pixel
-    """
-    from tiling.slides.slide_reader import open_slide
-    from tiling.slides.working_resolution import plan_scale
-
-    try:
-        with open_slide(Path(row.path), mpp=row.mpp) as slide:
-            return plan_scale(slide.metadata, mpp_um).geometry
-    except (ValueError, StoreError, OSError):
-        return None
-
-
-def _pixels(row: SheetRow, mpp_um: float) -> float | None:
-    """Pixels of a slide at the working resolution; None if the slide cannot be read yet."""
-    geometry = planned_geometry(row, mpp_um)
-    return None if geometry is None else float(geometry.width_px) * geometry.height_px
-
-
-def _truncated(row: SheetRow) -> str | None:
-    """A message if the file of a slide is truncated; None also if the file cannot be opened."""
-    from tiling.slides.truncation import truncation_problem
-
-    try:
-        return truncation_problem(Path(row.path))
-    except OSError:
-        return None
 
 
 def _gigabytes(size: float) -> str:

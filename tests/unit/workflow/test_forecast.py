@@ -15,8 +15,9 @@ MPP_UM = 1.0
 
 
 @pytest.fixture
-def slide(tmp_path: Path) -> Path:
+def slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """512 x 512 px at 0.5 um: 256 x 256 at the working resolution of 1 um."""
+    monkeypatch.chdir(tmp_path)  # results of the look at slides are kept in the working directory
     path = tmp_path / "a.tiff"
     pixels = np.full((SIDE_PX, SIDE_PX, 3), 200, np.uint8)
     tifffile.imwrite(
@@ -96,4 +97,4 @@ def test_a_truncated_slide_is_reported_before_the_run_if_it_is_to_be_tiled(slide
     text = forecast_text(forecast(rows, MPP_UM, jobs(("tile_slide_for_once", "a"))), 1e12)
     assert f"WARNING {slide}: the file is truncated: 1 of its 4 tiles" in text
     assert "copy it again" in text
-    assert forecast(rows, MPP_UM, jobs(("predict_slide", "a"))).truncated == ()
+    assert forecast(rows, MPP_UM, jobs(("predict_slide", "a"))).problems == ()

@@ -1,0 +1,116 @@
+"""A look at a slide, as a process of its own: `python -m tiling.slides.probe`.
+
+A library that decodes slides can end the process, wait for ever or take all memory. The process
+that plans a run, and the jobs that tile slides, let this process open a slide first.
+`tiling.slides.child_probe` starts it. It reads a request on each line of stdin, and writes one line
+of JSON for each.
+"""
+
+import json
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tiling.raster.geometry import Geometry, Window
+from tiling.slide_errors import SlideError
+from tiling.slides.slide_reader import Slide, open_slide
+from tiling.slides.truncation import truncation_problem
+from tiling.slides.working_resolution import plan_scale
+
+# Far above the need of a slide that can be used (a MIRAX slide with millions of tiles: 1 GiB).
+_MAX_ADDRESS_SPACE = 4 << 30
+_WINDOW_PX = 16
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """The slide to look at.
+
+    Attributes
+    ----------
+    path : slide file
+    mpp : um per level-0 pixel, where the sheet overrides the file
+    mpp_um : working resolution, um per stored pixel; None: no pixel size is needed
+    limit_s : most seconds
+    """
+
+    path: str
+    mpp: float | None = None
+    mpp_um: float | None = None
+    limit_s: float = 20.0
+
+
+@dataclass(frozen=True)
+class SlideProbe:
+    """What was found.
+
+    Attributes
+    ----------
+    geometry : of the tiles; None if the slide cannot be used, and without a working resolution
+    problem : why the slide cannot be used, "" if it can
+    died : whether the process that looked at the slide ended, or ran out of time
+    """
+
+    geometry: Geometry | None = None
+    problem: str = ""
+    died: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "SlideProbe":
+        """The result of `to_json`; raises TypeError if it is that of another version."""
+        geometry = values["geometry"]
+        return SlideProbe(
+            **{**values, "geometry": None if geometry is None else Geometry(**geometry)}
+        )
+
+
+def probe_slide(request: ProbeRequest) -> SlideProbe:
+    """Open a slide and read a few pixels of each level, in this process."""
+    path = Path(request.path)
+    try:
+        with open_slide(path, mpp=request.mpp) as slide:
+            if slide.metadata.reader.startswith("openslide"):
+                _read_centres(slide)
+            geometry = None
+            if request.mpp_um is not None:
+                geometry = plan_scale(slide.metadata, request.mpp_um).geometry
+        return SlideProbe(geometry, truncation_problem(path) or "")
+    except (ValueError, OSError) as error:
+        return SlideProbe(None, str(error))
+
+
+def _read_centres(slide: Slide) -> None:
+    """Let the library decode one tile of each level: it asks for the memory of a tile only then."""
+    for level, (width, height) in enumerate(slide.metadata.level_sizes_px):
+        window = Window(
+            height // 2, width // 2, min(_WINDOW_PX, height - height // 2),
+            min(_WINDOW_PX, width - width // 2),
+        )  # fmt: skip
+        try:
+            slide.read(level, window)
+        except SlideError:
+            continue  # the settings say how much of a slide may be unreadable
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE, _MAX_ADDRESS_SPACE))
+    for line in sys.stdin:
+        request = ProbeRequest(**json.loads(line))
+        # The default action of the signal ends the process, also inside a library.
+        signal.setitimer(signal.ITIMER_REAL, request.limit_s)
+        print(json.dumps(probe_slide(request).to_json()), flush=True)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+if __name__ == "__main__":
+    main()
