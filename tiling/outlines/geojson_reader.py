@@ -99,7 +99,7 @@ class GeoJsonFile:
                 item, depth = pending.pop()
                 if depth > _MAX_DEPTH:
                     raise AnnotationError(
-                        f"{self.path}: behind feature #{number}: nested too deeply; export it again"
+                        f"{self.path}: feature #{number + 1}: nested too deeply; export it again"
                     )
                 if (parts := _parts_of_list(item)) is not None:
                     pending += [(part, depth + 1) for part in reversed(parts)]

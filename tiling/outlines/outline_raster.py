@@ -3,22 +3,62 @@
 A pixel belongs to the outline that contains its centre; where outlines overlap, to the smallest.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from tiling.outlines.segment_pairs import has_too_many_pairs
 from tiling.raster.geometry import Block, Geometry
 
 _MIN_OVERLAP_PX2 = 1.0
+_SHAPES_AT_ONCE = 64
+_MEASURED_POINTS = 2_000_000  # of all pairs together
+_CLIPPED_POINTS = 20_000
+_MARGIN_PX = 2
 
 
 class NumberedBlocks(Protocol):
     """Anything that gives a block of the stored grid as int32 numbers, 0 = background."""
 
     def __getitem__(self, block: Block, /) -> NDArray[np.int32]: ...
+
+
+class Overlaps(NamedTuple):
+    """Pairs of outlines that share area.
+
+    Attributes
+    ----------
+    pairs : number of pairs that share more than one pixel's area
+    largest_px : largest shared area in stored pixels; 0 without any
+    is_complete : whether all pairs were measured; otherwise both numbers are lower bounds
+    """
+
+    pairs: int
+    largest_px: float
+    is_complete: bool
+
+    def text(self, nouns: str) -> str:
+        """The number of pairs in words.
+
+        >>> Overlaps(3, 8.0, is_complete=False).text("glands")
+        'at least 3 pairs of glands overlap, by up to 8 px or more'
+        """
+        least, more = ("", "") if self.is_complete else ("at least ", " or more")
+        return (
+            f"{least}{self.pairs} pairs of {nouns} overlap, by up to {self.largest_px:.0f} px{more}"
+        )
+
+
+def shared_area(first: Any, second: Any) -> float:  # noqa: ANN401  # shapely has no types
+    """Area that two shapes share; infinite where its measurement would take too long."""
+    if not shapely.intersects(first, second):
+        return 0.0
+    if has_too_many_pairs(first, second):
+        return float("inf")
+    return float(shapely.intersection(first, second).area)
 
 
 class OutlineRaster:
@@ -50,7 +90,9 @@ class OutlineRaster:
         indices = np.sort(self.tree.query(box))
         if not len(indices):
             return np.zeros(shape, np.int32)
-        numbered_shapes = ((self.shapes[index], int(self.order[index]) + 1) for index in indices)
+        numbered_shapes = (
+            (_near_block(self.shapes[index], box), int(self.order[index]) + 1) for index in indices
+        )
         pixels = rasterize(
             numbered_shapes,
             out_shape=shape,
@@ -60,20 +102,48 @@ class OutlineRaster:
         )
         return np.asarray(pixels, np.int32)
 
-    def overlaps(self) -> tuple[int, float]:
-        """Number of pairs that share more than one pixel's area, and the largest shared area.
+    def overlaps(self) -> Overlaps:
+        """Pairs of outlines that share more than one pixel's area.
 
-        Returns
-        -------
-        pairs, and area in stored pixels (0 without any shared area)
+        Only the first pairs are measured when there are very many: all pairs of n outlines that
+        lie on each other would take n * n / 2 steps.
         """
-        if not len(self):
-            return 0, 0.0
-        first, second = self.tree.query(self.shapes, predicate="intersects")
-        is_once = first < second
         shapes = np.array(self.shapes, object)
-        area = shapely.area(shapely.intersection(shapes[first[is_once]], shapes[second[is_once]]))
-        return int((area > _MIN_OVERLAP_PX2).sum()), float(area.max(initial=0))
+        shapely.prepare(shapes)
+        points = shapely.get_num_coordinates(shapes)
+        areas_px2: list[float] = []
+        is_complete, remaining_points = True, _MEASURED_POINTS
+        for first, second in self._near_pairs():
+            remaining_points -= int(points[first] + points[second])
+            if remaining_points < 0:
+                is_complete = False
+                break
+            areas_px2.append(shared_area(shapes[first], shapes[second]))
+        is_measured = np.isfinite(areas_px2)
+        return Overlaps(
+            pairs=int((np.array(areas_px2) > _MIN_OVERLAP_PX2).sum()),
+            largest_px=float(np.array(areas_px2)[is_measured].max(initial=0)),
+            is_complete=is_complete and bool(is_measured.all()),
+        )
+
+    def _near_pairs(self) -> Iterator[tuple[int, int]]:
+        """Pairs of outlines whose bounding boxes overlap, each pair once."""
+        for start in range(0, len(self), _SHAPES_AT_ONCE):
+            first, second = self.tree.query(self.shapes[start : start + _SHAPES_AT_ONCE])
+            first = first + start
+            is_once = first < second
+            yield from zip(first[is_once].tolist(), second[is_once].tolist(), strict=True)
+
+
+def _near_block(shape: Any, box: Any) -> Any:  # noqa: ANN401  # shapely has no types
+    """A shape of very many points, clipped to a block: each row of pixels is tested against all."""
+    if shapely.get_num_coordinates(shape) < _CLIPPED_POINTS:
+        return shape
+    left, top, right, bottom = box.bounds
+    margin = _MARGIN_PX
+    return shape.intersection(
+        shapely.box(left - margin, top - margin, right + margin, bottom + margin)
+    )
 
 
 def to_stored_px(

@@ -1,22 +1,24 @@
 """GeoJSON geometries -> valid shapely polygons; small mistakes are repaired, with a message."""
 
-import math
 from typing import Any
 
 import numpy as np
 import shapely
 import shapely.affinity
 
+from tiling.outlines.printable_names import quoted
+from tiling.outlines.segment_pairs import has_too_many_crossings, has_too_many_pairs
 from tiling.slide_errors import AnnotationError
 
 _MAX_COORDINATE_PX = 1e8
 _BOX_CORNERS = 4
 _ELLIPSE_SEGMENTS = 32
 _MAX_AREA_CHANGE = 0.01
+_MAX_POINTS = 250_000
 
 
 class AmbiguousOutline(AnnotationError):
-    """An outline that crosses itself so far that the area it encloses is not clear.
+    """An outline whose area is not clear, because it crosses itself far or at too many places.
 
     Attributes
     ----------
@@ -43,7 +45,8 @@ def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN
     Raises
     ------
     AmbiguousOutline
-        The repair of a crossing would change the area by more.
+        The repair of a crossing would change the area by more, or the check or the repair would
+        take too long.
     AnnotationError
         Coordinates are not numbers or too large, or a ring is not a list: the file is damaged.
     """
@@ -55,6 +58,7 @@ def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN
         )
     notes: list[str] = []
     parts = _parts(geometry, where, notes)
+    _check_size(parts, where)
     repaired = [part if part.is_valid else _repaired(part, where, notes) for part in parts]
     if len(repaired) == 1:
         shape = repaired[0]
@@ -72,8 +76,28 @@ def polygon_of(geometry: Any, where: str) -> tuple[Any, list[str]]:  # noqa: ANN
     return (polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)), notes
 
 
+def _check_size(parts: list[Any], where: str) -> None:
+    """Refuse what would take minutes and gigabytes to check or to draw."""
+    points = sum(shapely.get_num_coordinates(part) for part in parts)
+    if points > _MAX_POINTS:
+        problem = f"has {points} points, more than {_MAX_POINTS}"
+    elif parts and has_too_many_pairs(*parts):
+        problem = "has too many lines side by side or across each other"
+    else:
+        return
+    raise AmbiguousOutline(
+        f"{where}: {problem}; left out: simplify it or draw it again in QuPath",
+        shapely.MultiPoint(shapely.get_coordinates(np.array(parts, object))).convex_hull,
+    )
+
+
 def _repaired(polygon: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # shapely
     """The polygon without its crossings, if the two ways to measure its area agree."""
+    if has_too_many_crossings(polygon):
+        raise AmbiguousOutline(
+            f"{where}: crosses itself at too many places; left out: draw it again in QuPath",
+            polygon.convex_hull,
+        )
     reason = shapely.is_valid_reason(polygon)
     # "structure" keeps what a ring goes around twice, where "linework" would cut a hole.
     # Both keep the two lobes of an 8.
@@ -154,8 +178,9 @@ def _ring(ring: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # JS
         )
     for point in ring:
         if not all(_is_coordinate(value) for value in point[:2]):
+            place = ", ".join(map(quoted, point[:2]))
             raise AnnotationError(
-                f"{where}: coordinate {str(point[:2])[:60]} is not a place on a slide; "
+                f"{where}: coordinate ({place}) is not a place on a slide; "
                 "delete it or export it again"
             )
     points = [(float(point[0]), float(point[1])) for point in ring]
@@ -168,12 +193,9 @@ def _ring(ring: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # JS
 
 
 def _is_coordinate(value: Any) -> bool:  # noqa: ANN401  # JSON
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and abs(value) < _MAX_COORDINATE_PX
-    )
+    # This comparison is false for NaN and works for whole numbers of any size.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and bool(abs(value) < _MAX_COORDINATE_PX)
 
 
 def _ellipse(polygon: Any) -> Any:  # noqa: ANN401  # shapely

@@ -5,6 +5,7 @@ from typing import Literal
 
 import shapely
 
+from tiling.outlines.outline_raster import shared_area
 from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations, counts_text
 from tiling.qupath.class_names import EMPTY_REGION, REGION
 from tiling.slide_errors import AnnotationError
@@ -67,8 +68,8 @@ def _has_gland(
     region: AnnotatedOutline, glands: list[AnnotatedOutline], tree: shapely.STRtree
 ) -> bool:
     """Whether a gland shares area with the region; to touch it is not enough."""
-    shapes = [glands[index].shape for index in tree.query(region.shape, predicate="intersects")]
-    return any(shapely.intersection(region.shape, shape).area > 0 for shape in shapes)
+    found = tree.query(region.shape, predicate="intersects")
+    return any(shared_area(region.shape, glands[index].shape) > 0 for index in found)
 
 
 def _skipped(drawn: SlideAnnotations) -> str:

@@ -96,10 +96,10 @@ def _outline_source(
         rasters[Reading.REGION] = viewer_region(geometry, rules.origin)
         region_names = [_WHOLE_SLIDE]
     else:
-        pairs, _ = rasters[Reading.REGION].overlaps()
-        if pairs:
+        overlaps = rasters[Reading.REGION].overlaps()
+        if overlaps.pairs:
             drawn.messages.append(
-                f"{annotation}: {pairs} pairs of regions overlap; "
+                f"{annotation}: {overlaps.text('regions')}; "
                 "the shared pixels belong to the smaller one"
             )
     outlines = [gland.shape for gland in drawn.glands]

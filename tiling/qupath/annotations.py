@@ -19,7 +19,7 @@ from tiling.qupath.class_names import GLAND, Reading, base_classes, reading_of, 
 _MAX_MESSAGES = 30
 _MAX_KINDS = 20
 _COUNTED_AS_READ = "read"
-_UNDECIDED = "outlines that cross themselves"
+_UNDECIDED = "outlines of unclear area"
 
 
 class AnnotatedOutline(NamedTuple):

@@ -14,6 +14,7 @@ from tiling.raster.geometry import CoordinateFrame, Geometry
 from tiling.slide_errors import AnnotationError
 
 _MAX_SHARE_OFF_SLIDE = 0.5
+_MAX_COVER = 20  # times the area of the slide: each outline takes time on all of its pixels
 
 
 def place_annotations(
@@ -50,11 +51,10 @@ def place_annotations(
     }
     _check_inside(drawn, shapes, path, geometry, origin, is_tissue)
     rasters = {reading: OutlineRaster(group) for reading, group in shapes.items()}
-    pairs, shared_px = rasters[Reading.GLAND].overlaps()
-    if pairs:
+    overlaps = rasters[Reading.GLAND].overlaps()
+    if overlaps.pairs:
         drawn.messages.append(
-            f"{path}: {pairs} pairs of glands overlap, by up to {shared_px:.0f} px; "
-            "the shared pixels belong to the smaller one"
+            f"{path}: {overlaps.text('glands')}; the shared pixels belong to the smaller one"
         )
     return rasters
 
@@ -110,6 +110,12 @@ def _check_inside(
             f"{path}: {100 * (1 - area_inside.sum() / area.sum()):.0f} % of the outlined area lies "
             f"off the slide ({geometry.slide_width_px} x {geometry.slide_height_px} px); "
             f"wrong slide, origin or downsample?{hint}"
+        )
+    if area_inside.sum() > _MAX_COVER * geometry.width_px * geometry.height_px:
+        raise AnnotationError(
+            f"{path}: its outlines lie on each other: together they have "
+            f"{area_inside.sum() / slide_box.area:.0f} times the area of the slide; "
+            "keep one outline for each gland"
         )
     clipped = np.flatnonzero(area_inside < area * (1 - 1e-6))
     if len(clipped):

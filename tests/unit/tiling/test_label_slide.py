@@ -252,7 +252,7 @@ def test_regions_in_regions_and_glands_across_their_edges_are_reported(tmp_path:
     np.testing.assert_array_equal(region, expected)
     np.testing.assert_array_equal(weight, expected > 0)
     messages = "\n".join(stored_json(store)["messages"])
-    assert "1 pairs of regions overlap; the shared pixels belong to the smaller one" in messages
+    assert "1 pairs of regions overlap, by up to 100 px; " in messages
     assert "1 gland across the edge of a region" in messages
 
 
