@@ -20,7 +20,7 @@ from tiling.outlines.regular_file import open_regular_file
 from tiling.slide_errors import AnnotationError
 
 MAX_BYTES = 1 << 29
-MAX_ELEMENTS = 500_000
+MAX_ELEMENTS = 250_000
 _CHUNK_BYTES = 1 << 20
 _MAX_DIRECTORY_BYTES = 1 << 22  # of a zip: about 40 000 files
 _SUFFIXES = (".geojson", ".json")

@@ -15,7 +15,8 @@ from tiling.raster.geometry import Block, Geometry
 
 _MIN_OVERLAP_PX2 = 1.0
 _SHAPES_AT_ONCE = 64
-_MEASURED_POINTS = 2_000_000  # of all pairs together
+# Points of all pairs that are measured: enough for outlines with a few neighbours each.
+_MIN_MEASURED_POINTS, _MEASURED_PER_POINT = 200_000, 20
 _CLIPPED_POINTS = 20_000
 _MARGIN_PX = 2
 
@@ -112,7 +113,8 @@ class OutlineRaster:
         shapely.prepare(shapes)
         points = shapely.get_num_coordinates(shapes)
         areas_px2: list[float] = []
-        is_complete, remaining_points = True, _MEASURED_POINTS
+        is_complete = True
+        remaining_points = _MIN_MEASURED_POINTS + _MEASURED_PER_POINT * int(points.sum())
         for first, second in self._near_pairs():
             remaining_points -= int(points[first] + points[second])
             if remaining_points < 0:

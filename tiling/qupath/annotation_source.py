@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tiling.outlines.mask_image import is_image
 from tiling.outlines.outline_raster import NumberedBlocks, OutlineRaster
 from tiling.qupath.annotation_checks import Annotated, check_complete
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, REGION, Reading
 from tiling.qupath.coordinate_causes import IsTissue
 from tiling.qupath.label_store import LabelSource
-from tiling.qupath.mask_images import MASK_SUFFIXES, open_instance_mask
+from tiling.qupath.mask_images import open_instance_mask
 from tiling.qupath.placement import place_annotations, viewer_region
 from tiling.raster.geometry import CoordinateFrame, Geometry
 
@@ -64,14 +65,14 @@ def open_annotation(
     AnnotationError
         The file cannot be used.
     """
-    if annotation.name.lower().endswith(MASK_SUFFIXES):
+    if is_image(annotation):
         return _mask_source(annotation, geometry, files)
     return _outline_source(annotation, geometry, rules, is_tissue)
 
 
 def _mask_source(annotation: Path, geometry: Geometry, files: ExitStack) -> LabelSource:
     mask = files.enter_context(open_instance_mask(annotation, geometry))
-    messages: list[str] = []
+    messages = list(mask.messages)
     if not mask.count:
         messages.append(f"{annotation}: no gland in it; the whole slide counts as free of glands")
     numbers: dict[Reading, NumberedBlocks] = {reading: OutlineRaster([]) for reading in Reading}

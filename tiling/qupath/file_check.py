@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiling.messages import counted
+from tiling.outlines.mask_image import is_image, mask_shape
 from tiling.qupath.annotation_checks import Annotated
 from tiling.qupath.annotation_counts import (
     AnnotationCounts,
@@ -17,7 +18,7 @@ from tiling.qupath.annotation_counts import (
 from tiling.qupath.annotation_source import AnnotationFile
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import EMPTY_REGION, GLAND, IGNORE, REGION, similar_class
-from tiling.qupath.mask_images import MASK_SUFFIXES, check_mask_size, mask_shape
+from tiling.qupath.mask_images import check_mask_size
 from tiling.qupath.placement import place_annotations
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
@@ -57,7 +58,7 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
     gland_class : class of a gland
     """
     try:
-        if path.name.lower().endswith(MASK_SUFFIXES):
+        if is_image(path):
             mask_shape(path)
             return FileCheck(text="mask image of the whole slide")
         counts = count_annotations(path, gland_class=gland_class)
@@ -84,7 +85,7 @@ def fit_problem(annotation: AnnotationFile, check: FileCheck, geometry: Geometry
     """
     path, rules = annotation
     try:
-        if path.name.lower().endswith(MASK_SUFFIXES):
+        if is_image(path):
             check_mask_size(path, geometry)
         elif not _is_inside(check, geometry.viewer_size(rules.origin)):
             drawn = read_annotations(path, gland_class=rules.gland_class)

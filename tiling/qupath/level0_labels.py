@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from tiling.objects.extents import ObjectExtents, merge_extents, object_extents
 from tiling.objects.runs import find_runs
 from tiling.objects.trace import trace_objects
+from tiling.outlines.mask_image import check_label_image, open_mask_image
 from tiling.outlines.outline_raster import OutlineRaster
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, Reading
 from tiling.qupath.geojson_writer import OutlineStyle, geojson_file, object_id
 from tiling.qupath.label_store import WITHOUT_PIXEL
-from tiling.qupath.mask_images import check_label_image, open_mask_image
 from tiling.qupath.placement import place_annotations
 from tiling.raster.atomic_files import partial_file
 from tiling.raster.geometry import Block, CoordinateFrame, Geometry, blocks
-from tiling.raster.mask_rules import mask_problem
+from tiling.raster.mask_rules import mask_problem, one_channel
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import SHARD_PX
 
@@ -87,8 +87,11 @@ def labels_to_geojson(labels: Path, out: Path) -> int:
     """
     with open_mask_image(labels) as image:
         check_label_image(image, labels)
-        height, width = image.shape
-        numbered = _NumberedImage(image)
+        height, width = image.shape[:2]
+        try:
+            numbered = _NumberedImage(image)
+        except ValueError as error:
+            raise AnnotationError(f"{labels}: {error}") from error
         problem = mask_problem(numbered.values, solid=numbered.values)
         if problem is not None:
             raise AnnotationError(f"{labels}: {problem}")
@@ -159,12 +162,12 @@ class _NumberedImage:
     """
 
     def __init__(self, image: Any) -> None:  # noqa: ANN401  # numpy or zarr array
-        self._image, self.shape = image, tuple(image.shape)
+        self._image, self.shape = image, tuple(image.shape[:2])
         height, width = self.shape
         parts: list[tuple[NDArray[np.int64], ObjectExtents]] = []
         index_of_value: dict[int, int] = {}  # counted from 1, in the order of reading
         for block in blocks(height, width, SHARD_PX):
-            pixels = np.asarray(image[block]).astype(np.int64)
+            pixels = one_channel(np.asarray(image[block])).astype(np.int64)
             values = np.unique(pixels)
             values = values[values != 0]
             local = np.where(pixels != 0, np.searchsorted(values, pixels) + 1, 0).astype(np.int32)
@@ -187,5 +190,5 @@ class _NumberedImage:
         self.windows_px = np.stack([top, left, bottom - top, right - left], axis=1)
 
     def __getitem__(self, block: Block) -> NDArray[np.int32]:
-        pixels = np.asarray(self._image[block]).astype(np.int64)
+        pixels = one_channel(np.asarray(self._image[block])).astype(np.int64)
         return self._labels[np.where(pixels != 0, np.searchsorted(self.values, pixels) + 1, 0)]

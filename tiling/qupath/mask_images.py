@@ -4,7 +4,7 @@ They are read block by block.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import BlockGrid, join_components, label_block
-from tiling.outlines.regular_file import open_regular_file
+from tiling.outlines.mask_image import check_label_image, mask_shape, open_mask_image
 from tiling.raster.geometry import Block, Geometry, halo
-from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
+from tiling.raster.mask_rules import (
+    MaskPieces,
+    mask_problem,
+    merge_pieces,
+    one_channel,
+    pieces,
+    shares_one_number,
+    solid_numbers,
+)
 from tiling.slide_errors import AnnotationError
 from tiling.slides.read_errors import FileReadError, file_read_errors
 from tiling.stores.arrays import SHARD_PX
 
-TIFF_SUFFIXES = (".tif", ".tiff")
-MASK_SUFFIXES = (".png", *TIFF_SUFFIXES, ".bmp")
 # Stored pixels a side that are sampled at a time: the pixels of the mask under them fit in memory.
 _SAMPLED_PX = 512
 
@@ -33,6 +39,7 @@ class InstanceMask:
     Attributes
     ----------
     count : N
+    messages : what a person should know about the mask
     """
 
     def __init__(
@@ -47,14 +54,19 @@ class InstanceMask:
         self._image = image
         check_label_image(image, path)
         stored_shape = (geometry.height_px, geometry.width_px)
-        self._pixel_yx = _pixels_under_centres(path, tuple(image.shape), geometry)
+        self._pixel_yx = _pixels_under_centres(path, tuple(image.shape[:2]), geometry)
         self._grid = BlockGrid(stored_shape, block_px)
         values = self._checked_values()
         self._values = values[values > 0]
         self._component_numbers: list[NDArray[np.int32]] = []
         self.count = len(self._values)
-        if self.count and shares_one_number(values):
-            self._number_components()
+        self.messages: list[str] = []
+        if self.count:
+            component_numbers, component_count = self._components()
+            if shares_one_number(values):
+                self._component_numbers, self.count = component_numbers, component_count
+            else:
+                self._check_pieces(component_numbers)
 
     def __getitem__(self, block: Block) -> NDArray[np.int32]:
         sampled = self._sampled(block)
@@ -89,14 +101,28 @@ class InstanceMask:
             margins.append((1 - place.start, 1 - (size - place.stop)))
         return np.pad(self._sampled(outer), margins, mode="edge")
 
-    def _number_components(self) -> None:
-        """Number the 8-connected components of a mask of one value by their first pixel."""
+    def _components(self) -> tuple[list[NDArray[np.int32]], int]:
+        """Numbers of the 8-connected components by block, in the order of their first pixels."""
         width_px = self._grid.shape[1]
-        pieces = [
+        parts = [
             label_block(self._sampled(block) > 0, block, width_px)[1] for block in self._grid.blocks
         ]
-        joined = join_components(self._grid, pieces)
-        self._component_numbers, self.count = joined.numbers, len(joined.first_px)
+        joined = join_components(self._grid, parts)
+        return joined.numbers, len(joined.first_px)
+
+    def _check_pieces(self, component_numbers: list[NDArray[np.int32]]) -> None:
+        """Refuse a mask of classes; a message if single numbers have several pieces."""
+        parts: list[MaskPieces] = []
+        for block, numbers in zip(self._grid.blocks, component_numbers, strict=True):
+            sampled = self._sampled(block)
+            components = numbers[label_block(sampled > 0, block, self._grid.shape[1])[0]]
+            parts.append(pieces(sampled, components))
+        total = merge_pieces(parts)
+        problem, message = total.problem(), total.message()
+        if problem is not None:
+            raise AnnotationError(f"{self._path}: {problem}")
+        if message is not None:
+            self.messages.append(f"{self._path}: {message}")
 
     def _sampled(self, block: Block) -> NDArray[np.int64]:
         """The values of the image under the centres of a block's stored pixels."""
@@ -118,6 +144,9 @@ class InstanceMask:
         try:
             with file_read_errors():
                 pixels = np.asarray(self._image[window])
+            pixels = one_channel(pixels)
+        except ValueError as error:
+            raise AnnotationError(f"{self._path}: {error}") from error
         except FileReadError as error:
             raise AnnotationError(
                 f"{self._path}: damaged near row {rows[0]} ({error}); export or copy it again"
@@ -145,59 +174,6 @@ def open_instance_mask(
         yield InstanceMask(path, image, geometry, block_px=block_px)
 
 
-@contextmanager
-def open_mask_image(path: Path) -> Iterator[Any]:
-    """The image as a numpy array, or as a zarr array that is read on demand if it is a TIFF.
-
-    Raises
-    ------
-    AnnotationError
-        The file is missing or cannot be read as an image.
-    """
-    with ExitStack() as files:
-        try:
-            image = _image_of(path, files)
-        except FileNotFoundError:
-            raise AnnotationError(
-                f"{path}: no such file; correct the path (in a sheet: column 'annotation')"
-            ) from None
-        except FileReadError as error:
-            raise AnnotationError(
-                f"{path}: cannot be read as a mask image ({error}); export or copy it again"
-            ) from error
-        yield image
-
-
-def mask_shape(path: Path) -> tuple[int, int]:
-    """Height and width of a mask image, from its header; pixels are not read.
-
-    Raises
-    ------
-    AnnotationError
-        The file is missing, cannot be read as an image, or has several channels or fractions.
-    """
-    if path.suffix.lower() in TIFF_SUFFIXES:
-        with open_mask_image(path) as image:
-            check_label_image(image, path)
-            return image.shape[0], image.shape[1]
-    from PIL import Image
-
-    with open_regular_file(path) as file:
-        try:
-            with file_read_errors(), Image.open(file) as picture:
-                bands, mode, (width, height) = picture.getbands(), picture.mode, picture.size
-        except FileReadError as error:
-            raise AnnotationError(
-                f"{path}: cannot be read as a mask image ({error}); export or copy it again"
-            ) from error
-    if len(bands) > 1 or mode == "F":
-        raise AnnotationError(
-            f"{path}: an image of mode {mode} is not an instance mask; "
-            "give one channel of whole numbers, one per gland"
-        )
-    return height, width
-
-
 def check_mask_size(path: Path, geometry: Geometry) -> None:
     """Refuse a mask image that has neither the size of level 0 nor that of the stored grid.
 
@@ -207,21 +183,6 @@ def check_mask_size(path: Path, geometry: Geometry) -> None:
         With both sizes; also if the header cannot be read.
     """
     _pixels_under_centres(path, mask_shape(path), geometry)
-
-
-def check_label_image(image: Any, path: Path) -> None:  # noqa: ANN401  # numpy or zarr array
-    """Refuse an image that has several channels, or fractions.
-
-    Raises
-    ------
-    AnnotationError
-        With the type and shape of the image.
-    """
-    if len(image.shape) != 2 or image.dtype.kind not in "uib":
-        raise AnnotationError(
-            f"{path}: {image.dtype} {tuple(image.shape)} is not an instance mask; "
-            "give one channel of whole numbers, one per gland"
-        )
 
 
 def _pixels_under_centres(
@@ -243,16 +204,3 @@ def _pixels_under_centres(
         np.minimum(((np.arange(count) + 0.5) * factor).astype(np.int64), side - 1)
         for count, factor, side in zip(stored_shape, scale, image_shape, strict=True)
     ]
-
-
-def _image_of(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # numpy or zarr array
-    import tifffile
-    import zarr
-    from PIL import Image
-
-    with file_read_errors():
-        if path.suffix.lower() not in TIFF_SUFFIXES:
-            return np.asarray(files.enter_context(Image.open(path)))
-        tiff = files.enter_context(tifffile.TiffFile(path))
-        pages = zarr.open(tiff.aszarr(level=0), mode="r")
-        return pages if isinstance(pages, zarr.Array) else pages["0"]

@@ -3,18 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import shapely
 
 from tiling.outlines.outline_raster import OutlineRaster, to_stored_px
+from tiling.outlines.slide_cover import OffSlideError, check_cover, check_viewer
 from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations
 from tiling.qupath.class_names import Reading
 from tiling.qupath.coordinate_causes import IsTissue, likely_cause
 from tiling.raster.geometry import CoordinateFrame, Geometry
 from tiling.slide_errors import AnnotationError
-
-_MAX_SHARE_OFF_SLIDE = 0.5
-_MAX_COVER = 20  # times the area of the slide: each outline takes time on all of its pixels
 
 
 def place_annotations(
@@ -43,7 +40,7 @@ def place_annotations(
         The file was written for a slide of another size, or most of the outlined area lies off the
         slide.
     """
-    _check_viewer(drawn, path, geometry, origin)
+    check_viewer(drawn.viewer_px, path, geometry, origin)
     offset = geometry.viewer_offset(origin)
     shapes = {
         reading: [to_stored_px(outline.shape, geometry, offset) for outline in outlines]
@@ -74,18 +71,6 @@ def viewer_region(geometry: Geometry, origin: CoordinateFrame) -> OutlineRaster:
     return OutlineRaster([shapely.box(x0, y0, x1, y1)])
 
 
-def _check_viewer(
-    drawn: SlideAnnotations, path: Path, geometry: Geometry, origin: CoordinateFrame
-) -> None:
-    """Refuse a file of this pipeline that was written for a slide of another size."""
-    expected = geometry.viewer_size(origin)
-    if drawn.viewer_px is not None and drawn.viewer_px != expected:
-        raise AnnotationError(
-            f"{path}: written for a slide of {drawn.viewer_px[0]} x {drawn.viewer_px[1]} px, "
-            f"this one has {expected[0]} x {expected[1]} px; wrong slide or origin?"
-        )
-
-
 def _check_inside(
     drawn: SlideAnnotations,
     shapes: dict[Reading, list[Any]],
@@ -95,29 +80,18 @@ def _check_inside(
     is_tissue: IsTissue | None,
 ) -> None:
     """Refuse outlines that are mostly off the slide; report those that cross its edge."""
-    all_shapes = np.array([shape for group in shapes.values() for shape in group], object)
+    all_shapes: list[Any] = []
     outlines: list[AnnotatedOutline] = []
-    for reading in shapes:
+    for reading, group in shapes.items():
+        all_shapes += group
         outlines += drawn.outlines[reading]
-    slide_box = shapely.box(0, 0, geometry.width_px, geometry.height_px)
-    area = shapely.area(all_shapes)
-    area_inside = shapely.area(shapely.intersection(all_shapes, slide_box))
-    if area.sum() > 0 and area_inside.sum() < (1 - _MAX_SHARE_OFF_SLIDE) * area.sum():
+    try:
+        clipped = check_cover(all_shapes, path, geometry)
+    except OffSlideError as error:
         all_outlines = [outline.shape for outline in outlines]
         cause = likely_cause(all_outlines, geometry, is_tissue, origin)
         hint = f" They {cause.removeprefix('the outlines ')}" if cause else ""
-        raise AnnotationError(
-            f"{path}: {100 * (1 - area_inside.sum() / area.sum()):.0f} % of the outlined area lies "
-            f"off the slide ({geometry.slide_width_px} x {geometry.slide_height_px} px); "
-            f"wrong slide, origin or downsample?{hint}"
-        )
-    if area_inside.sum() > _MAX_COVER * geometry.width_px * geometry.height_px:
-        raise AnnotationError(
-            f"{path}: its outlines lie on each other: together they have "
-            f"{area_inside.sum() / slide_box.area:.0f} times the area of the slide; "
-            "keep one outline for each gland"
-        )
-    clipped = np.flatnonzero(area_inside < area * (1 - 1e-6))
+        raise AnnotationError(f"{error}{hint}") from error
     if len(clipped):
         drawn.messages.append(
             f"{path}: {len(clipped)} outlines reach over the slide's edge "

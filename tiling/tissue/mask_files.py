@@ -1,21 +1,30 @@
 """Files by which a person replaces or restricts the tissue of a slide."""
 
-import json
-from collections.abc import Iterator, Mapping
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
+from tiling.messages import counted
+from tiling.outlines.geojson_reader import GeoJsonFile
+from tiling.outlines.mask_image import is_image, open_mask_image
+from tiling.outlines.outline_raster import OutlineRaster, to_stored_px
+from tiling.outlines.polygons import polygon_of
+from tiling.outlines.regular_file import open_regular_file
+from tiling.outlines.slide_cover import check_cover, check_viewer
 from tiling.raster.atomic_files import file_checksum
 from tiling.raster.geometry import CoordinateFrame, Geometry
-from tiling.slide_errors import SlideError
+from tiling.raster.mask_rules import mask_problem, solid_numbers, without_alpha
+from tiling.slide_errors import AnnotationError, SlideError
 from tiling.slides.read_errors import FileReadError, file_read_errors
 
-_GEOJSON_ENDINGS = (".geojson", ".json")
+log = logging.getLogger(__name__)
+_MAX_MESSAGES = 30
+_MAX_CHANNELS = 4
+_MAX_MASK_PX = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class MaskFiles:
             A file is missing.
         """
         files = {"tissue": self.tissue, "roi": self.roi}
-        return {name: _checksum(path) for name, path in files.items() if path is not None}
+        return {name: _checksum(path, name) for name, path in files.items() if path is not None}
 
     def apply(self, detected: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
         """The detected tissue, replaced or restricted by the files.
@@ -55,40 +64,47 @@ class MaskFiles:
         Raises
         ------
         SlideError
-            See `mask_from_file`.
+            See `mask_from_file`; or there is tissue, but none in the region of interest.
         """
         tissue = detected
         if self.tissue is not None:
-            tissue = mask_from_file(self.tissue, geometry, origin=self.origin)
-        if self.roi is not None:
-            tissue = tissue & mask_from_file(self.roi, geometry, origin=self.origin)
-        return tissue
+            tissue = mask_from_file(self.tissue, geometry, origin=self.origin, column="tissue")
+        if self.roi is None:
+            return tissue
+        restricted = tissue & mask_from_file(self.roi, geometry, origin=self.origin, column="roi")
+        if tissue.any() and not restricted.any():
+            raise SlideError(
+                f"{self.roi}: no tissue in this region of interest; wrong slide or origin?"
+            )
+        return restricted
 
 
 NO_MASKS = MaskFiles()
 
 
-def _checksum(path: Path) -> str:
+def _checksum(path: Path, column: str) -> str:
     try:
-        return file_checksum(path)
-    except FileNotFoundError:
-        raise _missing(path) from None
+        with open_regular_file(path, column=column):  # a pipe would wait for ever
+            return file_checksum(path)
+    except AnnotationError as error:
+        raise SlideError(str(error)) from error
 
 
-def _missing(path: Path) -> SlideError:
-    return SlideError(
-        f"{path}: no such file; correct the path (in a sheet: columns 'tissue', 'roi')"
-    )
-
-
-def mask_from_file(path: Path, geometry: Geometry, *, origin: CoordinateFrame) -> NDArray[np.bool_]:
+def mask_from_file(
+    path: Path, geometry: Geometry, *, origin: CoordinateFrame, column: str = "tissue"
+) -> NDArray[np.bool_]:
     """A mask from GeoJSON polygons or from an image of the whole slide (0 = outside).
+
+    GeoJSON and images are read by the readers of annotations, with the same limits, repairs and
+    messages; objects of all classes and kinds that enclose an area count. What was skipped or
+    repaired is logged.
 
     Parameters
     ----------
-    path : .geojson, .json, or an image
+    path : GeoJSON (plain, gzip or zip) or an image
     geometry : of the mask
     origin : where the coordinates of GeoJSON start
+    column : of the sheet in which the path stands, for messages
 
     Returns
     -------
@@ -98,92 +114,94 @@ def mask_from_file(path: Path, geometry: Geometry, *, origin: CoordinateFrame) -
     Raises
     ------
     SlideError
-        Not readable, without polygons, or an image with other proportions than the slide.
+        Not readable, without polygons, off the slide, nothing inside, or an image with other
+        proportions than the slide.
     """
     try:
-        with file_read_errors():
-            if path.suffix.lower() in _GEOJSON_ENDINGS:
-                content = json.loads(path.read_text(encoding="utf-8-sig"))
-            else:
-                with PIL.Image.open(path) as image:
-                    content = np.asarray(image)
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except FileReadError as error:
-        raise SlideError(f"{path}: neither GeoJSON nor a mask image ({error})") from error
-    if path.suffix.lower() in _GEOJSON_ENDINGS:
-        return _rasterise(path, list(_geometries(content)), geometry, origin)
-    return _resample(path, content, geometry)
+        if is_image(path, column=column):
+            mask = _stretched(path, _inside(path, column), geometry)
+        else:
+            mask = _drawn(path, geometry, origin, column)
+    except AnnotationError as error:
+        raise SlideError(str(error)) from error
+    if not mask.any():
+        raise SlideError(
+            f"{path}: no pixel of the slide is inside; draw the area again, or leave column "
+            f"'{column}' empty"
+        )
+    return mask
 
 
-def _geometries(content: object) -> Iterator[Mapping[str, Any]]:
-    """Geometries in a GeoJSON list, collection, feature or bare geometry."""
-    if isinstance(content, list):
-        for part in content:
-            yield from _geometries(part)
-    elif isinstance(content, dict):
-        for key in ("features", "geometries", "geometry"):
-            if key in content:
-                yield from _geometries(content[key])
-                return
-        yield content
-
-
-def _rasterise(
-    path: Path,
-    geometries: list[Mapping[str, Any]],
-    geometry: Geometry,
-    origin: CoordinateFrame,
+def _drawn(
+    path: Path, geometry: Geometry, origin: CoordinateFrame, column: str
 ) -> NDArray[np.bool_]:
     """The pixels whose centre lies in a polygon."""
-    import rasterio.features
-    from rasterio.transform import Affine
-
-    polygons = [shape for shape in geometries if shape.get("type") in ("Polygon", "MultiPolygon")]
-    if not polygons:
+    offset = geometry.viewer_offset(origin)
+    shapes: list[Any] = []
+    messages: list[str] = []
+    without_area = 0
+    file = GeoJsonFile(path, column=column)
+    for feature in file.features():
+        # An outline of unclear area is an error here: without it, or with its hull, the tissue
+        # would be another one than a person drew.
+        shape, notes = polygon_of(feature.geometry, f"{path}: feature {feature.id}")
+        messages += notes[: _MAX_MESSAGES - len(messages)]
+        without_area += shape is None
+        if shape is not None:
+            shapes.append(to_stored_px(shape, geometry, offset))
+    check_viewer(file.viewer_px, path, geometry, origin)
+    if not shapes:
         raise SlideError(
             f"{path}: no polygon in it; draw the area as a closed shape and export it again"
         )
-    for number, polygon in enumerate(polygons, start=1):
-        if not _has_finite_rings(polygon):
-            raise SlideError(
-                f"{path}: polygon {number} has coordinates that cannot be read; "
-                "draw it again and export the file"
-            )
-    left, top = geometry.viewer_offset(origin)
-    to_coordinates = Affine(geometry.downsample_x, 0, -left, 0, geometry.downsample_y, -top)
-    try:
-        mask = rasterio.features.rasterize(
-            polygons,
-            out_shape=(geometry.height_px, geometry.width_px),
-            transform=to_coordinates,
-            default_value=1,
-            dtype=np.uint8,
+    if without_area:
+        messages.append(f"{path}: left out: {counted(without_area, 'object')} without area")
+    clipped = check_cover(shapes, path, geometry)
+    if len(clipped):
+        messages.append(
+            f"{path}: {counted(len(clipped), 'outline')} over the slide's edge, clipped there"
         )
-    except (ValueError, TypeError) as error:
-        raise SlideError(f"{path}: a polygon cannot be read ({error})") from error
-    return np.asarray(mask, bool)
+    for message in messages:
+        log.warning("%s", message)
+    whole = (slice(0, geometry.height_px), slice(0, geometry.width_px))
+    return np.asarray(OutlineRaster(shapes)[whole] > 0, bool)
 
 
-def _has_finite_rings(polygon: Mapping[str, Any]) -> bool:
-    """Whether the rings of a polygon are lists of finite points.
+def _inside(path: Path, column: str) -> NDArray[np.bool_]:
+    """Where the colours of a mask image are not 0."""
+    with open_mask_image(path, column=column) as image:
+        shape = tuple(image.shape)
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] > _MAX_CHANNELS):
+            raise SlideError(f"{path}: an array of shape {shape} is not a mask image")
+        if shape[0] * shape[1] > _MAX_MASK_PX:
+            raise SlideError(
+                f"{path}: {shape[1]} x {shape[0]} px are too many for a mask; save it at a lower "
+                "resolution"
+            )
+        try:
+            with file_read_errors():
+                pixels = np.asarray(image[...])
+            colours = without_alpha(pixels)
+        except FileReadError as error:
+            raise SlideError(
+                f"{path}: damaged mask image ({error}); export or copy it again"
+            ) from error
+        except ValueError as error:
+            raise SlideError(f"{path}: {error}") from error
+    if pixels.ndim == 3 and not colours.any() and np.ptp(pixels[..., -1]) > 0:
+        raise SlideError(
+            f"{path}: black, with the mask in its alpha channel; save it without alpha channel, "
+            "white inside and black outside"
+        )
+    brightest = colours.max(axis=-1) if colours.ndim == 3 else colours
+    problem = mask_problem(np.unique(brightest), solid_numbers(np.pad(brightest, 1, mode="edge")))
+    if problem is not None:
+        raise SlideError(f"{path}: {problem}")
+    return np.asarray(brightest != 0, bool)
 
-    rasterio skips other polygons without an error, and the slide would have no tissue.
-    """
-    import shapely.geometry
 
-    try:
-        area = shapely.geometry.shape(polygon)
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError):
-        return False
-    return not area.is_empty and bool(np.isfinite(area.bounds).all())
-
-
-def _resample(path: Path, image: NDArray[Any], geometry: Geometry) -> NDArray[np.bool_]:
+def _stretched(path: Path, inside: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
     """The nearest pixels of a mask image that is stretched over the slide."""
-    inside = np.asarray(image != 0)
-    if image.ndim == 3:
-        inside = np.asarray(inside.any(axis=-1))
     height, width = inside.shape
     slide_width, slide_height = geometry.slide_width_px, geometry.slide_height_px
     slide_ratio = slide_width / slide_height

@@ -341,10 +341,10 @@ def test_components_of_a_binary_mask_do_not_depend_on_the_blocks(
     ("name", "values", "message"),
     [
         ("a.tif", np.zeros((10, 10), np.uint8), "10 x 10 px, but the slide has 160 x 120"),
-        ("a.tif", np.zeros((HEIGHT, WIDTH, 3), np.uint8), "not an instance mask"),
+        ("a.tif", np.eye(3, dtype=np.uint8)[np.ones((HEIGHT, WIDTH), int)], "not an instance mask"),
         ("a.tif", np.zeros((HEIGHT, WIDTH), np.float32), "not an instance mask"),
         ("a.tif", np.full((HEIGHT, WIDTH), -1, np.int16), "negative numbers"),
-        ("a.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8), "not an instance mask"),
+        ("a.png", np.eye(3, dtype=np.uint8)[np.ones((HEIGHT, WIDTH), int)], "not an instance mask"),
     ],
 )
 def test_other_images_are_refused(

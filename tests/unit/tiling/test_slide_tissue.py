@@ -1,4 +1,7 @@
+import io
 import json
+import os
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +17,7 @@ from tiling.qupath.tissue_outlines import tissue_to_geojson
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group
-from tiling.tissue.mask_files import mask_from_file
+from tiling.tissue.mask_files import MaskFiles, mask_from_file
 
 
 def frame(width=60, height=40, downsample=8.0, bounds=(0, 0)):
@@ -28,6 +31,12 @@ def write(path, *polygons):
     ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     return path
+
+
+def star(points, centre=160.0, radius=150.0):
+    angle = np.arange(points) * (points // 2) * 2 * np.pi / points
+    x, y = centre + radius * np.cos(angle), centre + radius * np.sin(angle)
+    return shapely.Polygon(np.stack([x, y], axis=1))
 
 
 def centres_inside(polygon, geometry, shift=(0, 0)):
@@ -48,13 +57,12 @@ def test_polygons_mark_the_pixels_whose_centre_they_hold(
     tmp_path_factory, seed, downsample, bounds, origin
 ):
     geometry = frame(downsample=downsample, bounds=bounds)
-    points = np.random.default_rng(seed).random((6, 2)) * [
-        geometry.slide_width_px,
-        geometry.slide_height_px,
-    ]
+    shift = bounds if origin == "bounds" else (0, 0)
+    side_px = (geometry.slide_width_px, geometry.slide_height_px)
+    points = np.random.default_rng(seed).random((6, 2)) * side_px - shift
     polygon = shapely.convex_hull(shapely.MultiPoint(points))
     path = write(tmp_path_factory.mktemp("g") / "roi.geojson", polygon)
-    expected = centres_inside(polygon, geometry, bounds if origin == "bounds" else (0, 0))
+    expected = centres_inside(polygon, geometry, shift)
     np.testing.assert_array_equal(mask_from_file(path, geometry, origin=origin), expected)
 
 
@@ -100,7 +108,7 @@ def test_a_truncated_mask_image_fails_the_slide_not_the_job(tmp_path, keep):
     complete = tmp_path / "complete.png"
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 60), np.uint8)).save(complete)
     (tmp_path / "m.png").write_bytes(complete.read_bytes()[:keep])
-    with pytest.raises(SlideError, match=r"m\.png: neither GeoJSON nor a mask image"):
+    with pytest.raises(SlideError, match=r"m\.png: cannot be read as a mask image"):
         mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
 
 
@@ -136,3 +144,115 @@ def test_tissue_written_for_qupath_and_read_back_is_the_same_mask(
         fine, width_px=60, height_px=40, downsample_x=4 * downsample, downsample_y=4 * downsample
     )
     np.testing.assert_array_equal(mask_from_file(folder / "t.geojson", coarse, origin=origin), mask)
+
+
+CASES = [
+    ("off_slide", shapely.box(5000, 5000, 7000, 7000), "100 % of the outlined area lies off"),
+    ("bowtie", shapely.Polygon([(10, 10), (90, 90), (90, 10), (10, 90)]), "crosses itself"),
+    ("between_centres", shapely.box(10.1, 10.1, 11, 11), "no pixel of the slide is inside"),
+    ("star", star(2001), "too many lines"),
+]
+
+
+@pytest.mark.parametrize(("name", "polygon", "message"), CASES, ids=[case[0] for case in CASES])
+def test_geojson_that_would_give_another_tissue_is_refused(tmp_path, name, polygon, message):
+    with pytest.raises(SlideError, match=message):
+        mask_from_file(write(tmp_path / "t.geojson", polygon), frame(), origin="slide")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"type": "Polygon", "coordinates": [[[0, 0], [NaN, 1], [1, 1]]]}', "not a place"),
+        ("[" * 600 + "]" * 600, "nested too deeply"),
+        ('{"type": "Polygon", "coordinates": [[[0, 0], [1' + "0" * 400 + ", 1], [1, 1]]]}", "401"),
+        ('{"type": ["Polygon"], "coordinates": []}', "no GeoJSON feature"),
+        ("", "empty"),
+        ("<x/>", "XML"),
+    ],
+)
+def test_hostile_tissue_files_fail_the_slide_not_the_job(tmp_path, text, message):
+    (tmp_path / "t.geojson").write_text(text)
+    with pytest.raises(SlideError, match=message):
+        mask_from_file(tmp_path / "t.geojson", frame(), origin="slide", column="roi")
+
+
+def test_a_pipe_as_mask_is_refused_and_does_not_wait(tmp_path):
+    os.mkfifo(tmp_path / "t.geojson")
+    with pytest.raises(SlideError, match=r"a pipe or a device.*column 'roi'"):
+        mask_from_file(tmp_path / "t.geojson", frame(), origin="slide", column="roi")
+    with pytest.raises(SlideError, match="a pipe or a device"):
+        MaskFiles(tissue=tmp_path / "t.geojson").checksums()
+
+
+def test_open_rings_and_outlines_over_the_edge_are_repaired_with_a_message(tmp_path, caplog):
+    ring = [[0, 0], [80, 0], [80, 80], [0, 80]]
+    area = {"type": "Polygon", "coordinates": [ring]}
+    over_edge = {"type": "Polygon", "coordinates": [[[400, 0], [500, 0], [500, 80], [400, 80]]]}
+    point = {"type": "Point", "coordinates": [1, 1]}
+    (tmp_path / "t.zip").write_bytes(zipped([area, over_edge, point]))
+    mask = mask_from_file(tmp_path / "t.zip", frame(), origin="slide")
+    assert mask.sum() == 200
+    messages = "\n".join(caplog.messages)
+    for part in ("open outline closed", "over the slide's edge", "1 object without area"):
+        assert part in messages
+
+
+def zipped(content):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.geojson", json.dumps(content))
+    return buffer.getvalue()
+
+
+INSIDE = np.zeros((20, 30), np.uint8)
+INSIDE[5:10, 12:] = 255
+OPAQUE, CLEAR = np.full_like(INSIDE, 255), np.where(INSIDE > 0, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("channels", "suffix"),
+    [
+        ((INSIDE, OPAQUE), "png"),
+        ((INSIDE, INSIDE, INSIDE, OPAQUE), "png"),
+        ((INSIDE, 0 * INSIDE, 0 * INSIDE), "png"),
+        ((INSIDE, INSIDE, INSIDE, OPAQUE), "tif"),
+        ((INSIDE, CLEAR), "png"),
+    ],
+)
+def test_an_alpha_channel_is_not_tissue(tmp_path, channels, suffix):
+    PIL.Image.fromarray(np.stack(channels, axis=-1)).save(tmp_path / f"m.{suffix}")
+    mask = mask_from_file(tmp_path / f"m.{suffix}", frame(), origin="bounds")
+    np.testing.assert_array_equal(mask, np.kron(INSIDE, np.ones((2, 2))) > 0)
+
+
+def test_a_palette_is_read_as_its_colours(tmp_path):
+    image = PIL.Image.fromarray((INSIDE == 0).astype(np.uint8), "L").convert("P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "m.png")
+    mask = mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
+    np.testing.assert_array_equal(mask, np.kron(INSIDE, np.ones((2, 2))) > 0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.stack([OPAQUE, CLEAR], axis=-1), "transparent pixels have a colour"),
+        (np.stack([0 * INSIDE, CLEAR], axis=-1), "the mask in its alpha channel"),
+        (0 * INSIDE, "no pixel of the slide is inside"),
+        (np.arange(600, dtype=np.uint8).reshape(20, 30) % 31, "saved with losses"),
+    ],
+)
+def test_mask_images_of_two_meanings_are_refused(tmp_path, pixels, message):
+    PIL.Image.fromarray(pixels).save(tmp_path / "m.png")
+    with pytest.raises(SlideError, match=message):
+        mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
+
+
+def test_a_region_of_interest_without_tissue_is_refused(tmp_path):
+    tissue = np.zeros((40, 60), bool)
+    tissue[:10] = True
+    roi = write(tmp_path / "roi.geojson", shapely.box(0, 160, 480, 320))
+    with pytest.raises(SlideError, match="no tissue in this region of interest"):
+        MaskFiles(roi=roi, origin="slide").apply(tissue, frame())
+    assert not MaskFiles(roi=roi, origin="slide").apply(tissue & False, frame()).any()

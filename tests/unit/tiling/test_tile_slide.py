@@ -500,9 +500,9 @@ def test_roi_restricts_and_tissue_replaces(tmp_path, tissue_slide):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("roi.geojson", b"{ not json", "neither GeoJSON nor"),
+        ("roi.geojson", b"{ not json", "Expecting property name"),
         ("roi.geojson", b'{"type": "FeatureCollection", "features": []}', "no polygon"),
-        ("roi.png", b"no image", "neither GeoJSON nor"),
+        ("roi.png", b"no image", "cannot be read as a mask image"),
     ],
 )
 def test_an_unreadable_roi_fails_the_slide_and_is_named(
