@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.outlines.regular_file import open_regular_file
+from tiling.raster.mask_rules import one_channel
 from tiling.slide_errors import AnnotationError
 from tiling.slides.read_errors import FileReadError, file_read_errors
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _IMAGE_STARTS = (*_TIFF_STARTS, b"\x89PNG", b"BM", b"\xff\xd8\xff", b"GIF8")
 _IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".gif")
+_MAX_CHECKED_PX = 1 << 24
 # Modes of Pillow whose pixels are numbers; pixels of other modes are converted to RGB.
 _PLAIN_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F", "RGB", "RGBA")
 
@@ -67,7 +69,7 @@ def open_mask_image(path: Path, *, column: str = "annotation") -> Iterator[Any]:
 
 
 def mask_shape(path: Path) -> tuple[int, int]:
-    """Height and width of a mask image, from its header; pixels are not read.
+    """Height and width of a mask image, from its header; colours of a small picture are read.
 
     Raises
     ------
@@ -107,6 +109,12 @@ def _picture_shape(path: Path, file: BinaryIO) -> tuple[int, int]:
     try:
         with file_read_errors(), Image.open(file) as picture:
             mode, (width, height) = picture.mode, picture.size
+            is_picture = len(picture.getbands()) > 1 and width * height <= _MAX_CHECKED_PX
+            pixels = np.asarray(picture) if is_picture else None
+        if pixels is not None:
+            one_channel(pixels)
+    except ValueError as error:
+        raise AnnotationError(f"{path}: {error}") from error
     except FileReadError as error:
         raise AnnotationError(
             f"{path}: cannot be read as a mask image ({error}); export or copy it again"

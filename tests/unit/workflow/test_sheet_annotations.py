@@ -92,9 +92,9 @@ def test_files_of_another_type_stop_the_run(
 
 
 def test_a_picture_is_no_mask(tmp_path: Path) -> None:
-    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    Image.new("RGB", (20, 10), (200, 100, 0)).save(tmp_path / "a.png")
     (problem,) = checked(row(tmp_path / "a.png")).problems
-    assert "mode RGB is not an instance mask" in problem
+    assert "different channels is not an instance mask" in problem
     Image.fromarray(np.zeros((10, 20), np.uint8)).save(tmp_path / "b.png")
     assert not checked(row(tmp_path / "b.png")).problems
 
