@@ -6,18 +6,25 @@ names it).
 
 import argparse
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 from semimoe.model_errors import SettingsError
+from semimoe.setting_values import LARGEST_AREA_UM2, MOST_SEED, MOST_TILES_AT_ONCE
 from semimoe.settings import PREDICTION_BATCH
 from semimoe.train_options import PROTOCOLS, add_device_options, add_train_options
-from tiling.raster.option_help import DefaultsInHelp
+from tiling.raster.option_help import DefaultsInHelp, OneLineParser
 
+_MOST = {
+    "mpp": 100,
+    "work_mpp": 100,
+    "threads": 1024,
+    "devices": 1024,
+    "batch": MOST_TILES_AT_ONCE,
+}
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -45,13 +52,6 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _BriefParser(argparse.ArgumentParser):
-    """Reports wrong arguments in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _one_line(error: Exception) -> str:
     """The message of an error; for a file, its name and what is wrong with it."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -60,15 +60,23 @@ def _one_line(error: Exception) -> str:
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
-    """Refuse numbers that are not above 0; 0 would be taken for an option that was not given."""
-    for name in ("mpp", "work_mpp", "threads", "devices", "batch"):
+    """Refuse numbers outside their range; 0 would be taken for an option that was not given."""
+    for name, most in _MOST.items():
         value = getattr(arguments, name, None)
-        if value is not None and not 0 < value < math.inf:
-            raise SettingsError(f"--{name.replace('_', '-')} {value}: a number above 0 is needed")
+        if value is not None and not 0 < value <= most:
+            raise SettingsError(
+                f"--{name.replace('_', '-')} {value}: a number above 0 is needed, at most {most}"
+            )
+    for name, most in (("seed", MOST_SEED), ("min_area_um2", int(LARGEST_AREA_UM2))):
+        value = getattr(arguments, name, None)
+        if value is not None and not 0 <= value <= most:
+            raise SettingsError(
+                f"--{name.replace('_', '-')} {value}: a number from 0 to {most} is needed"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _BriefParser(
+    parser: argparse.ArgumentParser = OneLineParser(
         prog="python -m semimoe", description="Gland segmentation with few labels (Semi-MoE)."
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -1,11 +1,19 @@
-"""Bounds of settings, and which values count as numbers and switches."""
+"""Bounds of settings, which values count as numbers and switches, and what is said of others."""
 
 from collections.abc import Callable
 
 # Bounds against slips of the pen: a value above them needs days, or more memory than there is.
 MOST_EPOCHS, MOST_STEPS, MOST_TILES_AT_ONCE = 100_000, 1_000_000, 1024
+MOST_SEED = 2**32 - 1
 LARGEST_DISTANCE_UM, LARGEST_AREA_UM2 = 1000, 1e9
 LARGEST_RATE, LARGEST_FACTOR = 100, 1e6
+
+# In place of messages with words of pydantic.
+REASONS = {
+    "extra_forbidden": "no such key",
+    "list_type": "a list is needed, as in [a, b]",
+    "model_type": "a group of keys is needed, as in {key: value}",
+}
 
 
 def keep_integer(value: object, validate: Callable[[object], float]) -> float:

@@ -28,6 +28,7 @@ from semimoe.setting_values import (
     MOST_EPOCHS,
     MOST_STEPS,
     MOST_TILES_AT_ONCE,
+    REASONS,
     keep_integer,
     refuse_bool,
     refuse_number,
@@ -291,8 +292,7 @@ def validation_problems(error: ValidationError, *, where: str = "") -> list[str]
     for problem in error.errors():
         key = ".".join(str(part) for part in (where, *problem["loc"]) if str(part))
         reason = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            reason = "no such key"
+        reason = REASONS.get(problem["type"], reason)
         has_no_value = problem["type"] == "missing" or not problem["loc"]
         value_text = "" if has_no_value else f" {shortened(repr(problem['input']))};"
         problems.append(f"{key}:{value_text} {reason[0].lower()}{reason[1:]}")

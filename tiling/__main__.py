@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from tiling.commands import (
     geojson_to_labels_command,
@@ -20,7 +20,7 @@ from tiling.commands import (
     tile_command,
     tissue_command,
 )
-from tiling.raster.option_help import DefaultsInHelp
+from tiling.raster.option_help import DefaultsInHelp, OneLineParser
 from tiling.slide_errors import StoreError
 
 
@@ -47,13 +47,6 @@ _COMMANDS: tuple[_Command, ...] = (
 )
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    """Reports wrong arguments in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def main(command_line: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(command_line)
@@ -70,7 +63,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(prog="python -m tiling", description="Slides to arrays and back.")
+    parser = OneLineParser(prog="python -m tiling", description="Slides to arrays and back.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         text = command.SUMMARY

@@ -1,6 +1,7 @@
 """What a run is started with: the configuration and the sheet, checked together."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,11 @@ def read_run_inputs(
         problems += _scratch_problems(configuration.scratch)
     if not configuration.slides:
         return RunInputs(configuration, Sheet(()), (*problems, _GIVE_SHEET))
-    asks_for_preview = any(Path(word).stem == "preview" for word in command_line)
+    asks_for_preview = any(
+        Path(word).stem == "preview"
+        for option, word in pairwise(["", *command_line])
+        if option not in ("--directory", "-d")
+    )
     # A preview needs no labelled slide: users look at the slides before they outline glands.
     training = is_main_process and not configuration.model and not asks_for_preview
     sheet = read_sheet(

@@ -1,6 +1,29 @@
 """Arguments that several commands have."""
 
 import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+_Number = TypeVar("_Number", int, float)
+
+
+def number_between(
+    kind: type[_Number], lowest: _Number, highest: _Number
+) -> Callable[[str], _Number]:
+    """Type of an argument: a number within bounds, which therefore is finite."""
+
+    def converted(text: str) -> _Number:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a number from {lowest:g} to {highest:g}"
+            )
+        return number
+
+    return converted
 
 
 def add_origin(parser: argparse.ArgumentParser) -> None:

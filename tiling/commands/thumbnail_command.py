@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from tiling.commands.shared_arguments import number_between
+
 NAME = "thumbnail"
 SUMMARY = "a small picture of a slide"
 
@@ -12,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("slide", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument(
-        "--max-px", type=int, default=1024, help="longest side (default %(default)s)"
+        "--max-px",
+        type=number_between(int, 1, 32768),
+        default=1024,
+        help="longest side (default %(default)s)",
     )
 
 
@@ -24,8 +29,6 @@ def run(arguments: argparse.Namespace) -> None:
     from tiling.slides.scaled_reading import read_thumbnail
     from tiling.slides.slide_reader import open_slide
 
-    if arguments.max_px < 1:
-        raise ValueError(f"--max-px {arguments.max_px}: must be at least 1")
     check_survives(arguments.slide)
     with open_slide(arguments.slide) as slide:
         picture = PIL.Image.fromarray(read_thumbnail(slide, arguments.max_px))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tiling.commands.shared_arguments import add_origin
+from tiling.commands.shared_arguments import add_origin, number_between
 from tiling.slide_errors import StoreError
 
 NAME = "tile"
@@ -18,29 +18,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mpp", type=float, help="um per pixel at full resolution, in place of what the file says"
     )
     parser.add_argument(
-        "--working-mpp", type=float, default=1.0, help="um per stored pixel (default %(default)s)"
+        "--working-mpp",
+        type=number_between(float, 0.05, 20),
+        default=1.0,
+        help="um per stored pixel (default %(default)s)",
     )
     parser.add_argument(
         "--tile-px",
-        type=int,
+        type=number_between(int, 16, 8192),
         default=256,
         help="side of a tile, stored pixels (default %(default)s)",
     )
     parser.add_argument(
         "--overlap-px",
-        type=int,
+        type=number_between(int, 0, 4096),
         default=64,
         help="overlap of neighbouring tiles (default %(default)s)",
     )
     parser.add_argument(
         "--tissue-mpp",
-        type=float,
+        type=number_between(float, 1, 64),
         default=8.0,
         help="um per pixel at which tissue is found (default %(default)s)",
     )
     parser.add_argument(
         "--min-tissue",
-        type=float,
+        type=number_between(float, 0, 1),
         default=0.05,
         help="least share of tissue in a tile; 0: every tile (default %(default)s)",
     )
@@ -60,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder on a fast local disk to which the slide is copied while it is read",
     )
-    parser.add_argument("--workers", type=int, default=1, help="threads (default %(default)s)")
+    parser.add_argument(
+        "--workers",
+        type=number_between(int, 1, 1024),
+        default=1,
+        help="threads (default %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

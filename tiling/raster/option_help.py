@@ -1,6 +1,15 @@
-"""Help of a command line: every option shows its default."""
+"""Help of a command line: every option shows its default; wrong words are one line."""
 
 import argparse
+from typing import NoReturn
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports wrong arguments in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 class DefaultsInHelp(argparse.HelpFormatter):

@@ -253,7 +253,12 @@ def sheet_text(rows: Iterable[FolderRow], relative_to: Path) -> str:
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(_COLUMNS)
     for row in rows:
-        path = os.path.relpath(row.path.resolve(), relative_to.resolve())
+        path = _no_formula(os.path.relpath(row.path.resolve(), relative_to.resolve()))
         check = " ".join(row.check.split())
-        writer.writerow((row.slide, path, row.split, "", row.mpp, row.name, check))
+        writer.writerow((row.slide, path, row.split, "", row.mpp, _no_formula(row.name), check))
     return text.getvalue()
+
+
+def _no_formula(path: str) -> str:
+    """A path that no spreadsheet program runs as a formula."""
+    return f"./{path}" if path.startswith(("=", "+", "-", "@")) else path

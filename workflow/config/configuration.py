@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.setting_values import MOST_SEED
 from semimoe.settings import Integer, NetworkSettings, Number, StrictModel
 from workflow.config.option_groups import (
     AnnotationOptions,
@@ -54,7 +55,7 @@ class Configuration(StrictModel):
         description="folder of a trained model to fine-tune on the labelled regions, with a tenth"
         " of the learning rate",
     )
-    seed: Integer = Field(0, ge=0, le=2**32 - 1, description="seed of everything random")
+    seed: Integer = Field(0, ge=0, le=MOST_SEED, description="seed of everything random")
     compare: list[str] = Field(
         list(_COMPARED_BY_DEFAULT),
         json_schema_extra={"uniqueItems": True},

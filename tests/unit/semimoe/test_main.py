@@ -1,6 +1,7 @@
 """The commands on small folders: their output, and the input that they refuse with status 2."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -664,6 +665,19 @@ def test_a_missing_file_is_named_in_words(
 ) -> None:
     assert main(words) == 2
     assert capsys.readouterr().err.strip() == message
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--threads 100000000", "--threads 0", "--batch 1000000", "--mpp inf", "--mpp nan",
+     "--min-area-um2 nan", "--min-area-um2 -5", "--min-area-um2 1e300"],
+)  # fmt: skip
+def test_numbers_outside_their_range_are_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["predict", "--model", "m", "--images", "i", "--out", str(tmp_path), *option.split()]
+    assert main(line) == 2
+    assert capsys.readouterr().err.startswith(f"semimoe predict: {option.split(maxsplit=1)[0]} ")
 
 
 @pytest.mark.parametrize("words", [["train", "--method", "foo"], ["trian"], [], ["table"]])

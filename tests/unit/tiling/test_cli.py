@@ -152,11 +152,32 @@ def test_thumbnail_is_a_picture_of_the_whole_slide(tmp_path, capsys):
     with PIL.Image.open(tmp_path / "t.png") as picture:
         assert picture.size == (100, 75)
         assert picture.getpixel((99, 74)) == (214, 130, 170)
-    assert main(["thumbnail", slide, str(tmp_path / "t.png"), "--max-px", "0"]) == 2
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["tile", "x"], ["nonsense"], ["info", "s", "--mpp", "half"]]
+    "arguments",
+    [
+        [],
+        ["tile", "x"],
+        ["nonsense"],
+        ["info", "s", "--mpp", "half"],
+        ["thumbnail", "s", "t.png", "--max-px", "0"],
+        ["thumbnail", "s", "t.png", "--max-px", "1000000000"],
+        *(
+            ["tile", "s", "o.zarr", option, value]
+            for option, value in (
+                ("--working-mpp", "nan"),
+                ("--working-mpp", "inf"),
+                ("--working-mpp", "0"),
+                ("--tissue-mpp", "nan"),
+                ("--min-tissue", "nan"),
+                ("--tile-px", "0"),
+                ("--tile-px", "1000000000"),
+                ("--workers", "100000000"),
+                ("--workers", "0"),
+            )
+        ),
+    ],
 )
 def test_wrong_arguments_give_one_line_and_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:

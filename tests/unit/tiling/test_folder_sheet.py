@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiling.slide_errors import SlideError
-from tiling.slides.folder_sheet import sheet_from_folder, sheet_text, unique_ids
+from tiling.slides.folder_sheet import FolderRow, sheet_from_folder, sheet_text, unique_ids
 from workflow.sheet import ID_PATTERN
 from workflow.sheet_reader import read_sheet
 
@@ -160,3 +160,9 @@ def test_ids_are_safe_and_unique_ignoring_case(parts):
     assert len(ids) == len(parts)
     assert len({slide.lower() for slide in ids}) == len(ids)
     assert all(re.fullmatch(ID_PATTERN, slide) for slide in ids)
+
+
+def test_names_that_begin_like_formulas_are_paths(tmp_path: Path) -> None:
+    row = FolderRow("x", tmp_path / "=cmd.svs", "predict", "", "=cmd.svs", "")
+    cells = sheet_text([row], tmp_path).splitlines()[1].split("\t")
+    assert [cell for cell in cells if "cmd" in cell] == ["./=cmd.svs", "./=cmd.svs"]
