@@ -17,7 +17,9 @@ import tifffile
 from tiling.raster.geometry import Window
 from tiling.slide_errors import SlideError
 from tiling.slides.codestream_sizes import claimed_size_px
+from tiling.slides.read_errors import FileReadError
 from tiling.slides.slide_reader import open_slide
+from tiling.slides.tiff_claims import check_tiff_claims
 from tiling.slides.tiff_directories import MAX_DIRECTORIES, open_tiff
 from tiling.slides.truncation import truncation_problem
 
@@ -218,3 +220,25 @@ def test_ndpi_is_recognised_by_content_and_not_by_its_ending(tmp_path: Path) -> 
         np.testing.assert_array_equal(tiff.pages.first.asarray(), RGB)
     with open_tiff(write_tiled(tmp_path / "other.ndpi", metadata=None)) as tiff:
         assert not tiff.is_ndpi
+
+
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"compression": "jpeg"}])
+def test_random_headers_are_refused_or_accepted_without_another_error(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    path = write_tiled(tmp_path / "s.tiff", **options)
+    valid = path.read_bytes()
+    with tifffile.TiffFile(path) as tiff:
+        places = [tag.offset for tag in tiff.pages.first.tags]
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(valid)
+        for place in rng.choice(places, 3):
+            data[int(place) + int(rng.integers(20))] = int(rng.integers(256))
+        path.write_bytes(data[: int(rng.integers(8, len(data) + 1))])
+        try:
+            check_tiff_claims(path)
+        except FileReadError:
+            refused += 1
+    assert refused > 5
