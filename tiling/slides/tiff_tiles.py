@@ -7,7 +7,7 @@ separate planes. A page without tiles is decoded as a whole at the first read an
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class TiledLevel:
     tiles_per_row, rows : number of tiles side by side, and of rows of them
     offsets, byte_counts : first byte and length of each tile or strip, in raster order, one plane
         after the other; length 0: missing
+    decode : decodes a tile or strip
+    jpeg_tables : that all JPEGs of the page share
     """
 
     page: tifffile.TiffPage
@@ -47,6 +49,8 @@ class TiledLevel:
     rows: int
     offsets: tuple[int, ...]
     byte_counts: tuple[int, ...]
+    decode: Callable[..., Any]
+    jpeg_tables: bytes | None
 
     @property
     def planes(self) -> int:
@@ -221,7 +225,7 @@ class TiffTiles:
             )
         if page.is_tiled:
             check_tile_size(data, (tiled.tile_width_px, tiled.tile_height_px))
-        decoded, position, _ = page.decode(data, segment, jpegtables=page.jpegtables)
+        decoded, position, _ = tiled.decode(data, segment, jpegtables=tiled.jpeg_tables)
         if decoded is None:
             raise EOFError(f"tile {segment} at byte {start} is missing in one of its planes")
         samples: NDArray[np.uint8] = decoded[0]  # (depth 1, h, w, samples)
@@ -261,6 +265,9 @@ def _tiled_level(page: tifffile.TiffPage) -> TiledLevel:
         rows=-(-height // tile_height),
         offsets=tuple(page.dataoffsets),
         byte_counts=tuple(page.databytecounts),
+        # Both are made here: tifffile reads the file for them, and threads share its position.
+        decode=page.decode,
+        jpeg_tables=page.jpegtables,
     )
     strip_rows = tile_height if page.is_tiled else max(min(int(page.rowsperstrip), height), 1)
     segments = level.tiles_per_row * -(-height // strip_rows) * level.planes
