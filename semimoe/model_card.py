@@ -155,6 +155,7 @@ class ModelCard(_CardPart):
     micro_batch : largest number of tiles in one forward pass of the training: less than the batch
         if memory ran out or several devices shared it
     kernels : "float16" where the kernels are stored in half precision
+    weights_sha256 : checksum of `model.safetensors`; older cards have none
     """
 
     method: str
@@ -181,6 +182,7 @@ class ModelCard(_CardPart):
     devices: int | None = None
     parameters: int | None = None
     kernels: str | None = None
+    weights_sha256: str | None = None
     versions: dict[str, str] | None = None
     notes: TrainingNotes = TrainingNotes()
 

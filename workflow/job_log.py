@@ -6,8 +6,9 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from workflow.job_progress import progress_lines
 
@@ -32,37 +33,60 @@ def job_log(log: str) -> Iterator[None]:
     # Threads that wait must not use a processor: other jobs run on the same machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     path = Path(log)
-    path.parent.mkdir(parents=True, exist_ok=True)
     job = f"{path.parent.name} {path.stem}"
-    with path.open("w", buffering=1, encoding="utf-8") as handle:
-        terminal = sys.stderr
-        print(f"{job}: started, see {path}", file=terminal)
-        sys.stderr = handle
-        logging.basicConfig(
-            stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True
+    handle, terminal = _open_log(path, job), sys.stderr
+    print(f"{job}: started, see {path}", file=terminal)
+    sys.stderr = handle
+    logging.basicConfig(
+        stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True
+    )
+    logging.captureWarnings(True)
+    _log_remarks_of_tifffile()
+    # A library that aborts the process leaves its place in the log.
+    was_enabled = faulthandler.is_enabled()
+    faulthandler.enable(handle)
+    try:
+        with progress_lines(terminal, job, log):
+            yield
+    except (ValueError, StoreError, OSError) as error:
+        # First to the terminal: on a full disk the log cannot be written.
+        print(f"{job}: {error}", file=terminal)
+        logging.debug("traceback", exc_info=True)
+        _end_log(handle, f"ERROR {_one_line(error)}\n", job, terminal)
+        sys.exit(1)
+    except BaseException as error:
+        text = f"{traceback.format_exc()}ERROR {type(error).__name__}: {_one_line(error)}\n"
+        _end_log(handle, text, job, terminal)
+        raise
+    finally:
+        sys.stderr = terminal
+        faulthandler.disable()
+        if was_enabled and sys.__stderr__ is not None:
+            faulthandler.enable(sys.__stderr__)
+        with suppress(OSError):
+            handle.close()
+
+
+def _open_log(path: Path, job: str) -> TextIO:
+    """The open log of a job; a job whose log cannot be written does not start."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", buffering=1, encoding="utf-8")
+    except OSError as error:
+        print(
+            f"{job}: its log cannot be written ({error}); free space on this disk, or make the"
+            " folder writable, then run again",
+            file=sys.stderr,
         )
-        logging.captureWarnings(True)
-        _log_remarks_of_tifffile()
-        # A library that aborts the process leaves its place in the log.
-        was_enabled = faulthandler.is_enabled()
-        faulthandler.enable(handle)
-        try:
-            with progress_lines(terminal, job, log):
-                yield
-        except (ValueError, StoreError, OSError) as error:
-            logging.debug("traceback", exc_info=True)
-            print(f"ERROR {_one_line(error)}", file=handle)
-            print(f"{job}: {error}", file=terminal)
-            sys.exit(1)
-        except BaseException as error:
-            traceback.print_exc(file=handle)
-            print(f"ERROR {type(error).__name__}: {_one_line(error)}", file=handle)
-            raise
-        finally:
-            sys.stderr = terminal
-            faulthandler.disable()
-            if was_enabled and sys.__stderr__ is not None:
-                faulthandler.enable(sys.__stderr__)
+        sys.exit(1)
+
+
+def _end_log(handle: TextIO, text: str, job: str, terminal: TextIO) -> None:
+    try:
+        handle.write(text)
+        handle.flush()
+    except OSError as error:
+        print(f"{job}: the log cannot be written ({error})", file=terminal)
 
 
 def _log_remarks_of_tifffile() -> None:

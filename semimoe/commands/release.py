@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from semimoe.model_card import CARD, WEIGHTS, ModelCard, load_card, save_card
 from semimoe.model_errors import SettingsError
-from semimoe.tensor_files import load_tensors, save_tensors
+from semimoe.model_weights import load_weights
+from semimoe.tensor_files import load_metadata, save_tensors
+from tiling.raster.atomic_files import file_checksum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
     licence = _joined_licence(arguments.licence, card.notes.licence or "")
     notes = card.notes.model_copy(update={"licence": licence})
     card = card.model_copy(update={"notes": notes, "kernels": "float16"})
-    _save_half_precision(arguments.model / WEIGHTS, arguments.out / WEIGHTS)
-    save_card(arguments.out, card)
+    _save_half_precision(arguments.model, card, arguments.out / WEIGHTS)
+    save_card(
+        arguments.out,
+        card.model_copy(update={"weights_sha256": file_checksum(arguments.out / WEIGHTS)}),
+    )
 
 
 def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> ModelCard:
@@ -69,13 +74,13 @@ def _joined_licence(licence: str, inherited: str) -> str:
     return licence if inherited in licence else f"{licence}; {inherited}"
 
 
-def _save_half_precision(source: Path, target: Path) -> None:
+def _save_half_precision(source: Path, card: ModelCard, target: Path) -> None:
     """Write the tensors of a model, with kernels of convolutions as float16.
 
     Other tensors stay float32: the running variance of a feature can exceed the largest float16,
     and mean and standard deviation must be those of the card.
     """
-    tensors, note = load_tensors(source)
+    tensors, note = load_weights(source, card), load_metadata(source / WEIGHTS)
     halved: dict[str, Tensor] = {
         name: tensor.half()
         for name, tensor in tensors.items()

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semimoe.model_errors import ModelError
+from tiling.raster.atomic_files import file_checksum
 
+_IMAGENET_SHA256 = "5e92801669c8785f4965c5863f3ccb8a02035d693c3bb348709aece5d2fb6d1f"
 IMAGENET_WEIGHTS = Path(__file__).parent / "imagenet" / "efficientnet-lite0.safetensors"
 _STEM_CHANNELS = 32
 
@@ -125,6 +127,8 @@ class LiteEncoder(nn.Module):
                 f"{path}: the pretrained weights of the encoder are missing;"
                 " fetch the folder again, or set network.encoder: unet"
             )
+        if path == IMAGENET_WEIGHTS and file_checksum(path) != _IMAGENET_SHA256:
+            raise ModelError(f"{path}: damaged (wrong checksum); fetch the file again")
         try:
             self.load_state_dict(load_tensors(path)[0])
         except RuntimeError as error:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_card import CARD, WEIGHTS, ModelCard, Normalisation, SplitChoice, load_card
 from semimoe.model_errors import ModelError
+from semimoe.model_weights import load_weights
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outputs
 from semimoe.settings import STRIDE_PX, Device, NetworkSettings
-from semimoe.tensor_files import load_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -47,12 +47,14 @@ class Predictor:
         card: ModelCard,
         device: "torch.device",
         *,
+        source: str = "the model",
         precision: "Precision" = "fp32",
         flips: bool = False,
     ) -> None:
         import torch
 
         self.card, self.precision, self.flips = card, precision, flips
+        self._source = source
         self._device = device
         self._batches = MemoryBoundedBatches(self._forward)
         self._model = model.to(memory_format=torch.channels_last).to(device).eval()  # type: ignore[call-overload]
@@ -84,7 +86,7 @@ class Predictor:
         from semimoe.devices import choose_device, resolve_precision
 
         card = load_card(folder)
-        tensors, _ = load_tensors(folder / WEIGHTS)
+        tensors = load_weights(folder, card)
         try:
             model = METHODS[card.method].load_learner().build_network(card.network)
             model.load_state_dict(tensors)
@@ -97,6 +99,7 @@ class Predictor:
             model,
             card,
             choose_device(device, threads=threads),
+            source=str(folder),
             precision=resolve_precision(precision, device),
             flips=flips,
         )
@@ -157,6 +160,11 @@ class Predictor:
         ndarray
             float32 (B, 4, H, W): gland probability (of the gate), signed distance in [-1, 1],
             boundary probability, disagreement in [0, 1].
+
+        Raises
+        ------
+        ModelError
+            A value is not finite: it would look like background.
         """
         return self.maps_and_gate_weights(images)[0]
 
@@ -172,6 +180,14 @@ class Predictor:
             bnd; 0 for a gate or an expert that the network does not have
         """
         maps, gate_weights = self._batches(np.ascontiguousarray(images))
+        if not np.isfinite(maps).all():
+            tiles = int((~np.isfinite(maps)).any(axis=(1, 2, 3)).sum())
+            remedy = "train the model again, or copy it again"
+            if self.precision == "bf16":
+                remedy = f"set the precision to fp32; if that does not help, {remedy}"
+            raise ModelError(
+                f"{self._source}: NaN or infinite values for {tiles} of {len(maps)} tiles; {remedy}"
+            )
         return maps, gate_weights
 
     @property

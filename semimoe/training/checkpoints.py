@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semimoe.model_card import CARD, WEIGHTS
+from semimoe.model_card import CARD, load_card
 from semimoe.model_errors import ModelError, TrainingError
+from semimoe.model_weights import load_weights
 from semimoe.tensor_files import load_metadata, load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -97,11 +98,13 @@ def load_start_weights(folder: Path, network: "nn.Module") -> None:
 
     Raises
     ------
+    ModelError
+        Its files are missing or damaged.
     TrainingError
         The model has another network.
     """
     try:
-        network.load_state_dict(load_tensors(folder / WEIGHTS)[0])
+        network.load_state_dict(load_weights(folder, load_card(folder)))
     except RuntimeError as error:
         raise TrainingError(
             f"start_from {folder}: another network ({str(error).splitlines()[0]});"

@@ -8,7 +8,6 @@ from typing import Any
 
 from semimoe.known_images import KnownImages, images_of_sources, known_images
 from semimoe.model_card import (
-    CARD,
     WARM_START,
     WEIGHTS,
     ModelCard,
@@ -32,7 +31,7 @@ from semimoe.training.validation import (
     pixel_dice,
     scores_of,
 )
-from tiling.raster.atomic_files import remove_partial_files, write_atomic
+from tiling.raster.atomic_files import file_checksum, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +62,8 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     save_tensors(out / WEIGHTS, run.network.state_dict(), metadata)
     write_atomic(out / "history.csv", to_csv(run.rows, COLUMNS))
     write_atomic(out / "timing.csv", to_csv(run.timings, TIMING_COLUMNS))
-    for name in (WARM_START, WEIGHTS, "history.csv", "timing.csv", CARD):
-        remove_partial_files(out / name)  # left by a killed run
-    save_card(out, _card(run, choice, scores_before, gate_notes))
+    card = _card(run, choice, scores_before, gate_notes)
+    save_card(out, card.model_copy(update={"weights_sha256": file_checksum(out / WEIGHTS)}))
     scores = ", ".join(f"{name.replace('_', ' ')} {v:.3f}" for name, v in choice.scores.items())
     log.info("%s: threshold %g; on validation: %s", out, choice.threshold, scores or "not measured")
 

@@ -1,15 +1,18 @@
 """Training: one loop for all methods. A killed run resumes after its last complete epoch."""
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from semimoe.devices import resolve_precision
 from semimoe.model_card import TrainingNotes
 from semimoe.model_errors import TrainingError
 from semimoe.training.recipe import Recipe, Role, RunFolders, RunResources, TrainingData
+from tiling.raster.file_lock import locked
 from tiling.raster.progress import count_progress
 
 if TYPE_CHECKING:
@@ -47,7 +50,22 @@ def fit(
     TrainingError
         There are no labelled tiles, a loss or weight is not finite, or `start_from` or
         `warm_start` does not fit the settings.
+    LockError
+        Another process trains into the same folder.
     """
+    # With several devices, the first process has the lock for all of them.
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+    with locked(folders.out) if is_first else nullcontext():
+        _fit(data, recipe, folders, resources, notes or TrainingNotes())
+
+
+def _fit(
+    data: TrainingData,
+    recipe: Recipe,
+    folders: RunFolders,
+    resources: RunResources,
+    notes: TrainingNotes,
+) -> None:
     from semimoe.training.finish import finish
     from semimoe.training.start_run import start_run
 
@@ -62,9 +80,7 @@ def fit(
     if data.validation is not None and not len(data.validation):
         data = data._replace(validation=None)
     recipe = _with_resolved_precision(recipe, resources)
-    run = start_run(
-        data, recipe, folders=folders, resources=resources, notes=notes or TrainingNotes()
-    )
+    run = start_run(data, recipe, folders=folders, resources=resources, notes=notes)
     if not method.uses_unlabelled or data.unlabelled is None or not len(data.unlabelled):
         data = data._replace(unlabelled=None)
     if method.uses_unlabelled and data.unlabelled is None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tiling.raster.geometry import Geometry, Window
 from tiling.stores.arrays import create_array, create_group, create_table
 from tiling.stores.layout import LabelStore, MapStore, StoredRegion, TileStore
+from tiling.stores.manifest import seal_store
 
 
 def tile_attributes(geometry: Geometry, **changes: Any) -> TileStore:
@@ -51,6 +52,7 @@ def write_tiles(
     create_table(group, "tiles", columns)
     geometry = Geometry.uniform(image.shape[2], image.shape[1])
     tile_attributes(geometry, **changes).write(group)
+    seal_store(path)
     return path
 
 
@@ -68,4 +70,5 @@ def write_labels(
     regions = [StoredRegion(f"r{number}", Window(*window)) for number, window in enumerate(windows)]
     geometry = Geometry.uniform(weight.shape[1], weight.shape[0])
     label_attributes(geometry, regions).write(group)
+    seal_store(path)
     return path

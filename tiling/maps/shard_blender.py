@@ -128,7 +128,8 @@ class ShardBlender:
         if is_complete:
             for writer, pixels in zip(self._target.writers, quantised, strict=True):
                 writer.write_pixels(shard, pixels)
-            self._target.store.record_finished(_key(*shard))
+            files = [writer.path(shard) for writer in self._target.writers]
+            self._target.store.record_finished(_key(*shard), files=files)
 
     def _shard_array(self, shard: tuple[int, int]) -> NDArray[np.uint8]:
         """Quantised maps of a shard, uint8 (maps, h, w); 0 at first."""

@@ -1,16 +1,17 @@
 """Labels -> a pyramidal, tiled OME-TIFF, for programs that do not read Zarr."""
 
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from tiling.raster.atomic_files import partial_file
 from tiling.raster.geometry import Block, blocks
 from tiling.stores.arrays import open_array, open_store, read_table
 from tiling.stores.attributes import geometry_of
@@ -47,14 +48,14 @@ def write_label_image(glands: Path, out: Path, *, slide: str) -> None:
         next((kind for kind in (np.uint8, np.uint16) if count <= np.iinfo(kind).max), np.int32)
     )
     shapes = level_shapes(*labels.shape)
-    # Always the same name, so that the next run deletes what a killed run left.
-    scratch = out.with_name(f".{out.name}.scratch")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
+    with partial_file(out) as partial, TemporaryFile(dir=out.parent) as scratch:
         # The second level, on disk: the further ones are read from it.
-        half = np.memmap(scratch / "half", dtype, mode="w+", shape=shapes[min(1, len(shapes) - 1)])
-        with tifffile.TiffWriter(scratch / out.name, bigtiff=True, ome=True) as tiff:
+        half_shape = shapes[min(1, len(shapes) - 1)]
+        # On a full disk an error here, instead of a signal that ends the process later.
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(scratch.fileno(), 0, half_shape[0] * half_shape[1] * dtype.itemsize)
+        half = np.memmap(scratch, dtype, mode="r+", shape=half_shape)
+        with tifffile.TiffWriter(partial, bigtiff=True, ome=True) as tiff:
             for level, shape in enumerate(shapes):
                 options: dict[str, Any] = {"subfiletype": 1, "metadata": None}
                 if level == 0:
@@ -86,9 +87,6 @@ def write_label_image(glands: Path, out: Path, *, slide: str) -> None:
                     compression="adobe_deflate",
                     **options,
                 )
-        os.replace(scratch / out.name, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 ReadBlock = Callable[[Block], NDArray[Any]]

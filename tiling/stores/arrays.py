@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
-from zarr.codecs import ZstdCodec
+from zarr.abc.store import ByteRequest
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
 
 from tiling.slide_errors import StoreError
+from tiling.stores.manifest import StoreManifest, check_files
 
 # Our attributes of a store are under this one key.
 ATTRIBUTES_KEY = "gland_pipeline"
@@ -22,6 +26,8 @@ CHUNK_PX = 512
 SHARD_PX = 2048
 ZSTD_LEVEL = 1  # higher levels take longer and do not make images of tissue smaller
 _CHUNK_MULTIPLE = 64
+# The checksum is of the compressed bytes, and Zarr's reader checks it.
+_COMPRESSORS = (ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec())
 
 
 def create_group(folder: Path) -> zarr.Group:
@@ -56,7 +62,7 @@ def create_array(
         dtype=np.dtype(dtype),
         chunks=(*leading, *chunk_sides),
         shards=(*leading, *shard_sides),
-        compressors=ZstdCodec(level=ZSTD_LEVEL),
+        compressors=_COMPRESSORS,
         fill_value=fill,
         config={"write_empty_chunks": False},
         # NGFF 0.5 requires names of the axes. The first axis of a stack of tiles is their number.
@@ -76,6 +82,7 @@ def create_table(group: zarr.Group, name: str, columns: dict[str, NDArray[Any]])
             shape=values.shape,
             dtype=values.dtype,
             chunks=tuple(max(side, 1) for side in values.shape),
+            compressors=_COMPRESSORS,
             overwrite=True,
         )
         if values.size:
@@ -89,22 +96,15 @@ def read_table(path: Path, name: str, columns: tuple[str, ...]) -> dict[str, NDA
 
 
 def open_store(path: Path) -> zarr.Group:
-    """A finished store, read-only.
+    """A finished store, read-only, after all its files were compared with its list of files.
 
     Raises
     ------
     StoreError
-        The store is missing, or it was not written by this pipeline.
+        The store is missing, a file of it is missing or damaged, or it was not written by this
+        pipeline. A file that is lost later is an error when it is read.
     """
-    if not path.exists():
-        raise StoreError(f"{path}: no such store; correct the path, or make it by a run")
-    try:
-        group = zarr.open_group(path, mode="r", zarr_format=3)
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        raise StoreError(f"{path}: no Zarr store ({error}); remove it and run again") from error
-    if ATTRIBUTES_KEY not in group.attrs:
-        raise StoreError(f"{path}: not a store of this pipeline; remove it and run again")
-    return group
+    return zarr.open_group(FinishedStore(path, check_files(path)), mode="r", zarr_format=3)
 
 
 def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -113,9 +113,52 @@ def open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     Raises
     ------
     StoreError
-        There is a group of that name, not an array.
+        There is no array of that name. Reading the array raises it where a chunk is damaged.
     """
-    array = group[name]
+    array = group.get(name)
     if not isinstance(array, zarr.Array):
-        raise StoreError(f"{group.store_path}: {name} is not an array")
-    return array
+        raise StoreError(
+            f"{group.store_path}: {name} is not an array; remove the store and run again"
+        )
+    return _CheckedArray(array.async_array)
+
+
+class FinishedStore(LocalStore):
+    """The files of a finished store: one that is lost is an error and does not read as fill."""
+
+    def __init__(self, root: Path, manifest: StoreManifest) -> None:
+        super().__init__(root, read_only=True)
+        self._manifest = manifest
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """See `zarr.abc.store.Store.get`; raises StoreError as `check_absent` does."""
+        found = await super().get(key, prototype, byte_range)
+        if found is None:
+            self.check_absent(key)
+        return found
+
+    def check_absent(self, key: str) -> None:
+        """Raise a StoreError where the list of files has a file that does not exist."""
+        if key in self._manifest.chunk_bytes or key in self._manifest.metadata_checksums:
+            raise StoreError(
+                f"{self.root}: the file {key} is missing; remove the store and run again"
+            )
+
+
+class _CheckedArray(zarr.Array[Any]):
+    """A Zarr array whose errors of damaged chunks name the store and the remedy."""
+
+    def __getitem__(self, selection: Any) -> Any:  # noqa: ANN401  # as in Zarr
+        try:
+            return super().__getitem__(selection)
+        except (ValueError, RuntimeError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(
+                f"{self.store_path}: a chunk is damaged ({error}); remove the store and run again"
+            ) from error

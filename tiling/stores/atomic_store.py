@@ -1,29 +1,26 @@
 """Writing a store so that it appears complete or not at all.
 
 A store is written as `X.zarr.partial` and renamed when it is complete. A lock on `X.zarr.lock`
-excludes a second writer; the operating system releases it when the process ends, for any reason.
-`X.zarr.journal` lists the finished blocks: after a kill the next run writes only the missing
-blocks, and the store has the same bytes as one that was written without interruption.
+excludes a second writer. `X.zarr.journal` lists the finished blocks with their files: after a kill
+the next run writes only the missing blocks, and the store has the same bytes as one that was
+written without interruption. A finished store lists its files, see `tiling.stores.manifest`.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import socket
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from tiling.raster.atomic_files import write_atomic
-from tiling.slide_errors import StoreError
+import google_crc32c
 
-_LOCK_WAIT_S = 10.0
-_LOCK_RETRY_S = 0.2
+from tiling.raster.atomic_files import sync_to_disk, write_atomic
+from tiling.raster.file_lock import locked
+from tiling.stores.manifest import seal_store
 
 
 class UnfinishedStore:
@@ -40,7 +37,7 @@ class UnfinishedStore:
         self.resumed = resumed
         self._journal = journal
         self._journal_lock = threading.Lock()
-        self._notes = _read_journal(journal)
+        self._notes = _read_journal(journal, folder)
 
     def is_finished(self, block: str) -> bool:
         """Whether this run or an earlier one finished the block of this name."""
@@ -50,16 +47,22 @@ class UnfinishedStore:
         """The note that was recorded with a finished block."""
         return self._notes[block]
 
-    def record_finished(self, block: str, note: object = None) -> None:
+    def record_finished(self, block: str, note: object = None, files: Iterable[Path] = ()) -> None:
         """Add a block to the journal, after its bytes were written.
 
         Parameters
         ----------
         block : name of the block
         note : a small JSON value that `note` returns, also in a later run
+        files : what was written for it; a later run writes the block again if one is lost
         """
+        sizes = {
+            file.relative_to(self.folder).as_posix(): file.stat().st_size
+            for file in files
+            if file.exists()  # a shard without any chunk has no file
+        }
         with self._journal_lock, self._journal.open("a") as file:
-            file.write(json.dumps([block, note]) + "\n")
+            file.write(_journal_line(json.dumps([block, note, sizes])))
             file.flush()
             os.fsync(file.fileno())
             self._notes[block] = note
@@ -80,7 +83,7 @@ def write_store(
 
     Raises
     ------
-    StoreError
+    LockError
         See `locked`.
     """
     folder = path.with_name(path.name + ".partial")
@@ -92,57 +95,16 @@ def write_store(
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write_atomic(journal, json.dumps(["parameters", checksum]) + "\n")
+        for metadata in folder.rglob("zarr.json"):
+            metadata.unlink()  # the same is written again: what a disk damaged is not read
         yield UnfinishedStore(folder, journal, resumed)
         # zarr leaves temporary files beside its chunks when the process is killed.
         for temporary in folder.rglob("*.partial"):
             temporary.unlink()
+        seal_store(folder)
         _replace_store(path, folder)
         journal.unlink()
         shutil.rmtree(_replaced_store(path), ignore_errors=True)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock `path + ".lock"` while `path` is written; the lock file is never deleted.
-
-    Raises
-    ------
-    StoreError
-        Another running process writes the same store, or the file system has no locks (flock).
-    """
-    lock = path.with_name(path.name + ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        _acquire(file, lock, path)
-        file.truncate(0)
-        job = os.environ.get("SLURM_JOB_ID", "-")
-        file.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {job}")
-        file.flush()
-        yield
-
-
-def _acquire(file: IO[str], lock: Path, path: Path) -> None:
-    """Lock an open lock file; try again for some seconds while another process has the lock."""
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                file.seek(0)
-                writer = file.read().strip() or "an unknown process"
-                raise StoreError(
-                    f"{path}: being written by {writer}; "
-                    "wait until it ends or stop it, then run again"
-                ) from None
-            time.sleep(_LOCK_RETRY_S)
-        except OSError as error:
-            raise StoreError(
-                f"{lock}: this file system has no locks ({error}); "
-                "put `results` on a file system that has them"
-            ) from error
-        else:
-            return
 
 
 def _replace_store(path: Path, folder: Path) -> None:
@@ -156,6 +118,7 @@ def _replace_store(path: Path, folder: Path) -> None:
     if path.exists():
         os.replace(path, old)
     os.replace(folder, path)
+    sync_to_disk(path.parent)
 
 
 def _replaced_store(path: Path) -> Path:
@@ -171,27 +134,34 @@ def _recorded_checksum(journal: Path) -> str | None:
     """Checksum of the parameters in the first line of a journal; None without one."""
     if not journal.is_file():
         return None
-    first_line = journal.read_text().split("\n", 1)[0]
+    first_line = journal.read_text(errors="replace").split("\n", 1)[0]
     try:
         return str(json.loads(first_line)[1])
     except (ValueError, IndexError):
         return None
 
 
-def _read_journal(journal: Path) -> dict[str, Any]:
-    """Notes of the finished blocks, by name of the block."""
-    text = journal.read_text()
+def _journal_line(text: str) -> str:
+    """A line of the journal: JSON and its CRC-32C."""
+    return f"{text} {google_crc32c.value(text.encode()):08x}\n"
+
+
+def _read_journal(journal: Path, folder: Path) -> dict[str, Any]:
+    """Notes of the finished blocks whose files are complete, by name of the block."""
+    text = journal.read_text(errors="replace")
     complete = text[: text.rfind("\n") + 1]
     if complete != text:
         # A killed run may leave half a line; the next block must start on a line of its own.
         write_atomic(journal, complete)
     notes = {}
     for line in complete.splitlines():
-        try:
-            block, note = json.loads(line)
-        except ValueError:
-            # A full disk leaves half a line with the next one joined to it. Both blocks count as
-            # missing and are written again.
+        values = line[:-9]
+        # A full disk leaves half a line with the next one joined to it. Both blocks count as
+        # missing and are written again.
+        if line != _journal_line(values).removesuffix("\n"):
             continue
-        notes[block] = note
+        block, note, sizes = json.loads(values)
+        files = {folder / name: size for name, size in sizes.items()}
+        if all(file.is_file() and file.stat().st_size == size for file, size in files.items()):
+            notes[block] = note
     return notes

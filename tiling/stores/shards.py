@@ -2,12 +2,13 @@
 
 Zarr's own writer takes about twice the time of the compression (benchmarks/store_codec.py). It also
 handles several writers of one shard, which never happens here.
-The format is the codec `sharding_indexed` of the Zarr v3 specification: the chunks, then an index
-of (offset, length) with its CRC-32C.
+The format is the codec `sharding_indexed` of the Zarr v3 specification: the chunks, each with its
+CRC-32C, then an index of (offset, length) with its CRC-32C.
 """
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,9 +19,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from tiling.raster.atomic_files import partial_file
 from tiling.raster.geometry import Block
 from tiling.slide_errors import StoreError
-from tiling.stores.arrays import ZSTD_LEVEL
+from tiling.stores.arrays import ZSTD_LEVEL, FinishedStore
 
 _ABSENT = np.iinfo(np.uint64).max
 _INDEX_ENTRY_BYTES = 16
@@ -47,8 +49,9 @@ class ShardReader:
         self.fill = array.dtype.type(array.fill_value)
         self._leading = array.shape[:-2]
         # All leading axes are in one chunk.
-        leading_folders = "/".join("0" for _ in self._leading)
-        self._folder = Path(array.store.root) / array.path / "c" / leading_folders
+        leading_folders = ["0" for _ in self._leading]
+        self._store = array.store
+        self._prefix = f"{array.path}/c/" + "".join(f"{axis}/" for axis in leading_folders)
 
     def read_chunks(self, shard: tuple[int, int]) -> Iterator[tuple[tuple[int, int], NDArray[Any]]]:
         """Stored chunks of a shard: (row, column) within the shard, and the complete chunk.
@@ -60,10 +63,9 @@ class ShardReader:
         StoreError
             The index or a chunk is damaged.
         """
-        path = self._path(shard)
-        if not path.is_file():
-            return
-        with path.open("rb") as file:
+        with self._open(shard) as file:
+            if file is None:
+                return
             index = self._read_index(file)
             for row, column in np.argwhere(index[..., 0] != _ABSENT).tolist():
                 yield (row, column), self._read_chunk(file, index[row, column])
@@ -79,9 +81,8 @@ class ShardReader:
         y, x = block
         out = np.full((*self._leading, y.stop - y.start, x.stop - x.start), self.fill)
         for shard in _overlapping(y, x, self.shard_px):
-            path = self._path(shard)
-            if path.is_file():
-                with path.open("rb") as file:
+            with self._open(shard) as file:
+                if file is not None:
                     self._copy_shard(file, shard, block, out)
         return out
 
@@ -113,8 +114,25 @@ class ShardReader:
                 max(left - x.start, 0) : right - x.start,
             ] = pixels
 
-    def _path(self, shard: tuple[int, int]) -> Path:
-        return self._folder / str(shard[0]) / str(shard[1])
+    def path(self, shard: tuple[int, int]) -> Path:
+        """The file of a shard; without any chunk there is no file."""
+        return Path(self._store.root) / self._key(shard)
+
+    def _key(self, shard: tuple[int, int]) -> str:
+        return f"{self._prefix}{shard[0]}/{shard[1]}"
+
+    @contextmanager
+    def _open(self, shard: tuple[int, int]) -> Iterator[BinaryIO | None]:
+        """The file of a shard; None where no chunk of it is stored."""
+        try:
+            file = self.path(shard).open("rb")
+        except FileNotFoundError:
+            if isinstance(self._store, FinishedStore):
+                self._store.check_absent(self._key(shard))
+            yield None
+            return
+        with file:
+            yield file
 
     def _chunk_counts(self) -> tuple[int, int]:
         """Rows and columns of chunks in a shard."""
@@ -138,15 +156,15 @@ class ShardReader:
     def _read_chunk(self, file: BinaryIO, place: NDArray[np.uint64]) -> NDArray[Any]:
         offset, length = int(place[0]), int(place[1])
         file.seek(offset)
-        try:
-            data = imagecodecs.zstd_decode(file.read(length))
-            pixels = np.frombuffer(data, self.fill.dtype)
-            return pixels.reshape(*self._leading, *self.chunk_px)
-        except (imagecodecs.ZstdError, ValueError) as error:
+        stored = file.read(length)
+        data, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
+        if google_crc32c.value(data) != int.from_bytes(checksum, "little"):
             raise StoreError(
-                f"{file.name}: a chunk of the shard is damaged ({error}); "
+                f"{file.name}: a chunk of the shard is damaged (wrong checksum); "
                 "remove the store and run again"
-            ) from error
+            )
+        pixels = np.frombuffer(imagecodecs.zstd_decode(data), self.fill.dtype)
+        return pixels.reshape(*self._leading, *self.chunk_px)
 
 
 class ShardWriter(ShardReader):
@@ -166,7 +184,7 @@ class ShardWriter(ShardReader):
             chunk[..., :height, :width] = pixels
         if chunk.flat[0] == self.fill and bool((chunk == self.fill).all()):
             return None
-        return bytes(imagecodecs.zstd_encode(chunk.data, level=ZSTD_LEVEL))  # type: ignore[arg-type]  # any buffer
+        return _with_checksum(bytes(imagecodecs.zstd_encode(chunk.data, level=ZSTD_LEVEL)))  # type: ignore[arg-type]  # any buffer
 
     def write(self, shard: tuple[int, int], chunks: Mapping[tuple[int, int], bytes | None]) -> None:
         """Write a shard; without any chunk there is no file.
@@ -176,7 +194,7 @@ class ShardWriter(ShardReader):
         shard : (row, column) on the grid of shards
         chunks : encoded chunks by (row, column) within the shard; None is not stored
         """
-        path = self._path(shard)
+        path = self.path(shard)
         stored = {place: data for place, data in sorted(chunks.items()) if data is not None}
         if not stored:
             path.unlink(missing_ok=True)
@@ -186,17 +204,10 @@ class ShardWriter(ShardReader):
         for place, data in stored.items():
             index[place] = offset, len(data)
             offset += len(data)
-        table = index.tobytes()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        with partial.open("wb") as file:
+        # `partial_file` brings it to the disk before the journal lists it.
+        with partial_file(path) as partial, partial.open("wb") as file:
             file.writelines(stored.values())
-            file.write(table + google_crc32c.value(table).to_bytes(_CHECKSUM_BYTES, "little"))
-            file.flush()
-            # The journal is written to the disk at once. After a power cut it must not list a shard
-            # that is not on the disk.
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+            file.write(_with_checksum(index.tobytes()))
 
     def write_pixels(self, shard: tuple[int, int], pixels: NDArray[Any]) -> None:
         """Encode and write one shard.
@@ -213,6 +224,12 @@ class ShardWriter(ShardReader):
             y, x = row * height, column * width
             chunks[row, column] = self.encode(pixels[..., y : y + height, x : x + width])
         self.write(shard, chunks)
+
+
+def _with_checksum(data: bytes) -> bytes:
+    """Bytes and their CRC-32C."""
+    checksum: int = google_crc32c.value(data)
+    return data + checksum.to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def _overlapping(y: slice, x: slice, side_px: tuple[int, int]) -> list[tuple[int, int]]:

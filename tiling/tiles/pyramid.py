@@ -151,7 +151,7 @@ class _PyramidWriter:
             self._write_from_below(level, shard, block, half)
         else:
             failed = self._write_from_slide(shard, block, half)
-        self.unfinished.record_finished(key, failed)
+        self.unfinished.record_finished(key, failed, [self.writers[level].path(shard)])
         return half
 
     def measure_again(self, shard: Shard) -> None:

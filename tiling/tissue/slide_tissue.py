@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.parallel import JobSettings, for_each
-from tiling.raster.geometry import Block, blocks
+from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.slide_errors import SlideError
 from tiling.slides.scaled_reading import read_scaled, uniform_problem
 from tiling.slides.slide_reader import Slide
@@ -74,8 +74,22 @@ def find_tissue(
     for block in unreadable:
         tissue[block] = True
     tissue = masks.apply(tissue, geometry)
-    area_um2 = float(tissue.sum() * geometry.um2_per_px)
-    return CoarseMasks(tissue, pen, stride_px, geometry.mpp, area_um2)
+    return CoarseMasks(tissue, pen, stride_px, geometry.mpp, _area_um2(tissue, geometry))
+
+
+def _area_um2(tissue: NDArray[np.bool_], geometry: Geometry) -> float:
+    """Area of the tissue on the slide: the last row and column may reach beyond its edge."""
+    heights_level0, widths_level0 = (
+        np.clip(side_px - step_px * np.arange(count), 0, step_px)
+        for side_px, step_px, count in zip(
+            (geometry.slide_height_px, geometry.slide_width_px),
+            (geometry.downsample_y, geometry.downsample_x),
+            tissue.shape,
+            strict=True,
+        )
+    )
+    um2_per_level0_px = geometry.um2_per_px / (geometry.downsample_y * geometry.downsample_x)
+    return float(heights_level0 @ tissue @ widths_level0) * um2_per_level0_px
 
 
 def _read_all(

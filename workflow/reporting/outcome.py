@@ -1,6 +1,7 @@
 """The planned jobs of a run, those that failed, and the results that are not current."""
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ _CAUSES = (
     re.compile(r"out of memory|oom[-_ ]kill|No space left on device", re.IGNORECASE),
     re.compile(r"(?:slurmstepd|srun|sbatch): error|CANCELLED|DUE TO TIME LIMIT"),
 )
+_FULL_DISK_BYTES = 2**20
 _NOT_STARTED = "the run ended before this result was made"
 
 
@@ -208,6 +210,8 @@ def _last_lines(log: Path) -> tuple[str, ...]:
             "the job ended without a message (it was killed, memory ran out, or the run was "
             f"interrupted); see {log}"
         )
+        if shutil.disk_usage(log.parent).free < _FULL_DISK_BYTES:
+            cause = f"the disk is full: {log} could not be written; free space and run again"
     return (*last[-_LOG_LINES + 1 :], f"ERROR {cause}")
 
 

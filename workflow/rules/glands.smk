@@ -12,7 +12,7 @@ rule stitch_slide:
         mem_mb=2000,
     params:
         glands=CONFIGURATION.glands.to_dict(),
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/stitch_slide.py"
 

@@ -15,7 +15,7 @@ rule predict_slide:
         mem_mb=4000,
     params:
         prediction=CONFIGURATION.prediction.to_dict(),
-        code_version=4,
+        code_version=5,
     script:
         "../scripts/predict_slide.py"
 

@@ -24,7 +24,7 @@ rule tile_slide:
         # The store of an unreadable slide is an output like any other. If an older file replaces
         # the unreadable one, its time alone does not start the job again.
         files=lambda wildcards: sizes_and_times(slide_files(wildcards.slide)),
-        code_version=5,
+        code_version=6,
     script:
         "../scripts/tile_slide.py"
 
@@ -55,7 +55,7 @@ rule label_slide:
     params:
         rules=lambda wildcards: reading_rules(wildcards.slide),
         required=lambda wildcards: needs_outlines(SHEET[wildcards.slide], CONFIGURATION),
-        code_version=3,
+        code_version=4,
     script:
         "../scripts/label_slide.py"
 

@@ -53,6 +53,6 @@ rule pseudo_label:
             min_confidence=CONFIGURATION.training.min_confidence,
             seed=CONFIGURATION.seed,
         ),
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/pseudo_label.py"

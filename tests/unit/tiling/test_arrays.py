@@ -20,6 +20,7 @@ from tiling.stores.attributes import (
     set_attributes,
     stored_json,
 )
+from tiling.stores.manifest import seal_store
 
 GEOMETRY = Geometry(
     width_px=100,
@@ -64,6 +65,7 @@ def test_geometry_and_tables_read_back(tmp_path: Path) -> None:
     create_table(
         group, "tiles", {"origin": np.arange(6).reshape(3, 2), "empty": np.zeros((0, 4), np.int64)}
     )
+    seal_store(tmp_path / "x.zarr")
     assert geometry_of(tmp_path / "x.zarr") == GEOMETRY
     table = read_table(tmp_path / "x.zarr", "tiles", ("origin", "empty"))
     assert table["origin"].tolist() == [[0, 1], [2, 3], [4, 5]]
@@ -79,12 +81,13 @@ def test_the_error_of_a_failed_slide_is_recorded(tmp_path: Path) -> None:
 
 
 def test_missing_and_foreign_stores_are_errors_with_their_names(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no Zarr store"):
+    with pytest.raises(StoreError, match="no such store"):
         open_store(tmp_path / "gone.zarr")
     create_group(tmp_path / "foreign.zarr")
     with pytest.raises(StoreError, match="not a store of this pipeline"):
         open_store(tmp_path / "foreign.zarr")
     create_array(set_group(tmp_path), "a", (3, 3), np.uint8)
+    seal_store(tmp_path / "ours.zarr")
     with pytest.raises(StoreError, match="is not an array"):
         open_array(open_store(tmp_path / "ours.zarr"), "folder")
 

@@ -29,6 +29,7 @@ from tiling.raster.split_rule import SplitParameters
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
 from tiling.stores.attributes import set_attributes
+from tiling.stores.manifest import seal_store
 
 SPLIT = SplitParameters(
     threshold=0.5,
@@ -56,6 +57,7 @@ def stores(
     ):
         create_array(group, name, gland.shape, np.uint8)[...] = values
     set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
+    seal_store(maps)
     stitch(maps, folder / "glands.zarr", parameters=SPLIT, slide="s", code_version=1)
     return folder / "glands.zarr", maps
 

@@ -24,6 +24,7 @@ from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import create_array, create_group, open_array, open_store
 from tiling.stores.attributes import geometry_of, record_failure, stored_json
+from tiling.stores.manifest import seal_store
 
 HEIGHT, WIDTH = 60, 80
 
@@ -40,6 +41,7 @@ def tiles_of(path: Path, frame: Geometry) -> Path:
     shape = (-(-frame.height_px // 8), -(-frame.width_px // 8))
     create_array(group, "tissue", shape, np.uint8)[...] = 1
     tile_attributes(frame, fingerprint="f").write(group)
+    seal_store(path)
     return path
 
 

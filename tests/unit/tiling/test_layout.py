@@ -28,6 +28,7 @@ from tiling.stores.layout import (
     TileCounts,
     TileStore,
 )
+from tiling.stores.manifest import seal_store
 
 GEOMETRY = Geometry.uniform(100, 80, downsample=2.0)
 COUNTS = TileCounts(tiles=3, tiles_left_out=1, chunks_read=4, chunks_background=0, chunks_failed=0)
@@ -63,6 +64,7 @@ def test_attributes_read_back_and_their_keys_have_a_fixed_order(
     tmp_path: Path, attributes: StoreAttributes, keys: str
 ) -> None:
     attributes.write(create_group(tmp_path / "x.zarr"))
+    seal_store(tmp_path / "x.zarr")
     assert type(attributes).read(tmp_path / "x.zarr") == attributes
     text = json.loads((tmp_path / "x.zarr" / "zarr.json").read_text())
     assert list(text["attributes"]["gland_pipeline"]) == keys.split()
@@ -71,6 +73,7 @@ def test_attributes_read_back_and_their_keys_have_a_fixed_order(
 def test_a_region_is_stored_as_name_and_window(tmp_path: Path) -> None:
     region = StoredRegion("r", Window(1, 2, 3, 4))
     label_attributes(GEOMETRY, [region]).write(create_group(tmp_path / "x.zarr"))
+    seal_store(tmp_path / "x.zarr")
     assert stored_json(tmp_path / "x.zarr")["regions"] == [{"name": "r", "window": [1, 2, 3, 4]}]
     assert LabelStore.read(tmp_path / "x.zarr").regions == [region]
 
@@ -78,6 +81,7 @@ def test_a_region_is_stored_as_name_and_window(tmp_path: Path) -> None:
 def test_newer_attributes_may_be_missing(tmp_path: Path) -> None:
     values = {"status": "ok", "slide": "s", "geometry": GEOMETRY.to_dict(), "model": {"a": 1}}
     set_attributes(create_group(tmp_path / "x.zarr"), values)
+    seal_store(tmp_path / "x.zarr")
     attributes = MapStore.read(tmp_path / "x.zarr")
     assert (attributes.most_at_once, attributes.parameters, attributes.version) == (None, {}, None)
 
@@ -86,6 +90,7 @@ def test_unknown_attributes_are_ignored(tmp_path: Path) -> None:
     group = create_group(tmp_path / "x.zarr")
     map_attributes(GEOMETRY).write(group)
     set_attributes(group, {"of_a_later_version": 1})
+    seal_store(tmp_path / "x.zarr")
     assert MapStore.read(tmp_path / "x.zarr") == map_attributes(GEOMETRY)
 
 
@@ -96,6 +101,7 @@ def test_a_missing_or_wrong_attribute_is_an_error_with_its_name(
     values = {"status": "ok", "slide": "s", "geometry": GEOMETRY.to_dict(), "mpp_origin": "sheet"}
     values |= {"tissue_mpp_um": 8.0, "tissue_stride_px": 8, "tissue_um2": 1.0, "overlap_px": 32}
     set_attributes(create_group(tmp_path / "x.zarr"), values | change)
+    seal_store(tmp_path / "x.zarr")
     with pytest.raises(StoreError, match=r"x\.zarr: attribute tile_px: .*run again"):
         TileStore.read(tmp_path / "x.zarr")
 
@@ -118,6 +124,7 @@ def test_a_table_has_the_columns_of_its_kind_of_store(tmp_path: Path) -> None:
     group = create_group(tmp_path / "x.zarr")
     GlandStore(slide="s", split=SPLIT, geometry=GEOMETRY).write(group)
     GlandStore.write_table(group, columns)
+    seal_store(tmp_path / "x.zarr")
     table = read_table(tmp_path / "x.zarr", GlandStore.TABLE, tuple(GlandStore.COLUMNS))
     assert {name: values.dtype.name for name, values in table.items()} == dict(GlandStore.COLUMNS)
     with pytest.raises(ValueError, match="GlandStore: columns"):

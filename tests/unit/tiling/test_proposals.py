@@ -16,6 +16,7 @@ from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group, create_table
 from tiling.stores.attributes import record_failure
+from tiling.stores.manifest import seal_store
 from tiling.stores.slide_stores import SlideStores
 
 HEIGHT, WIDTH = 200, 260
@@ -30,6 +31,7 @@ def write(path: Path, arrays: dict[str, np.ndarray], frame: Geometry, **tiles: i
     for name, values in arrays.items():
         create_array(group, name, values.shape, values.dtype)[...] = values
     tile_attributes(frame, **tiles).write(group)
+    seal_store(path)
     return path
 
 
@@ -59,6 +61,7 @@ def slide(tmp_path: Path) -> dict[str, Path]:
     import zarr
 
     create_table(zarr.open_group(glands), "objects", columns)
+    seal_store(glands)
     return {"maps": maps, "tiles": tiles, "glands": glands, "out": tmp_path / "p.geojson"}
 
 

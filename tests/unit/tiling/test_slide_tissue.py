@@ -17,6 +17,7 @@ from tiling.qupath.tissue_outlines import tissue_to_geojson
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group
+from tiling.stores.manifest import seal_store
 from tiling.tissue.mask_files import MaskFiles, mask_from_file
 
 
@@ -136,6 +137,7 @@ def test_tissue_written_for_qupath_and_read_back_is_the_same_mask(
     group = create_group(folder / "s.zarr")
     create_array(group, "tissue", mask.shape, np.uint8)[...] = mask
     tile_attributes(fine, tissue_stride_px=4).write(group)
+    seal_store(folder / "s.zarr")
     count = tissue_to_geojson(folder / "s.zarr", folder / "t.geojson", origin=origin)
     features = json.loads((folder / "t.geojson").read_text())["features"]
     assert count == len(features) == ndimage.label(mask)[1]

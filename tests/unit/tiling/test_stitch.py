@@ -18,6 +18,7 @@ from tiling.raster.geometry import Geometry
 from tiling.raster.split_rule import SplitParameters
 from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
 from tiling.stores.attributes import set_attributes, stored_json
+from tiling.stores.manifest import seal_store
 
 PARAMETERS = SplitParameters(
     threshold=0.5,
@@ -37,6 +38,7 @@ def write_maps(path: Path, gland: np.ndarray, sdf: np.ndarray, boundary: np.ndar
         create_array(group, name, gland.shape, np.uint8)[...] = values
     geometry = Geometry.uniform(width, height)
     set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
+    seal_store(path)
     return path
 
 

@@ -13,6 +13,7 @@ from tiling.raster.geometry import Geometry
 from tiling.raster.split_rule import SplitParameters, split_glands
 from tiling.stores.arrays import create_array, create_group, open_array, open_store
 from tiling.stores.attributes import set_attributes
+from tiling.stores.manifest import seal_store
 
 PARAMETERS = SplitParameters(
     threshold=0.5,
@@ -59,6 +60,7 @@ def test_stitched_glands_are_those_of_the_rule_in_memory(
     height, width = (int(side) for side in shape)
     frame = Geometry.uniform(width, height, mpp_um=mpp)
     set_attributes(group, {"status": "ok", "geometry": frame.to_dict()})
+    seal_store(maps)
     stitch(
         maps,
         folder / "glands.zarr",

@@ -265,8 +265,8 @@ def test_coarser_levels_do_not_depend_on_workers_or_interruptions(
     )
     done, keys = atomic.UnfinishedStore.record_finished, []
 
-    def noted(self, key, note=None):
-        done(self, key, note)
+    def noted(self, key, *values):
+        done(self, key, *values)
         keys.append(key)
         if len(keys) == stopped_after:
             raise KeyboardInterrupt
@@ -302,8 +302,8 @@ from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
 
 done = atomic.UnfinishedStore.record_finished
-def slow(self, key, note=None):
-    done(self, key, note)
+def slow(self, key, *values):
+    done(self, key, *values)
     print(key, flush=True)
     sys.stdin.readline()
 atomic.UnfinishedStore.record_finished = slow
@@ -360,8 +360,8 @@ def test_a_rerun_after_an_unreadable_block_gives_the_same_bytes(tmp_path, monkey
             raise SlideError("cannot be read")
         return read(slide, plan, rows, columns)
 
-    def stopped(self, key, note=None):
-        done(self, key, note)
+    def stopped(self, key, *values):
+        done(self, key, *values)
         if key == "0/0/0":  # it holds the broken block
             raise KeyboardInterrupt
 
@@ -495,6 +495,17 @@ def test_roi_restricts_and_tissue_replaces(tmp_path, tissue_slide):
     assert stored_json(tmp_path / "t.zarr")["tissue_um2"] == pytest.approx(200 * 400, rel=0.1)
     tissue = np.asarray(open_array(open_store(tmp_path / "t.zarr"), "tissue")[...])
     assert tissue[1000 // 8 + 1 : 1200 // 8 - 1, 2000 // 8 + 1 : 2400 // 8 - 1].all()
+
+
+def test_the_area_of_tissue_ends_at_the_edge_of_the_slide(tmp_path):
+    """The last row and column of the coarse grid reach beyond a slide of 603 x 405 px."""
+    path = write_slide(tmp_path / "s.tiff", slide_image((405, 603), (0, 0, 405, 603)))
+    PIL.Image.fromarray(np.full((405, 603), 255, np.uint8)).save(tmp_path / "tissue.png")
+    write_tile_store(path, tmp_path / "s.zarr", tissue=tmp_path / "tissue.png")
+    geometry = geometry_of(tmp_path / "s.zarr")
+    um_per_px = geometry.mpp / geometry.downsample_x
+    whole_um2 = 405 * 603 * um_per_px**2
+    assert stored_json(tmp_path / "s.zarr")["tissue_um2"] == pytest.approx(whole_um2, rel=1e-9)
 
 
 @pytest.mark.parametrize(

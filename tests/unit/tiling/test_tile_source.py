@@ -8,6 +8,7 @@ from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.attributes import record_failure, set_attributes
+from tiling.stores.manifest import seal_store
 from tiling.tiles.tile_source import JoinedTiles, StoredTiles
 from tiling.tiles.training_windows import tile_windows
 
@@ -89,6 +90,7 @@ def test_pseudo_labels_come_from_the_rows_that_the_caller_names(tmp_path, image)
     group = create_group(tmp_path / "p.zarr")
     create_array(group, "pseudo", pseudo.shape, np.uint8)[...] = pseudo
     set_attributes(group, {"status": "ok", "geometry": Geometry.uniform(WIDTH, HEIGHT).to_dict()})
+    seal_store(tmp_path / "p.zarr")
     windows = np.array([[0, 0, 16, 16], [16, 16, 16, 16]])
     source = StoredTiles(tiles, windows, pseudo=tmp_path / "p.zarr", pseudo_rows=np.array([4, 1]))
     np.testing.assert_array_equal(source[0].pseudo, pseudo[4])

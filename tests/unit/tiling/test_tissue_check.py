@@ -14,6 +14,7 @@ from tiling.qupath.label_slide import label_slide
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.attributes import stored_json
+from tiling.stores.manifest import seal_store
 
 # 1600 x 1200 px at 0.5 um, stored at 2 um. Tissue is in the lower right part: a coarse pixel is
 # 8 stored pixels, 32 px of level 0.
@@ -54,6 +55,7 @@ def labelled(tmp_path: Path, features: list[Any]) -> dict[str, Any]:
     group = create_group(tiles)
     create_array(group, "tissue", TISSUE.shape, np.uint8)[...] = TISSUE
     tile_attributes(FRAME, fingerprint="f").write(group)
+    seal_store(tiles)
     file = AnnotationFile(annotation, ReadingRules("regions", "bounds"))
     label_slide(file, tiles, tmp_path / "labels.zarr", slide="s", code_version=1)
     return stored_json(tmp_path / "labels.zarr")

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_array, create_group
+from tiling.stores.manifest import seal_store
 from tiling.tiles.tissue_store import StoredTissue
 
 
@@ -14,6 +15,7 @@ def test_tissue_is_read_on_the_stored_grid_and_false_outside_the_slide(tmp_path:
     group = create_group(tmp_path / "t.zarr")
     create_array(group, "tissue", mask.shape, np.uint8)[...] = mask
     tile_attributes(Geometry.uniform(12, 8), tissue_stride_px=4).write(group)
+    seal_store(tmp_path / "t.zarr")
     expected = np.pad(np.kron(mask, np.ones((4, 4), np.uint8)), 3)
     read = StoredTissue(tmp_path / "t.zarr").read((-3, -3, 14, 18))
     np.testing.assert_array_equal(read, expected[:14, :18] > 0)
@@ -28,6 +30,7 @@ def test_glass_within_the_margin_counts_as_tissue_except_under_ink(tmp_path: Pat
         create_array(group, name, mask.shape, np.uint8)[...] = values
     frame = Geometry.uniform(160, 120, mpp_um=2.0)
     tile_attributes(frame, tissue_stride_px=4).write(group)
+    seal_store(tmp_path / "t.zarr")
     close = ndimage.distance_transform_edt(~mask) <= 36 / (2.0 * 4)
     close = close & ~pen | mask  # tissue that a person drew under ink stays tissue
     expected = np.pad(np.kron(close, np.ones((4, 4), bool)), 50)

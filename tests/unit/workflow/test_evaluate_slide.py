@@ -11,6 +11,7 @@ from tiling.raster.geometry import Geometry
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.attributes import record_failure, set_attributes, stored_json
+from tiling.stores.manifest import seal_store
 from workflow.stages.evaluate_slide import POOLED, evaluate_slide
 
 GEOMETRY = Geometry.uniform(100, 100, downsample=2.0)
@@ -22,6 +23,7 @@ def store(path: Path, attrs: dict, **arrays: np.ndarray) -> Path:
     for name, values in arrays.items():
         create_array(group, name, values.shape, values.dtype)[...] = values
     set_attributes(group, {"status": "ok", "slide": "s", "geometry": GEOMETRY.to_dict(), **attrs})
+    seal_store(path)
     return path
 
 
@@ -100,6 +102,7 @@ def test_a_recorded_annotation_error_is_raised(stores: tuple[Path, Path], tmp_pa
 def test_a_region_called_pooled_keeps_its_name(stores: tuple[Path, Path]) -> None:
     regions = [{"name": POOLED, "window": REGIONS["a"]}, {"name": "b", "window": REGIONS["b"]}]
     set_attributes(create_group(stores[1]), {"regions": regions})
+    seal_store(stores[1])
     assert list(scores_of(*stores)) == [f"{POOLED} (region)", "b", POOLED]
 
 
@@ -107,4 +110,5 @@ def test_a_region_with_the_name_of_a_formula_is_a_text(stores: tuple[Path, Path]
     glands, labels = stores
     regions = [{"name": "=1+1", "window": REGIONS["a"]}, {"name": "+", "window": REGIONS["b"]}]
     set_attributes(zarr.open_group(labels), {**stored_json(labels), "regions": regions})
+    seal_store(labels)
     assert set(scores_of(glands, labels)) == {"'=1+1", "+", POOLED}

@@ -96,3 +96,26 @@ def test_a_job_that_a_library_aborts_leaves_the_reason_in_its_log(tmp_path: Path
     )
     subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert "Fatal Python error: Aborted" in log.read_text()
+
+
+def test_on_a_full_disk_the_error_is_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / "a.log").symlink_to("/dev/full")
+    with pytest.raises(SystemExit), job_log(str(tmp_path / "step" / "a.log")):
+        raise SlideError("a.svs: truncated")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "step a: a.svs: truncated"
+    assert lines[2].startswith("step a: the log cannot be written ([Errno 28]")
+
+
+def test_a_job_whose_log_cannot_be_written_says_so_and_does_not_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "step").touch()  # a file where the folder should be
+    started = False
+    with pytest.raises(SystemExit), job_log(str(tmp_path / "step" / "a.log")):
+        started = True
+    assert not started
+    assert "step a: its log cannot be written" in capsys.readouterr().err

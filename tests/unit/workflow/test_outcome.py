@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,19 @@ def test_the_cause_above_the_last_lines_of_a_log_is_the_reason(
     jobs = jobs_from("predict_slide", "b")
     write_log(jobs[0], log)
     assert outcome_of(paths, jobs).without_outlines["b"].startswith(reason)
+
+
+def test_a_job_whose_log_could_not_be_written_was_not_killed(
+    paths: ResultPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk a log can be created, but stays empty."""
+    jobs = jobs_from("predict_slide", "b")
+    write_log(jobs[0], "")
+    usage = shutil.disk_usage(".")._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    reason = outcome_of(paths, jobs).without_outlines["b"]
+    assert reason.startswith("the disk is full: ")
+    assert reason.endswith("could not be written; free space and run again")
 
 
 def test_logs_of_other_runs_are_no_failures_of_this_run(paths: ResultPaths) -> None:

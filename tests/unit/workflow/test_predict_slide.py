@@ -17,6 +17,7 @@ from semimoe.tensor_files import save_tensors
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
 from tiling.stores.attributes import set_attributes, stored_json
+from tiling.stores.manifest import seal_store
 from workflow.config.checks import read_configuration
 from workflow.stages.job_resources import JobResources
 from workflow.stages.predict_slide import predict_slide
@@ -38,6 +39,7 @@ def tiles(tmp_path: Path) -> Path:
     )
     geometry = Geometry.uniform(SIDE, SIDE)
     tile_attributes(geometry, tile_px=TILE, overlap_px=TILE - 48).write(group)
+    seal_store(tmp_path / "tiles.zarr")
     return tmp_path / "tiles.zarr"
 
 
@@ -94,6 +96,7 @@ def test_a_margin_of_glass_is_predicted_by_models_trained_with_glass(
     mask[:, : SIDE // 16] = 1
     group["tissue"][...] = mask
     create_array(group, "pen", mask.shape, np.uint8)
+    seal_store(tiles)
     edge, margin_px = SIDE // 2, 24
     masked, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
     wider, attrs = predicted(
@@ -114,6 +117,7 @@ def test_a_margin_of_glass_is_predicted_by_models_trained_with_glass(
     set_attributes(
         zarr.open_group(tiles, mode="r+"), {"parameters": {"roi": "checksum of the drawn file"}}
     )
+    seal_store(tiles)
     assert predicted(tiles, model, tmp_path / "roi.zarr")[1]["parameters"]["margin_um"] == 0
 
 

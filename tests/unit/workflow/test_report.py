@@ -9,6 +9,7 @@ from example_stores import map_attributes
 from semimoe.model_card import parse_card
 from tiling.raster.geometry import Geometry
 from tiling.stores.arrays import create_group
+from tiling.stores.manifest import seal_store
 from workflow.config.checks import read_configuration
 from workflow.config.configuration import Configuration
 from workflow.reporting.outcome import FailedJob, RunOutcome
@@ -74,6 +75,7 @@ def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dic
             Geometry.uniform(8, 8), parameters=parameters, most_at_once=most_at_once
         )
         attributes.write(create_group(ResultPaths(tmp_path).maps(slide)))
+        seal_store(ResultPaths(tmp_path).maps(slide))
     page = report_of(tmp_path, "a", "b", "c", "none")
     assert "Prediction: fp32, batches of 16 tiles: a, c</p>" in page
     assert (

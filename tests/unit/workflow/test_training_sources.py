@@ -9,6 +9,7 @@ from example_stores import label_attributes, tile_attributes
 from tiling.raster.geometry import Geometry, Window
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.layout import StoredRegion
+from tiling.stores.manifest import seal_store
 from workflow.stages.training_slides import TrainingSlide
 from workflow.stages.training_sources import sources_with_held_out_regions
 
@@ -26,6 +27,8 @@ def slide(folder: Path, regions: list[Window]) -> TrainingSlide:
     tile_attributes(geometry).write(tiles)
     stored = [StoredRegion(str(number), window) for number, window in enumerate(regions)]
     label_attributes(geometry, stored).write(labels)
+    for path in (folder / "t.zarr", folder / "l.zarr"):
+        seal_store(path)
     return TrainingSlide("s", folder / "t.zarr", folder / "l.zarr")
 
 

@@ -1,0 +1,35 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tiling.raster import file_lock
+from tiling.raster.file_lock import LockError, locked
+
+
+def test_the_error_of_a_second_writer_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_lock, "_LOCK_WAIT_S", 0.3)
+    path = tmp_path / "x.zarr"
+    code = f"""
+import time
+from pathlib import Path
+from tiling.raster.file_lock import locked
+with locked(Path({str(path)!r})):
+    print('held', flush=True)
+    time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(LockError, match=f"pid {holder.pid}"), locked(path):
+        pass
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    time.sleep(0.05)
+    with locked(path):  # the lock of a dead process is free
+        pass

@@ -1,0 +1,63 @@
+"""Locks that exclude a second writer of a store or of a model folder."""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_LOCK_WAIT_S = 10.0
+_LOCK_RETRY_S = 0.2
+
+
+class LockError(ValueError):
+    """Another process writes the same path, or the file system has no locks. The job fails."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock `path + ".lock"` while `path` is written; the lock file is never deleted.
+
+    The operating system releases the lock when the process ends, for any reason.
+
+    Raises
+    ------
+    LockError
+        Another running process writes the same path, or the file system has no locks (flock).
+    """
+    lock = path.with_name(path.name + ".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        _acquire(file, lock, path)
+        file.truncate(0)
+        job = os.environ.get("SLURM_JOB_ID", "-")
+        file.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {job}")
+        file.flush()
+        yield
+
+
+def _acquire(file: IO[str], lock: Path, path: Path) -> None:
+    """Lock an open lock file; try again for some seconds while another process has the lock."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.seek(0)
+                writer = file.read().strip() or "an unknown process"
+                raise LockError(
+                    f"{path}: being written by {writer}; "
+                    "wait until it ends or stop it, then run again"
+                ) from None
+            time.sleep(_LOCK_RETRY_S)
+        except OSError as error:
+            raise LockError(
+                f"{lock}: this file system has no locks ({error}); "
+                "put the results on a file system that has them"
+            ) from error
+        else:
+            return
