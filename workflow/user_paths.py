@@ -25,6 +25,10 @@ def problem_of_path(path: str) -> str | None:
     """
     if match := _REFUSED_CHARACTER.search(path):
         return f"contains the control character U+{ord(match.group()):04X}"
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        return f"contains U+{ord(path[error.start]):04X}, which is no character"
     if match := _REPLACED_BY_SNAKEMAKE.search(path):
         return (
             f"contains {match.group()!r}, which Snakemake replaces; rename it, or give a link to it"

@@ -133,7 +133,7 @@ def test_tiles_that_no_memory_can_hold_at_once_are_refused(group: str) -> None:
         ("a{slide}", "contains"), ("<results>/x", "contains '<results>'"),
         ("http://x/y", "the address of a server"), ("~nobody-of-this-name", "not the home folder"),
         ("x" * 256, "more than 255 bytes"), ("a\nb", "control character U+000A"),
-        (2024, "is a number, not a path"), (True, "is a number, not a path"),
+        ("x\ud800", ""), (2024, "is a number, not a path"), (True, "is a number, not a path"),
     ],
 )  # fmt: skip
 def test_paths_that_snakemake_would_change_are_refused(
