@@ -36,7 +36,6 @@ class PlainImageBackend:
         self._path = path
         with file_read_errors():
             self._header = _image_header(path)
-            _check_size(self._header)
         self._pixels: Rgb | None = None
         self._decode_lock = threading.Lock()
 
@@ -71,10 +70,7 @@ class PlainImageBackend:
 
 
 class _ImageHeader(NamedTuple):
-    """Header of a plain image; `pixel_size_place` is where `pixel_size` is stated.
-
-    A progressive JPEG needs twice the memory of others while it is decoded.
-    """
+    """Header of a plain image; `pixel_size_place` is where `pixel_size` is stated."""
 
     format: str
     width: int
@@ -82,7 +78,6 @@ class _ImageHeader(NamedTuple):
     pixel_size_place: str
     pixel_size: PixelSize | None
     icc: bytes | None
-    progressive: bool
     remark: str | None
 
 
@@ -96,6 +91,7 @@ def _image_header(path: Path) -> _ImageHeader:
         if image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
             raise NotBrightfieldError("several frames, not one image")
         width, height = image.size
+        _check_size(image)
         return _ImageHeader(
             str(image.format).lower(),
             width,
@@ -103,13 +99,14 @@ def _image_header(path: Path) -> _ImageHeader:
             "image resolution (dpi)",
             _pixel_size(image.info.get("dpi")),
             image.info.get("icc_profile"),
-            progressive=bool(image.info.get("progressive")),
             remark=orientation_remark(_orientation(image)),
         )
 
 
 def _orientation(image: PIL.Image.Image) -> object:
     """The orientation of EXIF; None where EXIF is damaged: the pixels do not need it."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return None  # Pillow would decode the image to look for EXIF after the pixels
     try:
         with file_read_errors():
             return image.getexif().get(PIL.ExifTags.Base.Orientation)
@@ -125,12 +122,12 @@ def _pixel_size(dpi: object) -> PixelSize | None:
     return None if x is None or y is None else PixelSize(25400.0 / x, 25400.0 / y)
 
 
-def _check_size(header: _ImageHeader) -> None:
-    limit_px = MAX_PIXELS_IN_ONE_PIECE // (2 if header.progressive else 1)
-    if header.width * header.height > limit_px:
-        raise FileReadError(
-            f"{header.width} x {header.height} pixels in one piece (limit {limit_px:,})"
-        )
+def _check_size(image: PIL.Image.Image) -> None:
+    """Refuse an image that needs too much memory; a progressive JPEG needs twice as much."""
+    limit_px = MAX_PIXELS_IN_ONE_PIECE // (2 if image.info.get("progressive") else 1)
+    width, height = image.size
+    if width * height > limit_px:
+        raise FileReadError(f"{width} x {height} pixels in one piece (limit {limit_px:,})")
 
 
 def _decode_image(path: Path) -> Rgb:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 import pytest
 import tifffile
 
@@ -180,6 +181,22 @@ def test_a_palette_image_of_256_megapixels_is_refused_by_its_header(tmp_path: Pa
     path.write_bytes(data)
     with pytest.raises(SlideError, match="16000 x 16000 pixels in one piece"):
         open_slide(path)
+
+
+def test_opening_a_png_does_not_decode_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = PIL.Image.fromarray(RGB)
+    image.save(tmp_path / "s.png")
+    image.save(tmp_path / "s.jpg", progressive=True)
+
+    def fails(_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PIL.ImageFile.ImageFile, "load", fails)
+    open_slide(tmp_path / "s.png").close()
+    monkeypatch.setattr("tiling.slides.plain_image.MAX_PIXELS_IN_ONE_PIECE", RGB[..., 0].size)
+    open_slide(tmp_path / "s.png").close()
+    with pytest.raises(SlideError, match="in one piece"):  # it needs twice the memory
+        open_slide(tmp_path / "s.jpg")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "P with transparency"])
