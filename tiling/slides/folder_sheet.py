@@ -20,8 +20,7 @@ import PIL.Image
 from tiling.slide_errors import SlideError
 from tiling.slides.child_probe import fatal_problems
 from tiling.slides.dicom_series import is_dicom, series_uid
-from tiling.slides.metadata import pixel_size_problem
-from tiling.slides.slide_problems import unusable_problems
+from tiling.slides.slide_problems import correctable_problems, unusable_problems
 from tiling.slides.slide_reader import open_slide
 
 _SLIDE_ENDINGS = (
@@ -202,7 +201,7 @@ def _row(slide: str, path: Path, name: Path, fatal: str | None) -> FolderRow:
     try:
         with open_slide(path) as opened:
             unusable = unusable_problems(opened)
-            problems = [*unusable, pixel_size_problem(opened.metadata), *opened.metadata.remarks]
+            problems = [*unusable, *correctable_problems(opened), *opened.metadata.remarks]
         split = "skip" if unusable else "predict"
     except SlideError as error:
         problems, split = [str(error)], "skip"

@@ -4,6 +4,8 @@ Stored pixels are area averages (`tiling.raster.area_average`): an array does no
 blocks in which it was read.
 """
 
+import logging
+
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
@@ -17,6 +19,10 @@ from tiling.slides.working_resolution import ScalePlan, plan_thumbnail
 # Source pixels of one read: 2048 x 2048 RGB is 12 MB, and 50 MB as floats while it is averaged.
 _READ_PX = 2048
 _SMALL_LEVEL_PX = 4_000_000
+# A single colour at least this bright in all channels is that of glass or of transparency.
+_MIN_GLASS = 200
+
+log = logging.getLogger(__name__)
 
 
 def read_scaled(slide: Slide, plan: ScalePlan, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -67,7 +73,7 @@ def read_thumbnail(slide: Slide, max_px: int) -> NDArray[np.uint8]:
 
 
 def uniform_problem(path: str, pixels: NDArray[np.uint8]) -> str | None:
-    """Why a slide shows nothing, with the remedy; None when its pixels uint8 (h, w, 3) differ."""
+    """What is wrong with a slide of one colour; None when its pixels uint8 (h, w, 3) differ."""
     colour = pixels[0, 0]
     if (pixels != colour).any():
         return None
@@ -75,6 +81,27 @@ def uniform_problem(path: str, pixels: NDArray[np.uint8]) -> str | None:
         f"{path}: every pixel has the colour {tuple(int(value) for value in colour)}: the slide is "
         "empty or wholly transparent; export it again, or set its split to skip"
     )
+
+
+def check_not_blank(path: str, pixels: NDArray[np.uint8]) -> None:
+    """Refuse a slide that is glass of one colour; another single colour is logged as a warning.
+
+    Parameters
+    ----------
+    path : of the slide
+    pixels : uint8 (h, w, 3), the whole slide
+
+    Raises
+    ------
+    SlideError
+        Nothing can be found on the slide.
+    """
+    problem = uniform_problem(path, pixels)
+    if problem is None:
+        return
+    if pixels[0, 0].min() >= _MIN_GLASS:
+        raise SlideError(problem)
+    log.warning("%s", problem)
 
 
 def small_level_problem(slide: Slide) -> str | None:

@@ -24,11 +24,15 @@ def unusable_problems(slide: Slide) -> list[str]:
         check_brightfield(slide)
     except SlideError as error:
         problems.append(str(error))
-    uniform = small_level_problem(slide)
-    return problems if uniform is None else [*problems, uniform]
+    return problems
+
+
+def correctable_problems(slide: Slide) -> list[str]:
+    """What a person must look at: the pixel size, which the sheet can set; a single colour."""
+    problems = (pixel_size_problem(slide.metadata), small_level_problem(slide))
+    return [problem for problem in problems if problem is not None]
 
 
 def slide_problems(slide: Slide) -> list[str]:
-    """All problems of an open slide, with the remedies; a pixel size can be set in the sheet."""
-    pixel_size = pixel_size_problem(slide.metadata)
-    return unusable_problems(slide) + ([] if pixel_size is None else [pixel_size])
+    """All problems of an open slide, with the remedies."""
+    return unusable_problems(slide) + correctable_problems(slide)

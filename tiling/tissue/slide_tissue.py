@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tiling.parallel import JobSettings, for_each
 from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.slide_errors import SlideError
-from tiling.slides.scaled_reading import read_scaled, uniform_problem
+from tiling.slides.scaled_reading import check_not_blank, read_scaled
 from tiling.slides.slide_reader import Slide
 from tiling.slides.working_resolution import ScalePlan, plan_coarser
 from tiling.stores.ome_pyramid import WHITE
@@ -61,15 +61,14 @@ def find_tissue(
     Raises
     ------
     SlideError
-        The slide or a mask file cannot be read, or all pixels of the slide have one colour.
+        The slide or a mask file cannot be read, or all its pixels are glass of one colour.
     """
     stride_px = max(round(tissue_mpp_um / plan.geometry.mpp), 1)
     coarse_plan = plan_coarser(slide.metadata, plan, stride_px)
     geometry = coarse_plan.geometry
     rgb, unreadable = _read_all(slide, coarse_plan, fail_fast=fail_fast, job=job)
-    problem = None if unreadable else uniform_problem(slide.metadata.path, rgb)
-    if problem is not None:
-        raise SlideError(problem)
+    if not unreadable:
+        check_not_blank(slide.metadata.path, rgb)
     tissue, pen = tissue_and_pen(rgb, geometry.mpp, workers=job.workers)
     for block in unreadable:
         tissue[block] = True
