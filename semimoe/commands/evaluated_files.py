@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from semimoe.datasets.image_dataset import SharedPatients, open_dataset
-from semimoe.datasets.image_folder import ImageFile, find_image, find_images
+from semimoe.datasets.image_folder import ImageFile, NoImageError, files_by_stem, find_images
 from semimoe.model_errors import DataError
 
 
@@ -45,12 +45,14 @@ def mask_pairs(truth: Path, prediction: Path) -> list[tuple[str, Path, Path]]:
     Raises
     ------
     DataError
-        The truth folder has no mask, or a mask has no prediction.
+        The truth folder has no mask, a mask has no prediction, or two files of one folder differ
+        only in their suffix.
     """
     pairs, missing = [], []
+    predictions = files_by_stem(prediction) if prediction.is_dir() else {}
     for name, mask in _true_masks(truth).items():
         # X_anno.* first: in a folder that is scored against itself, X.* is the image.
-        predicted = find_image(prediction, f"{name}_anno") or find_image(prediction, name)
+        predicted = predictions.get(f"{name}_anno") or predictions.get(name)
         if predicted is None:
             missing.append(name)
         else:
@@ -62,18 +64,13 @@ def mask_pairs(truth: Path, prediction: Path) -> list[tuple[str, Path, Path]]:
 
 def _true_masks(truth: Path) -> dict[str, Path]:
     """Name of the image -> mask; an image without a mask of its own is a mask."""
-    masks = {}
-    if not truth.is_dir() or _has_images(truth):
+    try:
         masks = {file.name: file.mask or file.image for file in find_images(truth)}
-    for path in sorted(truth.glob("*_anno.*")):  # masks whose images are not in the folder
-        masks.setdefault(path.stem.removesuffix("_anno"), path)
+    except NoImageError:
+        masks = {}
+    for stem, path in files_by_stem(truth).items():
+        if stem.endswith("_anno"):  # masks whose images are not in the folder
+            masks.setdefault(stem.removesuffix("_anno"), path)
     if not masks:
         raise DataError(f"{truth}: no mask")
     return masks
-
-
-def _has_images(folder: Path) -> bool:
-    try:
-        return bool(find_images(folder))
-    except DataError:
-        return False

@@ -15,7 +15,13 @@ from PIL import Image, UnidentifiedImageError
 from semimoe.datasets.image_resolution import Resolution
 from semimoe.model_errors import DataError
 from tiling.raster.label_numbers import label_components
-from tiling.raster.mask_rules import mask_problem, shares_one_number, solid_numbers
+from tiling.raster.mask_rules import (
+    mask_problem,
+    one_channel,
+    pieces,
+    shares_one_number,
+    solid_numbers,
+)
 from tiling.raster.tile import Tile
 
 IMAGE_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -25,6 +31,10 @@ _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
 # Memory for decoded images: the 85 of GlaS take 100 MB, at half resolution 26 MB.
 _CACHE_BYTES = 2 * 2**30
 _READ_ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError)
+
+
+class NoImageError(DataError):
+    """A folder has no image."""
 
 
 class ImageFile(NamedTuple):
@@ -102,7 +112,7 @@ def find_images(folder: Path) -> list[ImageFile]:
     Raises
     ------
     DataError
-        The folder is missing or has no image.
+        The folder is missing or has no image, or two of its files differ only in their suffix.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -110,32 +120,42 @@ def find_images(folder: Path) -> list[ImageFile]:
         (folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), folder
     )
     mask_folders = [folder / name for name in _MASK_FOLDERS if (folder / name).is_dir()]
-    images = [
-        path
-        for path in image_folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.stem.endswith(_MASK_ENDING)
-    ]
+    files = files_by_stem(image_folder)
+    images = {stem: path for stem, path in files.items() if not stem.endswith(_MASK_ENDING)}
     if not images:
-        raise DataError(f"{folder}: no image ({', '.join(IMAGE_SUFFIXES)})")
-    images.sort(key=lambda path: _natural_sort_key(path.stem))
-    return [ImageFile(path.stem, path, _find_mask(path, mask_folders)) for path in images]
+        raise NoImageError(f"{folder}: no image ({', '.join(IMAGE_SUFFIXES)})")
+    # The mask in the folder of the image, or in the first folder of masks that has one.
+    masks = {
+        stem.removesuffix(_MASK_ENDING): path
+        for stem, path in files.items()
+        if stem.endswith(_MASK_ENDING)
+    }
+    for mask_folder in mask_folders:
+        masks = files_by_stem(mask_folder) | masks
+    names = sorted(images, key=_natural_sort_key)
+    return [ImageFile(name, images[name], masks.get(name)) for name in names]
 
 
-def _find_mask(image: Path, mask_folders: Sequence[Path]) -> Path | None:
-    """The mask in the folder of the image, or in the first folder of masks that has one."""
-    mask = find_image(image.parent, image.stem + _MASK_ENDING)
-    for folder in mask_folders:
-        mask = mask or find_image(folder, image.stem)
-    return mask
+def files_by_stem(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by their names without suffix.
 
-
-def find_image(folder: Path, stem: str) -> Path | None:
-    """The image file with a name, whatever its suffix."""
-    for suffix in IMAGE_SUFFIXES:
-        for path in (folder / (stem + suffix), folder / (stem + suffix.upper())):
-            if path.is_file():
-                return path
-    return None
+    Raises
+    ------
+    DataError
+        Two files differ only in their suffix: masks, predictions and lists are found by the name
+        without suffix.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+            continue
+        other = files.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(
+                f"{folder}: {other.name} and {path.name} have the same name without suffix, by "
+                "which masks and predictions are found; rename or remove one of them"
+            )
+    return files
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -185,8 +205,12 @@ def read_labels(path: Path) -> NDArray[np.int32]:
     problem = mask_problem(numbers, solid_numbers(np.pad(array, 1, mode="edge")))
     if problem is not None:
         raise DataError(f"{path}: {problem}")
+    components = label_components(array)
     if shares_one_number(numbers):
-        return label_components(array)
+        return components
+    problem = pieces(array, components).problem()
+    if problem is not None:
+        raise DataError(f"{path}: {problem}")
     return array.astype(np.int32)
 
 
@@ -208,11 +232,10 @@ def _read_mask(path: Path) -> NDArray[Any]:
             array = np.asarray(file)
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
-    if array.ndim == 3 and (array == array[..., :1]).all():
-        array = array[..., 0]
-    if array.ndim != 2:
-        raise DataError(f"{path}: a mask has one channel, this has shape {array.shape}")
-    return array
+    try:
+        return one_channel(array)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _natural_sort_key(name: str) -> tuple[str, int, str]:

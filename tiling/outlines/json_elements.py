@@ -3,6 +3,7 @@
 The input is not trusted: sizes are limited, and nothing is unpacked to disk.
 """
 
+import errno
 import gzip
 import lzma
 import struct
@@ -206,8 +207,9 @@ class JsonFile:
             zipfile.BadZipFile,
             zipfile.LargeZipFile,
         ) as error:
-            # Errors of the disk have a number; those of damaged data have none.
-            if isinstance(error, OSError) and error.errno is not None:
+            # Errors of the disk have a number; those of damaged data have none, or that of a
+            # place before the start of the file.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             raise AnnotationError(
                 f"{self.path}: truncated or damaged archive ({error}); export it again"

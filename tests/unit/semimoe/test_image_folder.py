@@ -41,6 +41,52 @@ def test_parallel_folders_of_images_and_annotations(tmp_path) -> None:
     assert find_images(tmp_path)[0].mask == tmp_path / "Annotation" / "a.png"
 
 
+def test_files_that_differ_only_in_their_suffix_are_refused(tmp_path) -> None:
+    """Masks and predictions are found by the name without suffix: one would be taken for both."""
+    image(tmp_path / "images" / "x.png")
+    image(tmp_path / "images" / "y.png")
+    assert len(find_images(tmp_path)) == 2
+    image(tmp_path / "images" / "x.JPG")
+    with pytest.raises(DataError, match=r"x\.JPG and x\.png have the same name"):
+        find_images(tmp_path)
+    (tmp_path / "images" / "x.JPG").unlink()
+    for suffix in ("png", "tif"):
+        save(tmp_path / "masks" / f"x.{suffix}", MASK)
+    with pytest.raises(DataError, match=r"x\.png and x\.tif have the same name"):
+        find_images(tmp_path)
+
+
+def test_a_suffix_in_any_case_belongs_to_a_mask(tmp_path) -> None:
+    image(tmp_path / "x.png")
+    save(tmp_path / "x_anno.png", MASK)
+    (tmp_path / "x_anno.png").rename(tmp_path / "x_anno.Png")
+    assert find_images(tmp_path)[0].mask == tmp_path / "x_anno.Png"
+
+
+def test_a_mask_of_classes_is_refused(tmp_path) -> None:
+
+    def mask(*numbers: int) -> np.ndarray:
+        row = np.kron(np.array([[0, number] for number in numbers]).ravel(), np.ones(6))
+        return np.pad(np.tile(row.astype(np.uint8), (8, 1)), 4)
+
+    save(tmp_path / "classes.png", mask(1, 2, 1, 2, 1))
+    with pytest.raises(DataError, match=r"classes\.png: 2 of its 2 numbers have several pieces"):
+        read_labels(tmp_path / "classes.png")
+    save(tmp_path / "one_gland_of_two_pieces.png", mask(1, 2, 3, 4, 1))
+    assert read_labels(tmp_path / "one_gland_of_two_pieces.png").max() == 4
+
+
+def test_an_opaque_alpha_channel_is_no_channel_of_a_mask(tmp_path) -> None:
+    opaque, clear = np.full_like(MASK, 255), np.where(MASK == 3, 0, 255).astype(np.uint8)
+    save(tmp_path / "la.png", np.stack([MASK, opaque], 2))
+    save(tmp_path / "rgba.png", np.stack([MASK, MASK, MASK, opaque], 2))
+    for name in ("la.png", "rgba.png"):
+        assert read_labels(tmp_path / name).tolist() == MASK.tolist()
+    save(tmp_path / "clear.png", np.stack([MASK, clear], 2))
+    with pytest.raises(DataError, match="transparent pixels have a colour"):
+        read_labels(tmp_path / "clear.png")
+
+
 def test_one_number_for_all_glands_becomes_components(tmp_path) -> None:
     save(tmp_path / "binary.png", (MASK > 0).astype(np.uint8) * 255)
     assert read_labels(tmp_path / "binary.png").tolist() == [[1, 1, 0, 0], [0, 0, 0, 2]]

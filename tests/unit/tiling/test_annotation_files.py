@@ -23,6 +23,8 @@ from PIL import Image
 from tiling.__main__ import main
 from tiling.outlines import json_elements, json_text
 from tiling.outlines.geojson_reader import GeoJsonFile
+from tiling.qupath.annotation_counts import count_annotations
+from tiling.qupath.annotations import read_annotations
 from tiling.slide_errors import AnnotationError
 
 WIDTH, HEIGHT = 70, 50
@@ -83,6 +85,25 @@ def locked(archive: bytes) -> bytes:
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[archive.index(mark) + flags] |= 1
     return bytes(data)
+
+
+def bad_offset(archive: bytes) -> bytes:
+    """The archive with the place of its list of files behind the end."""
+    at = archive.rindex(b"PK\x05\x06") + 16
+    return archive[:at] + b"\xff\xff\xff\x7f" + archive[at + 4 :]
+
+
+def star(points: int) -> list[list[float]]:
+    """A ring that crosses itself about points ** 2 / 2 times."""
+    angle = np.arange(points) * (points // 2) * 2 * np.pi / points
+    return np.stack([35 + 20 * np.cos(angle), 25 + 20 * np.sin(angle)], axis=1).tolist()
+
+
+def comb(teeth: int) -> list[list[float]]:
+    """A ring of long lines side by side, which do not cross."""
+    x = np.arange(teeth) / teeth
+    slant = np.stack([x * 30, 0 * x + 5, x * 30 + 30, 0 * x + 45], axis=1).reshape(-1, 2)
+    return [*slant.tolist(), [69, 1], [1, 1]]
 
 
 def moved(ring: Any, x: float, y: float) -> Any:
@@ -186,6 +207,23 @@ READ: dict[str, tuple[Any, int, str]] = {
         1,
         "",
     ),
+    "read: objects in objects, under several names and levels": (
+        many(
+            one(
+                classification="Region*",
+                childObjects=[one(), {**outline(BESIDE), "childObjects": [outline(BELOW)]}],
+            ),
+            {
+                **one(objectType="TMA_core", geometry=square()),
+                "properties": {
+                    "objectType": "TMA_core",
+                    "children": many(outline(HOLE, classification="Gland: in a core")),
+                },
+            },
+        ),
+        4,
+        "1 TMA cores",
+    ),
     "read: the same outline twice": (many(one(), one()), 1, "1 duplicates"),
     "repaired: open ring": (outline(BOX[:-1]), 1, "feature #1 '7b1c': open outline closed"),
     "repaired: small crossing": (
@@ -270,6 +308,11 @@ READ: dict[str, tuple[Any, int, str]] = {
         "3 without class",
     ),
     "left out: class in lower case": (one(classification="gland"), 0, "1 class 'gland'"),
+    "left out: objects of other kinds": (
+        many(*(one(objectType=kind) for kind in ("tile", "root", "cell", "TMA_core"))),
+        0,
+        "1 TMA cores, 1 cells, 1 root objects, 1 tiles",
+    ),
     "left out: everything": (many(), 0, "no object in it"),
     "left out: bowtie": (
         many(one(), outline(BOWTIE, identity="b0")),
@@ -289,6 +332,37 @@ READ: dict[str, tuple[Any, int, str]] = {
         ),
         1,
         "1 lines, 1 points",
+    ),
+    "left out: star of 5001 points": (
+        many(one(), outline(star(5001))),
+        1,
+        "too many lines side by side or across each other",
+    ),
+    "left out: star of 101 points": (
+        many(one(), outline(star(101))),
+        1,
+        "crosses itself at too many places",
+    ),
+    "left out: comb of 20 000 lines": (many(one(), outline(comb(10_000))), 1, "too many lines"),
+    "left out: parts that cross each other": (
+        many(
+            one(),
+            one(
+                {
+                    "type": "MultiPolygon",
+                    "coordinates": [
+                        [[[a, b] for a, b in ring]]
+                        for i in range(200)
+                        for ring in (
+                            [[i / 4, 0], [i / 4 + 0.1, 0], [i / 4 + 0.1, 49], [i / 4, 49]],
+                            [[0, i / 5], [60, i / 5], [60, i / 5 + 0.1], [0, i / 5 + 0.1]],
+                        )
+                    ],
+                }
+            ),
+        ),
+        1,
+        "too many lines",
     ),
     "left out: three points on a line": (
         many(one(), outline([[0, 0], [5, 5], [0, 0]])),
@@ -342,6 +416,24 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "refused: bzip2": (bz2.compress(b"{}"), "is not UTF-8"),
     "refused: deep nesting": ("[" * 100_000 + "]" * 100_000, "nested too deep"),
+    "refused: nested lists": ("[" * 600 + "]" * 600, "nested too deeply"),
+    "refused: nested children": (
+        '{"type": "Feature", "childObjects": [' * 100 + "]}" * 100,
+        "nested too deeply",
+    ),
+    "refused: a child that is no feature": (one(childObjects=[square(), 7]), "#3 is no GeoJSON"),
+    "refused: type a list": ({"type": ["Polygon"], "coordinates": []}, "of type a list"),
+    "refused: number of 401 digits": (
+        outline([[0, 0], [10**400, 1], [1, 1]]),
+        "(a number of 401 digits, 1) is not a place",
+    ),
+    "refused: bad offset in a zip": (bad_offset(zipped(("a.geojson", one()))), "archive"),
+    "refused: list of features without an end": ('{"features": [', "ends too early"),
+    "refused: features of a feature": ({"type": "Feature", "features": [one()]}, "no Feature"),
+    "refused: outlines on each other": (
+        many(*(outline([[0, 0], [70 - i / 99, 0], [70, 50], [0, 50]]) for i in range(25))),
+        "25 times the area of the slide",
+    ),
     "refused: TopoJSON": ({"type": "Topology", "objects": {}}, "feature #1 is no GeoJSON feature"),
     "refused: features null": (
         {"type": "FeatureCollection", "features": None},
@@ -464,6 +556,45 @@ def test_a_large_object_and_many_objects_are_refused_before_they_fill_the_memory
         path.write_text(content)
         with pytest.raises(AnnotationError, match=message):
             list(GeoJsonFile(path).features())
+
+
+def changed(content: bytes, rng: np.random.Generator) -> bytes:
+    """The content with a few bytes overwritten, inserted, removed or repeated."""
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        at, length = int(rng.integers(len(data))), int(rng.integers(1, 9))
+        part = data[at : at + length]
+        texts = (b"[" * 40, b"1e999", b"null", b"-", b"{}", b'"type"', b"NaN", rng.bytes(length))
+        new = (texts[rng.integers(len(texts))], part * 3, b"")[rng.integers(3)]
+        data[at : at + length] = new
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gzip", "zip"])
+def test_changed_bytes_are_read_or_refused_and_raise_nothing_else(
+    tmp_path: Path, kind: str
+) -> None:
+    """A short part of the fuzz run, with a fixed seed."""
+    rng = np.random.default_rng(0)
+    whole = many(
+        one(childObjects=[outline(BESIDE), one({"type": "MultiPolygon", "coordinates": [[BOX]]})]),
+        one(classification={"name": "a", "parentClass": {"name": "Region*"}}, name="b"),
+        outline(BOWTIE, identity=7, objectType="detection"),
+    )
+    text = json.dumps({**whole, "viewer": {"width": 70, "height": 50}}).encode()
+    pack = {"plain": bytes, "gzip": gzip.compress, "zip": lambda t: zipped(("a.json", t))}[kind]
+    path, outcomes = tmp_path / "a.geojson", set()
+    for number in range(200):
+        packed_first = bool(number % 2)
+        content = changed(pack(text), rng) if packed_first else pack(changed(text, rng))
+        path.write_bytes(content)
+        for reader in (read_annotations, count_annotations):
+            try:
+                reader(path)
+                outcomes.add("read")
+            except AnnotationError:
+                outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,6 +1,7 @@
 """Outlines on the grid of a slide: a pixel belongs to the outline that contains its centre."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +373,46 @@ def test_a_mask_with_resampled_edges_is_refused_whatever_the_blocks(
         open_instance_mask(path, geometry(d=1.0), block_px=block_px),
     ):
         pass
+
+
+@pytest.mark.parametrize("block_px", [7, 64, 1024])
+def test_a_mask_of_classes_is_refused_whatever_the_blocks(tmp_path: Path, block_px: int) -> None:
+    classes = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for index in range(4):
+        classes[5:50, 4 + 19 * index : 16 + 19 * index] = 1 + index % 2
+    path = mask_file(tmp_path / "m.tif", classes)
+    with (
+        pytest.raises(AnnotationError, match="2 of its 2 numbers have several pieces"),
+        open_instance_mask(path, geometry(d=1.0), block_px=block_px),
+    ):
+        pass
+    classes[:, 16:41] = np.where(classes[:, 16:41], 7, 0)
+    classes[:, 61:] = np.where(classes[:, 61:], 9, 0)
+    path = mask_file(tmp_path / "m.tif", classes)
+    with open_instance_mask(path, geometry(d=1.0), block_px=block_px) as mask:
+        assert mask.count == 3
+        assert "1 numbers of several pieces (1: 2 pieces)" in mask.messages[0]
+
+
+def test_the_content_of_a_file_says_that_it_is_a_mask(tmp_path: Path) -> None:
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[10:30, 10:50] = 255
+    jpeg, png = tmp_path / "a.geojson", tmp_path / "b.geojson"
+    Image.fromarray(values).save(jpeg, "JPEG", quality=30)
+    Image.fromarray(np.stack([values, np.full_like(values, 255)], 2)).save(png, "PNG")
+    failed = stored_json(labelled(tmp_path, jpeg))
+    assert failed["status"] == "failed"
+    assert "saved with losses" in failed["error"]
+    labels, _, _ = arrays(labelled(tmp_path, png))
+    np.testing.assert_array_equal(labels, values > 0)
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.png"])
+def test_a_pipe_as_annotation_is_recorded_and_does_not_wait(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    failed = stored_json(labelled(tmp_path, tmp_path / name))
+    assert failed["status"] == "failed"
+    assert "a pipe or a device" in failed["error"]
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png"])
