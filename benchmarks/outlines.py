@@ -49,6 +49,7 @@ def write_maps(side: str, folder: str) -> None:
     from tiling.raster.geometry import Geometry, blocks
     from tiling.stores.arrays import create_array, create_group
     from tiling.stores.attributes import set_attributes
+    from tiling.stores.manifest import seal_store
 
     side_px, quantised = int(side), pattern()
     group = create_group(Path(folder) / "maps.zarr")
@@ -65,6 +66,7 @@ def write_maps(side: str, folder: str) -> None:
             array[rows, columns] = values
     geometry = Geometry.uniform(side_px, side_px)
     set_attributes(group, {"status": "ok", "geometry": geometry.to_dict()})
+    seal_store(Path(folder) / "maps.zarr")
 
 
 def stitch_labels(folder: str, workers: str) -> dict[str, float]:

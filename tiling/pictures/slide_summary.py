@@ -25,6 +25,7 @@ from tiling.pictures.canvas import (
 )
 from tiling.qupath.annotation_source import AnnotationFile
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.earlier_results import reading_result
 from tiling.stores.arrays import open_array, open_store, read_table
 from tiling.stores.attributes import recorded_error
 from tiling.stores.layout import TileStore
@@ -87,14 +88,16 @@ def write_slide_summary(
 
 def read_slide_summary(path: Path) -> SlideSummary:
     """The summary in a file of `write_slide_summary`."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if values["picture"] is not None:
-        png = base64.b64decode(values["picture"].partition(",")[2])
-        with Image.open(io.BytesIO(png)) as image:
-            values["picture"] = image.convert("RGB")
-    if values.get("annotation") is not None:
-        values["annotation"] = AnnotationSummary(**values["annotation"])
-    return SlideSummary(**values)
+    content = path.read_bytes()
+    with reading_result(path):
+        values = json.loads(content)
+        if values["picture"] is not None:
+            png = base64.b64decode(values["picture"].partition(",")[2])
+            with Image.open(io.BytesIO(png)) as image:
+                values["picture"] = image.convert("RGB")
+        if values.get("annotation") is not None:
+            values["annotation"] = AnnotationSummary(**values["annotation"])
+        return SlideSummary(**values)
 
 
 def data_uri(picture: Image.Image) -> str:

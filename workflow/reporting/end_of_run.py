@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tiling.raster.earlier_results import reading_result
 from workflow.config.configuration import Configuration
 from workflow.config.start_model import compared_models
 from workflow.reporting.failure_record import record_failure_of_run
@@ -176,7 +177,10 @@ def _preview_failures(
 ) -> _PreviewFailures:
     failures = _PreviewFailures([], [], [])
     for row in sheet.rows:
-        summary = json.loads(paths.slide_summary(row.slide).read_text(encoding="utf-8"))
+        path = paths.slide_summary(row.slide)
+        with reading_result(path):
+            summary = dict(json.loads(path.read_bytes()))
+            summary["error"]  # every summary has it
         if summary["error"] is not None:
             failures.slides.append(f"{row.slide}: {summary['error']}")
         annotation = summary.get("annotation") or {}

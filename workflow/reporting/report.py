@@ -12,6 +12,7 @@ from typing import NamedTuple
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_card import CARD, ModelCard, load_card
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.earlier_results import reading_result
 from workflow.config.configuration import Configuration
 from workflow.reporting.outcome import COMPLETE, RunOutcome
 from workflow.reporting.report_tables import (
@@ -131,7 +132,7 @@ def current_outlines(slide: str, configuration: Configuration, outcome: RunOutco
 def _csv_rows(path: Path) -> list[CsvRow]:
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with reading_result(path), path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -227,7 +228,9 @@ def _figures(
     histories = {}
     for method in dict.fromkeys(name for name in methods if name is not None):
         if outcome.is_current(paths.history(method)):
-            histories[method] = pd.read_csv(paths.history(method))
+            path = paths.history(method)
+            with reading_result(path):
+                histories[method] = pd.read_csv(path).astype({"epoch": float})
     if not histories:
         return []
     caption = "Training: losses, validation Dice, and pseudo-labels over the epochs"

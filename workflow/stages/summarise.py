@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.earlier_results import reading_result
 from workflow.stages.csv_cells import plain_cell
 from workflow.stages.evaluate_slide import POOLED, AreaQuartiles, CsvValue, area_quartiles
 
@@ -117,9 +118,13 @@ def summarise(
 
 def read_metrics(path: Path) -> pd.DataFrame:
     """A table of scores; the texts `NA` and `nan` stay texts: a slide may have such a name."""
-    return pd.read_csv(
-        path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""]
-    )
+    with reading_result(path):
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""]
+        )
+        if missing := [name for name in TEXT_COLUMNS if name not in table]:
+            raise ValueError(f"no column {missing[0]}")
+        return table
 
 
 def _all_metrics(
@@ -148,11 +153,14 @@ def _all_metrics(
 
 
 def _slide_statistics(gland_table: Path, summary: Path) -> GlandStatistics:
-    areas_um2 = pd.read_csv(gland_table)["area_um2"]
+    with reading_result(gland_table):
+        areas_um2 = pd.read_csv(gland_table)["area_um2"].astype(float)
+    with reading_result(summary):
+        area_mm2 = float(json.loads(summary.read_text(encoding="utf-8"))["tissue_mm2"])
     return GlandStatistics.of(
         glands=len(areas_um2),
         gland_area_mm2=areas_um2.sum() / 1e6,
-        area_mm2=json.loads(summary.read_text(encoding="utf-8"))["tissue_mm2"],
+        area_mm2=area_mm2,
         quartiles=area_quartiles(areas_um2),
     )
 

@@ -3,8 +3,11 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tiling.pictures.slide_summary import read_slide_summary
+from tiling.raster.earlier_results import ResultError
 from workflow.reporting.pooled_scores import pooled_scores
 from workflow.sheet import RESERVED_COLUMNS, SHEET_COLUMNS
 from workflow.stages.evaluate_slide import POOLED
@@ -96,3 +99,33 @@ def test_formulas_from_the_sheet_and_from_region_names_are_texts(tmp_path: Path)
         assert row["site"] == "'@SUM(1)"
         assert row["note"] == '\'-2+3+cmd|"x"'
         assert (row["her2"], row["score"]) == ("++", "-1.5")
+
+
+DAMAGED = (b"", b"\xff\xfe\x00", b"[]", b"{", b'"a\n', b"a,b\n1\n2,3,4\n", b"{}", b'{"picture": 3}')
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+@pytest.mark.parametrize("kind", ["metrics", "gland_tables", "slide_summaries"])
+def test_a_damaged_result_is_named_with_the_remedy(
+    tmp_path: Path, kind: str, content: bytes
+) -> None:
+    files = inputs(tmp_path, "a", glands="x,100\n")
+    path = getattr(files, kind)[0]
+    path.write_bytes(content)
+    with pytest.raises(ResultError, match=rf"{path.name}: damaged .*; remove it and run again"):
+        summarised(tmp_path, files, {"a": {"split": "test"}})
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_summary_of_the_preview_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s.json").write_bytes(content)
+    with pytest.raises(ResultError, match=r"s\.json: damaged .*; remove it and run again"):
+        read_slide_summary(tmp_path / "s.json")
+
+
+def test_random_bytes_are_no_other_error(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        (tmp_path / "s.json").write_bytes(rng.bytes(int(rng.integers(40))))
+        with pytest.raises(ResultError):
+            read_slide_summary(tmp_path / "s.json")
