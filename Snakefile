@@ -17,6 +17,12 @@ from workflow.result_paths import ResultPaths
 from workflow.run_inputs import problems_text, read_run_inputs
 from workflow.sheet import DEMO_FOLDER, ID_PATTERN, is_demo_file
 from workflow.sheet_annotations import needs_outlines
+from workflow.stages.training_time import (
+    cluster_limit_min,
+    expected_training,
+    planned_values,
+    training_times,
+)
 
 
 configfile: str(Path(workflow.basedir) / "config.yaml")
@@ -104,6 +110,18 @@ onstart:
     for warning in warnings:
         print(f"WARNING {warning}", file=sys.stderr)
     print(forecast_text(expected, free_bytes), file=sys.stderr)
+    trainings = {} if CONFIGURATION.model else planned_trainings(workflow.dag)
+    if trainings:
+        # All trainings have the same resources.
+        example = next(iter(trainings.values()))
+        text = expected_training(
+            list(trainings),
+            CONFIGURATION,
+            SHEET,
+            gpu=int(example.resources.get("gpu", 0)) > 0,
+            threads=example.threads,
+        )
+        print(text, file=sys.stderr)
 
 
 onsuccess:

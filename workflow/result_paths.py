@@ -141,6 +141,11 @@ class ResultPaths:
         """Record of the last run that failed; it exists only after a failure."""
         return self.folder / "last_failure.txt"
 
+    @property
+    def step_times(self) -> Path:
+        """Measured times of training steps; they only save the time of another measurement."""
+        return self.folder / "logs" / "step_times.json"
+
     def log(self, rule: str, subject: str = "all") -> Path:
         """Log of a job: of a rule, for a slide, for a model, or for all slides."""
         return self.folder / "logs" / rule / f"{subject}.log"

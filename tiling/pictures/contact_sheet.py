@@ -25,7 +25,7 @@ _NAME_FONT, _TEXT_FONT = 18, 14
 
 
 def write_contact_sheet(
-    summaries: Sequence[Path], png: Path, html: Path, *, tiles_per_s: float
+    summaries: Sequence[Path], png: Path, html: Path, *, tiles_per_s: float, training_text: str = ""
 ) -> None:
     """Write the preview of all slides, as a picture and as one self-contained page.
 
@@ -34,6 +34,7 @@ def write_contact_sheet(
     summaries : files of `tiling.pictures.slide_summary.write_slide_summary`
     png, html : outputs; each appears when it is complete
     tiles_per_s : speed of prediction, measured on the CPU
+    training_text : expected time of the trainings; "" if the run does not train
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -48,6 +49,7 @@ def write_contact_sheet(
         tiles=tiles,
         tissue_mm2=sum(slide.tissue_mm2 for slide in slides),
         rate=tiles_per_s,
+        training=training_text,
         duration=duration_text(tiles / tiles_per_s),
         stored=sum(slide.stored_bytes for slide in slides),
         results=sum(slide.result_bytes for slide in slides),

@@ -119,9 +119,33 @@ def _origins_around(
         band = read_window(weight, (int(top), left, core, width), fill=0) > 0
         sums = np.concatenate([[0], band.sum(axis=0, dtype=np.int64).cumsum()])
         annotated[row] = sums[offsets + core] - sums[offsets]
-    least = min(_MIN_ANNOTATED_SHARE * core * core, annotated.max() / 2)
-    used = np.argwhere((annotated > 0) & (annotated >= least))
+    used = np.argwhere(_is_used(annotated, core))
     return [(int(core_rows[i]) - margin, int(core_columns[j]) - margin) for i, j in used]
+
+
+def _is_used(annotated: NDArray[np.int64], core: int) -> NDArray[np.bool_]:
+    """Whether a window is used, from the number of annotated pixels in its core."""
+    least = min(_MIN_ANNOTATED_SHARE * core * core, annotated.max() / 2)
+    used: NDArray[np.bool_] = (annotated > 0) & (annotated >= least)
+    return used
+
+
+def window_count(height: int, width: int, *, read_px: int, stride_px: int) -> int:
+    """Number of training windows of one rectangular region, without reading any label.
+
+    Parameters
+    ----------
+    height, width : of the region, stored pixels
+    read_px, stride_px : see `region_windows`
+    """
+    core = max(read_px // 2, 1)
+
+    def overlaps(size: int) -> NDArray[np.int64]:
+        origins = core_origins(0, size, core, stride_px)
+        return np.minimum(origins + core, size) - np.maximum(origins, 0)
+
+    annotated = np.outer(overlaps(height), overlaps(width))
+    return int(_is_used(annotated, core).sum())
 
 
 def core_origins(start: int, size: int, core: int, stride: int) -> NDArray[np.int64]:

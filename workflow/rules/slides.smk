@@ -95,10 +95,9 @@ rule preview:
     resources:
         mem_mb=2000,
     params:
-        network=CONFIGURATION.network.to_dict(),
-        tile_px=CONFIGURATION.tiles.tile_px,
         model=verbatim(CONFIGURATION.model),
         prediction=CONFIGURATION.prediction.model_dump(include={"precision", "flips"}),
-        code_version=3,
+        planned=planned_values(CONFIGURATION, SHEET),
+        code_version=4,
     script:
         "../scripts/preview.py"

@@ -7,7 +7,6 @@ from workflow.job_log import job_log
 
 def main() -> None:
     with job_log(snakemake.log[0]):
-        from semimoe.settings import NetworkSettings
         from workflow.config.option_groups import PredictionOptions
         from workflow.stages.preview import preview
 
@@ -16,9 +15,11 @@ def main() -> None:
             [Path(path) for path in snakemake.input.summaries],
             Path(snakemake.output.png),
             Path(snakemake.output.html),
-            network=NetworkSettings(**params.network), tile_px=params.tile_px, model=params.model,
-            prediction=PredictionOptions(**params.prediction), threads=snakemake.threads,
-        )  # fmt: skip
+            model=params.model,
+            prediction=PredictionOptions(**params.prediction),
+            threads=snakemake.threads,
+            planned=params.planned,
+        )
 
 
 if __name__ == "__main__":

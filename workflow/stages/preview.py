@@ -1,11 +1,14 @@
 """The preview of a run: a contact sheet of all slides, with the expected time of prediction."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from semimoe.prediction.predictor import Predictor
-from semimoe.settings import NetworkSettings
 from tiling.pictures.contact_sheet import write_contact_sheet
+from workflow.config.configuration import DEFAULT_TILE_PX
 from workflow.config.option_groups import PredictionOptions
+from workflow.stages.training_time import expected_training_of_values, planned_configuration
 
 
 def preview(
@@ -13,27 +16,35 @@ def preview(
     picture: Path,
     page: Path,
     *,
-    network: NetworkSettings,
-    tile_px: int,
     model: str | None,
     prediction: PredictionOptions,
     threads: int,
+    planned: Mapping[str, Any],
 ) -> None:
-    """Write the preview; the speed of prediction is measured in this job, on the CPU.
+    """Write the preview; the speed of prediction and training is measured here, on the CPU.
 
     Parameters
     ----------
     slide_summaries : one for each slide, see `tiling.pictures.slide_summary`
     picture, page : PNG and HTML files to write
-    network, tile_px : of the configuration
     model : folder of a given model; None: the network that this run trains
     prediction : `precision` and `flips` count
+    planned : see `workflow.stages.training_time.planned_values`
     """
+    configuration = planned_configuration(planned)
     precision, flips = prediction.precision, prediction.flips
     if model:
         predictor = Predictor.load(
             Path(model), device="cpu", threads=threads, precision=precision, flips=flips
         )
     else:
-        predictor = Predictor.untrained(network, threads=threads, precision=precision, flips=flips)
-    write_contact_sheet(slide_summaries, picture, page, tiles_per_s=predictor.tiles_per_s(tile_px))
+        predictor = Predictor.untrained(
+            configuration.network, threads=threads, precision=precision, flips=flips
+        )
+    write_contact_sheet(
+        slide_summaries,
+        picture,
+        page,
+        tiles_per_s=predictor.tiles_per_s(configuration.tiles.tile_px or DEFAULT_TILE_PX),
+        training_text=expected_training_of_values(planned, threads=threads),
+    )

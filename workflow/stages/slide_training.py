@@ -8,7 +8,7 @@ import numpy as np
 from semimoe.methods import METHODS
 from tiling.stores.attributes import geometry_of
 from workflow.config.method_settings import MethodSettings
-from workflow.stages.job_resources import JobResources, device_for
+from workflow.stages.job_resources import JobResources, device_for, training_threads
 from workflow.stages.training_slides import (
     TrainingSlide,
     TrainingSlides,
@@ -75,9 +75,7 @@ def train(
             start_from=Path(settings.start_from) if settings.start_from else None,
             warm_start=warm_start,
         ),
-        # One core is left for reading and for other programs: measured on two cores, a step on
-        # both took 1.3 times as long as on one, and 4 times while another job was running.
-        resources=RunResources(device, max(job.threads - 1, 1)),
+        resources=RunResources(device, training_threads(job.threads)),
         notes=notes,
     )
 

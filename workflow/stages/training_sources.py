@@ -46,6 +46,11 @@ def training_window_px(tile_px: int) -> int:
     return -(-int(tile_px * _WINDOW_FACTOR) // _WINDOW_MULTIPLE_PX) * _WINDOW_MULTIPLE_PX
 
 
+def stride_px(tile_px: int) -> int:
+    """Step between the origins of training windows, stored pixels."""
+    return max(tile_px // _STRIDES_PER_TILE, 1)
+
+
 def sources_of_slides(
     labelled: Sequence[TrainingSlide], validation: Sequence[TrainingSlide], tile_px: int
 ) -> LabelledSources:
@@ -129,7 +134,7 @@ def _windows(slide: TrainingSlide, tile_px: int) -> WindowTable:
     return region_windows(
         slide.required_labels(),
         read_px=training_window_px(tile_px),
-        stride_px=max(tile_px // _STRIDES_PER_TILE, 1),
+        stride_px=stride_px(tile_px),
     )
 
 
