@@ -192,8 +192,8 @@ def _labelled_windows(sheet: Sheet, configuration: Configuration) -> int | None:
 
 def _windows_of(row: SheetRow, configuration: Configuration) -> int:
     """Training windows of a slide, if its regions are rectangles that are far apart."""
+    from tiling.outlines.mask_image import is_image
     from tiling.qupath.annotations import read_annotations
-    from tiling.qupath.mask_images import MASK_SUFFIXES
     from tiling.slides.slide_reader import open_slide
     from tiling.slides.working_resolution import plan_scale
     from tiling.tiles.training_windows import window_count
@@ -206,7 +206,7 @@ def _windows_of(row: SheetRow, configuration: Configuration) -> int:
         geometry = plan_scale(slide.metadata, mpp_um).geometry
     annotation = Path(row.annotation or "")
     sides = [(float(geometry.height_px), float(geometry.width_px))]
-    if row.annotated == "regions" and not annotation.name.lower().endswith(MASK_SUFFIXES):
+    if row.annotated == "regions" and not is_image(annotation):
         drawn = read_annotations(annotation, gland_class=configuration.export.gland_class)
         boxes = [region.shape.bounds for region in drawn.regions]
         sides = [
