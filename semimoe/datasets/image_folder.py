@@ -232,6 +232,8 @@ def _read_mask(path: Path) -> NDArray[Any]:
             array = np.asarray(file)
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
+    if array.size == 0:
+        raise DataError(f"{path}: has no pixels")
     try:
         return one_channel(array)
     except ValueError as error:

@@ -201,6 +201,7 @@ class JsonFile:
             OverflowError,
             KeyError,
             IndexError,
+            MemoryError,  # of a dictionary of LZMA
             struct.error,
             zlib.error,
             lzma.LZMAError,

@@ -137,6 +137,8 @@ def _tiff_page(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # zarr arr
     first, *others = tiff.pages[:2]
     if any(page.shape == first.shape for page in others):
         raise FileReadError("several pages of one size; a mask has one page")
+    if 0 in first.shape:
+        raise FileReadError("no pixels")
     return zarr.open(first.aszarr(), mode="r")
 
 

@@ -1,6 +1,7 @@
 """Files by which a person replaces or restricts the tissue of a slide."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tiling.slides.read_errors import FileReadError, file_read_errors
 log = logging.getLogger(__name__)
 _MAX_MESSAGES = 30
 _MAX_CHANNELS = 4
-_MAX_MASK_PX = 1 << 28
+_MAX_MASK_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _inside(path: Path, column: str) -> NDArray[np.bool_]:
         shape = tuple(image.shape)
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] > _MAX_CHANNELS):
             raise SlideError(f"{path}: an array of shape {shape} is not a mask image")
-        if shape[0] * shape[1] > _MAX_MASK_PX:
+        if math.prod(shape) * image.dtype.itemsize > _MAX_MASK_BYTES:
             raise SlideError(
                 f"{path}: {shape[1]} x {shape[0]} px are too many for a mask; save it at a lower "
                 "resolution"

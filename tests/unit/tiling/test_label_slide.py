@@ -443,3 +443,12 @@ def test_geojson_becomes_labels_at_level_0(tmp_path: Path) -> None:
     geojson_to_labels(annotation, slide, out, objects="all")
     assert tifffile.imread(out)[35, 35] == 3
     assert {path.name for path in tmp_path.iterdir()} == {"s.png", "a.geojson", "out.tiff"}
+
+
+def test_of_many_outlines_on_each_other_the_first_pairs_are_measured() -> None:
+    squares = [shapely.box(0, 0, 9 + index / 1000, 9) for index in range(600)]
+    overlaps = OutlineRaster(squares).overlaps()
+    assert not overlaps.is_complete
+    assert 10_000 < overlaps.pairs < 600 * 599 // 2
+    assert overlaps.text("glands").startswith(f"at least {overlaps.pairs} pairs of glands overlap")
+    assert OutlineRaster(squares[:3]).overlaps()[::2] == (3, True)

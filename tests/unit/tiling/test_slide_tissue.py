@@ -251,6 +251,16 @@ def test_mask_images_of_two_meanings_are_refused(tmp_path, pixels, message):
         mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
 
 
+def test_an_image_without_pixels_is_refused(tmp_path):
+    PIL.Image.fromarray(INSIDE).save(tmp_path / "m.tif")
+    content = bytearray((tmp_path / "m.tif").read_bytes())
+    width_tag = content.index(b"\x00\x01\x04\x00\x01\x00\x00\x00")
+    content[width_tag + 8 : width_tag + 12] = bytes(4)
+    (tmp_path / "m.tif").write_bytes(content)
+    with pytest.raises(SlideError, match="no pixels"):
+        mask_from_file(tmp_path / "m.tif", frame(), origin="bounds")
+
+
 def test_a_region_of_interest_without_tissue_is_refused(tmp_path):
     tissue = np.zeros((40, 60), bool)
     tissue[:10] = True
