@@ -11,7 +11,7 @@ from typing import Any
 from tiling.qupath.file_check import FileCheck, check_file
 from workflow.check_cache import CheckCache, file_identity
 from workflow.config.configuration import Configuration
-from workflow.sheet import SPLITS_WITH_OUTLINES, Sheet, SheetRow, is_demo_file
+from workflow.sheet import SPLITS_WITH_OUTLINES, Sheet, SheetRow
 
 # Snakemake keeps its own records there. The file only saves time: nothing depends on it.
 CACHE = Path(".snakemake") / "annotation_checks.json"
@@ -64,7 +64,7 @@ def needs_outlines(row: SheetRow, configuration: Configuration) -> bool:
 def check_annotations(
     sheet: Sheet, configuration: Configuration, *, preview: bool = False, cache: Path = CACHE
 ) -> CheckedAnnotations:
-    """Check the annotation files of a sheet; files that the demo will make are left out.
+    """Check the annotation files of a sheet; files that do not exist yet are left out.
 
     Parameters
     ----------
@@ -72,12 +72,8 @@ def check_annotations(
     preview : problems do not stop the run: the preview shows them
     cache : results for files that have not changed; a missing or damaged file is ignored
     """
-    rows = [
-        row
-        for row in sheet.rows
-        # The sheet reports files that do not exist.
-        if row.annotation and not is_demo_file(row.annotation) and os.path.exists(row.annotation)
-    ]
+    # The sheet reports files that do not exist, except those that the demo will make.
+    rows = [row for row in sheet.rows if row.annotation and os.path.exists(row.annotation)]
     checks = _checks(rows, configuration.export.gland_class, cache)
     problems: list[str] = []
     warnings = [*_same_outlines(rows, checks), *_names_of_other_slides(rows, sheet)]
