@@ -20,13 +20,16 @@ def run(arguments: argparse.Namespace) -> None:
     from tiling.slides.child_probe import check_survives
     from tiling.slides.slide_problems import slide_problems
     from tiling.slides.slide_reader import open_slide
+    from tiling.slides.tiffslide_comparison import tiffslide_differences
 
     check_survives(arguments.slide)
     with open_slide(arguments.slide, mpp=arguments.mpp) as slide:
         metadata = slide.metadata
         problems = slide_problems(slide)
+    differences = tiffslide_differences(metadata)
     if arguments.json:
-        print(json.dumps({**metadata.to_json(), "problems": problems}, indent=2))
+        checks = {"problems": problems, "tiffslide_differences": differences}
+        print(json.dumps({**metadata.to_json(), **checks}, indent=2))
         return
     size_mb = metadata.size_bytes / 1e6
     print(f"{metadata.path}: {metadata.vendor}, read by {metadata.reader}, {size_mb:.1f} MB")
@@ -44,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"  associated images: {', '.join(metadata.associated) or 'none'}")
     print(f"  colour profile: {metadata.colour_profile or 'none'}")
     print(f"  checksum: {metadata.checksum}")
-    for remark in metadata.remarks:
+    for remark in (*metadata.remarks, *differences):
         print(f"  remark: {remark}")
     for problem in problems:
         print(f"  problem: {problem}")
