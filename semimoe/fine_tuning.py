@@ -1,4 +1,4 @@
-"""Settings that a model gives to its fine-tuning."""
+"""What a model gives to its fine-tuning: settings, and half of the weights."""
 
 from typing import Any
 
@@ -9,6 +9,9 @@ SHAPE_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
 # A model that was trained with glass at the edges of its tiles gets worse near glass if it is
 # trained without it.
 _INHERITED = ("augment",)
+# Share of the start model in the mean of its weights and the trained ones. The mean keeps what the
+# start model has learnt from more images (Wortsman et al., Robust fine-tuning, 2022).
+START_SHARE = 0.5
 
 
 def inherited_settings(training: TrainingSettings | None) -> dict[str, Any]:

@@ -150,6 +150,7 @@ class ModelCard(_CardPart):
         ("validation", "default", ...)
     validation : scores on the validation images
     validation_before : scores of the model that was fine-tuned
+    start_share : share of that model in the mean of its weights and the trained ones
     warnings : reasons why the model may be worse than it seems
     gate_notes : observations about the gates, such as expert collapse: the model is valid
     micro_batch : largest number of tiles in one forward pass of the training: less than the batch
@@ -176,6 +177,7 @@ class ModelCard(_CardPart):
     best_epoch: int | None = None
     validation: dict[str, Any] | None = None
     validation_before: StartModelScores | None = None
+    start_share: Number | None = Field(None, ge=0, le=1)
     warnings: tuple[str, ...] = ()
     gate_notes: tuple[str, ...] = ()
     micro_batch: int | None = None

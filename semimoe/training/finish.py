@@ -6,6 +6,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from semimoe.fine_tuning import START_SHARE
 from semimoe.known_images import KnownImages, images_of_sources, known_images
 from semimoe.model_card import (
     WARM_START,
@@ -44,6 +47,8 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     scores_before = _score_start_model(run, validation)
     if run.best is not None:
         run.network.load_state_dict(run.best.weights)
+    if run.folders.start_from is not None:
+        _average_with_start_model(run, run.folders.start_from)
     choice = _default_choice(run) if validation is None else _choice(run, validation)
     if scores_before is not None:
         choice.warnings.extend(_not_better(run, choice, scores_before))
@@ -66,6 +71,20 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     save_card(out, card.model_copy(update={"weights_sha256": file_checksum(out / WEIGHTS)}))
     scores = ", ".join(f"{name.replace('_', ' ')} {v:.3f}" for name, v in choice.scores.items())
     log.info("%s: threshold %g; on validation: %s", out, choice.threshold, scores or "not measured")
+
+
+def _average_with_start_model(run: TrainingRun, start_from: Path) -> None:
+    """Replace the weights by the mean of those of the start model and the trained ones."""
+    trained = copied_state(run.network)
+    load_start_weights(start_from, run.network)
+    mean = {
+        # Counters of batches are whole numbers.
+        name: torch.lerp(trained[name], start, START_SHARE)
+        if start.is_floating_point()
+        else trained[name]
+        for name, start in copied_state(run.network).items()
+    }
+    run.network.load_state_dict(mean)
 
 
 def _choice(run: TrainingRun, validation: TileSource) -> Choice:
@@ -141,6 +160,8 @@ def _card(
     optional: dict[str, Any] = {}
     if scores_before is not None:
         optional["validation_before"] = scores_before
+    if run.start_card is not None:
+        optional["start_share"] = START_SHARE
     if gate_notes:
         optional["gate_notes"] = gate_notes
     return ModelCard(

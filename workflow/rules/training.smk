@@ -46,7 +46,7 @@ for method in METHODS.values():
         params:
             method=method.name,
             settings=method_settings(CONFIGURATION, method.name).to_dict(),
-            # Version 4 chooses threshold and split of fine-tuned models in another way.
+            # Version 4 averages fine-tuned weights with those of the start model.
             code_version=4 if CONFIGURATION.start_from else 3,
         script:
             "../scripts/train.py"

@@ -132,6 +132,25 @@ def test_a_fine_tuned_model_that_is_not_better_says_so_in_log_and_card(
     assert warning in caplog.messages
 
 
+def test_the_weights_of_a_fine_tuned_model_are_the_mean_with_those_of_its_start_model(
+    trained_models, tmp_path, discs
+) -> None:
+    start = trained_models["supervised"]
+    tuned = train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), start_from=start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semimoe.training.finish.START_SHARE", 0.0)
+        last = train("supervised", tmp_path / "last", discs(1, 48, seed=3), start_from=start)
+    first, mean, trained = (
+        load_tensors(folder / "model.safetensors")[0] for folder in (start, tuned, last)
+    )
+    changed = [name for name in first if first[name].is_floating_point()]
+    assert any(not torch.equal(first[name], trained[name]) for name in changed)
+    for name in changed:
+        expected = (first[name] + trained[name]) / 2
+        torch.testing.assert_close(mean[name], expected, rtol=1e-5, atol=1e-7)
+    assert json.loads((tuned / "model.json").read_text())["start_share"] == 0.5
+
+
 def test_without_validation_a_fine_tuned_model_keeps_threshold_and_split_of_its_start_model(
     trained_models, tmp_path, discs
 ) -> None:
