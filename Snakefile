@@ -6,14 +6,17 @@ import time
 from pathlib import Path
 
 from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.model_card import CARD, WEIGHTS
 from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
 from workflow.config.start_model import START_MODEL, compared_models
 from workflow.reporting.annotation_fit import misfits
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
+from workflow.planned_records import PlannedRecords
 from workflow.reporting.outcome import planned_jobs
-from workflow.result_paths import ResultPaths
+from workflow.result_paths import ResultPaths, record_of_store
+from workflow.results_lock import results_lock
 from workflow.run_inputs import problems_text, read_run_inputs
 from workflow.sheet import DEMO_FOLDER, ID_PATTERN, is_demo_file
 from workflow.sheet_annotations import needs_outlines
@@ -28,6 +31,7 @@ from workflow.stages.training_time import (
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
+ASKS_FOR_PREVIEW = any(Path(word).stem == "preview" for word in sys.argv)
 CONFIGURATION, SHEET, problems, remarks = read_run_inputs(
     config,
     sys.argv[1:],
@@ -58,6 +62,7 @@ resource_scopes:
     gpu="local",
 
 
+include: "workflow/rules/records.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/slides.smk"
@@ -93,6 +98,7 @@ rule all:
         ),
         expand(PATHS.overview("{slide}"), slide=SHEET.ids()),
         expand(PATHS.proposals("{slide}"), slide=SHEET.ids()),
+        expand(PATHS.tiles_removed("{slide}"), slide=TEMPORARY),
         PATHS.qupath_import,
         PATHS.qupath_export,
 

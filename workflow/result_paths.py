@@ -5,6 +5,38 @@ from pathlib import Path
 
 from semimoe.model_card import CARD, WARM_START, WEIGHTS
 
+_STORE_SUFFIX = ".zarr"
+_RECORD_SUFFIX = ".json"
+
+
+def record_of_store(store: Path) -> Path:
+    """The job record of a store, beside it: the output that Snakemake knows of.
+
+    >>> record_of_store(Path("tiles/a.zarr")).as_posix()
+    'tiles/a.zarr.json'
+    """
+    return store.with_name(store.name + _RECORD_SUFFIX)
+
+
+def store_of_record(record: Path) -> Path | None:
+    """The store that a job record belongs to; None if the job writes no store.
+
+    >>> store_of_record(Path("tiles/a.zarr.json")).as_posix()
+    'tiles/a.zarr'
+    >>> store_of_record(Path("records/report/all.json"))
+    """
+    store = record.with_suffix("")
+    return store if store.suffix == _STORE_SUFFIX and record.suffix == _RECORD_SUFFIX else None
+
+
+def store_of(path: str | Path) -> Path:
+    """The store, if `path` is the job record of one; otherwise `path`.
+
+    >>> store_of("tiles/a.zarr.json").as_posix(), store_of("a.csv").as_posix()
+    ('tiles/a.zarr', 'a.csv')
+    """
+    return store_of_record(Path(path)) or Path(path)
+
 
 @dataclass(frozen=True)
 class ResultPaths:
@@ -135,6 +167,19 @@ class ResultPaths:
     def qupath_export(self) -> Path:
         """QuPath script that exports the annotations of all slides."""
         return self.folder / "qupath" / "export_annotations.groovy"
+
+    def record(self, rule: str, subject: str = "all") -> Path:
+        """Job record of a job that writes no store."""
+        return self.folder / "records" / rule / f"{subject}.json"
+
+    def tiles_removed(self, slide: str) -> Path:
+        """Note that the tiles of a slide were removed after the last job that read them."""
+        return self.folder / "tiles" / f"{slide}.removed"
+
+    @property
+    def run_lock(self) -> Path:
+        """What a run locks, so that a second one does not write the same results."""
+        return self.folder / "run"
 
     @property
     def last_failure(self) -> Path:

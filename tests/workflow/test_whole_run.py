@@ -307,7 +307,7 @@ def test_a_label_mask_is_made_on_request_and_deleted_with_its_labels(run: Run) -
         pixels = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., 0]
     assert labels.max() <= 255, "OpenSlide shows labels above 255 as other numbers"
     np.testing.assert_array_equal(pixels, labels)
-    run.snakemake("--config", "results=masked", "--force", "--", "masked/glands/test.zarr")
+    run.snakemake("--config", "results=masked", "--force", "--", "masked/glands/test.zarr.json")
     assert not mask.exists()
     shutil.rmtree(run.folder / "masked")
 

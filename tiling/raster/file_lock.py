@@ -18,10 +18,15 @@ class LockError(ValueError):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait_s: float = _LOCK_WAIT_S, writer: str = "") -> Iterator[None]:
     """Hold the lock `path + ".lock"` while `path` is written; the lock file is never deleted.
 
     The operating system releases the lock when the process ends, for any reason.
+
+    Parameters
+    ----------
+    wait_s : how long to wait while another process has the lock
+    writer : more about this process, for the message to others
 
     Raises
     ------
@@ -31,17 +36,17 @@ def locked(path: Path) -> Iterator[None]:
     lock = path.with_name(path.name + ".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:
-        _acquire(file, lock, path)
+        _acquire(file, lock, path, wait_s)
         file.truncate(0)
         job = os.environ.get("SLURM_JOB_ID", "-")
-        file.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {job}")
+        file.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {job}{writer}")
         file.flush()
         yield
 
 
-def _acquire(file: IO[str], lock: Path, path: Path) -> None:
-    """Lock an open lock file; try again for some seconds while another process has the lock."""
-    deadline = time.monotonic() + _LOCK_WAIT_S
+def _acquire(file: IO[str], lock: Path, path: Path, wait_s: float) -> None:
+    """Lock an open lock file; try again for `wait_s` while another process has the lock."""
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -107,6 +107,19 @@ def write_store(
         shutil.rmtree(_replaced_store(path), ignore_errors=True)
 
 
+def remove_store(path: Path) -> None:
+    """Remove a finished store, if there is one; other programs see all of it or nothing.
+
+    It is renamed first: a process that is killed in the middle of a removal must not leave a part
+    of a store at `path`.
+    """
+    old = _replaced_store(path)
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def _replace_store(path: Path, folder: Path) -> None:
     """Put `folder` in the place of the store at `path`.
 

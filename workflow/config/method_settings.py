@@ -13,7 +13,6 @@ class MethodSettings(StrictModel):
     network: NetworkSettings
     training: SlideTrainingOptions
     seed: int
-    start_from: str | None
 
     def training_settings(self) -> TrainingSettings:
         """Settings of the training itself, without those that choose tiles of slides."""
@@ -45,5 +44,4 @@ def method_settings(configuration: Configuration, method_name: str) -> MethodSet
         network=configuration.network.model_copy(update=network),
         training=configuration.training.model_copy(update=training),
         seed=configuration.seed,
-        start_from=configuration.start_from,
     )

@@ -1,34 +1,23 @@
-"""The record of a run that failed, which makes the next run write its tables and pages again."""
+"""The record of a run that failed, and why the next run writes its tables and pages again."""
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tiling.raster.atomic_files import write_atomic
 from workflow.result_paths import ResultPaths
 
-# Some file systems store modification times in steps of two seconds.
-_CLOCK_STEP_S = 2.0
+_TABLES_AND_PAGES = ("summarise", "report", "preview")
 
 
-def record_failure_of_run(
-    paths: ResultPaths, lines: Iterable[str], incomplete: Iterable[Path]
-) -> None:
-    """Write what failed to `last_failure.txt`.
+def forget_tables(paths: ResultPaths) -> None:
+    """Remove the job records of tables and pages: the next run writes these again.
 
-    The record is an input of the rules that write tables and pages. It is made newer than the
-    incomplete files, so that the next run writes them again.
-
-    Parameters
-    ----------
-    lines : what failed, for the reader
-    incomplete : tables and pages that the failed run wrote
+    To be called before a failed run writes its own tables and pages.
     """
-    record = paths.last_failure
-    # The time makes every record different: Snakemake ignores a newer file of the same content.
-    write_atomic(record, "\n".join([datetime.now(UTC).isoformat(), *lines, ""]))
-    earlier_s = record.stat().st_mtime - _CLOCK_STEP_S
-    for path in incomplete:
-        if path.exists():
-            os.utime(path, (earlier_s, earlier_s))
+    for rule in _TABLES_AND_PAGES:
+        paths.record(rule).unlink(missing_ok=True)
+
+
+def record_failure_of_run(paths: ResultPaths, lines: Iterable[str]) -> None:
+    """Write what failed to `last_failure.txt`, for the reader."""
+    write_atomic(paths.last_failure, "\n".join([datetime.now(UTC).isoformat(), *lines, ""]))

@@ -9,7 +9,7 @@ from workflow.reporting.outcome import PlannedJob
 from workflow.sheet import Sheet
 from workflow.sheet_probes import CACHE, probe_rows
 
-_TILE_RULES = ("tile_slide", "tile_slide_for_once")
+_TILE_RULE = "tile_slide"
 _PREDICT_RULES = ("predict_slide", "predict_slide_compared")
 # Bytes on disk per stored pixel without compression: three colours and their pyramid, or four
 # maps. Compressed they take 1.2 to 3.2 bytes on the H&E slides of docs/benchmarks.md.
@@ -52,9 +52,9 @@ def forecast(
     bytes_per_px: dict[str, float] = {}
     tiled = set()
     for job in jobs:
-        if job.rule in (*_TILE_RULES, *_PREDICT_RULES):
+        if job.rule in (_TILE_RULE, *_PREDICT_RULES):
             bytes_per_px[job.subject] = bytes_per_px.get(job.subject, 0.0) + _BYTES_PER_PX
-        if job.rule in _TILE_RULES:
+        if job.rule == _TILE_RULE:
             tiled.add(job.subject)
     rows = [row for row in sheet.rows if row.slide in bytes_per_px]
     probes = probe_rows(rows, mpp_um, cache=cache)

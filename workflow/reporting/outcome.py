@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from workflow.result_paths import ResultPaths
+from workflow.result_paths import ResultPaths, store_of
 from workflow.sheet import Sheet
 
 _LOG_LINES = 6
@@ -34,7 +34,8 @@ class PlannedJob:
     rule : name of its rule
     subject : the slide or the model that it is for, or "all"
     log : its log file
-    inputs, outputs : files, relative to the working directory, as the rules name them
+    inputs, outputs : files, relative to the working directory, as the rules name them; beside the
+        job record of a store, the store
     """
 
     rule: str
@@ -150,12 +151,13 @@ def run_outcome(
 
 def _planned_job(job: SnakemakeJob) -> PlannedJob:
     log = Path(str(job.log[0])) if job.log else None
+    outputs = {str(path) for path in job.output}
     return PlannedJob(
         rule=job.rule.name,
         subject=job.wildcards.get("slide") or (log.stem if log else "all"),
         log=log or Path("none"),
         inputs=frozenset(map(str, job.input)),
-        outputs=frozenset(map(str, job.output)),
+        outputs=frozenset(outputs | {str(store_of(path)) for path in outputs}),
     )
 
 

@@ -23,6 +23,7 @@ from workflow.reporting.report_tables import (
     method_label,
     metrics_report,
 )
+from workflow.reporting.slide_origins import slide_origins
 from workflow.result_paths import ResultPaths
 
 TEMPLATE = Path(__file__).parents[1] / "templates"
@@ -112,7 +113,7 @@ def write_report(
         model_name=_model_name(configuration, card),
         method_name=method_label(card.method) if card else "",
         start_from=configuration.start_from,
-        predictions=_predictions(slides, paths, outcome),
+        origins=slide_origins(slides, paths, outcome),
         figures=[] if configuration.model else _figures(configuration, paths, outcome),
         failures=outcome.failures,
         left_out={} if configuration.model or card is None else card.notes.left_out or {},
@@ -165,30 +166,6 @@ def _parameters_source(configuration: Configuration, card: ModelCard | None) -> 
     if not configured:
         return of_model
     return f"set in the configuration: {', '.join(configured)}; otherwise {of_model}"
-
-
-def _predictions(slides: Sequence[str], paths: ResultPaths, outcome: RunOutcome) -> list[str]:
-    """How the maps were predicted; if slides differ, a line for each way, with its slides."""
-    slides_of: dict[str, list[str]] = {}
-    for slide in slides:
-        if outcome.is_current(paths.maps(slide)):
-            slides_of.setdefault(_prediction_of(paths.maps(slide)), []).append(slide)
-    if len(slides_of) == 1:
-        return list(slides_of)
-    return [f"{way}: {', '.join(same)}" for way, same in slides_of.items()]
-
-
-def _prediction_of(maps: Path) -> str:
-    from tiling.stores.layout import MapStore
-
-    store = MapStore.read(maps)
-    parameters, most_at_once = store.parameters, store.most_at_once
-    text = f"{parameters.get('precision', 'fp32')}, batches of {parameters.get('batch', '?')} tiles"
-    if parameters.get("flips"):
-        text += ", mean over the image and its three flips"
-    if most_at_once:
-        text += f", {most_at_once} tiles at a time after memory ran out"
-    return text
 
 
 def _slide_entry(

@@ -1,11 +1,16 @@
 """Functions and inputs that several rules use."""
 
 
+def of_user(path):
+    """A file of the user: its content counts, not its time."""
+    return path if is_demo_file(path) else ancient(path)
+
+
 def slide_files(slide):
     """The files of a slide that tile_slide reads: the slide, and tissue and roi if given."""
     row = SHEET[slide]
     files = {"slide": row.path, "tissue": row.tissue, "roi": row.roi}
-    return {name: path for name, path in files.items() if path}
+    return {name: of_user(path) for name, path in files.items() if path}
 
 
 def verbatim(text):
@@ -13,13 +18,46 @@ def verbatim(text):
     return lambda wildcards: text
 
 
-def id_pattern(slides):
-    """Pattern that matches these ids only; it matches nothing if there are none."""
-    return "|".join(sorted(map(re.escape, slides))) or "(?!)"
-
-
-# Slides whose tiles are deleted after the last job that reads them.
+# Slides whose tiles are removed after the last job that reads them.
 TEMPORARY = set() if "tiles" in CONFIGURATION.keep else set(SHEET.ids("predict"))
+
+
+def tiles_of(wildcards):
+    """The tiles of a slide. If they were removed and are made again, their time does not count."""
+    record = str(record_of_store(PATHS.tiles(wildcards.slide)))
+    return ancient(record) if wildcards.slide in TEMPORARY else record
+
+
+def readers_of_tiles(slide):
+    """Records of the jobs of this run that read the tiles of a slide."""
+    summary = {"summary": PATHS.record("preview_slide", slide)}
+    if ASKS_FOR_PREVIEW:
+        return summary
+    return {
+        **summary,
+        **drawn_labels(slide),
+        "maps": record_of_store(PATHS.maps(slide)),
+        "overview": PATHS.record("overview_slide", slide),
+        "proposals": PATHS.record("propose_regions", slide),
+    }
+
+
+# Keys of the configuration that say where files are: they change no result.
+PATH_KEYS = {"slides", "results", "model", "start_from", "scratch"}
+MODEL_FILES = {"model": f"{MODEL}/{WEIGHTS}", "card": f"{MODEL}/{CARD}"}
+if CONFIGURATION.model:
+    MODEL_FILES = {name: ancient(path) for name, path in MODEL_FILES.items()}
+
+
+def given_model_files(wildcards):
+    """The files of a given model; none if this run trains its model."""
+    return MODEL_FILES if CONFIGURATION.model else {}
+
+
+def compared_file(method, name):
+    """A file of a compared model: of one that this run trains, or of the one that it starts from."""
+    path = str(COMPARED[method] / name)
+    return ancient(path) if method == START_MODEL else path
 
 
 def has_drawn_files(slide):
@@ -27,18 +65,9 @@ def has_drawn_files(slide):
     return SHEET[slide].tissue or SHEET[slide].roi
 
 
-def sizes_and_times(files):
-    """Size and modification time of each file of the user; files of rules are left out."""
-    paths = [
-        (name, Path(path)) for name, path in files.items() if not is_demo_file(path)
-    ]
-    stats = [(name, path.stat()) for name, path in paths if path.exists()]
-    return {name: (stat.st_size, int(stat.st_mtime)) for name, stat in stats}
-
-
 def stores(kind, slides):
-    """The stores of one kind, one for each slide."""
-    return expand(getattr(PATHS, kind)("{slide}"), slide=slides)
+    """The records of the stores of one kind, one for each slide."""
+    return expand(record_of_store(getattr(PATHS, kind)("{slide}")), slide=slides)
 
 
 # A model depends on the slides that it is trained on and on nothing else: another slide to predict
@@ -51,23 +80,14 @@ LEARNT = {
 }
 if CONFIGURATION.start_from:
     LEARNT["start_from"] = [
-        f"{CONFIGURATION.start_from}/{name}"
-        for name in ("model.safetensors", "model.json")
+        ancient(f"{CONFIGURATION.start_from}/{name}") for name in (WEIGHTS, CARD)
     ]
-
-
-def last_failure(wildcards):
-    """The record of the last run that failed, if there is one.
-
-    It is newer than the tables and pages that the failed run wrote, so that they are made again.
-    """
-    return [PATHS.last_failure] if PATHS.last_failure.exists() else []
 
 
 def annotation_file(slide):
     """The annotation of a slide, if it has one."""
     path = SHEET[slide].annotation
-    return {"annotation": path} if path else {}
+    return {"annotation": of_user(path)} if path else {}
 
 
 def reading_rules(slide):
@@ -81,7 +101,9 @@ def reading_rules(slide):
 
 def drawn_labels(slide):
     """Labels of an annotated slide: pictures show their regions, proposals avoid them."""
-    return {"labels": PATHS.labels(slide)} if SHEET[slide].annotation else {}
+    if not SHEET[slide].annotation:
+        return {}
+    return {"labels": record_of_store(PATHS.labels(slide))}
 
 
 def training_inputs(method):
@@ -89,8 +111,6 @@ def training_inputs(method):
     files = dict(LEARNT)
     if method.uses_unlabelled:
         files["unlabelled_tiles"] = stores("tiles", SHEET.ids("unlabelled"))
-        # Outlines of unlabelled slides are only compared with the pseudo-labels: a correction of
-        # them does not train again (the first outlines do).
         files["unlabelled_labels"] = ancient(
             stores("labels", SHEET.annotated("unlabelled"))
         )
@@ -106,6 +126,7 @@ def training_outputs(method):
         "model": PATHS.weights(method.name),
         "history": PATHS.history(method.name),
         "card": PATHS.card(method.name),
+        "record": PATHS.record(training_rule_name(method), method.name),
     }
     if any(other.starts_from == method.name for other in METHODS.values()):
         files["warm_start"] = PATHS.warm_start(method.name)

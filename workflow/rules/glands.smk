@@ -1,8 +1,9 @@
 rule stitch_slide:
     input:
-        maps=PATHS.maps("{slide}"),
+        check_record("stitch_slide"),
+        maps=record_of_store(PATHS.maps("{slide}")),
     output:
-        glands=directory(PATHS.glands("{slide}")),
+        record=record_of_store(PATHS.glands("{slide}")),
     log:
         PATHS.log("stitch_slide", "{slide}"),
     conda:
@@ -12,6 +13,7 @@ rule stitch_slide:
         mem_mb=2000,
     params:
         glands=CONFIGURATION.glands.to_dict(),
+        made_from=made_from,
         code_version=2,
     script:
         "../scripts/stitch_slide.py"
@@ -19,11 +21,13 @@ rule stitch_slide:
 
 rule export_slide:
     input:
-        glands=PATHS.glands("{slide}"),
-        maps=PATHS.maps("{slide}"),
+        check_record("export_slide"),
+        glands=record_of_store(PATHS.glands("{slide}")),
+        maps=record_of_store(PATHS.maps("{slide}")),
     output:
         geojson=OUTLINES,
         csv=PATHS.gland_table("{slide}"),
+        record=PATHS.record("export_slide", "{slide}"),
     log:
         PATHS.log("export_slide", "{slide}"),
     conda:
@@ -34,6 +38,7 @@ rule export_slide:
     params:
         # A change of `label_mask` does not change the outlines.
         export=CONFIGURATION.export.model_dump(exclude={"label_mask"}),
+        made_from=made_from,
         code_version=2,
     script:
         "../scripts/export_slide.py"
@@ -41,9 +46,11 @@ rule export_slide:
 
 rule mask_slide:
     input:
-        glands=PATHS.glands("{slide}"),
+        check_record("mask_slide"),
+        glands=record_of_store(PATHS.glands("{slide}")),
     output:
         mask=PATHS.label_mask("{slide}"),
+        record=PATHS.record("mask_slide", "{slide}"),
     log:
         PATHS.log("mask_slide", "{slide}"),
     conda:
@@ -51,6 +58,7 @@ rule mask_slide:
     resources:
         mem_mb=1000,
     params:
+        made_from=made_from,
         code_version=2,
     script:
         "../scripts/mask_slide.py"
@@ -58,12 +66,14 @@ rule mask_slide:
 
 rule propose_regions:
     input:
+        check_record("propose_regions"),
         unpack(lambda wildcards: drawn_labels(wildcards.slide)),
-        glands=PATHS.glands("{slide}"),
-        maps=PATHS.maps("{slide}"),
-        tiles=PATHS.tiles("{slide}"),
+        glands=record_of_store(PATHS.glands("{slide}")),
+        maps=record_of_store(PATHS.maps("{slide}")),
+        tiles=tiles_of,
     output:
         geojson=PATHS.proposals("{slide}"),
+        record=PATHS.record("propose_regions", "{slide}"),
     log:
         PATHS.log("propose_regions", "{slide}"),
     conda:
@@ -74,15 +84,19 @@ rule propose_regions:
         proposals=CONFIGURATION.proposals.to_dict(),
         origin=CONFIGURATION.export.origin,
         gland_class=verbatim(CONFIGURATION.export.gland_class),
+        made_from=made_from,
         code_version=2,
     script:
         "../scripts/propose_regions.py"
 
 
 rule qupath_scripts:
+    input:
+        check_record("qupath_scripts"),
     output:
         import_all=PATHS.qupath_import,
         export_annotations=PATHS.qupath_export,
+        record=PATHS.record("qupath_scripts"),
     log:
         PATHS.log("qupath_scripts"),
     conda:
@@ -94,6 +108,7 @@ rule qupath_scripts:
         slides=[(row.slide, Path(row.path).name) for row in SHEET.rows],
         gland_class=verbatim(CONFIGURATION.export.gland_class),
         ending=CONFIGURATION.geojson_suffix,
+        made_from=made_from,
         code_version=1,
     script:
         "../scripts/qupath_scripts.py"
@@ -101,12 +116,14 @@ rule qupath_scripts:
 
 rule overview_slide:
     input:
+        check_record("overview_slide"),
         unpack(lambda wildcards: drawn_labels(wildcards.slide)),
-        glands=PATHS.glands("{slide}"),
-        maps=PATHS.maps("{slide}"),
-        tiles=PATHS.tiles("{slide}"),
+        glands=record_of_store(PATHS.glands("{slide}")),
+        maps=record_of_store(PATHS.maps("{slide}")),
+        tiles=tiles_of,
     output:
         png=PATHS.overview("{slide}"),
+        record=PATHS.record("overview_slide", "{slide}"),
     log:
         PATHS.log("overview_slide", "{slide}"),
     conda:
@@ -115,6 +132,7 @@ rule overview_slide:
         mem_mb=2000,
     params:
         title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
+        made_from=made_from,
         code_version=4,
     script:
         "../scripts/overview_slide.py"
@@ -122,10 +140,12 @@ rule overview_slide:
 
 rule evaluate_slide:
     input:
-        glands=PATHS.glands("{slide}"),
-        labels=PATHS.labels("{slide}"),
+        check_record("evaluate_slide"),
+        glands=record_of_store(PATHS.glands("{slide}")),
+        labels=record_of_store(PATHS.labels("{slide}")),
     output:
         metrics=PATHS.metrics("{slide}"),
+        record=PATHS.record("evaluate_slide", "{slide}"),
     log:
         PATHS.log("evaluate_slide", "{slide}"),
     conda:
@@ -136,6 +156,7 @@ rule evaluate_slide:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=METHOD,
         min_area_um2=CONFIGURATION.glands.min_area_um2,
+        made_from=made_from,
         code_version=3,
     script:
         "../scripts/evaluate_slide.py"
@@ -143,23 +164,27 @@ rule evaluate_slide:
 
 use rule stitch_slide as stitch_slide_compared with:
     input:
-        maps=PATHS.compared("{method}").maps("{slide}"),
+        check_record("stitch_slide_compared"),
+        maps=record_of_store(PATHS.compared("{method}").maps("{slide}")),
     output:
-        glands=directory(PATHS.compared("{method}").glands("{slide}")),
+        record=record_of_store(PATHS.compared("{method}").glands("{slide}")),
     log:
         PATHS.log("stitch_slide_compared", "{method}/{slide}"),
 
 
 use rule evaluate_slide as evaluate_slide_compared with:
     input:
-        glands=PATHS.compared("{method}").glands("{slide}"),
-        labels=PATHS.labels("{slide}"),
+        check_record("evaluate_slide_compared"),
+        glands=record_of_store(PATHS.compared("{method}").glands("{slide}")),
+        labels=record_of_store(PATHS.labels("{slide}")),
     output:
         metrics=PATHS.compared("{method}").metrics("{slide}"),
+        record=PATHS.compared("{method}").record("evaluate_slide", "{slide}"),
     log:
         PATHS.log("evaluate_slide_compared", "{method}/{slide}"),
     params:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=lambda wildcards: wildcards.method,
         min_area_um2=CONFIGURATION.glands.min_area_um2,
+        made_from=made_from,
         code_version=3,

@@ -1,10 +1,10 @@
 rule predict_slide:
     input:
-        tiles=PATHS.tiles("{slide}"),
-        model=f"{MODEL}/model.safetensors",
-        card=f"{MODEL}/model.json",
+        check_record("predict_slide"),
+        **MODEL_FILES,
+        tiles=tiles_of,
     output:
-        maps=directory(PATHS.maps("{slide}")),
+        record=record_of_store(PATHS.maps("{slide}")),
     log:
         PATHS.log("predict_slide", "{slide}"),
     conda:
@@ -15,6 +15,7 @@ rule predict_slide:
         mem_mb=4000,
     params:
         prediction=CONFIGURATION.prediction.to_dict(),
+        made_from=made_from,
         code_version=5,
     script:
         "../scripts/predict_slide.py"
@@ -22,10 +23,11 @@ rule predict_slide:
 
 use rule predict_slide as predict_slide_compared with:
     input:
-        tiles=PATHS.tiles("{slide}"),
-        model=lambda wildcards: str(COMPARED[wildcards.method] / "model.safetensors"),
-        card=lambda wildcards: str(COMPARED[wildcards.method] / "model.json"),
+        check_record("predict_slide_compared"),
+        tiles=tiles_of,
+        model=lambda wildcards: compared_file(wildcards.method, WEIGHTS),
+        card=lambda wildcards: compared_file(wildcards.method, CARD),
     output:
-        maps=directory(PATHS.compared("{method}").maps("{slide}")),
+        record=record_of_store(PATHS.compared("{method}").maps("{slide}")),
     log:
         PATHS.log("predict_slide_compared", "{method}/{slide}"),

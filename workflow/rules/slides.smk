@@ -1,12 +1,11 @@
 rule tile_slide:
     input:
+        check_record("tile_slide"),
         unpack(lambda wildcards: slide_files(wildcards.slide)),
     output:
-        tiles=directory(PATHS.tiles("{slide}")),
+        record=record_of_store(PATHS.tiles("{slide}")),
     log:
         PATHS.log("tile_slide", "{slide}"),
-    wildcard_constraints:
-        slide=id_pattern(set(SHEET.ids()) - TEMPORARY),
     conda:
         "../../environment.yml"
     threads: 2
@@ -21,31 +20,19 @@ rule tile_slide:
             if has_drawn_files(wildcards.slide)
             else "slide"
         ),
-        # The store of an unreadable slide is an output like any other. If an older file replaces
-        # the unreadable one, its time alone does not start the job again.
-        files=lambda wildcards: sizes_and_times(slide_files(wildcards.slide)),
+        made_from=made_from,
         code_version=6,
     script:
         "../scripts/tile_slide.py"
 
 
-# Tiles of slides that are only predicted are deleted after the last job that reads them. A later
-# run that needs them makes them again.
-use rule tile_slide as tile_slide_for_once with:
-    output:
-        tiles=temp(directory(PATHS.tiles("{slide}"))),
-    log:
-        PATHS.log("tile_slide", "{slide}"),
-    wildcard_constraints:
-        slide=id_pattern(TEMPORARY),
-
-
 rule label_slide:
     input:
-        annotation=lambda wildcards: SHEET[wildcards.slide].annotation,
-        tiles=PATHS.tiles("{slide}"),
+        check_record("label_slide"),
+        annotation=lambda wildcards: of_user(SHEET[wildcards.slide].annotation),
+        tiles=tiles_of,
     output:
-        labels=directory(PATHS.labels("{slide}")),
+        record=record_of_store(PATHS.labels("{slide}")),
     log:
         PATHS.log("label_slide", "{slide}"),
     conda:
@@ -55,6 +42,7 @@ rule label_slide:
     params:
         rules=lambda wildcards: reading_rules(wildcards.slide),
         required=lambda wildcards: needs_outlines(SHEET[wildcards.slide], CONFIGURATION),
+        made_from=made_from,
         code_version=4,
     script:
         "../scripts/label_slide.py"
@@ -62,11 +50,13 @@ rule label_slide:
 
 rule preview_slide:
     input:
+        check_record("preview_slide"),
         # The preview shows outlines also if they cannot be used, so that it reads the file itself.
         unpack(lambda wildcards: annotation_file(wildcards.slide)),
-        tiles=PATHS.tiles("{slide}"),
+        tiles=tiles_of,
     output:
         summary=PATHS.slide_summary("{slide}"),
+        record=PATHS.record("preview_slide", "{slide}"),
     log:
         PATHS.log("preview_slide", "{slide}"),
     conda:
@@ -75,6 +65,7 @@ rule preview_slide:
         mem_mb=1000,
     params:
         rules=lambda wildcards: reading_rules(wildcards.slide),
+        made_from=made_from,
         code_version=2,
     script:
         "../scripts/preview_slide.py"
@@ -82,11 +73,16 @@ rule preview_slide:
 
 rule preview:
     input:
+        check_record("preview"),
+        unpack(given_model_files),
         summaries=expand(PATHS.slide_summary("{slide}"), slide=SHEET.ids()),
-        last_failure=last_failure,
+        tiles_removed=expand(
+            PATHS.tiles_removed("{slide}"), slide=TEMPORARY if ASKS_FOR_PREVIEW else []
+        ),
     output:
         html=PATHS.preview_page,
         png=PATHS.preview_picture,
+        record=PATHS.record("preview"),
     log:
         PATHS.log("preview"),
     conda:
@@ -95,9 +91,17 @@ rule preview:
     resources:
         mem_mb=2000,
     params:
-        model=verbatim(CONFIGURATION.model),
+        # The expected times depend on these values; where the files are changes nothing.
+        training=CONFIGURATION.model_dump(
+            include={"tiles", "network", "training", "seed", "compare"}
+        ),
+        trained_slides=SHEET.ids("labelled", "unlabelled"),
+        is_fine_tuning=CONFIGURATION.start_from is not None,
+        paths=dict(
+            model=CONFIGURATION.model, planned=planned_values(CONFIGURATION, SHEET)
+        ),
         prediction=CONFIGURATION.prediction.model_dump(include={"precision", "flips"}),
-        planned=planned_values(CONFIGURATION, SHEET),
+        made_from=made_from,
         code_version=4,
     script:
         "../scripts/preview.py"

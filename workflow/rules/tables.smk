@@ -1,5 +1,6 @@
 rule summarise:
     input:
+        check_record("summarise"),
         metrics=expand(PATHS.metrics("{slide}"), slide=SHEET.evaluated()),
         compared=expand(
             PATHS.compared("{method}").metrics("{slide}"),
@@ -8,10 +9,10 @@ rule summarise:
         ),
         glands=expand(PATHS.gland_table("{slide}"), slide=SHEET.ids()),
         summaries=expand(PATHS.slide_summary("{slide}"), slide=SHEET.ids()),
-        last_failure=last_failure,
     output:
         metrics=PATHS.metrics_table,
         cohort=PATHS.cohort_table,
+        record=PATHS.record("summarise"),
     log:
         PATHS.log("summarise"),
     conda:
@@ -21,6 +22,7 @@ rule summarise:
     params:
         repeated=SHEET.repeated_columns(),
         main_method=METHOD,
+        made_from=made_from,
         code_version=3,
     script:
         "../scripts/summarise.py"
@@ -28,15 +30,16 @@ rule summarise:
 
 rule report:
     input:
+        check_record("report"),
         metrics=PATHS.metrics_table,
         cohort=PATHS.cohort_table,
-        card=f"{MODEL}/model.json",
+        card=MODEL_FILES["card"],
         overviews=expand(PATHS.overview("{slide}"), slide=SHEET.ids()),
         geojson=expand(OUTLINES, slide=SHEET.ids()),
         proposals=expand(PATHS.proposals("{slide}"), slide=SHEET.ids()),
-        last_failure=last_failure,
     output:
         html=PATHS.report,
+        record=PATHS.record("report"),
     log:
         PATHS.log("report"),
     conda:
@@ -45,7 +48,28 @@ rule report:
         mem_mb=1000,
     params:
         slides=SHEET.ids(),
-        config=CONFIGURATION.to_dict(),
+        config=CONFIGURATION.model_dump(exclude=PATH_KEYS),
+        paths=CONFIGURATION.model_dump(include=PATH_KEYS),
+        made_from=made_from,
         code_version=1,
     script:
         "../scripts/report.py"
+
+
+# Tiles of slides that are only predicted are removed after the last job that reads them. A later
+# run that needs them makes them again.
+rule remove_tiles:
+    input:
+        unpack(lambda wildcards: readers_of_tiles(wildcards.slide)),
+    output:
+        note=PATHS.tiles_removed("{slide}"),
+    log:
+        PATHS.log("remove_tiles", "{slide}"),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=500,
+    params:
+        tiles=lambda wildcards: str(PATHS.tiles(wildcards.slide)),
+    script:
+        "../scripts/remove_tiles.py"

@@ -31,6 +31,7 @@ for method in METHODS.values():
         name:
             training_rule_name(method)
         input:
+            check_record(training_rule_name(method)),
             **training_inputs(method),
         output:
             **training_outputs(method),
@@ -46,6 +47,7 @@ for method in METHODS.values():
         params:
             method=method.name,
             settings=method_settings(CONFIGURATION, method.name).to_dict(),
+            made_from=made_from,
             # Version 4 averages fine-tuned weights with those of the start model.
             code_version=4 if CONFIGURATION.start_from else 3,
         script:
@@ -54,11 +56,12 @@ for method in METHODS.values():
 
 rule pseudo_label:
     input:
-        tiles=PATHS.tiles("{slide}"),
+        check_record("pseudo_label"),
+        tiles=tiles_of,
         model=PATHS.weights(LABELLER.name),
         card=PATHS.card(LABELLER.name),
     output:
-        pseudo=directory(PATHS.pseudo_labels("{slide}")),
+        record=record_of_store(PATHS.pseudo_labels("{slide}")),
     log:
         PATHS.log("pseudo_label", "{slide}"),
     conda:
@@ -75,6 +78,7 @@ rule pseudo_label:
             min_confidence=CONFIGURATION.training.min_confidence,
             seed=CONFIGURATION.seed,
         ),
+        made_from=made_from,
         code_version=2,
     script:
         "../scripts/pseudo_label.py"

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.stages.evaluate_slide import evaluate_slide
 
         evaluate_slide(
-            Path(snakemake.input.glands),
-            Path(snakemake.input.labels),
+            store_of(snakemake.input.glands),
+            store_of(snakemake.input.labels),
             Path(snakemake.output.metrics),
             slide=snakemake.wildcards.slide,
             split=snakemake.params.split,

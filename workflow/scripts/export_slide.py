@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.config.option_groups import ExportOptions
         from workflow.stages.export_slide import export_slide
 
         export_slide(
-            Path(snakemake.input.glands),
-            Path(snakemake.input.maps),
+            store_of(snakemake.input.glands),
+            store_of(snakemake.input.maps),
             Path(snakemake.output.geojson),
             Path(snakemake.output.csv),
             slide=snakemake.wildcards.slide,

@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
         from tiling.qupath.label_slide import label_slide
 
         params, path = snakemake.params, Path(snakemake.input.annotation)
         label_slide(
             AnnotationFile(path, ReadingRules(**params.rules)),
-            Path(snakemake.input.tiles),
-            Path(snakemake.output.labels),
+            store_of(snakemake.input.tiles),
+            store_of(snakemake.output.record),
             slide=snakemake.wildcards.slide,
             required=params.required,
             code_version=params.code_version,

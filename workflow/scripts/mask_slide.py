@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from tiling.objects.label_image import write_label_image
 
         write_label_image(
-            Path(snakemake.input.glands),
+            store_of(snakemake.input.glands),
             Path(snakemake.output.mask),
             slide=snakemake.wildcards.slide,
         )

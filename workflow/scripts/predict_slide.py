@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.config.option_groups import PredictionOptions
         from workflow.stages.job_resources import JobResources
         from workflow.stages.predict_slide import predict_slide
 
         gpu, code_version = snakemake.resources.gpu, snakemake.params.code_version
         predict_slide(
-            Path(snakemake.input.tiles),
+            store_of(snakemake.input.tiles),
             Path(snakemake.input.card).parent,
-            Path(snakemake.output.maps),
+            store_of(snakemake.output.record),
             slide=snakemake.wildcards.slide,
             prediction=PredictionOptions(**snakemake.params.prediction),
             job=JobResources(gpu, snakemake.threads, code_version),

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.config.option_groups import PredictionOptions
         from workflow.stages.preview import preview
 
@@ -15,10 +15,9 @@ def main() -> None:
             [Path(path) for path in snakemake.input.summaries],
             Path(snakemake.output.png),
             Path(snakemake.output.html),
-            model=params.model,
+            **params.paths,
             prediction=PredictionOptions(**params.prediction),
             threads=snakemake.threads,
-            planned=params.planned,
         )
 
 

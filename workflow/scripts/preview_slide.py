@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from tiling.pictures.slide_summary import write_slide_summary
         from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
 
         path = snakemake.input.get("annotation")
         rules = ReadingRules(**snakemake.params.rules)
         write_slide_summary(
-            Path(snakemake.input.tiles),
+            store_of(snakemake.input.tiles),
             Path(snakemake.output.summary),
             annotation=AnnotationFile(Path(path), rules) if path else None,
         )

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from tiling.qupath.proposals import ProposalSettings, propose_regions
         from tiling.stores.slide_stores import SlideStores
 
-        stores = {name: Path(path) for name, path in snakemake.input.items()}
+        stores = {name: store_of(path) for name, path in snakemake.input.items()}
         propose_regions(
             SlideStores(**stores),
             Path(snakemake.output.geojson),

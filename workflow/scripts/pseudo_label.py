@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.stages.job_resources import JobResources
         from workflow.stages.pseudo_label import PseudoLabelSettings, pseudo_label
 
         params = snakemake.params
         pseudo_label(
-            Path(snakemake.input.tiles),
+            store_of(snakemake.input.tiles),
             Path(snakemake.input.card).parent,
-            Path(snakemake.output.pseudo),
+            store_of(snakemake.output.record),
             slide=snakemake.wildcards.slide,
             settings=PseudoLabelSettings(**params.settings),
             job=JobResources(snakemake.resources.gpu, snakemake.threads, params.code_version),

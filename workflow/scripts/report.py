@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.config.configuration import Configuration
         from workflow.reporting.report import write_report
 
-        configuration = Configuration(**snakemake.params.config)
-        write_report(snakemake.params.slides, configuration, Path(snakemake.output.html))
+        params = snakemake.params
+        configuration = Configuration(**params.config, **params.paths)
+        write_report(params.slides, configuration, Path(snakemake.output.html))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """Label each gland of a slide from its maps, block by block."""
 
-from pathlib import Path
-
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.config.option_groups import GlandOptions
         from workflow.stages.stitch_slide import stitch_slide
 
         stitch_slide(
-            Path(snakemake.input.maps),
-            Path(snakemake.output.glands),
+            store_of(snakemake.input.maps),
+            store_of(snakemake.output.record),
             slide=snakemake.wildcards.slide,
             options=GlandOptions(**snakemake.params.glands),
             workers=snakemake.threads,

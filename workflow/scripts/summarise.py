@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.stages.summarise import SummaryInputs, summarise
 
         files = snakemake.input

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
+from workflow.result_paths import store_of
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from tiling.parallel import JobSettings
         from tiling.tiles.slide_source import SlideSource
         from tiling.tiles.tile_slide import TileParameters, tile_slide
@@ -18,7 +19,7 @@ def main() -> None:
         slide, path = snakemake.wildcards.slide, files.pop("slide")
         masks = MaskFiles(**files, origin=params.origin)
         tile_slide(
-            SlideSource(slide, path, params.mpp, masks), Path(snakemake.output.tiles),
+            SlideSource(slide, path, params.mpp, masks), store_of(snakemake.output.record),
             parameters=TileParameters(**params.tiles), code_version=params.code_version,
             job=JobSettings(snakemake.threads, progress=True),
             local_copies=scratch_folder(snakemake.config.get("scratch")),

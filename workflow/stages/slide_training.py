@@ -31,6 +31,7 @@ def train(
     model: Path,
     job: JobResources,
     warm_start: Path | None = None,
+    start_from: Path | None = None,
 ) -> None:
     """Train one method on the stores of slides and write its model folder.
 
@@ -41,6 +42,7 @@ def train(
     settings : what the training depends on
     model : folder of the model; the state of an unfinished run is beside it, in `{model}.resume`
     warm_start : folder of the supervised model whose training this method continues
+    start_from : folder of the model that is fine-tuned
 
     Raises
     ------
@@ -72,7 +74,7 @@ def train(
         folders=RunFolders(
             model,
             checkpoint=model.with_name(model.name + ".resume"),
-            start_from=Path(settings.start_from) if settings.start_from else None,
+            start_from=start_from,
             warm_start=warm_start,
         ),
         resources=RunResources(device, training_threads(job.threads)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from tiling.slide_errors import AnnotationError
 from tiling.stores.attributes import recorded_error
 from tiling.stores.layout import LabelStore, TileStore
+from workflow.result_paths import store_of
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +56,14 @@ class TrainingSlides:
 def training_slides(
     tiles: Sequence[str], labels: Sequence[str] = (), pseudo: Sequence[str] = ()
 ) -> list[TrainingSlide]:
-    """The stores of each slide in `tiles`; label and pseudo-label stores have the slide's name."""
-    labels_of = {Path(path).stem: Path(path) for path in labels}
-    pseudo_of = {Path(path).stem: Path(path) for path in pseudo}
+    """The stores of each slide in `tiles`; label and pseudo-label stores have the slide's name.
+
+    Stores are named by their job records.
+    """
+    labels_of = {path.stem: path for path in map(store_of, labels)}
+    pseudo_of = {path.stem: path for path in map(store_of, pseudo)}
     slides = []
-    for path in map(Path, tiles):
+    for path in map(store_of, tiles):
         slide = path.stem
         slides.append(TrainingSlide(slide, path, labels_of.get(slide), pseudo_of.get(slide)))
     return slides

@@ -1,9 +1,9 @@
 import json
-import time
 from pathlib import Path
 
 import pytest
 
+from tiling.raster.atomic_files import write_atomic
 from workflow.config.checks import read_configuration
 from workflow.config.configuration import Configuration
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
@@ -48,41 +48,35 @@ def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -
     assert "the run ended before this result was made" in page
 
 
-def test_files_of_a_failed_run_are_slightly_older_than_its_record(tmp_path: Path) -> None:
-    paths, start_s = ResultPaths(tmp_path / "r"), time.time()
-    jobs = unfinished_jobs(paths)
-    report_after_failure(sheet("bad"), config(paths.folder), jobs, started_s=0)
-    record = paths.last_failure
-    for path in (paths.report, paths.metrics_table, paths.cohort_table):
-        assert start_s - 60 < path.stat().st_mtime < record.stat().st_mtime - 1
-    assert "FAILED predict_slide/bad: bad.svs" in record.read_text()
-
-
-def test_two_records_of_the_same_failure_differ(tmp_path: Path) -> None:
-    """Snakemake ignores a newer file of the same content."""
+def test_after_a_failed_run_tables_and_report_have_no_record(tmp_path: Path) -> None:
+    """So the next run writes them again, also with the settings of an earlier finished run."""
     paths = ResultPaths(tmp_path / "r")
-    jobs, records = unfinished_jobs(paths), set()
-    for _ in range(2):
-        report_after_failure(sheet("bad"), config(paths.folder), jobs, started_s=0)
-        records.add(paths.last_failure.read_text())
-    assert len(records) == 2
+    jobs = unfinished_jobs(paths)
+    for rule in ("summarise", "report", "preview"):
+        write_atomic(paths.record(rule), "{}")
+    report_after_failure(sheet("bad"), config(paths.folder), jobs, started_s=0)
+    assert list((paths.folder / "records").rglob("*.json")) == []
+    assert paths.report.is_file()
+    assert "FAILED predict_slide/bad: bad.svs" in paths.last_failure.read_text()
 
 
 def test_a_preview_lists_failed_slides_last_and_is_made_again(tmp_path: Path) -> None:
     paths = ResultPaths(tmp_path)
     write_summary(paths, "good", None)
     paths.preview_page.touch()
+    write_atomic(paths.record("preview"), "{}")
     text, all_usable = preview_text(sheet("good"), config(tmp_path))
     assert all_usable
     assert str(paths.preview_page) in text
     assert not paths.last_failure.exists()
+    assert paths.record("preview").exists()
 
     write_summary(paths, "bad", "bad.svs: the file is truncated; copy it again")
     text, all_usable = preview_text(sheet("good", "bad"), config(tmp_path))
     assert not all_usable
     assert "1 of 2 slide(s) cannot be used" in text
     assert text.splitlines()[-1] == "bad: bad.svs: the file is truncated; copy it again"
-    assert paths.preview_page.stat().st_mtime < paths.last_failure.stat().st_mtime
+    assert not paths.record("preview").exists()
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_free_space_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
 def test_a_truncated_slide_is_reported_before_the_run_if_it_is_to_be_tiled(slide: Path) -> None:
     slide.write_bytes(slide.read_bytes()[:-1])
     rows = sheet(slide, ("a", "predict"))
-    text = forecast_text(forecast(rows, MPP_UM, jobs(("tile_slide_for_once", "a"))), 1e12)
+    text = forecast_text(forecast(rows, MPP_UM, jobs(("tile_slide", "a"))), 1e12)
     assert f"WARNING {slide}: the file is truncated: 1 of its 4 tiles" in text
     assert "copy it again" in text
     assert forecast(rows, MPP_UM, jobs(("predict_slide", "a"))).problems == ()

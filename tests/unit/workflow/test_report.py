@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,16 @@ from example_stores import map_attributes
 
 from semimoe.model_card import parse_card
 from tiling.raster.geometry import Geometry
+from tiling.raster.split_rule import SplitParameters
 from tiling.stores.arrays import create_group
+from tiling.stores.layout import GlandStore
 from tiling.stores.manifest import seal_store
 from workflow.config.checks import read_configuration
 from workflow.config.configuration import Configuration
+from workflow.job_record import JobRecord, RecordedInput
 from workflow.reporting.outcome import FailedJob, RunOutcome
 from workflow.reporting.report import _parameters_source, write_report
-from workflow.result_paths import ResultPaths
+from workflow.result_paths import ResultPaths, record_of_store
 
 REPO = Path(__file__).parents[3]
 HOSTILE = "<script>alert(1)</script>"
@@ -76,12 +80,33 @@ def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dic
         )
         attributes.write(create_group(ResultPaths(tmp_path).maps(slide)))
         seal_store(ResultPaths(tmp_path).maps(slide))
+    weights = RecordedInput(name="model", file="model.safetensors", checksum="0123456789abcdef")
+    JobRecord(rule="predict_slide", wildcards={"slide": "a"}, settings={}, inputs=(weights,)).write(
+        record_of_store(ResultPaths(tmp_path).maps("a"))
+    )
+    split = SplitParameters(
+        threshold=0.25, seed_depth_um=3, boundary_level=0.5, growth_um=4, min_area_um2=500,
+        sdf_um=20.0,
+    )  # fmt: skip
+    GlandStore(slide="b", split=split, geometry=Geometry.uniform(8, 8)).write(
+        create_group(ResultPaths(tmp_path).glands("b"))
+    )
+    seal_store(ResultPaths(tmp_path).glands("b"))
     page = report_of(tmp_path, "a", "b", "c", "none")
-    assert "Prediction: fp32, batches of 16 tiles: a, c</p>" in page
-    assert (
-        "Prediction: bf16, batches of 16 tiles, mean over the image and its three flips, "
-        "4 tiles at a time after memory ran out: b</p>"
-    ) in page
+    lines = [line for line in page.splitlines() if "batches of 16 tiles" in line]
+    rows = [re.findall("<td class=.t.>(.*?)</td>", line) for line in lines]
+    unsplit = ["fp32, batches of 16 tiles", "not finished"]
+    assert rows == [
+        ["a", "0123456789ab", *unsplit],
+        [
+            "b",
+            "unknown",
+            "bf16, batches of 16 tiles, mean over the image and its three flips, "
+            "4 tiles at a time after memory ran out",
+            "threshold 0.25, seed depth 3 um, boundary level 0.5, growth 4 um, min area 500 um2",
+        ],
+        ["c", "unknown", *unsplit],
+    ]
 
 
 def test_the_licence_of_the_weights_is_shown(tmp_path: Path, card: dict) -> None:

@@ -1,0 +1,179 @@
+"""Job records: what the outputs of a job were made from.
+
+A job writes its record last. The outputs count as finished only while the record exists and says
+the same as the next run would write. Records name files without their folders, so that they are
+the same from every working directory and after a folder of results was moved.
+"""
+
+import hashlib
+import json
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tiling.raster.atomic_files import file_checksum, write_atomic
+from tiling.slides.metadata import slide_checksum
+
+# Name of the input that is a slide: it is compared by its fingerprint, other files by content.
+_SLIDE = "slide"
+# Formats whose slides are one file: where its state is unchanged, it is not read again.
+_SINGLE_FILES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".png", ".jpg", ".jpeg")
+# File systems store times in steps: a file that changed just now may change again unseen.
+_CLOCK_STEP_S = 2.0
+_MISSING = "missing"
+_NOT_COMPARED = "not compared"
+_ROOT_METADATA = "zarr.json"
+
+
+class JobInput(NamedTuple):
+    """One input file of a job.
+
+    Attributes
+    ----------
+    name : name of the input in the rule
+    path : the file
+    record : job record of the file, if a job of the workflow makes it; None: a file of the user
+    is_compared : False: only its presence counts
+    """
+
+    name: str
+    path: str
+    record: str | None = None
+    is_compared: bool = True
+
+
+class RecordedInput(BaseModel):
+    """One input file in a job record.
+
+    Attributes
+    ----------
+    name : name of the input in the rule
+    file : name of the file
+    checksum : of its content; of a slide, its fingerprint; of the output of another job, the id
+        of that job's record
+    is_of_job : the file is an output of another job
+    file_state : size, inode, times of modification and of change of state; None: read the file
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    file: str
+    checksum: str
+    is_of_job: bool = False
+    file_state: tuple[int, int, int, int] | None = None
+
+
+class JobRecord(BaseModel):
+    """What the outputs of one job were made from.
+
+    Attributes
+    ----------
+    rule, wildcards : the job
+    settings : parameters of the rule, with its code version
+    inputs : input files
+    store : checksum of the root metadata of the store that the job wrote; None without a store
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule: str
+    wildcards: dict[str, str]
+    settings: dict[str, Any]
+    inputs: tuple[RecordedInput, ...]
+    store: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Checksum of all that determines the outputs."""
+        values = self.model_dump(exclude={"store": True, "inputs": {"__all__": {"file_state"}}})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The record at `path`; None if there is none, or if it is damaged."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write the record, whole or not at all."""
+        write_atomic(path, self.model_dump_json(indent=1) + "\n")
+
+
+def plain_settings(settings: Mapping[str, object]) -> dict[str, Any]:
+    """Settings as they are read again from JSON."""
+    values: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
+    return values
+
+
+def id_on_disk(record: str) -> str:
+    """The id of the record of a finished job."""
+    found = JobRecord.read(Path(record))
+    return found.id if found else _MISSING
+
+
+def recorded_inputs(
+    inputs: Iterable[JobInput],
+    earlier: Iterable[RecordedInput] = (),
+    id_of: Callable[[str], str] = id_on_disk,
+) -> tuple[RecordedInput, ...]:
+    """The inputs of a job with their checksums now.
+
+    Parameters
+    ----------
+    earlier : the same inputs at an earlier time: files whose state is unchanged are not read again,
+        and missing files count as unchanged
+    id_of : the id of a job record, from its path
+    """
+    earlier_of = {(one.name, one.file): one for one in earlier}
+    recorded = []
+    for name, text, record, is_compared in inputs:
+        path = Path(text)
+        if not is_compared:
+            recorded.append(RecordedInput(name=name, file=path.name, checksum=_NOT_COMPARED))
+        elif record is None:
+            recorded.append(_user_file(name, path, earlier_of.get((name, path.name))))
+        else:
+            recorded.append(
+                RecordedInput(name=name, file=path.name, checksum=id_of(record), is_of_job=True)
+            )
+    return tuple(recorded)
+
+
+def store_checksum(store: Path) -> str | None:
+    """Checksum of the root metadata of a store; None if they do not exist."""
+    try:
+        return file_checksum(store / _ROOT_METADATA)
+    except OSError:
+        return None
+
+
+def _user_file(name: str, path: Path, before: RecordedInput | None) -> RecordedInput:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return RecordedInput(name=name, file=path.name, checksum="no regular file")
+        state = _state_of(name, path)
+        if before is not None and state is not None and state == before.file_state:
+            return before
+        checksum = slide_checksum(path) if name == _SLIDE else file_checksum(path)
+    except FileNotFoundError:
+        return before or RecordedInput(name=name, file=path.name, checksum=_MISSING)
+    except OSError as error:
+        checksum = f"unreadable: {type(error).__name__}"
+        state = None
+    return RecordedInput(name=name, file=path.name, checksum=checksum, file_state=state)
+
+
+def _state_of(name: str, path: Path) -> tuple[int, int, int, int] | None:
+    """State of a file that changes with its content; None if it cannot be relied on."""
+    status = path.stat()
+    changed_just_now = time.time() - status.st_ctime < _CLOCK_STEP_S
+    if changed_just_now or (name == _SLIDE and path.suffix.lower() not in _SINGLE_FILES):
+        return None
+    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
