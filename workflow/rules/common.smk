@@ -138,3 +138,24 @@ def training_rule_name(method):
     if method is MAIN_METHOD:
         return "train"
     return f"train_{method.name.replace('-', '_')}"
+
+
+def planned_trainings(dag):
+    """Jobs of the plan that train, by method."""
+    rules = {training_rule_name(METHODS[name]): name for name in METHODS}
+    return {
+        rules[job.rule.name]: job
+        for job in dag.needrun_jobs()
+        if job.rule.name in rules
+    }
+
+
+def training_limit_min(name):
+    """Function: how many minutes a training of a method may take on a cluster."""
+
+    def limit(wildcards, attempt):
+        (expected,) = training_times([name], CONFIGURATION, SHEET)
+        settings = method_settings(CONFIGURATION, name)
+        return cluster_limit_min(expected, settings, attempt=attempt)
+
+    return limit
