@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-# Bounds against slips of the pen: a value above them needs days, or more memory than there is.
+# Bounds against typing errors: a value above them needs days, or more memory than there is.
 MOST_EPOCHS, MOST_STEPS, MOST_TILES_AT_ONCE = 100_000, 1_000_000, 1024
 MOST_SEED = 2**32 - 1
 LARGEST_DISTANCE_UM, LARGEST_AREA_UM2 = 1000, 1e9

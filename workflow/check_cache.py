@@ -21,12 +21,12 @@ class CheckCache:
 
     def __init__(self, path: Path, version: int) -> None:
         self._path, self._version = path, version
-        self._known = _entries(path, version)
+        self._results = _entries(path, version)
         self._changed = False
 
     def get(self, key: str, identity: Identity | None) -> dict[str, Any] | None:
         """The result for a file of that identity."""
-        entry = self._known.get(key)
+        entry = self._results.get(key)
         if entry is None or identity is None or entry["identity"] != identity:
             return None
         result: dict[str, Any] = entry["check"]
@@ -34,14 +34,14 @@ class CheckCache:
 
     def put(self, key: str, identity: Identity | None, result: Mapping[str, Any]) -> None:
         """Keep a result."""
-        self._known[key] = {"identity": identity, "check": dict(result)}
+        self._results[key] = {"identity": identity, "check": dict(result)}
         self._changed = True
 
     def save(self) -> None:
         """Write the file; it may be impossible, for example on a full disk."""
         if not self._changed:
             return
-        content = {"version": self._version, "entries": self._known}
+        content = {"version": self._version, "entries": self._results}
         try:
             write_atomic(self._path, json.dumps(content))
         except OSError:

@@ -1,7 +1,7 @@
 """The command `snakemake` of this project: Snakemake, after a check of what the user typed.
 
-Snakemake ends with a traceback, or ignores values in silence, for some words that people type.
-They are put into the form that Snakemake reads, with a remark, or refused by name.
+Snakemake ends with a traceback at some words that users type, and ignores others without a message.
+Here they are put into the form that Snakemake reads, with a remark, or refused by name.
 """
 
 import json
@@ -172,8 +172,8 @@ def _separated(words: Sequence[str]) -> tuple[list[str], list[str], list[str], l
 
 
 def _check_target(word: str) -> None:
-    known = word.split("=", maxsplit=1)[0] in Configuration.model_fields
-    if "=" in word or known or word.endswith((".tsv", ".csv", ".yaml", ".yml", ".xlsx")):
+    is_key = word.split("=", maxsplit=1)[0] in Configuration.model_fields
+    if "=" in word or is_key or word.endswith((".tsv", ".csv", ".yaml", ".yml", ".xlsx")):
         raise CommandLineError(
             f"--config {word}: KEY=VALUE is needed, without blanks, for example"
             " slides=my_slides.tsv (a file of settings is given with --configfile)"

@@ -19,7 +19,7 @@ from workflow.stages.job_resources import scratch_folder
 from workflow.user_paths import problem_of_output_folder
 
 _MOST_LISTED = 200
-# A dry run shall answer in seconds. What it does not look at, the start of the run does.
+# A dry run takes seconds. Slides that are not probed then are probed at the start of the run.
 _PROBE_BUDGET_S = 15.0
 _GIVE_SHEET = (
     "config slides: no sheet of slides is given. Make one with `python -m tiling sheet FOLDER --out"

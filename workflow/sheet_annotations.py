@@ -28,7 +28,7 @@ class CheckedAnnotations:
     ----------
     checks : by slide
     problems : why the run must not start, a line each
-    warnings : what a person should look at, a line each
+    warnings : what a person should check, a line each
     """
 
     checks: Mapping[str, FileCheck] = field(default_factory=dict)
@@ -95,22 +95,22 @@ def check_annotations(
 
 def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> dict[str, FileCheck]:
     """Checks by slide; the results are kept for the next call."""
-    known = CheckCache(cache, _CACHE_VERSION)
+    results = CheckCache(cache, _CACHE_VERSION)
     checks: dict[str, FileCheck] = {}
     for row in rows:
         path = Path(row.annotation or "")
         key = json.dumps([str(path.absolute()), row.annotated, gland_class])
         identity = file_identity(path)
-        checks[row.slide] = _known_check(known.get(key, identity)) or check_file(
+        checks[row.slide] = _cached_check(results.get(key, identity)) or check_file(
             path, annotated=row.annotated, gland_class=gland_class
         )
-        if known.get(key, identity) is None:
-            known.put(key, identity, asdict(checks[row.slide]))
-    known.save()
+        if results.get(key, identity) is None:
+            results.put(key, identity, asdict(checks[row.slide]))
+    results.save()
     return checks
 
 
-def _known_check(result: Mapping[str, Any] | None) -> FileCheck | None:
+def _cached_check(result: Mapping[str, Any] | None) -> FileCheck | None:
     try:
         return None if result is None else FileCheck(**result)
     except TypeError:

@@ -74,9 +74,9 @@ def _problems(names: tuple[str, ...]) -> list[str]:
 
 def _meant(name: str, names: tuple[str, ...]) -> str | None:
     """The column that a misspelt name is meant for; None for a further column."""
-    candidates = [known for known in SHEET_COLUMNS if known not in names and known != "check"]
+    candidates = [column for column in SHEET_COLUMNS if column not in {*names, "check"}]
     words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
-    named = next((known for known in SHEET_COLUMNS if known in words), None)
+    named = next((column for column in SHEET_COLUMNS if column in words), None)
     if named is not None:
         others = [word for word in words if word != named]
         is_meant = all(word in _MEANINGLESS_ENDINGS or word.isdigit() for word in others)
@@ -87,9 +87,9 @@ def _meant(name: str, names: tuple[str, ...]) -> str | None:
         return close[0]
     return next(
         (
-            known
-            for known in candidates
-            if len(known) == 3 and set(joined) == set(known) and abs(len(joined) - 3) <= 1
+            column
+            for column in candidates
+            if len(column) == 3 and set(joined) == set(column) and abs(len(joined) - 3) <= 1
         ),
         None,
     )

@@ -1,4 +1,4 @@
-"""Looks at the slides of a sheet when a run is planned, in child processes."""
+"""Probes the slides of a sheet when a run is planned."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ def probe_rows(
     budget_s: float = float("inf"),
     cache: Path = CACHE,
 ) -> dict[str, SlideProbe]:
-    """What is known of the slides of some rows, by slide.
+    """Probes of the slides of some rows, by slide.
 
     Slides that do not exist (those of the demo before it makes them), and those for which the time
     is too short, are left out.
@@ -34,12 +34,12 @@ def probe_rows(
     budget_s : most seconds for all slides together
     cache : results for files that have not changed
     """
-    known = CheckCache(cache, _CACHE_VERSION)
+    results = CheckCache(cache, _CACHE_VERSION)
     probes: dict[str, SlideProbe] = {}
     waiting: list[tuple[SheetRow, str]] = []
     for row in rows:
         key = json.dumps([str(Path(row.path).absolute()), row.mpp, mpp_um])
-        probe = _known_probe(known.get(key, file_identity(Path(row.path))))
+        probe = _cached_probe(results.get(key, file_identity(Path(row.path))))
         if probe is not None:
             probes[row.slide] = probe
         elif Path(row.path).exists():
@@ -49,13 +49,13 @@ def probe_rows(
     for (row, key), answer in zip(waiting, answers, strict=True):
         if answer is not None:
             probes[row.slide] = answer
-            if not answer.died:  # a slow disk may be faster next time
-                known.put(key, file_identity(Path(row.path)), answer.to_json())
-    known.save()
+            if not answer.is_fatal:  # a slow disk may be faster next time
+                results.put(key, file_identity(Path(row.path)), answer.to_json())
+    results.save()
     return probes
 
 
-def _known_probe(result: Mapping[str, Any] | None) -> SlideProbe | None:
+def _cached_probe(result: Mapping[str, Any] | None) -> SlideProbe | None:
     try:
         return None if result is None else SlideProbe.from_json(result)
     except (TypeError, KeyError):
@@ -63,7 +63,7 @@ def _known_probe(result: Mapping[str, Any] | None) -> SlideProbe | None:
 
 
 def probe_lines(rows: Iterable[SheetRow], probes: Mapping[str, SlideProbe]) -> list[str]:
-    """A line for each slide that cannot be used, and how many were not looked at."""
+    """A line for each slide that cannot be used, and how many were not probed."""
     rows = [row for row in rows if not is_demo_file(row.path)]
     unusable = [row.slide for row in rows if row.slide in probes and probes[row.slide].problem]
     lines = [

@@ -187,7 +187,7 @@ def _read_file(
         return None, None
     if is_demo_file(text):
         return text, None
-    shown = shortened(text, 300)
+    short_text = shortened(text, 300)
     try:
         expanded = with_home(text)
     except ValueError as error:
@@ -198,7 +198,7 @@ def _read_file(
         problem = problem_of_path(text) or problem_of_path(file)
         if problem is None and checks.check_files:
             problem = problem_of_file(file, text)
-    return file, problem and f"{column}: {shown} {problem}"
+    return file, problem and f"{column}: {short_text} {problem}"
 
 
 def _read_mpp(text: str) -> tuple[float | None, list[str]]:

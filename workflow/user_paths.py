@@ -61,7 +61,7 @@ def with_home(path: str) -> str:
 
 
 def problem_of_file(path: str, typed: str) -> str | None:
-    """Why nothing can be read at a path: it does not exist, or may not be looked at.
+    """Why nothing can be read at a path: it does not exist, or its folder may not be read.
 
     Parameters
     ----------

@@ -17,12 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the metadata; a problem of the slide is not an error of the command."""
-    from tiling.slides.child_probe import check_survives
+    from tiling.slides.child_probe import check_not_fatal
     from tiling.slides.slide_problems import slide_problems
     from tiling.slides.slide_reader import open_slide
     from tiling.slides.tiffslide_comparison import tiffslide_differences
 
-    check_survives(arguments.slide)
+    check_not_fatal(arguments.slide)
     with open_slide(arguments.slide, mpp=arguments.mpp) as slide:
         metadata = slide.metadata
         problems = slide_problems(slide)

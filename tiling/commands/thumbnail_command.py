@@ -25,11 +25,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the picture."""
     import PIL.Image
 
-    from tiling.slides.child_probe import check_survives
+    from tiling.slides.child_probe import check_not_fatal
     from tiling.slides.scaled_reading import read_thumbnail
     from tiling.slides.slide_reader import open_slide
 
-    check_survives(arguments.slide)
+    check_not_fatal(arguments.slide)
     with open_slide(arguments.slide) as slide:
         picture = PIL.Image.fromarray(read_thumbnail(slide, arguments.max_px))
     picture.save(arguments.out)

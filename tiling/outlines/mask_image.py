@@ -133,7 +133,7 @@ def _tiff_page(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # zarr arr
 
     # Only this file: OME-XML may name other files, and pipes.
     tiff = files.enter_context(tifffile.TiffFile(path, is_ome=False))
-    # A damaged file may have millions of pages: only two are looked at.
+    # A damaged file may have millions of pages: only two are read.
     first, *others = tiff.pages[:2]
     if any(page.shape == first.shape for page in others):
         raise FileReadError("several pages of one size; a mask has one page")

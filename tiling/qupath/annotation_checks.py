@@ -68,8 +68,8 @@ def _has_gland(
     region: AnnotatedOutline, glands: list[AnnotatedOutline], tree: shapely.STRtree
 ) -> bool:
     """Whether a gland shares area with the region; to touch it is not enough."""
-    found = tree.query(region.shape, predicate="intersects")
-    return any(shared_area(region.shape, glands[index].shape) > 0 for index in found)
+    indices = tree.query(region.shape, predicate="intersects")
+    return any(shared_area(region.shape, glands[index].shape) > 0 for index in indices)
 
 
 def _skipped(drawn: SlideAnnotations) -> str:

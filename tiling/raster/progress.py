@@ -18,7 +18,7 @@ class Progress:
 
     Attributes
     ----------
-    unit : what is count_progress, in the plural
+    unit : what is counted, in the plural
     total : number at the end
     done : number so far
     first : number at the start, which an interrupted run has left
@@ -64,6 +64,6 @@ def count_progress(unit: str, total: int, *, done: int = 0) -> Iterator[Progress
 
 
 def current_progress() -> Progress | None:
-    """The innermost part that is running; None if nothing is count_progress."""
+    """The innermost part that is running; None if nothing is counted."""
     parts = _RUNNING[-1:]
     return parts[0] if parts else None

@@ -1,4 +1,4 @@
-"""Looks at slides in child processes: a slide that ends its process costs no other slide."""
+"""Probes slides in child processes: a fatal slide affects no other slide."""
 
 import json
 import os
@@ -31,7 +31,7 @@ _IMAGE_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"BM")
 def probe_slides(
     requests: Sequence[ProbeRequest], *, budget_s: float = float("inf")
 ) -> list[SlideProbe | None]:
-    """What is known of each slide after a look at it; None where the time was used up before.
+    """Probe each slide; None where the time was used up before.
 
     Parameters
     ----------
@@ -65,13 +65,13 @@ def probe_slides(
             child.close()
 
 
-def check_survives(path: Path) -> None:
+def check_not_fatal(path: Path) -> None:
     """Refuse a slide that ends the process that opens it.
 
     Raises
     ------
     SlideError
-        The child process died or ran out of time, or `path` is no file.
+        The child process ended or ran out of time, or `path` is no file.
     """
     check_is_file(path)
     problem = fatal_problems([path]).get(path)
@@ -82,22 +82,22 @@ def check_survives(path: Path) -> None:
 def fatal_problems(paths: Sequence[Path], *, limit_s: float = 120.0) -> dict[Path, str]:
     """Why some slides would end the process that opens them.
 
-    Images, and TIFFs without a vendor's format, are not looked at: their readers are safe.
+    Images, and TIFFs without a vendor's format, are not probed: their readers are safe.
 
     Parameters
     ----------
     limit_s : most seconds for each slide
     """
-    paths = [path for path in paths if _needs_child(path)]
+    paths = [path for path in paths if _needs_probe(path)]
     probes = probe_slides([ProbeRequest(str(path), limit_s=limit_s) for path in paths])
     return {
         path: probe.problem
         for path, probe in zip(paths, probes, strict=True)
-        if probe is not None and probe.died
+        if probe is not None and probe.is_fatal
     }
 
 
-def _needs_child(path: Path) -> bool:
+def _needs_probe(path: Path) -> bool:
     if not path.is_file():
         return False
     if is_mirax(path) or is_dicom(path):
@@ -118,12 +118,12 @@ def _is_generic_tiff(path: Path) -> bool:
     try:
         check_tiff_claims(path)
     except FileReadError:
-        return True  # no library will see it
+        return True  # no library will open it
     return openslide.OpenSlide.detect_format(path) in (None, "generic-tiff")
 
 
 class _Child:
-    """A process that looks at one slide after the other; started again when it ends."""
+    """A process that probes one slide after the other; started again when it ends."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -142,7 +142,7 @@ class _Child:
             line = b""
         if line.endswith(b"\n"):
             return SlideProbe.from_json(json.loads(line))
-        return SlideProbe(None, f"{request.path}: {self._end()}", died=True)
+        return SlideProbe(None, f"{request.path}: {self._end()}", is_fatal=True)
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:

@@ -8,15 +8,15 @@ import struct
 from pathlib import Path
 
 _PREAMBLE = 128
-_MAGIC = b"DICM"
-# The identifiers stand before the pixels; the whole header of a slide is a few kilobytes.
+_SIGNATURE = b"DICM"
+# The identifiers are before the pixels; the whole header of a slide is a few kilobytes.
 _HEADER_BYTES = 1 << 20
 _TRANSFER_SYNTAX = (0x0002, 0x0010)
 _SERIES_UID = (0x0020, 0x000E)
 _IMPLICIT = b"1.2.840.10008.1.2"
 # Types whose lengths have 32 bits.
 _LONG_LENGTHS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
-_ITEMS = 0xFFFE  # group of the marks of sequences and their items, which have no type
+_ITEMS = 0xFFFE  # group of the delimiters of sequences and of their items, which have no type
 _SEQUENCE_END = (_ITEMS, 0xE0DD)
 _ITEM_START = (_ITEMS, 0xE000)
 _UNDEFINED = 0xFFFFFFFF
@@ -25,12 +25,12 @@ _Tag = tuple[int, int]
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a regular file has the mark of DICOM, whatever its name is."""
+    """Whether a regular file has the signature of DICOM, under any name."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
         file.seek(_PREAMBLE)
-        return file.read(len(_MAGIC)) == _MAGIC
+        return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 def series_uid(path: Path) -> str | None:
@@ -45,7 +45,7 @@ def series_uid(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         data = file.read(_HEADER_BYTES)
-    start = _PREAMBLE + len(_MAGIC)
+    start = _PREAMBLE + len(_SIGNATURE)
     syntax = _value(data, start, _TRANSFER_SYNTAX, explicit=True)
     start = _end_of_group(data, start, _TRANSFER_SYNTAX[0])
     explicit = syntax is None or syntax != _IMPLICIT

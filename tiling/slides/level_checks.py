@@ -1,7 +1,8 @@
 """Which levels of a file show the picture of the full resolution.
 
-A library lists what the file flags as levels. A thumbnail of another shape, or a level that shows
-another picture, would be tiled in silence: coarse levels are read in place of the full resolution.
+A library lists what the file flags as levels. Coarse levels are read in place of the full
+resolution: a thumbnail of another shape, or a level that shows another picture, would be tiled
+without a message.
 """
 
 from collections.abc import Iterator

@@ -100,13 +100,13 @@ def _first_page(
 ) -> int | None:
     """Number of the page that holds the first plane of an image."""
     own_id = root.get("UUID")
-    here = [block for block in blocks if own_id is None or _file_id(block) in (None, own_id)]
-    if blocks and not here:
+    own_blocks = [block for block in blocks if own_id is None or _file_id(block) in (None, own_id)]
+    if blocks and not own_blocks:
         other = next(iter(_children(blocks[0], "UUID"))).get("FileName", "another file")
         raise RefusedFileError(
             f"the pixels of image {name!r} are in another file ({other}); use that file"
         )
-    pages = [int(block.attrib["IFD"]) for block in here if "IFD" in block.attrib]
+    pages = [int(block.attrib["IFD"]) for block in own_blocks if "IFD" in block.attrib]
     return min(pages, default=None)
 
 

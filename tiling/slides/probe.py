@@ -1,4 +1,4 @@
-"""A look at a slide, as a process of its own: `python -m tiling.slides.probe`.
+"""Probes slides, as a process of its own: `python -m tiling.slides.probe`.
 
 A library that decodes slides can end the process, wait for ever or take all memory. The process
 that plans a run, and the jobs that tile slides, let this process open a slide first.
@@ -28,7 +28,7 @@ _WINDOW_PX = 16
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """The slide to look at.
+    """The slide to probe.
 
     Attributes
     ----------
@@ -52,12 +52,12 @@ class SlideProbe:
     ----------
     geometry : of the tiles; None if the slide cannot be used, and without a working resolution
     problem : why the slide cannot be used, "" if it can
-    died : whether the process that looked at the slide ended, or ran out of time
+    is_fatal : whether the process that probed the slide ended, or ran out of time
     """
 
     geometry: Geometry | None = None
     problem: str = ""
-    died: bool = False
+    is_fatal: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from tiling.slide_errors import SlideError
 from tiling.slides.dicom_series import is_dicom, series_files
 
-_VMS_MARK = b"[Virtual Microscope Specimen]"
+_VMS_SIGNATURE = b"[Virtual Microscope Specimen]"
 _MAX_VMS_BYTES = 1 << 20
 
 
@@ -33,14 +33,14 @@ def is_mirax(path: Path) -> bool:
 def is_vms(path: Path) -> bool:
     """Whether a file is the index of a Hamamatsu VMS or VMU slide."""
     with path.open("rb") as file:
-        return file.read(len(_VMS_MARK) + 3).lstrip(b"\xef\xbb\xbf").startswith(_VMS_MARK)
+        return file.read(len(_VMS_SIGNATURE) + 3).lstrip(b"\xef\xbb\xbf").startswith(_VMS_SIGNATURE)
 
 
 def check_companion_files(path: Path) -> None:
     """Refuse a slide beside which there are no regular files where its format expects files.
 
-    OpenSlide opens every file in the folder of a DICOM slide. It would wait for ever for the other
-    end of a pipe.
+    OpenSlide opens every file in the folder of a DICOM slide. To open a pipe would take
+    until another process writes to it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is wrong with a slide that can be opened: said before it is tiled."""
+"""Problems of a slide that can be opened, found before it is tiled."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def unusable_problems(slide: Slide) -> list[str]:
 
 
 def correctable_problems(slide: Slide) -> list[str]:
-    """What a person must look at: the pixel size, which the sheet can set; a single colour."""
+    """What a person must check: the pixel size, which the sheet can set; a single colour."""
     problems = (pixel_size_problem(slide.metadata), small_level_problem(slide))
     return [problem for problem in problems if problem is not None]
 

@@ -218,7 +218,7 @@ def _choose_backend(path: Path) -> Callable[[Path], Backend]:
             check_tiff_claims(path)
         format_name = openslide.OpenSlide.detect_format(path)
     # OpenSlide's reader of generic TIFFs uses neither the sub-resolutions of OME-XML nor the
-    # declared meaning of a fourth channel, and believes that the first page is the slide.
+    # declared meaning of a fourth channel, and takes the first page for the slide.
     if tiff and format_name in (None, "generic-tiff"):
         return TiffBackend
     if tiff:

@@ -31,7 +31,7 @@ MAX_TILE_PX = 8192**2
 _CODING_BLOCK_PX = 64
 _CODESTREAMS = (7, 33003, 33005, 34712)  # JPEG, and JPEG 2000 of Aperio and of others
 # Tiles whose first bytes are read when a slide is opened: all of a small file, some of a large one.
-# `check_tile_size` looks at every tile that is decoded.
+# `check_tile_size` checks every tile that is decoded.
 _EXAMINED_TILES = 16
 _EXAMINED_BYTES = 4096
 
@@ -95,7 +95,7 @@ def _check_tiles(reader: DirectoryReader, directory: Directory) -> None:
 
 
 def _check_codestreams(reader: DirectoryReader, directory: Directory) -> None:
-    """Look at the first bytes of some tiles of a page, the first and the last among them."""
+    """Check the first bytes of some tiles of a page, the first and the last among them."""
     if reader.value(directory, COMPRESSION) not in _CODESTREAMS:
         return
     is_tiled = TILE_OFFSETS in directory

@@ -1,8 +1,8 @@
 """The directories of a TIFF file, read with limits that hold for every file.
 
 The libraries that decode TIFF follow what a file says about itself: a chain of directories in a
-loop, or a table of a billion entries. This reader looks at the directories first. It reads a few
-bytes of each and stops at a limit.
+loop, or a table of a billion entries. Here the directories are read before, a few
+bytes of each, up to a limit.
 """
 
 import struct
@@ -21,10 +21,10 @@ SUB_DIRECTORIES = 330
 # Present in the first directory of an NDPI file, whose offsets have 64 bits.
 _NDPI_FORMAT = 65420
 
-# A slide has a dozen directories. A stack of thousands of planes is no slide either.
+# A slide has about 12 directories. A stack of thousands of planes is no slide either.
 MAX_DIRECTORIES = 4096
 _MAX_ENTRIES = 4096
-_MAGIC = {b"II*\0": ("<", False), b"MM\0*": (">", False)} | {
+_SIGNATURES = {b"II*\0": ("<", False), b"MM\0*": (">", False)} | {
     b"II+\0": ("<", True),
     b"MM\0+": (">", True),
 }
@@ -57,7 +57,7 @@ Directory = dict[int, TagValues]
 def is_tiff(path: Path) -> bool:
     """Whether the first bytes are those of a TIFF or BigTIFF."""
     with path.open("rb") as file:
-        return file.read(4) in _MAGIC
+        return file.read(4) in _SIGNATURES
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
@@ -95,7 +95,7 @@ class DirectoryReader:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.size = file.seek(0, 2)
-        self._order, self._is_big = _MAGIC[self._bytes(0, 4)]
+        self._order, self._is_big = _SIGNATURES[self._bytes(0, 4)]
         self.is_ndpi = False
         self._first = self._number("Q", 8) if self._is_big else self._number("I", 4)
         if self._order == "<" and not self._is_big:
@@ -189,5 +189,5 @@ class DirectoryReader:
 def _check_number(directories: int) -> None:
     if directories > MAX_DIRECTORIES:
         raise FileReadError(
-            f"the TIFF has more than {MAX_DIRECTORIES} directories; a slide has a dozen"
+            f"the TIFF has more than {MAX_DIRECTORIES} directories; a slide has about 12"
         )

@@ -16,7 +16,7 @@ from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import NotBrightfieldError
 from tiling.slides.tiff_directories import open_tiff
 
-# A slide has a dozen pages; a file of thousands would take seconds to open.
+# A slide has about 12 pages; a file of thousands would take seconds to open.
 MAX_PAGES = 256
 _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
 _JPEG = tifffile.COMPRESSION.JPEG

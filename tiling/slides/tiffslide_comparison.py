@@ -15,7 +15,7 @@ def tiffslide_differences(metadata: SlideMetadata) -> list[str]:
     """How tiffslide reads a TIFF otherwise than we do; empty if it agrees or for other files.
 
     Programs that use tiffslide show other pixels or lengths then. It is no reason to refuse the
-    slide: tiffslide takes the first series and believes its pixel size.
+    slide: tiffslide takes the first series and its pixel size.
 
     Parameters
     ----------

@@ -137,10 +137,10 @@ class FinishedStore(LocalStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         """See `zarr.abc.store.Store.get`; raises StoreError as `check_absent` does."""
-        found = await super().get(key, prototype, byte_range)
-        if found is None:
+        buffer = await super().get(key, prototype, byte_range)
+        if buffer is None:
             self.check_absent(key)
-        return found
+        return buffer
 
     def check_absent(self, key: str) -> None:
         """Raise a StoreError where the list of files has a file that does not exist."""

@@ -83,12 +83,12 @@ def check_files(store: Path) -> StoreManifest:
     sizes = _file_sizes(store)
     for name, size in manifest.chunk_bytes.items():
         if sizes.get(name) != size:
-            found = "is missing" if name not in sizes else f"has {sizes[name]} bytes, not {size}"
-            raise StoreError(f"{store}: the file {name} {found}; {remedy}")
+            fault = "is missing" if name not in sizes else f"has {sizes[name]} bytes, not {size}"
+            raise StoreError(f"{store}: the file {name} {fault}; {remedy}")
     for name, checksum in manifest.metadata_checksums.items():
         if name not in sizes or _checksum((store / name).read_bytes()) != checksum:
-            found = "is missing" if name not in sizes else "is damaged (wrong checksum)"
-            raise StoreError(f"{store}: the file {name} {found}; {remedy}")
+            fault = "is missing" if name not in sizes else "is damaged (wrong checksum)"
+            raise StoreError(f"{store}: the file {name} {fault}; {remedy}")
     return manifest
 
 

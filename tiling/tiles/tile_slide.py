@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tiling.parallel import JobSettings
 from tiling.slide_errors import SlideError
 from tiling.slides.brightfield import check_brightfield
-from tiling.slides.child_probe import check_survives
+from tiling.slides.child_probe import check_not_fatal
 from tiling.slides.local_copy import local_copy
 from tiling.slides.slide_reader import IccMode, Slide, open_slide
 from tiling.slides.working_resolution import ScalePlan, plan_scale
@@ -115,7 +115,7 @@ def tile_slide(
     }
     try:
         recorded |= source.masks.checksums()
-        check_survives(source.path)
+        check_not_fatal(source.path)
         with (
             local_copy(source.path, local_copies) as file,
             open_slide(source.path, mpp=source.mpp, read_from=file, icc=parameters.icc) as opened,

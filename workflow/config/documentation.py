@@ -28,7 +28,7 @@ Set keys in a file given by `--configfile`, in `config.yaml`, or on the command 
 `--config results=out glands.threshold=0.6`, which is the same as
 `--config results=out 'glands={threshold: 0.6}'`. In files the key `glands.threshold` of this table
 is `threshold` inside `glands`. It is best to keep the values of a study in one file, and to give it
-in every call. The bounds refuse slips of the pen; every number must be finite.
+in every call. The bounds refuse typing errors; every number must be finite.
 
 Paths must not contain `{word}` or `<word>`, which Snakemake replaces, nor `results` any brace.
 

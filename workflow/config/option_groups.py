@@ -1,6 +1,6 @@
 """The groups of the configuration that are not those of network and training.
 
-Bounds are wide: they refuse slips of the pen, which would need days, or more memory than there is.
+Bounds are wide: they refuse typing errors, which would need days, or more memory than there is.
 """
 
 from typing import Annotated, Literal

@@ -39,7 +39,7 @@ def with_start_model(configuration: Configuration, card: ModelCard) -> Configura
     """
     network, training = configuration.network, configuration.training
     defaults = NetworkSettings()
-    given = {
+    set_by_user = {
         name
         for name in network.model_fields_set
         if name not in SHAPE_OF_WEIGHTS or getattr(network, name) != getattr(defaults, name)
@@ -47,7 +47,7 @@ def with_start_model(configuration: Configuration, card: ModelCard) -> Configura
     of_model = {
         name: getattr(card.network, name)
         for name in NetworkSettings.model_fields
-        if name not in given
+        if name not in set_by_user
     }
     inherited = inherited_settings(card.training)
     return configuration.model_copy(

@@ -48,16 +48,16 @@ def step_times(
     unlabelled : the run has unlabelled slides
     cache : file with earlier measurements; a missing or damaged file is ignored
     """
-    known = _read(cache)
+    times = _read(cache)
     keys = {name: _key(name, one, hardware, unlabelled) for name, one in settings.items()}
-    missing = {name: settings[name].model_dump() for name, key in keys.items() if key not in known}
+    missing = {name: settings[name].model_dump() for name, key in keys.items() if key not in times}
     if missing:
         request = {"methods": missing, "unlabelled": unlabelled, **hardware._asdict()}
         measured = _measured_in_a_process(request)
-        known |= {keys[name]: seconds for name, seconds in measured.items()}
+        times |= {keys[name]: seconds for name, seconds in measured.items()}
         with contextlib.suppress(OSError):  # the file only saves time
-            write_atomic(cache, json.dumps(known, indent=1))
-    return {name: known[key] for name, key in keys.items() if key in known}
+            write_atomic(cache, json.dumps(times, indent=1))
+    return {name: times[key] for name, key in keys.items() if key in times}
 
 
 def measure(request: Mapping[str, Any]) -> dict[str, float]:

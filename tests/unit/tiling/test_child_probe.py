@@ -58,7 +58,7 @@ def test_a_slide_that_ends_the_process_is_named_and_the_others_are_looked_at(
     assert first == third == probe_slide(ProbeRequest(str(before), mpp_um=1.0))
     assert first.geometry is not None
     assert (first.geometry.width_px, first.geometry.height_px) == (115, 75)
-    assert second.died
+    assert second.is_fatal
     assert f"{fatal}: the library that decodes it ends the process" in second.problem
 
 
@@ -86,7 +86,7 @@ def test_a_slide_that_takes_too_long_is_named(tmp_path: Path) -> None:
     quick, slow = (ProbeRequest(str(path), limit_s=limit_s) for limit_s in (20.0, 1e-6))
     probes = probe_slides([slow, quick])
     assert probes[0] is not None
-    assert probes[0].died
+    assert probes[0].is_fatal
     assert "does not end within the time limit" in probes[0].problem
     assert probes[1] is not None
     assert probes[1].problem == ""
@@ -103,7 +103,7 @@ def test_an_unreadable_slide_gives_its_message_and_no_process_stays(tmp_path: Pa
     files = set(os.listdir("/proc/self/fd"))
     (probe,) = probe_slides([ProbeRequest(str(tmp_path / "a.tiff"))])
     assert probe is not None
-    assert not probe.died
+    assert not probe.is_fatal
     assert "a.tiff: cannot be read as a slide" in probe.problem
     assert set(os.listdir("/proc/self/fd")) == files
     with pytest.raises(ChildProcessError):

@@ -174,7 +174,7 @@ def encode_rgb(pixels):
 def test_jpegs_have_the_colours_that_their_own_markers_state(tmp_path, reader, header, encode):
     """Where header and JPEG agree, libtiff (in Pillow) gives the same pixels.
 
-    Where they do not, libtiff believes the header and gives wrong colours.
+    Where they do not, libtiff uses the header and gives wrong colours.
     """
     name, options = READERS[reader]
     height, width = (16, 192) if reader == "strips" else (64, 64)

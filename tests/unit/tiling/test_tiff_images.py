@@ -207,7 +207,7 @@ def test_a_description_without_meaning_is_no_error(tmp_path, image, description)
     check(path, image, (1,), None)
 
 
-def test_ome_xml_of_other_sizes_than_the_pages_is_not_believed(tmp_path, image):
+def test_ome_xml_of_other_sizes_than_the_pages_is_not_used(tmp_path, image):
     """A cropped copy with the OME-XML of the original: its pixel size may be wrong too."""
     path = ome(tmp_path / "s.ome.tif", (image, "slide", 0.5, TILES, 0))
     path.write_bytes(path.read_bytes().replace(b'SizeX="384"', b'SizeX="999"'))

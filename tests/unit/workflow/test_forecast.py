@@ -17,7 +17,7 @@ MPP_UM = 1.0
 @pytest.fixture
 def slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """512 x 512 px at 0.5 um: 256 x 256 at the working resolution of 1 um."""
-    monkeypatch.chdir(tmp_path)  # results of the look at slides are kept in the working directory
+    monkeypatch.chdir(tmp_path)  # results of the probes are kept in the working directory
     path = tmp_path / "a.tiff"
     pixels = np.full((SIDE_PX, SIDE_PX, 3), 200, np.uint8)
     tifffile.imwrite(

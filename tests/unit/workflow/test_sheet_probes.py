@@ -1,4 +1,4 @@
-"""Slides are looked at when a run is planned: those that cannot be used are named, and no more."""
+"""Slides are probed when a run is planned: those that cannot be used are named, and no more."""
 
 import json
 import struct
