@@ -1,12 +1,12 @@
 """`--set network.KEY=VALUE`: single settings from the command line, checked like all others."""
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from semimoe.model_errors import SettingsError
 from semimoe.settings import NetworkSettings, TrainingSettings, checked
+from tiling.raster.similar_names import similar_name
 
 
 def overridden(
@@ -52,9 +52,9 @@ def _hint(group: str, key: str) -> str:
         "training": list(TrainingSettings.model_fields),
     }
     for name in (group, *(other for other in groups if other != group)):
-        close = difflib.get_close_matches(key, groups[name], n=1, cutoff=0.7)
-        if close:
-            return f" (did you mean {name}.{close[0]}?)"
+        meant = similar_name(key, groups[name])
+        if meant:
+            return f" (did you mean {name}.{meant}?)"
     return f"; the settings are {', '.join(groups[group])}"
 
 

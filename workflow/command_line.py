@@ -22,7 +22,7 @@ _CONFIG_OPTIONS = ("--config", "-C")
 _KEY = re.compile(r"[a-zA-Z_][\w-]*\w")  # as Snakemake reads it
 _DOTTED_KEY = re.compile(r"[a-zA-Z_][\w-]*(\.[a-zA-Z_][\w-]*)+")
 _NEEDED_BYTES = 1 << 20
-_LARGEST_SETTINGS_BYTES = 1 << 20
+_MAX_SETTINGS_BYTES = 1 << 20
 
 
 class CommandLineError(ValueError):
@@ -96,7 +96,7 @@ def check_configuration_files(words: Sequence[str]) -> None:
         path = Path(name)
         if not path.is_file():
             raise CommandLineError(f"--configfile {name}: no such file")
-        if path.stat().st_size > _LARGEST_SETTINGS_BYTES:
+        if path.stat().st_size > _MAX_SETTINGS_BYTES:
             raise CommandLineError(f"--configfile {name}: too large for a file of settings")
         try:
             node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)

@@ -18,7 +18,7 @@ from workflow.sheet_reader import read_sheet
 from workflow.stages.job_resources import scratch_folder
 from workflow.user_paths import problem_of_output_folder
 
-_MOST_LISTED = 200
+_MAX_LISTED = 200
 # A dry run takes seconds. Slides that are not probed then are probed at the start of the run.
 _PROBE_BUDGET_S = 15.0
 _GIVE_SHEET = (
@@ -104,9 +104,9 @@ def read_run_inputs(
 def problems_text(problems: Sequence[str]) -> str:
     """The problems for the user, one on each line."""
     title = f"{len(problems)} problem(s) in configuration and sheet; nothing was started:"
-    lines = [title, *problems[:_MOST_LISTED]]
-    if len(problems) > _MOST_LISTED:
-        lines.append(f"... and {len(problems) - _MOST_LISTED} more")
+    lines = [title, *problems[:_MAX_LISTED]]
+    if len(problems) > _MAX_LISTED:
+        lines.append(f"... and {len(problems) - _MAX_LISTED} more")
     return "\n".join(lines)
 
 

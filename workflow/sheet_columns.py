@@ -1,10 +1,10 @@
 """The names of the columns of a sheet: spelling, misspelt names, names that are taken."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tiling.raster.similar_names import similar_name
 from workflow.sheet import RESERVED_COLUMNS, SHEET_COLUMNS
 from workflow.sheet_text import problem_of_text
 
@@ -14,7 +14,8 @@ _MEANINGLESS_ENDINGS = {
     *("id", "ids", "no", "nr", "number", "name", "code", "s"),
     *("file", "files", "path", "geojson", "mask", "image", "um", "px", "x", "value"),
 }
-_ALIKE = 0.8
+# Higher than elsewhere: most further columns have names of their own.
+_MIN_SIMILARITY = 0.8
 # Spreadsheet programs run a cell that begins with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
@@ -82,10 +83,7 @@ def _meant(name: str, names: tuple[str, ...]) -> str | None:
         is_meant = all(word in _MEANINGLESS_ENDINGS or word.isdigit() for word in others)
         return named if is_meant and named in candidates else None
     joined = "".join(words)
-    close = difflib.get_close_matches(joined, candidates, n=1, cutoff=_ALIKE)
-    if close:
-        return close[0]
-    return next(
+    return similar_name(joined, candidates, min_similarity=_MIN_SIMILARITY) or next(
         (
             column
             for column in candidates

@@ -1,16 +1,17 @@
 """Read the sheet of slides as text and check all of it: every problem is listed, with its row."""
 
-import difflib
 import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from semimoe.settings import shortened
+from tiling.outlines.mask_image import MASK_SUFFIXES
+from tiling.raster.similar_names import similar_name
 from tiling.slides.pixel_size import MPP_RANGE_UM
 from workflow.sheet import (
     ID_PATTERN,
-    LONGEST_ID,
+    MAX_ID_LETTERS,
     SHEET_COLUMNS,
     SPLITS,
     SPLITS_WITH_OUTLINES,
@@ -23,7 +24,6 @@ from workflow.sheet_consistency import problems_of_rows
 from workflow.sheet_text import SheetTextError, problem_of_text, read_lines
 from workflow.user_paths import problem_of_file, problem_of_path, with_home
 
-_MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
 # What people call the splits of this project.
 _OTHER_WORDS = {
@@ -139,7 +139,7 @@ def _read_row(texts: dict[str, str], checks: _Checks) -> tuple[SheetRow, list[st
     annotated = texts.get("annotated", "").lower() or "regions"
     if annotated not in ("regions", "whole"):
         problems.append(f"annotated: {shortened(annotated)!r} is not one of regions, whole")
-    is_mask = (files["annotation"] or "").lower().endswith(_MASK_SUFFIXES)
+    is_mask = (files["annotation"] or "").lower().endswith(MASK_SUFFIXES)
     mpp, mpp_problems = _read_mpp(texts.get("mpp", ""))
     row = SheetRow(
         slide=slide,
@@ -162,17 +162,16 @@ def _slide_problems(slide: str) -> list[str]:
             f"slide: {shortened(slide)!r} is not a valid id; use letters, digits, '_', '.' and"
             " '-', and begin with a letter or a digit"
         ]
-    if len(slide) > LONGEST_ID:
+    if len(slide) > MAX_ID_LETTERS:
         return [
             f"slide: {shortened(slide)!r} is too long for the names of files; use at most"
-            f" {LONGEST_ID} characters"
+            f" {MAX_ID_LETTERS} characters"
         ]
     return []
 
 
 def _split_hint(split: str) -> str:
-    close = difflib.get_close_matches(split, SPLITS, n=1, cutoff=0.7)
-    meant = _OTHER_WORDS.get(split) or (close[0] if close else None)
+    meant = _OTHER_WORDS.get(split) or similar_name(split, SPLITS)
     return f" (did you mean {meant}?)" if meant else ""
 
 

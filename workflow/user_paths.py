@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-_LONGEST_NAME_BYTES = 255
+_MAX_NAME_BYTES = 255
 # Snakemake replaces these in the path of every file of a rule, and nothing can prevent it:
 # {wildcard}, {wildcard,constraint} and <variable>.
 _REPLACED_BY_SNAKEMAKE = re.compile(r"\{\s*[.\w]+\s*(?:,[^/]*)?\}|<[a-z][a-z0-9_]*>")
@@ -35,11 +35,9 @@ def problem_of_path(path: str) -> str | None:
         )
     if _URL.match(path):
         return "is the address of a server; copy the file to this machine"
-    may_be_long = 4 * len(path) > _LONGEST_NAME_BYTES  # a character has at most 4 bytes
-    if may_be_long and any(
-        len(os.fsencode(name)) > _LONGEST_NAME_BYTES for name in path.split("/")
-    ):
-        return f"has a name of more than {_LONGEST_NAME_BYTES} bytes, which is too long for a file"
+    may_be_long = 4 * len(path) > _MAX_NAME_BYTES  # a character has at most 4 bytes
+    if may_be_long and any(len(os.fsencode(name)) > _MAX_NAME_BYTES for name in path.split("/")):
+        return f"has a name of more than {_MAX_NAME_BYTES} bytes, which is too long for a file"
     return None
 
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from tiling.outlines.regular_file import open_regular_file
 from tiling.raster.mask_rules import one_channel
 from tiling.slide_errors import AnnotationError
+from tiling.slides.plain_image import IMAGE_SIGNATURES
 from tiling.slides.read_errors import FileReadError, file_read_errors
+from tiling.slides.tiff_directories import TIFF_SIGNATURES
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_IMAGE_STARTS = (*_TIFF_STARTS, b"\x89PNG", b"BM", b"\xff\xd8\xff", b"GIF8")
-_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".gif")
+# Suffixes of mask images of slides.
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+_IMAGE_SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg", ".gif")
 _MAX_CHECKED_PX = 1 << 24
 # Modes of Pillow whose pixels are numbers; pixels of other modes are converted to RGB.
 _PLAIN_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F", "RGB", "RGBA")
@@ -31,7 +33,7 @@ def is_image(path: Path, *, column: str = "annotation") -> bool:
     """
     with open_regular_file(path, column=column) as file:
         start = file.read(16)
-    if start.startswith(_IMAGE_STARTS):
+    if start.startswith((*TIFF_SIGNATURES, *IMAGE_SIGNATURES)):
         return True
     is_text_or_archive = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (
         b"{",
@@ -57,7 +59,7 @@ def open_mask_image(path: Path, *, column: str = "annotation") -> Iterator[Any]:
     """
     with ExitStack() as files:
         with open_regular_file(path, column=column) as file:
-            is_tiff = file.read(4) in _TIFF_STARTS
+            is_tiff = file.read(4) in TIFF_SIGNATURES
         try:
             with file_read_errors():
                 image = _tiff_page(path, files) if is_tiff else _pixels(path, files)
@@ -77,7 +79,7 @@ def mask_shape(path: Path) -> tuple[int, int]:
         The file is missing, cannot be read as an image, or has fractions or several pages.
     """
     with open_regular_file(path) as file:
-        is_tiff = file.read(4) in _TIFF_STARTS
+        is_tiff = file.read(4) in TIFF_SIGNATURES
         file.seek(0)
         if not is_tiff:
             return _picture_shape(path, file)

@@ -4,9 +4,10 @@ A new class is one more row of `ANNOTATION_CLASSES`. If its outlines are to be r
 add that way to `Reading`, and say in `tiling.qupath.label_store` what its pixels mean.
 """
 
-import difflib
 from enum import Enum
 from typing import NamedTuple
+
+from tiling.raster.similar_names import similar_name
 
 REGION = "Region*"
 EMPTY_REGION = "Region*: empty"
@@ -50,7 +51,6 @@ ANNOTATION_CLASSES = (
     AnnotationClass(PROPOSED, Reading.PROPOSAL, "Not checked by anybody yet."),
 )
 _DERIVED = ":"
-_MIN_SIMILARITY = 0.7
 
 
 def reading_of(label: str, *, gland_class: str = GLAND) -> Reading | None:
@@ -107,8 +107,8 @@ def similar_class(label: str, *, gland_class: str = GLAND) -> str | None:
     """
     names = {_simplified(name): name for name in base_classes(*Reading, gland_class=gland_class)}
     base = _simplified(label.partition(_DERIVED)[0])
-    close = difflib.get_close_matches(base, list(names), n=1, cutoff=_MIN_SIMILARITY)
-    return names[close[0]] if close else None
+    similar = similar_name(base, names)
+    return None if similar is None else names[similar]
 
 
 def _simplified(name: str) -> str:

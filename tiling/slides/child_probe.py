@@ -16,6 +16,7 @@ from pathlib import Path
 from tiling.slide_errors import SlideError
 from tiling.slides.dicom_series import is_dicom
 from tiling.slides.metadata import check_is_file
+from tiling.slides.plain_image import IMAGE_SIGNATURES
 from tiling.slides.probe import ProbeRequest, SlideProbe
 from tiling.slides.slide_files import is_mirax
 
@@ -24,8 +25,6 @@ _SLIDES_PER_CHILD = 25
 _MAX_CHILDREN = 4
 # The child ends itself at its limit. A process that waits for a lost mount cannot even be ended.
 _MARGIN_S = 5.0
-# Formats that only Pillow and tifffile read, with sizes that are checked before.
-_IMAGE_MARKS = (b"\x89PNG", b"\xff\xd8\xff", b"BM")
 
 
 def probe_slides(
@@ -103,7 +102,7 @@ def _needs_probe(path: Path) -> bool:
     if is_mirax(path) or is_dicom(path):
         return True
     with path.open("rb") as file:
-        return not file.read(4).startswith(_IMAGE_MARKS) and not _is_generic_tiff(path)
+        return not file.read(4).startswith(IMAGE_SIGNATURES) and not _is_generic_tiff(path)
 
 
 def _is_generic_tiff(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tiling.slide_errors import SlideError
 from tiling.slides.pixel_size import MPP_RANGE_UM, SHEET, PixelSize
-from tiling.slides.slide_files import files_of_slide, is_mirax
+from tiling.slides.slide_files import files_of_slide, is_mirax, mirax_folder
 
 _SAMPLE_BYTES = 1 << 20
 # Pixel size times magnification: 10 um for most scanners, 3.5 um to 13 um for others. A size that
@@ -163,9 +163,9 @@ def slide_checksum(path: Path) -> str:
             _add_samples(digest, file)
         return digest.hexdigest()
     _add_samples(digest, path)
-    mirax_folder = path.with_suffix("")
-    if mirax_folder.is_dir():
-        for part in sorted(mirax_folder.iterdir()):
+    folder = mirax_folder(path)
+    if folder.is_dir():
+        for part in sorted(folder.iterdir()):
             digest.update(f"{part.name} {part.stat().st_size} ".encode())
             if part.suffix.lower() == ".ini":
                 _add_samples(digest, part)

@@ -24,6 +24,8 @@ from tiling.slides.read_errors import FileReadError, NotBrightfieldError, file_r
 # Pillow warns from 90 Mpx and stops at 180 Mpx. Its limit is set once, because several threads open
 # files. It is larger than ours, because mask images have one byte for each pixel.
 PIL.Image.MAX_IMAGE_PIXELS = 2_000_000_000
+# First bytes of images that only Pillow reads: PNG, JPEG, BMP, GIF.
+IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "RGBX")
 _ANIMATED_FORMATS = ("GIF", "PNG", "WEBP")
 _ROWS_AT_ONCE = 256

@@ -19,7 +19,7 @@ def files_of_slide(path: Path) -> list[Path]:
         The disk or mount fails.
     """
     if is_mirax(path):
-        return [path, *sorted(file for file in _mirax_folder(path).rglob("*") if file.is_file())]
+        return [path, *sorted(file for file in mirax_folder(path).rglob("*") if file.is_file())]
     if is_dicom(path):
         return series_files(path)
     return [path, *_named_in_vms(path)]
@@ -28,6 +28,11 @@ def files_of_slide(path: Path) -> list[Path]:
 def is_mirax(path: Path) -> bool:
     """Whether a slide is MIRAX; its index is a picture, so that only the folder shows it."""
     return path.suffix.lower() == ".mrxs"
+
+
+def mirax_folder(path: Path) -> Path:
+    """The folder that holds the pixels of a MIRAX slide."""
+    return path.with_suffix("")
 
 
 def is_vms(path: Path) -> bool:
@@ -48,7 +53,7 @@ def check_companion_files(path: Path) -> None:
         The folder holds a pipe, a socket or a device.
     """
     if is_mirax(path):
-        companions = list(_mirax_folder(path).rglob("*"))
+        companions = list(mirax_folder(path).rglob("*"))
     elif is_dicom(path):
         companions = list(path.parent.iterdir())
     else:
@@ -62,10 +67,6 @@ def check_companion_files(path: Path) -> None:
             raise SlideError(
                 f"{path}: {file} is no file but a pipe, socket or device; remove it from the slide"
             )
-
-
-def _mirax_folder(path: Path) -> Path:
-    return path.with_suffix("")
 
 
 def _named_in_vms(path: Path) -> list[Path]:

@@ -54,6 +54,9 @@ class TagValues(NamedTuple):
 Directory = dict[int, TagValues]
 
 
+TIFF_SIGNATURES = tuple(_SIGNATURES)
+
+
 def is_tiff(path: Path) -> bool:
     """Whether the first bytes are those of a TIFF or BigTIFF."""
     with path.open("rb") as file:

@@ -1,6 +1,5 @@
 """Reading the configuration: all problems at once, each with its key and the remedy."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -14,6 +13,7 @@ from semimoe.methods import METHODS
 from semimoe.model_card import CARD, WEIGHTS, ModelCard, load_card
 from semimoe.model_errors import ModelError
 from semimoe.settings import validation_problems
+from tiling.raster.similar_names import similar_name
 from workflow.config.configuration import (
     DEFAULT_MPP_UM,
     DEFAULT_TILE_PX,
@@ -25,7 +25,7 @@ from workflow.config.start_model import with_start_model
 from workflow.user_paths import problem_of_output_folder
 
 # 1024 tiles of 256 x 256 pixels.
-_MOST_PIXELS_AT_ONCE = 2**26
+_MAX_PIXELS_AT_ONCE = 2**26
 
 
 class ConfigurationError(ValueError):
@@ -127,10 +127,10 @@ def _batch_problems(configuration: Configuration) -> Iterator[str]:
     tile_px = configuration.tiles.tile_px or 0
     for group in ("training", "prediction"):
         batch = getattr(configuration, group).batch
-        if batch * tile_px**2 > _MOST_PIXELS_AT_ONCE:
+        if batch * tile_px**2 > _MAX_PIXELS_AT_ONCE:
             yield (
                 f"config {group}.batch: {batch} tiles of {tile_px} x {tile_px} pixels do not fit"
-                f" into memory; set it to {max(_MOST_PIXELS_AT_ONCE // tile_px**2, 1)} or less"
+                f" into memory; set it to {max(_MAX_PIXELS_AT_ONCE // tile_px**2, 1)} or less"
             )
 
 
@@ -264,8 +264,8 @@ def _messages(error: ValidationError) -> Iterator[str]:
             continue
         *groups, key = (str(part) for part in problem["loc"])
         valid_keys = _keys_of(groups)
-        close = difflib.get_close_matches(key, valid_keys, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        meant = similar_name(key, valid_keys)
+        hint = f" (did you mean {meant}?)" if meant else ""
         group, dot, name = key.partition(".")
         if dot:
             hint = f"; in a file, {name} stands inside {group}: `{group}: {{{name}: VALUE}}`"

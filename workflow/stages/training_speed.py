@@ -19,7 +19,7 @@ from semimoe.settings import Device
 from tiling.raster.atomic_files import write_atomic
 from workflow.config.method_settings import MethodSettings
 
-_MOST_S = 180
+_MAX_MEASUREMENT_S = 180
 
 
 class Hardware(NamedTuple):
@@ -100,7 +100,7 @@ def _measured_in_a_process(request: Mapping[str, Any]) -> dict[str, float]:
             input=json.dumps(request),
             capture_output=True,
             text=True,
-            timeout=_MOST_S,
+            timeout=_MAX_MEASUREMENT_S,
             check=True,
             # The packages are found from any working directory.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))},

@@ -21,7 +21,7 @@ from workflow.stages.training_speed import Hardware, step_times
 # encoder; only limits on clusters are made from it.
 _TILE_S, _TILE_PX, _WIDTH = 0.35, 256, 16
 _SEPARATE_EXPERTS = 3
-_LIMIT_FACTOR, _SMALLEST_LIMIT_MIN, _LARGEST_LIMIT_MIN = 2, 60, 1440
+_LIMIT_FACTOR, _MIN_LIMIT_MIN, _MAX_LIMIT_MIN = 2, 60, 1440
 
 
 class TrainingTime(NamedTuple):
@@ -168,7 +168,7 @@ def cluster_limit_min(time: TrainingTime, settings: MethodSettings, *, attempt: 
         cost *= _SEPARATE_EXPERTS
     step_s = _TILE_S * training.batch * cost * (2 if METHODS[time.method].uses_unlabelled else 1)
     minutes = math.ceil(_LIMIT_FACTOR * time.epochs * time.steps * step_s / 60)
-    return min(max(minutes, _SMALLEST_LIMIT_MIN) * attempt, _LARGEST_LIMIT_MIN)
+    return min(max(minutes, _MIN_LIMIT_MIN) * attempt, _MAX_LIMIT_MIN)
 
 
 def _steps(windows: int | None, unlabelled: int, training: TrainingSettings) -> int:
