@@ -1,4 +1,4 @@
-"""8-connected components of an array that is too large for memory.
+"""Connected components of an array that is too large for memory.
 
 Blocks are labelled independently. The pairs of components that touch across faces and corners of
 blocks form a graph; its connected components are those of the whole array. They are numbered by
@@ -92,15 +92,21 @@ def label_block(
 
 
 def label_runs(
-    runs: Runs, chosen: NDArray[np.bool_], block: Block, width_px: int
+    runs: Runs,
+    chosen: NDArray[np.bool_],
+    block: Block,
+    width_px: int,
+    *,
+    diagonal: bool = True,
 ) -> tuple[NDArray[np.int32], BlockComponents | None]:
-    """8-connected components of some runs of one block.
+    """Components of some runs of one block.
 
     Parameters
     ----------
     runs : runs that cover the block
     chosen : bool (n,), runs that belong to components
     block, width_px : as in `label_block`
+    diagonal : components are 8-connected; otherwise 4-connected
 
     Returns
     -------
@@ -111,7 +117,7 @@ def label_runs(
     """
     component = np.zeros(len(chosen), np.int32)
     chosen_runs = runs.select(chosen)
-    count, component[chosen] = connect_runs(chosen_runs)
+    count, component[chosen] = connect_runs(chosen_runs, diagonal=diagonal)
     if not count:
         return component, None
     height, width = (side.stop - side.start for side in block)
@@ -139,13 +145,14 @@ def first_pixels(labels: Runs, count: int, block: Block, width_px: int) -> NDArr
 
 
 def join_components(
-    grid: BlockGrid, components: Sequence[BlockComponents | None]
+    grid: BlockGrid, components: Sequence[BlockComponents | None], *, diagonal: bool = True
 ) -> JoinedComponents:
     """Components of the whole array from those of its blocks.
 
     Parameters
     ----------
     components : for each block of the grid; None without components
+    diagonal : they are 8-connected; otherwise 4-connected
 
     >>> grid = BlockGrid((2, 4), 2)
     >>> masks = [np.array([[0, 0], [0, 1]]), np.array([[1, 0], [0, 0]])]
@@ -160,7 +167,7 @@ def join_components(
         return JoinedComponents([np.zeros(1, np.int32) for _ in components], np.zeros(0, np.int64))
     pairs = [np.zeros((2, 0), np.int64)]
     for index in range(len(grid)):
-        pairs.extend(_touching_pairs(grid, components, offset, index))
+        pairs.extend(_touching_pairs(grid, components, offset, index, diagonal=diagonal))
     a, b = np.concatenate(pairs, axis=1)
     graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(total, total))
     count, joined = connected_components(graph, directed=False)
@@ -205,6 +212,8 @@ def _touching_pairs(
     components: Sequence[BlockComponents | None],
     offset: NDArray[np.int64],
     index: int,
+    *,
+    diagonal: bool,
 ) -> Iterator[NDArray[np.int64]]:
     """Pairs (2, n) of components that touch across the faces of a block.
 
@@ -215,12 +224,14 @@ def _touching_pairs(
     if own is None:
         return
     for face in _faces(grid, index, own):
+        if face.part != slice(None) and not diagonal:
+            continue
         other = components[face.neighbour]
         if other is None:
             continue
         facing = getattr(other, face.side)[face.part]
         length = len(face.components)
-        for shift in (-1, 0, 1):
+        for shift in (-1, 0, 1) if diagonal else (0,):
             a = face.components[max(-shift, 0) : length - max(shift, 0)]
             b = facing[max(shift, 0) : length - max(-shift, 0)]
             both = (a > 0) & (b > 0)

@@ -59,8 +59,12 @@ def find_runs(values: NDArray[Any]) -> Runs:
     return Runs(values[y, x], y, x, np.diff(start, append=height * width))
 
 
-def connect_runs(runs: Runs) -> tuple[int, NDArray[np.int32]]:
-    """8-connected components of runs, whatever their values.
+def connect_runs(runs: Runs, *, diagonal: bool = True) -> tuple[int, NDArray[np.int32]]:
+    """Components of runs, whatever their values.
+
+    Parameters
+    ----------
+    diagonal : components are 8-connected; otherwise 4-connected
 
     Returns
     -------
@@ -81,9 +85,10 @@ def connect_runs(runs: Runs) -> tuple[int, NDArray[np.int32]]:
     start = runs.y * row_px + runs.x
     stop = start + runs.length
     # A run touches the runs of the row above from the first that ends at or after its left
-    # neighbour, to the last that begins at or before its right neighbour.
-    first_touching = np.searchsorted(stop, start - row_px)
-    after_touching = np.searchsorted(start, stop - row_px, side="right")
+    # neighbour, to the last that begins at or before its right neighbour. Without diagonals, it
+    # touches those with which it shares a column.
+    first_touching = np.searchsorted(stop, start - row_px, side="left" if diagonal else "right")
+    after_touching = np.searchsorted(start, stop - row_px, side="right" if diagonal else "left")
     touching = np.maximum(after_touching - first_touching, 0)
     below = np.repeat(np.arange(count), touching)
     first_pair = np.cumsum(touching) - touching

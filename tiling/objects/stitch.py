@@ -3,7 +3,7 @@
 The result depends neither on the block size nor on the number of workers. It is that of
 `tiling.raster.split_rule.split_glands` (docs/architecture.md, "The split rule"): seeds grow inside
 the mask; each component of the mask that they do not reach joins the object that it touches most,
-or is an object of its own if it touches none.
+or is an object of its own if it touches none. Small holes of the glands are filled.
 """
 
 import shutil
@@ -77,17 +77,26 @@ def stitch(
         def gland_of_label(index: int) -> NDArray[np.int32]:
             """Final number of each label of a block."""
             block, objects = grown[index], objects_of_labels[index]
-            assert block is not None
-            assert objects is not None
+            if block is None or objects is None:
+                return np.zeros(1, np.int32)
             table = np.zeros(int(block.labels.max(initial=0)) + 1, np.int32)
             table[block.labels] = gland_of_object[objects]
             return table
+
+        number_of_labels = gland_of_label
+        min_hole_px = parameters.min_hole_um2 / geometry.um2_per_px
+        if min_hole_px > 1:
+            holes = passes.find_holes(gland_of_label, min_hole_px)
+            np.add.at(glands.area_px, holes.gland - 1, holes.area_px)
+
+            def number_of_labels(index: int) -> NDArray[np.int32]:
+                return np.concatenate([gland_of_label(index), holes.gland_of_part[index]])
 
         group = create_group(unfinished.folder)
         labels = create_array(
             group, "labels", shape, GlandStore.ARRAYS["labels"], shard_px=SHARD_PX
         )
-        passes.write_labels(labels, gland_of_label)
+        passes.write_labels(labels, number_of_labels)
         GlandStore.write_table(group, _table(glands, shape))
         attributes = GlandStore(
             slide=slide, split=parameters, version=code_version, geometry=geometry

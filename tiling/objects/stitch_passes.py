@@ -1,4 +1,4 @@
-"""The passes of stitching over the blocks of a slide: seeds, growth, and the final numbers."""
+"""The passes of stitching over the blocks of a slide: seeds, growth, holes, final numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from tiling.objects.components import (
     label_runs,
 )
 from tiling.objects.extents import ObjectExtents, object_extents
+from tiling.objects.hole_pass import LabelFiles, SmallHoles, find_small_parts, join_parts
 from tiling.objects.runs import Runs, find_runs
 from tiling.parallel import JobSettings, for_each
 from tiling.raster.geometry import Block, Geometry, blocks
@@ -76,6 +77,7 @@ class StitchPasses:
         # pixel around it have their final labels.
         self.grid = BlockGrid(shape, max(block_px, self._steps + 1))
         self._borders = BlockBorders(self.grid, self._steps + 1)
+        self._grown_borders = BlockBorders(self.grid, 1)
         self._labels = BlockFiles(folder, self.grid)
         store = open_store(maps)
         self._gland, self._sdf, self._boundary = (
@@ -97,6 +99,25 @@ class StitchPasses:
             job=self._job,
             nouns="growth",
         )
+
+    def find_holes(
+        self, number_of_labels: Callable[[int], NDArray[np.int32]], min_hole_px: float
+    ) -> SmallHoles:
+        """Find the small holes of the glands, and give them labels of their own.
+
+        Parameters
+        ----------
+        number_of_labels : gives the gland of each label of a block, by the block's index
+        min_hole_px : smallest area of a hole that is not small
+        """
+        files = LabelFiles(self._labels, self._grown_borders, number_of_labels)
+        found = for_each(
+            lambda index: find_small_parts(files, self.grid, index, min_hole_px),
+            range(len(self.grid)),
+            job=self._job,
+            nouns="holes",
+        )
+        return join_parts(self.grid, found, min_hole_px)
 
     def write_labels(
         self, labels: zarr.Array[Any], number_of_labels: Callable[[int], NDArray[np.int32]]
@@ -157,6 +178,8 @@ class StitchPasses:
             runs = runs._replace(value=np.where(is_rest, component + np.int32(count), runs.value))
             count += len(rest.first_px)
         self._labels.write(index, runs)
+        shape = (block[0].stop - block[0].start, block[1].stop - block[1].start)
+        self._grown_borders.store(index, runs.to_array(shape))
         extents = object_extents(runs, count, block, width_px)
         # Most objects of the neighbours do not reach into this block.
         labels = np.flatnonzero(extents.area_px) + 1

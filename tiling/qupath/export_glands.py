@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tiling.objects.measure import Measurements, mean_probabilities, measure
 from tiling.objects.simplify import isolated_objects, simplify_outlines
+from tiling.objects.smooth import junction_points, smooth_outlines
 from tiling.objects.trace import Outlines, trace_objects
 from tiling.qupath.geojson_writer import (
     DECIMALS,
@@ -32,6 +33,13 @@ _HEADER = ("id", "label", "centroid_x_level0", "centroid_y_level0", *_COLUMNS)
 _MEASUREMENT_NAMES = tuple(name.replace("_", " ") for name in _COLUMNS)
 
 
+class _Bounds(NamedTuple):
+    """How far outlines may move, in stored pixels; 0: not at all."""
+
+    smooth: float
+    simplify: float
+
+
 def export_glands(
     glands: Path,
     maps: Path,
@@ -48,10 +56,10 @@ def export_glands(
     Parameters
     ----------
     glands, maps : stores of the slide
-    geojson : output, level-0 pixels of the viewer, pixel edges; gzip when the name ends in .gz
+    geojson : output, level-0 pixels of the viewer; gzip when the name ends in .gz
     table : output csv, one row per gland
     slide : its name, from which the ids of the glands are made
-    style : class, colour and type of the objects, and how much outlines are simplified;
+    style : class, colour and type of the objects, and how much outlines may move;
         measurements are those of the exact outlines
     origin : what the coordinates of the GeoJSON are relative to; "bounds" as in QuPath
     workers : threads; the files do not depend on it
@@ -64,9 +72,10 @@ def export_glands(
         ShardReader(open_array(open_store(maps), name)) for name in ("gland", "disagreement")
     ]
     means = mean_probabilities(labels, maps_of_means, count)
-    max_shift_px = style.simplify_um / max(geometry.mpp_x, geometry.mpp_y)
+    px_um = max(geometry.mpp_x, geometry.mpp_y)
+    bounds_px = _Bounds(style.smooth_um / px_um, style.simplify_um / px_um)
     place = to_viewer_px(geometry, origin)
-    written_shapes = _simplifier(place, labels, count, max_shift_px)
+    written_shapes = _shape_writer(place, labels, count, bounds_px)
     with ExitStack() as files:
         writer = files.enter_context(geojson_file(geojson, geometry, origin))
         csv = files.enter_context(atomic_text_file(table))
@@ -90,28 +99,45 @@ def export_glands(
     return count
 
 
-def _simplifier(
+def _shape_writer(
     place: Callable[[Any], Any],
     labels: ShardReader,
     count: int,
-    max_shift_px: float,
+    bounds_px: _Bounds,
 ) -> Callable[[Outlines], Any]:
     """Function that gives the shapes to write for some outlines, in level-0 pixels."""
-    if not max_shift_px:
-        return lambda traced: place(traced.shapes)
-    is_alone = isolated_objects(labels, count, bound_px=max_shift_px)
+    junctions = is_alone = None
+    if bounds_px.smooth:
+        junctions = junction_points(labels)
+    if bounds_px.simplify:
+        is_alone = isolated_objects(labels, count, bound_px=bounds_px.simplify)
 
     def written_shapes(traced: Outlines) -> Any:  # noqa: ANN401  # shapely has no types
-        exact = place(traced.shapes)
-        fewer_corners = place(simplify_outlines(traced.shapes, bound_px=max_shift_px))
-        # Slanted edges may cross each other after rounding, axis-parallel ones do not.
-        is_usable = is_alone[traced.rows] & shapely.is_valid(fewer_corners)
-        # GEOS raises an exception for the precision of an invalid shape.
-        usable = fewer_corners[is_usable]
-        is_usable[is_usable] = shapely.is_valid(shapely.set_precision(usable, 10.0**-DECIMALS))
-        return np.where(is_usable, fewer_corners, exact)
+        shapes = place(traced.shapes)
+        if junctions is not None:
+            shape_px = (labels.shape[0], labels.shape[1])
+            smoothed = smooth_outlines(
+                traced.shapes, junctions, shape_px, bound_px=bounds_px.smooth
+            )
+            shapes = _usable(place(smoothed), shapes)
+        if is_alone is not None:
+            fewer_corners = place(simplify_outlines(traced.shapes, bound_px=bounds_px.simplify))
+            shapes = np.where(is_alone[traced.rows], _usable(fewer_corners, shapes), shapes)
+        return shapes
 
     return written_shapes
+
+
+def _usable(changed: NDArray[np.object_], otherwise: NDArray[np.object_]) -> NDArray[np.object_]:
+    """The changed outlines, and other ones where these are not valid in QuPath.
+
+    Slanted edges may cross each other after rounding, axis-parallel ones do not.
+    """
+    is_usable = shapely.is_valid(changed)
+    # GEOS raises an exception for the precision of an invalid shape.
+    rounded = shapely.set_precision(changed[is_usable], 10.0**-DECIMALS)
+    is_usable[is_usable] = shapely.is_valid(rounded)
+    return np.asarray(np.where(is_usable, changed, otherwise), object)
 
 
 def _level0(centroids: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:

@@ -58,12 +58,14 @@ class OutlineStyle:
     class_name : class of the objects
     colour : of the class, RGB, 0..255
     object_type : detections are fast in QuPath, annotations can be edited
+    smooth_um : outlines may move this far to lose the steps of pixels, but less than half a pixel
     simplify_um : the outline of a gland that touches no other may move this far to lose corners
     """
 
     class_name: str = GLAND
     colour: tuple[int, int, int] = GLAND_COLOUR
     object_type: ObjectType = "detection"
+    smooth_um: float = 0
     simplify_um: float = 0
 
     @property

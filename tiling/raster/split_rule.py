@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.raster.growth import FREE, assign_components, count_contacts, grow
+from tiling.raster.holes import fill_small_holes
 from tiling.raster.label_numbers import label_components, renumber
 from tiling.raster.quantise import quantised_sdf_threshold, quantised_threshold
 
@@ -28,6 +29,7 @@ class SplitParameters:
     min_area_um2 : smaller objects are dropped, um2
     sdf_um : distance at which the signed distance saturates, um
     use_sdf : False if the signed distance has no scale (`sdf_scale: tile`): it is not used then
+    min_hole_um2 : smaller holes of glands are filled, um2 (see `tiling.raster.holes`); 0: none is
     """
 
     threshold: float
@@ -37,6 +39,7 @@ class SplitParameters:
     min_area_um2: float
     sdf_um: float
     use_sdf: bool = True
+    min_hole_um2: float = 0.0
 
     @property
     def use_boundary(self) -> bool:
@@ -119,4 +122,4 @@ def split_glands(
     labels = np.where(rest > 0, label_of_rest[rest], field[1:-1, 1:-1])
     dropped = parameters.is_too_small(np.bincount(labels.ravel()), um2_per_px)
     labels[dropped[labels]] = 0
-    return renumber(labels)
+    return fill_small_holes(renumber(labels), parameters.min_hole_um2 / um2_per_px)

@@ -151,6 +151,13 @@ class GlandOptions(StrictModel):
     min_area_um2: Number = Field(
         500, ge=0, le=LARGEST_AREA_UM2, description="smaller objects are removed, um2"
     )
+    min_hole_um2: Number = Field(
+        50,
+        ge=0,
+        le=LARGEST_AREA_UM2,
+        description="smaller holes in glands are filled, um2; a hole that contains or touches"
+        " another gland, or reaches the border of the slide, stays. 0: none is filled",
+    )
 
 
 class AnnotationOptions(StrictModel):
@@ -187,13 +194,21 @@ class ExportOptions(StrictModel):
         description="also write glands/{slide}.ome.tiff: the labels as a pyramidal OME-TIFF at the"
         " working resolution",
     )
+    smooth_um: Number = Field(
+        0.5,
+        ge=0,
+        le=LARGEST_DISTANCE_UM,
+        description="outlines in the GeoJSON may move by this distance to lose the steps of pixels,"
+        " um; never by half a stored pixel, so that they cover the same pixels. Areas stay within"
+        " 1 %, neighbours keep one common border, and measurements are always of the exact outline."
+        " 0: exact pixel edges, as in the label image",
+    )
     simplify_um: Number = Field(
         0,
         ge=0,
         le=LARGEST_DISTANCE_UM,
-        description="outlines in the GeoJSON may move by this distance to lose corners, um (one"
-        " stored pixel removes the pixel steps); glands closer to each other than twice that keep"
-        " their exact pixel edges, and measurements are always of the exact outline. 0: exact",
+        description="outlines in the GeoJSON may move by this distance to lose corners, um; glands"
+        " closer to each other than twice that are only smoothed. 0: no outline is simplified",
     )
     compress: Switch = Field(
         False,

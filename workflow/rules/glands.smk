@@ -14,7 +14,7 @@ rule stitch_slide:
     params:
         glands=CONFIGURATION.glands.to_dict(),
         made_from=made_from,
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/stitch_slide.py"
 
@@ -39,7 +39,7 @@ rule export_slide:
         # A change of `label_mask` does not change the outlines.
         export=CONFIGURATION.export.model_dump(exclude={"label_mask"}),
         made_from=made_from,
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/export_slide.py"
 

@@ -26,6 +26,7 @@ def export_slide(
         class_name=options.gland_class,
         colour=(options.color[0], options.color[1], options.color[2]),
         object_type=options.object_type,
+        smooth_um=options.smooth_um,
         simplify_um=options.simplify_um,
     )
     count = export_glands(

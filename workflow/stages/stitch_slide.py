@@ -45,6 +45,7 @@ def split_parameters(maps: Path, options: GlandOptions) -> SplitParameters:
         boundary_level=_either(options.boundary_level, split.boundary_level),
         growth_um=_either(options.growth_um, split.growth_um),
         min_area_um2=options.min_area_um2,
+        min_hole_um2=options.min_hole_um2,
         sdf_um=card.sdf_um,
         use_sdf=card.splits_by_distance,
     )

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import math
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -404,3 +405,32 @@ def test_docs_of_the_outputs_list_every_column_in_order(tmp_path: Path) -> None:
         "centroid y level0",
     }
     assert set(collection["features"][0]["properties"]["measurements"]) == measured
+
+
+@pytest.mark.parametrize("density", [0.52, 0.8])
+def test_smoothed_outlines_follow_the_rules_of_qupath_and_cover_the_same_pixels(
+    tmp_path: Path, density: float
+) -> None:
+    noise = ndimage.gaussian_filter(random_gland_map(3, density=density).astype(float), 2)
+    gland = np.where(noise > 255 * density * 0.8, 255, 0).astype(np.uint8)
+    exact, rows = exported(tmp_path, gland)
+    shutil.rmtree(tmp_path / "maps.zarr")
+    shutil.rmtree(tmp_path / "glands.zarr")
+    smooth, rows_again = exported(tmp_path, gland, "smooth.geojson", smooth_um=0.4)
+    check_for_qupath(smooth, "detection")
+    assert rows_again == rows, "measurements are those of the exact outlines"
+    assert smooth["features"] != exact["features"]
+    for before, after in zip(exact["features"], smooth["features"], strict=True):
+        a, b = (shapely.geometry.shape(one["geometry"]) for one in (before, after))
+        assert b.area == pytest.approx(a.area, rel=0.01)
+        # 0.4 um are 0.8 level-0 pixels; rounding adds at most 0.01.
+        assert shapely.hausdorff_distance(a, b) <= 0.8 + 0.01
+
+
+def test_labels_to_geojson_writes_exact_pixel_edges(tmp_path: Path) -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[(np.mgrid[:40, :40] - 20).__pow__(2).sum(axis=0) < 150] = 1
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    labels_to_geojson(tmp_path / "labels.png", tmp_path / "out.geojson")
+    [feature] = json.loads((tmp_path / "out.geojson").read_text())["features"]
+    assert shapely.geometry.shape(feature["geometry"]).area == labels.sum()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
+from tiling.raster.holes import fill_small_holes
 from tiling.raster.split_rule import SplitParameters, split_glands
 
 PLAIN = SplitParameters(
@@ -122,3 +123,51 @@ def test_split_is_the_rule_word_for_word(gland, sdf, boundary, growth, least) ->
     parameters = SplitParameters(**{**vars(PLAIN), "growth_um": growth, "min_area_um2": least})
     made = split_glands(gland, sdf, boundary, mpp_um=1, um2_per_px=1, parameters=parameters)
     np.testing.assert_array_equal(made, word_for_word(gland, sdf, boundary, parameters))
+
+
+def holes_filled_one_by_one(labels: np.ndarray, min_px: float) -> np.ndarray:
+    """Fill each hole of fewer pixels that one object encloses; flood fill pixel by pixel."""
+    filled, seen = labels.copy(), labels > 0
+    for start in zip(*np.nonzero(labels == 0), strict=True):
+        if seen[start]:
+            continue
+        hole, around, open_to_border, todo = [], set(), False, [start]
+        seen[start] = True
+        while todo:
+            y, x = todo.pop()
+            hole.append((y, x))
+            for point in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                if not (0 <= point[0] < labels.shape[0] and 0 <= point[1] < labels.shape[1]):
+                    open_to_border = True
+                elif labels[point]:
+                    around.add(labels[point])
+                elif not seen[point]:
+                    seen[point] = True
+                    todo.append(point)
+        if not open_to_border and len(around) == 1 and len(hole) < min_px:
+            for point in hole:
+                filled[point] = next(iter(around))
+    return filled
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays(np.int32, (9, 11), elements=st.sampled_from([0, 1, 1, 1, 2])),
+    st.sampled_from([0, 1, 2, 3.5, 9, 99]),
+)
+def test_holes_are_filled_as_one_by_one(labels, least) -> None:
+    filled = fill_small_holes(labels, least)
+    np.testing.assert_array_equal(filled, holes_filled_one_by_one(labels, least))
+
+
+def test_dust_of_another_object_in_a_gland_is_filled_too() -> None:
+    """A removed object leaves a hole: it is filled if it is small."""
+    gland = np.full((7, 7), 255)
+    sdf = np.where(np.pad([[255]], 3), 255, np.where(np.pad(np.ones((3, 3)), 2), 0, 255))
+    changes = {"growth_um": 0, "min_area_um2": 2}
+    assert np.unique(split(gland, sdf, **changes)).tolist() == [0, 1]
+    assert np.unique(split(gland, sdf, min_hole_um2=2, **changes)).tolist() == [1]
+    ring = np.where(np.pad(np.ones((3, 3)), 2), 0, 255)
+    assert split(ring, min_hole_um2=9)[3][3] == 0
+    assert split(ring, min_hole_um2=9.5)[3][3] == 1
+    assert split(ring, min_hole_um2=9.5, mpp=2.0)[3][3] == 0

@@ -33,6 +33,7 @@ PARAMETERS = SplitParameters(
     use_sdf=st.booleans(),
     block_px=st.integers(20, 80),
     growth=st.sampled_from([0.0, 2.5, 9.0]),
+    hole=st.sampled_from([0.0, 8.0, 60.0, 2000.0]),
 )
 def test_stitched_glands_are_those_of_the_rule_in_memory(
     tmp_path_factory: pytest.TempPathFactory,
@@ -42,6 +43,7 @@ def test_stitched_glands_are_those_of_the_rule_in_memory(
     use_sdf: bool,
     block_px: int,
     growth: float,
+    hole: float,
 ) -> None:
     folder, rng = tmp_path_factory.mktemp("t"), np.random.default_rng(seed)
     shape = (rng.integers(30, 130), rng.integers(30, 130))
@@ -52,7 +54,9 @@ def test_stitched_glands_are_those_of_the_rule_in_memory(
         ).astype(np.uint8)
         for width in (3.0, 4.0, 2.0)
     )
-    parameters = replace(PARAMETERS, min_area_um2=least, use_sdf=use_sdf, growth_um=growth)
+    parameters = replace(
+        PARAMETERS, min_area_um2=least, use_sdf=use_sdf, growth_um=growth, min_hole_um2=hole
+    )
     maps = folder / "maps.zarr"
     group = create_group(maps)
     for name, values in (("gland", gland), ("sdf", sdf), ("boundary", boundary)):
