@@ -119,25 +119,19 @@ def _shape_writer(
             smoothed = smooth_outlines(
                 traced.shapes, junctions, shape_px, bound_px=bounds_px.smooth
             )
-            shapes = _usable(place(smoothed), shapes)
+            smoothed = place(smoothed)
+            shapes = np.where(shapely.is_valid(smoothed), smoothed, shapes)
         if is_alone is not None:
             fewer_corners = place(simplify_outlines(traced.shapes, bound_px=bounds_px.simplify))
-            shapes = np.where(is_alone[traced.rows], _usable(fewer_corners, shapes), shapes)
+            # Long slanted edges may cross each other after rounding.
+            is_usable = is_alone[traced.rows] & shapely.is_valid(fewer_corners)
+            # GEOS raises an exception for the precision of an invalid shape.
+            usable = fewer_corners[is_usable]
+            is_usable[is_usable] = shapely.is_valid(shapely.set_precision(usable, 10.0**-DECIMALS))
+            shapes = np.where(is_usable, fewer_corners, shapes)
         return shapes
 
     return written_shapes
-
-
-def _usable(changed: NDArray[np.object_], otherwise: NDArray[np.object_]) -> NDArray[np.object_]:
-    """The changed outlines, and other ones where these are not valid in QuPath.
-
-    Slanted edges may cross each other after rounding, axis-parallel ones do not.
-    """
-    is_usable = shapely.is_valid(changed)
-    # GEOS raises an exception for the precision of an invalid shape.
-    rounded = shapely.set_precision(changed[is_usable], 10.0**-DECIMALS)
-    is_usable[is_usable] = shapely.is_valid(rounded)
-    return np.asarray(np.where(is_usable, changed, otherwise), object)
 
 
 def _level0(centroids: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
