@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.raster.atomic_files import write_atomic
-
-Identity = list[int]
+from workflow.file_state import FileState
 
 
 class CheckCache:
@@ -24,17 +23,20 @@ class CheckCache:
         self._results = _entries(path, version)
         self._changed = False
 
-    def get(self, key: str, identity: Identity | None) -> dict[str, Any] | None:
-        """The result for a file of that identity."""
+    def get(self, key: str, state: FileState | None) -> dict[str, Any] | None:
+        """The result for a file in that state."""
         entry = self._results.get(key)
-        if entry is None or identity is None or entry["identity"] != identity:
+        if entry is None or state is None or entry["state"] != list(state):
             return None
         result: dict[str, Any] = entry["check"]
         return result
 
-    def put(self, key: str, identity: Identity | None, result: Mapping[str, Any]) -> None:
+    def put(self, key: str, state: FileState | None, result: Mapping[str, Any]) -> None:
         """Keep a result."""
-        self._results[key] = {"identity": identity, "check": dict(result)}
+        self._results[key] = {
+            "state": None if state is None else list(state),
+            "check": dict(result),
+        }
         self._changed = True
 
     def save(self) -> None:
@@ -48,24 +50,12 @@ class CheckCache:
             return
 
 
-def file_identity(path: Path) -> Identity | None:
-    """Numbers that change when a file is changed or replaced, also by an older file.
-
-    The time of the last change of the inode cannot be set by a program.
-    """
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
 def _entries(path: Path, version: int) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         entries = dict(content["entries"]) if content["version"] == version else {}
         for entry in entries.values():
-            entry["identity"]  # a KeyError if it is missing
+            entry["state"]  # a KeyError if it is missing
             dict(entry["check"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -1,8 +1,8 @@
 """Job records: what the outputs of a job were made from.
 
-A job writes its record last. The outputs count as finished only while the record exists and says
-the same as the next run would write. Records name files without their folders, so that they are
-the same from every working directory and after a folder of results was moved.
+A job writes its record last. The outputs count as finished only while the record exists and is
+equal to that which the next run would write. Records name files without their folders, so that
+they are the same from every working directory and after a folder of results was moved.
 """
 
 import hashlib
@@ -17,12 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tiling.raster.atomic_files import file_checksum, write_atomic
 from tiling.slides.metadata import slide_checksum
+from workflow.file_state import FileState, file_state
 
-# Name of the input that is a slide: it is compared by its fingerprint, other files by content.
+# Name of the input that is a slide: see `slide_checksum`; other files are compared by content.
 _SLIDE = "slide"
 # Formats whose slides are one file: where its state is unchanged, it is not read again.
 _SINGLE_FILES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".png", ".jpg", ".jpeg")
-# File systems store times in steps: a file that changed just now may change again unseen.
+# File systems store times in steps: a file that changed just now may change again at the same time.
 _CLOCK_STEP_S = 2.0
 _MISSING = "missing"
 _NOT_COMPARED = "not compared"
@@ -53,10 +54,10 @@ class RecordedInput(BaseModel):
     ----------
     name : name of the input in the rule
     file : name of the file
-    checksum : of its content; of a slide, its fingerprint; of the output of another job, the id
-        of that job's record
+    checksum : of its content; of a slide, see `slide_checksum`; of the output of another job, the
+        id of that job's record
     is_of_job : the file is an output of another job
-    file_state : size, inode, times of modification and of change of state; None: read the file
+    file_state : see `FileState`; None: read the file
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -114,8 +115,8 @@ def plain_settings(settings: Mapping[str, object]) -> dict[str, Any]:
 
 def id_on_disk(record: str) -> str:
     """The id of the record of a finished job."""
-    found = JobRecord.read(Path(record))
-    return found.id if found else _MISSING
+    recorded = JobRecord.read(Path(record))
+    return recorded.id if recorded else _MISSING
 
 
 def recorded_inputs(
@@ -170,10 +171,11 @@ def _user_file(name: str, path: Path, before: RecordedInput | None) -> RecordedI
     return RecordedInput(name=name, file=path.name, checksum=checksum, file_state=state)
 
 
-def _state_of(name: str, path: Path) -> tuple[int, int, int, int] | None:
+def _state_of(name: str, path: Path) -> FileState | None:
     """State of a file that changes with its content; None if it cannot be relied on."""
-    status = path.stat()
-    changed_just_now = time.time() - status.st_ctime < _CLOCK_STEP_S
-    if changed_just_now or (name == _SLIDE and path.suffix.lower() not in _SINGLE_FILES):
+    state = file_state(path)
+    if state is None or time.time() - state.changed_ns * 1e-9 < _CLOCK_STEP_S:
         return None
-    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+    if name == _SLIDE and path.suffix.lower() not in _SINGLE_FILES:
+        return None
+    return state

@@ -1,8 +1,8 @@
 """Which outputs must be made again: the records on disk compared with what a run would write.
 
-Snakemake remembers settings only in its working directory, and compares inputs by their times.
-Here the record of every job of a plan is worked out from settings and files. A job whose record
-on disk says something else must run again. Nothing is written: a dry run plans the same jobs.
+Snakemake keeps settings only in its working directory, and compares inputs by their times.
+Here the record of every job of a plan is computed from settings and files. A job whose record
+on disk differs must run again. Nothing is written: a dry run plans the same jobs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -67,11 +67,11 @@ class OutdatedJob(NamedTuple):
 
 @dataclass
 class PlannedRecords:
-    """The records that a run would write, worked out from rules, settings and files.
+    """The records that a run would write, computed from rules, settings and files.
 
     Attributes
     ----------
-    workflow : Snakemake's workflow; its rules are read when the first record is worked out
+    workflow : Snakemake's workflow; its rules are read when the first record is computed
     present_only : names of inputs that count by their presence, not by their content
     ignored : names of inputs that never count
     """
@@ -90,36 +90,36 @@ class PlannedRecords:
 
     def outdated_job(self, rule_name: str, wildcards: Mapping[str, str]) -> OutdatedJob | None:
         """The job, if its outputs are not those of this run; None if they are, or are missing."""
-        if self._is_expanding:  # Snakemake calls this while inputs are worked out
+        if self._is_expanding:  # Snakemake calls this while inputs are computed
             return None
         rule = next(rule for rule in self._recording_rules() if rule.name == rule_name)
         outputs = rule.expand_output(dict(wildcards))[0]
         files = tuple(str(path) for path in outputs)
         path = Path(str(outputs.record))
-        found = JobRecord.read(path)
-        if found is None:
+        recorded = JobRecord.read(path)
+        if recorded is None:
             is_unfinished = any(Path(file).exists() for file in files)
             return OutdatedJob(files, ("was not finished",)) if is_unfinished else None
         store = store_of_record(path)
-        if store is not None and store_checksum(store) != found.store:
+        if store is not None and store_checksum(store) != recorded.store:
             return OutdatedJob(files, (f"{store} is not the store that was written",))
         planned = self._planned(str(path))
-        if planned.id == found.id:
+        if planned.id == recorded.id:
             return None
-        return OutdatedJob(files, tuple(_differences(found, planned)))
+        return OutdatedJob(files, tuple(_differences(recorded, planned)))
 
     def _planned(self, record: str) -> JobRecord:
         """The record that a job of this run would write, without its store."""
         if record not in self._records:
             rule, wildcards = self._job_of(record)
-            found = JobRecord.read(Path(record))
+            recorded = JobRecord.read(Path(record))
             self._records[record] = JobRecord(
                 rule=rule.name,
                 wildcards=wildcards,
                 settings=self._settings(rule, wildcards),
                 inputs=recorded_inputs(
                     self._inputs_of(record),
-                    found.inputs if found else (),
+                    recorded.inputs if recorded else (),
                     lambda upstream: self._planned(upstream).id,
                 ),
             )
@@ -173,10 +173,10 @@ def _named(files: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401  # of Snake
             yield name, str(path)
 
 
-def _differences(found: JobRecord, planned: JobRecord) -> Iterator[str]:
+def _differences(recorded: JobRecord, planned: JobRecord) -> Iterator[str]:
     """Settings and files of the user that differ, one text for each."""
-    yield from _differing_settings("", found.settings, planned.settings)
-    before = {(one.name, one.file): one for one in found.inputs}
+    yield from _differing_settings("", recorded.settings, planned.settings)
+    before = {(one.name, one.file): one for one in recorded.inputs}
     now = {(one.name, one.file): one for one in planned.inputs}
     for name, file in [key for key in now if key not in before]:
         yield f"{name} {file} is new"

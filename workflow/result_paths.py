@@ -10,7 +10,7 @@ _RECORD_SUFFIX = ".json"
 
 
 def record_of_store(store: Path) -> Path:
-    """The job record of a store, beside it: the output that Snakemake knows of.
+    """The job record of a store, beside it: the output of its rule.
 
     >>> record_of_store(Path("tiles/a.zarr")).as_posix()
     'tiles/a.zarr.json'
@@ -183,7 +183,7 @@ class ResultPaths:
 
     @property
     def last_failure(self) -> Path:
-        """Record of the last run that failed; it exists only after a failure."""
+        """What failed in the last run that failed; it exists only after a failure."""
         return self.folder / "last_failure.txt"
 
     @property

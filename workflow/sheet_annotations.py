@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tiling.qupath.file_check import FileCheck, check_file
-from workflow.check_cache import CheckCache, file_identity
+from workflow.check_cache import CheckCache
 from workflow.config.configuration import Configuration
+from workflow.file_state import file_state
 from workflow.sheet import SPLITS_WITH_OUTLINES, Sheet, SheetRow
 
 # Snakemake keeps its own records there. The file only saves time: nothing depends on it.
@@ -100,12 +101,12 @@ def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> dict[str
     for row in rows:
         path = Path(row.annotation or "")
         key = json.dumps([str(path.absolute()), row.annotated, gland_class])
-        identity = file_identity(path)
-        checks[row.slide] = _cached_check(results.get(key, identity)) or check_file(
+        state = file_state(path)
+        checks[row.slide] = _cached_check(results.get(key, state)) or check_file(
             path, annotated=row.annotated, gland_class=gland_class
         )
-        if results.get(key, identity) is None:
-            results.put(key, identity, asdict(checks[row.slide]))
+        if results.get(key, state) is None:
+            results.put(key, state, asdict(checks[row.slide]))
     results.save()
     return checks
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from tiling.slides.child_probe import probe_slides
 from tiling.slides.probe import ProbeRequest, SlideProbe
-from workflow.check_cache import CheckCache, file_identity
+from workflow.check_cache import CheckCache
+from workflow.file_state import file_state
 from workflow.sheet import SheetRow, is_demo_file
 
 # Snakemake keeps its own records there.
@@ -39,7 +40,7 @@ def probe_rows(
     waiting: list[tuple[SheetRow, str]] = []
     for row in rows:
         key = json.dumps([str(Path(row.path).absolute()), row.mpp, mpp_um])
-        probe = _cached_probe(results.get(key, file_identity(Path(row.path))))
+        probe = _cached_probe(results.get(key, file_state(Path(row.path))))
         if probe is not None:
             probes[row.slide] = probe
         elif Path(row.path).exists():
@@ -50,7 +51,7 @@ def probe_rows(
         if answer is not None:
             probes[row.slide] = answer
             if not answer.is_fatal:  # a slow disk may be faster next time
-                results.put(key, file_identity(Path(row.path)), answer.to_json())
+                results.put(key, file_state(Path(row.path)), answer.to_json())
     results.save()
     return probes
 

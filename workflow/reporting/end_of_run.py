@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tiling.raster.earlier_results import reading_result
 from workflow.config.configuration import Configuration
 from workflow.config.start_model import compared_models
-from workflow.reporting.failure_record import forget_tables, record_failure_of_run
+from workflow.reporting.failure_record import record_failure_of_run, remove_table_records
 from workflow.reporting.outcome import COMPLETE, PlannedJob, RunOutcome, run_outcome
 from workflow.reporting.report import current_outlines, write_report
 from workflow.reporting.report_tables import method_label
@@ -59,7 +59,7 @@ def preview_text(sheet: Sheet, configuration: Configuration) -> tuple[str, bool]
     lines += [f"WARNING {remark}" for remark in remarks]
     failures = [*slides, *annotations]
     if failures:
-        forget_tables(paths)
+        remove_table_records(paths)
         record_failure_of_run(paths, failures)
     return "\n".join(lines), not failures
 
@@ -92,7 +92,7 @@ def report_after_failure(
     if not any(job.rule == "report" for job in unfinished):  # the user asked for other files
         return "\n".join(["", *failures])
     try:
-        forget_tables(paths)
+        remove_table_records(paths)
         try:
             tables_after_failure(sheet, configuration, outcome)
             write_report(sheet.ids(), configuration, paths.report, outcome)

@@ -1,4 +1,4 @@
-"""The record of a run that failed, and why the next run writes its tables and pages again."""
+"""What is left of a run that failed: `last_failure.txt`, and no job records of tables and pages."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from workflow.result_paths import ResultPaths
 _TABLES_AND_PAGES = ("summarise", "report", "preview")
 
 
-def forget_tables(paths: ResultPaths) -> None:
+def remove_table_records(paths: ResultPaths) -> None:
     """Remove the job records of tables and pages: the next run writes these again.
 
     To be called before a failed run writes its own tables and pages.

@@ -23,7 +23,7 @@ from workflow.reporting.report_tables import (
     method_label,
     metrics_report,
 )
-from workflow.reporting.slide_origins import slide_origins
+from workflow.reporting.slide_provenance import slide_provenance
 from workflow.result_paths import ResultPaths
 
 TEMPLATE = Path(__file__).parents[1] / "templates"
@@ -113,7 +113,7 @@ def write_report(
         model_name=_model_name(configuration, card),
         method_name=method_label(card.method) if card else "",
         start_from=configuration.start_from,
-        origins=slide_origins(slides, paths, outcome),
+        provenance=slide_provenance(slides, paths, outcome),
         figures=[] if configuration.model else _figures(configuration, paths, outcome),
         failures=outcome.failures,
         left_out={} if configuration.model or card is None else card.notes.left_out or {},

@@ -18,7 +18,7 @@ _SPLIT_PARAMETERS = (
 )
 
 
-class SlideOrigin(NamedTuple):
+class SlideProvenance(NamedTuple):
     """What the outlines of a slide were made with.
 
     Attributes
@@ -36,12 +36,14 @@ class SlideOrigin(NamedTuple):
     split: str
 
 
-def slide_origins(
+def slide_provenance(
     slides: Sequence[str], paths: ResultPaths, outcome: RunOutcome
-) -> list[SlideOrigin]:
-    """The origin of each slide with current maps."""
+) -> list[SlideProvenance]:
+    """The provenance of each slide with current maps."""
     return [
-        SlideOrigin(slide, _model(maps), _prediction(maps), _split(paths.glands(slide), outcome))
+        SlideProvenance(
+            slide, _model(maps), _prediction(maps), _split(paths.glands(slide), outcome)
+        )
         for slide in slides
         if outcome.is_current(maps := paths.maps(slide))
     ]
