@@ -21,7 +21,7 @@ _NO_SETTINGS = ("made_from", "paths")
 
 
 @contextmanager
-def recorded_job(snakemake: Any) -> Iterator[None]:  # noqa: ANN401  # given to scripts without a type
+def recorded_job(snakemake: Any) -> Iterator[None]:  # noqa: ANN401  # of Snakemake
     """Run a job with its log, and write its record last.
 
     A store of an earlier run is removed first. Its record was removed before, so a store that is

@@ -74,7 +74,7 @@ def junction_points(
         y (width + 1) + x of each point, ascending.
     """
     height, width = labels.shape
-    found = [np.zeros(0, np.int64)]
+    junctions = [np.zeros(0, np.int64)]
     for rows, columns in blocks(height, width, block_px):
         part = np.asarray(labels[rows.start : rows.stop + 1, columns.start : columns.stop + 1])
         if not part.any():
@@ -82,8 +82,8 @@ def junction_points(
         across, down = part[:, 1:] != part[:, :-1], part[1:] != part[:-1]
         borders = across[:-1].astype(np.uint8) + across[1:] + down[:, :-1] + down[:, 1:]
         y, x = np.nonzero(borders > 2)
-        found.append((y + rows.start + 1) * (width + 1) + x + columns.start + 1)
-    return np.sort(np.concatenate(found))
+        junctions.append((y + rows.start + 1) * (width + 1) + x + columns.start + 1)
+    return np.sort(np.concatenate(junctions))
 
 
 def smooth_outlines(

@@ -111,13 +111,13 @@ class StitchPasses:
         min_hole_px : smallest area of a hole that is not small
         """
         files = LabelFiles(self._labels, self._grown_borders, number_of_labels)
-        found = for_each(
+        parts = for_each(
             lambda index: find_small_parts(files, self.grid, index, min_hole_px),
             range(len(self.grid)),
             job=self._job,
             nouns="holes",
         )
-        return join_parts(self.grid, found, min_hole_px)
+        return join_parts(self.grid, parts, min_hole_px)
 
     def write_labels(
         self, labels: zarr.Array[Any], number_of_labels: Callable[[int], NDArray[np.int32]]

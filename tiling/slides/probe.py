@@ -46,7 +46,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class SlideProbe:
-    """What was found.
+    """What opening a slide showed.
 
     Attributes
     ----------

@@ -217,7 +217,7 @@ def _training_problems(configuration: Configuration) -> Iterator[str]:
         )
 
 
-def _parsed_texts(values: Any, model: type[BaseModel]) -> Any:  # noqa: ANN401  # whatever YAML holds
+def _parsed_texts(values: Any, model: type[BaseModel]) -> Any:  # noqa: ANN401  # of YAML
     """Read texts as YAML where the type is no text: `--config` gives nested values as text.
 
     >>> _parsed_texts({"glands": {"threshold": "0.7"}, "results": "1"}, Configuration)

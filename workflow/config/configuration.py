@@ -109,7 +109,7 @@ class Configuration(StrictModel):
     def _is_text(cls, path: object) -> object:
         """Snakemake reads `results=2024` as a number."""
         if isinstance(path, bool | int | float):
-            raise ValueError("it is a number, not a path; write ./ before it")  # noqa: TRY004  # pydantic reports a ValueError
+            raise ValueError("it is a number, not a path; write ./ before it")  # noqa: TRY004  # for pydantic
         return path
 
     @field_validator("slides", "results", "model", "start_from")

@@ -55,7 +55,7 @@ def given_model_files(wildcards):
 
 
 def compared_file(method, name):
-    """A file of a compared model: of one that this run trains, or of the one that it starts from."""
+    """A file of a compared model, which this run trains or starts from."""
     path = str(COMPARED[method] / name)
     return ancient(path) if method == START_MODEL else path
 

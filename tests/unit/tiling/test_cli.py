@@ -148,7 +148,7 @@ def test_sheet_goes_to_stdout_or_a_file(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "in" / "slides.tsv").read_text() == "filled in by a person"
 
 
-def test_thumbnail_is_a_picture_of_the_whole_slide(tmp_path, capsys):
+def test_thumbnail_is_a_picture_of_the_whole_slide(tmp_path):
     slide = write_slide(tmp_path / "s.tiff")
     assert main(["thumbnail", slide, str(tmp_path / "t.png"), "--max-px", "100"]) == 0
     with PIL.Image.open(tmp_path / "t.png") as picture:
@@ -188,7 +188,7 @@ def test_wrong_arguments_give_one_line_and_status_2(arguments, capsys):
     assert "--help" in one_line(capsys)
 
 
-def test_label_commands_call_their_functions(tmp_path, capsys, monkeypatch):
+def test_label_commands_call_their_functions(capsys, monkeypatch):
     calls = []
     module = types.ModuleType("tiling.qupath.level0_labels")
     module.geojson_to_labels = lambda *args, **options: (

@@ -155,7 +155,7 @@ def test_reduced_mean_is_the_mean_of_each_square(tmp_path, step, block):
     np.testing.assert_allclose(result, expected)
 
 
-def test_close_ups_are_the_largest_the_least_certain_and_touching_ones(glands, tmp_path):
+def test_close_ups_are_the_largest_the_least_certain_and_touching_ones():
     area = np.array([88400, 10000, 10000, 8000])
     chosen = choose_close_ups(area, np.array([10.0, 10, 10, 240]), np.array([0, 100, 100, 0]), 3)
     assert chosen == [("largest", 0), ("least certain", 3), ("touching", 1)]
