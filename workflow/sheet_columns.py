@@ -17,7 +17,7 @@ _MEANINGLESS_ENDINGS = {
 # Higher than elsewhere: most further columns have names of their own.
 _MIN_SIMILARITY = 0.8
 # Spreadsheet programs run a cell that begins with one of these as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@")
+FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 class Header(NamedTuple):
@@ -57,7 +57,7 @@ def _problems(names: tuple[str, ...]) -> list[str]:
     nameless = [number for number, name in enumerate(names, start=1) if not name]
     further = [name for name in names if name and name not in SHEET_COLUMNS]
     reserved = sorted({name for name in further if name.lower() in RESERVED_COLUMNS})
-    formulas = [name for name in further if name.startswith(_FORMULA_STARTS)]
+    formulas = [name for name in further if name.startswith(FORMULA_STARTS)]
     return [
         *(f"column {name} is missing (columns of the file: {columns})" for name in missing),
         *(f"column {name} occurs twice" for name in repeated),

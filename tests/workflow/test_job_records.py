@@ -99,7 +99,7 @@ def configure(folder: Path, sheet_folder: Path) -> None:
 
 
 def elsewhere(small: SmallRun, folder: Path) -> SmallRun:
-    """The same results from another working directory, where Snakemake remembers nothing."""
+    """The same results from another working directory, which has no `.snakemake`."""
     configure(folder, small.folder)
     return SmallRun(folder, small.results)
 

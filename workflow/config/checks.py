@@ -268,7 +268,7 @@ def _messages(error: ValidationError) -> Iterator[str]:
         hint = f" (did you mean {meant}?)" if meant else ""
         group, dot, name = key.partition(".")
         if dot:
-            hint = f"; in a file, {name} stands inside {group}: `{group}: {{{name}: VALUE}}`"
+            hint = f"; in a file, {name} belongs inside {group}: `{group}: {{{name}: VALUE}}`"
         yield f"config {'.'.join(groups) or 'file'}: unknown key {key}{hint}"
 
 

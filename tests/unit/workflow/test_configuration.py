@@ -155,7 +155,7 @@ def test_results_may_have_no_brace_and_need_a_folder_that_can_be_made(tmp_path: 
 def test_a_dotted_key_in_a_file_is_refused_with_its_place() -> None:
     (problem,) = problems({"tiles.mpp_um": 1})
     assert problem == (
-        "config file: unknown key tiles.mpp_um; in a file, mpp_um stands inside tiles:"
+        "config file: unknown key tiles.mpp_um; in a file, mpp_um belongs inside tiles:"
         " `tiles: {mpp_um: VALUE}`"
     )
 
