@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from semimoe.model_errors import SettingsError
-from semimoe.setting_values import LARGEST_AREA_UM2, MOST_SEED, MOST_TILES_AT_ONCE
+from semimoe.setting_values import LARGEST_AREA_UM2, MIN_HOLE_UM2, MOST_SEED, MOST_TILES_AT_ONCE
 from semimoe.settings import PREDICTION_BATCH
 from semimoe.train_options import PROTOCOLS, add_device_options, add_train_options
 from tiling.raster.option_help import DefaultsInHelp, OneLineParser
@@ -67,7 +67,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
             raise SettingsError(
                 f"--{name.replace('_', '-')} {value}: a number above 0 is needed, at most {most}"
             )
-    for name, most in (("seed", MOST_SEED), ("min_area_um2", int(LARGEST_AREA_UM2))):
+    area = int(LARGEST_AREA_UM2)
+    for name, most in (("seed", MOST_SEED), ("min_area_um2", area), ("min_hole_um2", area)):
         value = getattr(arguments, name, None)
         if value is not None and not 0 <= value <= most:
             raise SettingsError(
@@ -130,7 +131,7 @@ def _add_predict(commands: Commands) -> None:
         "--out",
         type=Path,
         required=True,
-        help="X.png per image: 0 background, 1..N glands (16 bit)",
+        help="X.png per image: 0 background, 1..N glands (16 bit); overlays/X.png: its outlines",
     )
     predict.add_argument(
         "--mpp",
@@ -145,6 +146,12 @@ def _add_predict(commands: Commands) -> None:
         type=float,
         default=None,
         help="smaller objects are removed; default: as in training",
+    )
+    predict.add_argument(
+        "--min-hole-um2",
+        type=float,
+        default=MIN_HOLE_UM2,
+        help="smaller holes in glands are filled; 0: none",
     )
     _add_prediction_options(predict)
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 # Bounds against typing errors: a value above them needs days, or more memory than there is.
 MOST_EPOCHS, MOST_STEPS, MOST_TILES_AT_ONCE = 100_000, 1_000_000, 1024
+# Default of all commands that write glands: smaller holes are filled.
+MIN_HOLE_UM2 = 50.0
 MOST_SEED = 2**32 - 1
 LARGEST_DISTANCE_UM, LARGEST_AREA_UM2 = 1000, 1e9
 LARGEST_RATE, LARGEST_FACTOR = 100, 1e6

@@ -1,4 +1,4 @@
-"""`predict`: one instance mask per image."""
+"""`predict`: one instance mask per image, and a picture of its outlines."""
 
 import argparse
 import logging
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _MAX_LABEL = 65535  # of 16 bits
+OVERLAYS = "overlays"
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the glands of every image of a folder as a mask of the size of the image."""
+    """Write the glands of every image of a folder: a mask and an overlay of the image's size."""
     from semimoe.prediction.image_predictor import ImagePredictor
 
     predictor = ImagePredictor(
@@ -36,16 +37,17 @@ def run(arguments: argparse.Namespace) -> None:
     )
     files = find_images(arguments.images)
     _check_output_folder(files, arguments.out)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / OVERLAYS).mkdir(parents=True, exist_ok=True)
     glands = 0
     for file in tqdm(files, desc="predict", unit="image", disable=not sys.stderr.isatty()):
-        glands += _write_mask(predictor, file, arguments.out)
+        glands += _write_mask(predictor, file, arguments.out, min_hole_um2=arguments.min_hole_um2)
     log.info(
-        "%d images with %d glands, with pixels of %.4g um; masks in %s",
+        "%d images with %d glands, with pixels of %.4g um; masks in %s, pictures in %s",
         len(files),
         glands,
         predictor.resolution.image_mpp_um,
         arguments.out,
+        arguments.out / OVERLAYS,
     )
     if licence := predictor.card.notes.licence:
         log.info("licence of the weights: %s", licence)
@@ -59,10 +61,15 @@ def _check_output_folder(files: list[ImageFile], folder: Path) -> None:
             )
 
 
-def _write_mask(predictor: "ImagePredictor", file: ImageFile, folder: Path) -> int:
-    """Write the mask of one image; returns its number of glands."""
+def _write_mask(
+    predictor: "ImagePredictor", file: ImageFile, folder: Path, *, min_hole_um2: float
+) -> int:
+    """Write the mask and the overlay of one image; returns its number of glands."""
+    from semimoe.prediction.overlay import draw_overlay
+
     image = read_image(file.image)
-    labels = predictor.glands(predictor.maps(image), (image.shape[1], image.shape[2]))
+    shape = (image.shape[1], image.shape[2])
+    labels = predictor.glands(predictor.maps(image), shape, min_hole_um2=min_hole_um2)
     glands = int(labels.max(initial=0))
     if glands > _MAX_LABEL:
         raise DataError(
@@ -70,4 +77,5 @@ def _write_mask(predictor: "ImagePredictor", file: ImageFile, folder: Path) -> i
             "were found; divide the image into parts"
         )
     Image.fromarray(labels.astype(np.uint16)).save(folder / f"{file.name}.png")
+    draw_overlay(image, labels).save(folder / OVERLAYS / f"{file.name}.png")
     return glands

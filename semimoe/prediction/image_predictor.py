@@ -1,5 +1,6 @@
 """Glands of images in memory: to the working resolution, through a model, and back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,13 +87,16 @@ class ImagePredictor:
             batch=self._batch,
         )
 
-    def glands(self, maps: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.int32]:
+    def glands(
+        self, maps: NDArray[np.float32], shape: tuple[int, int], *, min_hole_um2: float = 0
+    ) -> NDArray[np.int32]:
         """Labels of the glands on the pixels of the image.
 
         Parameters
         ----------
         maps : float32 (4, h, w), see `maps`
         shape : (H, W) of the image
+        min_hole_um2 : smaller holes are filled, um2 (see `tiling.raster.holes`)
 
         Returns
         -------
@@ -102,7 +106,12 @@ class ImagePredictor:
         gland, sdf, boundary, _ = quantise_maps(maps)
         mpp_um = self.resolution.mpp_um
         labels = split_glands(
-            gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=self._split
+            gland,
+            sdf,
+            boundary,
+            mpp_um=mpp_um,
+            um2_per_px=mpp_um**2,
+            parameters=replace(self._split, min_hole_um2=min_hole_um2),
         )
         return enlarge_labels(labels, self.resolution.reduction(shape), shape)
 

@@ -1,5 +1,6 @@
 """Close-ups of glands: which glands are shown, and the picture of one with its outlines."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,10 @@ _MAX_ENLARGEMENT = 4
 _MAX_SIDE_PX = 4096  # only the middle of a larger gland is shown
 _MIN_AREA_OF_MEDIAN = 0.25
 Reason = Literal["largest", "least certain", "touching"]
+# See `choose_close_ups`.
+Suits = Callable[[int, Sequence[int], bool], bool]
+_MIN_TISSUE = 0.6
+_MOST_OVERLAP = 0.2
 
 
 class CloseUp(NamedTuple):
@@ -44,6 +49,7 @@ def choose_close_ups(
     disagreement: NDArray[np.float64],
     contact_px: NDArray[np.int64],
     count: int,
+    suits: Suits = lambda row, chosen, any_tissue: True,
 ) -> list[tuple[Reason, int]]:
     """Objects that are shown, each once: why, and its row.
 
@@ -54,6 +60,8 @@ def choose_close_ups(
     ----------
     area_px, disagreement, contact_px : of each object; contact with other objects
     count : number of objects
+    suits : whether the picture of an object, by its row, is worth showing beside those of the
+        chosen rows; with `any_tissue`, it may show mostly glass (if there are not enough others)
 
     >>> area = np.array([100, 900, 110, 5])
     >>> choose_close_ups(area, np.array([3.0, 1, 9, 200]), np.array([7, 0, 2, 0]), 3)
@@ -70,15 +78,68 @@ def choose_close_ups(
         "touching": [row for row in by_contact if contact_px[row]],
     }
     chosen: dict[int, Reason] = {}
-    while len(chosen) < min(count, len(area_px)):
-        count_before = len(chosen)
-        for reason, rows in candidates.items():
-            row = next((row for row in rows if row not in chosen), None)
-            if row is not None and len(chosen) < count:
-                chosen[row] = reason
-        if len(chosen) == count_before:
-            break
+    for any_tissue in (False, True):
+        while len(chosen) < min(count, len(area_px)):
+            count_before = len(chosen)
+            for reason, rows in candidates.items():
+                new = (row for row in rows if row not in chosen)
+                row = next((row for row in new if suits(row, list(chosen), any_tissue)), None)
+                if row is not None and len(chosen) < count:
+                    chosen[row] = reason
+            if len(chosen) == count_before:
+                break
     return [(reason, row) for row, reason in chosen.items()]
+
+
+class CloseUpPlaces:
+    """Where close-ups of the objects of a slide would be, and what they would show.
+
+    Parameters
+    ----------
+    windows_px : int64 (n, 4), y, x, height, width of each object
+    tissue : bool, on any coarser grid over the slide
+    geometry : of the slide
+    panel_px : side of a close-up
+    """
+
+    def __init__(
+        self,
+        windows_px: NDArray[np.int64],
+        tissue: NDArray[np.bool_],
+        geometry: Geometry,
+        panel_px: int,
+    ) -> None:
+        self._windows_px, self._tissue = windows_px, tissue
+        self._geometry, self._panel_px = geometry, panel_px
+
+    def suits(self, row: int, chosen: Sequence[int], any_tissue: bool) -> bool:
+        """Whether a close-up shows enough tissue, and another place than the chosen ones."""
+        window = self._window(row)
+        if not any_tissue and self._tissue_share(window) < _MIN_TISSUE:
+            return False
+        return all(_overlap(window, self._window(other)) <= _MOST_OVERLAP for other in chosen)
+
+    def _window(self, row: int) -> Window:
+        gland = Window(*self._windows_px[row].tolist())
+        return _window_around(gland, self._geometry, self._panel_px)
+
+    def _tissue_share(self, window: Window) -> float:
+        rows, columns = (
+            slice(start * cells // side, max(-(-stop * cells // side), 1))
+            for start, stop, cells, side in (
+                (window.y, window.bottom, self._tissue.shape[0], self._geometry.height_px),
+                (window.x, window.right, self._tissue.shape[1], self._geometry.width_px),
+            )
+        )
+        return float(self._tissue[rows, columns].mean())
+
+
+def _overlap(a: Window, b: Window) -> float:
+    """Common area of two windows, as a share of the smaller one."""
+    height = min(a.bottom, b.bottom) - max(a.y, b.y)
+    width = min(a.right, b.right) - max(a.x, b.x)
+    smaller = min(a.height * a.width, b.height * b.width)
+    return max(height, 0) * max(width, 0) / smaller
 
 
 def draw_close_up(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tiling.messages import counted
 from tiling.pictures.canvas import Thumbnail, png_bytes, slide_thumbnail
-from tiling.pictures.close_ups import Reason, choose_close_ups, draw_close_up
+from tiling.pictures.close_ups import CloseUpPlaces, Reason, choose_close_ups, draw_close_up
 from tiling.pictures.drawn_annotation import annotation_on_thumbnail, stored_annotation
 from tiling.pictures.heat_maps import draw_heat_map
 from tiling.pictures.label_scan import LabelScan, scan_labels
@@ -115,7 +115,11 @@ def _close_ups(
     panels: list[Panel] = []
     windows: list[Window] = []
     scan = glands.scan
-    chosen = choose_close_ups(glands.area_px, scan.disagreement, scan.contact_px, count)
+    tissue = np.asarray(open_array(open_store(stores.tiles), "tissue")[...]) > 0
+    places = CloseUpPlaces(glands.windows_px, tissue, thumbnail.geometry, panel_px)
+    chosen = choose_close_ups(
+        glands.area_px, scan.disagreement, scan.contact_px, count, places.suits
+    )
     for index, (reason, row) in enumerate(chosen):
         close_up = draw_close_up(
             pixels, labels, glands.windows_px[row], thumbnail.geometry, panel_px

@@ -94,6 +94,7 @@ def export_glands(
                 identities,
                 style,
                 dict(zip(_MEASUREMENT_NAMES, columns, strict=True)),
+                numbers=traced.rows + 1,
             )
             _write_rows(csv, identities, traced.rows, _level0(centroids, geometry), columns)
     return count

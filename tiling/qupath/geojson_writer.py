@@ -126,6 +126,8 @@ class GeoJsonWriter:
         identities: Sequence[str],
         style: OutlineStyle,
         measurements: dict[str, NDArray[Any]],
+        *,
+        numbers: NDArray[np.int64] | None = None,
     ) -> None:
         """Write many objects of one style; all measurements are finite.
 
@@ -135,8 +137,10 @@ class GeoJsonWriter:
         identities : n UUIDs
         style : their class, colour and type
         measurements : columns of length n, by name
+        numbers : int64 (n,), numbers of the glands; their names are "gland 1", ...
         """
         properties = json.dumps(style.properties)
+        name = "" if numbers is None else ', "name": "gland %d"'
         columns = list(measurements.values())
         formats = ", ".join(
             f"{json.dumps(key)}: {number_format(column)}" for key, column in measurements.items()
@@ -146,12 +150,14 @@ class GeoJsonWriter:
         template = (
             '{"type": "Feature", "id": "%s", "properties": '
             + properties[:-1].replace("%", "%%")
+            + name
             + ', "measurements": {'
             + formats
             + '}}, "geometry": %s}'
         )
         rows = zip(
             identities,
+            *([] if numbers is None else [numbers.tolist()]),
             *(column.tolist() for column in columns),
             shapely.to_geojson(shapes),
             strict=True,

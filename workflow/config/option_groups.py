@@ -7,7 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from semimoe.setting_values import LARGEST_AREA_UM2, LARGEST_DISTANCE_UM, MOST_TILES_AT_ONCE
+from semimoe.setting_values import (
+    LARGEST_AREA_UM2,
+    LARGEST_DISTANCE_UM,
+    MIN_HOLE_UM2,
+    MOST_TILES_AT_ONCE,
+)
 from semimoe.settings import (
     NO_BOOL,
     PREDICTION_BATCH,
@@ -152,7 +157,7 @@ class GlandOptions(StrictModel):
         500, ge=0, le=LARGEST_AREA_UM2, description="smaller objects are removed, um2"
     )
     min_hole_um2: Number = Field(
-        50,
+        MIN_HOLE_UM2,
         ge=0,
         le=LARGEST_AREA_UM2,
         description="smaller holes in glands are filled, um2; a hole that contains or touches"

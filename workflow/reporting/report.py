@@ -27,8 +27,9 @@ from workflow.reporting.slide_provenance import slide_provenance
 from workflow.result_paths import ResultPaths
 
 TEMPLATE = Path(__file__).parents[1] / "templates"
-_OVERVIEW_PX = 1600
-_JPEG_QUALITY = 82
+# Width and height of a picture: captions can be read in it, and a page of 300 slides opens.
+_OVERVIEW_PX = (1700, 4000)
+_JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _data_uri(picture: Path) -> str:
     from PIL import Image
 
     with Image.open(picture) as image:
-        image.thumbnail((_OVERVIEW_PX, _OVERVIEW_PX))
+        image.thumbnail(_OVERVIEW_PX)
         jpeg = io.BytesIO()
         image.convert("RGB").save(jpeg, "JPEG", quality=_JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()

@@ -51,7 +51,7 @@ rule report:
         config=CONFIGURATION.model_dump(exclude=PATH_KEYS),
         paths=CONFIGURATION.model_dump(include=PATH_KEYS),
         made_from=made_from,
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/report.py"
 

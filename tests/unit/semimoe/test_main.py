@@ -62,8 +62,14 @@ def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys
         run("predict --model", model, "--images", data / "testA", "--out", out, "--min-area-um2 0")
         == 0
     )
-    assert sorted(path.name for path in out.iterdir()) == ["testA_1.png", "testA_2.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["overlays", "testA_1.png", "testA_2.png"]
     capsys.readouterr()
+    for mask in sorted(out.glob("*.png")):
+        with Image.open(mask) as labels, Image.open(out / "overlays" / mask.name) as overlay:
+            assert overlay.size == labels.size
+            is_green = (np.asarray(overlay) == (40, 225, 60)).all(axis=-1)
+            assert is_green.any() == (np.asarray(labels) > 0).any()
+            assert (np.asarray(labels)[is_green] > 0).all()
     assert run("evaluate --truth", data / "testA", "--prediction", out, "--json") == 0
     printed = capsys.readouterr().out
     result = json.loads(printed)

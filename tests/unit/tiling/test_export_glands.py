@@ -89,6 +89,8 @@ def exported(
     collection = json.loads(gzip.decompress(data) if name.endswith("gz") else data)
     rows = list(csv.DictReader((folder / "g.csv").read_text().splitlines()))
     assert len(collection["features"]) == len(rows) == count
+    names = [feature["properties"]["name"] for feature in collection["features"]]
+    assert names == [f"gland {row['label']}" for row in rows]
     return collection, rows
 
 

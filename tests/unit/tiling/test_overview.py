@@ -18,7 +18,7 @@ from tiling.pictures.canvas import (
     text_width,
     with_scale_bar,
 )
-from tiling.pictures.close_ups import choose_close_ups, draw_close_up
+from tiling.pictures.close_ups import CloseUpPlaces, choose_close_ups, draw_close_up
 from tiling.pictures.heat_maps import draw_heat_map, reduced_mean
 from tiling.pictures.label_scan import scan_labels
 from tiling.pictures.overview import write_overview
@@ -161,6 +161,25 @@ def test_close_ups_are_the_largest_the_least_certain_and_touching_ones():
     assert chosen == [("largest", 0), ("least certain", 3), ("touching", 1)]
     assert len(choose_close_ups(area, np.zeros(4), np.zeros(4, int), 9)) == 4
     assert choose_close_ups(area[:0], np.zeros(0), np.zeros(0, int), 3) == []
+
+
+def test_close_ups_are_not_mostly_glass_and_do_not_show_a_place_twice():
+    frame = geometry()
+    windows = np.array(
+        [[10, 10, 100, 100], [12, 100, 90, 90], [400, 500, 90, 90], [0, 700, 80, 80]]
+    )
+    tissue = np.zeros((HEIGHT // 4, WIDTH // 4), bool)
+    tissue[:40] = True  # the upper 160 of 600 pixels
+    tissue[90:] = True
+    places = CloseUpPlaces(windows, tissue, frame, 200)
+    area = np.array([10000, 8100, 8100, 6400])
+    chosen = choose_close_ups(area, np.zeros(4), np.zeros(4, int), 3, places.suits)
+    assert chosen == [("largest", 0), ("least certain", 2), ("largest", 3)]
+    tissue[90:] = False
+    assert not places.suits(2, [], False)
+    assert places.suits(2, [], True)
+    again = choose_close_ups(area, np.zeros(4), np.zeros(4, int), 4, places.suits)
+    assert [row for _, row in again] == [0, 3, 2], "glass is better than no picture"
 
 
 def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
