@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from semimoe.datasets.image_resolution import Resolution
 from semimoe.model_errors import DataError
@@ -22,6 +22,7 @@ from tiling.raster.mask_rules import (
     shares_one_number,
     solid_numbers,
 )
+from tiling.raster.parser_errors import PARSER_ERRORS
 from tiling.raster.tile import Tile
 
 IMAGE_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -30,7 +31,7 @@ _IMAGE_FOLDERS = ("Images", "images")
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
 # Memory for decoded images: the 85 of GlaS take 100 MB, at half resolution 26 MB.
 _CACHE_BYTES = 2 * 2**30
-_READ_ERRORS = (OSError, UnidentifiedImageError, Image.DecompressionBombError)
+_READ_ERRORS: tuple[type[Exception], ...] = (*PARSER_ERRORS, Image.DecompressionBombError)
 
 
 class NoImageError(DataError):

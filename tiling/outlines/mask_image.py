@@ -1,5 +1,6 @@
 """Mask images of a whole slide: opened by content, read on demand if they are TIFF."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -139,6 +140,10 @@ def _tiff_page(path: Path, files: ExitStack) -> Any:  # noqa: ANN401  # zarr arr
     first, *others = tiff.pages[:2]
     if any(page.shape == first.shape for page in others):
         raise FileReadError("several pages of one size; a mask has one page")
+    claimed = math.prod(first.chunked)
+    if claimed > len(first.dataoffsets):
+        # Each of them would be looked for: minutes for a header of a few bytes.
+        raise FileReadError(f"its header claims {claimed} tiles, it lists {len(first.dataoffsets)}")
     if 0 in first.shape:
         raise FileReadError("no pixels")
     return zarr.open(first.aszarr(), mode="r")

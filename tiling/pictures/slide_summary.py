@@ -93,11 +93,19 @@ def read_slide_summary(path: Path) -> SlideSummary:
         values = json.loads(content)
         if values["picture"] is not None:
             png = base64.b64decode(values["picture"].partition(",")[2])
-            with Image.open(io.BytesIO(png)) as image:
-                values["picture"] = image.convert("RGB")
+            values["picture"] = _decoded(png)
         if values.get("annotation") is not None:
             values["annotation"] = AnnotationSummary(**values["annotation"])
         return SlideSummary(**values)
+
+
+def _decoded(png: bytes) -> Image.Image:
+    """The picture; raises ValueError if it is damaged."""
+    try:
+        with Image.open(io.BytesIO(png)) as image:
+            return image.convert("RGB")
+    except (OSError, Image.DecompressionBombError) as error:  # no error of a disk: it is in memory
+        raise ValueError(str(error)) from error
 
 
 def data_uri(picture: Image.Image) -> str:

@@ -164,11 +164,6 @@ class Geometry:
             bounds_height_px=slide_height - top,
         )
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Geometry":
-        """Geometry from store attributes."""
-        return cls(**values)
-
 
 def blocks(height_px: int, width_px: int, block_px: int) -> list[Block]:
     """Non-overlapping (y, x) blocks that cover an array, in raster order.

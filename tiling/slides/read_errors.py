@@ -4,11 +4,12 @@ Modules that call such a library raise these; `tiling.slides.slide_reader` and t
 turn them into errors that name the file and the remedy.
 """
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import PIL.Image
+
+from tiling.raster.parser_errors import PARSER_ERRORS
 
 
 class FileReadError(Exception):
@@ -23,21 +24,9 @@ class RefusedFileError(Exception):
     """A file that can be decoded must not be used as it is; `str()` is reason and remedy."""
 
 
-# What the TIFF and image parsers raise when the bytes of a file are damaged.
-_PARSER_ERRORS: tuple[type[BaseException], ...] = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    SyntaxError,
-    ArithmeticError,
-    EOFError,
-    MemoryError,
+_PARSER_ERRORS: tuple[type[Exception], ...] = (
+    *PARSER_ERRORS,
     PIL.Image.DecompressionBombError,
-    struct.error,
 )
 
 

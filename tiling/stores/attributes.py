@@ -9,7 +9,7 @@ slide out and names it; prediction raises the recorded error.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import zarr
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError, StoreError
 from tiling.stores.arrays import ATTRIBUTES_KEY, create_group, create_table, open_store
 from tiling.stores.atomic_store import write_store
+
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +50,7 @@ class StoreAttributes:
             The store is missing or of other software, or an attribute is missing or has a
             wrong type.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        values = _json_of_used_slide(path)
-        try:
-            attributes: Self = TypeAdapter(cls).validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise StoreError(
-                f"{path}: attribute {name}: {first['msg']}; remove the store and run again"
-            ) from error
-        return attributes
+        return _validated(cls, path, _json_of_used_slide(path))
 
     def write(self, group: zarr.Group) -> None:
         """Set the attributes of a store that is being written."""
@@ -103,8 +94,10 @@ def geometry_of(path: Path) -> Geometry:
     ------
     SlideError
         The slide failed: the recorded error.
+    StoreError
+        The store is missing or of other software, or its geometry is missing or damaged.
     """
-    return Geometry.from_dict(_json_of_used_slide(path)["geometry"])
+    return _validated(Geometry, path, _json_of_used_slide(path).get("geometry"))
 
 
 def recorded_error(path: Path) -> str | None:
@@ -122,8 +115,35 @@ def record_failure(path: Path, error: Exception, parameters: dict[str, Any]) -> 
 
 
 def stored_json(path: Path) -> dict[str, Any]:
-    """Attributes of a finished store as they are on the disk."""
-    return dict(open_store(path).attrs[ATTRIBUTES_KEY])  # type: ignore[arg-type]  # a JSON object
+    """Attributes of a finished store as they are on the disk; those of a failed slide have `error`.
+
+    Raises
+    ------
+    StoreError
+        The store is missing, damaged or of other software.
+    """
+    values = open_store(path).attrs[ATTRIBUTES_KEY]
+    if not isinstance(values, dict) or not (
+        values.get("status") == StoreAttributes.STATUS
+        or (values.get("status") == FailedStore.STATUS and "error" in values)
+    ):
+        raise StoreError(
+            f"{path}: the attributes are not those of this pipeline; remove the store and run again"
+        )
+    return values
+
+
+def _validated(kind: type[_Kind], path: Path, values: object) -> _Kind:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or kind.__name__.lower()
+        raise StoreError(
+            f"{path}: attribute {name}: {first['msg']}; remove the store and run again"
+        ) from error
 
 
 def set_attributes(group: zarr.Group, values: dict[str, Any]) -> None:
@@ -135,5 +155,5 @@ def set_attributes(group: zarr.Group, values: dict[str, Any]) -> None:
 def _json_of_used_slide(path: Path) -> dict[str, Any]:
     values = stored_json(path)
     if values["status"] == FailedStore.STATUS:
-        raise SlideError(values["error"])
+        raise SlideError(str(values["error"]))
     return values

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semimoe.datasets.image_folder import FolderImages, find_images, read_labels
+from semimoe.datasets.image_folder import FolderImages, find_images, read_image, read_labels
 from semimoe.model_errors import DataError
 
 MASK = np.array([[3, 3, 0, 0], [0, 0, 0, 8]], np.uint8)
@@ -137,3 +137,22 @@ def test_images_are_decoded_once(tmp_path) -> None:
 def _empty(tmp_path):
     (tmp_path / "empty").mkdir()
     return tmp_path / "empty"
+
+
+def test_changed_bytes_of_images_are_read_or_refused(tmp_path) -> None:
+    """Pillow raises other exceptions than OSError, too: SyntaxError, ValueError, struct.error."""
+    path, rng, outcomes = tmp_path / "m.png", np.random.default_rng(0), set()
+    save(path, MASK.repeat(8, 0).repeat(8, 1))
+    valid = path.read_bytes()
+    for _ in range(300):
+        data = bytearray(valid)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            read_labels(path)
+            read_image(path)
+            outcomes.add("read")
+        except DataError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import time
 import zipfile
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import shapely
+import tifffile
 from example_stores import tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -268,3 +270,14 @@ def test_a_region_of_interest_without_tissue_is_refused(tmp_path):
     with pytest.raises(SlideError, match="no tissue in this region of interest"):
         MaskFiles(roi=roi, origin="slide").apply(tissue, frame())
     assert not MaskFiles(roi=roi, origin="slide").apply(tissue & False, frame()).any()
+
+
+def test_a_mask_whose_header_claims_more_tiles_than_it_lists_is_refused_at_once(tmp_path) -> None:
+    path = tmp_path / "tissue.tiff"
+    tifffile.imwrite(path, np.ones((64, 64), np.uint8), tile=(32, 32), metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages.first.tags["ImageLength"].overwrite(800_000)
+    start_s = time.process_time()
+    with pytest.raises(SlideError, match="claims 50000 tiles, it lists 4"):
+        mask_from_file(path, Geometry.uniform(60, 50), origin="slide")
+    assert time.process_time() - start_s < 1
