@@ -7,12 +7,13 @@ RESULTS ?= results/demo
 # depend on the number of cores.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: demo test check bench bench-tiling bench-glands bench-training bench-demo doctor clean
+.PHONY: demo test check fuzz torture bench bench-tiling bench-glands bench-training bench-demo doctor clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    the whole pipeline on generated slides (CPU, minutes)"
 	@echo "make test    all checks and tests"
+	@echo "make torture, make fuzz   random faults and random inputs (an hour)"
 	@echo "make check   lint and types only"
 	@echo "make bench   speed and memory, compared with other programs"
 	@echo "make doctor  check this machine (disk, torch and driver, OpenSlide)"
@@ -36,6 +37,22 @@ check: $(STAMP)
 
 test: check
 	$(ONE) $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Random inputs for every parser, and random faults of jobs and runs. FIRST continues a run that was
+# stopped; MINUTES is a deadline.
+INPUTS ?= 1190000
+FAULTS ?= 1000
+RUNS ?= 20
+SEED ?= 0
+FIRST ?= 0
+MINUTES ?= 600
+EXAMPLES := PYTHONPATH=$(CURDIR)/tests/examples:$(CURDIR)/tests/workflow
+
+fuzz: $(STAMP)
+	$(EXAMPLES) $(BIN)/python tests/fuzz/fuzz.py --inputs $(INPUTS) --seed $(SEED) --first $(FIRST) --minutes $(MINUTES) $(if $(PARSER),--parser $(PARSER))
+
+torture: $(STAMP)
+	$(ONE) $(EXAMPLES) $(BIN)/python tests/faults/torture.py --faults $(FAULTS) --runs $(RUNS) --seed $(SEED) --first $(FIRST) --minutes $(MINUTES)
 
 # Speed and memory, compared with other programs. SLIDE=real.svs uses a real slide instead of a
 # synthetic one.

@@ -1,0 +1,219 @@
+"""Random faults of whole runs of Snakemake: two small slides, predicted with an untrained model."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from job_faults import DETECTED, RECOVERED, require
+from small_jobs import checksums, files_of, write_model, write_slide
+from small_run import Run, environment
+
+from semimoe.model_card import CARD
+
+_OLD_S = 1_500_000_000.0
+_SLIDES = ("a", "b")
+_CONFIGURATION = """
+slides: slides.tsv
+model: model
+results: results
+keep: [tiles]
+tiles: {mpp_um: 2.0, tile_px: 64, overlap_px: 16}
+prediction: {precision: fp32}
+glands: {threshold: 0.5, min_area_um2: 200}
+"""
+# Settings that a run changes, and changes back.
+_CHANGES = ("glands.threshold=0.4", "glands.min_area_um2=900", "tiles.min_tissue=0.3")
+
+
+class FaultyRun:
+    """A working directory with the results that undisturbed runs give."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "project"
+        self._folder.mkdir()
+        for seed, name in enumerate(_SLIDES):
+            write_slide(self._folder, name, seed)
+        write_model(self._folder / "model")
+        (self._folder / "small.yaml").write_text(_CONFIGURATION)
+        self._run = Run(self._folder)
+        self._run.write_sheet("slides.tsv", *(f"{name}\t{name}.tiff\tpredict" for name in _SLIDES))
+        self._expected: dict[str, dict[str, str]] = {}
+        self.seconds = 0.0
+        for change in ("", *_CHANGES):
+            start_s = time.monotonic()
+            self.repeat(change)
+            self.seconds = self.seconds or time.monotonic() - start_s
+            self._expected[change] = self._results()
+        require(len({str(values) for values in self._expected.values()}) > 1, "settings change")
+        self.repeat()
+        self._undisturbed_records = self._records()
+
+    @property
+    def results(self) -> Path:
+        """The folder of results."""
+        return self._folder / "results"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model."""
+        return self._folder / "model"
+
+    def _arguments(self, change: str) -> list[str]:
+        targets = [f"results/glands/{name}.geojson" for name in _SLIDES]
+        values = ["--config", change] if change else []
+        return [*_nested(values), "--", *targets]
+
+    def repeat(self, change: str = "") -> None:
+        """Run to the end; other processes that still write are waited for."""
+        self._run.snakemake("--unlock", *self._arguments(change))
+        done = self._run.snakemake(*self._arguments(change), check=False)
+        require(done.returncode == 0, f"the run cannot be repeated: {done.stderr[-600:]}")
+
+    def attempt(self, change: str) -> bool:
+        """Whether a run ends without an error."""
+        return self._run.snakemake(*self._arguments(change), check=False).returncode == 0
+
+    def differs(self) -> bool:
+        """Whether the job records differ from those of an undisturbed run."""
+        return self._records() != self._undisturbed_records
+
+    def _records(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.results.glob("maps/*.zarr.json")}
+
+    def check(self, change: str = "") -> None:
+        """Compare all stores and outlines with those of an undisturbed run."""
+        found, expected = self._results(), self._expected[change]
+        different = sorted(
+            name for name in {*found, *expected} if found.get(name) != expected.get(name)
+        )
+        require(not different, f"other bytes than without the fault: {different[:5]}")
+
+    def stop(self, change: str, whom: str, number: int, pause_s: float) -> None:
+        """Start a run, and send a signal to its group, to Snakemake alone, or to one job."""
+        process = subprocess.Popen(
+            self._run.arguments(*self._arguments(change)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,
+        )
+        time.sleep(pause_s)
+        if process.poll() is None:
+            if whom == "group":
+                os.killpg(process.pid, number)
+            elif whom == "snakemake":
+                os.kill(process.pid, number)
+            else:
+                children = psutil.Process(process.pid).children(recursive=True)
+                if children:
+                    children[-1].send_signal(number)
+        if number == signal.SIGSTOP:
+            time.sleep(1)
+            os.killpg(process.pid, signal.SIGCONT)
+        process.wait(600)
+
+    def elsewhere(self, change: str) -> None:
+        """Run from another working directory, in which Snakemake remembers nothing."""
+        shutil.rmtree(self._folder / ".snakemake", ignore_errors=True)
+        other = self._folder / "other"
+        other.mkdir(exist_ok=True)
+        text = _CONFIGURATION.replace(": slides.tsv", ": ../slides.tsv")
+        text = text.replace(": model", ": ../model").replace(": results", ": ../results")
+        (other / "small.yaml").write_text(text)
+        targets = [f"../results/glands/{name}.geojson" for name in _SLIDES]
+        values = _nested(["--config", change]) if change else []
+        Run(other).snakemake(*values, "--", *targets)
+
+    def _results(self) -> dict[str, str]:
+        found = {}
+        for kind in ("tiles", "maps", "glands"):
+            folder = self.results / kind
+            for path in sorted(folder.iterdir()):
+                if path.suffix in (".zarr", ".geojson", ".csv"):
+                    for name, checksum in checksums(path).items():
+                        found[f"{kind}/{path.name}/{name}"] = checksum
+        return found
+
+
+def _nested(values: list[str]) -> list[str]:
+    """Values of the command line as Snakemake itself reads them."""
+    nested = []
+    for value in values:
+        key, equals, text = value.partition("=")
+        group, dot, name = key.partition(".")
+        nested.append(f"{group}={{{name}: {text}}}" if equals and dot else value)
+    return nested
+
+
+def _stopped(number: int, whom: str) -> Callable[[FaultyRun, random.Random], str]:
+    def fault(run: FaultyRun, rng: random.Random) -> str:
+        change = rng.choice(_CHANGES)
+        run.stop(change, whom, number, rng.uniform(0.3, 1) * run.seconds)
+        for name in (change, ""):  # and back again
+            run.repeat(name)
+            run.check(name)
+        return RECOVERED
+
+    return fault
+
+
+def _second_directory(run: FaultyRun, rng: random.Random) -> str:
+    change = rng.choice(_CHANGES)
+    run.elsewhere(change)
+    run.check(change)
+    run.repeat()
+    run.check()
+    return RECOVERED
+
+
+def _damaged_results(run: FaultyRun, rng: random.Random) -> str:
+    kind = rng.choice(("tiles", "maps", "glands"))
+    store = run.results / kind / f"{rng.choice(_SLIDES)}.zarr"
+    path = rng.choice(files_of(store))
+    if rng.random() < 0.5:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    # Changed settings make the next jobs read the store.
+    change = _CHANGES[0]
+    done = run.attempt(change)
+    if done:
+        run.check(change)
+    else:
+        shutil.rmtree(store)
+    run.repeat()
+    run.check()
+    return RECOVERED if done else DETECTED
+
+
+def _older_card(run: FaultyRun, rng: random.Random) -> str:
+    card = run.model / CARD
+    text = card.read_text()
+    card.write_text(text.replace('"threshold": 0.5', f'"threshold": {rng.uniform(0.1, 0.9):.3f}'))
+    os.utime(card, (_OLD_S, _OLD_S))
+    stated = run.attempt("")
+    require(stated, "the run with the other card failed")
+    require(run.differs(), "the other card was not used")
+    card.write_text(text)
+    os.utime(card, (_OLD_S, _OLD_S))
+    run.repeat()
+    run.check()
+    return RECOVERED
+
+
+RUN_KINDS: dict[str, Callable[[FaultyRun, random.Random], str]] = {
+    "run: the group is killed, with changed settings": _stopped(signal.SIGKILL, "group"),
+    "run: Snakemake alone is killed": _stopped(signal.SIGKILL, "snakemake"),
+    "run: one job is killed": _stopped(signal.SIGKILL, "job"),
+    "run: the group is ended (SIGTERM)": _stopped(signal.SIGTERM, "group"),
+    "run: the group is stopped and goes on": _stopped(signal.SIGSTOP, "group"),
+    "run: settings from another directory, and back": _second_directory,
+    "run: a file of a store is lost or cut": _damaged_results,
+    "run: the model card is replaced by an older file": _older_card,
+}
