@@ -61,5 +61,9 @@ def test_a_run_killed_at_random_moments_and_repeated_gives_the_same_bytes(run: R
 
 
 def _is_of_another_method(name: str) -> bool:
-    folder, method, *_ = (*Path(name).parts, "")
-    return folder in ("models", "compare") and method.split(".", maxsplit=1)[0] not in _METHODS
+    parts = Path(name).parts
+    if parts[0] == "records" and parts[1].startswith("train_"):
+        return parts[-1].removesuffix(".json") not in _METHODS
+    if parts[0] not in ("models", "compare"):
+        return False
+    return parts[1].split(".", maxsplit=1)[0] not in _METHODS

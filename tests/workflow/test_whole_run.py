@@ -54,7 +54,8 @@ def test_outlines_are_valid_and_have_the_areas_of_the_label_image(run: Run) -> N
             * geometry["downsample_y"]
         )
         assert len(area) == len(shapes) > 0
-        np.testing.assert_allclose(sorted(shape.area for shape in shapes), sorted(area), rtol=1e-9)
+        # Outlines are smoothed (`export.smooth_um`), which changes areas by less than 1 %.
+        np.testing.assert_allclose(sorted(shape.area for shape in shapes), sorted(area), rtol=0.01)
         labels = np.asarray(open_array(open_store(store), "labels")[...])
         assert (
             np.bincount(labels.ravel())[1:].tolist()
@@ -340,7 +341,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(run: Run) -> None:
     assert done.returncode == 1
     assert "does not fit in 0.0001 GB (max_disk_gb)" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (run.folder / "nowhere").exists()
+    assert [path.name for path in (run.folder / "nowhere").rglob("*")] == ["run.lock"]
 
 
 def test_six_problems_of_a_sheet_are_one_message(run: Run) -> None:
