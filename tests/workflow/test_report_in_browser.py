@@ -64,6 +64,8 @@ def test_the_report_can_be_shown_in_a_browser(run: Run, page: Page) -> None:
     page.locator(".slide img").first.click()
     assert page.locator("dialog img").is_visible()
     page.locator("dialog img").click()
+    assert page.locator("dialog img.full").is_visible(), "the second click shows full pixels"
+    page.locator("dialog img").click()
     assert not page.locator("dialog img").is_visible()
 
 

@@ -23,9 +23,8 @@ TEMPORARY = set() if "tiles" in CONFIGURATION.keep else set(SHEET.ids("predict")
 
 
 def tiles_of(wildcards):
-    """The tiles of a slide. If they were removed and are made again, their time does not count."""
-    record = str(record_of_store(PATHS.tiles(wildcards.slide)))
-    return ancient(record) if wildcards.slide in TEMPORARY else record
+    """The tiles of a slide."""
+    return str(record_of_store(PATHS.tiles(wildcards.slide)))
 
 
 def readers_of_tiles(slide):
