@@ -106,17 +106,18 @@ def test_the_history_has_columns_of_the_unsupervised_loss(trained_models) -> Non
 def test_log_and_card_warn_about_gates_that_weigh_all_experts_the_same(
     tmp_path, discs, monkeypatch, caplog
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(
         "semimoe.networks.gates.PaperGate.forward",
         lambda _, pooled: torch.softmax(0 * pooled[:, :3], 1),
     )
     long = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 21, "steps_per_epoch": 1})
     out = train("supervised", tmp_path / "model", discs(2, 40), training=long)
-    warnings = json.loads((out / "model.json").read_text())["warnings"]
+    notes = json.loads((out / "model.json").read_text())["gate_notes"]
     assert (
         sum(
-            "weighs all experts the same (weights within 0.01 of uniform for 20 epochs)" in warning
-            for warning in warnings
+            "weighs all experts the same (weights within 0.01 of uniform for 20 epochs)" in note
+            for note in notes
         )
         == 3
     )

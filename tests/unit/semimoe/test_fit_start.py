@@ -205,17 +205,21 @@ def test_an_error_about_a_loss_that_is_not_finite_names_the_tiles(tmp_path, disc
             "supervised",
             tmp_path / "model",
             discs(2, 40),
-            training=TrainingSettings(
-                **SHORT_TRAINING.to_dict() | {"lr": 1e30, "max_grad_norm": None}
-            ),
+            # Settings are not checked in a copy: no valid rate gives a loss that is not finite.
+            training=SHORT_TRAINING.model_copy(update={"lr": 1e30, "max_grad_norm": None}),
         )
 
 
 @pytest.mark.parametrize("lr", [1e30, 3e38])  # weights too large to compute with, or infinite
 def test_weights_that_are_not_finite_after_the_last_step_are_an_error(tmp_path, discs, lr) -> None:
-    one_step = TrainingSettings(
-        **SHORT_TRAINING.to_dict()
-        | {"epochs": 1, "steps_per_epoch": 1, "optimizer": "sgd", "lr": lr, "max_grad_norm": None}
+    one_step = SHORT_TRAINING.model_copy(
+        update={
+            "epochs": 1,
+            "steps_per_epoch": 1,
+            "optimizer": "sgd",
+            "lr": lr,
+            "max_grad_norm": None,
+        }
     )
     with pytest.raises(
         TrainingError,

@@ -221,6 +221,7 @@ def test_two_processes_train_the_same_model_as_one_process(tmp_path, discs) -> N
         "--labelled", "0.5", "--mpp", "1", "--width", "4", "--tile", "32", "--epochs", "2",
         "--steps", "3", "--batch", "4", "--lr", "0.01", "--set", "training.statistics=frozen",
         "--set", "network.dropout=0", "--set", "training.optimizer=sgd",
+        "--set", "training.precision=fp32",
     ]  # fmt: skip
     assert main([*command, "--devices", "1", "--out", str(tmp_path / "1")]) == 0
     # The command starts the second process itself, so that it runs outside this process.
@@ -253,7 +254,9 @@ def test_a_batch_that_the_devices_cannot_share_equally_is_an_error(tmp_path, dis
 def test_an_error_about_a_loss_that_is_not_finite_names_the_images(tmp_path, discs) -> None:
     save_discs(tmp_path / "data", discs)
     source = FolderImages(find_images(tmp_path / "data"))
-    too_large_lr = TrainingSettings(**SHORT_TRAINING | {"lr": 1e30, "max_grad_norm": None})
+    too_large_lr = TrainingSettings(**SHORT_TRAINING).model_copy(
+        update={"lr": 1e30, "max_grad_norm": None}
+    )
     with pytest.raises(TrainingError, match=r"labelled tiles \[\d \(disc_\d\)"):
         train(
             source, None, None, method="supervised", out=tmp_path / "model", training=too_large_lr
