@@ -10,13 +10,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
 
 from semimoe.model_errors import SettingsError
 from semimoe.setting_values import LARGEST_AREA_UM2, MIN_HOLE_UM2, MOST_SEED, MOST_TILES_AT_ONCE
 from semimoe.settings import PREDICTION_BATCH
 from semimoe.train_options import PROTOCOLS, add_device_options, add_train_options
-from tiling.raster.option_help import DefaultsInHelp, OneLineParser
+from tiling.raster.option_help import Commands, OneLineParser, add_command
 
 _MOST = {
     "mpp": 100,
@@ -25,7 +24,6 @@ _MOST = {
     "devices": 1024,
     "batch": MOST_TILES_AT_ONCE,
 }
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -81,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m semimoe", description="Gland segmentation with few labels (Semi-MoE)."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    add_train_options(_command(commands, "train", "train on a folder of images"))
+    add_train_options(add_command(commands, "train", "train on a folder of images"))
     _add_release(commands)
     _add_predict(commands)
     _add_evaluate(commands)
@@ -91,17 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        formatter_class=DefaultsInHelp,
-    )
-
-
 def _add_release(commands: Commands) -> None:
-    release = _command(
+    release = add_command(
         commands,
         "release",
         "prepare a trained model for other people: half the size, with its licence",
@@ -124,7 +113,7 @@ def _add_release(commands: Commands) -> None:
 
 
 def _add_predict(commands: Commands) -> None:
-    predict = _command(commands, "predict", "write masks of the glands in a folder of images")
+    predict = add_command(commands, "predict", "write masks of the glands in a folder of images")
     predict.add_argument("--model", type=Path, required=True)
     predict.add_argument("--images", type=Path, required=True)
     predict.add_argument(
@@ -157,7 +146,7 @@ def _add_predict(commands: Commands) -> None:
 
 
 def _add_evaluate(commands: Commands) -> None:
-    evaluate = _command(commands, "evaluate", "score masks, or a model, against masks")
+    evaluate = add_command(commands, "evaluate", "score masks, or a model, against masks")
     evaluate.add_argument(
         "--truth", type=Path, required=True, help="masks X_anno.*, or X.* without X_anno.*"
     )
@@ -187,20 +176,20 @@ def _add_evaluate(commands: Commands) -> None:
 
 
 def _add_table(commands: Commands) -> None:
-    table = _command(
+    table = add_command(
         commands, "table", "tables of JSON results of `evaluate`, one per protocol and test part"
     )
     table.add_argument("results", type=Path, nargs="+")
 
 
 def _add_data_check(commands: Commands) -> None:
-    check = _command(commands, "data-check", "which data set a folder holds, and its faults")
+    check = add_command(commands, "data-check", "which data set a folder holds, and its faults")
     check.add_argument("folder", type=Path)
     check.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_splits(commands: Commands) -> None:
-    splits = _command(
+    splits = add_command(
         commands, "splits", "write the lists of labelled, unlabelled and validation images"
     )
     splits.add_argument("--data", type=Path, required=True)

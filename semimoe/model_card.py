@@ -4,7 +4,7 @@ Typed here once, checked where it is read, and written from the type.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,13 +43,13 @@ class Normalisation(_CardPart):
     std: tuple[float, ...] = ()
 
 
-class SplitChoice(BaseModel):
+class SplitChoice(_CardPart):
     """Split parameters that belong to the model; see `tiling.raster.split_rule`.
 
     No other entries: each one replaces a parameter of the split rule.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
     seed_depth_um: Number = Field(ge=-LARGEST_DISTANCE_UM, le=LARGEST_DISTANCE_UM)
     boundary_level: Number = Field(gt=0, le=1.01)
@@ -266,16 +266,17 @@ def parse_card(values: object, *, source: str) -> ModelCard:
         raise ModelError(
             f"{source}: method {card.method!r}, this program knows {', '.join(METHODS)}; update it"
         )
-    for problem in _problems_of_read_card(card):
+    if problem := _problem_of_read_card(card):
         raise ModelError(f"{source}: not a model card of this program: {problem}")
     return card
 
 
-def _problems_of_read_card(card: ModelCard) -> Iterator[str]:
-    """Entries that are needed wherever a card is used; a card in memory may lack them."""
+def _problem_of_read_card(card: ModelCard) -> str | None:
+    """What is missing that is needed wherever a card is used; a card in memory may lack it."""
     mean, std = card.normalisation.mean, card.normalisation.std
     if (len(mean), len(std)) not in {(3, 3), (0, 0)} or not all(value > 0 for value in std):
-        yield "normalisation: three means and three standard deviations above 0 are needed"
+        return "normalisation: three means and three standard deviations above 0 are needed"
     before = card.validation_before
     if before is not None and not before.model_fields_set:
-        yield "validation_before: scores of the start model are needed in it"
+        return "validation_before: scores of the start model are needed in it"
+    return None

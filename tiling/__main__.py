@@ -20,7 +20,7 @@ from tiling.commands import (
     tile_command,
     tissue_command,
 )
-from tiling.raster.option_help import DefaultsInHelp, OneLineParser
+from tiling.raster.option_help import OneLineParser, add_command
 from tiling.slide_errors import StoreError
 
 
@@ -63,16 +63,12 @@ def main(command_line: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m tiling", description="Slides to arrays and back.")
+    parser: argparse.ArgumentParser = OneLineParser(
+        prog="python -m tiling", description="Slides to arrays and back."
+    )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
-        text = command.SUMMARY
-        subparser = subparsers.add_parser(
-            command.NAME,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            formatter_class=DefaultsInHelp,
-        )
+        subparser = add_command(subparsers, command.NAME, command.SUMMARY)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return parser

@@ -2,14 +2,11 @@
 
 import argparse
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semimoe.model_card import CARD, WEIGHTS, ModelCard, load_card, save_card
+from semimoe.model_card import CARD, ModelCard, load_card
 from semimoe.model_errors import SettingsError
-from semimoe.model_weights import load_weights
-from semimoe.tensor_files import load_metadata, save_tensors
-from tiling.raster.atomic_files import file_checksum
+from semimoe.model_weights import load_weights, save_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,11 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     licence = _joined_licence(arguments.licence, card.notes.licence or "")
     notes = card.notes.model_copy(update={"licence": licence})
     card = card.model_copy(update={"notes": notes, "kernels": "float16"})
-    _save_half_precision(arguments.model, card, arguments.out / WEIGHTS)
-    save_card(
-        arguments.out,
-        card.model_copy(update={"weights_sha256": file_checksum(arguments.out / WEIGHTS)}),
-    )
+    tensors, metadata = load_weights(arguments.model, card)
+    save_model(arguments.out, _with_half_kernels(tensors), metadata, card)
 
 
 def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> ModelCard:
@@ -74,16 +68,15 @@ def _joined_licence(licence: str, inherited: str) -> str:
     return licence if inherited in licence else f"{licence}; {inherited}"
 
 
-def _save_half_precision(source: Path, card: ModelCard, target: Path) -> None:
-    """Write the tensors of a model, with kernels of convolutions as float16.
+def _with_half_kernels(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """The tensors of a model, with kernels of convolutions as float16.
 
     Other tensors stay float32: the running variance of a feature can exceed the largest float16,
     and mean and standard deviation must be those of the card.
     """
-    tensors, note = load_weights(source, card), load_metadata(source / WEIGHTS)
     halved: dict[str, Tensor] = {
         name: tensor.half()
         for name, tensor in tensors.items()
         if name.endswith(".weight") and tensor.ndim == 4
     }
-    save_tensors(target, tensors | halved, note)
+    return tensors | halved

@@ -86,7 +86,7 @@ class Predictor:
         from semimoe.devices import choose_device, resolve_precision
 
         card = load_card(folder)
-        tensors = load_weights(folder, card)
+        tensors, _ = load_weights(folder, card)
         try:
             model = METHODS[card.method].load_learner().build_network(card.network)
             model.load_state_dict(tensors)

@@ -103,8 +103,9 @@ def load_start_weights(folder: Path, network: "nn.Module") -> None:
     TrainingError
         The model has another network.
     """
+    tensors, _ = load_weights(folder, load_card(folder))
     try:
-        network.load_state_dict(load_weights(folder, load_card(folder)))
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         raise TrainingError(
             f"start_from {folder}: another network ({str(error).splitlines()[0]});"

@@ -1,29 +1,20 @@
 """End of a run: choose threshold and split on validation images, and write the model folder."""
 
 import logging
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from semimoe.fine_tuning import START_SHARE
 from semimoe.known_images import KnownImages, images_of_sources, known_images
-from semimoe.model_card import (
-    WARM_START,
-    WEIGHTS,
-    ModelCard,
-    StartModelScores,
-    TrainingNotes,
-    save_card,
-)
+from semimoe.model_card import WARM_START, ModelCard, StartModelScores, TrainingNotes
+from semimoe.model_weights import load_weights, save_model
 from semimoe.networks.mixture import count_parameters
-from semimoe.tensor_files import save_tensors
-from semimoe.training.checkpoints import load_start_weights
 from semimoe.training.history import COLUMNS, TIMING_COLUMNS, collapsed_gates, to_csv
 from semimoe.training.recipe import TileSource
-from semimoe.training.training_run import GATE_CHANNEL, TrainingRun, copied_state
+from semimoe.training.training_run import TrainingRun, copied_state
 from semimoe.training.validation import (
     DEFAULT_SPLIT,
     DEFAULT_THRESHOLD,
@@ -31,10 +22,12 @@ from semimoe.training.validation import (
     SplitWithThreshold,
     ValidationSettings,
     choose,
-    pixel_dice,
     scores_of,
 )
-from tiling.raster.atomic_files import file_checksum, write_atomic
+from tiling.raster.atomic_files import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +37,17 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
 
     `model.json` is written last.
     """
-    scores_before = _score_start_model(run, validation)
+    start_weights = _start_weights(run)
+    scores_before = None
+    if start_weights is not None and validation is not None:
+        scores_before = _score_start_model(run, start_weights, validation)
     if run.best is not None:
         run.network.load_state_dict(run.best.weights)
-    if run.folders.start_from is not None:
-        _average_with_start_model(run, run.folders.start_from)
+    if start_weights is not None:
+        _average_with_start_model(run, start_weights)
     choice = _default_choice(run) if validation is None else _choice(run, validation)
-    if scores_before is not None:
-        choice.warnings.extend(_not_better(run, choice, scores_before))
+    if scores_before is not None and (warning := _not_better(run, choice, scores_before)):
+        choice.warnings.append(warning)
     gate_notes = tuple(collapsed_gates(run.rows))
     for warning in choice.warnings:
         log.warning("%s", warning)
@@ -64,25 +60,29 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
         "network": run.recipe.network.to_dict(),
         "normalisation": run.normalisation.model_dump(mode="json"),
     }
-    save_tensors(out / WEIGHTS, run.network.state_dict(), metadata)
     write_atomic(out / "history.csv", to_csv(run.rows, COLUMNS))
     write_atomic(out / "timing.csv", to_csv(run.timings, TIMING_COLUMNS))
     card = _card(run, choice, scores_before, gate_notes)
-    save_card(out, card.model_copy(update={"weights_sha256": file_checksum(out / WEIGHTS)}))
+    save_model(out, run.network.state_dict(), metadata, card)
     scores = ", ".join(f"{name.replace('_', ' ')} {v:.3f}" for name, v in choice.scores.items())
     log.info("%s: threshold %g; on validation: %s", out, choice.threshold, scores or "not measured")
 
 
-def _average_with_start_model(run: TrainingRun, start_from: Path) -> None:
+def _start_weights(run: TrainingRun) -> "dict[str, Tensor] | None":
+    """Weights of the start model; None: no fine-tuning."""
+    if run.folders.start_from is None or run.start_card is None:
+        return None
+    return load_weights(run.folders.start_from, run.start_card)[0]
+
+
+def _average_with_start_model(run: TrainingRun, start_weights: "dict[str, Tensor]") -> None:
     """Replace the weights by the mean of those of the start model and the trained ones."""
-    trained = copied_state(run.network)
-    load_start_weights(start_from, run.network)
     mean = {
-        # Counters of batches are whole numbers.
-        name: torch.lerp(trained[name], start, START_SHARE)
-        if start.is_floating_point()
-        else trained[name]
-        for name, start in copied_state(run.network).items()
+        # Counters of batches are whole numbers. Kernels of released models are float16.
+        name: torch.lerp(trained, start_weights[name].to(trained), START_SHARE)
+        if trained.is_floating_point()
+        else trained
+        for name, trained in run.network.state_dict().items()
     }
     run.network.load_state_dict(mean)
 
@@ -113,37 +113,29 @@ def _default_choice(run: TrainingRun) -> Choice:
     return Choice(DEFAULT_THRESHOLD, split, {}, [warning])
 
 
-def _score_start_model(run: TrainingRun, validation: TileSource | None) -> StartModelScores | None:
-    """Scores of the start model on validation; None: no fine-tuning, or no validation."""
-    if run.folders.start_from is None or validation is None:
-        return None
+def _score_start_model(
+    run: TrainingRun, start_weights: "dict[str, Tensor]", validation: TileSource
+) -> StartModelScores:
+    """Scores of the start model on validation."""
     tuned = copied_state(run.network)
-    load_start_weights(run.folders.start_from, run.network)
-    training = run.recipe.training
-    (dice,) = pixel_dice(
-        run.predictor(),
-        validation,
-        channels=(GATE_CHANNEL,),
-        tile_px=training.tile_px,
-        batch=training.batch,
-    )
+    run.network.load_state_dict(start_weights)
     scores = scores_of(run.predictor(), validation, _validation_settings(run))
     run.network.load_state_dict(tuned)
     best_dice = run.best.dice if run.best else None
-    return StartModelScores(dice_at_half=dice, tuned_dice_at_half=best_dice, **scores)
+    return StartModelScores(tuned_dice_at_half=best_dice, **scores)
 
 
-def _not_better(run: TrainingRun, choice: Choice, before: StartModelScores) -> Iterator[str]:
+def _not_better(run: TrainingRun, choice: Choice, before: StartModelScores) -> str | None:
     """A warning if the start model has the same or better glands on the validation images."""
     names = ("object_f1", "object_dice")
     scores_before = before.model_dump(include=set(names))
     if sum(choice.scores[name] for name in names) > sum(scores_before.values()):
-        return
+        return None
     texts = [
         f"{name.replace('_', ' ')} {choice.scores[name]:.3f}, before {scores_before[name]:.3f}"
         for name in names
     ]
-    yield (
+    return (
         f"fine-tuning did not make the model better on validation ({'; '.join(texts)}): take the"
         f" start model {run.folders.start_from}, or annotate more regions"
     )

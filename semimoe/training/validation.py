@@ -109,10 +109,7 @@ def choose(
     """
     images = []
     for predict, source in parts:
-        with count_progress("validation images", len(source)) as progress:
-            for number in range(len(source)):
-                images.append(_validation_image(predict, source, number, settings.training))
-                progress.advance()
+        images += _validation_images(predict, source, settings.training)
     dices = _dice_by_threshold(images)
     top = _best_threshold(dices)
     warnings = []
@@ -148,14 +145,14 @@ def choose(
 def scores_of(
     predict: PredictTiles, source: TileSource, settings: ValidationSettings
 ) -> dict[str, float]:
-    """Scores with the threshold and the split parameters `settings.start`."""
+    """Scores with the threshold and the split parameters `settings.start`, and Dice at 0.5."""
     assert settings.start is not None
-    images = [
-        _validation_image(predict, source, number, settings.training)
-        for number in range(len(source))
-    ]
-    dice = _dice_at(images, settings.start.threshold)
-    return {"dice": dice, **_object_scores(images, *settings.start, settings)}
+    images = _validation_images(predict, source, settings.training)
+    return {
+        "dice": _dice_at(images, settings.start.threshold),
+        "dice_at_half": _dice_at(images, DEFAULT_THRESHOLD),
+        **_object_scores(images, *settings.start, settings),
+    }
 
 
 def _predict(
@@ -170,6 +167,17 @@ def _predict(
         predict, image.image, tile_px=tile_px, overlap_px=tile_px // _OVERLAP_SHARE, batch=batch
     )
     return maps, image.labels, counts
+
+
+def _validation_images(
+    predict: PredictTiles, source: TileSource, training: TrainingSettings
+) -> list[_ValidationImage]:
+    images = []
+    with count_progress("validation images", len(source)) as progress:
+        for number in range(len(source)):
+            images.append(_validation_image(predict, source, number, training))
+            progress.advance()
+    return images
 
 
 def _validation_image(

@@ -1,7 +1,9 @@
 """Help of a command line: every option shows its default; wrong words are one line."""
 
 import argparse
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -26,3 +28,13 @@ class DefaultsInHelp(argparse.HelpFormatter):
         elif action.default is False:
             default = "off"
         return f"{text} (default: {default})".strip()
+
+
+def add_command(commands: Commands, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a command; `text` says what it does, without a capital letter and a full stop."""
+    return commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        formatter_class=DefaultsInHelp,
+    )

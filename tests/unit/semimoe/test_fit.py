@@ -103,7 +103,7 @@ def test_the_history_has_columns_of_the_unsupervised_loss(trained_models) -> Non
     assert float(supervised["loss"]) < float(read_history(trained_models["supervised"])[0]["loss"])
 
 
-def test_log_and_card_warn_about_gates_that_weigh_all_experts_the_same(
+def test_log_and_card_note_gates_that_weigh_all_experts_the_same(
     tmp_path, discs, monkeypatch, caplog
 ) -> None:
     caplog.set_level("INFO")
@@ -113,7 +113,12 @@ def test_log_and_card_warn_about_gates_that_weigh_all_experts_the_same(
     )
     long = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 21, "steps_per_epoch": 1})
     out = train("supervised", tmp_path / "model", discs(2, 40), training=long)
-    notes = json.loads((out / "model.json").read_text())["gate_notes"]
+    card = json.loads((out / "model.json").read_text())
+    notes = card["gate_notes"]
+    assert not any("all experts the same" in warning for warning in card["warnings"])
+    assert {
+        record.levelname for record in caplog.records if "all experts the same" in record.message
+    } == {"INFO"}
     assert (
         sum(
             "weighs all experts the same (weights within 0.01 of uniform for 20 epochs)" in note

@@ -100,6 +100,9 @@ def test_values_of_the_start_model_stay_unless_others_are_better_by_a_gland(
     assert ((choice.threshold, choice.split) == start) is kept
     assert choice.scores["object_f1"] == 1
     before = scores_of(source.predict, source, settings)
+    tiles = {"tile_px": SETTINGS.training.tile_px, "batch": SETTINGS.training.batch}
+    (dice_at_half,) = pixel_dice(source.predict, source, channels=(0,), **tiles)
+    assert before.pop("dice_at_half") == dice_at_half
     assert (before == choice.scores) is kept
     assert (before["object_f1"] == 1) is kept
 
