@@ -20,6 +20,7 @@ from tiling.commands import (
     tile_command,
     tissue_command,
 )
+from tiling.raster.file_lock import LockError
 from tiling.raster.option_help import OneLineParser, add_command
 from tiling.slide_errors import StoreError
 
@@ -55,6 +56,8 @@ def main(command_line: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
     except BrokenPipeError:
         return 1
+    except LockError as error:  # no wrong input, although it is a ValueError
+        return _report(error, 1)
     except (ValueError, FileNotFoundError) as error:
         return _report(error, 2)
     except (OSError, StoreError) as error:

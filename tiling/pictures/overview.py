@@ -110,12 +110,13 @@ def _close_ups(
     stores: SlideStores, glands: _GlandScan, thumbnail: Thumbnail, count: int, panel_px: int
 ) -> tuple[list[Panel], list[Window]]:
     """Panels of close-ups, and what they show of the slide."""
-    pixels = open_array(open_store(stores.tiles), "0")
+    tiles = open_store(stores.tiles)
+    pixels = open_array(tiles, "0")
     labels = open_array(open_store(stores.glands), "labels")
     panels: list[Panel] = []
     windows: list[Window] = []
     scan = glands.scan
-    tissue = np.asarray(open_array(open_store(stores.tiles), "tissue")[...]) > 0
+    tissue = np.asarray(open_array(tiles, "tissue")[...]) > 0
     places = CloseUpPlaces(glands.windows_px, tissue, thumbnail.geometry, panel_px)
     chosen = choose_close_ups(
         glands.area_px, scan.disagreement, scan.contact_px, count, places.suits

@@ -10,7 +10,7 @@ from tiling.qupath.label_store import write_labels
 from tiling.qupath.tissue_check import check_tissue
 from tiling.raster.atomic_files import file_checksum
 from tiling.slide_errors import AnnotationError, SlideError
-from tiling.stores.attributes import geometry_of, record_failure, recorded_error
+from tiling.stores.attributes import record_failure, recorded_error
 from tiling.stores.layout import TileStore
 from tiling.tiles.tissue_store import StoredTissue
 
@@ -47,7 +47,7 @@ def label_slide(
     ------
     AnnotationError
         The annotation cannot be used, and is required.
-    StoreError
+    LockError
         Another process writes the same store.
     OSError
         The disk or a mount fails.
@@ -58,7 +58,8 @@ def label_slide(
     if tiling_error is not None:
         record_failure(store, SlideError(tiling_error), parameters)
         return
-    geometry = geometry_of(tiles)
+    attributes = TileStore.read(tiles)
+    geometry = attributes.geometry
     try:
         with ExitStack() as files:
             tissue = StoredTissue(tiles)
@@ -66,7 +67,7 @@ def label_slide(
             check_tissue(source, path, geometry, tissue, rules.origin)
             checksums = {
                 "sha256": file_checksum(path),
-                "tiles": TileStore.read(tiles).fingerprint,
+                "tiles": attributes.fingerprint,
             }
             write_labels(
                 store,

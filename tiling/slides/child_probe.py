@@ -18,7 +18,11 @@ from tiling.slides.dicom_series import is_dicom
 from tiling.slides.metadata import check_is_file
 from tiling.slides.plain_image import IMAGE_SIGNATURES
 from tiling.slides.probe import ProbeRequest, SlideProbe
+from tiling.slides.read_errors import FileReadError
 from tiling.slides.slide_files import is_mirax
+from tiling.slides.tiff_backend import GENERIC_TIFF_FORMATS
+from tiling.slides.tiff_claims import check_tiff_claims
+from tiling.slides.tiff_directories import is_tiff
 
 # To start a child takes as long as to open some twenty slides.
 _SLIDES_PER_CHILD = 25
@@ -99,18 +103,18 @@ def fatal_problems(paths: Sequence[Path], *, limit_s: float = 120.0) -> dict[Pat
 def _needs_probe(path: Path) -> bool:
     if not path.is_file():
         return False
-    if is_mirax(path) or is_dicom(path):
-        return True
-    with path.open("rb") as file:
-        return not file.read(4).startswith(IMAGE_SIGNATURES) and not _is_generic_tiff(path)
+    try:
+        if is_mirax(path) or is_dicom(path):
+            return True
+        with path.open("rb") as file:
+            is_image = file.read(4).startswith(IMAGE_SIGNATURES)
+    except PermissionError:
+        return False  # no library can open it either
+    return not is_image and not _is_generic_tiff(path)
 
 
 def _is_generic_tiff(path: Path) -> bool:
     import openslide
-
-    from tiling.slides.read_errors import FileReadError
-    from tiling.slides.tiff_claims import check_tiff_claims
-    from tiling.slides.tiff_directories import is_tiff
 
     if not is_tiff(path):
         return False
@@ -118,7 +122,7 @@ def _is_generic_tiff(path: Path) -> bool:
         check_tiff_claims(path)
     except FileReadError:
         return True  # no library will open it
-    return openslide.OpenSlide.detect_format(path) in (None, "generic-tiff")
+    return openslide.OpenSlide.detect_format(path) in GENERIC_TIFF_FORMATS
 
 
 class _Child:

@@ -41,11 +41,14 @@ def series_uid(path: Path) -> str | None:
     OSError
         The disk or mount fails.
     """
-    if not is_dicom(path):
+    if not path.is_file():
         return None
-    with path.open("rb") as file:
-        data = file.read(_HEADER_BYTES)
     start = _PREAMBLE + len(_SIGNATURE)
+    with path.open("rb") as file:
+        data = file.read(start)
+        if not data.endswith(_SIGNATURE) or len(data) < start:
+            return None
+        data += file.read(_HEADER_BYTES - start)
     syntax = _value(data, start, _TRANSFER_SYNTAX, explicit=True)
     start = _end_of_group(data, start, _TRANSFER_SYNTAX[0])
     explicit = syntax is None or syntax != _IMPLICIT

@@ -58,8 +58,8 @@ class DirectTilesBackend:
         if self._description.vendor not in DIRECT_VENDORS:
             return
         with file_read_errors():
-            self._tiff = open_tiff(path)
             try:
+                self._tiff = open_tiff(path)
                 pages = self._pages(tiff_pages(self._tiff))
                 self._tiles = TiffTiles(path, pages, missing_value=None)
             except BaseException:

@@ -161,12 +161,16 @@ def _slide_names(folder: Path, files: list[str]) -> list[str]:
     )
     # A DICOM slide is a series of files, which often have no ending; any one of them opens it.
     series: dict[str, str] = {}
+    members: set[str] = set()
     for name in sorted(files):
-        uid = series_uid(folder / name)
+        try:
+            uid = series_uid(folder / name)
+        except PermissionError:
+            continue  # if it is a slide by its ending, its row states the error
         if uid is not None:
             series.setdefault(uid, name)
-            names = [other for other in names if other != name]
-    return sorted([*names, *series.values()])
+            members.add(name)
+    return sorted([*(name for name in names if name not in members), *series.values()])
 
 
 def _thumbnails(folder: Path, names: list[str]) -> list[str]:
@@ -190,22 +194,21 @@ def _is_small(image_file: Path) -> bool:
 
 
 def _row(slide: str, path: Path, name: Path, fatal: str | None) -> FolderRow:
+    if fatal is not None:
+        return FolderRow(slide, path, "skip", "", str(name), fatal.removeprefix(f"{path}: "))
     remarks: list[str] = []
     if path.suffix.lower() in _IMAGE_ENDINGS and _MASK_NAME.search(path.stem):
         remarks.append("looks like a mask, not a slide")
-    if is_dicom(path):
-        remarks.append("DICOM: one row per series")
-    problems: list[str | None]
-    if fatal is not None:
-        return FolderRow(slide, path, "skip", "", str(name), fatal.removeprefix(f"{path}: "))
     try:
         with open_slide(path) as opened:
+            if is_dicom(path):
+                remarks.append("DICOM: one row per series")
             unusable = unusable_problems(opened)
             problems = [*unusable, *correctable_problems(opened), *opened.metadata.remarks]
         split = "skip" if unusable else "predict"
     except SlideError as error:
         problems, split = [str(error)], "skip"
-    remarks += [problem.removeprefix(f"{path}: ") for problem in problems if problem is not None]
+    remarks += [problem.removeprefix(f"{path}: ") for problem in problems]
     return FolderRow(slide, path, split, "", str(name), "; ".join(remarks))
 
 

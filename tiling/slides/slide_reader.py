@@ -32,7 +32,7 @@ from tiling.slides.read_errors import (
 )
 from tiling.slides.reopening import ReopeningBackend
 from tiling.slides.slide_files import check_companion_files
-from tiling.slides.tiff_backend import TiffBackend
+from tiling.slides.tiff_backend import GENERIC_TIFF_FORMATS, TiffBackend
 from tiling.slides.tiff_claims import check_tiff_claims
 from tiling.slides.tiff_directories import is_tiff
 from tiling.slides.tiff_headers import check_tiff_for_openslide
@@ -219,7 +219,7 @@ def _choose_backend(path: Path) -> Callable[[Path], Backend]:
         format_name = openslide.OpenSlide.detect_format(path)
     # OpenSlide's reader of generic TIFFs uses neither the sub-resolutions of OME-XML nor the
     # declared meaning of a fourth channel, and takes the first page for the slide.
-    if tiff and format_name in (None, "generic-tiff"):
+    if tiff and format_name in GENERIC_TIFF_FORMATS:
         return TiffBackend
     if tiff:
         # The tiles of these vendors are decoded here, by the declared meaning of their channels.

@@ -15,6 +15,8 @@ from tiling.slides.tiff_headers import aperio_number, page_pixel_size, page_prof
 from tiling.slides.tiff_images import TiffImage, slide_image
 from tiling.slides.tiff_tiles import TiffTiles
 
+# What OpenSlide names a TIFF that this backend reads: none of a vendor's formats.
+GENERIC_TIFF_FORMATS = (None, "generic-tiff")
 _WHITE = 255
 _MAX_LISTED = 3
 # A smaller image beside the slide is a thumbnail.

@@ -24,11 +24,21 @@ _NDPI_FORMAT = 65420
 # A slide has about 12 directories. A stack of thousands of planes is no slide either.
 MAX_DIRECTORIES = 4096
 _MAX_ENTRIES = 4096
-_SIGNATURES = {b"II*\0": ("<", False), b"MM\0*": (">", False)} | {
+_SIGNATURES = {
+    b"II*\0": ("<", False),
+    b"MM\0*": (">", False),
     b"II+\0": ("<", True),
     b"MM\0+": (">", True),
 }
-_CODES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i"} | {
+_CODES = {
+    1: "B",
+    2: "B",
+    3: "H",
+    4: "I",
+    6: "b",
+    7: "B",
+    8: "h",
+    9: "i",
     13: "I",
     16: "Q",
     17: "q",
@@ -98,7 +108,7 @@ class DirectoryReader:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.size = file.seek(0, 2)
-        self._order, self._is_big = _SIGNATURES[self._bytes(0, 4)]
+        self._order, self._is_big = _SIGNATURES[self.bytes_at(0, 4)]
         self.is_ndpi = False
         self._first = self._number("Q", 8) if self._is_big else self._number("I", 4)
         if self._order == "<" and not self._is_big:
@@ -136,7 +146,7 @@ class DirectoryReader:
     def values(self, tag: TagValues, limit: int) -> tuple[int, ...]:
         """The values of a tag, or the first `limit` of them; fewer if the file ends before."""
         length = struct.calcsize(tag.code)
-        data = self._bytes(tag.offset, length * min(tag.number, limit))
+        data = self.bytes_at(tag.offset, length * min(tag.number, limit))
         return struct.unpack(f"{self._order}{len(data) // length}{tag.code}", data)
 
     def value(self, directory: Directory, tag: int, default: int = 0) -> int:
@@ -150,7 +160,10 @@ class DirectoryReader:
 
     def bytes_at(self, offset: int, length: int) -> bytes:
         """Bytes of the file; fewer at its end, none outside of it."""
-        return self._bytes(offset, length)
+        if not 0 <= offset < self.size:
+            return b""
+        self._file.seek(offset)
+        return self._file.read(length)
 
     def _directory(self, offset: int) -> tuple[Directory, int]:
         """The tags of one directory, and the offset of the next one (0: none)."""
@@ -160,7 +173,7 @@ class DirectoryReader:
             count, start, entry, layout = self._number("H", offset), offset + 2, 12, "HHI"
         if count > _MAX_ENTRIES:
             raise FileReadError(f"the directory at byte {offset} claims {count} entries")
-        data = self._bytes(start, count * entry)
+        data = self.bytes_at(start, count * entry)
         head = struct.calcsize("=" + layout)
         inline = entry - head
         directory: Directory = {}
@@ -177,16 +190,10 @@ class DirectoryReader:
         return directory, self._number("Q" if has_long_offsets else "I", start + count * entry)
 
     def _number(self, code: str, offset: int) -> int:
-        data = self._bytes(offset, struct.calcsize(code))
+        data = self.bytes_at(offset, struct.calcsize(code))
         if len(data) < struct.calcsize(code):
             return 0
         return int(struct.unpack(self._order + code, data)[0])
-
-    def _bytes(self, offset: int, length: int) -> bytes:
-        if not 0 <= offset < self.size:
-            return b""
-        self._file.seek(offset)
-        return self._file.read(length)
 
 
 def _check_number(directories: int) -> None:

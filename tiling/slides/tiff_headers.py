@@ -20,6 +20,7 @@ from tiling.slides.tiff_directories import open_tiff
 MAX_PAGES = 256
 _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
 _JPEG = tifffile.COMPRESSION.JPEG
+_CMYK = "CMYK pixels, not RGB"
 # Their colours are not those that the header names.
 _UNKNOWN_COLOURS = (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.APERIO_JP2000_YCBC)
 
@@ -46,6 +47,12 @@ def _only_pages(pages: Iterable[object]) -> list[tifffile.TiffPage]:
 def size_px(page: tifffile.TiffPage) -> tuple[int, int]:
     """(width, height) of a page."""
     return int(page.imagewidth), int(page.imagelength)
+
+
+def area_px(page: tifffile.TiffPage) -> int:
+    """Number of pixels of a page."""
+    width, height = size_px(page)
+    return width * height
 
 
 def has_palette(page: tifffile.TiffPage) -> bool:
@@ -98,19 +105,25 @@ def rgb_problem(page: tifffile.TiffPage, *, channels: int | None = None) -> str 
     """
     if has_palette(page):
         return None
-    if page.dtype != np.uint8:
-        return f"pixels are {page.dtype}, not 8-bit RGB"
-    if page.samplesperpixel not in (3, 4):
-        return f"{channels or page.samplesperpixel} channel(s) of {page.dtype}, not RGB"
+    if problem := _sample_problem(page, channels or page.samplesperpixel):
+        return problem
     if page.imagedepth != 1:
         return f"{page.imagedepth} planes, not one RGB image"
     return _colour_problem(page)
 
 
+def _sample_problem(page: tifffile.TiffPage, channels: int) -> str | None:
+    if page.dtype != np.uint8:
+        return f"pixels are {page.dtype}, not 8-bit RGB"
+    if page.samplesperpixel not in (3, 4):
+        return f"{channels} channel(s) of {page.dtype}, not RGB"
+    return None
+
+
 def _colour_problem(page: tifffile.TiffPage) -> str | None:
     photometric, planar = page.photometric, page.planarconfig != tifffile.PLANARCONFIG.CONTIG
     if photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        return "CMYK pixels, not RGB"
+        return _CMYK
     if photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression == _JPEG:
         # Decoders convert neither of these to RGB.
         if planar or page.samplesperpixel != 3:
@@ -165,12 +178,10 @@ def check_tiff_for_openslide(path: Path, *, checks_channels: bool) -> None:
         The message describes the pixels.
     """
     with open_tiff(path) as tiff:
-        page = max(top_pages(tiff), key=lambda page: page.imagewidth * page.imagelength)
-        if page.dtype != np.uint8:
-            raise NotBrightfieldError(f"pixels are {page.dtype}, not 8-bit RGB")
-        if page.samplesperpixel not in (3, 4):
-            raise NotBrightfieldError(f"{page.samplesperpixel} channel(s) of uint8, not RGB")
+        page = max(top_pages(tiff), key=area_px)
+        if problem := _sample_problem(page, page.samplesperpixel):
+            raise NotBrightfieldError(problem)
         if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-            raise NotBrightfieldError("CMYK pixels, not RGB")
+            raise NotBrightfieldError(_CMYK)
         if checks_channels:
             check_fourth_channel([page])

@@ -14,6 +14,7 @@ from tiling.slides.ome_xml import OmeImage, ome_images
 from tiling.slides.pixel_size import PixelSize
 from tiling.slides.read_errors import FileReadError, NotBrightfieldError, RefusedFileError
 from tiling.slides.tiff_headers import (
+    area_px,
     check_page_decoder,
     page_pixel_size,
     rgb_problem,
@@ -64,7 +65,7 @@ class TiffImage:
     @property
     def area_px(self) -> int:
         """Number of pixels of the full resolution."""
-        return _area_px(self.full)
+        return area_px(self.full)
 
     @property
     def pixel_size(self) -> PixelSize | None:
@@ -173,13 +174,13 @@ def _tiff_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
     """The images of a TIFF without OME-XML; pages that are flagged as reduced may be levels."""
     # A page comes with its SubIFDs; the largest of them is the full resolution.
     families = {
-        number: sorted([page, *sub_pages(page)], key=_area_px, reverse=True)
+        number: sorted([page, *sub_pages(page)], key=area_px, reverse=True)
         for number, page in enumerate(top_pages(tiff))
         if not page.is_mask
     }
     if not families:
         raise NotBrightfieldError("no image in it")
-    main = max(families, key=lambda number: _area_px(families[number][0]))
+    main = max(families, key=lambda number: area_px(families[number][0]))
     main_size = size_px(families[main][0])
     stack = [number for number, pages in families.items() if size_px(pages[0]) == main_size]
     reduced = [
@@ -201,10 +202,6 @@ def _tiff_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
             )
         )
     return images
-
-
-def _area_px(page: tifffile.TiffPage) -> int:
-    return math.prod(size_px(page))
 
 
 def _stated_planes(tiff: tifffile.TiffFile) -> int:
@@ -232,11 +229,11 @@ def _levels(
         page
         for page in reduced
         if _is_smaller(page, full)
-        and _area_px(page)
+        and area_px(page)
         and rgb_problem(page) is None
         and (page.is_tiled or not full.is_tiled)
     ]
-    return full, *sorted(levels, key=_area_px, reverse=True)
+    return full, *sorted(levels, key=area_px, reverse=True)
 
 
 def _is_smaller(page: tifffile.TiffPage, full: tifffile.TiffPage) -> bool:

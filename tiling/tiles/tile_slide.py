@@ -101,7 +101,7 @@ def tile_slide(
     ------
     SlideError
         The slide cannot be used (only with `record=False`).
-    StoreError
+    LockError
         Another process writes the same store.
     OSError
         A disk or a mount fails.

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from tiling.__main__ import main
+from tiling.raster.file_lock import LockError
 from tiling.stores.attributes import geometry_of, stored_json
 
 
@@ -221,3 +222,12 @@ def test_help_imports_no_large_library():
         f"'{name}'" in loaded
         for name in ("numpy", "zarr", "openslide", "tifffile", "dask", "skimage", "torch")
     )
+
+
+def test_a_locked_store_is_no_wrong_input(tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise LockError("x.zarr: another process writes it")
+
+    monkeypatch.setattr("tiling.commands.tile_command.run", refuse)
+    assert main(["tile", write_slide(tmp_path / "s.tiff"), str(tmp_path / "o.zarr")]) == 1
+    assert "another process writes it" in capsys.readouterr().err

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tiling.raster import file_lock
 from tiling.raster.file_lock import LockError, locked
 
 
-def test_the_error_of_a_second_writer_names_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(file_lock, "_LOCK_WAIT_S", 0.3)
+def test_the_error_of_a_second_writer_names_the_first(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     code = f"""
 import time
@@ -25,7 +21,7 @@ with locked(Path({str(path)!r})):
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(LockError, match=f"pid {holder.pid}"), locked(path):
+    with pytest.raises(LockError, match=f"pid {holder.pid}"), locked(path, wait_s=0.3):
         pass
     holder.kill()
     holder.wait()

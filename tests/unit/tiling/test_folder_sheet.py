@@ -166,3 +166,14 @@ def test_names_that_begin_like_formulas_are_paths(tmp_path: Path) -> None:
     row = FolderRow("x", tmp_path / "=cmd.svs", "predict", "", "=cmd.svs", "")
     cells = sheet_text([row], tmp_path).splitlines()[1].split("\t")
     assert [cell for cell in cells if "cmd" in cell] == ["./=cmd.svs", "./=cmd.svs"]
+
+
+def test_a_file_that_must_not_be_read_does_not_end_the_command(tmp_path, monkeypatch):
+    write_slide(tmp_path / "a.tiff")
+    (tmp_path / "notes.txt").write_text("private")
+
+    def refuse(path):  # tests may run as root, which may read everything
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("tiling.slides.folder_sheet.series_uid", refuse)
+    assert [row.name for row in sheet_from_folder(tmp_path).rows] == ["a.tiff"]

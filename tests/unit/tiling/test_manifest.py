@@ -21,9 +21,6 @@ from tiling.stores.shards import ShardReader
 FLIPS = 110  # of each kind of store
 
 
-FLIPS = 110  # of each kind of store
-
-
 @pytest.mark.parametrize("kind", [TileStore, LabelStore, MapStore, GlandStore])
 def test_a_flipped_bit_is_an_error_with_the_store_and_the_remedy_or_has_no_effect(
     tmp_path: Path, kind: type[StoreAttributes]
