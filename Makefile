@@ -7,7 +7,8 @@ RESULTS ?= results/demo
 # depend on the number of cores.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: demo test check fuzz torture bench bench-tiling bench-glands bench-training bench-demo doctor clean
+.PHONY: demo test check fuzz torture doctor clean
+.PHONY: bench bench-tiling bench-glands bench-training bench-demo
 .DEFAULT_GOAL := help
 
 help:

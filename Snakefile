@@ -1,8 +1,8 @@
 """Gland segmentation on whole slides from a few outlined regions. See README.md."""
 
-import re
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from semimoe.methods import MAIN_METHOD, METHODS
@@ -10,6 +10,7 @@ from semimoe.model_card import CARD, WEIGHTS
 from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
 from workflow.config.start_model import START_MODEL, compared_models
+from workflow.forced_jobs import force_jobs
 from workflow.reporting.annotation_fit import misfits
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
@@ -31,8 +32,7 @@ from workflow.stages.training_time import (
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
-ASKS_FOR_PREVIEW = any(Path(word).stem == "preview" for word in sys.argv)
-CONFIGURATION, SHEET, problems, remarks = read_run_inputs(
+CONFIGURATION, SHEET, problems, remarks, ASKS_FOR_PREVIEW = read_run_inputs(
     config,
     sys.argv[1:],
     is_main_process=workflow.is_main_process,

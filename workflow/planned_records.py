@@ -81,6 +81,7 @@ class PlannedRecords:
     ignored: frozenset[str] = frozenset()
     _inputs: dict[str, list[JobInput]] = field(default_factory=dict)
     _records: dict[str, JobRecord] = field(default_factory=dict)
+    _records_on_disk: dict[Path, JobRecord | None] = field(default_factory=dict)
     _rules: tuple[RecordingRule, ...] = ()
     _is_expanding: bool = False
 
@@ -96,7 +97,7 @@ class PlannedRecords:
         outputs = rule.expand_output(dict(wildcards))[0]
         files = tuple(str(path) for path in outputs)
         path = Path(str(outputs.record))
-        recorded = JobRecord.read(path)
+        recorded = self._record_on_disk(path)
         if recorded is None:
             is_unfinished = any(Path(file).exists() for file in files)
             return OutdatedJob(files, ("was not finished",)) if is_unfinished else None
@@ -112,7 +113,7 @@ class PlannedRecords:
         """The record that a job of this run would write, without its store."""
         if record not in self._records:
             rule, wildcards = self._job_of(record)
-            recorded = JobRecord.read(Path(record))
+            recorded = self._record_on_disk(Path(record))
             self._records[record] = JobRecord(
                 rule=rule.name,
                 wildcards=wildcards,
@@ -124,6 +125,12 @@ class PlannedRecords:
                 ),
             )
         return self._records[record]
+
+    def _record_on_disk(self, path: Path) -> JobRecord | None:
+        """The record as it was when it was first needed."""
+        if path not in self._records_on_disk:
+            self._records_on_disk[path] = JobRecord.read(path)
+        return self._records_on_disk[path]
 
     def _inputs_of(self, record: str) -> list[JobInput]:
         if record not in self._inputs:

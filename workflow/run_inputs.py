@@ -36,12 +36,14 @@ class RunInputs(NamedTuple):
     problems : what is wrong with configuration, sheet and annotations; they are usable if there is
         none
     remarks : what the user should know before the run, a line for each
+    asks_for_preview : the preview is a target: no slide needs to be labelled
     """
 
     configuration: Configuration
     sheet: Sheet
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    asks_for_preview: bool = False
 
 
 def read_run_inputs(
@@ -73,11 +75,7 @@ def read_run_inputs(
         problems += _scratch_problems(configuration.scratch)
     if not configuration.slides:
         return RunInputs(configuration, Sheet(()), (*problems, _GIVE_SHEET))
-    asks_for_preview = any(
-        Path(word).stem == "preview"
-        for option, word in pairwise(["", *command_line])
-        if option not in ("--directory", "-d")
-    )
+    asks_for_preview = _asks_for_preview(command_line)
     # A preview needs no labelled slide: users look at the slides before they outline glands.
     training = is_main_process and not configuration.model and not asks_for_preview
     sheet = read_sheet(
@@ -88,7 +86,7 @@ def read_run_inputs(
     )
     problems += sheet.problems
     if not is_main_process:
-        return RunInputs(configuration, sheet, tuple(problems))
+        return RunInputs(configuration, sheet, tuple(problems), asks_for_preview=asks_for_preview)
     annotations = check_annotations(sheet, configuration, preview=asks_for_preview)
     remarks = [*sheet.remarks, *annotations.lines()]
     if not (problems or annotations.problems):
@@ -98,7 +96,13 @@ def read_run_inputs(
     warning = _forgotten_model(configuration) if training else None
     if warning:
         remarks.append(f"\nWARNING: {warning}\n")
-    return RunInputs(configuration, sheet, (*problems, *annotations.problems), tuple(remarks))
+    return RunInputs(
+        configuration,
+        sheet,
+        (*problems, *annotations.problems),
+        tuple(remarks),
+        asks_for_preview,
+    )
 
 
 def problems_text(problems: Sequence[str]) -> str:
@@ -108,6 +112,17 @@ def problems_text(problems: Sequence[str]) -> str:
     if len(problems) > _MAX_LISTED:
         lines.append(f"... and {len(problems) - _MAX_LISTED} more")
     return "\n".join(lines)
+
+
+def _asks_for_preview(command_line: Sequence[str]) -> bool:
+    """Whether the preview is a target; other words name files, folders and values."""
+    return any(
+        Path(word).stem == "preview"
+        and "=" not in word
+        and Path(word).suffix not in (".yaml", ".yml")
+        for option, word in pairwise(["", *command_line])
+        if option not in ("--directory", "-d")
+    )
 
 
 def _scratch_problems(scratch: str | None) -> Iterator[str]:

@@ -102,11 +102,11 @@ def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> dict[str
         path = Path(row.annotation or "")
         key = json.dumps([str(path.absolute()), row.annotated, gland_class])
         state = file_state(path)
-        checks[row.slide] = _cached_check(results.get(key, state)) or check_file(
-            path, annotated=row.annotated, gland_class=gland_class
-        )
-        if results.get(key, state) is None:
-            results.put(key, state, asdict(checks[row.slide]))
+        check = _cached_check(results.get(key, state))
+        if check is None:
+            check = check_file(path, annotated=row.annotated, gland_class=gland_class)
+            results.put(key, state, asdict(check))
+        checks[row.slide] = check
     results.save()
     return checks
 

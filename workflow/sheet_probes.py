@@ -8,7 +8,7 @@ from typing import Any
 from tiling.slides.child_probe import probe_slides
 from tiling.slides.probe import ProbeRequest, SlideProbe
 from workflow.check_cache import CheckCache
-from workflow.file_state import file_state
+from workflow.file_state import FileState, file_state
 from workflow.sheet import SheetRow, is_demo_file
 
 # Snakemake keeps its own records there.
@@ -37,21 +37,22 @@ def probe_rows(
     """
     results = CheckCache(cache, _CACHE_VERSION)
     probes: dict[str, SlideProbe] = {}
-    waiting: list[tuple[SheetRow, str]] = []
+    waiting: list[tuple[SheetRow, str, FileState | None]] = []
     for row in rows:
         key = json.dumps([str(Path(row.path).absolute()), row.mpp, mpp_um])
-        probe = _cached_probe(results.get(key, file_state(Path(row.path))))
+        state = file_state(Path(row.path))
+        probe = _cached_probe(results.get(key, state))
         if probe is not None:
             probes[row.slide] = probe
         elif Path(row.path).exists():
-            waiting.append((row, key))
-    requests = [ProbeRequest(row.path, row.mpp, mpp_um) for row, _ in waiting]
+            waiting.append((row, key, state))
+    requests = [ProbeRequest(row.path, row.mpp, mpp_um) for row, *_ in waiting]
     answers = probe_slides(requests, budget_s=budget_s)
-    for (row, key), answer in zip(waiting, answers, strict=True):
+    for (row, key, state), answer in zip(waiting, answers, strict=True):
         if answer is not None:
             probes[row.slide] = answer
             if not answer.is_fatal:  # a slow disk may be faster next time
-                results.put(key, file_state(Path(row.path)), answer.to_json())
+                results.put(key, state, answer.to_json())
     results.save()
     return probes
 

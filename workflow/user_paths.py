@@ -75,11 +75,16 @@ def problem_of_file(path: str, typed: str) -> str | None:
     return None
 
 
+def existing_path(path: Path) -> Path:
+    """The path itself, or the nearest of its parent folders that exists."""
+    absolute = path.resolve()
+    return next(folder for folder in (absolute, *absolute.parents) if folder.exists())
+
+
 def problem_of_output_folder(path: str) -> str | None:
     """Why a folder cannot be made and written to; None if it can, as far as is visible now."""
     try:
-        absolute = Path(path).resolve()
-        existing = next(folder for folder in (absolute, *absolute.parents) if folder.exists())
+        existing = existing_path(Path(path))
         if not existing.is_dir():
             return f"cannot be made: {existing} is a file; give a folder"
         is_writable = os.access(existing, os.W_OK | os.X_OK)

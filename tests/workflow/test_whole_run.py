@@ -202,6 +202,10 @@ def test_outlines_of_an_unlabelled_slide_do_not_retrain(run: Run) -> None:
     planned = run.planned()
     assert "label_slide" in planned
     assert not planned & GPU_RULES
+    # Snakemake alone does not ask whether jobs behind the training are forced too.
+    planned = run.planned("--config", "glands={min_area_um2: 900}")
+    assert {"label_slide", "stitch_slide", "export_slide", "evaluate_slide"} <= planned
+    assert not planned & GPU_RULES
     run.snakemake()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from workflow.reporting.outcome import PlannedJob
 from workflow.sheet import Sheet
 from workflow.sheet_probes import CACHE, probe_rows
+from workflow.user_paths import existing_path
 
 _TILE_RULE = "tile_slide"
 _PREDICT_RULES = ("predict_slide", "predict_slide_compared")
@@ -111,8 +112,7 @@ def refusal(expected: RunForecast, free_bytes: float, max_disk_gb: float | None)
 
 def free_space(results: Path) -> int:
     """Free bytes on the disk of the folder of results; quotas are not considered."""
-    folders = (results.resolve(), *results.resolve().parents)
-    return shutil.disk_usage(next(folder for folder in folders if folder.is_dir())).free
+    return shutil.disk_usage(existing_path(results)).free
 
 
 def _gigabytes(size: float) -> str:

@@ -22,11 +22,6 @@ def verbatim(text):
 TEMPORARY = set() if "tiles" in CONFIGURATION.keep else set(SHEET.ids("predict"))
 
 
-def tiles_of(wildcards):
-    """The tiles of a slide."""
-    return str(record_of_store(PATHS.tiles(wildcards.slide)))
-
-
 def readers_of_tiles(slide):
     """Records of the jobs of this run that read the tiles of a slide."""
     summary = {"summary": PATHS.record("preview_slide", slide)}
@@ -41,8 +36,6 @@ def readers_of_tiles(slide):
     }
 
 
-# Keys of the configuration that say where files are: they change no result.
-PATH_KEYS = {"slides", "results", "model", "start_from", "scratch"}
 MODEL_FILES = {"model": f"{MODEL}/{WEIGHTS}", "card": f"{MODEL}/{CARD}"}
 if CONFIGURATION.model:
     MODEL_FILES = {name: ancient(path) for name, path in MODEL_FILES.items()}
@@ -149,12 +142,17 @@ def planned_trainings(dag):
     }
 
 
+@cache
+def training_sizes():
+    """Expected size of each training, by method; the files of the labelled slides are read once."""
+    return {time.method: time for time in training_times(METHODS, CONFIGURATION, SHEET)}
+
+
 def training_limit_min(name):
     """Function: how many minutes a training of a method may take on a cluster."""
 
     def limit(wildcards, attempt):
-        (expected,) = training_times([name], CONFIGURATION, SHEET)
         settings = method_settings(CONFIGURATION, name)
-        return cluster_limit_min(expected, settings, attempt=attempt)
+        return cluster_limit_min(training_sizes()[name], settings, attempt=attempt)
 
     return limit

@@ -70,7 +70,7 @@ rule propose_regions:
         unpack(lambda wildcards: drawn_labels(wildcards.slide)),
         glands=record_of_store(PATHS.glands("{slide}")),
         maps=record_of_store(PATHS.maps("{slide}")),
-        tiles=tiles_of,
+        tiles=record_of_store(PATHS.tiles("{slide}")),
     output:
         geojson=PATHS.proposals("{slide}"),
         record=PATHS.record("propose_regions", "{slide}"),
@@ -120,7 +120,7 @@ rule overview_slide:
         unpack(lambda wildcards: drawn_labels(wildcards.slide)),
         glands=record_of_store(PATHS.glands("{slide}")),
         maps=record_of_store(PATHS.maps("{slide}")),
-        tiles=tiles_of,
+        tiles=record_of_store(PATHS.tiles("{slide}")),
     output:
         png=PATHS.overview("{slide}"),
         record=PATHS.record("overview_slide", "{slide}"),

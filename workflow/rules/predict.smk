@@ -2,7 +2,7 @@ rule predict_slide:
     input:
         check_record("predict_slide"),
         **MODEL_FILES,
-        tiles=tiles_of,
+        tiles=record_of_store(PATHS.tiles("{slide}")),
     output:
         record=record_of_store(PATHS.maps("{slide}")),
     log:
@@ -24,7 +24,7 @@ rule predict_slide:
 use rule predict_slide as predict_slide_compared with:
     input:
         check_record("predict_slide_compared"),
-        tiles=tiles_of,
+        tiles=record_of_store(PATHS.tiles("{slide}")),
         model=lambda wildcards: compared_file(wildcards.method, WEIGHTS),
         card=lambda wildcards: compared_file(wildcards.method, CARD),
     output:

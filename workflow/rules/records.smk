@@ -22,7 +22,7 @@ def check_record(rule):
             lock_results()
             job = RECORDS.outdated_job(rule, wildcards)
             if job:
-                workflow.dag.forcefiles.update(job.outputs)
+                force_jobs(workflow.dag, job.outputs)
                 list_reasons(" ".join([rule, *wildcards]), job.reasons)
         return []
 
@@ -38,9 +38,8 @@ def lock_results():
 
 def list_reasons(job, reasons):
     """Tell the user why a job runs again."""
-    for reason in reasons:
-        if len(listed) < MAX_LISTED:
-            print(f"Again: {job}: {reason}", file=sys.stderr)
+    for reason in reasons[: MAX_LISTED - len(listed)]:
+        print(f"Again: {job}: {reason}", file=sys.stderr)
         listed.append(reason)
 
 

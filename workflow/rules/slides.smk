@@ -30,7 +30,7 @@ rule label_slide:
     input:
         check_record("label_slide"),
         annotation=lambda wildcards: of_user(SHEET[wildcards.slide].annotation),
-        tiles=tiles_of,
+        tiles=record_of_store(PATHS.tiles("{slide}")),
     output:
         record=record_of_store(PATHS.labels("{slide}")),
     log:
@@ -53,7 +53,7 @@ rule preview_slide:
         check_record("preview_slide"),
         # The preview shows outlines also if they cannot be used, so that it reads the file itself.
         unpack(lambda wildcards: annotation_file(wildcards.slide)),
-        tiles=tiles_of,
+        tiles=record_of_store(PATHS.tiles("{slide}")),
     output:
         summary=PATHS.slide_summary("{slide}"),
         record=PATHS.record("preview_slide", "{slide}"),

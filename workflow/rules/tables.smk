@@ -28,6 +28,10 @@ rule summarise:
         "../scripts/summarise.py"
 
 
+# Keys of the configuration that say where files are: they change no result.
+PATH_KEYS = {"slides", "results", "model", "start_from", "scratch"}
+
+
 rule report:
     input:
         check_record("report"),

@@ -36,7 +36,7 @@ for method in METHODS.values():
 rule pseudo_label:
     input:
         check_record("pseudo_label"),
-        tiles=tiles_of,
+        tiles=record_of_store(PATHS.tiles("{slide}")),
         model=PATHS.weights(LABELLER.name),
         card=PATHS.card(LABELLER.name),
     output:

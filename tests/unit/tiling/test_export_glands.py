@@ -305,7 +305,11 @@ def test_exported_glands_read_back_are_the_same_labels(
 
 @pytest.mark.parametrize(
     "values",
-    [np.zeros((8, 8), np.float32), np.full((8, 8), -2, np.int16)],
+    [
+        np.arange(192, dtype=np.uint8).reshape(8, 8, 3),  # a picture
+        np.zeros((8, 8), np.float32),
+        np.full((8, 8), -2, np.int16),
+    ],
 )
 def test_images_that_hold_no_labels_are_refused(tmp_path: Path, values: np.ndarray) -> None:
     tifffile.imwrite(tmp_path / "x.tiff", values)

@@ -103,3 +103,19 @@ def test_very_many_problems_are_cut() -> None:
     lines = problems_text([f"p{number}" for number in range(1000)]).splitlines()
     assert len(lines) == 202
     assert lines[-1] == "... and 800 more"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--", "preview"), True),
+        (("--", "results/preview.html"), True),
+        (("-d", "out/preview", "-n"), False),
+        (("--configfile", "preview.yaml"), False),
+        (("--config", "results=out/preview"), False),
+    ],
+)
+def test_only_a_target_asks_for_the_preview(
+    values: dict[str, object], words: tuple[str, ...], expected: bool
+) -> None:
+    assert read(values, *words).asks_for_preview is expected
