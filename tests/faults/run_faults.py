@@ -88,9 +88,9 @@ class FaultyRun:
 
     def check(self, change: str = "") -> None:
         """Compare all stores and outlines with those of an undisturbed run."""
-        found, expected = self._results(), self._expected[change]
+        written, expected = self._results(), self._expected[change]
         different = sorted(
-            name for name in {*found, *expected} if found.get(name) != expected.get(name)
+            name for name in {*written, *expected} if written.get(name) != expected.get(name)
         )
         require(not different, f"other bytes than without the fault: {different[:5]}")
 
@@ -131,14 +131,14 @@ class FaultyRun:
         Run(other).snakemake(*values, "--", *targets)
 
     def _results(self) -> dict[str, str]:
-        found = {}
+        by_name = {}
         for kind in ("tiles", "maps", "glands"):
             folder = self.results / kind
             for path in sorted(folder.iterdir()):
                 if path.suffix in (".zarr", ".geojson", ".csv"):
                     for name, checksum in checksums(path).items():
-                        found[f"{kind}/{path.name}/{name}"] = checksum
-        return found
+                        by_name[f"{kind}/{path.name}/{name}"] = checksum
+        return by_name
 
 
 def _nested(values: list[str]) -> list[str]:

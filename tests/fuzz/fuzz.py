@@ -3,8 +3,8 @@
 Each parser runs in a child process with 1 GiB of memory above what its imports use, and may take
 5 s of CPU time (20 s of real time, for one that waits) for an input. An exception that the parser
 does not declare, a longer time, more memory, or the end of the process is a fault; it is printed
-with the command that repeats it. The exit status is 1 if there was any. SIGTERM and Ctrl-C print
-the table of what was run.
+with the command that repeats it. The exit status is 1 if there was any. Ctrl-C prints the
+table of what was run.
 """
 
 import argparse

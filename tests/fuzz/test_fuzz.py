@@ -9,6 +9,9 @@ from all_parsers import PARSERS
 from fuzz_worker import run_inputs
 
 _INPUTS = 60
+_ALWAYS_REFUSED = {"set", "configuration"}
+# Of its inputs 1.5 % are refused: there may be none among so few.
+_SELDOM_REFUSED = {"ome-xml"}
 
 
 @pytest.mark.parametrize("name", PARSERS)
@@ -24,6 +27,4 @@ def test_a_parser_reads_or_refuses_random_inputs_and_raises_nothing_else(
     finally:
         logging.disable(logging.NOTSET)
     assert refused < _INPUTS or name in _ALWAYS_REFUSED
-
-
-_ALWAYS_REFUSED = {"set", "configuration"}
+    assert refused or not PARSERS[name].declared or name in _SELDOM_REFUSED

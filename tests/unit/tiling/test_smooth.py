@@ -20,9 +20,9 @@ def touching_blobs(seed: int, side: int, sigma: float, level: float) -> np.ndarr
     inside = np.where(noise > level * noise.std(), classes, 0)
     labels, count = np.zeros((side, side), np.int32), 0
     for value in (1, 2, 3):
-        parts, found = ndimage.label(inside == value, np.ones((3, 3)))
+        parts, part_count = ndimage.label(inside == value, np.ones((3, 3)))
         labels[parts > 0] = parts[parts > 0] + count
-        count += found
+        count += part_count
     return labels
 
 
