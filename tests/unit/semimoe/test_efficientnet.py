@@ -108,9 +108,9 @@ def test_training_starts_from_the_pretrained_weights_and_the_model_can_be_loaded
     tmp_path, discs
 ) -> None:
     training = TrainingSettings(
-        tile_px=32, batch=2, epochs=2, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"
+        tile_px=32, batch=2, epochs=1, warm_start_epochs=0, steps_per_epoch=2, precision="bf16"
     )
-    data = TrainingData(discs(4), discs(4, seed=1))
+    data = TrainingData(discs(4, 40), discs(4, 40, seed=1))
     fit_on_cpu("semimoe", data, network=LITE, training=training, out=tmp_path / "model")
     assert (
         load_card(tmp_path / "model").normalisation.mean
@@ -148,7 +148,7 @@ def test_frozen_stages_do_not_change_and_later_stages_do(tmp_path, discs, stages
         steps_per_epoch=2,
         frozen_stages=stages,
     )
-    data = TrainingData(discs(4))
+    data = TrainingData(discs(4, 40))
     fit_on_cpu("unet", data, network=LITE, training=training, out=tmp_path / "model")
     before, after = (
         load_tensors(IMAGENET_WEIGHTS)[0],
@@ -174,7 +174,7 @@ def test_an_interrupted_run_with_a_pretrained_encoder_resumes_to_the_same_bytes(
         precision="fp32",
         tile_px=32,
         batch=2,
-        epochs=3,
+        epochs=2,
         warm_start_epochs=0,
         steps_per_epoch=2,
         frozen_stages=stages,
@@ -182,7 +182,7 @@ def test_an_interrupted_run_with_a_pretrained_encoder_resumes_to_the_same_bytes(
     )
 
     def run(name: str) -> list[bytes]:
-        data = TrainingData(discs(3), discs(3, seed=1), discs(1, seed=5))
+        data = TrainingData(discs(3, 40), discs(3, 40, seed=1), discs(1, 40, seed=5))
         fit_on_cpu("semimoe", data, network=LITE, training=training, out=tmp_path / name)
         return [
             (tmp_path / name / file).read_bytes()

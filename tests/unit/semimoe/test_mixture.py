@@ -106,7 +106,7 @@ def test_a_setting_chooses_the_initial_weights_of_the_gate_heads() -> None:
     for start in ("small", "kaiming"):
         torch.manual_seed(0)
         std[start] = (
-            SemiMoE(NetworkSettings(encoder="unet", experts="separate", width=64, gate_heads=start))
+            SemiMoE(NetworkSettings(encoder="unet", experts="separate", width=16, gate_heads=start))
             .gate_heads[0]
             .weight.std()
             .item()

@@ -2,20 +2,20 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from disc_pictures import Discs
 from short_runs import train
 
-from tiling.raster import file_lock
-from tiling.raster.file_lock import LockError
+from tiling.raster.file_lock import LockError, locked
 
 
 def test_a_second_training_into_one_folder_is_refused_and_names_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_lock, "_LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr("semimoe.training.fit.locked", partial(locked, wait_s=0.0))
     code = f"""
 from pathlib import Path
 from tiling.raster.file_lock import locked

@@ -256,10 +256,12 @@ def best_by_colour(image, labels, tissue):
         hed[..., 0],
         hed[..., 1],
     ]
-    signed = [sign * channel for channel in channels for sign in (1, -1)] + [
-        _logistic(image, labels, tissue)
+    scores = [
+        _best_threshold(sign * channel, labels, tissue, tries=8)
+        for channel in channels
+        for sign in (1, -1)
     ]
-    scores = [_best_threshold(score, labels, tissue) for score in signed]
+    scores.append(_best_threshold(_logistic(image, labels, tissue), labels, tissue, tries=16))
     return max(dice for dice, _ in scores), max(f1 for _, f1 in scores)
 
 
@@ -293,23 +295,27 @@ def _logistic(image, labels, tissue):
     return score
 
 
-def _best_threshold(score, labels, tissue):
+def _best_threshold(score, labels, tissue, *, tries):
     dice, f1 = 0.0, 0.0
-    for threshold in np.unique(np.quantile(score[tissue], np.linspace(0.04, 0.96, 16))):
+    gland = np.flatnonzero(labels)
+    numbers = labels.ravel()[gland] - 1
+    for threshold in np.unique(np.quantile(score[tissue], np.linspace(0.04, 0.96, tries))):
         mask = (score >= threshold) & tissue
-        dice = max(dice, 2 * (mask & (labels > 0)).sum() / (mask.sum() + (labels > 0).sum()))
-        f1 = max(f1, _object_f1(mask, labels))
+        objects, count = ndimage.label(mask)
+        objects_on_gland = objects.ravel()[gland]
+        dice = max(
+            dice, 2 * np.count_nonzero(objects_on_gland) / (np.count_nonzero(mask) + len(gland))
+        )
+        f1 = max(f1, _object_f1(objects_on_gland, numbers, count))
     return float(dice), f1
 
 
-def _object_f1(mask, labels):
-    objects, count = ndimage.label(mask)
-    glands = int(labels.max())
+def _object_f1(objects, numbers, count):
+    """Object F1, from the object (0: none) and the number of the gland of every gland pixel."""
+    glands = int(numbers.max()) + 1
     pairs = np.bincount(
-        objects.ravel().astype(np.int64) * (glands + 1) + labels.ravel(),
-        minlength=(count + 1) * (glands + 1),
-    )
-    pairs = pairs.reshape(count + 1, glands + 1)[:, 1:]
+        objects.astype(np.int64) * glands + numbers, minlength=(count + 1) * glands
+    ).reshape(count + 1, glands)
     best = pairs[1:].argmax(axis=1)  # an object counts for one gland, even if it covers several
     hits = best[2 * pairs[np.arange(1, count + 1), best] > pairs.sum(axis=0)[best]]
     return 2 * len(np.unique(hits)) / (count + glands)
