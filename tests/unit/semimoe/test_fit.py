@@ -14,6 +14,8 @@ from semimoe.prediction.predictor import Predictor
 from semimoe.settings import TrainingSettings
 from semimoe.training.training_run import TrainingRun
 
+pytestmark = pytest.mark.xdist_group("trained_models")
+
 
 @pytest.mark.parametrize("method", ["semimoe", "supervised", "unet"])
 def test_predictions_in_bf16_and_fp32_differ_by_a_few_grey_values_only(
@@ -111,7 +113,8 @@ def test_log_and_card_note_gates_that_weigh_all_experts_the_same(
         "semimoe.networks.gates.PaperGate.forward",
         lambda _, pooled: torch.softmax(0 * pooled[:, :3], 1),
     )
-    long = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 21, "steps_per_epoch": 1})
+    monkeypatch.setattr("semimoe.training.history._UNIFORM_EPOCHS", 3)
+    long = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 4, "steps_per_epoch": 1})
     out = train("supervised", tmp_path / "model", discs(2, 40), training=long)
     card = json.loads((out / "model.json").read_text())
     notes = card["gate_notes"]
@@ -121,14 +124,14 @@ def test_log_and_card_note_gates_that_weigh_all_experts_the_same(
     } == {"INFO"}
     assert (
         sum(
-            "weighs all experts the same (weights within 0.01 of uniform for 20 epochs)" in note
+            "weighs all experts the same (weights within 0.01 of uniform for 3 epochs)" in note
             for note in notes
         )
         == 3
     )
     assert [
-        record.message[:9] for record in caplog.records if "all experts the same" in record.message
-    ][:3] == ["epoch 20:"] * 3
+        record.message[:8] for record in caplog.records if "all experts the same" in record.message
+    ][:3] == ["epoch 3:"] * 3
 
 
 def test_without_validation_the_card_has_the_default_threshold_and_a_warning(

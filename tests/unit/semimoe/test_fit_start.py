@@ -26,6 +26,8 @@ from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
 
+pytestmark = pytest.mark.xdist_group("trained_models")
+
 
 def test_supervised_and_semimoe_have_the_same_steps_and_learning_rate(trained_models) -> None:
     supervised, semimoe = (

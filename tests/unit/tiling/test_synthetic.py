@@ -18,6 +18,8 @@ from tiling.synthetic.section_plan import plan_section
 from tiling.synthetic.smooth_noise import smooth_noise
 from tiling.synthetic.synthetic_annotation import choose_regions
 
+pytestmark = pytest.mark.xdist_group("synthetic_slides")
+
 WIDTH, HEIGHT = 3402, 2203
 
 
