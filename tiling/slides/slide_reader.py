@@ -78,18 +78,9 @@ def open_slide(
     file = path if read_from is None else read_from
     try:
         backend = ReopeningBackend(file, _choose_backend(file), name=str(path))
-    except NotBrightfieldError as error:
-        raise SlideError(
-            f"{path}: not a brightfield RGB image ({error}); export it as one 8-bit RGB image"
-        ) from error
-    except RefusedFileError as error:
-        raise SlideError(f"{path}: {error}") from error
-    except FileReadError as error:
-        message = (
-            f"{path}: cannot be read as a slide ({error}); "
-            "copy it again, or convert it to a tiled pyramidal TIFF"
-        )
-        raise SlideError(truncation_problem(path) or message) from error
+    except (NotBrightfieldError, RefusedFileError, FileReadError) as error:
+        # A truncated file lacks pages and tags, so that it seems to be something else.
+        raise SlideError(truncation_problem(path) or _opening_problem(path, error)) from error
     description = backend.describe()
     try:
         checked = check_levels(backend, description.level_sizes_px)
@@ -110,6 +101,18 @@ def open_slide(
             raise SlideError(f"{path}: {error}; set tiles.icc to keep") from error
     metadata = _slide_metadata(path, description, mpp)
     return Slide(metadata, backend, checked.levels, conversion)
+
+
+def _opening_problem(path: Path, error: Exception) -> str:
+    """Why a complete file is no slide, with the remedy."""
+    if isinstance(error, NotBrightfieldError):
+        return f"{path}: not a brightfield RGB image ({error}); export it as one 8-bit RGB image"
+    if isinstance(error, RefusedFileError):
+        return f"{path}: {error}"
+    return (
+        f"{path}: cannot be read as a slide ({error}); "
+        "copy it again, or convert it to a tiled pyramidal TIFF"
+    )
 
 
 class Slide:

@@ -18,9 +18,12 @@ IMAGE_WIDTH, IMAGE_LENGTH, COMPRESSION = 256, 257, 259
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 278, 279
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTE_COUNTS = 322, 323, 324, 325
 SUB_DIRECTORIES = 330
+_TABLES = (STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS)
 # Present in the first directory of an NDPI file, whose offsets have 64 bits.
 _NDPI_FORMAT = 65420
 
+# A first directory of NDPI beyond it is none: the bytes after a 32-bit offset are something else.
+_MAX_FILE_BYTES = 1 << 42
 # A slide has about 12 directories. A stack of thousands of planes is no slide either.
 MAX_DIRECTORIES = 4096
 _MAX_ENTRIES = 4096
@@ -99,6 +102,8 @@ class DirectoryReader:
     ----------
     is_ndpi : whether the file has the 64-bit offsets of NDPI
     size : of the file, bytes
+    index_end : byte after the last directory, or table of tiles, that was read or looked for; it is
+        beyond the size if the file is truncated
 
     Parameters
     ----------
@@ -109,18 +114,22 @@ class DirectoryReader:
         self._file = file
         self.size = file.seek(0, 2)
         self._order, self._is_big = _SIGNATURES[self.bytes_at(0, 4)]
+        header_bytes = 16 if self._is_big else 8
+        self.index_end = header_bytes
         self.is_ndpi = False
         self._first = self._number("Q", 8) if self._is_big else self._number("I", 4)
         if self._order == "<" and not self._is_big:
             first = self._number("Q", 4)
             self.is_ndpi = _NDPI_FORMAT in self._directory(first)[0]
-            self._first = first if self.is_ndpi else self._first
+            is_lost = self.size <= first < _MAX_FILE_BYTES and not self._is_image(self._first)
+            self._first = first if self.is_ndpi or is_lost else self._first
+        self.index_end = header_bytes  # of the chain only
 
     def directories(self) -> Iterator[Directory]:
         """All directories of the chain, each followed by its sub-directories.
 
-        A directory beyond the end of the file ends the chain: the library that decodes the file
-        reports it.
+        A directory beyond the end of the file ends the chain: `tiling.slides.truncation` reports
+        it.
 
         Raises
         ------
@@ -130,7 +139,10 @@ class DirectoryReader:
         chain: set[int] = set()
         sub_directories = 0
         offset = self._first
-        while 0 < offset < self.size:
+        while offset:
+            if offset >= self.size:
+                self.index_end = max(self.index_end, offset + 1)
+                return
             if offset in chain:
                 raise FileReadError("the directories of the TIFF form a loop")
             chain.add(offset)
@@ -165,6 +177,12 @@ class DirectoryReader:
         self._file.seek(offset)
         return self._file.read(length)
 
+    def _is_image(self, offset: int) -> bool:
+        try:
+            return IMAGE_WIDTH in self._directory(offset)[0]
+        except FileReadError:
+            return False
+
     def _directory(self, offset: int) -> tuple[Directory, int]:
         """The tags of one directory, and the offset of the next one (0: none)."""
         if self._is_big:
@@ -186,8 +204,13 @@ class DirectoryReader:
             if number * struct.calcsize(code) > inline:
                 place = self._number("Q" if self._is_big else "I", place)
             directory[tag] = TagValues(code, number, place)
-        has_long_offsets = self._is_big or self.is_ndpi
-        return directory, self._number("Q" if has_long_offsets else "I", start + count * entry)
+            if tag in _TABLES:
+                table_end = place + number * struct.calcsize(code)
+                self.index_end = max(self.index_end, table_end)
+        code_of_offset = "Q" if self._is_big or self.is_ndpi else "I"
+        end = start + count * entry
+        self.index_end = max(self.index_end, end + struct.calcsize(code_of_offset))
+        return directory, self._number(code_of_offset, end)
 
     def _number(self, code: str, offset: int) -> int:
         data = self.bytes_at(offset, struct.calcsize(code))

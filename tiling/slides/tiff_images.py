@@ -179,7 +179,7 @@ def _tiff_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
         if not page.is_mask
     }
     if not families:
-        raise NotBrightfieldError("no image in it")
+        raise FileReadError("no image in it")
     main = max(families, key=lambda number: area_px(families[number][0]))
     main_size = size_px(families[main][0])
     stack = [number for number, pages in families.items() if size_px(pages[0]) == main_size]

@@ -251,11 +251,11 @@ def unusable(tmp_path):
         ),
         "truncated.tiff": (
             lambda path: path.write_bytes(tiff_bytes(image)[:100]),
-            "cannot be read as a slide",
+            "the file is truncated",
         ),
         "truncated.png": (
             lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0"),
-            "cannot be read as a slide",
+            "the file is truncated",
         ),
         "sixteen.tiff": (
             lambda path: tifffile.imwrite(

@@ -1,12 +1,15 @@
 """A truncated file is recognised by its index, before a pixel is read."""
 
 import re
+import struct
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 
 from tiling.slide_errors import SlideError
+from tiling.slides.probe import ProbeRequest, probe_slide
 from tiling.slides.slide_reader import open_slide
 from tiling.slides.truncation import truncation_problem
 
@@ -86,3 +89,62 @@ def test_a_file_that_is_no_tiff_or_has_no_index_is_reported_by_the_reader(tmp_pa
     assert truncation_problem(tmp_path / "s.svs") is None
     with pytest.raises(SlideError, match=r"s\.svs: "):
         open_slide(tmp_path / "s.svs")
+
+
+def write_strips_before_their_index(path, images):
+    """A TIFF of pages in one strip each; every directory follows its pixels, as scanners write."""
+    content, place_of_offset = bytearray(b"II*\0\0\0\0\0"), 4
+    for image in images:
+        (height, width, _), pixels = image.shape, len(content)
+        content += image.tobytes()
+        bits, directory = len(content), len(content) + 6
+        content += struct.pack("<3H", 8, 8, 8)
+        content[place_of_offset : place_of_offset + 4] = struct.pack("<I", directory)
+        tags = (
+            (254, 4, 1, int(pixels > 8)), (256, 4, 1, width), (257, 4, 1, height),
+            (258, 3, 3, bits), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, pixels),
+            (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, image.size),
+        )  # fmt: skip
+        content += struct.pack("<H", len(tags))
+        content += b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        place_of_offset = len(content)
+        content += bytes(4)
+    path.write_bytes(content)
+
+
+# The first page has 14 400 bytes of pixels, 6 of bits, and a directory of 126 at byte 14 414; the
+# second one 3600 bytes of pixels and its directory at byte 18 146. A directory whose number of tags
+# is lost has at least 6 bytes.
+@pytest.mark.parametrize(
+    ("size", "needed"),
+    [(100, 14_415), (14_415, 14_420), (14_500, 14_540), (14_544, 18_147), (18_200, 18_272)],
+)
+def test_a_lost_index_is_called_truncated_and_not_another_kind_of_image(tmp_path, size, needed):
+    path = tmp_path / "s.tif"
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    write_strips_before_their_index(path, [image, image[::2, ::2]])
+    assert truncation_problem(path) is None
+    open_slide(path).close()
+    with path.open("r+b") as handle:
+        handle.truncate(size)
+    problem = truncation_problem(path)
+    assert f"(it has {size:,} bytes and should have {needed:,} or more)" in problem
+    assert problem.endswith("copy it again")
+    if size < 14_500:  # not one page is left
+        with pytest.raises(SlideError, match=re.escape(problem)):
+            open_slide(path)
+
+
+@pytest.mark.parametrize("name", ["s.png", "s.jpg"])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.99])
+def test_a_truncated_picture_is_named_before_it_is_decoded(tmp_path, name, share):
+    path = tmp_path / name
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    PIL.Image.fromarray(image).save(path)
+    assert truncation_problem(path) is None
+    size = int(path.stat().st_size * share)
+    with path.open("r+b") as handle:
+        handle.truncate(size)
+    problem = probe_slide(ProbeRequest(str(path))).problem
+    assert "the file is truncated" in problem
+    assert f"(it has {size:,} bytes" in problem
