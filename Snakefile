@@ -11,7 +11,6 @@ from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
 from workflow.config.start_model import START_MODEL, compared_models
 from workflow.forced_jobs import force_jobs
-from workflow.reporting.annotation_fit import misfits
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.planned_records import PlannedRecords
@@ -32,16 +31,17 @@ from workflow.stages.training_time import (
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
-CONFIGURATION, SHEET, problems, remarks, ASKS_FOR_PREVIEW = read_run_inputs(
+INPUTS = read_run_inputs(
     config,
     sys.argv[1:],
     is_main_process=workflow.is_main_process,
     jobs_run_here=workflow.local_exec,
 )
-for remark in remarks:
+CONFIGURATION, SHEET = INPUTS.configuration, INPUTS.sheet
+for remark in INPUTS.remarks:
     print(remark, file=sys.stderr)
-if problems:
-    sys.exit(problems_text(problems))
+if INPUTS.problems:
+    sys.exit(problems_text(INPUTS.problems))
 
 STARTED_S = time.time()
 PATHS = ResultPaths(Path(CONFIGURATION.results))
@@ -104,13 +104,20 @@ rule all:
 
 
 onstart:
+    # The process of each job reads this file too: there the checks would be imported in vain.
+    from workflow.reporting.annotation_fit import misfits
+
     jobs = planned_jobs(workflow.dag, with_finished=True)
-    expected = forecast(SHEET, CONFIGURATION.tiles.mpp_um, jobs)
+    expected = forecast(
+        SHEET, CONFIGURATION.tiles.mpp_um, jobs, explained=INPUTS.explained
+    )
     free_bytes = free_space(PATHS.folder)
     reason = refusal(expected, free_bytes, CONFIGURATION.max_disk_gb)
     if reason:
         raise WorkflowError(reason)
-    problems, warnings = misfits(SHEET, CONFIGURATION, jobs)
+    problems, warnings = misfits(
+        SHEET, CONFIGURATION, jobs, INPUTS.annotation_checks
+    )
     if problems:
         raise WorkflowError(problems_text(problems))
     for warning in warnings:

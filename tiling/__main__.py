@@ -20,6 +20,7 @@ from tiling.commands import (
     tile_command,
     tissue_command,
 )
+from tiling.messages import for_command_line
 from tiling.raster.file_lock import LockError
 from tiling.raster.option_help import OneLineParser, add_command
 from tiling.slide_errors import StoreError
@@ -51,7 +52,7 @@ _COMMANDS: tuple[_Command, ...] = (
 def main(command_line: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(command_line)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
     try:
         arguments.run(arguments)
     except BrokenPipeError:
@@ -77,9 +78,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _MessageFormatter(logging.Formatter):
+    """Lines of the log with the remedies of the command line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_command_line(super().format(record))
+
+
+def _log_handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_MessageFormatter("%(levelname)s %(message)s"))
+    return handler
+
+
 def _report(error: Exception, status: int) -> int:
     """Print an error on one line of stderr; returns the exit status."""
-    print(" ".join(str(error).split()), file=sys.stderr)
+    print(for_command_line(" ".join(str(error).split())), file=sys.stderr)
     return status
 
 

@@ -1,6 +1,11 @@
-"""Numbers with their nouns, and durations, for messages."""
+"""Numbers with their nouns, durations, and remedies, for messages."""
 
 import math
+import re
+from collections.abc import Sequence
+
+_COLUMN = re.compile(r" \(in a sheet: column '(\w+)'\)")
+_COLUMNS_WITH_OPTION = ("mpp", "tissue", "roi")
 
 
 def counted(number: int, noun: str) -> str:
@@ -12,6 +17,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are.
+
+    >>> listed(["a", "b"], 2), listed(["a", "b", "c"], 1)
+    ('a, b', 'a and 2 more')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def duration_text(seconds: float) -> str:
     """A duration in seconds, minutes or hours, rounded up.
 
@@ -21,3 +36,18 @@ def duration_text(seconds: float) -> str:
     if seconds < 100:
         return f"{math.ceil(seconds)} s"
     return f"{math.ceil(seconds / 60)} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def for_command_line(message: str) -> str:
+    """A message whose remedy is a column of the sheet, for a user who has no sheet.
+
+    >>> for_command_line("no pixel size; give it (in a sheet: column 'mpp')")
+    'no pixel size; give it (option --mpp)'
+    >>> for_command_line("no such file; correct the path (in a sheet: column 'path')")
+    'no such file; correct the path'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        return f" (option --{match[1]})" if match[1] in _COLUMNS_WITH_OPTION else ""
+
+    return _COLUMN.sub(option, message)

@@ -8,6 +8,10 @@ class SlideError(ValueError):
     """A slide cannot be used: unreadable, no pixel size, not 8-bit RGB. Only this slide fails."""
 
 
+class FailedSlideError(SlideError):
+    """The tiles of a slide could not be made before; the message is the recorded error."""
+
+
 class AnnotationError(ValueError):
     """An annotation file cannot be used. Only this slide fails."""
 

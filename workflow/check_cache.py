@@ -1,35 +1,43 @@
 """Results of checks of files, kept between calls. They only save time: nothing depends on them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tiling.raster.atomic_files import write_atomic
 from workflow.file_state import FileState
 
+_Result = TypeVar("_Result")
 
-class CheckCache:
+
+class CheckCache(Generic[_Result]):
     """Results by key, each valid as long as the file that was checked does not change.
 
     Parameters
     ----------
     path : JSON file; a missing or damaged one is an empty cache
     version : of the checks; the results of other versions are ignored
+    from_json : makes a result of plain values; raises TypeError or KeyError if they are those of
+        another version of this program
     """
 
-    def __init__(self, path: Path, version: int) -> None:
-        self._path, self._version = path, version
+    def __init__(
+        self, path: Path, version: int, from_json: Callable[[Mapping[str, Any]], _Result]
+    ) -> None:
+        self._path, self._version, self._from_json = path, version, from_json
         self._results = _entries(path, version)
         self._changed = False
 
-    def get(self, key: str, state: FileState | None) -> dict[str, Any] | None:
-        """The result for a file in that state."""
+    def get(self, key: str, state: FileState | None) -> _Result | None:
+        """The result for a file in that state; None if it is not known."""
         entry = self._results.get(key)
         if entry is None or state is None or entry["state"] != list(state):
             return None
-        result: dict[str, Any] = entry["check"]
-        return result
+        try:
+            return self._from_json(entry["check"])
+        except (TypeError, KeyError):
+            return None
 
     def put(self, key: str, state: FileState | None, result: Mapping[str, Any]) -> None:
         """Keep a result."""

@@ -28,7 +28,7 @@ def job_log(log: str) -> Iterator[None]:
     ----------
     log : path of the log, in a folder with the name of the rule
     """
-    from tiling.slide_errors import StoreError
+    from tiling.slide_errors import FailedSlideError, StoreError
 
     # Threads that wait must not use a processor: other jobs run on the same machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -50,7 +50,9 @@ def job_log(log: str) -> Iterator[None]:
             yield
     except (ValueError, StoreError, OSError) as error:
         # First to the terminal: on a full disk the log cannot be written.
-        print(f"{job}: {error}", file=terminal)
+        # The reason why a slide cannot be used was printed before, and is at the end of the run.
+        is_known = isinstance(error, FailedSlideError)
+        print(f"{job}: {'the slide cannot be used' if is_known else error}", file=terminal)
         logging.debug("traceback", exc_info=True)
         _end_log(handle, f"ERROR {_one_line(error)}\n", job, terminal)
         sys.exit(1)

@@ -1,9 +1,11 @@
 """What a run is started with: the configuration and the sheet, checked together."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from semimoe.methods import MAIN_METHOD
 from semimoe.model_card import load_card
@@ -13,12 +15,16 @@ from workflow.config.configuration import DEFAULT_MPP_UM, Configuration
 from workflow.result_paths import ResultPaths
 from workflow.sheet import Sheet
 from workflow.sheet_annotations import check_annotations
-from workflow.sheet_probes import probe_lines, probe_rows
+from workflow.sheet_probes import probe_report, probe_rows
 from workflow.sheet_reader import read_sheet
 from workflow.stages.job_resources import scratch_folder
 from workflow.user_paths import problem_of_output_folder
 
+if TYPE_CHECKING:
+    from tiling.qupath.file_check import FileCheck
+
 _MAX_LISTED = 200
+_DRY_RUN = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-?run")
 # A dry run takes seconds. Slides that are not probed then are probed at the start of the run.
 _PROBE_BUDGET_S = 15.0
 _GIVE_SHEET = (
@@ -37,6 +43,8 @@ class RunInputs(NamedTuple):
         none
     remarks : what the user should know before the run, a line for each
     asks_for_preview : the preview is a target: no slide needs to be labelled
+    annotation_checks : of the annotation files that exist, by slide
+    explained : slides that cannot be used, and whose reason is among the remarks or follows
     """
 
     configuration: Configuration
@@ -44,6 +52,8 @@ class RunInputs(NamedTuple):
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     asks_for_preview: bool = False
+    annotation_checks: "Mapping[str, FileCheck]" = MappingProxyType({})
+    explained: frozenset[str] = frozenset()
 
 
 def read_run_inputs(
@@ -89,10 +99,17 @@ def read_run_inputs(
         return RunInputs(configuration, sheet, tuple(problems), asks_for_preview=asks_for_preview)
     annotations = check_annotations(sheet, configuration, preview=asks_for_preview)
     remarks = [*sheet.remarks, *annotations.lines()]
+    explained: frozenset[str] = frozenset()
     if not (problems or annotations.problems):
         mpp_um = configuration.tiles.mpp_um or DEFAULT_MPP_UM
         probes = probe_rows(sheet.rows, mpp_um, budget_s=_PROBE_BUDGET_S)
-        remarks += probe_lines(sheet.rows, probes)
+        report = probe_report(
+            sheet.rows,
+            probes,
+            reasons_follow=asks_for_preview and not _is_dry_run(command_line),
+        )
+        remarks += report.lines
+        explained = report.explained
     warning = _forgotten_model(configuration) if training else None
     if warning:
         remarks.append(f"\nWARNING: {warning}\n")
@@ -102,6 +119,8 @@ def read_run_inputs(
         (*problems, *annotations.problems),
         tuple(remarks),
         asks_for_preview,
+        annotations.checks,
+        explained,
     )
 
 
@@ -123,6 +142,10 @@ def _asks_for_preview(command_line: Sequence[str]) -> bool:
         for option, word in pairwise(["", *command_line])
         if option not in ("--directory", "-d")
     )
+
+
+def _is_dry_run(command_line: Sequence[str]) -> bool:
+    return any(_DRY_RUN.fullmatch(word) for word in _before_targets(command_line))
 
 
 def _scratch_problems(scratch: str | None) -> Iterator[str]:

@@ -6,13 +6,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tiling.qupath.file_check import FileCheck, check_file
+from tiling.messages import listed
 from workflow.check_cache import CheckCache
 from workflow.config.configuration import Configuration
 from workflow.file_state import file_state
 from workflow.sheet import SPLITS_WITH_OUTLINES, Sheet, SheetRow
+
+if TYPE_CHECKING:
+    from tiling.qupath.file_check import FileCheck
 
 # Snakemake keeps its own records there. The file only saves time: nothing depends on it.
 CACHE = Path(".snakemake") / "annotation_checks.json"
@@ -32,7 +35,7 @@ class CheckedAnnotations:
     warnings : what a person should check, a line each
     """
 
-    checks: Mapping[str, FileCheck] = field(default_factory=dict)
+    checks: "Mapping[str, FileCheck]" = field(default_factory=dict)
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
@@ -94,15 +97,20 @@ def check_annotations(
     return CheckedAnnotations(checks, problems, warnings)
 
 
-def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> dict[str, FileCheck]:
+def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> "dict[str, FileCheck]":
     """Checks by slide; the results are kept for the next call."""
-    results = CheckCache(cache, _CACHE_VERSION)
+    if not rows:
+        return {}
+    # The process of each job reads the Snakefile, and checks nothing.
+    from tiling.qupath.file_check import FileCheck, check_file
+
+    results = CheckCache(cache, _CACHE_VERSION, lambda values: FileCheck(**values))
     checks: dict[str, FileCheck] = {}
     for row in rows:
         path = Path(row.annotation or "")
         key = json.dumps([str(path.absolute()), row.annotated, gland_class])
         state = file_state(path)
-        check = _cached_check(results.get(key, state))
+        check = results.get(key, state)
         if check is None:
             check = check_file(path, annotated=row.annotated, gland_class=gland_class)
             results.put(key, state, asdict(check))
@@ -111,14 +119,7 @@ def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> dict[str
     return checks
 
 
-def _cached_check(result: Mapping[str, Any] | None) -> FileCheck | None:
-    try:
-        return None if result is None else FileCheck(**result)
-    except TypeError:
-        return None  # of another version of this program
-
-
-def _same_outlines(rows: Sequence[SheetRow], checks: Mapping[str, FileCheck]) -> list[str]:
+def _same_outlines(rows: Sequence[SheetRow], checks: "Mapping[str, FileCheck]") -> list[str]:
     """Slides whose files have the same numbers and the same extent: one may be of another slide."""
     same: dict[object, list[SheetRow]] = defaultdict(list)
     for row in rows:
@@ -127,8 +128,8 @@ def _same_outlines(rows: Sequence[SheetRow], checks: Mapping[str, FileCheck]) ->
         if check.glands and check.extent_px is not None:
             same[(check.text, tuple(check.extent_px))].append(row)
     return [
-        f"slides {_listed([row.slide for row in group])} have the same outlines; check column "
-        "annotation"
+        f"slides {listed([row.slide for row in group], _MAX_NAMES)} have the same outlines; "
+        "check column annotation"
         for group in same.values()
         if len({Path(row.path).absolute() for row in group}) > 1
     ]
@@ -160,8 +161,3 @@ def _stem(path: str) -> str:
     'b01'
     """
     return Path(path).name.lower().partition(".")[0]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

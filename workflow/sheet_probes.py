@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from tiling.slides.child_probe import probe_slides
-from tiling.slides.probe import ProbeRequest, SlideProbe
+from tiling.messages import listed
 from workflow.check_cache import CheckCache
 from workflow.file_state import FileState, file_state
 from workflow.sheet import SheetRow, is_demo_file
+
+if TYPE_CHECKING:
+    from tiling.slides.probe import SlideProbe
 
 # Snakemake keeps its own records there.
 CACHE = Path(".snakemake") / "slide_probes.json"
@@ -23,7 +25,7 @@ def probe_rows(
     *,
     budget_s: float = float("inf"),
     cache: Path = CACHE,
-) -> dict[str, SlideProbe]:
+) -> "dict[str, SlideProbe]":
     """Probes of the slides of some rows, by slide.
 
     Slides that do not exist (those of the demo before it makes them), and those for which the time
@@ -35,13 +37,17 @@ def probe_rows(
     budget_s : most seconds for all slides together
     cache : results for files that have not changed
     """
-    results = CheckCache(cache, _CACHE_VERSION)
+    # The process of each job reads the Snakefile, and opens no slide.
+    from tiling.slides.child_probe import probe_slides
+    from tiling.slides.probe import ProbeRequest, SlideProbe
+
+    results = CheckCache(cache, _CACHE_VERSION, SlideProbe.from_json)
     probes: dict[str, SlideProbe] = {}
     waiting: list[tuple[SheetRow, str, FileState | None]] = []
     for row in rows:
         key = json.dumps([str(Path(row.path).absolute()), row.mpp, mpp_um])
         state = file_state(Path(row.path))
-        probe = _cached_probe(results.get(key, state))
+        probe = results.get(key, state)
         if probe is not None:
             probes[row.slide] = probe
         elif Path(row.path).exists():
@@ -57,24 +63,45 @@ def probe_rows(
     return probes
 
 
-def _cached_probe(result: Mapping[str, Any] | None) -> SlideProbe | None:
-    try:
-        return None if result is None else SlideProbe.from_json(result)
-    except (TypeError, KeyError):
-        return None  # of another version of this program
+class ProbeReport(NamedTuple):
+    """What the user should know of the slides of a sheet.
+
+    Attributes
+    ----------
+    lines : a line for each slide that cannot be used, and how many were not probed
+    explained : slides whose reason does not need to be said again before the jobs
+    """
+
+    lines: list[str]
+    explained: frozenset[str] = frozenset()
 
 
-def probe_lines(rows: Iterable[SheetRow], probes: Mapping[str, SlideProbe]) -> list[str]:
-    """A line for each slide that cannot be used, and how many were not probed."""
+def probe_report(
+    rows: Iterable[SheetRow], probes: "Mapping[str, SlideProbe]", *, reasons_follow: bool = False
+) -> ProbeReport:
+    """A line for each slide that cannot be used, and how many were not probed.
+
+    Parameters
+    ----------
+    reasons_follow : the run ends with a list of the reasons: the slides are named only
+    """
     rows = [row for row in rows if not is_demo_file(row.path)]
     unusable = [row.slide for row in rows if row.slide in probes and probes[row.slide].problem]
-    lines = [
-        f"WARNING slide {slide} cannot be used, the run leaves it out: {probes[slide].problem}"
-        for slide in unusable[:_MAX_LINES]
-    ]
-    if len(unusable) > _MAX_LINES:
-        lines.append(f"... and {len(unusable) - _MAX_LINES} more slides that cannot be used")
+    explained = unusable if reasons_follow else unusable[:_MAX_LINES]
+    if unusable and reasons_follow:
+        lines = [
+            f"WARNING {len(unusable)} slide(s) cannot be used ({listed(unusable, _MAX_LINES)});"
+            " the preview lists the reasons at its end"
+        ]
+    else:
+        lines = [
+            f"WARNING slide {slide} cannot be used, the run leaves it out: {probes[slide].problem}"
+            for slide in explained
+        ]
+    if len(unusable) > len(explained):
+        more = len(unusable) - len(explained)
+        lines.append(f"... and {more} more slides that cannot be used")
     left = sum(row.slide not in probes for row in rows)
     if left:
         lines.append(f"{left} slide(s) were not opened yet; the run does it when it starts")
-    return lines
+    return ProbeReport(lines, frozenset(explained))

@@ -19,6 +19,7 @@ from tiling.stores.attributes import geometry_of, recorded_error
 from tiling.stores.layout import GlandStore, LabelStore, MapStore, TileStore
 from tiling.stores.manifest import MANIFEST_KEY, seal_store
 from workflow.check_cache import CheckCache
+from workflow.file_state import FileState
 from workflow.stages.summarise import read_metrics
 
 _KINDS = (TileStore, LabelStore, MapStore, GlandStore)
@@ -144,7 +145,7 @@ def _prepare_cache(folder: Path) -> Callable[[random.Random], None]:
 
     def input_from(rng: random.Random) -> None:
         path.write_text(changed_json_text(valid, rng), encoding="utf-8")
-        CheckCache(path, 1).get("a", [1, 2])
+        CheckCache(path, 1, dict).get("a", FileState(1, 2, 3, 4))
 
     return input_from
 

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the metadata; a problem of the slide is not an error of the command."""
+    from tiling.messages import for_command_line
     from tiling.slides.child_probe import check_not_fatal
     from tiling.slides.slide_problems import slide_problems
     from tiling.slides.slide_reader import open_slide
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_not_fatal(arguments.slide)
     with open_slide(arguments.slide, mpp=arguments.mpp) as slide:
         metadata = slide.metadata
-        problems = slide_problems(slide)
+        problems = [for_command_line(problem) for problem in slide_problems(slide)]
     differences = tiffslide_differences(metadata)
     if arguments.json:
         checks = {"problems": problems, "tiffslide_differences": differences}

@@ -24,6 +24,6 @@ def run(arguments: argparse.Namespace) -> None:
     count = tissue_to_geojson(arguments.store, arguments.out, origin=arguments.origin)
     print(
         f"{count} area(s) of tissue; correct them in QuPath, export, "
-        "and give the file as tissue (in a sheet: column 'tissue'; commands: --tissue)",
+        "and give the file as tissue (in a sheet: column 'tissue'; `tile`: option --tissue)",
         file=sys.stderr,
     )

@@ -86,15 +86,23 @@ def write_slide_summary(
     write_atomic(out, json.dumps(values))
 
 
-def read_slide_summary(path: Path) -> SlideSummary:
-    """The summary in a file of `write_slide_summary`."""
+def read_slide_summary(path: Path, *, with_picture: bool = True) -> SlideSummary:
+    """The summary in a file of `write_slide_summary`.
+
+    Parameters
+    ----------
+    with_picture : decode the picture; otherwise it is None
+    """
     content = path.read_bytes()
     with reading_result(path):
         values = json.loads(content)
-        if values["picture"] is not None:
-            png = base64.b64decode(values["picture"].partition(",")[2])
-            values["picture"] = _decoded(png)
-        if values.get("annotation") is not None:
+        if missing := {*SlideSummary._fields} - {*values}:
+            raise ValueError(f"no {min(missing)}")
+        values["tissue_mm2"] = float(values["tissue_mm2"])
+        picture = values.pop("picture")
+        if picture is not None and with_picture:
+            values["picture"] = _decoded(base64.b64decode(picture.partition(",")[2]))
+        if values["annotation"] is not None:
             values["annotation"] = AnnotationSummary(**values["annotation"])
         return SlideSummary(**values)
 

@@ -96,7 +96,7 @@ def usable_pixel_size(metadata: SlideMetadata) -> PixelSize:
         contains the remedy.
     """
     size = metadata.pixel_size
-    remedy = "give the um per pixel at full resolution (in a sheet: column 'mpp'; commands: --mpp)"
+    remedy = "give the um per pixel at full resolution (in a sheet: column 'mpp')"
     places = "; ".join(metadata.mpp_looked_at)
     if size is None:
         raise SlideError(f"{metadata.path}: no pixel size (looked at {places}); {remedy}")

@@ -172,7 +172,7 @@ class Slide:
             raise SlideError(
                 f"{path}: level {level}, window {_in_words(window)} cannot be read ({error}); "
                 "copy the file again, or exclude this part with a region "
-                "of interest (in a sheet: column 'roi'; commands: --roi)"
+                "of interest (in a sheet: column 'roi')"
             ) from error
         return pixels if self._conversion is None else self._conversion(pixels)
 

@@ -55,7 +55,7 @@ def plan_scale(metadata: SlideMetadata, mpp_um: float) -> ScalePlan:
         raise SlideError(
             f"{metadata.path}: {slide_mpp:.4g} um per pixel at full resolution is coarser than "
             f"the working {mpp_um:g}; work at a larger mpp, or "
-            "correct the pixel size (in a sheet: column 'mpp'; commands: --mpp)"
+            "correct the pixel size (in a sheet: column 'mpp')"
         )
     fine_enough = [
         level

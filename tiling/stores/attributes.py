@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from tiling.raster.geometry import Geometry
-from tiling.slide_errors import SlideError, StoreError
+from tiling.slide_errors import FailedSlideError, StoreError
 from tiling.stores.arrays import ATTRIBUTES_KEY, create_group, create_table, open_store
 from tiling.stores.atomic_store import write_store
 
@@ -44,7 +44,7 @@ class StoreAttributes:
 
         Raises
         ------
-        SlideError
+        FailedSlideError
             The slide failed: the recorded error.
         StoreError
             The store is missing or of other software, or an attribute is missing or has a
@@ -92,7 +92,7 @@ def geometry_of(path: Path) -> Geometry:
 
     Raises
     ------
-    SlideError
+    FailedSlideError
         The slide failed: the recorded error.
     StoreError
         The store is missing or of other software, or its geometry is missing or damaged.
@@ -155,5 +155,5 @@ def set_attributes(group: zarr.Group, values: dict[str, Any]) -> None:
 def _json_of_used_slide(path: Path) -> dict[str, Any]:
     values = stored_json(path)
     if values["status"] == FailedStore.STATUS:
-        raise SlideError(str(values["error"]))
+        raise FailedSlideError(str(values["error"]))
     return values

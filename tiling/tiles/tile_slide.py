@@ -266,7 +266,7 @@ def _log_counts(slide: str, counts: TileCounts, coarse: CoarseMasks) -> None:
     if counts.tiles == counts.tiles_left_out:
         log.warning(
             "%s: no tile with tissue; look at the slide, "
-            "or give its tissue as GeoJSON (in a sheet: column 'tissue'; commands: --tissue)",
+            "or give its tissue as GeoJSON (in a sheet: column 'tissue')",
             slide,
         )
     log.info(

@@ -1,15 +1,15 @@
 """Whether annotations fit the sizes of their slides: checked at the start of a run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
-from tiling.qupath.file_check import fit_problem
+from tiling.qupath.file_check import FileCheck, fit_problem
 from workflow.config.configuration import Configuration
 from workflow.reporting.outcome import PlannedJob
 from workflow.sheet import Sheet, SheetRow
-from workflow.sheet_annotations import check_annotations, needs_outlines
+from workflow.sheet_annotations import needs_outlines
 from workflow.sheet_probes import probe_rows
 
 _LABEL_RULE = "label_slide"
@@ -17,7 +17,10 @@ _THREADS = 8
 
 
 def misfits(
-    sheet: Sheet, configuration: Configuration, jobs: Iterable[PlannedJob]
+    sheet: Sheet,
+    configuration: Configuration,
+    jobs: Iterable[PlannedJob],
+    checks: Mapping[str, FileCheck],
 ) -> tuple[list[str], list[str]]:
     """Annotations to read that are not of a slide of the size of theirs.
 
@@ -25,6 +28,7 @@ def misfits(
     ----------
     sheet, configuration : of the run
     jobs : planned jobs
+    checks : of the annotation files that existed when the run was planned, by slide
 
     Returns
     -------
@@ -32,7 +36,6 @@ def misfits(
         Problems that stop the run, and warnings. Slides that cannot be opened yet are left out.
     """
     labelled = {job.subject for job in jobs if job.rule == _LABEL_RULE}
-    checks = check_annotations(sheet, configuration).checks
     rows = [row for row in sheet.rows if row.slide in labelled and row.slide in checks]
     mpp_um = configuration.tiles.mpp_um or 0.0  # a configuration that was read has a resolution
     probes = probe_rows(rows, mpp_um)

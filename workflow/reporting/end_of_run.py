@@ -1,11 +1,9 @@
 """The last lines of a run for the user, and the report of a run that failed."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tiling.raster.earlier_results import reading_result
 from workflow.config.configuration import Configuration
 from workflow.config.start_model import compared_models
 from workflow.reporting.failure_record import record_failure_of_run, remove_table_records
@@ -176,17 +174,16 @@ class _PreviewFailures(NamedTuple):
 def _preview_failures(
     sheet: Sheet, configuration: Configuration, paths: ResultPaths
 ) -> _PreviewFailures:
+    from tiling.pictures.slide_summary import read_slide_summary
+
     failures = _PreviewFailures([], [], [])
     for row in sheet.rows:
-        path = paths.slide_summary(row.slide)
-        with reading_result(path):
-            summary = dict(json.loads(path.read_bytes()))
-            summary["error"]  # every summary has it
-        if summary["error"] is not None:
-            failures.slides.append(f"{row.slide}: {summary['error']}")
-        annotation = summary.get("annotation") or {}
-        if annotation.get("error") is not None:
-            line = f"{row.slide}: {annotation['file']}: {annotation['error']}"
+        summary = read_slide_summary(paths.slide_summary(row.slide), with_picture=False)
+        if summary.error is not None:
+            failures.slides.append(f"{row.slide}: {summary.error}")
+        annotation = summary.annotation
+        if annotation is not None and annotation.error is not None:
+            line = f"{row.slide}: {annotation.file}: {annotation.error}"
             stops = needs_outlines(row, configuration)
             (failures.annotations if stops else failures.remarks).append(line)
     return failures

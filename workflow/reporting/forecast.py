@@ -1,7 +1,7 @@
 """The size of a run before it starts: slides, pixels and disk space."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,13 @@ class RunForecast:
 
     Attributes
     ----------
-    slides : slides to tile or to predict that can be opened
+    slides : slides to tile or to predict that can be used
     pixels : their pixels at the working resolution
     expected_bytes : disk space, if 40 % of each slide is tissue
     max_bytes : disk space, if all of each slide is tissue
     unreadable : slides that cannot be opened yet; their jobs will report why
-    problems : why slides that are to be tiled cannot be used
+    unusable : slides that cannot be used
+    problems : why slides that are to be tiled cannot be used, where the user was not told before
     """
 
     slides: int
@@ -37,17 +38,24 @@ class RunForecast:
     expected_bytes: float
     max_bytes: float
     unreadable: int
+    unusable: int = 0
     problems: tuple[str, ...] = ()
 
 
 def forecast(
-    sheet: Sheet, mpp_um: float, jobs: Iterable[PlannedJob], *, cache: Path = CACHE
+    sheet: Sheet,
+    mpp_um: float,
+    jobs: Iterable[PlannedJob],
+    *,
+    explained: Container[str] = (),
+    cache: Path = CACHE,
 ) -> RunForecast:
     """The forecast of a run, from the headers of the slides that its jobs tile or predict.
 
     Parameters
     ----------
     mpp_um : working resolution, um per pixel
+    explained : slides whose problem the user was told when the run was planned
     cache : see `workflow.sheet_probes`
     """
     bytes_per_px: dict[str, float] = {}
@@ -62,7 +70,7 @@ def forecast(
     pixels = {
         slide: float(probe.geometry.width_px) * probe.geometry.height_px
         for slide, probe in probes.items()
-        if probe.geometry is not None
+        if probe.geometry is not None and not probe.problem
     }
     max_bytes = sum(size * bytes_per_px[slide] for slide, size in pixels.items())
     return RunForecast(
@@ -70,20 +78,29 @@ def forecast(
         pixels=sum(pixels.values()),
         expected_bytes=_TISSUE_SHARE * max_bytes,
         max_bytes=max_bytes,
-        unreadable=len(rows) - len(pixels),
+        unreadable=len(rows) - len(probes),
+        unusable=sum(bool(probe.problem) for probe in probes.values()),
         problems=tuple(
-            probes[row.slide].problem
-            for row in rows
-            if row.slide in tiled and row.slide in probes and probes[row.slide].problem
+            probes[slide].problem
+            for slide in probes
+            if slide in tiled and probes[slide].problem and slide not in explained
         ),
     )
 
 
 def forecast_text(expected: RunForecast, free_bytes: float) -> str:
     """One line for the user, and a warning for each slide that will fail."""
-    unreadable = f" ({expected.unreadable} more cannot be read yet)" if expected.unreadable else ""
+    others = [
+        f"{number} more {what}"
+        for number, what in (
+            (expected.unreadable, "cannot be read yet"),
+            (expected.unusable, "cannot be used"),
+        )
+        if number
+    ]
+    not_counted = f" ({', '.join(others)})" if others else ""
     summary = (
-        f"To do: {expected.slides} slide(s){unreadable}, "
+        f"To do: {expected.slides} slide(s){not_counted}, "
         f"{expected.pixels / 1e9:.2f} Gpx at the working resolution; "
         f"disk about {_gigabytes(expected.expected_bytes)} "
         f"(at most {_gigabytes(expected.max_bytes)}), free {_gigabytes(free_bytes)}. "

@@ -25,7 +25,7 @@ TEMPORARY = set() if "tiles" in CONFIGURATION.keep else set(SHEET.ids("predict")
 def readers_of_tiles(slide):
     """Records of the jobs of this run that read the tiles of a slide."""
     summary = {"summary": PATHS.record("preview_slide", slide)}
-    if ASKS_FOR_PREVIEW:
+    if INPUTS.asks_for_preview:
         return summary
     return {
         **summary,

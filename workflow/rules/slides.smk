@@ -77,7 +77,7 @@ rule preview:
         unpack(given_model_files),
         summaries=expand(PATHS.slide_summary("{slide}"), slide=SHEET.ids()),
         tiles_removed=expand(
-            PATHS.tiles_removed("{slide}"), slide=TEMPORARY if ASKS_FOR_PREVIEW else []
+            PATHS.tiles_removed("{slide}"), slide=TEMPORARY if INPUTS.asks_for_preview else []
         ),
     output:
         html=PATHS.preview_page,

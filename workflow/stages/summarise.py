@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from tiling.pictures.slide_summary import read_slide_summary
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.earlier_results import reading_result
 from workflow.stages.csv_cells import plain_cell
@@ -155,8 +156,7 @@ def _all_metrics(
 def _slide_statistics(gland_table: Path, summary: Path) -> GlandStatistics:
     with reading_result(gland_table):
         areas_um2 = pd.read_csv(gland_table)["area_um2"].astype(float)
-    with reading_result(summary):
-        area_mm2 = float(json.loads(summary.read_text(encoding="utf-8"))["tissue_mm2"])
+    area_mm2 = read_slide_summary(summary, with_picture=False).tissue_mm2
     return GlandStatistics.of(
         glands=len(areas_um2),
         gland_area_mm2=areas_um2.sum() / 1e6,

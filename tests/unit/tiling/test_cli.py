@@ -41,7 +41,7 @@ def test_info_prints_the_facts_as_json(tmp_path, capsys):
 def test_info_reports_an_impossible_pixel_size_with_the_remedy_and_succeeds(tmp_path, capsys):
     slide = write_slide(tmp_path / "s.tiff", mpp=352.86)
     assert main(["info", slide]) == 0
-    assert "in a sheet: column 'mpp'; commands: --mpp" in capsys.readouterr().out
+    assert "at full resolution (option --mpp)" in capsys.readouterr().out
     assert main(["info", slide, "--json"]) == 0
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert "352.86" in problem
@@ -104,7 +104,10 @@ def one_line(capsys):
 def test_tile_refuses_with_status_2_and_one_line(tmp_path, capsys):
     slide = write_slide(tmp_path / "s.tiff", mpp=352.86)
     assert main(["tile", slide, str(tmp_path / "o.zarr")]) == 2
-    assert slide in one_line(capsys)
+    line = one_line(capsys)
+    assert slide in line
+    assert "option --mpp" in line
+    assert "sheet" not in line.replace("looked at sheet", "")
     assert not (tmp_path / "o.zarr").exists()
     assert main(["tile", str(tmp_path / "none.svs"), str(tmp_path / "o.zarr")]) == 2
     assert "no such file" in one_line(capsys)

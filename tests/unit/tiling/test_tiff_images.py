@@ -191,7 +191,7 @@ def test_a_resolution_without_meaning_is_no_pixel_size_and_no_error(
     )
     overwrite(path, **{tag: resolution})
     metadata = check(path, image, (1,), None)
-    assert "in a sheet: column 'mpp'; commands: --mpp" in pixel_size_problem(metadata)
+    assert "in a sheet: column 'mpp'" in pixel_size_problem(metadata)
     with open_slide(path, mpp=0.5) as slide:
         assert pixel_size_problem(slide.metadata) is None
 

@@ -12,6 +12,7 @@ from workflow.config.checks import read_configuration
 from workflow.reporting.annotation_fit import misfits
 from workflow.reporting.outcome import PlannedJob
 from workflow.sheet import Sheet, SheetRow
+from workflow.sheet_annotations import check_annotations
 
 WIDTH, HEIGHT = 200, 100
 
@@ -33,7 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def misfits_of(annotation: str, split: str, **values: Any) -> tuple[list[str], list[str]]:
     row = SheetRow("a", "a.png", split, annotation, mpp=1.0)
     jobs = [PlannedJob("label_slide", "a", Path("a.log"))]
-    return misfits(Sheet((row,)), read_configuration(values), jobs)
+    sheet, configuration = Sheet((row,)), read_configuration(values)
+    checks = check_annotations(sheet, configuration).checks
+    return misfits(sheet, configuration, jobs, checks)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tiling.pictures.slide_summary import SlideSummary
 from tiling.raster.atomic_files import write_atomic
 from workflow.config.checks import read_configuration
 from workflow.config.configuration import Configuration
@@ -35,7 +36,7 @@ def unfinished_jobs(paths: ResultPaths) -> tuple[PlannedJob, ...]:
 def write_summary(paths: ResultPaths, slide: str, error: str | None) -> None:
     path = paths.slide_summary(slide)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"slide": slide, "error": error}))
+    path.write_text(json.dumps(SlideSummary(slide, error)._asdict()))
 
 
 def test_a_failed_run_has_a_report_that_names_slide_and_reason(tmp_path: Path) -> None:
@@ -94,7 +95,8 @@ def test_a_preview_lists_annotations_that_cannot_be_used(
     path = ResultPaths(tmp_path).slide_summary("a")
     path.parent.mkdir(parents=True)
     annotation = {"file": "a.geojson", "error": "no tissue under the glands of region 1"}
-    path.write_text(json.dumps({"slide": "a", "error": None, "annotation": annotation}))
+    values = SlideSummary("a", None)._asdict()
+    path.write_text(json.dumps({**values, "annotation": annotation}))
     settings = config(tmp_path, annotations={"unusable": unusable})
     text, usable = preview_text(Sheet((SheetRow("a", "a.svs", split),)), settings)
     assert usable == all_usable

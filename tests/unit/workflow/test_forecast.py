@@ -71,8 +71,8 @@ def test_a_slide_that_cannot_be_opened_does_not_stop_the_forecast(
     broken.write_text("no slide")
     both = Sheet((*sheet(slide, ("a", "predict")).rows, *sheet(broken, ("b", "predict")).rows))
     expected = forecast(both, MPP_UM, jobs(("tile_slide", "a"), ("tile_slide", "b")))
-    assert (expected.slides, expected.unreadable) == (1, 1)
-    assert "1 more cannot be read yet" in forecast_text(expected, 1e12)
+    assert (expected.slides, expected.unreadable, expected.unusable) == (1, 0, 1)
+    assert "1 more cannot be used" in forecast_text(expected, 1e12)
 
 
 def test_a_run_that_does_not_fit_is_refused_with_advice() -> None:

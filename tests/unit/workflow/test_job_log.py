@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tiling.raster.progress import count_progress
-from tiling.slide_errors import SlideError
+from tiling.slide_errors import FailedSlideError, SlideError
 from workflow.job_log import job_log
 from workflow.job_progress import progress_lines
 
@@ -24,6 +24,16 @@ def test_a_job_prints_its_log_at_the_start_and_its_error_at_the_end(
         f"step a: started, see {tmp_path / 'step' / 'a.log'}",
         "step a: a.svs: truncated",
     ]
+
+
+def test_the_reason_of_a_slide_that_failed_before_is_not_printed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "step" / "a.log"
+    with pytest.raises(SystemExit), job_log(str(log)):
+        raise FailedSlideError("a.svs: truncated")
+    assert capsys.readouterr().err.splitlines()[-1] == "step a: the slide cannot be used"
+    assert log.read_text() == "ERROR a.svs: truncated\n"
 
 
 def test_an_error_for_the_user_is_the_last_line_and_one_line(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """After a failure only files of the same run count as results."""
 
 import csv
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tiling.pictures.slide_summary import SlideSummary
 from workflow.config.checks import read_configuration
 from workflow.config.configuration import Configuration
 from workflow.reporting.end_of_run import report_after_failure, tables_after_failure
@@ -33,7 +35,10 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultPaths:
     monkeypatch.chdir(tmp_path)
     paths = ResultPaths(Path("results"))
     for slide in ("a", "b"):
-        write(paths.slide_summary(slide), '{"tissue_mm2": 1.0}')
+        write(
+            paths.slide_summary(slide),
+            json.dumps(SlideSummary(slide, None, tissue_mm2=1.0)._asdict()),
+        )
         write(paths.gland_table(slide), "id,area_um2\nx,100\n")
         row = f"{slide},test,semimoe,pooled,1,1,0.1,1,1,1,0.9\n"
         write(paths.metrics(slide), METRICS_HEADER + row)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from workflow.reporting.forecast import forecast, forecast_text
+from workflow.reporting.outcome import PlannedJob
 from workflow.run_inputs import read_run_inputs
 from workflow.sheet import SheetRow
-from workflow.sheet_probes import CACHE, probe_lines, probe_rows
+from workflow.sheet_probes import CACHE, probe_report, probe_rows
 
 LOOP = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 256, 4, 1, 100, 8)
 
@@ -31,7 +33,9 @@ def test_unusable_slides_are_named_and_missing_ones_left_to_the_sheet(rows: list
     assert sorted(probes) == ["a", "b"]
     assert probes["a"].geometry is not None
     assert probes["a"].geometry.width_px == 32
-    (line,) = probe_lines(rows[:2], probes)
+    report = probe_report(rows[:2], probes)
+    (line,) = report.lines
+    assert report.explained == {"b"}
     assert line.startswith("WARNING slide b cannot be used, the run leaves it out: b.tiff: ")
     assert "form a loop" in line
 
@@ -61,8 +65,8 @@ def test_records_of_another_version_are_ignored(rows: list[SheetRow]) -> None:
 
 
 def test_slides_for_which_the_time_is_too_short_are_counted(rows: list[SheetRow]) -> None:
-    lines = probe_lines(rows[:2], probe_rows(rows, 1.0, budget_s=-1.0))
-    assert lines == ["2 slide(s) were not opened yet; the run does it when it starts"]
+    report = probe_report(rows[:2], probe_rows(rows, 1.0, budget_s=-1.0))
+    assert report.lines == ["2 slide(s) were not opened yet; the run does it when it starts"]
 
 
 def test_a_dry_run_names_a_hostile_slide_and_goes_on(rows: list[SheetRow]) -> None:
@@ -70,8 +74,26 @@ def test_a_dry_run_names_a_hostile_slide_and_goes_on(rows: list[SheetRow]) -> No
         "slide\tpath\tsplit\n" + "".join(f"{r.slide}\t{r.path}\tpredict\n" for r in rows[:2])
     )
     model = str(Path(__file__).parents[3] / "models" / "glas")
-    inputs = read_run_inputs({"slides": "s.tsv", "model": model}, (), is_main_process=True)
+    values = {"slides": "s.tsv", "model": model}
+    inputs = read_run_inputs(values, ("-n", "--", "preview"), is_main_process=True)
     assert inputs.problems == ()
     (warning,) = (line for line in inputs.remarks if "cannot be used" in line)
     assert "slide b" in warning
     assert "form a loop" in warning
+
+
+def test_a_preview_names_an_unusable_slide_at_its_start_and_the_reason_once_at_its_end(
+    rows: list[SheetRow],
+) -> None:
+    Path("s.tsv").write_text("slide\tpath\tsplit\nb\tb.tiff\tpredict\n")
+    values = {"slides": "s.tsv", "model": str(Path(__file__).parents[3] / "models" / "glas")}
+    inputs = read_run_inputs(values, ("--cores", "2", "preview"), is_main_process=True)
+    assert [line for line in inputs.remarks if "WARNING" in line] == [
+        "WARNING 1 slide(s) cannot be used (b); the preview lists the reasons at its end"
+    ]
+    jobs = [PlannedJob("tile_slide", "b", Path("b.log"))]
+    assert len(forecast(inputs.sheet, 1.0, jobs).problems) == 1
+    told = forecast(inputs.sheet, 1.0, jobs, explained=inputs.explained)
+    text = forecast_text(told, 1e12)
+    assert "0 slide(s) (1 more cannot be used)" in text
+    assert "loop" not in text

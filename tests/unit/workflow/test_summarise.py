@@ -1,12 +1,13 @@
 """The result tables, on files with answers computed by hand."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tiling.pictures.slide_summary import read_slide_summary
+from tiling.pictures.slide_summary import SlideSummary, read_slide_summary
 from tiling.raster.earlier_results import ResultError
 from workflow.reporting.pooled_scores import pooled_scores
 from workflow.sheet import RESERVED_COLUMNS, SHEET_COLUMNS
@@ -28,7 +29,8 @@ def inputs(folder: Path, slide: str, *, metrics: str = METRICS, glands: str = ""
     summary = folder / "previews" / f"{slide}.json"
     scores.write_text(metrics)
     table.write_text("id,area_um2\n" + glands)
-    summary.write_text('{"tissue_mm2": 0.005}')
+    values = SlideSummary("s", None, tissue_mm2=0.005)._asdict()
+    summary.write_text(json.dumps(values))
     return SummaryInputs([scores], [table], [summary])
 
 
