@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semimoe.settings import shortened
-from tiling.outlines.mask_image import MASK_SUFFIXES
 from tiling.raster.similar_names import similar_name
 from tiling.slides.pixel_size import MPP_RANGE_UM
 from workflow.sheet import (
@@ -139,14 +138,13 @@ def _read_row(texts: dict[str, str], checks: _Checks) -> tuple[SheetRow, list[st
     annotated = texts.get("annotated", "").lower() or "regions"
     if annotated not in ("regions", "whole"):
         problems.append(f"annotated: {shortened(annotated)!r} is not one of regions, whole")
-    is_mask = (files["annotation"] or "").lower().endswith(MASK_SUFFIXES)
     mpp, mpp_problems = _read_mpp(texts.get("mpp", ""))
     row = SheetRow(
         slide=slide,
         path=files["path"] or "",
         split=split,
         annotation=files["annotation"],
-        annotated="whole" if is_mask or annotated == "whole" else "regions",
+        annotated="whole" if annotated == "whole" else "regions",
         mpp=mpp,
         tissue=files["tissue"],
         roi=files["roi"],

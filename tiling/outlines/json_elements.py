@@ -23,6 +23,7 @@ from tiling.slide_errors import AnnotationError
 MAX_BYTES = 1 << 29
 MAX_ELEMENTS = 250_000
 _CHUNK_BYTES = 1 << 20
+_MAX_SHOWN = 40  # letters
 _MAX_DIRECTORY_BYTES = 1 << 22  # of a zip: about 40 000 files
 _SUFFIXES = (".geojson", ".json")
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
@@ -112,6 +113,12 @@ class JsonFile:
         first = text.next_letter()
         if not first:
             raise AnnotationError(f"{where}: empty; export the annotations again")
+        if first not in "{[<":
+            begin = repr(text.first_letters(_MAX_SHOWN))
+            raise AnnotationError(
+                f"{where}: not GeoJSON (it begins with {begin}); export the annotations as GeoJSON "
+                "from QuPath"
+            )
         if first == "<":
             # XML is never parsed: its entities may fill the memory, or read files of this machine.
             raise AnnotationError(
@@ -120,10 +127,8 @@ class JsonFile:
             )
         if first == "[":
             yield from self._array(text)
-        elif first == "{":
-            yield from self._object(text)
         else:
-            yield text.value()
+            yield from self._object(text)
         if text.next_letter():
             raise text.error_at("Extra data", text.place)
 

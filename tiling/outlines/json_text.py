@@ -52,6 +52,10 @@ class JsonText:
                 return ""
             self._extend()
 
+    def first_letters(self, most: int) -> str:
+        """The next letters that were read, without moving the place."""
+        return self._text[self.place : self.place + most]
+
     def take(self, letter: str, expected: str = "") -> None:
         """Go behind a letter that must come next."""
         if self.next_letter() != letter:

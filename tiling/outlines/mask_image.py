@@ -16,9 +16,7 @@ from tiling.slides.plain_image import IMAGE_SIGNATURES
 from tiling.slides.read_errors import FileReadError, file_read_errors
 from tiling.slides.tiff_directories import TIFF_SIGNATURES
 
-# Suffixes of mask images of slides.
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_IMAGE_SUFFIXES = (*MASK_SUFFIXES, ".jpg", ".jpeg", ".gif")
+_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".gif")
 _MAX_CHECKED_PX = 1 << 24
 # Modes of Pillow whose pixels are numbers; pixels of other modes are converted to RGB.
 _PLAIN_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F", "RGB", "RGBA")

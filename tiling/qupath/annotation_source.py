@@ -85,7 +85,7 @@ def _outline_source(
     annotation: Path, geometry: Geometry, rules: ReadingRules, is_tissue: IsTissue | None
 ) -> LabelSource:
     drawn = read_annotations(annotation, gland_class=rules.gland_class)
-    check_complete(drawn, annotation, annotated=rules.annotated)
+    check_complete(drawn, annotation, annotated=rules.annotated, gland_class=rules.gland_class)
     rasters = place_annotations(drawn, annotation, geometry, rules.origin, is_tissue=is_tissue)
     region_names = [region.name for region in drawn.regions]
     if rules.annotated == "whole":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tiling.messages import counted
 from tiling.outlines.mask_image import is_image, mask_shape
-from tiling.qupath.annotation_checks import Annotated
+from tiling.qupath.annotation_checks import Annotated, DrawnNumbers, completeness_problem
 from tiling.qupath.annotation_counts import (
     AnnotationCounts,
     Box,
@@ -17,7 +17,7 @@ from tiling.qupath.annotation_counts import (
 )
 from tiling.qupath.annotation_source import AnnotationFile
 from tiling.qupath.annotations import read_annotations
-from tiling.qupath.class_names import EMPTY_REGION, GLAND, IGNORE, REGION, similar_class
+from tiling.qupath.class_names import GLAND, IGNORE, similar_class
 from tiling.qupath.mask_images import check_mask_size
 from tiling.qupath.placement import place_annotations
 from tiling.raster.geometry import Geometry
@@ -133,27 +133,12 @@ def _kind_text(kind: SkippedKind, count: int, gland_class: str) -> str:
 
 def _problem(counts: AnnotationCounts, annotated: Annotated, gland_class: str) -> str | None:
     """Why the objects of a file do not say where every gland is outlined; None if they do."""
-    if annotated == "regions" and not counts.regions:
-        return (
-            f"no area of class {REGION!r}; draw one around each place where every gland is "
-            "outlined, or set column 'annotated' to whole"
-        )
-    if not counts.glands and not counts.empty_regions:
-        other = _other_class(counts)
-        hint = ""
-        if other:
-            hint = f"; if {other!r} is the class of the glands, set export.gland_class to it"
-        return (
-            f"no annotation of class {gland_class!r}{hint}; a region that has no gland has the "
-            f"class {EMPTY_REGION!r}"
-        )
-    if annotated == "regions" and counts.without_gland:
-        names = ", ".join(counts.without_gland[:_MAX_KINDS])
-        return (
-            f"no outline of a gland in {names}; outline its glands, or give it the class "
-            f"{EMPTY_REGION!r} if it has none"
-        )
-    return None
+    other = _other_class(counts)
+    hint = f"; if {other!r} is the class of the glands, set export.gland_class to it"
+    drawn = DrawnNumbers(counts.regions, counts.empty_regions, counts.glands, counts.without_gland)
+    return completeness_problem(
+        drawn, annotated=annotated, gland_class=gland_class, hint=hint if other else ""
+    )
 
 
 def _other_class(counts: AnnotationCounts) -> str | None:

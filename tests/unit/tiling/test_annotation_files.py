@@ -393,6 +393,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "refused: empty": ("", "empty"),
     "refused: truncated": (json.dumps(many(one()))[:-30], "ends too early, at line 1, column"),
     "refused: text after the end": (json.dumps(many(one())) + "}", "Extra data at line 1"),
+    "refused: a table": ("slide,x\nb01,1\n", r"not GeoJSON (it begins with 'slide,x\nb01,1\n')"),
+    "refused: words": ("Lorem ipsum", "not GeoJSON (it begins with 'Lorem ipsum')"),
+    "refused: a number": ("17", "not GeoJSON (it begins with '17')"),
     "refused: XML with entities": (XML_WITH_ENTITIES, "XML, not GeoJSON"),
     "refused: truncated gzip": (
         gzip.compress(json.dumps(many(one())).encode())[:-12],
@@ -444,8 +447,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         json.dumps(one()) + "\n" + json.dumps(one()),
         "Extra data at line 2",
     ),
-    "refused: record separators": ("\x1e" + json.dumps(one()), "at line 1, column 1"),
-    "refused: zeros": (b"\0" * 100, "at line 1, column 1"),
+    "refused: record separators": ("\x1e" + json.dumps(one()), r"begins with '\x1e{"),
+    "refused: zeros": (b"\0" * 100, r"begins with '\x00\x00"),
     "refused: UTF-16": (json.dumps(many(one())).encode("utf-16"), "is not UTF-8"),
     "refused: Latin-1": (
         json.dumps(one(name="x")).replace('"x"', '"Dr\xfcse"').encode("latin-1"),

@@ -179,8 +179,8 @@ def test_a_whole_slide_is_one_region_inside_the_viewer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ([box(0, 0, 20, 20)], "no area of class Region"),
-        ([box(0, 0, 20, 20, "Region*")], "really empty"),
+        ([box(0, 0, 20, 20)], "no area of class 'Region"),
+        ([box(0, 0, 20, 20, "Region*")], "a region that has no gland has the class"),
         (
             [box(1000, 1000, 1100, 1100, "Region*"), box(1000, 1000, 1020, 1020)],
             "wrong slide, origin or downsample",
@@ -205,7 +205,7 @@ def test_an_unusable_annotation_that_is_required_is_raised(tmp_path: Path) -> No
     annotation, tiles = tmp_path / "a.geojson", tiles_of(tmp_path / "tiles.zarr", geometry())
     annotation.write_text(json.dumps([box(0, 0, 20, 20)]))
     file, store = AnnotationFile(annotation, ReadingRules("regions", "bounds")), tmp_path / "l.zarr"
-    with pytest.raises(AnnotationError, match="no area of class Region"):
+    with pytest.raises(AnnotationError, match="no area of class 'Region"):
         label_slide(file, tiles, store, slide="s", required=True, code_version=1)
     assert not store.exists()
 

@@ -13,6 +13,7 @@ from workflow.config.checks import read_configuration
 from workflow.run_inputs import read_run_inputs
 from workflow.sheet import Sheet, SheetRow
 from workflow.sheet_annotations import CheckedAnnotations, check_annotations
+from workflow.sheet_reader import read_sheet
 
 
 def square(side: float, kind: str | None, **properties: Any) -> dict[str, Any]:
@@ -42,6 +43,17 @@ def checked(*rows: SheetRow, preview: bool = False, **values: Any) -> CheckedAnn
     cache = Path(rows[0].annotation or "").parent / "cache" / "checks.json"
     configuration = read_configuration(values)
     return check_annotations(Sheet(rows), configuration, preview=preview, cache=cache)
+
+
+def test_the_content_of_an_annotation_decides_what_it_is_not_its_suffix(tmp_path: Path) -> None:
+    write(tmp_path, REGION, GLAND, name="outlines.png")
+    Image.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "mask.geojson", format="png")
+    sheet = tmp_path / "s.csv"
+    rows = "o,o.svs,labelled,outlines.png\nm,m.svs,labelled,mask.geojson\n"
+    sheet.write_text(f"slide,path,split,annotation\n{rows}")
+    checks = checked(*read_sheet(sheet, check_files=False).rows).checks
+    assert checks["o"].text == "1 region, 1 gland"
+    assert checks["m"].text == "mask image of the whole slide"
 
 
 @pytest.mark.parametrize(

@@ -53,12 +53,6 @@ def test_commas_may_separate_and_further_columns_are_kept(tmp_path: Path) -> Non
     assert read_sheet(path)["x"].extra == {"site": "site 3"}
 
 
-def test_mask_image_implies_that_the_whole_slide_is_annotated(tmp_path: Path) -> None:
-    (tmp_path / "m.png").touch()
-    row = read_sheet(sheet(tmp_path, "x\ta.svs\tlabelled\tm.png\t\t"))["x"]
-    assert row.annotated == "whole"
-
-
 def test_demo_files_need_not_exist_yet(tmp_path: Path) -> None:
     path = sheet(tmp_path, "x\tdata/demo/demo-a-1.tiff\tlabelled\tdata/demo/demo-a-1.geojson\t\t")
     assert read_sheet(path).problems == ()
