@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiling.messages import listed
+from tiling.messages import counted, listed
 from workflow.check_cache import CheckCache
 from workflow.config.configuration import Configuration
 from workflow.file_state import file_state
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 # Snakemake keeps its own records there. The file only saves time: nothing depends on it.
 CACHE = Path(".snakemake") / "annotation_checks.json"
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _MAX_LINES = 40
 _MAX_NAMES = 5
+_MAX_MESSAGES = 3  # of one file
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def check_annotations(
     warnings = [*_same_outlines(rows, checks), *_names_of_other_slides(rows, sheet)]
     for row in rows:
         check = checks[row.slide]
+        warnings += _messages(row, check)
         if check.problem:
             left_out = f" (left out: {check.left_out})" if check.left_out else ""
             place = f"slide {row.slide}, column annotation: {row.annotation}"
@@ -95,6 +97,16 @@ def check_annotations(
     if preview:
         problems, warnings = [], [*problems, *warnings]
     return CheckedAnnotations(checks, problems, warnings)
+
+
+def _messages(row: SheetRow, check: "FileCheck") -> list[str]:
+    """What was repaired or left out of the outlines of a slide."""
+    more = len(check.messages) - _MAX_MESSAGES
+    messages = [
+        *check.messages[:_MAX_MESSAGES],
+        *([f"... and {counted(more, 'more message')}"] if more > 0 else []),
+    ]
+    return [f"slide {row.slide}, column annotation: {row.annotation}: {text}" for text in messages]
 
 
 def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> "dict[str, FileCheck]":

@@ -11,14 +11,14 @@ import shapely
 from numpy.typing import NDArray
 
 from tiling.outlines.segment_pairs import has_too_many_pairs
+from tiling.outlines.shape_pieces import drawing_pieces
 from tiling.raster.geometry import Block, Geometry
 
 _MIN_OVERLAP_PX2 = 1.0
+_MIN_DRAWN_POINTS = 50
 _SHAPES_AT_ONCE = 64
 # Points of all pairs that are measured: enough for outlines with a few neighbours each.
-_MIN_MEASURED_POINTS, _MEASURED_PER_POINT = 200_000, 20
-_CLIPPED_POINTS = 20_000
-_MARGIN_PX = 2
+_MIN_MEASURED_POINTS, _MEASURED_PER_POINT, _MAX_MEASURED_POINTS = 200_000, 20, 5_000_000
 
 
 class NumberedBlocks(Protocol):
@@ -77,6 +77,10 @@ class OutlineRaster:
         self.order = np.argsort(-area, kind="stable")
         self.shapes = [shapes[index] for index in self.order]
         self.tree = shapely.STRtree(self.shapes)
+        pieces = [drawing_pieces(shape) for shape in self.shapes]
+        self._pieces = [piece for group in pieces for piece in group]
+        self._shape_of_piece = np.repeat(np.arange(len(pieces)), list(map(len, pieces)))
+        self._piece_tree = shapely.STRtree(self._pieces)
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -88,11 +92,12 @@ class OutlineRaster:
         rows, columns = block
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         box = shapely.box(columns.start, rows.start, columns.stop, rows.stop)
-        indices = np.sort(self.tree.query(box))
+        indices = np.sort(self._piece_tree.query(box))
         if not len(indices):
             return np.zeros(shape, np.int32)
-        numbered_shapes = (
-            (_near_block(self.shapes[index], box), int(self.order[index]) + 1) for index in indices
+        numbers = self.order[self._shape_of_piece[indices]] + 1
+        numbered_shapes = zip(
+            (self._pieces[index] for index in indices), numbers.tolist(), strict=True
         )
         pixels = rasterize(
             numbered_shapes,
@@ -102,6 +107,17 @@ class OutlineRaster:
             dtype=np.int32,
         )
         return np.asarray(pixels, np.int32)
+
+    def drawn_points(self, block_px: int) -> int:
+        """Points that are drawn for all blocks: those of each piece once for each of its blocks.
+
+        A piece counts at least `_MIN_DRAWN_POINTS`, because each takes some time.
+        """
+        if not self._pieces:
+            return 0
+        points = np.maximum(shapely.get_num_coordinates(self._pieces), _MIN_DRAWN_POINTS)
+        first, last = np.split(np.floor(shapely.bounds(self._pieces) / block_px), 2, axis=1)
+        return int((points * (last - first + 1).prod(axis=1)).sum())
 
     def overlaps(self) -> Overlaps:
         """Pairs of outlines that share more than one pixel's area.
@@ -114,7 +130,9 @@ class OutlineRaster:
         points = shapely.get_num_coordinates(shapes)
         areas_px2: list[float] = []
         is_complete = True
-        remaining_points = _MIN_MEASURED_POINTS + _MEASURED_PER_POINT * int(points.sum())
+        remaining_points = min(
+            _MIN_MEASURED_POINTS + _MEASURED_PER_POINT * int(points.sum()), _MAX_MEASURED_POINTS
+        )
         for first, second in self._near_pairs():
             remaining_points -= int(points[first] + points[second])
             if remaining_points < 0:
@@ -135,17 +153,6 @@ class OutlineRaster:
             first = first + start
             is_once = first < second
             yield from zip(first[is_once].tolist(), second[is_once].tolist(), strict=True)
-
-
-def _near_block(shape: Any, box: Any) -> Any:  # noqa: ANN401  # shapely has no types
-    """A shape of very many points, clipped to a block: each row of pixels is tested against all."""
-    if shapely.get_num_coordinates(shape) < _CLIPPED_POINTS:
-        return shape
-    left, top, right, bottom = box.bounds
-    margin = _MARGIN_PX
-    return shape.intersection(
-        shapely.box(left - margin, top - margin, right + margin, bottom + margin)
-    )
 
 
 def to_stored_px(

@@ -1,5 +1,6 @@
 """GeoJSON geometries -> valid shapely polygons; small mistakes are repaired, with a message."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ _BOX_CORNERS = 4
 _ELLIPSE_SEGMENTS = 32
 _MAX_AREA_CHANGE = 0.01
 _MAX_POINTS = 250_000
+_FEW_POINTS = 20
 
 
 class AmbiguousOutline(AnnotationError):
@@ -86,7 +88,7 @@ def _check_size(parts: list[Any], where: str) -> None:
     else:
         return
     raise AmbiguousOutline(
-        f"{where}: {problem}; left out: simplify it or draw it again in QuPath",
+        f"{where}: {problem}; simplify it or draw it again in QuPath",
         shapely.MultiPoint(shapely.get_coordinates(np.array(parts, object))).convex_hull,
     )
 
@@ -95,7 +97,7 @@ def _repaired(polygon: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN40
     """The polygon without its crossings, if the two ways to measure its area agree."""
     if has_too_many_crossings(polygon):
         raise AmbiguousOutline(
-            f"{where}: crosses itself at too many places; left out: draw it again in QuPath",
+            f"{where}: crosses itself at too many places; draw it again in QuPath",
             polygon.convex_hull,
         )
     reason = shapely.is_valid_reason(polygon)
@@ -109,7 +111,7 @@ def _repaired(polygon: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN40
     if change > _MAX_AREA_CHANGE * largest:
         raise AmbiguousOutline(
             f"{where}: crosses itself ({reason}), and a repair would change its area "
-            f"by {100 * change / largest:.0f} %; left out: draw it again in QuPath",
+            f"by {100 * change / largest:.0f} %; draw it again in QuPath",
             polygon.convex_hull,
         )
     notes.append(f"{where}: outline repaired ({reason}); check it in QuPath")
@@ -176,7 +178,7 @@ def _ring(ring: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # JS
         raise AnnotationError(
             f"{where}: a ring that is no list of (x, y) points; delete it or export it again"
         )
-    for point in ring:
+    for point in () if _are_coordinates(ring) else ring:
         if not all(_is_coordinate(value) for value in point[:2]):
             place = ", ".join(map(quoted, point[:2]))
             raise AnnotationError(
@@ -184,12 +186,20 @@ def _ring(ring: Any, where: str, notes: list[str]) -> Any:  # noqa: ANN401  # JS
                 "delete it or export it again"
             )
     points = [(float(point[0]), float(point[1])) for point in ring]
-    if len(set(points)) < 3:
+    if len(set(points[:_FEW_POINTS])) < 3 and len(set(points)) < 3:
         return None
     if points[0] != points[-1]:
         notes.append(f"{where}: open outline closed")
         points.append(points[0])
     return np.array(points)
+
+
+def _are_coordinates(ring: list[list[Any]]) -> bool:
+    """Whether all numbers of all points are coordinates: the fast way for nearly all rings."""
+    values = list(chain.from_iterable(ring))
+    return set(map(type, values)) <= {int, float} and all(
+        abs(value) < _MAX_COORDINATE_PX for value in values
+    )
 
 
 def _is_coordinate(value: Any) -> bool:  # noqa: ANN401  # JSON

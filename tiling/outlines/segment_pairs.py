@@ -23,9 +23,9 @@ def has_too_many_pairs(*shapes: Any) -> bool:  # noqa: ANN401  # shapely
     >>> has_too_many_pairs(shapely.Point(0, 0).buffer(9, quad_segs=1000))
     False
     """
-    segments = _segments(shapes)
-    if len(segments) < _MIN_CHECKED_SEGMENTS:
+    if sum(map(shapely.get_num_coordinates, shapes)) < _MIN_CHECKED_SEGMENTS:
         return False
+    segments = _segments(shapes)
     limit = _PAIRS_PER_POINT * len(segments) + _MIN_PAIRS
     return _most_pairs(segments) > limit and _count(segments, limit, crossing=False) > limit
 
@@ -42,7 +42,7 @@ def has_too_many_crossings(shape: Any) -> bool:  # noqa: ANN401  # shapely
 
 def _segments(shapes: tuple[Any, ...]) -> NDArray[np.float64]:
     """Segments of the rings of shapes, (n, 2 points, 2)."""
-    rings = shapely.get_rings(np.array(shapes, object))
+    rings = shapely.get_rings(shapely.get_parts(np.array(shapes, object)))
     points, ring = shapely.get_coordinates(rings, return_index=True)
     is_inside_ring = ring[:-1] == ring[1:]
     return np.asarray(np.stack([points[:-1], points[1:]], axis=1)[is_inside_ring], np.float64)

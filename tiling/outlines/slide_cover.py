@@ -39,7 +39,8 @@ def check_cover(shapes: Sequence[Any], path: Path, geometry: Geometry) -> NDArra
     all_shapes = np.array(shapes, object)
     slide_box = shapely.box(0, 0, geometry.width_px, geometry.height_px)
     area = shapely.area(all_shapes)
-    area_inside = shapely.area(shapely.intersection(all_shapes, slide_box))
+    # The general intersection takes seconds for an outline of 100 000 points.
+    area_inside = shapely.area(shapely.clip_by_rect(all_shapes, *slide_box.bounds))
     if area.sum() > 0 and area_inside.sum() < (1 - _MAX_SHARE_OFF_SLIDE) * area.sum():
         raise OffSlideError(
             f"{path}: {100 * (1 - area_inside.sum() / area.sum()):.0f} % of the outlined area lies "

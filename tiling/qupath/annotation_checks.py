@@ -12,8 +12,7 @@ from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations, counts
 from tiling.qupath.class_names import EMPTY_REGION, GLAND, REGION
 from tiling.slide_errors import AnnotationError
 
-_MAX_REGIONS = 65535  # the array `region` of a label store is uint16
-_MAX_NAMES = 6
+_MAX_NAMES, _MAX_LEFT_OUT = 6, 3
 # Column `annotated` of the sheet: glands are outlined inside the regions only, or everywhere.
 Annotated = Literal["regions", "whole"]
 
@@ -75,13 +74,8 @@ def check_complete(
     Raises
     ------
     AnnotationError
-        See `completeness_problem`; or more regions than can be numbered.
+        See `completeness_problem`.
     """
-    if annotated == "regions" and len(drawn.regions) > _MAX_REGIONS:
-        raise AnnotationError(
-            f"{path}: {len(drawn.regions)} areas of class {REGION}, "
-            f"at most {_MAX_REGIONS} can be numbered; join them"
-        )
     tree = shapely.STRtree([gland.shape for gland in drawn.glands])
     without_gland = []
     for region in drawn.regions if annotated == "regions" else ():
@@ -98,8 +92,7 @@ def check_complete(
     )
     problem = completeness_problem(numbers, annotated=annotated, gland_class=gland_class)
     if problem is not None:
-        left_out = f" (left out: {counts_text(drawn.skipped)})" if drawn.skipped else ""
-        raise AnnotationError(f"{path}: {problem}{left_out}")
+        raise AnnotationError(f"{path}: {problem}{_skipped(drawn)}")
 
 
 def _has_gland(
@@ -108,3 +101,14 @@ def _has_gland(
     """Whether a gland shares area with the region; to touch it is not enough."""
     indices = tree.query(region.shape, predicate="intersects")
     return any(shared_area(region.shape, glands[index].shape) > 0 for index in indices)
+
+
+def _skipped(drawn: SlideAnnotations) -> str:
+    """What was left out, with the outlines that cannot be drawn by name; begins with a space."""
+    if not drawn.skipped:
+        return ""
+    text = counts_text(drawn.skipped)
+    if drawn.left_out_outlines:
+        named = listed([f"feature {name}" for name in drawn.left_out_outlines], _MAX_LEFT_OUT)
+        text += f": {named} crosses itself or is too large"
+    return f" (left out: {text})"

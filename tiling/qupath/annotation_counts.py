@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tiling.outlines.geojson_reader import AnnotationFeature, GeoJsonFile
 from tiling.outlines.printable_names import printable
+from tiling.qupath.annotation_limits import AnnotationLimits
 from tiling.qupath.class_names import GLAND, Reading, reading_of
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -71,14 +72,16 @@ def count_annotations(path: Path, *, gland_class: str = GLAND) -> AnnotationCoun
     Raises
     ------
     AnnotationError
-        See `tiling.outlines.geojson_reader.GeoJsonFile.features`.
+        See `tiling.outlines.geojson_reader.GeoJsonFile.features` and
+        `tiling.qupath.annotation_limits`.
     """
     read: Counter[Reading] = Counter()
     boxes = _Boxes()
     skipped: Counter[SkippedKind] = Counter()
-    file = GeoJsonFile(path)
+    file, limits = GeoJsonFile(path), AnnotationLimits(path)
     for feature in file.features():
         reading = reading_of(feature.class_name, gland_class=gland_class)
+        limits.add(feature, reading)
         reason = _reason(feature, reading)
         if reason or reading is None:
             class_name = printable(feature.class_name)

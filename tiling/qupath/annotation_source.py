@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tiling.outlines.mask_image import is_image
 from tiling.outlines.outline_raster import NumberedBlocks, OutlineRaster
 from tiling.qupath.annotation_checks import Annotated, check_complete
+from tiling.qupath.annotation_limits import AnnotationLimits, check_drawing
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, REGION, Reading
 from tiling.qupath.coordinate_causes import IsTissue
@@ -84,9 +85,12 @@ def _mask_source(annotation: Path, geometry: Geometry, files: ExitStack) -> Labe
 def _outline_source(
     annotation: Path, geometry: Geometry, rules: ReadingRules, is_tissue: IsTissue | None
 ) -> LabelSource:
-    drawn = read_annotations(annotation, gland_class=rules.gland_class)
+    drawn = read_annotations(
+        annotation, gland_class=rules.gland_class, limits=AnnotationLimits(annotation)
+    )
     check_complete(drawn, annotation, annotated=rules.annotated, gland_class=rules.gland_class)
     rasters = place_annotations(drawn, annotation, geometry, rules.origin, is_tissue=is_tissue)
+    check_drawing(rasters, annotation)
     region_names = [region.name for region in drawn.regions]
     if rules.annotated == "whole":
         if drawn.regions:

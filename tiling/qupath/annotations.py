@@ -14,6 +14,7 @@ import shapely
 from tiling.outlines.geojson_reader import AnnotationFeature, GeoJsonFile
 from tiling.outlines.polygons import AmbiguousOutline, polygon_of
 from tiling.outlines.printable_names import printable
+from tiling.qupath.annotation_limits import AnnotationLimits
 from tiling.qupath.class_names import GLAND, Reading, base_classes, reading_of, similar_class
 
 _MAX_MESSAGES = 30
@@ -53,6 +54,8 @@ class SlideAnnotations:
     empty_regions : names of the regions that a person declared to contain no gland
     counts : objects read and skipped, by kind
     messages : what was skipped or repaired, one sentence each
+    outline_messages : those about single outlines
+    left_out_outlines : annotations whose area is not clear: their places in the file and ids
     viewer_px : (width, height) of the viewer that the file was written for; None if unknown
     """
 
@@ -60,6 +63,8 @@ class SlideAnnotations:
     empty_regions: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+    outline_messages: list[str] = field(default_factory=list)
+    left_out_outlines: list[str] = field(default_factory=list)
     viewer_px: tuple[int, int] | None = None
 
     @property
@@ -88,6 +93,7 @@ def read_annotations(
     *,
     gland_class: str = GLAND,
     objects: Literal["annotations", "all"] = "annotations",
+    limits: AnnotationLimits | None = None,
 ) -> SlideAnnotations:
     """Read an annotation file: GeoJSON, also `.gz` and `.zip`, in every form that QuPath writes.
 
@@ -97,6 +103,7 @@ def read_annotations(
     gland_class : class of a gland; derived classes ("Gland: benign") are read like it
     objects : "all" also reads detections (for round trips; predictions of this pipeline are
         detections, so that they are not read as truth)
+    limits : of the file; None: it has none
 
     Returns
     -------
@@ -109,13 +116,15 @@ def read_annotations(
     Raises
     ------
     AnnotationError
-        Missing, truncated, not GeoJSON, or a feature that cannot be understood: with file, feature
-        and remedy.
+        Missing, truncated, not GeoJSON, above the limits, or a feature that cannot be understood:
+        with file, feature and remedy.
     """
     file = GeoJsonFile(path)
     drawn = SlideAnnotations()
     known_outlines: set[tuple[str, bytes]] = set()
     for feature in file.features():
+        if limits is not None:
+            limits.add(feature, reading_of(feature.class_name, gland_class=gland_class))
         if objects == "annotations" and not feature.is_annotation:
             drawn.counts[f"{feature.object_type}s"] += 1
             continue
@@ -130,11 +139,9 @@ def read_annotations(
         _add(drawn, outline, gland_class)
     drawn.viewer_px = file.viewer_px
     _name_regions(drawn)
-    drawn.messages = [
-        *drawn.messages[:_MAX_MESSAGES],
-        *_omitted_messages(drawn.messages),
-        *_skipped_message(drawn, path, gland_class),
-    ]
+    omitted = _omitted_messages(drawn.outline_messages)
+    drawn.outline_messages = [*drawn.outline_messages[:_MAX_MESSAGES], *omitted]
+    drawn.messages = [*drawn.outline_messages, *_skipped_message(drawn, path, gland_class)]
     return drawn
 
 
@@ -146,12 +153,13 @@ def _outline(
     try:
         shape, notes = polygon_of(feature.geometry, f"{path}: feature {feature.id}")
     except AmbiguousOutline as ambiguous:
-        drawn.messages.append(str(ambiguous))
+        drawn.outline_messages.append(f"{ambiguous}; it is left out")
         drawn.counts[_UNDECIDED] += 1
+        drawn.left_out_outlines.append(feature.id)
         if reading_of(label, gland_class=gland_class) in (Reading.GLAND, Reading.IGNORED):
             drawn.ignored.append(AnnotatedOutline(label, feature.name, ambiguous.hull, feature.id))
         return None
-    drawn.messages += notes
+    drawn.outline_messages += notes
     if shape is None:
         drawn.counts[_kind_without_area(feature.geometry)] += 1
         return None

@@ -1,14 +1,22 @@
 """Fast checks of an annotation file before its slide is tiled: what is in it, and does it fit?
 
-Outlines are not checked, and the tissue is not known yet: `label_slide` does both.
+The tissue is not known yet, and of a large mask image only a part is read: `label_slide` checks
+both.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tiling.messages import counted
-from tiling.outlines.mask_image import is_image, mask_shape
-from tiling.qupath.annotation_checks import Annotated, DrawnNumbers, completeness_problem
+from tiling.outlines.mask_image import is_image
+from tiling.outlines.outline_raster import OutlineRaster
+from tiling.qupath.annotation_checks import (
+    Annotated,
+    DrawnNumbers,
+    check_complete,
+    completeness_problem,
+)
 from tiling.qupath.annotation_counts import (
     AnnotationCounts,
     Box,
@@ -18,6 +26,7 @@ from tiling.qupath.annotation_counts import (
 from tiling.qupath.annotation_source import AnnotationFile
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.class_names import GLAND, IGNORE, similar_class
+from tiling.qupath.mask_check import check_mask_pixels
 from tiling.qupath.mask_images import check_mask_size
 from tiling.qupath.placement import place_annotations
 from tiling.raster.geometry import Geometry
@@ -38,6 +47,7 @@ class FileCheck:
     problem : why the file cannot be used, without its name; None if it can, as far as is known
     extent_px : left, top, right, bottom of the outlines, as in the file; None if unknown
     viewer_px : (width, height) of the viewer that the file was written for; None if unknown
+    messages : what was repaired, or what a person should check
     """
 
     text: str = ""
@@ -46,10 +56,11 @@ class FileCheck:
     problem: str | None = None
     extent_px: Box | None = None
     viewer_px: tuple[int, int] | None = None
+    messages: Sequence[str] = ()
 
 
 def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) -> FileCheck:
-    """Check an annotation file: GeoJSON, or a mask image (its header only).
+    """Check an annotation file: GeoJSON, or a mask image.
 
     Parameters
     ----------
@@ -59,12 +70,13 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
     """
     try:
         if is_image(path):
-            mask_shape(path)
-            return FileCheck(text="mask image of the whole slide")
+            message = check_mask_pixels(path)
+            messages = () if message is None else (message,)
+            return FileCheck(text="mask image of the whole slide", messages=messages)
         counts = count_annotations(path, gland_class=gland_class)
     except AnnotationError as error:
-        return FileCheck(problem=str(error).removeprefix(f"{path}: "))
-    return FileCheck(
+        return FileCheck(problem=_without_path(error, path))
+    check = FileCheck(
         text=_counts_text(counts, annotated),
         glands=counts.glands,
         left_out=_left_out(counts, gland_class),
@@ -72,6 +84,29 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
         extent_px=counts.extent_px,
         viewer_px=counts.viewer_px,
     )
+    if check.problem is not None:
+        return check
+    try:
+        return replace(check, messages=_outline_messages(path, annotated, gland_class))
+    except AnnotationError as error:
+        return replace(check, problem=_without_path(error, path))
+
+
+def _outline_messages(path: Path, annotated: Annotated, gland_class: str) -> tuple[str, ...]:
+    """What is repaired or left out of the outlines that are read, one sentence each."""
+    drawn = read_annotations(path, gland_class=gland_class)
+    check_complete(drawn, path, annotated=annotated, gland_class=gland_class)
+    overlaps = OutlineRaster([gland.shape for gland in drawn.glands]).overlaps()
+    messages = list(drawn.outline_messages)
+    if overlaps.pairs:
+        messages.append(
+            f"{path}: {overlaps.text('glands')}; the shared pixels belong to the smaller one"
+        )
+    return tuple(message.removeprefix(f"{path}: ") for message in messages)
+
+
+def _without_path(error: AnnotationError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
 
 
 def fit_problem(annotation: AnnotationFile, check: FileCheck, geometry: Geometry) -> str | None:
@@ -91,7 +126,7 @@ def fit_problem(annotation: AnnotationFile, check: FileCheck, geometry: Geometry
             drawn = read_annotations(path, gland_class=rules.gland_class)
             place_annotations(drawn, path, geometry, rules.origin)
     except AnnotationError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return _without_path(error, path)
     return None
 
 

@@ -64,10 +64,13 @@ class _Tally:
 
     def add(self, numbers: NDArray[np.int32], block: Block) -> None:
         """Add the numbers of a block."""
-        present = np.unique(numbers)
-        present = present[present > 0]
-        local = np.where(numbers > 0, np.searchsorted(present, numbers) + 1, 0).astype(np.int32)
-        part = object_extents(find_runs(local), len(present), block, self._width_px)
+        if not numbers.any():
+            return
+        runs = find_runs(numbers)  # far fewer than pixels
+        runs = runs.select(runs.value > 0)
+        present, index = np.unique(runs.value, return_inverse=True)
+        local = runs._replace(value=index + 1)
+        part = object_extents(local, len(present), block, self._width_px)
         self._parts.append((present.astype(np.int64), part))
 
     def total(self) -> ObjectExtents:

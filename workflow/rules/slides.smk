@@ -43,7 +43,7 @@ rule label_slide:
         rules=lambda wildcards: reading_rules(wildcards.slide),
         required=lambda wildcards: needs_outlines(SHEET[wildcards.slide], CONFIGURATION),
         made_from=made_from,
-        code_version=4,
+        code_version=5,
     script:
         "../scripts/label_slide.py"
 

@@ -11,8 +11,7 @@ import shapely
 
 from tiling.outlines import json_elements
 from tiling.qupath.annotation_checks import check_complete
-from tiling.qupath.annotations import AnnotatedOutline, SlideAnnotations, read_annotations
-from tiling.qupath.class_names import REGION
+from tiling.qupath.annotations import read_annotations
 from tiling.slide_errors import AnnotationError
 
 SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
@@ -349,14 +348,6 @@ def test_names_of_regions_are_made_unique(tmp_path: Path) -> None:
         region.name for region in read_annotations(write(tmp_path, collection(*regions))).regions
     ]
     assert drawn == ["A", "A (2)", "A (3)", "A (4)", "?", "region 6"]
-
-
-def test_more_regions_than_a_store_can_number_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.geojson"
-    drawn = SlideAnnotations()
-    drawn.regions.extend([AnnotatedOutline(REGION, "r", shapely.box(0, 0, 1, 1))] * 65536)
-    with pytest.raises(AnnotationError, match="at most 65535"):
-        check_complete(drawn, path, annotated="regions")
 
 
 def test_a_region_must_contain_a_gland_or_be_declared_empty(tmp_path: Path) -> None:

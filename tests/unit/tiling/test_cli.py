@@ -10,6 +10,7 @@ import tifffile
 
 from tiling.__main__ import main
 from tiling.raster.file_lock import LockError
+from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of, stored_json
 
 
@@ -225,6 +226,22 @@ def test_help_imports_no_large_library():
         f"'{name}'" in loaded
         for name in ("numpy", "zarr", "openslide", "tifffile", "dask", "skimage", "torch")
     )
+
+
+@pytest.mark.parametrize("option", ["--tissue", "--roi"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+def test_a_mask_with_an_opaque_alpha_channel_has_the_tissue_of_its_colours(tmp_path, mode, option):
+    slide = write_slide(tmp_path / "s.tiff", size=(320, 400))
+    mask = np.zeros((8, 10), np.uint8)
+    mask[2:6, 4:8] = 255
+    PIL.Image.fromarray(mask).convert(mode).save(tmp_path / "m.png")
+    out = tmp_path / "o.zarr"
+    options = ["--mpp", "1", "--tissue-mpp", "8", "--tile-px", "64", "--overlap-px", "0"]
+    assert main(["tile", slide, str(out), *options, option, str(tmp_path / "m.png")]) == 0
+    tissue = np.asarray(open_array(open_store(out), "tissue")[...]) > 0
+    expected = np.zeros((40, 50), bool)
+    expected[10:30, 20:40] = True
+    np.testing.assert_array_equal(tissue, expected)
 
 
 def test_a_locked_store_is_no_wrong_input(tmp_path, capsys, monkeypatch):

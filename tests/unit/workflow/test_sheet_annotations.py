@@ -1,5 +1,6 @@
 """Annotation files are checked when a run is planned, once for each content."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from workflow.config.checks import read_configuration
@@ -103,6 +105,88 @@ def test_files_of_another_type_stop_the_run(
     assert message in problem
 
 
+STAR = [[10, 50], [80, 50], [20, 90], [45, 10], [70, 90], [10, 50]]
+CROSSED = {**GLAND, "id": "b0", "geometry": {"type": "Polygon", "coordinates": [STAR]}}
+HUGE = {**GLAND, "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1e12, 0], [1, 9]]]}}
+
+
+@pytest.mark.parametrize(
+    ("features", "annotated", "message"),
+    [
+        (
+            [REGION, CROSSED],
+            "regions",
+            "left out: 1 outlines of unclear area: feature #2 'b0' crosses itself",
+        ),
+        ([CROSSED], "whole", "feature #1 'b0' crosses itself"),
+        (
+            [{**CROSSED, "properties": REGION["properties"]}, GLAND],
+            "regions",
+            "feature #1 'b0' crosses itself",
+        ),
+        ([REGION, GLAND, HUGE], "regions", "feature #3: coordinate (1000000000000.0, 0)"),
+    ],
+)
+def test_outlines_that_the_job_would_refuse_stop_the_run(
+    tmp_path: Path, features: list[Any], annotated: Any, message: str
+) -> None:
+    path = write(tmp_path, *features)
+    (problem,) = checked(row(path, annotated=annotated)).problems
+    assert message in problem
+
+
+def test_outlines_that_the_job_would_leave_out_are_warnings(tmp_path: Path) -> None:
+    result = checked(row(write(tmp_path, REGION, CROSSED, GLAND, square(21, "Gland"))))
+    assert not result.problems
+    star, overlap = result.warnings
+    assert "feature #2 'b0': crosses itself" in star
+    assert "1 pairs of glands overlap, by up to 400 px" in overlap
+    many = [square(30 + i, "Gland") for i in range(3)]
+    stars = [{**CROSSED, "id": str(i)} for i in range(4)]
+    last = checked(row(write(tmp_path, REGION, *many, *stars))).warnings[-1]
+    assert last.endswith("... and 2 more messages")
+
+
+def glands_mask(side: int) -> np.ndarray:
+    """25 glands with numbers of their own."""
+    pixels = np.zeros((side, side), np.uint8)
+    step = side // 5
+    for number in range(25):
+        y, x = number // 5 * step, number % 5 * step
+        pixels[y + 5 : y + step - 5, x + 5 : x + step - 5] = number + 1
+    return pixels
+
+
+def masks() -> dict[str, tuple[np.ndarray, str]]:
+    glands = glands_mask(250)
+    binary = Image.fromarray((glands > 0).astype(np.uint8) * 255)
+    buffer = io.BytesIO()
+    Image.fromarray(glands * 10).save(buffer, "JPEG", quality=70)
+    return {
+        "right": (glands, ""),
+        "right, of one number": (np.asarray(binary), ""),
+        "classes": (np.where(glands, glands % 3 + 1, 0).astype(np.uint8), "a mask of classes"),
+        "resampled": (np.asarray(binary.resize((311, 311))), "resized or saved with losses"),
+        "JPEG": (np.asarray(Image.open(buffer)), "resized or saved with losses"),
+    }
+
+
+@pytest.mark.parametrize("name", masks())
+@pytest.mark.parametrize("ending", ["png", "tif", "large.tif"])
+def test_masks_that_are_none_of_glands_stop_the_run(tmp_path: Path, name: str, ending: str) -> None:
+    pixels, message = masks()[name]
+    path = tmp_path / f"a.{ending}"
+    if ending == "large.tif":  # only some windows are read, which do not show pieces of glands
+        pixels = np.tile(pixels, (5, 5))
+        message = "" if name == "classes" else message
+        tifffile.imwrite(path, pixels, tile=(128, 128), compression="zlib")
+    else:
+        Image.fromarray(pixels).save(path)
+    problems = checked(row(path, annotated="whole")).problems
+    assert len(problems) == bool(message)
+    assert all(message in problem for problem in problems)
+
+
 def test_a_picture_is_no_mask(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10), (200, 100, 0)).save(tmp_path / "a.png")
     (problem,) = checked(row(tmp_path / "a.png")).problems
@@ -120,6 +204,8 @@ def test_every_slide_has_a_line_with_what_is_used_and_left_out(tmp_path: Path) -
         "  a    1 region, 1 gland, 1 Ignore*; left out: 1 annotation of class 'gland' "
         "(did you mean 'Gland'?)",
         "  b-2  whole slide, 2 glands",
+        f"WARNING slide b-2, column annotation: {second}: 1 pairs of glands overlap, by up to "
+        "100 px; the shared pixels belong to the smaller one",
     ]
     assert not result.problems
 
