@@ -98,7 +98,7 @@ rule all:
         ),
         expand(PATHS.overview("{slide}"), slide=SHEET.ids()),
         expand(PATHS.proposals("{slide}"), slide=SHEET.ids()),
-        expand(PATHS.tiles_removed("{slide}"), slide=TEMPORARY),
+        expand(PATHS.tiles_removed("{slide}"), slide=SLIDES_WITH_REMOVED_TILES),
         PATHS.qupath_import,
         PATHS.qupath_export,
 

@@ -150,10 +150,10 @@ def _separated(words: Sequence[str]) -> tuple[list[str], list[str], list[str], l
     CommandLineError
         A word among the values is neither a value nor a target.
     """
-    before = list(words[: words.index("--")]) if "--" in words else list(words)
+    words_before_dashes = list(words[: words.index("--")]) if "--" in words else list(words)
     options, values, targets = [], [], []
     are_values = False
-    for word in before:
+    for word in words_before_dashes:
         option, equals, value = word.partition("=")
         if word.startswith("-"):
             are_values = option in _CONFIG_OPTIONS
@@ -168,7 +168,7 @@ def _separated(words: Sequence[str]) -> tuple[list[str], list[str], list[str], l
             targets.append(word)
         else:
             options.append(word)
-    return options, values, targets, list(words[len(before) + 1 :])
+    return options, values, targets, list(words[len(words_before_dashes) + 1 :])
 
 
 def _check_target(word: str) -> None:
@@ -197,14 +197,14 @@ def _nested(value: str) -> str:
 
 
 def _configuration_files(words: Sequence[str]) -> Iterator[str]:
-    is_file = False
+    follows_option = False
     for word in words:
         option, equals, value = word.partition("=")
         if word.startswith("-"):
-            is_file = option in ("--configfile", "--configfiles") and not equals
+            follows_option = option in ("--configfile", "--configfiles") and not equals
             if option in ("--configfile", "--configfiles") and equals:
                 yield value
-        elif is_file:
+        elif follows_option:
             yield word
 
 

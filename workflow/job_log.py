@@ -34,17 +34,17 @@ def job_log(log: str) -> Iterator[None]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     path = Path(log)
     job = f"{path.parent.name} {path.stem}"
-    handle, terminal = _open_log(path, job), sys.stderr
+    log_file, terminal = _open_log(path, job), sys.stderr
     print(f"{job}: started, see {path}", file=terminal)
-    sys.stderr = handle
+    sys.stderr = log_file
     logging.basicConfig(
-        stream=handle, level=logging.INFO, format="%(levelname)s %(message)s", force=True
+        stream=log_file, level=logging.INFO, format="%(levelname)s %(message)s", force=True
     )
     logging.captureWarnings(True)
-    _log_remarks_of_tifffile()
+    _log_messages_of_tifffile()
     # A library that aborts the process leaves its place in the log.
     was_enabled = faulthandler.is_enabled()
-    faulthandler.enable(handle)
+    faulthandler.enable(log_file)
     try:
         with progress_lines(terminal, job, log):
             yield
@@ -54,11 +54,11 @@ def job_log(log: str) -> Iterator[None]:
         is_known = isinstance(error, FailedSlideError)
         print(f"{job}: {'the slide cannot be used' if is_known else error}", file=terminal)
         logging.debug("traceback", exc_info=True)
-        _end_log(handle, f"ERROR {_one_line(error)}\n", job, terminal)
+        _end_log(log_file, f"ERROR {_one_line(error)}\n", job, terminal)
         sys.exit(1)
     except BaseException as error:
         text = f"{traceback.format_exc()}ERROR {type(error).__name__}: {_one_line(error)}\n"
-        _end_log(handle, text, job, terminal)
+        _end_log(log_file, text, job, terminal)
         raise
     finally:
         sys.stderr = terminal
@@ -66,7 +66,7 @@ def job_log(log: str) -> Iterator[None]:
         if was_enabled and sys.__stderr__ is not None:
             faulthandler.enable(sys.__stderr__)
         with suppress(OSError):
-            handle.close()
+            log_file.close()
 
 
 def _open_log(path: Path, job: str) -> TextIO:
@@ -83,16 +83,16 @@ def _open_log(path: Path, job: str) -> TextIO:
         sys.exit(1)
 
 
-def _end_log(handle: TextIO, text: str, job: str, terminal: TextIO) -> None:
+def _end_log(log_file: TextIO, text: str, job: str, terminal: TextIO) -> None:
     try:
-        handle.write(text)
-        handle.flush()
+        log_file.write(text)
+        log_file.flush()
     except OSError as error:
         print(f"{job}: the log cannot be written ({error})", file=terminal)
 
 
-def _log_remarks_of_tifffile() -> None:
-    """Write what tifffile says about a damaged file to the log, not as the cause of a failure."""
+def _log_messages_of_tifffile() -> None:
+    """Write messages of tifffile about a damaged file to the log, not as causes of a failure."""
 
     def as_remark(record: logging.LogRecord) -> bool:
         record.levelname = "REMARK"

@@ -137,7 +137,7 @@ class PlannedRecords:
             rule, wildcards = self._job_of(record)
             self._inputs[record] = [
                 JobInput(name, path, self._record_of(path), name not in self.present_only)
-                for name, path in _named(self._expanded_input(rule, wildcards))
+                for name, path in _named_files(self._expanded_input(rule, wildcards))
                 if name not in self.ignored
             ]
         return self._inputs[record]
@@ -173,7 +173,7 @@ class PlannedRecords:
         return self._rules
 
 
-def _named(files: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401  # of Snakemake
+def _named_files(files: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401  # of Snakemake
     """Each input file with its name."""
     for name, value in files.items():
         for path in [value] if isinstance(value, str) else value:

@@ -38,7 +38,7 @@ RESERVED_COLUMNS = (
     "error",
 )
 # An id begins the names of files, which have at most 255 bytes on most file systems.
-MAX_ID_LETTERS = 180
+MAX_ID_CHARACTERS = 180
 # Rule make_demo_slide writes the files in this folder.
 DEMO_FOLDER = "data/demo/"
 _DEMO_FILE = re.compile(DEMO_FOLDER + r"demo-[a-z]+-[0-9]+\.(tiff|geojson|truth\.tiff)")

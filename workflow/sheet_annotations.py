@@ -43,21 +43,21 @@ class CheckedAnnotations:
     def lines(self) -> list[str]:
         """A line for each slide, and the warnings; none without annotations.
 
-        Of many slides, those of which everything is read are counted only.
+        If there are many slides, those of which everything is read are only counted.
         """
         if not self.checks:
             return []
         width = max(map(len, self.checks))
-        lines, plain = [], 0
+        lines, complete_count = [], 0
         for slide, check in self.checks.items():
             if len(self.checks) > _MAX_LINES and not check.left_out and not check.problem:
-                plain += 1
+                complete_count += 1
                 continue
             left_out = f"; left out: {check.left_out}" if check.left_out else ""
-            what = f"CANNOT BE USED: {check.problem}" if check.problem else check.text
-            lines.append(f"  {slide:{width}}  {what}{left_out}")
-        if plain:
-            lines.append(f"  {plain} more slides, of which everything is read")
+            text = f"CANNOT BE USED: {check.problem}" if check.problem else check.text
+            lines.append(f"  {slide:{width}}  {text}{left_out}")
+        if complete_count:
+            lines.append(f"  {complete_count} more slides, of which everything is read")
         return ["Annotations:", *lines, *(f"WARNING {text}" for text in self.warnings)]
 
 
@@ -132,32 +132,32 @@ def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> "dict[st
 
 
 def _same_outlines(rows: Sequence[SheetRow], checks: "Mapping[str, FileCheck]") -> list[str]:
-    """Slides whose files have the same numbers and the same extent: one may be of another slide."""
-    same: dict[object, list[SheetRow]] = defaultdict(list)
+    """Slides whose files have equal counts and extents: one file may be that of another slide."""
+    rows_by_content: dict[object, list[SheetRow]] = defaultdict(list)
     for row in rows:
         check = checks[row.slide]
         # A region without any gland may be the same for several slides.
         if check.glands and check.extent_px is not None:
-            same[(check.text, tuple(check.extent_px))].append(row)
+            rows_by_content[(check.text, tuple(check.extent_px))].append(row)
     return [
         f"slides {listed([row.slide for row in group], _MAX_NAMES)} have the same outlines; "
         "check column annotation"
-        for group in same.values()
+        for group in rows_by_content.values()
         if len({Path(row.path).absolute() for row in group}) > 1
     ]
 
 
 def _names_of_other_slides(rows: Sequence[SheetRow], sheet: Sheet) -> list[str]:
     """Annotation files that have the name of another slide."""
-    owners = {name: row.slide for row in sheet.rows for name in _own_names(row)}
+    slide_of_name = {name: row.slide for row in sheet.rows for name in _own_names(row)}
     warnings = []
     for row in rows:
         name = _stem(row.annotation or "")
-        owner = owners.get(name)
-        if owner is not None and name not in _own_names(row):
+        other_slide = slide_of_name.get(name)
+        if other_slide is not None and name not in _own_names(row):
             warnings.append(
                 f"slide {row.slide}, column annotation: {row.annotation} has the name of slide "
-                f"{owner}"
+                f"{other_slide}"
             )
     return warnings
 

@@ -9,8 +9,9 @@ from workflow.sheet import RESERVED_COLUMNS, SHEET_COLUMNS
 from workflow.sheet_text import problem_of_text
 
 _REQUIRED_COLUMNS = ("slide", "path", "split")
-# `patient_id` is meant as `patient`, but `patient_age` is a further column.
-_MEANINGLESS_ENDINGS = {
+# Words that change nothing beside the name of a column: `patient_id` stands for `patient`, but
+# `patient_age` is a further column.
+_MEANINGLESS_WORDS = {
     *("id", "ids", "no", "nr", "number", "name", "code", "s"),
     *("file", "files", "path", "geojson", "mask", "image", "um", "px", "x", "value"),
 }
@@ -59,29 +60,29 @@ def _problems(names: tuple[str, ...]) -> list[str]:
     reserved = sorted({name for name in further if name.lower() in RESERVED_COLUMNS})
     formulas = [name for name in further if name.startswith(FORMULA_STARTS)]
     return [
-        *(f"column {name} is missing (columns of the file: {columns})" for name in missing),
-        *(f"column {name} occurs twice" for name in repeated),
-        *(f"column {number} has no name" for number in nameless),
+        *(f"column {name} is missing; add it (columns of the file: {columns})" for name in missing),
+        *(f"column {name} occurs twice; remove or rename one of the two" for name in repeated),
+        *(f"column {number} has no name; enter one, or remove the column" for number in nameless),
         *(f"column {name} is also a column of the result tables; rename it" for name in reserved),
         *(f"column {name} begins like a formula; rename it" for name in formulas),
         *(
-            f"column {name} is not known: did you mean {meant}? Rename it, to {meant} or to a name"
-            " that is less similar"
+            f"column {name} is not known: did you mean {intended}? Rename it, to {intended} or to"
+            " a name that is less similar"
             for name in further
-            if (meant := _meant(name, names))
+            if (intended := _intended_column(name, names))
         ),
     ]
 
 
-def _meant(name: str, names: tuple[str, ...]) -> str | None:
-    """The column that a misspelt name is meant for; None for a further column."""
+def _intended_column(name: str, names: tuple[str, ...]) -> str | None:
+    """The known column that a misspelt name stands for; None for a further column."""
     candidates = [column for column in SHEET_COLUMNS if column not in {*names, "check"}]
     words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
     named = next((column for column in SHEET_COLUMNS if column in words), None)
     if named is not None:
         others = [word for word in words if word != named]
-        is_meant = all(word in _MEANINGLESS_ENDINGS or word.isdigit() for word in others)
-        return named if is_meant and named in candidates else None
+        is_misspelt = all(word in _MEANINGLESS_WORDS or word.isdigit() for word in others)
+        return named if is_misspelt and named in candidates else None
     joined = "".join(words)
     return similar_name(joined, candidates, min_similarity=_MIN_SIMILARITY) or next(
         (

@@ -1,4 +1,4 @@
-"""What rows of a sheet must not have in common."""
+"""Problems of several rows of a sheet together: equal ids, slides and patients."""
 
 import filecmp
 import os
@@ -19,7 +19,9 @@ def problems_of_rows(
     used = [row for row in rows if row.split != "skip"]
     problems = _repeated_ids(rows)
     if not used:
-        problems.append("no slide to process; the sheet has no row, or every row has split skip")
+        problems.append(
+            "no slide to process: the sheet has no row, or every row has split skip; add a slide"
+        )
     elif training and not any(row.split == "labelled" for row in used):
         problems.append(
             "column split: no labelled slide to train on; outline some regions, "
@@ -38,7 +40,8 @@ def _repeated_ids(rows: Sequence[SheetRow]) -> list[str]:
     for row in rows:
         spellings.setdefault(row.slide.lower(), []).append(row.slide)
     return [
-        f"column slide: {same[0]!r} occurs more than once (upper and lower case count as the same)"
+        f"column slide: {same[0]!r} occurs more than once (upper and lower case count as the same);"
+        " give each slide an id of its own"
         for same in spellings.values()
         if len(same) > 1
     ]
@@ -61,7 +64,7 @@ def _files_of_two_splits(used: list[SheetRow]) -> list[str]:
         if row.path and row.split in SPLITS_WITH_OUTLINES:
             splits.setdefault(os.path.realpath(row.path), set()).add(row.split)
     return [
-        f"column path: {path} is both {' and '.join(sorted(names))}"
+        f"column path: {path} is both {' and '.join(sorted(names))}; keep one of these rows"
         for path, names in splits.items()
         if len(names) > 1
     ]
@@ -70,8 +73,10 @@ def _files_of_two_splits(used: list[SheetRow]) -> list[str]:
 def _copies_in_two_splits(used: list[SheetRow]) -> Iterator[str]:
     """Slides of two of the splits labelled, validation and test with the same content."""
     files = {os.path.realpath(row.path): row for row in used if row.split in SPLITS_WITH_OUTLINES}
-    of_size = _groups_of_two_splits(files, lambda path: Path(path).stat().st_size or None)
-    for same_size in of_size:
+    groups_of_one_size = _groups_of_two_splits(
+        files, lambda path: Path(path).stat().st_size or None
+    )
+    for same_size in groups_of_one_size:
         for same_samples in _groups_of_two_splits(same_size, lambda path: _samples(Path(path))):
             (path, row), *others = same_samples.items()
             for other_path, other in others:

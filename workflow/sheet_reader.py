@@ -10,7 +10,7 @@ from tiling.raster.similar_names import similar_name
 from tiling.slides.pixel_size import MPP_RANGE_UM
 from workflow.sheet import (
     ID_PATTERN,
-    MAX_ID_LETTERS,
+    MAX_ID_CHARACTERS,
     SHEET_COLUMNS,
     SPLITS,
     SPLITS_WITH_OUTLINES,
@@ -24,8 +24,8 @@ from workflow.sheet_text import SheetTextError, problem_of_text, read_lines
 from workflow.user_paths import problem_of_file, problem_of_path, with_home
 
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
-# What people call the splits of this project.
-_OTHER_WORDS = {
+# Common names of the splits.
+_SYNONYMS = {
     **dict.fromkeys(("train", "training", "labeled", "label", "annotated"), "labelled"),
     **dict.fromkeys(("unlabeled", "unlabel", "unsupervised"), "unlabelled"),
     **dict.fromkeys(("val", "valid", "dev", "validate", "tune"), "validation"),
@@ -35,8 +35,8 @@ _OTHER_WORDS = {
 }
 
 
-class _Checks(NamedTuple):
-    """What is checked, see `read_sheet`; `folder` is that of the sheet."""
+class _RowChecks(NamedTuple):
+    """Which checks a row needs, see `read_sheet`; `folder` is that of the sheet."""
 
     folder: Path
     training: bool
@@ -68,7 +68,7 @@ def read_sheet(
     if header_problems:
         return Sheet((), tuple(f"{path}: {problem}" for problem in header_problems))
 
-    checks = _Checks(path.parent, training, check_files)
+    checks = _RowChecks(path.parent, training, check_files)
     problems: list[str] = []
     rows: list[SheetRow] = []
     for line in lines:
@@ -87,10 +87,12 @@ def read_sheet(
         row, row_problems = _read_row(dict(zip(header.names, padded, strict=True)), checks)
         problems += [f"{path} row {line.number}, column {problem}" for problem in row_problems]
         rows.append(row)
-    of_rows = problems_of_rows(rows, allow_patients, training=training, check_files=check_files)
+    common_problems = problems_of_rows(
+        rows, allow_patients, training=training, check_files=check_files
+    )
     if not rows and problems:
-        of_rows = []  # no row could be read: there is nothing to say about them together
-    problems += [f"{path}: {problem}" for problem in of_rows]
+        common_problems = []  # no row could be read, so that none can be compared with another
+    problems += [f"{path}: {problem}" for problem in common_problems]
     used = tuple(row for row in rows if row.split != "skip")
     return Sheet(used, tuple(problems), tuple(_remarks(path, header, used, training=training)))
 
@@ -111,7 +113,7 @@ def _remarks(
     return remarks
 
 
-def _read_row(texts: dict[str, str], checks: _Checks) -> tuple[SheetRow, list[str]]:
+def _read_row(texts: dict[str, str], checks: _RowChecks) -> tuple[SheetRow, list[str]]:
     """A row, and its problems, each after the name of its column."""
     problems = [
         f"{name}: {problem}" for name, text in texts.items() if (problem := problem_of_text(text))
@@ -160,21 +162,21 @@ def _slide_problems(slide: str) -> list[str]:
             f"slide: {shortened(slide)!r} is not a valid id; use letters, digits, '_', '.' and"
             " '-', and begin with a letter or a digit"
         ]
-    if len(slide) > MAX_ID_LETTERS:
+    if len(slide) > MAX_ID_CHARACTERS:
         return [
             f"slide: {shortened(slide)!r} is too long for the names of files; use at most"
-            f" {MAX_ID_LETTERS} characters"
+            f" {MAX_ID_CHARACTERS} characters"
         ]
     return []
 
 
 def _split_hint(split: str) -> str:
-    meant = _OTHER_WORDS.get(split) or similar_name(split, SPLITS)
+    meant = _SYNONYMS.get(split) or similar_name(split, SPLITS)
     return f" (did you mean {meant}?)" if meant else ""
 
 
 def _read_file(
-    text: str, column: str, split: str, checks: _Checks
+    text: str, column: str, split: str, checks: _RowChecks
 ) -> tuple[str | None, str | None]:
     """A file of the sheet as the rules name it, and its problem after the name of the column.
 

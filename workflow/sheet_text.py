@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _MAX_SHEET_BYTES = 64 << 20
-_MAX_CELL_LETTERS = 4096
+_MAX_CELL_CHARACTERS = 4096
 _GIVE_SHEET = "give a sheet with `--config slides=SHEET`"
 _SAVE_AS_TEXT = "save the table as text: CSV UTF-8, or text separated by tabs"
 # First bytes of files that spreadsheet programs write.
@@ -76,8 +76,8 @@ def read_lines(path: Path) -> list[SheetLine]:
 
 def problem_of_text(text: str) -> str | None:
     """Why a cell cannot be used as text: it holds a control character or is very long."""
-    if len(text) > _MAX_CELL_LETTERS:
-        return f"the cell has {len(text)} characters; at most {_MAX_CELL_LETTERS} are allowed"
+    if len(text) > _MAX_CELL_CHARACTERS:
+        return f"the cell has {len(text)} characters; at most {_MAX_CELL_CHARACTERS} are allowed"
     if not _MAY_BE_REFUSED.search(text):
         return None
     refused = next(sign for sign in text if unicodedata.category(sign) in _REFUSED_CATEGORIES)

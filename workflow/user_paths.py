@@ -15,7 +15,7 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def problem_of_path(path: str) -> str | None:
-    """Why a path cannot be a file of the workflow, whatever is there; None if it can.
+    """Why a path cannot be a file of the workflow, whether or not it exists; None if it can.
 
     The text follows the path in a message.
 
@@ -24,11 +24,14 @@ def problem_of_path(path: str) -> str | None:
     "contains '{slide}', which Snakemake replaces; rename it, or give a link to it"
     """
     if match := _REFUSED_CHARACTER.search(path):
-        return f"contains the control character U+{ord(match.group()):04X}"
+        return (
+            f"contains the control character U+{ord(match.group()):04X}; remove it, or rename the"
+            " file"
+        )
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
-        return f"contains U+{ord(path[error.start]):04X}, which is no character"
+        return f"contains U+{ord(path[error.start]):04X}, which is no character; rename the file"
     if match := _REPLACED_BY_SNAKEMAKE.search(path):
         return (
             f"contains {match.group()!r}, which Snakemake replaces; rename it, or give a link to it"
@@ -37,7 +40,10 @@ def problem_of_path(path: str) -> str | None:
         return "is the address of a server; copy the file to this machine"
     may_be_long = 4 * len(path) > _MAX_NAME_BYTES  # a character has at most 4 bytes
     if may_be_long and any(len(os.fsencode(name)) > _MAX_NAME_BYTES for name in path.split("/")):
-        return f"has a name of more than {_MAX_NAME_BYTES} bytes, which is too long for a file"
+        return (
+            f"has a name of more than {_MAX_NAME_BYTES} bytes, which is too long for a file;"
+            " correct or shorten it"
+        )
     return None
 
 
@@ -71,7 +77,9 @@ def problem_of_file(path: str, typed: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return f"does not exist (expected at {path}){_windows_hint(typed)}"
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        return (
+            f"cannot be read ({error.strerror}); check the permissions of the file and its folders"
+        )
     return None
 
 

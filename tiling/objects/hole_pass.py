@@ -72,11 +72,11 @@ def find_small_parts(
     is_stored = index in files.blocks
     if not is_stored and height * width >= min_hole_px:
         return _empty_block(grid, index)
-    table, labels = np.zeros(1, np.int32), np.zeros((height, width), np.int32)
+    gland_of_label, labels = np.zeros(1, np.int32), np.zeros((height, width), np.int32)
     if is_stored:
-        table = files.gland_of_label(index)
-        labels = files.blocks.read_block(index, np.arange(len(table), dtype=np.int32))
-    glands = table[labels]
+        gland_of_label = files.gland_of_label(index)
+        labels = files.blocks.read_block(index, np.arange(len(gland_of_label), dtype=np.int32))
+    glands = gland_of_label[labels]
     runs = find_runs(glands)
     part, components = label_runs(runs, runs.value == 0, block, grid.shape[1], diagonal=False)
     if components is None:
@@ -88,16 +88,16 @@ def find_small_parts(
         return PartsOfBlock(components, _without_neighbours(area_px[1:]))
     small = np.where(is_small[part], part, 0)
     lookups = {other: files.gland_of_label(other) for other in files.borders.stored_around(index)}
-    around = files.borders.with_halo(index, glands, lookups)[1:-1, 1:-1]
+    glands_with_halo = files.borders.with_halo(index, glands, lookups)[1:-1, 1:-1]
     measured = measure_parts(
         runs._replace(value=small).to_array((height, width)),
         len(area_px) - 1,
-        around,
+        glands_with_halo,
         (block[0].start, block[1].start),
         grid.shape,
     )
     # A run of one gland may have several labels: any of them gives the same gland.
-    value = np.where(small > 0, small + (len(table) - 1), labels[runs.y, runs.x])
+    value = np.where(small > 0, small + (len(gland_of_label) - 1), labels[runs.y, runs.x])
     files.blocks.write(index, runs._replace(value=value.astype(np.int32)))
     return PartsOfBlock(components, measured._replace(area_px=area_px[1:]))
 

@@ -208,22 +208,26 @@ def _move_points(rings: _GridRings, bound_px: float) -> tuple[Points, NDArray[np
     arc, edges = rings.arc, np.bincount(rings.arc)
     origin = np.full((len(edges), 2), np.inf)
     np.minimum.at(origin, arc, np.minimum(points, points[following]))
-    goal = _twice_area(points, points[following], arc, origin)
+    twice_exact_area = _twice_area(points, points[following], arc, origin)
     kept, kept_arc = np.flatnonzero(is_kept), arc[is_kept]
     next_kept, last_kept = (kept[position] for position in _neighbours(rings.ring[kept]))
     for _ in range(_CORRECTIONS):
         tangent = moved[next_kept] - moved[last_kept]
         tangent[rings.is_fixed[kept]] = 0
-        missing = goal - _twice_area(moved[kept], moved[next_kept], kept_arc, origin)
+        missing_twice_area = twice_exact_area - _twice_area(
+            moved[kept], moved[next_kept], kept_arc, origin
+        )
         squares = np.bincount(kept_arc, (tangent**2).sum(axis=1), len(edges))
-        push = missing / np.maximum(squares, 1)
-        moved[kept] += push[kept_arc][:, None] * tangent[:, ::-1] * [1, -1]
+        correction = missing_twice_area / np.maximum(squares, 1)
+        moved[kept] += correction[kept_arc][:, None] * tangent[:, ::-1] * [1, -1]
         moved = _limited(points, moved, shift_px)
     is_kept |= _distance(points, moved[before], moved[following]) > bound_px
     kept = np.flatnonzero(is_kept)
     next_kept = kept[_neighbours(rings.ring[kept])[0]]
-    missing = goal - _twice_area(moved[kept], moved[next_kept], arc[kept], origin)
-    is_exact = (np.abs(missing) / 2 > _AREA_PER_EDGE * edges) | (edges < _MIN_ARC_EDGES)
+    missing_twice_area = twice_exact_area - _twice_area(
+        moved[kept], moved[next_kept], arc[kept], origin
+    )
+    is_exact = (np.abs(missing_twice_area) / 2 > _AREA_PER_EDGE * edges) | (edges < _MIN_ARC_EDGES)
     is_exact_point = is_exact[arc] & is_free
     moved[is_exact_point] = points[is_exact_point]
     return moved, is_kept | is_exact_point

@@ -40,7 +40,7 @@ _OBJECT_TYPES = {
 }
 _MAX_PARENT_CLASSES = 8
 _MAX_DEPTH = 64  # of objects in objects
-_MAX_CLASS_LETTERS = 200
+_MAX_CLASS_CHARACTERS = 200
 
 
 class AnnotationFeature(NamedTuple):
@@ -216,4 +216,4 @@ def _class_name(properties: dict[str, Any]) -> str:
             continue
         break
     name = ": ".join(name for name in map(str.strip, reversed(names)) if name)
-    return name[:_MAX_CLASS_LETTERS]
+    return name[:_MAX_CLASS_CHARACTERS]

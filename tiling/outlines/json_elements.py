@@ -108,35 +108,35 @@ class JsonFile:
             )
 
     def _parsed(self, stream: IO[bytes] | gzip.GzipFile, member: str) -> Iterator[Any]:
-        where = f"{self.path}{member}"
-        text = JsonText(lambda: self._read(stream), where)
-        first = text.next_letter()
+        source = f"{self.path}{member}"
+        text = JsonText(lambda: self._read(stream), source)
+        first = text.next_character()
         if not first:
-            raise AnnotationError(f"{where}: empty; export the annotations again")
+            raise AnnotationError(f"{source}: empty; export the annotations again")
         if first not in "{[<":
-            begin = repr(text.first_letters(_MAX_SHOWN))
+            begin = repr(text.first_characters(_MAX_SHOWN))
             raise AnnotationError(
-                f"{where}: not GeoJSON (it begins with {begin}); export the annotations as GeoJSON "
-                "from QuPath"
+                f"{source}: not GeoJSON (it begins with {begin}); export the annotations as "
+                "GeoJSON from QuPath"
             )
         if first == "<":
             # XML is never parsed: its entities may fill the memory, or read files of this machine.
             raise AnnotationError(
-                f"{where}: XML, not GeoJSON; open it in QuPath and export the annotations as "
+                f"{source}: XML, not GeoJSON; open it in QuPath and export the annotations as "
                 "GeoJSON"
             )
         if first == "[":
             yield from self._array(text)
         else:
             yield from self._object(text)
-        if text.next_letter():
-            raise text.error_at("Extra data", text.place)
+        if text.next_character():
+            raise text.error_at("Extra data", text.position)
 
     def _array(self, text: JsonText) -> Iterator[Any]:
         text.take("[")
-        if text.next_letter() != "]":
+        if text.next_character() != "]":
             yield self._element(text)
-            while text.next_letter() == ",":
+            while text.next_character() == ",":
                 text.take(",")
                 yield self._element(text)
         text.take("]", "',' delimiter")
@@ -152,21 +152,21 @@ class JsonFile:
     def _object(self, text: JsonText) -> Iterator[Any]:
         text.take("{")
         entries: dict[str, Any] = {}
-        has_features, header_letters = False, 0
-        separator = "" if text.next_letter() == "}" else ","
+        has_features, header_characters = False, 0
+        separator = "" if text.next_character() == "}" else ","
         while separator == ",":
             key = text.key()
             text.take(":", "':' delimiter")
-            if key == "features" and text.next_letter() == "[":
+            if key == "features" and text.next_character() == "[":
                 has_features = True
                 yield from self._array(text)
             else:
-                start = text.letters_before
+                start = text.characters_before
                 entries[key] = text.value()
-                header_letters += text.letters_before - start + len(key)
-                if header_letters > json_text.MAX_ELEMENT_LETTERS:
+                header_characters += text.characters_before - start + len(key)
+                if header_characters > json_text.MAX_ELEMENT_CHARACTERS:
                     raise text.too_large()
-            separator = text.next_letter()
+            separator = text.next_character()
             if separator == ",":
                 text.take(",")
         text.take("}", "',' delimiter")

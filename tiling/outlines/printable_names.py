@@ -1,7 +1,7 @@
 """Names and values from outside, for messages, tables and pictures."""
 
 _SURROGATES = ("\ud800", "\udfff")
-_MAX_LETTERS = 60
+_MAX_CHARACTERS = 60
 
 
 def printable(text: str) -> str:
@@ -11,10 +11,8 @@ def printable(text: str) -> str:
     'a ?b'
     """
     first, last = _SURROGATES
-    letters = (
-        letter if letter.isprintable() or first <= letter <= last else " " for letter in text[:200]
-    )
-    one_line = " ".join("".join(letters).split())
+    shown = (sign if sign.isprintable() or first <= sign <= last else " " for sign in text[:200])
+    one_line = " ".join("".join(shown).split())
     return one_line.encode("utf-8", "replace").decode()[:100]
 
 
@@ -27,6 +25,6 @@ def quoted(value: object) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, str):
-        return repr(printable(value[:_MAX_LETTERS]))
+        return repr(printable(value[:_MAX_CHARACTERS]))
     text = str(value)
-    return text if len(text) <= _MAX_LETTERS else f"a number of {len(text)} digits"
+    return text if len(text) <= _MAX_CHARACTERS else f"a number of {len(text)} digits"

@@ -49,7 +49,7 @@ def groovy_string(text: str) -> str:
     >>> print(groovy_string("it's $x"), groovy_string("a\\b"))
     'it\'s $x' 'a\\b'
     """
-    safe = "".join(letter if letter.isprintable() else "?" for letter in text)
+    safe = "".join(character if character.isprintable() else "?" for character in text)
     return "'" + safe.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

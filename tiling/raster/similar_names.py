@@ -13,7 +13,7 @@ def similar_name(
 
     Parameters
     ----------
-    min_similarity : share of equal letters, 0..1, see `difflib.SequenceMatcher.ratio`
+    min_similarity : share of equal characters, 0..1, see `difflib.SequenceMatcher.ratio`
 
     >>> similar_name("mpp", ["mpp_um", "tile_px"]), similar_name("stroma", ["mpp_um", "tile_px"])
     ('mpp_um', None)

@@ -57,8 +57,8 @@ def has_dark_background(pixels: NDArray[np.uint8]) -> bool:
         return True
     lowest = darkest[lit]
     is_grey = np.median(brightest[lit] - lowest) < _MAX_GREY_CHROMA
-    light = _GLASS if is_grey else _LIGHT_IN_ALL_CHANNELS
-    return bool(np.median(lowest) < light)
+    min_light = _GLASS if is_grey else _LIGHT_IN_ALL_CHANNELS
+    return bool(np.median(lowest) < min_light)
 
 
 def sample_pixels(slide: Slide) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ def probe_slides(
     if not requests:
         return []
     end_s = time.monotonic() + budget_s
-    count = min(_MAX_CHILDREN, -(-len(requests) // _SLIDES_PER_CHILD))
+    child_count = min(_MAX_CHILDREN, -(-len(requests) // _SLIDES_PER_CHILD))
     local = threading.local()
     children: list[_Child] = []
 
@@ -61,7 +61,7 @@ def probe_slides(
         return local.child.probe(request)  # type: ignore[no-any-return]
 
     try:
-        with ThreadPoolExecutor(count) as pool:
+        with ThreadPoolExecutor(child_count) as pool:
             return list(pool.map(probe, requests))
     finally:
         for child in children:
@@ -145,7 +145,7 @@ class _Child:
             line = b""
         if line.endswith(b"\n"):
             return SlideProbe.from_json(json.loads(line))
-        return SlideProbe(None, f"{request.path}: {self._end()}", is_fatal=True)
+        return SlideProbe(None, f"{request.path}: {self._how_it_ended()}", is_fatal=True)
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
@@ -160,8 +160,8 @@ class _Child:
             )
         return self._process
 
-    def _end(self) -> str:
-        """Why the process ended; it is ended if it still runs."""
+    def _how_it_ended(self) -> str:
+        """How the process ended, for a message; a process that still runs is ended."""
         assert self._process is not None
         process, self._process = self._process, None
         try:
@@ -173,7 +173,7 @@ class _Child:
         remedy = "copy it again, or convert it to a tiled pyramidal TIFF"
         if status == -signal.SIGALRM:
             return f"opening it does not end within the time limit; {remedy}"
-        return f"the library that decodes it ends the process ({_in_words(status)}); {remedy}"
+        return f"the library that decodes it ends the process ({_status_text(status)}); {remedy}"
 
     def close(self) -> None:
         """End the process."""
@@ -196,7 +196,7 @@ def _close_pipes(process: "subprocess.Popen[bytes]") -> None:
                 continue  # it holds a request that the process did not read any more
 
 
-def _in_words(status: int) -> str:
+def _status_text(status: int) -> str:
     if status >= 0:
         return f"status {status}"
     try:

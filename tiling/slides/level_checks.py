@@ -46,7 +46,7 @@ class CheckedLevels(NamedTuple):
 def check_levels(backend: Backend, sizes_px: tuple[Size, ...]) -> CheckedLevels:
     """Choose the levels of one picture: one factor for both axes, and the same mean colours.
 
-    A window that cannot be read proves nothing.
+    Windows that cannot be read are not compared.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def check_levels(backend: Backend, sizes_px: tuple[Size, ...]) -> CheckedLevels:
             continue
         if places is None:
             places = _places(backend, sizes_px)
-        different = _different_windows(backend, sizes_px, (levels[-1], level), places)
-        if different > _MAX_DIFFERENT:
+        different_windows = _different_windows(backend, sizes_px, (levels[-1], level), places)
+        if different_windows > _MAX_DIFFERENT:
             remarks.append(f"{name}: it shows another picture than level {levels[-1]}")
             continue
         levels.append(level)
@@ -110,7 +110,7 @@ def _different_windows(
     scale_x, scale_y = (a / b for a, b in zip(sizes_px[finer], sizes_px[level], strict=True))
     width, height = sizes_px[level]
     side = max(min(_WINDOW_PX, int(_FINER_WINDOW_PX / max(scale_x, scale_y))), 2)
-    different = 0
+    different_windows = 0
     for x, y in places:
         window = _window_at(round(x * width), round(y * height), side, sizes_px[level])
         finer_window = _window_at(
@@ -126,8 +126,8 @@ def _different_windows(
             ]
         except FileReadError:
             continue
-        different += bool(np.abs(means[0] - means[1]).max() > _MAX_DIFFERENCE)
-    return different
+        different_windows += bool(np.abs(means[0] - means[1]).max() > _MAX_DIFFERENCE)
+    return different_windows
 
 
 def _window_at(x: int, y: int, side: int, size: Size) -> Window:
@@ -143,16 +143,16 @@ def _places(backend: Backend, sizes_px: tuple[Size, ...]) -> Places:
 
     Without a small level: the centres of the cells.
     """
-    small = [
+    small_levels = [
         level
         for level, (width, height) in enumerate(sizes_px)
         if width * height <= _SMALL_LEVEL_PX and one_factor(sizes_px[0], (width, height))
     ]
-    if not small:
+    if not small_levels:
         return [((x + 0.5) / _CELLS, (y + 0.5) / _CELLS) for y, x in _cells()]
-    width, height = sizes_px[small[0]]
+    width, height = sizes_px[small_levels[0]]
     try:
-        pixels = backend.read(small[0], Window(0, 0, height, width))
+        pixels = backend.read(small_levels[0], Window(0, 0, height, width))
     except FileReadError:
         return [((x + 0.5) / _CELLS, (y + 0.5) / _CELLS) for y, x in _cells()]
     distance = np.abs(pixels - np.median(pixels, axis=(0, 1))).sum(axis=2)

@@ -44,7 +44,7 @@ def is_vms(path: Path) -> bool:
 def check_companion_files(path: Path) -> None:
     """Refuse a slide beside which there are no regular files where its format expects files.
 
-    OpenSlide opens every file in the folder of a DICOM slide. To open a pipe would take
+    OpenSlide opens every file in the folder of a DICOM slide. A process that opens a pipe waits
     until another process writes to it.
 
     Raises

@@ -1,8 +1,8 @@
 """The directories of a TIFF file, read with limits that hold for every file.
 
 The libraries that decode TIFF follow what a file says about itself: a chain of directories in a
-loop, or a table of a billion entries. Here the directories are read before, a few
-bytes of each, up to a limit.
+loop, or a table of a billion entries. Here the directories are read before, a few bytes of each,
+and at most a fixed number of them.
 """
 
 import struct

@@ -41,7 +41,7 @@ def preview_text(sheet: Sheet, configuration: Configuration) -> tuple[str, bool]
     """
     paths = ResultPaths(Path(configuration.results))
     lines = ["", f"Preview:  {paths.preview_page}"]
-    slides, annotations, remarks = _preview_failures(sheet, configuration, paths)
+    slides, annotations, warnings = _preview_failures(sheet, configuration, paths)
     if slides:
         lines += [
             f"{len(slides)} of {len(sheet.rows)} slide(s) cannot be used; "
@@ -54,7 +54,7 @@ def preview_text(sheet: Sheet, configuration: Configuration) -> tuple[str, bool]
             "`annotations.unusable` to leave_out:",
             *annotations,
         ]
-    lines += [f"WARNING {remark}" for remark in remarks]
+    lines += [f"WARNING {warning}" for warning in warnings]
     failures = [*slides, *annotations]
     if failures:
         remove_table_records(paths)
@@ -163,12 +163,12 @@ class _PreviewFailures(NamedTuple):
     ----------
     slides : slides that cannot be used
     annotations : annotations that cannot be used and stop a run
-    remarks : other annotations that cannot be used
+    warnings : annotations that cannot be used and stop no run
     """
 
     slides: list[str]
     annotations: list[str]
-    remarks: list[str]
+    warnings: list[str]
 
 
 def _preview_failures(
@@ -185,5 +185,5 @@ def _preview_failures(
         if annotation is not None and annotation.error is not None:
             line = f"{row.slide}: {annotation.file}: {annotation.error}"
             stops = needs_outlines(row, configuration)
-            (failures.annotations if stops else failures.remarks).append(line)
+            (failures.annotations if stops else failures.warnings).append(line)
     return failures

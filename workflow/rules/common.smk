@@ -19,7 +19,9 @@ def verbatim(text):
 
 
 # Slides whose tiles are removed after the last job that reads them.
-TEMPORARY = set() if "tiles" in CONFIGURATION.keep else set(SHEET.ids("predict"))
+SLIDES_WITH_REMOVED_TILES = (
+    set() if "tiles" in CONFIGURATION.keep else set(SHEET.ids("predict"))
+)
 
 
 def readers_of_tiles(slide):
@@ -64,14 +66,14 @@ def stores(kind, slides):
 
 # A model depends on the slides that it is trained on and on nothing else: another slide to predict
 # must not start the training again.
-LEARNT = {
+TRAINING_INPUTS = {
     "tiles": stores("tiles", SHEET.ids("labelled")),
     "labels": stores("labels", SHEET.ids("labelled")),
     "validation_tiles": stores("tiles", SHEET.ids("validation")),
     "validation_labels": stores("labels", SHEET.ids("validation")),
 }
 if CONFIGURATION.start_from:
-    LEARNT["start_from"] = [
+    TRAINING_INPUTS["start_from"] = [
         ancient(f"{CONFIGURATION.start_from}/{name}") for name in (WEIGHTS, CARD)
     ]
 
@@ -100,7 +102,7 @@ def drawn_labels(slide):
 
 def training_inputs(method):
     """Stores and files that the training of a method reads."""
-    files = dict(LEARNT)
+    files = dict(TRAINING_INPUTS)
     if method.uses_unlabelled:
         files["unlabelled_tiles"] = stores("tiles", SHEET.ids("unlabelled"))
         files["unlabelled_labels"] = ancient(

@@ -9,9 +9,9 @@ RECORDS = PlannedRecords(
     present_only=frozenset({"unlabelled_labels"}),
     ignored=frozenset({"tiles_removed"}),
 )
-MAX_LISTED = 20
+MAX_PRINTED_REASONS = 20
 results_locks = []
-listed = []
+printed_reasons = []
 
 
 def check_record(rule):
@@ -38,9 +38,9 @@ def lock_results():
 
 def list_reasons(job, reasons):
     """Tell the user why a job runs again."""
-    for reason in reasons[: MAX_LISTED - len(listed)]:
+    for reason in reasons[: MAX_PRINTED_REASONS - len(printed_reasons)]:
         print(f"Again: {job}: {reason}", file=sys.stderr)
-        listed.append(reason)
+        printed_reasons.append(reason)
 
 
 def made_from(wildcards, output):

@@ -77,7 +77,8 @@ rule preview:
         unpack(given_model_files),
         summaries=expand(PATHS.slide_summary("{slide}"), slide=SHEET.ids()),
         tiles_removed=expand(
-            PATHS.tiles_removed("{slide}"), slide=TEMPORARY if INPUTS.asks_for_preview else []
+            PATHS.tiles_removed("{slide}"),
+            slide=SLIDES_WITH_REMOVED_TILES if INPUTS.asks_for_preview else [],
         ),
     output:
         html=PATHS.preview_page,

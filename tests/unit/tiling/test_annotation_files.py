@@ -548,7 +548,7 @@ def test_files_that_are_refused_with_one_line(
 def test_a_large_object_and_many_objects_are_refused_before_they_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_text, "MAX_ELEMENT_LETTERS", 1 << 20)
+    monkeypatch.setattr(json_text, "MAX_ELEMENT_CHARACTERS", 1 << 20)
     monkeypatch.setattr(json_elements, "MAX_ELEMENTS", 1000)
     path = tmp_path / "a.geojson"
     for content, message in (

@@ -119,7 +119,9 @@ def test_empty_columns_at_the_end_are_ignored_and_others_need_a_name(tmp_path: P
     loaded = read_sheet(path, training=False)
     assert (loaded.problems, loaded["x"].extra) == ((), {})
     path = sheet(tmp_path, "x,a.svs,,predict", header="slide,path,,split\n")
-    assert read_sheet(path, training=False).problems == (f"{path}: column 3 has no name",)
+    assert read_sheet(path, training=False).problems == (
+        f"{path}: column 3 has no name; enter one, or remove the column",
+    )
 
 
 def test_a_job_on_another_machine_does_not_check_the_files_of_other_slides(tmp_path: Path) -> None:
