@@ -6,6 +6,8 @@ RESULTS ?= results/demo
 # One thread for each process: on a busy two-core machine more threads are slower, and results do not
 # depend on the number of cores.
 ONE := OMP_NUM_THREADS=1
+# The tests start some hundred processes: these use the compiled modules of the ones before them.
+TESTS := $(ONE) PYTHONDONTWRITEBYTECODE=
 
 .PHONY: demo test check fuzz torture doctor clean
 .PHONY: bench bench-tiling bench-glands bench-training bench-demo
@@ -37,7 +39,7 @@ check: $(STAMP)
 	$(BIN)/snakemake --lint --configfile workflow/demo.yaml
 
 test: check
-	$(ONE) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(TESTS) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Random inputs for every parser, and random faults of jobs and runs. FIRST continues a run that was
 # stopped; MINUTES is a deadline.

@@ -10,7 +10,9 @@ from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.recipe import TrainingData
 from tiling.raster.blending import predict_image
 
-NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
+# One encoder with three decoders has half as many tensors as three networks. `test_methods` and
+# `test_fit_settings` train networks with separate experts.
+NETWORK = NetworkSettings(encoder="unet", width=4)
 LEARNING = TrainingSettings(
     precision="fp32",
     tile_px=32,

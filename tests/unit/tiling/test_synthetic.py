@@ -20,7 +20,7 @@ from tiling.synthetic.synthetic_annotation import choose_regions
 
 pytestmark = pytest.mark.xdist_group("synthetic_slides")
 
-WIDTH, HEIGHT = 3402, 2203
+WIDTH, HEIGHT = 2802, 1803
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_openslide_reads_levels_and_pixel_size(folder):
         assert slide.dimensions == (WIDTH, HEIGHT)
         assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(0.5)
         assert float(slide.properties["openslide.mpp-y"]) == pytest.approx(0.5)
-        assert slide.level_dimensions == ((3402, 2203), (1701, 1102), (851, 551))
+        assert slide.level_dimensions == ((2802, 1803), (1401, 902), (701, 451))
 
 
 def test_no_temporary_files_remain(folder):
