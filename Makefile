@@ -41,13 +41,14 @@ check: $(STAMP)
 test: check
 	$(TESTS) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# Random inputs for every parser, and random faults of jobs and runs. FIRST continues a run that was
-# stopped; MINUTES is a deadline.
+# Random inputs for every parser, and random faults of jobs and runs. FIRST (for faults of runs:
+# FIRST_RUN) continues after a deadline of MINUTES.
 INPUTS ?= 1190000
 FAULTS ?= 1000
 RUNS ?= 20
 SEED ?= 0
 FIRST ?= 0
+FIRST_RUN ?= 0
 MINUTES ?= 600
 EXAMPLES := PYTHONPATH=$(CURDIR)/tests/examples:$(CURDIR)/tests/workflow
 
@@ -55,7 +56,7 @@ fuzz: $(STAMP)
 	$(EXAMPLES) $(BIN)/python tests/fuzz/fuzz.py --inputs $(INPUTS) --seed $(SEED) --first $(FIRST) --minutes $(MINUTES) $(if $(PARSER),--parser $(PARSER))
 
 torture: $(STAMP)
-	$(ONE) $(EXAMPLES) $(BIN)/python tests/faults/torture.py --faults $(FAULTS) --runs $(RUNS) --seed $(SEED) --first $(FIRST) --minutes $(MINUTES)
+	$(ONE) $(EXAMPLES) $(BIN)/python tests/faults/torture.py --faults $(FAULTS) --runs $(RUNS) --seed $(SEED) --first $(FIRST) --first-run $(FIRST_RUN) --minutes $(MINUTES)
 
 # Speed and memory, compared with other programs. SLIDE=real.svs uses a real slide instead of a
 # synthetic one.

@@ -28,7 +28,19 @@ prediction: {precision: fp32}
 glands: {threshold: 0.5, min_area_um2: 200}
 """
 # Settings that a run changes, and changes back.
-_CHANGES = ("glands.threshold=0.4", "glands.min_area_um2=900", "tiles.min_tissue=0.3")
+_CHANGES = (
+    "glands.threshold=0.4",
+    "glands.min_area_um2=900",
+    "tiles.min_tissue=0.3",
+    "prediction.flips=true",
+    "export.smooth_um=0",
+)
+# A change after which a job reads the stores of a folder and does not make them again.
+_READING = {
+    "tiles": "prediction.flips=true",
+    "maps": "glands.threshold=0.4",
+    "glands": "export.smooth_um=0",
+}
 
 
 class FaultyRun:
@@ -75,9 +87,10 @@ class FaultyRun:
         done = self._run.snakemake(*self._arguments(change), check=False)
         require(done.returncode == 0, f"the run cannot be repeated: {done.stderr[-600:]}")
 
-    def attempt(self, change: str) -> bool:
-        """Whether a run ends without an error."""
-        return self._run.snakemake(*self._arguments(change), check=False).returncode == 0
+    def attempt(self, change: str) -> str:
+        """What a run that fails writes on the terminal; empty if it ends without an error."""
+        done = self._run.snakemake(*self._arguments(change), check=False)
+        return done.stderr if done.returncode else ""
 
     def differs(self) -> bool:
         """Whether the job records differ from those of an undisturbed run."""
@@ -113,9 +126,10 @@ class FaultyRun:
                 children = psutil.Process(process.pid).children(recursive=True)
                 if children:
                     children[-1].send_signal(number)
-        if number == signal.SIGSTOP:
-            time.sleep(1)
-            os.killpg(process.pid, signal.SIGCONT)
+            if number == signal.SIGSTOP:
+                time.sleep(1)
+                os.killpg(process.pid, signal.SIGCONT)
+                require(process.wait(600) == 0, "a run that was stopped and goes on fails")
         process.wait(600)
 
     def elsewhere(self, change: str) -> None:
@@ -173,23 +187,23 @@ def _second_directory(run: FaultyRun, rng: random.Random) -> str:
 
 
 def _damaged_results(run: FaultyRun, rng: random.Random) -> str:
-    kind = rng.choice(("tiles", "maps", "glands"))
+    kind = rng.choice(list(_READING))
     store = run.results / kind / f"{rng.choice(_SLIDES)}.zarr"
     path = rng.choice(files_of(store))
     if rng.random() < 0.5:
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-1])
-    # Changed settings make the next jobs read the store.
-    change = _CHANGES[0]
-    done = run.attempt(change)
-    if done:
-        run.check(change)
-    else:
+    error = run.attempt(_READING[kind])
+    if error:
+        named = f"{kind}/{store.name}" in error and "remove the store" in error
+        require(named, f"{path.name} is damaged: no store and remedy in {error[-600:]}")
         shutil.rmtree(store)
+        run.repeat(_READING[kind])
+    run.check(_READING[kind])
     run.repeat()
     run.check()
-    return RECOVERED if done else DETECTED
+    return DETECTED if error else RECOVERED
 
 
 def _older_card(run: FaultyRun, rng: random.Random) -> str:
@@ -197,8 +211,7 @@ def _older_card(run: FaultyRun, rng: random.Random) -> str:
     text = card.read_text()
     card.write_text(text.replace('"threshold": 0.5', f'"threshold": {rng.uniform(0.1, 0.9):.3f}'))
     os.utime(card, (_OLD_S, _OLD_S))
-    stated = run.attempt("")
-    require(stated, "the run with the other card failed")
+    require(not run.attempt(""), "the run with the other card failed")
     require(run.differs(), "the other card was not used")
     card.write_text(text)
     os.utime(card, (_OLD_S, _OLD_S))

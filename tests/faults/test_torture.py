@@ -29,7 +29,7 @@ def test_no_fault_of_a_job_is_lost() -> None:
 
 def test_a_lost_fault_is_named_with_the_command_that_repeats_it() -> None:
     tally = Tally(seed=3, total=2)
-    tally.add("a kind", 7, "recovered")
-    tally.add("a kind", 8, "lost", "other bytes")
+    tally.add("a kind", "FIRST=7 FAULTS=1 RUNS=0", "recovered")
+    tally.add("a kind", "FIRST=8 FAULTS=1 RUNS=0", "lost", "other bytes")
     assert "make torture SEED=3 FIRST=8 FAULTS=1 RUNS=0" in tally.lost[0]
     assert tally.table().splitlines()[-1] == "| together | 2 | 1 | 0 | 0 | 1 |"

@@ -3,8 +3,9 @@
 Most faults hit single jobs of a small slide, some hit whole runs of Snakemake. A fault is recovered
 if the next run gives the bytes of an undisturbed run, and detected if an error names it with a
 remedy. Everything else is lost: it is printed with the command that repeats it, and the exit status
-is 1. The faults depend on seed and number only: `--first N` continues. Moments of kills do not
-repeat exactly. Ctrl-C prints the table of the faults so far.
+is 1. The faults depend on seed and number only: `--first N` continues those of jobs, and
+`--first-run N` those of runs. Moments of kills do not repeat exactly.
+Ctrl-C prints the table of the faults so far.
 """
 
 import argparse
@@ -38,12 +39,12 @@ class Tally:
         """Number of faults so far."""
         return sum(counts.total() for counts in self._counts.values())
 
-    def add(self, kind: str, number: int, outcome: str, problem: str = "") -> None:
-        """Count a fault; show progress from time to time."""
+    def add(self, kind: str, again: str, outcome: str, problem: str = "") -> None:
+        """Count a fault, which `make torture` repeats with `again`; show progress."""
         self._counts.setdefault(kind, Counter())[outcome] += 1
         if outcome == _LOST:
-            again = f"SEED={self._seed} FIRST={number} FAULTS=1 RUNS=0"
-            self.lost.append(f"LOST {kind}: {problem}\n    again: make torture {again}")
+            again = f"make torture SEED={self._seed} {again}"
+            self.lost.append(f"LOST {kind}: {problem}\n    again: {again}")
             print(self.lost[-1], flush=True)
         now_s = time.monotonic()
         if now_s - self._shown_s > _PROGRESS_S:
@@ -78,25 +79,27 @@ def _job_faults(tally: Tally, options: argparse.Namespace, end_s: float, folder:
         rng = random.Random(f"{options.seed} {number}")
         kind = rng.choices(kinds, weights)[0]
         jobs.restore()
+        again = f"FIRST={number} FAULTS=1 RUNS=0"
         try:
-            tally.add(kind, number, KINDS[kind][0](jobs, rng))
+            tally.add(kind, again, KINDS[kind][0](jobs, rng))
         except LostFaultError as error:
-            tally.add(kind, number, _LOST, str(error))
+            tally.add(kind, again, _LOST, str(error))
 
 
 def _run_faults(tally: Tally, options: argparse.Namespace, end_s: float, folder: Path) -> None:
     run = FaultyRun(folder)
     kinds = list(RUN_KINDS)
-    for number in range(options.runs):
+    for number in range(options.first_run, options.first_run + options.runs):
         if time.monotonic() > end_s:
-            print("deadline")
+            print(f"deadline; continue with --first-run {number}")
             break
         rng = random.Random(f"run {options.seed} {number}")
         kind = kinds[number % len(kinds)]
+        again = f"FIRST_RUN={number} FAULTS=0 RUNS=1"
         try:
-            tally.add(kind, number, RUN_KINDS[kind](run, rng))
+            tally.add(kind, again, RUN_KINDS[kind](run, rng))
         except LostFaultError as error:
-            tally.add(kind, number, _LOST, str(error))
+            tally.add(kind, again, _LOST, str(error))
             run = FaultyRun(Path(tempfile.mkdtemp(dir=folder)))
 
 
@@ -107,6 +110,7 @@ def main() -> int:
     arguments.add_argument("--runs", type=int, default=20, help="faults of whole runs")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--first", type=int, default=0, help="number of the first fault")
+    arguments.add_argument("--first-run", type=int, default=0, help="of the first of a run")
     arguments.add_argument("--minutes", type=float, default=float("inf"), help="deadline")
     options = arguments.parse_args()
     end_s = time.monotonic() + 60 * options.minutes
