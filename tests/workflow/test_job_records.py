@@ -100,7 +100,7 @@ def configure(folder: Path, sheet_folder: Path) -> None:
 
 def elsewhere(small: SmallRun, folder: Path) -> SmallRun:
     """The same results from another working directory, which has no `.snakemake`."""
-    configure(folder, small.folder)
+    configure(folder, Path(os.path.relpath(small.folder, folder)))
     return SmallRun(folder, small.results)
 
 
@@ -111,13 +111,16 @@ def replace_by_older(path: Path, content: str) -> None:
 
 def test_another_working_directory_plans_the_same(small: SmallRun, tmp_path: Path) -> None:
     other = elsewhere(small, tmp_path)
+    stores = [small.results / kind / "a.zarr" for kind in ("tiles", "labels")]
+    before = [checksums(store) for store in stores]
     assert other.plan() == set()
     changed = ("tiles={min_tissue: 0.1}",)
     assert other.plan(*changed) == {"tile_slide", "label_slide"}
     other.labels(*changed)
     assert small.plan(*changed) == set()
-    done = small.labels()
+    done = other.labels()
     assert "Again: tile_slide a: tiles.min_tissue: 0.1 -> 0.05" in done.stderr
+    assert [checksums(store) for store in stores] == before, "bytes do not depend on the directory"
 
 
 def test_without_the_memory_of_snakemake_the_plan_is_the_same(small: SmallRun) -> None:

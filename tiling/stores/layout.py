@@ -45,7 +45,7 @@ class TileStore(StoreAttributes):
     Attributes
     ----------
     fingerprint : checksum of the slide file's content (a part of it)
-    source, source_bytes : path and size of the slide file
+    source, source_bytes : name and size of the slide file
     reader, reader_version : library that read it
     mpp_origin : where the pixel size came from
     colour_profile : name of the embedded profile, None without one

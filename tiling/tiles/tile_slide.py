@@ -107,7 +107,8 @@ def tile_slide(
         A disk or a mount fails.
     """
     recorded = {
-        "source": str(source.path),
+        # Without its folder: the same from every working directory.
+        "source": source.path.name,
         "mpp": source.mpp,
         "origin": source.masks.origin,
         "version": code_version,
@@ -284,7 +285,7 @@ def _attributes(
     return TileStore(
         geometry=plan.geometry,
         fingerprint=metadata.checksum,
-        source=metadata.path,
+        source=Path(metadata.path).name,
         source_bytes=metadata.size_bytes,
         reader=metadata.reader,
         reader_version=metadata.reader_version,
