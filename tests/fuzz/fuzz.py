@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from all_parsers import PARSERS
+from fuzz_worker import NO_INPUT
 from fuzzed_parser import FuzzedParser
 
 _REPO = Path(__file__).parents[2]
@@ -44,6 +45,33 @@ class Outcome:
     fault_kinds: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
+class InputTimer:
+    """CPU time and real time of the input that is being parsed."""
+
+    def __init__(self) -> None:
+        self._number, self._since_s, self._since_cpu_s = NO_INPUT, 0.0, 0.0
+        self.cpu_s = 0.0
+
+    def excess(self, number: int, now_s: float, cpu_s: float) -> str | None:
+        """Why the input takes too long; None if it does not.
+
+        Parameters
+        ----------
+        number : of the input; NO_INPUT while the process imports and prepares
+        now_s, cpu_s : real time, and CPU time of the process
+        """
+        if number != self._number:
+            self._number, self._since_s, self._since_cpu_s = number, now_s, cpu_s
+        if number == NO_INPUT:
+            return None
+        self.cpu_s = cpu_s - self._since_cpu_s
+        if self.cpu_s > _CPU_LIMIT_S:
+            return "more than 5 s"
+        if now_s - self._since_s > _WAIT_LIMIT_S and self.cpu_s < _POLL_S:
+            return "waits"
+        return None
+
+
 class Run:
     """A fuzz run: one child process at a time."""
 
@@ -57,12 +85,12 @@ class Run:
         """Give `count` inputs to a parser; a new child continues after one that ended."""
         number, end = first, first + count
         while number < end and time.monotonic() < self._end_s:
-            number = self._child(outcome, number, end, first)
+            number = self._child(outcome, number, end)
 
-    def _child(self, outcome: Outcome, number: int, end: int, first: int) -> int:
+    def _child(self, outcome: Outcome, number: int, end: int) -> int:
         """One child process; returns the number of the next input."""
         name, start = outcome.parser.name, number
-        self._state.write_bytes(struct.pack("<qq", number, 0))
+        self._state.write_bytes(struct.pack("<qq", NO_INPUT, 0))
         here = str(Path(__file__).with_name("fuzz_worker.py"))
         with tempfile.TemporaryDirectory(dir=self._folder) as work:
             command = [sys.executable, here, name, str(self._seed), str(number), str(end), work]
@@ -72,11 +100,15 @@ class Run:
                     [*command, str(self._state)], stdout=stdout, stderr=stderr, cwd=work,
                     env=_environment(),
                 )  # fmt: skip
-                reason = self._watch(child, outcome, end, first)
+                reason = self._watch(child, outcome, end)
             done, refused = struct.unpack("<qq", self._state.read_bytes())
             for line in output.read_text(errors="replace").splitlines():
                 self._note(outcome, json.loads(line))
         outcome.refused += refused
+        if done == NO_INPUT:
+            done = start
+            if reason != "deadline":  # no input is the cause
+                raise RuntimeError((self._folder / "errors").read_text(errors="replace"))
         if child.returncode == 1:
             raise RuntimeError((self._folder / "errors").read_text(errors="replace"))
         if reason is not None and done < end and reason != "deadline":
@@ -86,27 +118,16 @@ class Run:
         outcome.inputs += done - start
         return end if reason == "deadline" else done
 
-    def _watch(
-        self, child: "subprocess.Popen[bytes]", outcome: Outcome, end: int, first: int
-    ) -> str | None:
+    def _watch(self, child: "subprocess.Popen[bytes]", outcome: Outcome, end: int) -> str | None:
         """Wait for the end of a child; returns why it ended early, None if it did not."""
-        current, since_s, since_cpu_s, cpu_s = -1, time.monotonic(), 0.0, 0.0
+        timer, cpu_s = InputTimer(), 0.0
         while child.poll() is None:
             time.sleep(_POLL_S)
             number = struct.unpack("<qq", self._state.read_bytes())[0]
             cpu_s = max(cpu_s, _cpu_s(child.pid))
-            now_s = time.monotonic()
-            if number != current:
-                current, since_s, since_cpu_s = number, now_s, cpu_s
-            outcome.longest_cpu_s = max(outcome.longest_cpu_s, cpu_s - since_cpu_s)
-            # The first input also pays for the imports.
-            has_begun = number > first or outcome.inputs or (current != -1 and number != first)
-            reason = None
-            if has_begun and cpu_s - since_cpu_s > _CPU_LIMIT_S:
-                reason = "more than 5 s"
-            elif now_s - since_s > _WAIT_LIMIT_S and has_begun and cpu_s - since_cpu_s < 0.2:
-                reason = "waits"
-            elif now_s > self._end_s:
+            reason = timer.excess(number, time.monotonic(), cpu_s)
+            outcome.longest_cpu_s = max(outcome.longest_cpu_s, timer.cpu_s)
+            if reason is None and time.monotonic() > self._end_s:
                 reason = "deadline"
             if reason is not None:
                 child.kill()

@@ -21,6 +21,8 @@ from all_parsers import PARSERS
 from fuzzed_parser import FuzzedParser
 
 MEMORY_BYTES = 1 << 30
+# Instead of the number of an input: the process still imports and prepares.
+NO_INPUT = -1
 
 
 def random_of(parser: str, seed: int, number: int) -> random.Random:
