@@ -14,6 +14,7 @@ from PIL import Image
 
 from semimoe.datasets.image_resolution import Resolution
 from semimoe.model_errors import DataError
+from tiling.raster.image_claims import claim_problem
 from tiling.raster.label_numbers import label_components
 from tiling.raster.mask_rules import (
     mask_problem,
@@ -31,6 +32,8 @@ _IMAGE_FOLDERS = ("Images", "images")
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
 # Memory for decoded images: the 85 of GlaS take 100 MB, at half resolution 26 MB.
 _CACHE_BYTES = 2 * 2**30
+# Decoding takes up to 11 bytes a pixel.
+_MAX_PX = 90_000_000
 _READ_ERRORS: tuple[type[Exception], ...] = (*PARSER_ERRORS, Image.DecompressionBombError)
 
 
@@ -169,6 +172,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as file:
+            _check_size(file, path)
             array = np.asarray(file.convert("RGB"))
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from error
@@ -185,6 +189,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as file:
+            _check_size(file, path)
             return file.height, file.width
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from error
@@ -230,6 +235,7 @@ def mask_values(path: Path) -> list[int]:
 def _read_mask(path: Path) -> NDArray[Any]:
     try:
         with Image.open(path) as file:
+            _check_size(file, path)
             array = np.asarray(file)
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
@@ -239,6 +245,19 @@ def _read_mask(path: Path) -> NDArray[Any]:
         return one_channel(array)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _check_size(image: Image.Image, path: Path) -> None:
+    """Refuse an image that needs too much memory, before its pixels are decoded."""
+    width, height = image.size
+    if width * height > _MAX_PX:
+        raise DataError(
+            f"{path}: {width} x {height} px are too many for an image of a folder (limit "
+            f"{_MAX_PX:,}); cut it into parts, or use it as a slide of the workflow"
+        )
+    problem = claim_problem(image.format, width, height, path.stat().st_size)
+    if problem is not None:
+        raise DataError(f"{path}: {problem}; export or copy it again")
 
 
 def _natural_sort_key(name: str) -> tuple[str, int, str]:

@@ -4,17 +4,21 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiling.outlines.regular_file import open_regular_file
+from tiling.raster.image_claims import claim_problem
 from tiling.raster.mask_rules import one_channel
 from tiling.slide_errors import AnnotationError
 from tiling.slides.plain_image import IMAGE_SIGNATURES
 from tiling.slides.read_errors import FileReadError, file_read_errors
 from tiling.slides.tiff_directories import TIFF_SIGNATURES
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".gif")
 _MAX_CHECKED_PX = 1 << 24
@@ -110,6 +114,7 @@ def _picture_shape(path: Path, file: BinaryIO) -> tuple[int, int]:
     try:
         with file_read_errors(), Image.open(file) as picture:
             mode, (width, height) = picture.mode, picture.size
+            _check_claim(picture, path)
             is_picture = len(picture.getbands()) > 1 and width * height <= _MAX_CHECKED_PX
             pixels = np.asarray(picture) if is_picture else None
         if pixels is not None:
@@ -151,9 +156,16 @@ def _pixels(path: Path, files: ExitStack) -> NDArray[Any]:
     from PIL import Image
 
     image = files.enter_context(Image.open(path))
+    _check_claim(image, path)
     palette = image.getpalette("RGB") if image.mode == "P" else None
     if palette is not None and not any(palette[:3]):
         return np.asarray(image)
     if image.mode in _PLAIN_MODES:
         return np.asarray(image)
     return np.asarray(image.convert("RGB"))
+
+
+def _check_claim(image: "Image.Image", path: Path) -> None:
+    problem = claim_problem(image.format, image.width, image.height, path.stat().st_size)
+    if problem is not None:
+        raise FileReadError(problem)

@@ -9,6 +9,7 @@ import PIL.ExifTags
 import PIL.Image
 
 from tiling.raster.geometry import Window
+from tiling.raster.image_claims import claim_problem
 from tiling.slides.alpha import flatten_alpha
 from tiling.slides.backend import (
     MAX_PIXELS_IN_ONE_PIECE,
@@ -93,7 +94,7 @@ def _image_header(path: Path) -> _ImageHeader:
         if image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
             raise NotBrightfieldError("several frames, not one image")
         width, height = image.size
-        _check_size(image)
+        _check_size(image, path)
         return _ImageHeader(
             str(image.format).lower(),
             width,
@@ -124,12 +125,21 @@ def _pixel_size(dpi: object) -> PixelSize | None:
     return None if x is None or y is None else PixelSize(25400.0 / x, 25400.0 / y)
 
 
-def _check_size(image: PIL.Image.Image) -> None:
-    """Refuse an image that needs too much memory; a progressive JPEG needs twice as much."""
+def _check_size(image: PIL.Image.Image, path: Path) -> None:
+    """Refuse an image that needs too much memory; a progressive JPEG needs twice as much.
+
+    Raises
+    ------
+    FileReadError
+        With the size and its limit.
+    """
     limit_px = MAX_PIXELS_IN_ONE_PIECE // (2 if image.info.get("progressive") else 1)
     width, height = image.size
     if width * height > limit_px:
         raise FileReadError(f"{width} x {height} pixels in one piece (limit {limit_px:,})")
+    problem = claim_problem(image.format, width, height, path.stat().st_size)
+    if problem is not None:
+        raise FileReadError(problem)
 
 
 def _decode_image(path: Path) -> Rgb:

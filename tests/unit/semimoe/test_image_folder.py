@@ -1,10 +1,20 @@
 """Layouts of image folders, and masks of all kinds."""
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from semimoe.datasets.image_folder import FolderImages, find_images, read_image, read_labels
+from semimoe.datasets.image_folder import (
+    FolderImages,
+    find_images,
+    image_size,
+    read_image,
+    read_labels,
+)
 from semimoe.model_errors import DataError
 
 MASK = np.array([[3, 3, 0, 0], [0, 0, 0, 8]], np.uint8)
@@ -137,6 +147,35 @@ def test_images_are_decoded_once(tmp_path) -> None:
 def _empty(tmp_path):
     (tmp_path / "empty").mkdir()
     return tmp_path / "empty"
+
+
+def claimed_png(path, width: int, height: int) -> None:
+    """A PNG of one pixel whose header claims another size, with a right checksum."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG")
+    data = bytearray(file.getvalue())
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [((3000, 3000), "3000 x 3000 px, too many for a file"), ((10000, 10000), "limit 90,000,000")],
+)
+def test_an_image_that_claims_too_many_pixels_is_not_decoded(tmp_path, sides, message) -> None:
+    path = tmp_path / "a.png"
+    claimed_png(path, *sides)
+    for read in (read_image, read_labels, image_size):
+        with pytest.raises(DataError, match=message):
+            read(path)
+
+
+def test_a_blank_mask_is_read_although_its_file_is_small(tmp_path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("1", (4000, 4000)).save(path, compress_level=9)
+    assert path.stat().st_size < 2100, "8000 pixels for a byte"
+    assert not read_labels(path).any()
 
 
 def test_changed_bytes_of_images_are_read_or_refused(tmp_path) -> None:
