@@ -45,7 +45,7 @@ def check_cover(shapes: Sequence[Any], path: Path, geometry: Geometry) -> NDArra
         raise OffSlideError(
             f"{path}: {100 * (1 - area_inside.sum() / area.sum()):.0f} % of the outlined area lies "
             f"off the slide ({geometry.slide_width_px} x {geometry.slide_height_px} px); "
-            "wrong slide, origin or downsample?"
+            "check the file, its origin, and the level it was drawn at"
         )
     if area_inside.sum() > _MAX_COVER * slide_box.area:
         raise AnnotationError(
@@ -81,5 +81,5 @@ def check_viewer(
     if viewer_px is not None and viewer_px != expected:
         raise AnnotationError(
             f"{path}: written for a slide of {viewer_px[0]} x {viewer_px[1]} px, "
-            f"this one has {expected[0]} x {expected[1]} px; wrong slide or origin?"
+            f"this one has {expected[0]} x {expected[1]} px; check the file and its origin"
         )

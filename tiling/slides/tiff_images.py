@@ -172,27 +172,27 @@ def _ome_tiff_image(image: OmeImage, default_name: str, page: tifffile.TiffPage)
 
 def _tiff_images(tiff: tifffile.TiffFile) -> list[TiffImage]:
     """The images of a TIFF without OME-XML; pages that are flagged as reduced may be levels."""
-    # A page comes with its SubIFDs; the largest of them is the full resolution.
-    families = {
+    # By number of the page: the page and its SubIFDs; the largest of them is the full resolution.
+    pages_of_image = {
         number: sorted([page, *sub_pages(page)], key=area_px, reverse=True)
         for number, page in enumerate(top_pages(tiff))
         if not page.is_mask
     }
-    if not families:
+    if not pages_of_image:
         raise FileReadError("no image in it")
-    main = max(families, key=lambda number: area_px(families[number][0]))
-    main_size = size_px(families[main][0])
-    stack = [number for number, pages in families.items() if size_px(pages[0]) == main_size]
+    main = max(pages_of_image, key=lambda number: area_px(pages_of_image[number][0]))
+    main_size = size_px(pages_of_image[main][0])
+    stack = [number for number, pages in pages_of_image.items() if size_px(pages[0]) == main_size]
     reduced = [
         number
-        for number, pages in families.items()
+        for number, pages in pages_of_image.items()
         if number not in stack and pages[0].is_reduced and len(pages) == 1
     ]
     images = []
-    for number, (full, *parts) in families.items():
+    for number, (full, *parts) in pages_of_image.items():
         if number in reduced or (number in stack and number != main):
             continue
-        flagged = [families[other][0] for other in reduced] if number == main else []
+        flagged = [pages_of_image[other][0] for other in reduced] if number == main else []
         images.append(
             TiffImage(
                 name=f"page {number}",

@@ -75,7 +75,7 @@ class MaskFiles:
         restricted = tissue & mask_from_file(self.roi, geometry, origin=self.origin, column="roi")
         if tissue.any() and not restricted.any():
             raise SlideError(
-                f"{self.roi}: no tissue in this region of interest; wrong slide or origin?"
+                f"{self.roi}: no tissue in this region of interest; check the file and its origin"
             )
         return restricted
 

@@ -472,7 +472,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "refused: left of the slide": (
         outline(moved(BOX, -25, 0)),
-        "wrong slide, origin or downsample?",
+        "check the file, its origin, and the level it was drawn at",
     ),
     "refused: huge coordinates": (
         outline([[0, 0], [1e300, 0], [0, 9], [0, 0]]),
@@ -492,7 +492,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "refused: mostly off the slide": (
         outline([[x * 4, y * 4] for x, y in BOX]),
-        "wrong slide, origin or downsample?",
+        "check the file, its origin, and the level it was drawn at",
     ),
     "refused: another viewer": (
         {**many(one()), "viewer": {"width": 700, "height": 500}},

@@ -183,7 +183,7 @@ def test_a_whole_slide_is_one_region_inside_the_viewer(tmp_path: Path) -> None:
         ([box(0, 0, 20, 20, "Region*")], "a region that has no gland has the class"),
         (
             [box(1000, 1000, 1100, 1100, "Region*"), box(1000, 1000, 1020, 1020)],
-            "wrong slide, origin or downsample",
+            "check the file, its origin, and the level it was drawn at",
         ),
         (
             [box(0, 0, 20, 20, "Region*"), box(0, 0, 10, 10), box(0, 0, 20, 20, "Ignore*")],

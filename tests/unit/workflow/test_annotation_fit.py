@@ -44,7 +44,11 @@ def misfits_of(annotation: str, split: str, **values: Any) -> tuple[list[str], l
     [
         (10, None, ""),
         (150, None, ""),  # a gland over the edge is clipped
-        (1000, None, "off the slide (200 x 100 px); wrong slide, origin or downsample?"),
+        (
+            1000,
+            None,
+            "off the slide (200 x 100 px); check the file, its origin, and the level",
+        ),
         (10, {"width": 300, "height": 100}, "written for a slide of 300 x 100 px"),
         (10, {"width": WIDTH, "height": HEIGHT}, ""),
     ],
