@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_card import CARD, WEIGHTS
+from workflow.command_line import CommandLineError, check_if_bypassed
 from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
 from workflow.config.start_model import START_MODEL, compared_models
@@ -20,6 +21,7 @@ from workflow.results_lock import results_lock
 from workflow.run_inputs import problems_text, read_run_inputs
 from workflow.sheet import DEMO_FOLDER, ID_PATTERN, is_demo_file
 from workflow.sheet_annotations import needs_outlines
+from workflow.typed_targets import misspelt_target
 from workflow.stages.training_time import (
     cluster_limit_min,
     expected_training,
@@ -31,6 +33,12 @@ from workflow.stages.training_time import (
 configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
+if workflow.is_main_process:
+    try:
+        if remark := check_if_bypassed(sys.argv[1:]):
+            print(remark, file=sys.stderr)
+    except CommandLineError as error:
+        sys.exit(f"snakemake: {error}")
 INPUTS = read_run_inputs(
     config,
     sys.argv[1:],
@@ -101,6 +109,19 @@ rule all:
         expand(PATHS.tiles_removed("{slide}"), slide=SLIDES_WITH_REMOVED_TILES),
         PATHS.qupath_import,
         PATHS.qupath_export,
+
+
+if workflow.is_main_process:
+    typed_wrongly = misspelt_target(
+        sys.argv[1:],
+        [
+            *(rule.name for rule in workflow.rules),
+            *(str(path) for rule in workflow.rules for path in rule.output),
+        ],
+        is_made=lambda target: any(rule.is_producer(target) for rule in workflow.rules),
+    )
+    if typed_wrongly:
+        sys.exit(typed_wrongly)
 
 
 onstart:

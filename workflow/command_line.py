@@ -25,6 +25,10 @@ _NEEDED_BYTES = 1 << 20
 _MAX_SETTINGS_BYTES = 1 << 20
 
 
+# Environment variable with the process whose command line `main` checked.
+_CHECKED_PROCESS = "GLAND_PIPELINE_CHECKED_PROCESS"
+
+
 class CommandLineError(ValueError):
     """A command line that cannot be meant."""
 
@@ -53,9 +57,36 @@ def main() -> None:
     for remark in remarks:
         print(f"snakemake: {remark}", file=sys.stderr)
     sys.argv[1:] = words  # the Snakefile reads them too
+    os.environ[_CHECKED_PROCESS] = str(os.getpid())
     from snakemake.cli import main as run_snakemake
 
     run_snakemake()
+
+
+def check_if_bypassed(words: Sequence[str]) -> str | None:
+    """Check what still can be checked if Snakemake was started without `main`.
+
+    Returns
+    -------
+    str or None
+        A remark for the user; None if `main` was called.
+
+    Raises
+    ------
+    CommandLineError
+        See `check_configuration_files` and `check_folders`.
+    """
+    if os.environ.get(_CHECKED_PROCESS) == str(os.getpid()):
+        return None
+    # With this option Snakemake has changed the working directory already.
+    if not any(word.startswith(("-d", "--directory")) for word in words):
+        check_configuration_files(words)
+    check_folders()
+    return (
+        "WARNING Snakemake was started without the check of its command line (`python -m "
+        "snakemake`, or a snakemake of another environment), so `--config tiles.mpp_um=1` and "
+        "targets after `--config` are not understood; start it as `.venv/bin/snakemake`"
+    )
 
 
 def corrected(words: Sequence[str]) -> CorrectedCommandLine:

@@ -7,22 +7,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from semimoe.methods import MAIN_METHOD
-from semimoe.model_card import load_card
-from semimoe.model_errors import ModelError
 from workflow.config.checks import ConfigurationError, read_configuration
 from workflow.config.configuration import DEFAULT_MPP_UM, Configuration
-from workflow.result_paths import ResultPaths
+from workflow.earlier_model import earlier_model_warning
 from workflow.sheet import Sheet
 from workflow.sheet_annotations import check_annotations
 from workflow.sheet_probes import probe_report, probe_rows
 from workflow.sheet_reader import read_sheet
 from workflow.stages.job_resources import scratch_folder
+from workflow.typed_targets import misspelt_target
 from workflow.user_paths import problem_of_output_folder
 
 if TYPE_CHECKING:
     from tiling.qupath.file_check import FileCheck
 
+_PREVIEW = "preview"
 _MAX_LISTED = 200
 _DRY_RUN = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-?run")
 # A dry run takes seconds. Slides that are not probed then are probed at the start of the run.
@@ -110,7 +109,7 @@ def read_run_inputs(
         )
         remarks += report.lines
         explained = report.explained
-    warning = _forgotten_model(configuration) if training else None
+    warning = None if asks_for_preview else earlier_model_warning(configuration)
     if warning:
         remarks.append(f"\nWARNING: {warning}\n")
     return RunInputs(
@@ -136,7 +135,7 @@ def problems_text(problems: Sequence[str]) -> str:
 def _asks_for_preview(command_line: Sequence[str]) -> bool:
     """Whether the preview is a target; other words name files, folders and values."""
     return any(
-        Path(word).stem == "preview"
+        Path(word).stem == _PREVIEW
         and "=" not in word
         and Path(word).suffix not in (".yaml", ".yml")
         for option, word in pairwise(["", *command_line])
@@ -158,34 +157,10 @@ def _scratch_problems(scratch: str | None) -> Iterator[str]:
         yield f"config scratch: {folder} {problem}"
 
 
-def _forgotten_model(configuration: Configuration) -> str | None:
-    """A warning if an earlier run with the same results used a model that this run does not name.
-
-    Such a run would train, for hours, a model that replaces the results of the other one.
-    """
-    paths = ResultPaths(Path(configuration.results))
-    card = paths.card(MAIN_METHOD.name)
-    if card.is_file():
-        try:
-            source = load_card(card.parent).notes.start_from
-        except ModelError:
-            return None  # the jobs that read it say so
-        if source is None or configuration.start_from:
-            return None
-        key, value = "start_from", source
-    elif any(paths.maps("x").parent.glob("*.zarr")):
-        key, value = "model", "FOLDER"
-    else:
-        return None
-    return (
-        f"an earlier run made the results in {configuration.results} with `{key}={value}`. This"
-        f" call names no `{key}`: it trains another model and makes all results again. Give `{key}`"
-        " in every call, or choose other `results`. It is best to keep all values of a study in a"
-        " file, and to give it in each call: `--configfile study.yaml`"
-    )
-
-
 def _command_line_problems(command_line: Sequence[str]) -> Iterator[str]:
+    # Other targets are compared when the rules are known. For the preview, less is checked.
+    if problem := misspelt_target(command_line, [_PREVIEW]):
+        yield f"command line: {problem}"
     options = [word.partition("=")[0] for word in _before_targets(command_line)]
     if sum(option in ("--config", "-C") for option in options) > 1:
         yield (

@@ -11,6 +11,8 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
+from workflow.user_paths import absolute_place
+
 _MAX_SHEET_BYTES = 64 << 20
 _MAX_CELL_CHARACTERS = 4096
 _GIVE_SHEET = "give a sheet with `--config slides=SHEET`"
@@ -100,7 +102,7 @@ def _text(path: Path) -> str:
             )
         content = path.read_bytes()
     except FileNotFoundError:
-        raise SheetTextError(f"no such file; {_GIVE_SHEET}") from None
+        raise SheetTextError(f"no such file: {absolute_place(str(path))}; {_GIVE_SHEET}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, SheetTextError):
             raise

@@ -83,6 +83,14 @@ def problem_of_file(path: str, typed: str) -> str | None:
     return None
 
 
+def absolute_place(path: str) -> str:
+    """The absolute path, and for a relative one where it starts, for a message."""
+    absolute = str(Path(path).absolute())
+    if Path(path).is_absolute():
+        return absolute
+    return f"{absolute} (a relative path starts at the working directory, or at `--directory`)"
+
+
 def existing_path(path: Path) -> Path:
     """The path itself, or the nearest of its parent folders that exists."""
     absolute = path.resolve()

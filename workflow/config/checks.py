@@ -22,8 +22,9 @@ from workflow.config.configuration import (
 )
 from workflow.config.option_groups import TileOptions
 from workflow.config.start_model import with_start_model
-from workflow.user_paths import problem_of_output_folder
+from workflow.user_paths import absolute_place, problem_of_output_folder
 
+_PROJECT = Path(__file__).parents[2]
 # 1024 tiles of 256 x 256 pixels.
 _MAX_PIXELS_AT_ONCE = 2**26
 
@@ -137,9 +138,8 @@ def _batch_problems(configuration: Configuration) -> Iterator[str]:
 def _folder_problems(configuration: Configuration) -> Iterator[str]:
     for key in ("model", "start_from"):
         folder = getattr(configuration, key)
-        for name in (WEIGHTS, CARD):
-            if folder and not (Path(folder) / name).is_file():
-                yield f"config {key}: no {name} in {folder}"
+        if folder and (problem := _model_folder_problem(folder)):
+            yield f"config {key}: {folder} is not the folder of a trained model: {problem}"
     if Path(configuration.results) == Path():
         yield "config results: the working directory itself; name a folder in it"
     elif set(configuration.results) & {"{", "}"}:
@@ -161,6 +161,19 @@ def _folder_problems(configuration: Configuration) -> Iterator[str]:
             "config model and start_from: give one of them (model: predict only; start_from:"
             " fine-tune it)"
         )
+
+
+def _model_folder_problem(folder: str) -> str | None:
+    """Which files of a model a folder lacks, with the remedy; None if it has them."""
+    missing = [name for name in (WEIGHTS, CARD) if not (Path(folder) / name).is_file()]
+    if not missing:
+        return None
+    what = f"no {' and no '.join(missing)} in" if Path(folder).is_dir() else "no folder"
+    of_project = _PROJECT / folder
+    is_model = (of_project / CARD).is_file()
+    return f"{what} {absolute_place(folder)}; give the folder of {CARD}" + (
+        f", perhaps {of_project}" if is_model else ""
+    )
 
 
 def _model_problems(configuration: Configuration, cards: _Cards) -> Iterator[str]:

@@ -23,7 +23,7 @@ rule summarise:
         repeated=SHEET.repeated_columns(),
         main_method=METHOD,
         made_from=made_from,
-        code_version=3,
+        code_version=4,
     script:
         "../scripts/summarise.py"
 

@@ -14,6 +14,7 @@ from tiling.raster.earlier_results import reading_result
 from workflow.stages.csv_cells import plain_cell
 from workflow.stages.evaluate_slide import POOLED, AreaQuartiles, CsvValue, area_quartiles
 
+COUNT_COLUMNS = ("glands", "tp", "fp", "fn", "splits", "merges", "hausdorff_missing")
 TEXT_COLUMNS = ("slide", "split", "method", "region")
 # Cells of the sheet that the result tables repeat, for each slide.
 RepeatedColumns = Mapping[str, Mapping[str, str]]
@@ -100,7 +101,7 @@ def summarise(
         for slide, cells in repeated.items()
     }
     metrics = _all_metrics(inputs.metrics, repeated, main_method, missing.scores)
-    write_atomic(metrics_table, metrics.to_csv(index=False))
+    write_atomic(metrics_table, _csv_text(metrics))
     rows: list[dict[str, CsvValue]] = []
     for gland_table, summary in zip(inputs.gland_tables, inputs.slide_summaries, strict=True):
         slide = summary.stem
@@ -114,7 +115,7 @@ def summarise(
     rows = [{**row, "error": ""} for row in rows]
     for slide, reason in missing.outlines.items():
         rows.append({"slide": slide, "region": "", **repeated[slide], "error": plain_cell(reason)})
-    write_atomic(cohort_table, pd.DataFrame(rows).to_csv(index=False))
+    write_atomic(cohort_table, _csv_text(pd.DataFrame(rows)))
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
@@ -126,6 +127,14 @@ def read_metrics(path: Path) -> pd.DataFrame:
         if missing := [name for name in TEXT_COLUMNS if name not in table]:
             raise ValueError(f"no column {missing[0]}")
         return table
+
+
+def _csv_text(table: pd.DataFrame) -> str:
+    """The table as text; counts are whole numbers, also where the table has rows without them."""
+    counts = [name for name in COUNT_COLUMNS if name in table]
+    whole = table.assign(**{name: table[name].convert_dtypes() for name in counts})
+    text: str = whole.to_csv(index=False)
+    return text
 
 
 def _all_metrics(

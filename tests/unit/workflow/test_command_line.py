@@ -11,6 +11,7 @@ from workflow.command_line import (
     CommandLineError,
     check_configuration_files,
     check_folders,
+    check_if_bypassed,
     corrected,
 )
 from workflow.config.checks import read_configuration
@@ -141,6 +142,24 @@ def test_a_plan_from_dotted_keys_two_configs_and_a_target_without_dashes(tmp_pat
     assert "output: out/preview.html" in done.stdout
     assert "predict_slide" not in done.stdout
     assert "the values of all --config are used" in done.stderr
+    assert "without the check of its command line" not in done.stderr
+
+
+def test_snakemake_started_as_a_module_is_checked_by_the_snakefile(tmp_path: Path) -> None:
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    arguments = ["-n", "--cores", "1", "--snakefile", str(REPO / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "twice.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "snakemake: --configfile twice.yaml: seed is given twice; join the two" in done.stderr
+
+
+def test_without_the_check_of_the_command_line_this_is_said() -> None:
+    remark = check_if_bypassed(["-n", "--directory", "out", "--configfile", "elsewhere.yaml"])
+    assert remark is not None
+    assert "start it as `.venv/bin/snakemake`" in remark
+    with pytest.raises(CommandLineError, match="no such file"):
+        check_if_bypassed(["-n", "--configfile", "elsewhere.yaml"])
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "XDG_CACHE_HOME"])

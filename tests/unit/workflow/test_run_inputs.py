@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from kinds_of_stores import write_kind
 
+from tiling.stores.layout import MapStore
+from workflow.job_record import JobRecord, RecordedInput
+from workflow.result_paths import record_of_store
 from workflow.run_inputs import RunInputs, problems_text, read_run_inputs
 
 
@@ -96,7 +100,63 @@ def test_a_start_model_of_the_earlier_run_is_not_forgotten(
     (model / "model.json").write_text(json.dumps(card))
     (remark,) = warnings(values)
     assert "`start_from=models/first`" in remark
+    (other,) = warnings({**values, "start_from": str(shipped)})
+    assert "with `start_from=models/first`" in other
+    assert f"This call has `start_from={shipped}`" in other
+    card["notes"]["start_from"] = str(shipped)
+    (model / "model.json").write_text(json.dumps(card))
     assert warnings({**values, "start_from": str(shipped)}) == []
+
+
+def test_the_model_of_the_earlier_run_is_named(values: dict[str, object], tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "models" / "glas"
+    card = json.loads((shipped / "model.json").read_text())
+    maps = write_kind(tmp_path / "results" / "maps" / "x.zarr", MapStore)
+
+    def record(checksum: str) -> None:
+        weights = RecordedInput(name="model", file="model.safetensors", checksum=checksum)
+        inputs = (weights,)
+        JobRecord(rule="predict_slide", wildcards={}, settings={}, inputs=inputs).write(
+            record_of_store(maps)
+        )
+
+    record(card["weights_sha256"])
+    given = {**values, "model": str(shipped)}
+    assert warnings(given) == []
+    (forgotten,) = warnings(values)
+    assert f"with `model={shipped}` (" in forgotten
+    assert f"weights {card['weights_sha256'][:12]})" in forgotten
+    assert "trains another model" in forgotten
+    record("0" * 64)
+    (other,) = warnings(given)
+    assert "weights 000000000000)" in other
+    assert f"This call has `model={shipped}`: it predicts and makes all results again" in other
+
+
+@pytest.mark.parametrize("key", ["model", "start_from"])
+def test_a_wrong_model_folder_is_one_line_with_its_place_and_remedy(
+    values: dict[str, object], tmp_path: Path, key: str
+) -> None:
+    project = Path(__file__).parents[3]
+    (problem,) = read({**values, key: "models/glas"}).problems
+    assert f"config {key}: models/glas is not the folder of a trained model" in problem
+    assert f"no folder {tmp_path / 'models' / 'glas'}" in problem
+    assert "a relative path starts at the working directory, or at `--directory`" in problem
+    assert problem.endswith(f"perhaps {project / 'models' / 'glas'}")
+    (tmp_path / "empty").mkdir()
+    (problem,) = read({**values, key: str(tmp_path / "empty")}).problems
+    assert f"no model.safetensors and no model.json in {tmp_path / 'empty'}; give" in problem
+
+
+@pytest.mark.parametrize("words", [("-n", "previews"), ("--cores", "2", "--", "Preview")])
+def test_a_misspelt_preview_is_named_before_outlines_are_asked_for(
+    values: dict[str, object], words: tuple[str, ...]
+) -> None:
+    problem = read(values, *words).problems[0]
+    assert (
+        problem
+        == f"command line: {words[-1]} is no rule and no file to make; did you mean preview?"
+    )
 
 
 def test_very_many_problems_are_cut() -> None:

@@ -12,7 +12,7 @@ from tiling.raster.earlier_results import ResultError
 from workflow.reporting.pooled_scores import pooled_scores
 from workflow.sheet import RESERVED_COLUMNS, SHEET_COLUMNS
 from workflow.stages.evaluate_slide import POOLED
-from workflow.stages.summarise import SummaryInputs, summarise
+from workflow.stages.summarise import MissingResults, SummaryInputs, summarise
 
 METRICS = (
     "slide,split,method,region,annotated_mm2,glands,gland_area_mm2,"
@@ -66,6 +66,23 @@ def test_the_cohort_has_a_row_per_slide_and_per_region_with_cells_of_the_sheet(
     assert {row["site"] for row in rows} == {"North, 1"}
     scored = pooled_scores(tmp_path / "metrics.csv")
     assert [row.method for row in scored] == ["semimoe"]
+
+
+def test_counts_are_whole_numbers_also_beside_a_slide_without_results(tmp_path: Path) -> None:
+    scores = METRICS + "s,test,semimoe,pooled,0.001,12,0.0004,400,400,400,11\n"
+    summarise(
+        inputs(tmp_path, "s", metrics=scores, glands="a,400\nb,240\n"),
+        {"s": {"split": "test"}, "bad": {"split": "test"}},
+        metrics_table=tmp_path / "metrics.csv",
+        cohort_table=tmp_path / "cohort.csv",
+        main_method="semimoe",
+        missing=MissingResults(outlines={"bad": "truncated"}, scores={"bad": "truncated"}),
+    )
+    texts = {}
+    for name in ("cohort", "metrics"):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            texts[name] = [row["glands"] for row in csv.DictReader(file)]
+    assert texts == {"cohort": ["2", ""], "metrics": ["12", ""]}
 
 
 def test_a_slide_called_na_and_a_region_called_pooled_keep_their_names(tmp_path: Path) -> None:
