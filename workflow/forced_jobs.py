@@ -35,11 +35,11 @@ def _corrected_update(dag: Any) -> Any:  # noqa: ANN401  # of Snakemake
 
 def _not_across_ancient(direction: Any, *jobs: Any) -> Iterator[Any]:  # noqa: ANN401
     """Some jobs, and those that are reached from them without an ancient input."""
-    waiting, seen = list(jobs), set(jobs)
+    waiting, visited = list(jobs), set(jobs)
     while waiting:
         job = waiting.pop()
         yield job
         for other, files in direction[job].items():
-            if other not in seen and not all(file.is_ancient for file in files):
-                seen.add(other)
+            if other not in visited and not all(file.is_ancient for file in files):
+                visited.add(other)
                 waiting.append(other)

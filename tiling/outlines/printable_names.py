@@ -11,8 +11,10 @@ def printable(text: str) -> str:
     'a ?b'
     """
     first, last = _SURROGATES
-    shown = (sign if sign.isprintable() or first <= sign <= last else " " for sign in text[:200])
-    one_line = " ".join("".join(shown).split())
+    characters = (
+        sign if sign.isprintable() or first <= sign <= last else " " for sign in text[:200]
+    )
+    one_line = " ".join("".join(characters).split())
     return one_line.encode("utf-8", "replace").decode()[:100]
 
 

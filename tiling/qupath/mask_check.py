@@ -95,8 +95,8 @@ def _window_problem(image: Any) -> str | None:  # noqa: ANN401  # zarr array
         inner = pixels[_EDGE_PX:-_EDGE_PX, _EDGE_PX:-_EDGE_PX]
         numbers.update(np.unique(inner).tolist())
         solid.update(solid_numbers(pixels).tolist())
-    found = np.array(sorted(numbers))
-    return mask_problem(found, np.array(sorted(solid & numbers)))
+    ascending = np.array(sorted(numbers))
+    return mask_problem(ascending, np.array(sorted(solid & numbers)))
 
 
 def _windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
