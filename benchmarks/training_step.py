@@ -35,7 +35,7 @@ from training_peer import (
     PeerContender,
 )
 
-from semimoe.devices import native_precision, start_fabric
+from semimoe.devices import native_precision, start_device
 from semimoe.methods.learner import LearnerContext
 from semimoe.methods.semimoe import SemiMoELearner
 from semimoe.networks.mixture import NetworkOutputs
@@ -54,7 +54,7 @@ class ProjectContender:
     """The project's own optimiser step."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        fabric = start_fabric(
+        device = start_device(
             arguments.device,
             devices=1,
             threads=arguments.threads,
@@ -62,16 +62,16 @@ class ProjectContender:
         )
 
         def forward(network: nn.Module, images: Tensor) -> NetworkOutputs:
-            with fabric.autocast():
+            with device.autocast():
                 return network(images)
 
         learner = semimoe_learner(arguments).to(memory_format=torch.channels_last)
-        learner.to(fabric.device).train()
+        learner.to(device.device).train()
         self.stepper = Stepper(
             learner,
             learner.optimizers(lr=LR),
             forward,
-            device=fabric.device,
+            device=device.device,
             micro_batch=arguments.batch,
         )
 

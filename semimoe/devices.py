@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
 RequestedPrecision = Literal["auto", "fp32", "bf16"]
 
@@ -23,7 +25,7 @@ RequestedPrecision = Literal["auto", "fp32", "bf16"]
 _LOCK_FILES: dict[int, IO[str]] = {}
 
 
-def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.device":
+def choose_device(device: Device, *, threads: int) -> "torch.device":
     """Set the number of CPU threads, and choose the CPU or a free GPU.
 
     Raises
@@ -47,10 +49,50 @@ def choose_device(device: Literal["cpu", "gpu"], *, threads: int) -> "torch.devi
     return torch.device("cuda", index)
 
 
-def start_fabric(
-    device: Literal["cpu", "gpu"], *, devices: int, threads: int, precision: Precision
-) -> "Fabric":
-    """Lightning's object for devices, autocast and several processes.
+@dataclass(frozen=True)
+class RunDevice:
+    """Device of a training, its precision, and the processes that share every batch.
+
+    Attributes
+    ----------
+    fabric : Lightning's object for several processes; None: there is only this process
+    """
+
+    device: "torch.device"
+    precision: Precision
+    fabric: "Fabric | None" = None
+
+    @property
+    def rank(self) -> int:
+        """Index of this process."""
+        return self.fabric.global_rank if self.fabric else 0
+
+    @property
+    def processes(self) -> int:
+        """Number of processes."""
+        return self.fabric.world_size if self.fabric else 1
+
+    def autocast(self) -> "torch.autocast":
+        """Context in which a network computes at the precision of the run."""
+        import torch
+
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        if self.fabric:
+            self.fabric.barrier()
+
+    def average(self, tensor: "torch.Tensor") -> "torch.Tensor":
+        """Mean over all processes, in place."""
+        if self.fabric is None:
+            return tensor
+        mean: torch.Tensor = self.fabric.strategy.all_reduce(tensor, reduce_op="mean")
+        return mean
+
+
+def start_device(device: Device, *, devices: int, threads: int, precision: Precision) -> RunDevice:
+    """Choose the device of a training; with several, start the processes.
 
     With several devices, this command is started again once for each further device.
 
@@ -60,34 +102,32 @@ def start_fabric(
         As of `choose_device`, or there are fewer GPUs than `devices`.
     """
     import torch
-    from lightning.fabric import Fabric
 
-    accelerator = "cpu" if device == "cpu" else "cuda"
-    autocast: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
+    # The tiles of a training have one size: cuDNN measures once which algorithms are fastest.
+    torch.backends.cudnn.benchmark = True
     if devices == 1:
-        chosen = choose_device(device, threads=threads)
-        return Fabric(
-            accelerator=accelerator,
-            devices=1 if device == "cpu" else [chosen.index],
-            precision=autocast,
-        )
+        return RunDevice(choose_device(device, threads=threads), precision)
     if device == "gpu" and torch.cuda.device_count() < devices:
         raise DeviceError(
             f"{devices} GPUs were requested, but torch {torch.__version__} finds "
             f"{torch.cuda.device_count()}"
         )
-    fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp", precision=autocast)
+    # Imported here: the import takes seconds, and one process does not need it.
+    from lightning.fabric import Fabric
+
+    accelerator = "cpu" if device == "cpu" else "cuda"
+    fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp")
     fabric.launch()
     torch.set_num_threads(threads)  # after the launch, which sets another number
-    return fabric
+    return RunDevice(fabric.device, precision, fabric)
 
 
-def resolve_precision(requested: RequestedPrecision, device: Literal["cpu", "gpu"]) -> Precision:
+def resolve_precision(requested: RequestedPrecision, device: Device) -> Precision:
     """The requested precision; for auto that of `native_precision`."""
     return native_precision(device) if requested == "auto" else requested
 
 
-def native_precision(device: Literal["cpu", "gpu"]) -> Precision:
+def native_precision(device: Device) -> Precision:
     """bf16 where the device computes it natively, otherwise fp32: emulated bf16 is slower.
 
     Native are CPUs with AVX-512 BF16 or AMX, and GPUs from Ampere on.

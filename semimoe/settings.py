@@ -38,7 +38,7 @@ Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 SdfScale = Literal["um", "tile"]
-Augmentation = Literal["slides", "scanners", "paper", "flips", "none"]
+Augmentation = Literal["slides", "scanners", "deform", "paper", "flips", "none"]
 
 # Tiles per forward pass of a prediction.
 PREDICTION_BATCH = 16

@@ -44,13 +44,13 @@ class Step(NamedTuple):
     Attributes
     ----------
     forward : runs a network of the learner on images uint8 (B, 3, H, W), at the run's precision
-    progress : t / T, part of the schedule that is done, [0, 1)
+    progress : float32 scalar, t / T, part of the schedule that is done, [0, 1)
     """
 
     forward: Callable[[nn.Module, Tensor], NetworkOutputs]
     labelled: Batch
     unlabelled: Batch | None
-    progress: float
+    progress: Tensor
 
 
 class PhaseLoss(NamedTuple):
@@ -90,9 +90,12 @@ class Learner(nn.Module):
     network : the network that predicts; it is validated and saved as the model
     aggregate : module that combines the losses of the tasks into one scalar
     context : settings and constants of the learner
+    is_recordable : whether the phases can be recorded as a CUDA graph: no value is copied to the
+        CPU, and no choice depends on the value of a tensor
     """
 
     network: Network
+    is_recordable: bool = True
     aggregate: AdaptiveLoss | SumLoss
 
     def __init__(self, context: LearnerContext) -> None:

@@ -85,12 +85,15 @@ class MeanTeacherLearner(UNetLearner):
         """Update the moving average (their eq. 2)."""
         decay = min(1 - 1 / (step + 1), _DECAY)
         student = self.student.state_dict()
+        means, latest = [], []
         with torch.no_grad():
             for name, tensor in self.network.state_dict().items():
                 if tensor.is_floating_point():
-                    tensor.mul_(decay).add_(student[name], alpha=1 - decay)
+                    means.append(tensor)
+                    latest.append(student[name])
                 else:
                     tensor.copy_(student[name])
+            torch._foreach_lerp_(means, latest, 1 - decay)  # in few GPU operations
 
     def _with_noise(self, images: Tensor) -> Tensor:
         """Images uint8 (B, 3, H, W) with Gaussian noise."""

@@ -30,14 +30,17 @@ def make_optimizers(
     groups = _parameter_groups(networks, lr=lr, encoder_lr=lr * training.encoder_lr)
     if training.optimizer == "sgd":
         network: torch.optim.Optimizer = torch.optim.SGD(
-            groups, lr=lr, momentum=_MOMENTUM, weight_decay=training.weight_decay
+            groups, lr=lr, momentum=_MOMENTUM, weight_decay=training.weight_decay, fused=True
         )
     else:
-        network = torch.optim.AdamW(groups, lr=lr, weight_decay=training.weight_decay)
+        network = torch.optim.AdamW(groups, lr=lr, weight_decay=training.weight_decay, fused=True)
     optimizers = {"network": network}
     if isinstance(aggregate, AdaptiveLoss):
         optimizers[LOSS_SCALES] = torch.optim.Adam(
-            aggregate.parameters(), lr=training.amol_lr, weight_decay=training.amol_weight_decay
+            aggregate.parameters(),
+            lr=training.amol_lr,
+            weight_decay=training.amol_weight_decay,
+            fused=True,
         )
     return optimizers
 

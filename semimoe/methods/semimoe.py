@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semimoe.methods.learner import (
+    LearnerContext,
     Phase,
     PhaseLoss,
     Step,
@@ -26,6 +27,11 @@ from tiling.raster.label_numbers import label_components
 
 class SemiMoELearner(SupervisedLearner):
     """Experts and gates; the experts learn from pseudo-labels of the gates."""
+
+    def __init__(self, context: LearnerContext) -> None:
+        super().__init__(context)
+        # Otherwise targets are derived from the mask on the CPU.
+        self.is_recordable = context.training.pseudo == "gates" and context.network.gates == "multi"
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""

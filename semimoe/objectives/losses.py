@@ -147,7 +147,9 @@ def unsupervised_losses(experts: TaskLogits, pseudo: Targets, weight: Tensor) ->
     return task_losses(experts, Targets(*(target.detach() for target in pseudo)), weight)
 
 
-def total_loss(supervised: Tensor, unsupervised: Tensor | None, unsup_weight: float) -> Tensor:
+def total_loss(
+    supervised: Tensor, unsupervised: Tensor | None, unsup_weight: float | Tensor
+) -> Tensor:
     """Eq. 7: L = L_sup + lambda_unsup(t) L_unsup."""
     return supervised if unsupervised is None else supervised + unsup_weight * unsupervised
 
@@ -175,7 +177,7 @@ class AdaptiveLoss(nn.Module):
         """
         present = losses.present()
         indices = [index for index, task in enumerate(TaskLosses._fields) if task in present]
-        s = self.s[indices]
+        s = torch.stack([self.s[index] for index in indices])
         return (torch.exp(-s) * _stacked(losses) + share * self.gamma * torch.exp(s)).sum()
 
 

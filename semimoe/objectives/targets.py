@@ -14,9 +14,9 @@ from scipy import ndimage
 from semimoe.settings import NetworkSettings
 
 # Offsets of disk(2) without its centre.
-_RING = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if 0 < y * y + x * x <= 4]
-_RING_PX = 2
-_NEIGHBOURS = [(y, x) for y, x in _RING if max(abs(y), abs(x)) == 1]
+RING = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if 0 < y * y + x * x <= 4]
+RING_PX = 2
+_NEIGHBOURS = [(y, x) for y, x in RING if max(abs(y), abs(x)) == 1]
 
 
 class TargetArrays(NamedTuple):
@@ -106,7 +106,7 @@ def _tile_scaled_distance(
 
 def _boundary(instances: NDArray[np.int32], annotated: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Ring around each gland: pixels within disk(2) of a gland that is not their own."""
-    return (_has_another_gland(instances, _RING) & annotated).astype(np.uint8)
+    return (_has_another_gland(instances, RING) & annotated).astype(np.uint8)
 
 
 def _has_another_gland(
@@ -114,10 +114,10 @@ def _has_another_gland(
 ) -> NDArray[np.bool_]:
     """Whether a pixel of another gland than its own lies at one of the offsets of a pixel."""
     height, width = instances.shape
-    padded = np.pad(instances, _RING_PX)
+    padded = np.pad(instances, RING_PX)
     result = np.zeros(instances.shape, bool)
     for y, x in offsets:
-        top, left = _RING_PX + y, _RING_PX + x
+        top, left = RING_PX + y, RING_PX + x
         shifted = padded[top : top + height, left : left + width]
         result |= (shifted > 0) & (shifted != instances)
     return result

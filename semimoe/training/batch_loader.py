@@ -1,63 +1,107 @@
 """Batches of augmented tiles from a tile source.
 
-A batch depends on (seed, epoch, position) only: not on the number of workers, on the tiles that
-were read before, or on the epoch at which a killed run stopped.
+A batch depends on (seed, epoch, position) only, see `tile_schedule`. Tiles are read in this
+process, on a GPU in a thread that works ahead; augmentation and targets are computed on the device.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
 
-from semimoe.model_errors import DataError
 from semimoe.objectives.batch import Batch
+from semimoe.objectives.device_targets import make_device_targets
 from semimoe.objectives.losses import Targets
-from semimoe.objectives.targets import TargetArrays, make_targets
-from semimoe.training.augmentation import AugmentedTile, as_augmented_tile, augment
+from semimoe.objectives.targets import make_targets
+from semimoe.training.augmentation import AugmentedTiles, augment
+from semimoe.training.cuda_graphs import RecordedFunction
 from semimoe.training.recipe import Recipe, Role, TileSource
-from tiling.raster.quantise import restore_sdf
+from semimoe.training.tile_schedule import BatchPlan, ScheduledBatch, scheduled_batches
+from semimoe.training.tile_windows import TileWindows, read_windows
+from tiling.raster.quantise import SDF_SCALE
 
-# Number of the random stream of each role.
-_STREAMS: dict[Role, int] = {"labelled": 0, "unlabelled": 1}
 _STATISTICS_TILES = 64
+_BATCHES_AHEAD = 3
 
 
-class BatchPlan(NamedTuple):
-    """Which batches are read, and by which processes.
+def batches(
+    source: TileSource, role: Role, recipe: Recipe, plan: BatchPlan, device: torch.device
+) -> Iterator[Batch]:
+    """All batches of the epochs from `plan.first_epoch` to the end of the schedule, on the device.
 
-    Attributes
-    ----------
-    steps : batches per epoch
-    first_epoch : batches of the epochs before it are skipped
-    workers : number of processes that read and augment (spawned); 0: this process does
-    part, parts : index of this process, and number of the processes that share every batch
+    Raises
+    ------
+    DataError
+        A labelled tile has no labels, or only some of the tiles have pseudo-labels.
     """
+    schedule = scheduled_batches(len(source), role, recipe, plan)
 
-    steps: int
-    first_epoch: int = 0
-    workers: int = 0
-    part: int = 0
-    parts: int = 1
+    def read(scheduled: ScheduledBatch) -> _BatchInputs:
+        windows = read_windows(
+            source,
+            role,
+            scheduled,
+            tile_px=recipe.training.tile_px,
+            augmentation=recipe.training.augment,
+        )
+        numbers = torch.from_numpy(scheduled.numbers.astype(np.float32))
+        if device.type == "cuda":
+            windows, numbers = windows.pinned(), numbers.pin_memory()
+        return _BatchInputs(windows, numbers)
+
+    make_batch = partial(_make_batch, role=role, recipe=recipe)
+    if device.type != "cuda":
+        for scheduled in schedule:
+            batch = make_batch(read(scheduled))
+            yield batch._replace(numbers=torch.from_numpy(scheduled.tiles))
+        return
+    recorded = RecordedFunction(make_batch)
+    with ThreadPoolExecutor(1) as executor:
+        ahead: deque[tuple[ScheduledBatch, Future[_BatchInputs]]] = deque()
+        while True:
+            for scheduled in islice(schedule, _BATCHES_AHEAD - len(ahead)):
+                ahead.append((scheduled, executor.submit(read, scheduled)))
+            if not ahead:
+                return
+            scheduled, inputs = ahead.popleft()
+            batch = recorded(inputs.result().to(device))
+            yield batch._replace(numbers=torch.from_numpy(scheduled.tiles))
 
 
-def batches(source: TileSource, role: Role, recipe: Recipe, plan: BatchPlan) -> Iterator[Batch]:
-    """All batches of the epochs from `plan.first_epoch` to the end of the schedule."""
-    loader = DataLoader(
-        _TrainingTiles(source, role, recipe),
-        sampler=_PositionSampler(len(source), _STREAMS[role], recipe, plan),
-        batch_size=recipe.training.batch // plan.parts,
-        collate_fn=partial(_collate, role),
-        num_workers=plan.workers,
-        multiprocessing_context="spawn" if plan.workers else None,
-        pin_memory=plan.workers > 0 and torch.cuda.is_available(),
-        # Without a generator the loader changes the global random state.
-        generator=torch.Generator().manual_seed(recipe.seed),
+class _BatchInputs(NamedTuple):
+    """Windows of B tiles, and their random numbers float32 (B, NUMBERS_PER_TILE)."""
+
+    windows: TileWindows
+    numbers: Tensor
+
+    def to(self, device: torch.device) -> "_BatchInputs":
+        return _BatchInputs(self.windows.to(device), self.numbers.to(device, non_blocking=True))
+
+
+def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
+    """Augment tiles and compute their targets, on their device; without the tiles' numbers."""
+    windows, numbers = inputs
+    tiles = augment(
+        windows, numbers, tile_px=recipe.training.tile_px, augmentation=recipe.training.augment
     )
-    return iter(loader)
+    unknown = torch.empty(0, dtype=torch.int64)
+    if role == "labelled":
+        targets = _targets(tiles, recipe)
+        return Batch(tiles.image, tiles.weight, targets, targets.mask, tiles.weight, unknown)
+    pseudo = None
+    if tiles.pseudo is not None:
+        rescale = recipe.network.sdf_scale == "um"
+        pseudo = _stored_targets(tiles.pseudo, tiles.scale, rescale=rescale)
+    # All pixels inside the image count; the labels of an unlabelled tile are for the log only.
+    truth_weight = tiles.weight * windows.has_labels[:, None, None]
+    truth = (tiles.labels > 0).long()
+    return Batch(tiles.image, tiles.inside, pseudo, truth, truth_weight, unknown)
 
 
 def image_statistics(source: TileSource) -> tuple[list[float], list[float]]:
@@ -70,110 +114,31 @@ def image_statistics(source: TileSource) -> tuple[list[float], list[float]]:
     return mean, [round(max(float(value), 0.05), 4) for value in pixels.std(1)]
 
 
-class _Position(NamedTuple):
-    """One tile of the schedule: epoch, position within the epoch, index in the source."""
-
-    epoch: int
-    position: int
-    tile: int
-
-
-class _PositionSampler(Sampler[_Position]):
-    """Positions of all epochs.
-
-    An epoch consists of shuffled passes over the source; the last pass is truncated.
-    """
-
-    def __init__(self, tiles: int, stream: int, recipe: Recipe, plan: BatchPlan) -> None:
-        self._tiles, self._stream, self._recipe, self._plan = tiles, stream, recipe, plan
-
-    def __iter__(self) -> Iterator[_Position]:
-        batch, epochs = self._recipe.training.batch, self._recipe.training.epochs
-        count = self._plan.steps * batch
-        for epoch in range(self._plan.first_epoch, epochs):
-            rng = np.random.default_rng([self._recipe.seed, self._stream, epoch])
-            passes = -(-count // self._tiles)
-            order = np.concatenate([rng.permutation(self._tiles) for _ in range(passes)])[:count]
-            for position, tile in enumerate(order):
-                if position % batch * self._plan.parts // batch == self._plan.part:
-                    yield _Position(epoch, position, int(tile))
-
-
-class _TrainingTiles(Dataset[Batch]):
-    """Augmented tiles with targets, indexed by their position in the schedule."""
-
-    def __init__(self, source: TileSource, role: Role, recipe: Recipe) -> None:
-        self._source, self._role, self._recipe = source, role, recipe
-
-    def __getitem__(self, position: _Position) -> Batch:
-        """One tile, as the arrays of a batch without their first axis."""
-        recipe, labelled = self._recipe, self._role == "labelled"
-        rng = np.random.default_rng([recipe.seed, _STREAMS[self._role], *position])
-        source_tile = self._source[position.tile]
-        if labelled and source_tile.labels is None:
-            raise DataError(f"labelled tile {position.tile} has no labels")
-        tile = augment(
-            as_augmented_tile(source_tile),
-            tile_px=recipe.training.tile_px,
-            augmentation=recipe.training.augment,
-            rng=rng,
+def _targets(tiles: AugmentedTiles, recipe: Recipe) -> Targets:
+    if tiles.labels.device.type == "cuda":
+        return make_device_targets(
+            tiles.labels, tiles.weight, mpp_um=recipe.mpp_um, network=recipe.network
         )
-        weight = torch.from_numpy(tile.weight.astype(np.uint8))
-        image = torch.from_numpy(np.ascontiguousarray(tile.image))
-        number = torch.tensor(position.tile)
-        labels = np.zeros(tile.weight.shape, np.int32)
-        if tile.labels is not None:
-            labels = np.ascontiguousarray(tile.labels)
-        if labelled:
-            arrays = make_targets(labels, tile.weight, mpp_um=recipe.mpp_um, network=recipe.network)
-            mask = torch.from_numpy(arrays.mask.astype(np.int64))
-            return Batch(image, weight, _as_tensors(arrays), mask, weight, number)
-        pseudo = None
-        if tile.pseudo is not None:
-            rescale = recipe.network.sdf_scale == "um"
-            pseudo = _as_tensors(_restored_pseudo_labels(tile.pseudo, tile, rescale=rescale))
-        # All pixels inside the image count; the labels of an unlabelled tile are for the log only.
-        inside = torch.from_numpy(np.ascontiguousarray(tile.inside))
-        truth = torch.from_numpy((labels > 0).astype(np.int64))
-        has_truth = source_tile.labels is not None
-        truth_weight = weight if has_truth else torch.zeros_like(weight)
-        return Batch(image, inside, pseudo, truth, truth_weight, number)
+    arrays = [
+        make_targets(labels, weight, mpp_um=recipe.mpp_um, network=recipe.network)
+        for labels, weight in zip(tiles.labels.numpy(), tiles.weight.numpy(), strict=True)
+    ]
+    return Targets(
+        torch.from_numpy(np.stack([one.mask for one in arrays]).astype(np.int64)),
+        torch.from_numpy(np.stack([one.sdf for one in arrays]))[:, None],
+        torch.from_numpy(np.stack([one.boundary for one in arrays]).astype(np.int64)),
+    )
 
 
-def _restored_pseudo_labels(
-    pseudo: NDArray[np.uint8], tile: AugmentedTile, *, rescale: bool
-) -> TargetArrays:
-    """Convert stored pseudo-labels to targets.
+def _stored_targets(pseudo: Tensor, scale: Tensor, *, rescale: bool) -> Targets:
+    """Convert stored pseudo-labels float32 (B, 3, T, T) to targets.
 
     Distances are multiplied by the scale of the tile. The extreme values -1 and 1 stay: the true
     distance may be larger than the stored one.
     """
-    mask, quantised_sdf, boundary = pseudo
-    sdf = restore_sdf(quantised_sdf)
+    mask, quantised_sdf, boundary = pseudo.unbind(1)
+    sdf = quantised_sdf / SDF_SCALE - 1
     if rescale:
-        sdf = np.where(np.abs(sdf) >= 1, sdf, np.clip(sdf * tile.scale, -1, 1)).astype(np.float32)
-    return TargetArrays((mask > 0).astype(np.uint8), sdf, (boundary > 0).astype(np.uint8))
-
-
-def _as_tensors(arrays: TargetArrays) -> Targets:
-    return Targets(
-        torch.from_numpy(arrays.mask.astype(np.int64)),
-        torch.from_numpy(np.ascontiguousarray(arrays.sdf))[None],
-        torch.from_numpy(arrays.boundary.astype(np.int64)),
-    )
-
-
-def _collate(role: str, tiles: list[Batch]) -> Batch:
-    targets = [tile.targets for tile in tiles if tile.targets is not None]
-    if targets and len(targets) != len(tiles):
-        raise DataError(
-            f"only some {role} tiles have pseudo-labels; compute them for all tiles, or for none"
-        )
-    return Batch(
-        torch.stack([tile.image for tile in tiles]),
-        torch.stack([tile.weight for tile in tiles]),
-        Targets(*(torch.stack(parts) for parts in zip(*targets, strict=True))) if targets else None,
-        torch.stack([tile.truth for tile in tiles]),
-        torch.stack([tile.truth_weight for tile in tiles]),
-        torch.stack([tile.numbers for tile in tiles]),
-    )
+        scaled = (sdf * scale[:, None, None]).clamp(-1, 1)
+        sdf = torch.where(sdf.abs() >= 1, sdf, scaled)
+    return Targets((mask > 0).long(), sdf[:, None], (boundary > 0).long())

@@ -7,7 +7,9 @@ and the best weights so far. Its JSON metadata holds numbers and the rows of the
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +35,55 @@ def values_checksum(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def save_checkpoint(
-    path: Path,
-    learner: "Learner",
-    optimizers: "Mapping[str, Optimizer]",
-    metadata: dict[str, Any],
-    best: "Mapping[str, Tensor] | None" = None,
-) -> None:
-    """Write the state of a run, atomically.
+class CheckpointWriter:
+    """Writes checkpoints in a thread, while the training continues.
 
     Parameters
     ----------
-    metadata : values that can be written as JSON; `load_checkpoint` returns them
+    interval_s : least time between two checkpoints
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last_s = time.monotonic()
+        self._executor = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def is_due(self) -> bool:
+        """Whether the interval is over, and the last checkpoint is written.
+
+        Raises
+        ------
+        OSError
+            The last checkpoint could not be written.
+        """
+        if self._interval_s and self._writing is not None and not self._writing.done():
+            return False
+        self.wait()
+        return time.monotonic() - self._last_s >= self._interval_s
+
+    def write(self, path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
+        """Begin to write a file, atomically; the tensors are copied first."""
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        self._last_s = time.monotonic()
+        self._writing = self._executor.submit(save_tensors, path, copies, metadata)
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is written, see `is_due`."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+
+def checkpoint_tensors(
+    learner: "Learner",
+    optimizers: "Mapping[str, Optimizer]",
+    best: "Mapping[str, Tensor] | None" = None,
+) -> "dict[str, Tensor]":
+    """All tensors of the state of a run, by their names in the file.
+
+    Parameters
+    ----------
     best : weights of the best epoch so far
     """
     tensors: dict[str, Tensor] = {}
@@ -57,7 +96,7 @@ def save_checkpoint(
             for key, value in state.items():
                 if value is not None:
                     tensors[f"{_OPTIMIZER}{name}.{index}.{key}"] = value
-    save_tensors(path, tensors, metadata)
+    return tensors
 
 
 def load_checkpoint(
@@ -90,7 +129,22 @@ def load_checkpoint(
             states.setdefault(int(index), {})[field] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": states, "param_groups": groups})
+        _use_memory_formats_of_parameters(optimizer)
     return metadata, _with_prefix(_BEST, tensors)
+
+
+def _use_memory_formats_of_parameters(optimizer: "Optimizer") -> None:
+    """Order the state of each parameter in memory as the parameter.
+
+    A file has no memory format, and fused optimisers read memory in its order.
+    """
+    import torch
+
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if value is not None and value.shape == parameter.shape:
+                ordered = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
+                state[key] = ordered.copy_(value)
 
 
 def load_start_weights(folder: Path, network: "nn.Module") -> None:

@@ -89,7 +89,7 @@ def _average_with_start_model(run: TrainingRun, start_weights: "dict[str, Tensor
 
 def _choice(run: TrainingRun, validation: TileSource) -> Choice:
     log.info("choosing threshold and split parameters on %d validation images", len(validation))
-    return choose([(run.predictor(), validation)], _validation_settings(run))
+    return choose([(run.predictor.maps, validation)], _validation_settings(run))
 
 
 def _validation_settings(run: TrainingRun) -> ValidationSettings:
@@ -119,7 +119,7 @@ def _score_start_model(
     """Scores of the start model on validation."""
     tuned = copied_state(run.network)
     run.network.load_state_dict(start_weights)
-    scores = scores_of(run.predictor(), validation, _validation_settings(run))
+    scores = scores_of(run.predictor.maps, validation, _validation_settings(run))
     run.network.load_state_dict(tuned)
     best_dice = run.best.dice if run.best else None
     return StartModelScores(tuned_dice_at_half=best_dice, **scores)
@@ -175,7 +175,7 @@ def _card(
         validation=choice.scores,
         warnings=tuple(run.warnings + choice.warnings),
         micro_batch=run.stepper.micro_batch,
-        devices=run.fabric.world_size,
+        devices=run.device.processes,
         parameters=count_parameters(run.network),
         versions={name: version(name) for name in ("torch", "lightning", "numpy", "scipy")},
         notes=_notes(run),

@@ -51,33 +51,45 @@ class EpochMeans:
 
     def __init__(self, network: NetworkSettings) -> None:
         self._gate_tasks, self._expert_tasks = network.gate_tasks, network.expert_tasks
-        self._sums: dict[str, Tensor] = {}
-        self._steps: dict[str, int] = {}
+        # Names of the values of a phase; their sums over the steps; number of the steps.
+        self._names: dict[int, list[str]] = {}
+        self._sums: dict[int, Tensor] = {}
+        self._steps: dict[int, int] = {}
         self._gates: Tensor | None = None
         self._gate_steps = 0
 
     def add(self, phase: int, result: "PhaseLoss") -> None:
         """Add one phase of one step."""
+        import torch
+
         totals = {"loss": result.loss.detach(), f"plain_{phase}": result.plain}
-        for name, value in {**result.log, **result.counts, **totals}.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._steps[name] = self._steps.get(name, 0) + 1
+        values = {**result.log, **result.counts, **totals}
+        self._names[phase] = list(values)
+        stacked = torch.stack([value.float() for value in values.values()])
+        self._sums[phase] = self._sums[phase] + stacked if phase in self._sums else stacked
+        self._steps[phase] = self._steps.get(phase, 0) + 1
         if result.gate_weights is not None:
             before = self._gates
-            self._gates = result.gate_weights if before is None else before + result.gate_weights
+            # A copy: the next step may overwrite the result.
+            weights = result.gate_weights.clone()
+            self._gates = weights if before is None else before + weights
             self._gate_steps += 1
 
     def reduce(self, mean: "Callable[[Tensor], Tensor]") -> None:
         """Replace all sums by their mean over the processes that shared the batches."""
-        self._sums = {name: mean(value.float()) for name, value in self._sums.items()}
+        self._sums = {phase: mean(sums) for phase, sums in self._sums.items()}
         if self._gates is not None:
             self._gates = mean(self._gates)
 
     def row(self, steps: int) -> LogRow:
         """Row of the epoch for the log."""
-        sums = {name: float(value) for name, value in self._sums.items()}
         row: LogRow = dict.fromkeys(COLUMNS)
-        row |= {name: value / self._steps[name] for name, value in sums.items() if name in row}
+        sums: dict[str, float] = {}
+        for phase, names in self._names.items():
+            for name, value in zip(names, self._sums[phase].tolist(), strict=True):
+                sums[name] = sums.get(name, 0.0) + value
+                if name in row:
+                    row[name] = value / self._steps[phase]
         row["loss"] = sums["loss"] / steps  # the sum of the phases of a step
         row["unsup_share"] = _unsupervised_share(sums)
         if sums.get("pseudo_size"):

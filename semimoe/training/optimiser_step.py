@@ -6,7 +6,9 @@ gradient of the whole batch. Only batch normalisation differs: its statistics ar
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +19,15 @@ from semimoe.model_errors import TrainingError
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import BatchShare, Targets
+from semimoe.training.cuda_graphs import PhaseGraphs
 
 log = logging.getLogger(__name__)
 
 Forward = Callable[[nn.Module, Tensor], NetworkOutputs]
 Average = Callable[[Tensor], Tensor]
+
+# A GPU computes this many steps before their losses are read: reading them waits for the GPU.
+_STEPS_PER_CHECK = 16
 
 
 class Stepper:
@@ -51,6 +57,11 @@ class Stepper:
         self._learner, self._optimizers, self._forward = learner, optimizers, forward
         self._device = device
         self._training = learner.context.training
+        self._graphs: PhaseGraphs | None = None
+        if device.type == "cuda" and average is None and learner.is_recordable:
+            self._graphs = PhaseGraphs(learner, self._part_gradients)
+        self._steps_taken = 0
+        self._unread: list[_UnreadValues] = []
 
     def take(
         self, labelled: Batch, unlabelled: Batch | None, *, progress: float
@@ -68,24 +79,52 @@ class Stepper:
 
         Raises
         ------
+        NotFiniteError
+            A loss or a gradient is not finite. On a GPU it may be that of an earlier step.
         TrainingError
-            A loss or a gradient is not finite, or a single tile does not fit into memory.
+            A single tile does not fit into memory.
         """
+        self._steps_taken += 1
+        tiles = StepTiles(labelled.numbers, None if unlabelled is None else unlabelled.numbers)
         on_device = [
             None if batch is None else batch.to(self._device)
             for batch in self._with_shares(labelled, unlabelled)
         ]
         assert on_device[0] is not None  # the labelled batch
-        step = Step(self._forward, on_device[0], on_device[1], progress)
+        step = Step(
+            self._forward,
+            on_device[0],
+            on_device[1],
+            torch.tensor(progress, dtype=torch.float32).to(self._device, non_blocking=True),
+        )
         phases = self._learner.phases()
         groups = [phases] if self._training.update == "joint" else [(phase,) for phase in phases]
         losses: list[PhaseLoss | None] = []
         for group in groups:
             results = self._gradients(group, step)
             if any(result is not None for result in results):
-                self._update()
+                self._update(tiles, group, results)
             losses.extend(results)
         return losses
+
+    def check(self) -> None:
+        """Read the losses and gradient norms of all steps that were not read yet.
+
+        Raises
+        ------
+        NotFiniteError
+            One of them is not finite.
+        """
+        if not self._unread:
+            return
+        unread, self._unread = self._unread, []
+        all_values = torch.cat([update.values for update in unread]).tolist()
+        for update in unread:
+            for name in update.names:
+                value = all_values.pop(0)
+                if not math.isfinite(value):
+                    steps_ago = self._steps_taken - update.step
+                    raise NotFiniteError(f"{name} is {value}", update.tiles, steps_ago)
 
     def _gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss | None]:
         """Losses of phases with their gradients added up.
@@ -94,6 +133,8 @@ class Stepper:
         """
         while True:
             try:
+                if self._graphs is not None and len(step.labelled.numbers) <= self.micro_batch:
+                    return self._graphs.gradients(phases, step)
                 return [self._phase(phase, step) for phase in phases]
             except torch.OutOfMemoryError as error:
                 if self.micro_batch == 1:
@@ -120,20 +161,23 @@ class Stepper:
             others = divide(step.unlabelled, self.micro_batch)
         results = []
         for part, other in zip(parts, others, strict=True):
-            result = phase(step._replace(labelled=part, unlabelled=other))
+            result = self._part_gradients(phase, step._replace(labelled=part, unlabelled=other))
             if result is None:
                 return None
-            result.loss.backward()  # type: ignore[no-untyped-call]
             results.append(result)
-        batch_loss = sum_of_parts(results)
-        # With several processes `_update` checks the gradient instead: it is the same in all of
-        # them, so that all of them stop.
-        if self.average is None and not torch.isfinite(batch_loss.loss):
-            name = getattr(phase, "__name__", "a phase")
-            raise NotFiniteError(f"the loss of {name} is {batch_loss.loss.item()}")
-        return batch_loss
+        return sum_of_parts(results)
 
-    def _update(self) -> None:
+    def _part_gradients(self, phase: Phase, step: Step) -> PhaseLoss | None:
+        """Loss of a phase, without gradient; the gradients of the parameters are added up."""
+        result = phase(step)
+        if result is None:
+            return None
+        result.loss.backward()  # type: ignore[no-untyped-call]
+        return result._replace(loss=result.loss.detach())
+
+    def _update(
+        self, tiles: "StepTiles", phases: tuple[Phase, ...], results: list[PhaseLoss | None]
+    ) -> None:
         gradients = [parameter.grad for parameter in self._parameters(*self._optimizers)]
         if self.average is not None:
             _average_gradients(
@@ -142,8 +186,23 @@ class Stepper:
         names = [name for name in self._optimizers if name != LOSS_SCALES]
         parameters = list(self._parameters(*names))
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not torch.isfinite(norm):
-            raise NotFiniteError(f"the gradient is {norm.item()}")
+        # With several processes only the gradient is checked: it is the same in all of them, so
+        # that all of them stop.
+        values = {"the gradient": norm}
+        if self.average is None:
+            losses = {
+                f"the loss of {getattr(phase, '__name__', 'a phase')}": result.loss
+                for phase, result in zip(phases, results, strict=True)
+                if result is not None
+            }
+            values = losses | values
+        self._unread.append(
+            _UnreadValues(
+                self._steps_taken, tiles, tuple(values), torch.stack(list(values.values()))
+            )
+        )
+        if self._device.type == "cpu" or len(self._unread) >= _STEPS_PER_CHECK:
+            self.check()
         if self._training.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self._training.max_grad_norm, norm)
         for optimizer in self._optimizers.values():
@@ -173,8 +232,39 @@ class Stepper:
             yield None
 
 
+class StepTiles(NamedTuple):
+    """Index of each tile of a step in its source, int64 (B,)."""
+
+    labelled: Tensor
+    unlabelled: Tensor | None
+
+
+class _UnreadValues(NamedTuple):
+    """Losses and gradient norm of an update that were not read yet.
+
+    Attributes
+    ----------
+    step : number of the step, 1, 2, ...
+    """
+
+    step: int
+    tiles: StepTiles
+    names: tuple[str, ...]
+    values: Tensor
+
+
 class NotFiniteError(TrainingError):
-    """A loss or gradient is infinite or not a number."""
+    """A loss or gradient is infinite or not a number.
+
+    Attributes
+    ----------
+    tiles : of the step
+    steps_ago : 0 for the latest step
+    """
+
+    def __init__(self, message: str, tiles: StepTiles, steps_ago: int) -> None:
+        super().__init__(message)
+        self.tiles, self.steps_ago = tiles, steps_ago
 
 
 def divide(batch: Batch, most_tiles: int) -> list[Batch]:

@@ -12,7 +12,7 @@ Role = Literal["labelled", "unlabelled"]
 
 
 class TileSource(Protocol):
-    """Tiles by index; the object can be pickled. A tile may be larger than a training tile."""
+    """Tiles by index. A tile may be larger than a training tile."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Tile: ...
@@ -76,12 +76,14 @@ class RunResources(NamedTuple):
     devices : number of processes that share every batch, one GPU each; each further process runs
         the same command line
     progress : show a progress bar
+    checkpoint_interval_s : least time between two checkpoints; 0: one after every epoch
     """
 
     device: Device
     threads: int
     devices: int = 1
     progress: bool = True
+    checkpoint_interval_s: float = 30.0
 
 
 class RunFolders(NamedTuple):
@@ -90,7 +92,7 @@ class RunFolders(NamedTuple):
     Attributes
     ----------
     out : model folder; only the files of a model are replaced
-    checkpoint : holds the state after the last complete epoch until the run ends
+    checkpoint : holds the state after a complete epoch until the run ends
     start_from : model that is fine-tuned: all epochs, with a tenth of the learning rate
     warm_start : model folder of the method that this one continues, with the same settings
     """

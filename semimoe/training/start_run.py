@@ -1,12 +1,12 @@
 """Start of a run: from random weights, another model, or the checkpoint of a killed run."""
 
 import shutil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from semimoe.devices import start_fabric
+from semimoe.devices import RunDevice, start_device
 from semimoe.encoders import ENCODERS
 from semimoe.methods.learner import Learner, LearnerContext
 from semimoe.model_card import (
@@ -24,19 +24,18 @@ from semimoe.settings import Precision
 from semimoe.tensor_files import load_metadata
 from semimoe.training.batch_loader import image_statistics
 from semimoe.training.checkpoints import (
+    CheckpointWriter,
     is_resumable,
     load_checkpoint,
     load_start_weights,
     values_checksum,
 )
-from semimoe.training.optimiser_step import Average, Forward, Stepper
+from semimoe.training.optimiser_step import Forward, Stepper
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TileSource, TrainingData
 from semimoe.training.schedule import steps_per_epoch
+from semimoe.training.training_predictor import TrainingPredictor
 from semimoe.training.training_run import CHECKPOINT, BestEpoch, TrainingRun
 from tiling.raster.atomic_files import file_checksum
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 _FINE_TUNING_LR = 0.1
 # A warning is logged if the pixel size of a run and that of its start model differ by more.
@@ -70,7 +69,7 @@ def start_run(
     """
     _check(recipe, resources)
     training = recipe.training
-    fabric = start_fabric(
+    device = start_device(
         resources.device,
         devices=resources.devices,
         threads=resources.threads,
@@ -85,16 +84,16 @@ def start_run(
     freeze(learner, training.frozen_stages)
     if resources.devices > 1 and resources.device == "gpu":
         learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # type: ignore[no-untyped-call]
-    learner.to(fabric.device)
+    learner.to(device.device)
     factor = _FINE_TUNING_LR if folders.start_from else 1
     optimizers = learner.optimizers(lr=training.lr * factor)
     stepper = Stepper(
         learner,
         optimizers,
-        _autocast_forward(fabric),
-        device=fabric.device,
+        _autocast_forward(device),
+        device=device.device,
         micro_batch=training.batch // resources.devices,
-        average=_average(fabric),
+        average=device.average if device.processes > 1 else None,
     )
     if warm_start is None:
         unlabelled = 0 if data.unlabelled is None else len(data.unlabelled)
@@ -108,10 +107,12 @@ def start_run(
         steps=steps,
         normalisation=normalisation,
         checksum=_run_checksum(data, recipe, folders, notes),
-        fabric=fabric,
+        device=device,
+        checkpoints=CheckpointWriter(resources.checkpoint_interval_s),
         learner=learner,
         optimizers=optimizers,
         stepper=stepper,
+        predictor=TrainingPredictor(learner, device),
         start_card=start_card,
     )
     _resume_or_begin(run, warm_start)
@@ -211,7 +212,7 @@ def _resume_or_begin(run: TrainingRun, warm_start: _WarmStart | None) -> None:
     resumes = is_resumable(checkpoint, run.checksum)
     if resumes:
         _load_run(run, *load_checkpoint(checkpoint, run.learner, run.optimizers))
-    run.fabric.barrier()  # all processes have read the checkpoint before one of them writes
+    run.device.barrier()  # all processes have read the checkpoint before one of them writes
     if resumes:
         return
     if run.is_main_process:
@@ -246,22 +247,10 @@ def _compare_resolution(run: TrainingRun, card: ModelCard) -> None:
         )
 
 
-def _autocast_forward(fabric: "Fabric") -> Forward:
+def _autocast_forward(device: RunDevice) -> Forward:
     def forward(network: nn.Module, images: Tensor) -> NetworkOutputs:
-        with fabric.autocast():
+        with device.autocast():
             outputs: NetworkOutputs = network(images)
             return outputs
 
     return forward
-
-
-def _average(fabric: "Fabric") -> Average | None:
-    """Function that computes the mean over all processes, in place; None for one process."""
-    if fabric.world_size == 1:
-        return None
-
-    def average(tensor: Tensor) -> Tensor:
-        mean: Tensor = fabric.strategy.all_reduce(tensor, reduce_op="mean")
-        return mean
-
-    return average

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from semimoe.devices import RunDevice
 from semimoe.methods import METHODS
 from semimoe.methods.learner import Learner, Network
 from semimoe.model_card import WARM_START, ModelCard, Normalisation, TrainingNotes
@@ -22,9 +22,8 @@ from semimoe.networks.running_statistics import freeze_running_statistics
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import AdaptiveLoss
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
-from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
-from semimoe.prediction.output_maps import maps_from_outputs
-from semimoe.training.checkpoints import save_checkpoint
+from semimoe.tensor_files import save_tensors
+from semimoe.training.checkpoints import CheckpointWriter, checkpoint_tensors
 from semimoe.training.history import (
     COLUMNS,
     EpochMeans,
@@ -36,18 +35,13 @@ from semimoe.training.history import (
 from semimoe.training.optimiser_step import Stepper
 from semimoe.training.recipe import Recipe, RunFolders, TileSource
 from semimoe.training.schedule import lr_factor
-from semimoe.training.validation import pixel_dice
+from semimoe.training.training_predictor import TrainingPredictor
+from semimoe.training.validation_dice import ValidationDice
 from tiling.raster.atomic_files import write_atomic
-from tiling.raster.blending import PredictTiles
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "epoch.safetensors"
-# Channels of `TrainingRun.predictor`: the gate's gland probability, and the seg expert's.
-GATE_CHANNEL, SEG_EXPERT_CHANNEL = 0, 4
 
 
 class BestEpoch(NamedTuple):
@@ -70,6 +64,7 @@ class TrainingRun:
     start_card : card of the model that is fine-tuned
     rows, timings : rows of `history.csv` and `timing.csv`, one for each epoch
     means : sums of the current epoch
+    validation_dice : set by the first validation
     logged_notes : notes about gates that are in the log already
     warnings : about the whole run, for the card
     """
@@ -80,10 +75,12 @@ class TrainingRun:
     steps: int
     normalisation: Normalisation
     checksum: str
-    fabric: "Fabric"
+    device: RunDevice
+    checkpoints: CheckpointWriter
     learner: Learner
     optimizers: dict[str, torch.optim.Optimizer]
     stepper: Stepper
+    predictor: TrainingPredictor
     start_card: ModelCard | None = None
     epoch: int = 0
     rows: list[LogRow] = field(default_factory=list)
@@ -91,6 +88,7 @@ class TrainingRun:
     best: BestEpoch | None = None
     means: EpochMeans | None = None
     epoch_started_s: float = 0.0
+    validation_dice: ValidationDice | None = None
     logged_notes: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
@@ -103,12 +101,7 @@ class TrainingRun:
     @property
     def is_main_process(self) -> bool:
         """Whether this process validates and writes files; one of several processes does."""
-        return self.fabric.is_global_zero
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the learner."""
-        return self.fabric.device
+        return self.device.rank == 0
 
     @property
     def network(self) -> Network:
@@ -121,7 +114,8 @@ class TrainingRun:
 
         Random numbers inside the network (dropout) depend only on seed and epoch.
         """
-        devices = [self.device] if self.device.type == "cuda" else []
+        device = self.device.device
+        devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             yield
 
@@ -136,7 +130,13 @@ class TrainingRun:
         self.epoch_started_s = time.monotonic()
 
     def step(self, step: int, labelled: Batch, unlabelled: Batch | None) -> None:
-        """Take one optimiser step (joint), or one for each phase (two-step)."""
+        """Take one optimiser step (joint), or one for each phase (two-step).
+
+        Raises
+        ------
+        NotFiniteError
+            See `Stepper.take`.
+        """
         training = self.recipe.training
         epochs_done = self.epoch + step / self.steps
         for optimizer in self.optimizers.values():
@@ -151,7 +151,7 @@ class TrainingRun:
         self.learner.after_update(self.epoch * self.steps + step)
 
     def end_epoch(self, validation: TileSource | None) -> LogRow:
-        """Validate, log, and write the checkpoint."""
+        """Validate, log, and write a checkpoint if it is due."""
         seconds = time.monotonic() - self.epoch_started_s
         self.epoch += 1
         row = self._log_row()
@@ -164,32 +164,20 @@ class TrainingRun:
         if can_detect_collapse(self.rows):
             self._log_once(collapsed_gates(self.rows))
         self.save_warm_start()
-        self._save_checkpoint()
+        is_last = self.epoch == training.epochs
+        if self.is_main_process and (self.checkpoints.is_due() or is_last):
+            self._save_checkpoint()
         return row
 
     def is_finite(self, labelled: Batch) -> bool:
         """Whether all weights, statistics, loss scales and one prediction are finite."""
-        tensors = self.learner.state_dict().values()
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        tensors = [
+            tensor for tensor in self.learner.state_dict().values() if tensor.is_floating_point()
+        ]
+        norms = torch._foreach_norm(tensors, float("inf"))  # a single GPU operation
+        if not bool(torch.isfinite(torch.stack(norms)).all()):
             return False
-        return bool(np.isfinite(self.predictor()(labelled.image[:1].numpy())).all())
-
-    def predictor(self) -> PredictTiles:
-        """Function: images -> maps of the gates, and gland probability of the seg expert.
-
-        uint8 (B, 3, H, W) -> float32 (B, 5, H, W).
-        """
-        self.learner.eval()
-
-        @torch.inference_mode()
-        def forward(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-            with self.fabric.autocast():
-                outputs = self.network(torch.from_numpy(images).to(self.device))
-            seg_expert = torch.softmax(outputs.experts.seg.float(), 1)[:, 1:]
-            return (torch.cat([maps_from_outputs(outputs), seg_expert], dim=1).cpu().numpy(),)
-
-        bounded = MemoryBoundedBatches(forward)
-        return lambda images: bounded(images)[0]
+        return bool(torch.isfinite(self._probabilities(labelled.image)).all())
 
     def save_warm_start(self) -> None:
         """Save the state that other methods continue, if this epoch ends the warm start.
@@ -209,7 +197,7 @@ class TrainingRun:
                 "network": self.recipe.network.to_dict(),
             }
             path = self.folders.checkpoint / WARM_START
-            save_checkpoint(path, self.learner, self.optimizers, metadata)
+            save_tensors(path, checkpoint_tensors(self.learner, self.optimizers), metadata)
 
     def _log_row(self) -> LogRow:
         assert self.means is not None  # set by begin_epoch
@@ -219,7 +207,8 @@ class TrainingRun:
         row["lr"] = self.optimizers["network"].param_groups[0]["lr"]
         training = self.recipe.training
         if self.recipe.method.uses_unlabelled:
-            row["unsup_weight"] = unsupervised_weight(self.epoch / training.epochs, training)
+            progress = torch.tensor(self.epoch / training.epochs, dtype=torch.float64)
+            row["unsup_weight"] = float(unsupervised_weight(progress, training))
         if isinstance(self.learner.aggregate, AdaptiveLoss):
             for task, scale in zip(TASKS, self.learner.aggregate.s.tolist(), strict=True):
                 if task in self.recipe.network.expert_tasks:
@@ -228,16 +217,21 @@ class TrainingRun:
 
     def _validate(self, validation: TileSource, row: LogRow) -> None:
         training = self.recipe.training
-        gate_dice, seg_dice = pixel_dice(
-            self.predictor(),
-            validation,
-            channels=(GATE_CHANNEL, SEG_EXPERT_CHANNEL),
-            tile_px=training.tile_px,
-            batch=training.batch,
-        )
+        if self.validation_dice is None:
+            self.validation_dice = ValidationDice(
+                validation,
+                tile_px=training.tile_px,
+                batch=training.batch,
+                device=self.device.device,
+            )
+        gate_dice, seg_dice = self.validation_dice(self._probabilities)
         row["val_dice_gate"], row["val_dice_seg"] = gate_dice, seg_dice
         if self.best is None or gate_dice >= self.best.dice:
             self.best = BestEpoch(self.epoch, gate_dice, copied_state(self.network))
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """Gland probabilities; at most as many tiles at a time as in a training step."""
+        return self.predictor.probabilities(images, most_tiles=self.stepper.micro_batch)
 
     def _timing_row(self, seconds: float) -> LogRow:
         tiles = self.steps * self.recipe.training.batch * len(self.learner.phases())
@@ -255,26 +249,24 @@ class TrainingRun:
             self.logged_notes.add(note)
 
     def _peak_memory_mb(self) -> float:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        if self.device.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device.device) / 2**20
         # macOS counts bytes, Linux KiB.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
     def _save_checkpoint(self) -> None:
-        if not self.is_main_process:
-            return
         metadata = {
             "checksum": self.checksum,
             "epoch": self.epoch,
-            "rows": self.rows,
-            "timings": self.timings,
+            "rows": list(self.rows),
+            "timings": list(self.timings),
             "micro_batch": self.stepper.micro_batch,
             "best": None if self.best is None else [self.best.epoch, self.best.dice],
         }
         weights = None if self.best is None else self.best.weights
-        path = self.folders.checkpoint / CHECKPOINT
-        save_checkpoint(path, self.learner, self.optimizers, metadata, weights)
+        tensors = checkpoint_tensors(self.learner, self.optimizers, weights)
+        self.checkpoints.write(self.folders.checkpoint / CHECKPOINT, tensors, metadata)
         # A person can read this log while the run continues, and after it failed.
         write_atomic(self.folders.checkpoint / "history.csv", to_csv(self.rows, COLUMNS))
 

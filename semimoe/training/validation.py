@@ -72,26 +72,6 @@ class _ValidationImage(NamedTuple):
     counts: NDArray[np.bool_]  # (H, W), pixels that count
 
 
-def pixel_dice(
-    predict: PredictTiles,
-    source: TileSource,
-    *,
-    channels: tuple[int, ...],
-    tile_px: int,
-    batch: int,
-) -> list[float]:
-    """Foreground Dice at 0.5 of some channels of `predict`, pooled over all images."""
-    overlap, size = np.zeros(len(channels)), np.zeros(len(channels))
-    for number in range(len(source)):
-        maps, labels, counts = _predict(predict, source, number, tile_px=tile_px, batch=batch)
-        true = (labels > 0) & counts
-        for i, channel in enumerate(channels):
-            predicted = (maps[channel] >= DEFAULT_THRESHOLD) & counts
-            overlap[i] += 2 * np.count_nonzero(true & predicted)
-            size[i] += np.count_nonzero(true) + np.count_nonzero(predicted)
-    return [float(o / s) if s else 1.0 for o, s in zip(overlap, size, strict=True)]
-
-
 def choose(
     parts: Iterable[tuple[PredictTiles, TileSource]], settings: ValidationSettings
 ) -> Choice:

@@ -67,6 +67,6 @@ def fit_on_cpu(
         data,
         Recipe(method, network, training, mpp_um, seed),
         folders=RunFolders(out, out.with_name(out.name + ".resume"), start_from, warm_start),
-        resources=RunResources("cpu", 1, devices, progress=False),
+        resources=RunResources("cpu", 1, devices, progress=False, checkpoint_interval_s=0),
         notes=None if notes is None else TrainingNotes(**notes),
     )

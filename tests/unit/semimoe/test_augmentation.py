@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from scipy import ndimage
 
-from semimoe.training.augmentation import as_augmented_tile, augment
+from semimoe.training.augmentation import AugmentedTiles, augment
+from semimoe.training.random_columns import NUMBERS_PER_TILE, Column
+from semimoe.training.tile_schedule import ScheduledBatch
+from semimoe.training.tile_windows import CachedTiles, read_windows
+from tiling.raster.tile import Tile
 
 
-def disc_tile(side: int, item, *, pseudo: bool = True):
+def disc_tile(side: int, *, pseudo: bool = True) -> Tile:
     """A tile with a dark disc: image, labels and pseudo-labels have the same outline."""
     y, x = np.mgrid[:side, :side]
     labels = ((y - side / 3) ** 2 + (x - side / 2) ** 2 < (side / 4) ** 2).astype(np.int32) * 7
@@ -17,76 +23,149 @@ def disc_tile(side: int, item, *, pseudo: bool = True):
         if pseudo
         else None
     )
-    return as_augmented_tile(item(image, labels, None, maps))
+    return Tile(image, labels, None, maps)
 
 
-@pytest.mark.parametrize("augmentation", ["slides", "scanners", "paper", "none"])
+def augmented_batch(tile: Tile, numbers, *, tile_px: int, augmentation) -> AugmentedTiles:
+    """The same tile with several rows of random numbers; the arrays are those of numpy."""
+    batch = ScheduledBatch(np.zeros(len(numbers), np.int64), numbers)
+    windows = read_windows([tile], "labelled", batch, tile_px=tile_px, augmentation=augmentation)
+    tiles = augment(
+        windows,
+        torch.from_numpy(numbers.astype(np.float32)),
+        tile_px=tile_px,
+        augmentation=augmentation,
+    )
+    return AugmentedTiles(*(part.numpy() if part is not None else None for part in tiles))
+
+
+def augmented(tile: Tile, seed: int, *, tile_px: int = 64, augmentation="slides"):
+    """A single augmented tile, without the axis of the batch."""
+    numbers = np.random.default_rng(seed).random((1, NUMBERS_PER_TILE))
+    batch = augmented_batch(tile, numbers, tile_px=tile_px, augmentation=augmentation)
+    return AugmentedTiles(*(None if part is None else part[0] for part in batch))
+
+
+@pytest.mark.parametrize("augmentation", ["slides", "scanners", "deform", "paper", "none"])
 @pytest.mark.parametrize("seed", range(5))
-def test_labels_and_pseudo_labels_stay_aligned_with_the_image(augmentation, seed, item) -> None:
-    augmented = augment(
-        disc_tile(96, item), tile_px=64, augmentation=augmentation, rng=np.random.default_rng(seed)
-    )
-    assert augmented.image.shape == (3, 64, 64)
-    tissue = augmented.inside > 0  # not glass
-    assert augmented.weight.all()
-    is_dark = augmented.image.mean(0)[tissue] < 140
-    assert (is_dark == (augmented.labels == 7)[tissue]).mean() > 0.97
-    assert (is_dark == (augmented.pseudo[0] > 0)[tissue]).mean() > 0.97
-    assert (is_dark == (augmented.pseudo[1] > 120)[tissue]).mean() > 0.97
-    assert tissue.all() or augmentation == "scanners"
-    assert set(np.unique(augmented.labels)) <= {0, 7}
+def test_labels_and_pseudo_labels_stay_aligned_with_the_image(augmentation, seed) -> None:
+    result = augmented(disc_tile(128), seed, augmentation=augmentation)
+    assert result.image.shape == (3, 64, 64)
+    tissue = (result.inside > 0) & (result.weight > 0)  # neither glass nor outside the tile
+    assert result.weight.all() or augmentation == "deform"
+    is_dark = result.image.mean(0)[tissue] < 140
+    assert (is_dark == (result.labels == 7)[tissue]).mean() > 0.97
+    assert (is_dark == (result.pseudo[0] > 0)[tissue]).mean() > 0.97
+    assert (is_dark == (result.pseudo[1] > 120)[tissue]).mean() > 0.97
+    assert tissue.all() or augmentation in ("scanners", "deform")
+    assert set(np.unique(result.labels)) <= {0, 7}
 
 
-def test_a_small_tile_is_mirrored_and_the_padding_does_not_count(item) -> None:
-    tile = disc_tile(40, item)
-    augmented = augment(tile, tile_px=64, augmentation="none", rng=np.random.default_rng(0))
-    assert augmented.weight.sum() == augmented.inside.sum() == 40 * 40
-    assert not augmented.labels[augmented.weight == 0].any()
-    assert set(np.unique(augmented.image)) == {60, 220}
-    inside = np.argwhere(augmented.weight)
-    (y0, x0), (y1, x1) = inside.min(0), inside.max(0) + 1
-    np.testing.assert_array_equal(augmented.labels[y0:y1, x0:x1], tile.labels)
+def test_a_small_tile_is_mirrored_and_the_padding_does_not_count() -> None:
+    tile = disc_tile(40)
+    result = augmented(tile, 0, augmentation="none")
+    padding = ((0, 0), (12, 12), (12, 12))
+    mirrored = np.pad(tile.image, padding, mode="symmetric")
+    np.testing.assert_array_equal(result.image, mirrored)
+    for array in (result.weight, result.inside):
+        np.testing.assert_array_equal(array, np.pad(np.ones((40, 40)), 12))
+    np.testing.assert_array_equal(result.labels, np.pad(tile.labels, 12))
 
 
-def test_padding_is_outside_of_a_tile_without_annotation_too(item) -> None:
-    tile = disc_tile(40, item)._replace(weight=np.zeros((40, 40), np.uint8))
-    augmented = augment(tile, tile_px=64, augmentation="none", rng=np.random.default_rng(0))
-    assert augmented.inside.sum() == 40 * 40
-    assert not augmented.weight.any()
+def test_padding_is_outside_of_a_tile_without_annotation_too() -> None:
+    tile = disc_tile(40)._replace(weight=np.zeros((40, 40), np.uint8))
+    result = augmented(tile, 0, augmentation="none")
+    assert result.inside.sum() == 40 * 40
+    assert not result.weight.any()
 
 
-def test_a_tile_read_with_five_quarters_of_the_side_needs_no_padding_at_any_scale(item) -> None:
-    tile, rng = disc_tile(80, item, pseudo=False), np.random.default_rng(0)
-    assert all(
-        augment(tile, tile_px=64, augmentation="slides", rng=rng).inside.all() for _ in range(60)
-    )
+def test_a_tile_read_with_five_quarters_of_the_side_needs_no_padding_at_any_scale() -> None:
+    tile = disc_tile(80, pseudo=False)
+    assert all(augmented(tile, seed).inside.all() for seed in range(60))
 
 
-def test_the_scale_of_the_content_is_part_of_the_result(item) -> None:
-    scales = [
-        augment(
-            disc_tile(96, item), tile_px=64, augmentation="slides", rng=np.random.default_rng(s)
-        ).scale
-        for s in range(40)
-    ]
+def test_the_scale_of_the_content_is_part_of_the_result() -> None:
+    scales = [augmented(disc_tile(96), seed).scale for seed in range(40)]
     assert 0.79 < min(scales) < 0.9
     assert 1.1 < max(scales) < 1.27
 
 
-def test_all_random_numbers_come_from_the_generator(item) -> None:
-    tile = disc_tile(96, item)
-    first, repeated, other = (
-        augment(tile, tile_px=64, augmentation="slides", rng=np.random.default_rng(seed))
-        for seed in (3, 3, 4)
+@pytest.mark.parametrize("augmentation", ["scanners", "deform", "paper"])
+def test_a_tile_does_not_depend_on_the_other_tiles_of_its_batch(augmentation) -> None:
+    numbers = np.random.default_rng(3).random((4, NUMBERS_PER_TILE))
+    tile = disc_tile(96)
+    batch = augmented_batch(tile, numbers, tile_px=64, augmentation=augmentation)
+    for row in range(4):
+        alone = augmented_batch(tile, numbers[row : row + 1], tile_px=64, augmentation=augmentation)
+        for together, single in zip(batch, alone, strict=True):
+            np.testing.assert_allclose(together[row], single[0], atol=1)
+    assert (batch.image[0] != batch.image[1]).any()
+
+
+@pytest.mark.parametrize("corner", [(0.0, 0.0), (0.4, 0.9)])
+@pytest.mark.parametrize("is_flipped", [False, True])
+@pytest.mark.parametrize("quarter_turns", range(4))
+def test_flips_and_quarter_turns_move_whole_pixels(quarter_turns, is_flipped, corner) -> None:
+    """Every pixel of the result is the pixel that numpy puts there."""
+    rng = np.random.default_rng(0)
+    tile = Tile(rng.integers(0, 256, (3, 70, 90), np.uint8), rng.integers(0, 9, (70, 90), np.int32))
+    numbers = rng.random((1, NUMBERS_PER_TILE))
+    numbers[0, [Column.CROP_Y, Column.CROP_X]] = corner
+    numbers[0, [Column.QUARTER_TURNS, Column.FLIP]] = quarter_turns / 4, 0 if is_flipped else 0.5
+    result = augmented_batch(tile, numbers, tile_px=64, augmentation="flips")
+    y, x = int(corner[0] * 7), int(corner[1] * 27)
+    for array, expected in ((result.image[0], tile.image), (result.labels[0], tile.labels)):
+        crop = expected[..., y : y + 64, x : x + 64]
+        crop = crop[..., ::-1] if is_flipped else crop
+        turned = [np.rot90(crop, turns, axes=(-2, -1)) for turns in (quarter_turns, -quarter_turns)]
+        assert any((array == candidate).all() for candidate in turned)
+
+
+def test_all_eight_flips_and_turns_occur() -> None:
+    tile = Tile(
+        np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8), np.zeros((32, 32))
     )
-    np.testing.assert_array_equal(first.image, repeated.image)
-    assert (first.image != other.image).any()
+    results = {
+        augmented(tile, seed, tile_px=32, augmentation="flips").image.tobytes()
+        for seed in range(60)
+    }
+    assert len(results) == 8
 
 
-def test_slides_change_the_stain_and_paper_does_not(item) -> None:
-    tile = disc_tile(64, item)
-    paper = augment(tile, tile_px=56, augmentation="paper", rng=np.random.default_rng(0))
-    slides = augment(tile, tile_px=64, augmentation="slides", rng=np.random.default_rng(0))
+def test_a_scaled_crop_is_the_resized_crop_of_pillow() -> None:
+    """The preset `paper` enlarges a crop: bilinear, within rounding."""
+    numbers = np.full((1, NUMBERS_PER_TILE), 0.5)
+    numbers[0, Column.SCALE] = 0.1  # a crop of 7/8
+    numbers[0, [Column.CROP_Y, Column.CROP_X, Column.QUARTER_TURNS]] = 0
+    pixels = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 64)), 3)
+    image = np.clip(128 + 900 * pixels, 0, 255).astype(np.uint8)
+    result = augmented_batch(
+        Tile(np.stack([image] * 3), np.zeros((64, 64), np.int32)),
+        numbers,
+        tile_px=64,
+        augmentation="paper",
+    )
+    expected = Image.fromarray(image[:56, :56]).resize((64, 64), Image.Resampling.BILINEAR)
+    difference = result.image[0, 0].astype(int) - np.asarray(expected)
+    # Beyond the outermost pixels Pillow repeats the edge of the crop; the tile goes on there.
+    assert np.abs(difference[1:-1, 1:-1]).max() <= 1
+    assert result.scale == pytest.approx(64 / 56)
+
+
+def test_deform_turns_by_any_angle_and_moves_outlines() -> None:
+    """The area of a disc stays, its place and outline change."""
+    tile = disc_tile(128, pseudo=False)
+    results = [augmented(tile, seed, augmentation="deform") for seed in range(12)]
+    areas = [(r.labels == 7).sum() / r.scale**2 for r in results if r.weight.all()]
+    assert len(areas) > 4
+    slides = [augmented(tile, seed, augmentation="slides").labels for seed in range(12)]
+    assert all((r.labels != s).any() for r, s in zip(results, slides, strict=True))
+
+
+def test_slides_change_the_stain_and_paper_does_not() -> None:
+    tile = disc_tile(64)
+    paper = augmented(tile, 0, tile_px=56, augmentation="paper")
+    slides = augmented(tile, 0)
     assert paper.image.max() <= 220
     assert paper.image.min() >= 60
     assert (
@@ -95,27 +174,46 @@ def test_slides_change_the_stain_and_paper_does_not(item) -> None:
     )
 
 
+def test_a_tile_is_decoded_once_while_it_fits_into_memory() -> None:
+    class CountedTiles:
+        def __init__(self) -> None:
+            self.read: list[int] = []
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Tile:
+            self.read.append(index)
+            return disc_tile(32, pseudo=False)
+
+    source = CountedTiles()
+    bytes_of_a_tile = 32 * 32 * (3 + 4)
+    cached = CachedTiles(source, 2 * bytes_of_a_tile)
+    for _ in range(2):
+        for index in range(3):
+            cached[index]
+    assert source.read == [0, 1, 2, 2]
+
+
 def _largest_step(tile) -> int:
     """Largest difference between two neighbours in a row that are both tissue."""
     both = (tile.inside[:, 1:] > 0) & (tile.inside[:, :-1] > 0)
     return int(np.abs(np.diff(tile.image.astype(int), axis=2))[:, both].max())
 
 
-def test_glass_beyond_an_edge_is_bright_and_has_no_gland(item) -> None:
+def test_glass_beyond_an_edge_is_bright_and_has_no_gland() -> None:
     """Each of two edges cuts at most half of the tile; glass is background, and not `inside`."""
     everywhere = np.full((96, 96), 7, np.int32)
-    tile = disc_tile(96, item)._replace(image=np.full((3, 96, 96), 90, np.uint8), labels=everywhere)
+    tile = disc_tile(96)._replace(image=np.full((3, 96, 96), 90, np.uint8), labels=everywhere)
     shares = []
     for seed in range(60):
-        augmented = augment(
-            tile, tile_px=64, augmentation="scanners", rng=np.random.default_rng(seed)
-        )
-        glass = augmented.inside == 0
-        assert augmented.weight.all()
-        np.testing.assert_array_equal(augmented.labels == 0, glass)
+        result = augmented(tile, seed, augmentation="scanners")
+        glass = result.inside == 0
+        assert result.weight.all()
+        np.testing.assert_array_equal(result.labels == 0, glass)
         # A blur mixes both sides of the edge.
         away_from_edge = ndimage.binary_erosion(glass, iterations=5, border_value=1)
-        assert (augmented.image[:, away_from_edge] > 200).all()
+        assert (result.image[:, away_from_edge] > 200).all()
         shares.append(glass.mean())
     # A quarter of the tiles has no edge; some edges lie outside the tile.
     assert 0.2 < np.mean(np.array(shares) == 0) < 0.5
@@ -123,33 +221,26 @@ def test_glass_beyond_an_edge_is_bright_and_has_no_gland(item) -> None:
     assert np.mean(shares) > 0.1
 
 
-def test_scanners_change_stain_and_focus_more_than_slides_with_the_same_geometry(item) -> None:
+def test_scanners_change_stain_and_focus_more_than_slides_with_the_same_geometry() -> None:
     """With the same seeds, colours vary more, and edges are blurred or sharpened."""
-    tile = disc_tile(96, item)
+    tile = disc_tile(96)
     plain = tile._replace(
         image=np.broadcast_to(np.array([150, 90, 140], np.uint8)[:, None, None], tile.image.shape)
     )
     std, steps = {}, []
     for augmentation in ("slides", "scanners"):
         colours = [
-            augment(
-                plain, tile_px=64, augmentation=augmentation, rng=np.random.default_rng(seed)
-            ).image[:, 5, 5]
-            for seed in range(40)
+            augmented(plain, seed, augmentation=augmentation).image[:, 5, 5] for seed in range(40)
         ]
         std[augmentation] = np.std(colours, axis=0).mean()
-        augmented_tiles = [
-            augment(tile, tile_px=64, augmentation=augmentation, rng=np.random.default_rng(seed))
-            for seed in range(40)
-        ]
-        steps.append([_largest_step(augmented) for augmented in augmented_tiles])
+        augmented_tiles = [augmented(tile, seed, augmentation=augmentation) for seed in range(40)]
+        steps.append([_largest_step(result) for result in augmented_tiles])
         if augmentation == "slides":
-            labels = [augmented.labels for augmented in augmented_tiles]
+            labels = [result.labels for result in augmented_tiles]
         else:
-            tissue = [augmented.inside > 0 for augmented in augmented_tiles]
-            pairs = zip(augmented_tiles, labels, tissue, strict=True)
-            for augmented, expected, is_tissue in pairs:
-                np.testing.assert_array_equal(augmented.labels[is_tissue], expected[is_tissue])
+            for result, expected in zip(augmented_tiles, labels, strict=True):
+                is_tissue = result.inside > 0
+                np.testing.assert_array_equal(result.labels[is_tissue], expected[is_tissue])
     assert std["scanners"] > 1.7 * std["slides"]
     ratio = np.array(steps[1]) / np.array(steps[0])
     assert ratio.min() < 0.7

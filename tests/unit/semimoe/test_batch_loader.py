@@ -6,8 +6,9 @@ import torch
 
 from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.training.batch_loader import BatchPlan, batches, image_statistics
+from semimoe.training.batch_loader import batches, image_statistics
 from semimoe.training.recipe import Recipe
+from semimoe.training.tile_schedule import BatchPlan
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
 TRAINING = TrainingSettings(precision="fp32", tile_px=32, batch=2, epochs=3, warm_start_epochs=0)
@@ -15,7 +16,8 @@ TRAINING = TrainingSettings(precision="fp32", tile_px=32, batch=2, epochs=3, war
 
 def read_batches(source, *, role="labelled", first_epoch=0, steps=3, training=TRAINING, seed=0):
     recipe = Recipe("semimoe", NETWORK, training, 1.0, seed)
-    return batches(source, role, recipe, BatchPlan(steps, first_epoch=first_epoch))
+    plan = BatchPlan(steps, first_epoch=first_epoch)
+    return batches(source, role, recipe, plan, torch.device("cpu"))
 
 
 def test_an_epoch_does_not_depend_on_the_first_epoch_of_the_run(discs) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from short_runs import NETWORK, SHORT_TRAINING, dice_on, read_history, train
 
+from semimoe.devices import RunDevice
 from semimoe.networks.mixture import SemiMoE
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.prediction.predictor import Predictor
@@ -29,7 +30,8 @@ def test_predictions_in_bf16_and_fp32_differ_by_a_few_grey_values_only(
     difference = 255 * np.abs(fp32 - bf16)
     assert 0 < difference[:, 0].max() <= 5
     assert difference.mean(axis=(0, 2, 3)).max() < 1
-    assert np.quantile(difference, 0.99, axis=(0, 2, 3)).max() < 5
+    # Disagreement uses a steep function of the distance.
+    assert np.quantile(difference, 0.99, axis=(0, 2, 3)).max() < 8
     assert ((fp32[:, 0] > 0.5) != (bf16[:, 0] > 0.5)).mean() < 0.005
 
 
@@ -166,4 +168,7 @@ def test_peak_memory_is_in_mb_on_linux_and_macos(monkeypatch, platform, max_rss)
         "semimoe.training.training_run.resource.getrusage",
         lambda _: SimpleNamespace(ru_maxrss=max_rss),
     )
-    assert TrainingRun._peak_memory_mb(SimpleNamespace(device=torch.device("cpu"))) == 3
+    assert (
+        TrainingRun._peak_memory_mb(SimpleNamespace(device=RunDevice(torch.device("cpu"), "fp32")))
+        == 3
+    )

@@ -16,7 +16,8 @@ from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import Targets
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.training.checkpoints import load_checkpoint, save_checkpoint
+from semimoe.tensor_files import save_tensors
+from semimoe.training.checkpoints import checkpoint_tensors, load_checkpoint
 from semimoe.training.recipe import TrainingData
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
@@ -42,7 +43,7 @@ def a_step(progress: float = 0.5) -> Step:
         lambda network, images: network(images),
         batch(1, labelled=True),
         batch(2, labelled=False),
-        progress,
+        torch.tensor(progress),
     )
 
 
@@ -189,7 +190,7 @@ def test_a_checkpoint_holds_every_module_and_buffer_of_a_learner(tmp_path) -> No
     with torch.no_grad():
         for tensor in saved.parameters():
             tensor.copy_(torch.randn_like(tensor))
-    save_checkpoint(tmp_path / "x.safetensors", saved, {}, {"epoch": 1})
+    save_tensors(tmp_path / "x.safetensors", checkpoint_tensors(saved, {}), {"epoch": 1})
     metadata, best = load_checkpoint(tmp_path / "x.safetensors", loaded, {})
     assert (metadata, best) == ({"epoch": 1}, {})
     expected = saved.state_dict()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from semimoe import devices
 from semimoe.devices import choose_device, claim_free_gpu
@@ -115,11 +116,14 @@ def test_the_cosine_schedule_falls_to_zero_and_the_halving_schedule_warms_up_and
 
 
 def test_the_unsupervised_weight_grows_to_its_maximum() -> None:
+    def weight(progress, training) -> float:
+        return float(unsupervised_weight(torch.tensor(float(progress)), training))
+
     training = TrainingSettings(epochs=20, warm_start_epochs=8, precision="fp32")
-    assert [unsupervised_weight(t, training) for t in (0, 0.5, 1)] == [0, 0.25, 0.5]
+    assert [weight(t, training) for t in (0, 0.5, 1)] == [0, 0.25, 0.5]
     paper = preset("paper")[1]
-    assert unsupervised_weight(0, paper) == pytest.approx(5 * 2.718281828**-5)
-    assert unsupervised_weight(1, paper) == 5
+    assert weight(0, paper) == pytest.approx(5 * 2.718281828**-5)
+    assert weight(1, paper) == 5
 
 
 def test_a_missing_gpu_is_an_error_with_a_remedy(monkeypatch) -> None:

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from semimoe.objectives.device_targets import make_device_targets
 from semimoe.objectives.targets import make_targets
 from semimoe.settings import NetworkSettings
 
@@ -119,3 +121,53 @@ def test_labels_outside_the_annotated_area_do_not_change_targets_inside(labels, 
     pairs = zip(targets(labels, weight), targets(other, weight), strict=True)
     for first, second in pairs:
         np.testing.assert_array_equal(first[weight > 0], second[weight > 0])
+
+
+def blocks(rng, shape, *, side: int, numbers: int):
+    """Two arrays of squares with random numbers."""
+    height, width = shape
+    values = rng.integers(0, numbers, (2, height // side + 1, width // side + 1))
+    return np.kron(values, np.ones((1, side, side), int))[:, :height, :width]
+
+
+def device_targets(labels, weight, network):
+    """Targets by the operations of a GPU, here on the CPU."""
+    labels = torch.from_numpy(labels.astype(np.int32))
+    weight = torch.from_numpy(weight.astype(np.uint8))
+    result = make_device_targets(labels, weight, mpp_um=0.7, network=network)
+    return result.mask.numpy(), result.sdf[:, 0].numpy(), result.boundary.numpy()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"sdf_um": 7}, {"sdf_scale": "tile"}, {"boundary": "outer"}],
+    ids=["um", "saturated", "tile", "outer"],
+)
+def test_the_targets_of_a_gpu_are_those_of_the_cpu(seed, changes) -> None:
+    rng = np.random.default_rng(seed)
+    labels = blocks(rng, rng.integers(4, 40, 2), side=int(rng.integers(1, 9)), numbers=4)
+    weight = np.ones_like(labels)
+    if changes.get("sdf_scale") == "tile":
+        weight = blocks(rng, labels.shape[1:], side=6, numbers=5) > 0
+    network = NetworkSettings(encoder="unet", experts="separate", width=4, **changes)
+    results = device_targets(labels, weight, network)
+    for tile in range(2):
+        expected = targets(labels[tile], weight[tile], network=network, mpp_um=0.7)
+        for result, array in zip(results, expected, strict=True):
+            counts = weight[tile] > 0  # other pixels have no meaning
+            np.testing.assert_allclose(result[tile][counts], array[counts], atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_distances_of_a_gpu_are_measured_to_annotated_pixels_only(seed) -> None:
+    rng = np.random.default_rng(seed)
+    labels = blocks(rng, (9, 11), side=int(rng.integers(1, 5)), numbers=3)
+    weight = blocks(rng, (9, 11), side=3, numbers=3) > 0
+    _, sdf, _ = device_targets(labels, weight, UM)
+    for tile in range(2):
+        expected = brute_force_um(labels[tile] * weight[tile], weight[tile], sdf_um=10 / 0.7)
+        counts = weight[tile]
+        np.testing.assert_allclose(sdf[tile][counts], expected[counts], atol=1e-5)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from disc_pictures import Item
 
 from semimoe.model_card import SplitChoice
@@ -14,9 +15,11 @@ from semimoe.training.validation import (
     _split_candidates,
     _validation_image,
     choose,
-    pixel_dice,
     scores_of,
 )
+from semimoe.training.validation_dice import ValidationDice
+from tiling.raster.blending import predict_image
+from tiling.raster.tile import Tile
 
 TRAINING = TrainingSettings(
     epochs=20, warm_start_epochs=8, precision="fp32", tile_px=96, min_area_um2=20
@@ -56,6 +59,11 @@ class TwoGlands:
         assert images.shape == (1, 3, 96, 96)
         return np.stack([self.gland, *np.zeros((3, 96, 96), np.float32)])[None]
 
+    def dice_at_half(self) -> float:
+        dice = ValidationDice(self, tile_px=96, batch=1, device=torch.device("cpu"))
+        (value,) = dice(lambda images: torch.from_numpy(self.predict(images.numpy())[:, :1]))
+        return value
+
 
 def test_a_threshold_that_separates_glands_is_chosen_if_it_loses_little_pixel_dice() -> None:
     source = TwoGlands(rim=0)
@@ -68,8 +76,8 @@ def test_a_threshold_that_separates_glands_is_chosen_if_it_loses_little_pixel_di
     choice = choose([(source.predict, source)], SETTINGS)
     assert choice.threshold >= 0.46
     assert choice.scores["object_f1"] == 1
-    (half,) = pixel_dice(source.predict, source, channels=(0,), tile_px=96, batch=1)
-    assert choice.scores["dice"] == half
+    half = source.dice_at_half()
+    assert choice.scores["dice"] == pytest.approx(half)
 
 
 def test_a_threshold_that_separates_glands_is_not_chosen_if_it_loses_much_pixel_dice() -> None:
@@ -100,9 +108,7 @@ def test_values_of_the_start_model_stay_unless_others_are_better_by_a_gland(
     assert ((choice.threshold, choice.split) == start) is kept
     assert choice.scores["object_f1"] == 1
     before = scores_of(source.predict, source, settings)
-    tiles = {"tile_px": SETTINGS.training.tile_px, "batch": SETTINGS.training.batch}
-    (dice_at_half,) = pixel_dice(source.predict, source, channels=(0,), **tiles)
-    assert before.pop("dice_at_half") == dice_at_half
+    assert before.pop("dice_at_half") == pytest.approx(source.dice_at_half())
     assert (before == choice.scores) is kept
     assert (before["object_f1"] == 1) is kept
 
@@ -114,3 +120,34 @@ def test_seed_depths_beyond_the_clipped_distance_are_not_compared(scale: str) ->
     )
     assert candidates
     assert scale == "tile" or all(split.seed_depth_um < 1 for split in candidates)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_validation_dice_is_that_of_the_blended_maps_of_all_images(batch) -> None:
+    """Images of several sizes, smaller and larger than a tile, one with pixels that do not count.
+
+    The peer is `predict_image` with numpy.
+    """
+    rng = np.random.default_rng(0)
+    tiles = []
+    for shape in ((70, 90), (20, 32), (130, 40)):
+        image = rng.integers(0, 256, (3, *shape), np.uint8)
+        weight = (rng.random(shape) > 0.2).astype(np.uint8) if shape == (20, 32) else None
+        tiles.append(Tile(image, (image[0] > 100).astype(np.int32), weight))
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        """Depends on the place in the tile, so that blending matters."""
+        position = np.linspace(0, 1, 32, dtype=np.float32)
+        first = np.abs(images[:, 0] / np.float32(255) - position / 4)
+        return np.stack([first, 1 - first], axis=1)
+
+    dice = ValidationDice(tiles, tile_px=32, batch=batch, device=torch.device("cpu"))
+    result = dice(lambda images: torch.from_numpy(predict(images.numpy())))
+    overlap, size = np.zeros(2), np.zeros(2)
+    for tile in tiles:
+        maps = predict_image(predict, tile.image, tile_px=32, overlap_px=8, batch=3)
+        counts = np.ones(tile.labels.shape, bool) if tile.weight is None else tile.weight > 0
+        true, predicted = (tile.labels > 0) & counts, (maps >= 0.5) & counts
+        overlap += 2 * (true & predicted).sum((1, 2))
+        size += true.sum() + predicted.sum((1, 2))
+    np.testing.assert_allclose(result, overlap / size, atol=1e-3)
