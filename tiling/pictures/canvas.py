@@ -9,23 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tiling.raster.geometry import Block, Geometry
+from tiling.pictures.unstored_glass import StoredChunks, stored_chunks, with_glass
+from tiling.raster.geometry import Block, Geometry, Window
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import geometry_of
 
 Colour = tuple[int, int, int]
 
 TEXT_COLOUR: Colour = (30, 30, 30)
-OUTLINE_COLOUR: Colour = (40, 225, 60)
+# Blue and yellow differ for colour-blind people too, and from tissue. Missed and false glands
+# differ in lightness and in the direction of their stripes.
+OUTLINE_COLOUR: Colour = (0, 190, 255)
 REGION_COLOUR: Colour = (20, 60, 220)
-ANNOTATED_COLOUR: Colour = (255, 170, 0)
+ANNOTATED_COLOUR: Colour = (255, 215, 0)
+MISSED_COLOUR: Colour = (240, 90, 0)
+FALSE_COLOUR: Colour = (0, 0, 0)
 IGNORED_COLOUR: Colour = (90, 60, 40)
 TISSUE_COLOUR: Colour = (0, 130, 150)
 LEFT_OUT_COLOUR: Colour = (220, 110, 0)
 PEN_COLOUR: Colour = (200, 0, 160)
 ERROR_COLOUR: Colour = (190, 20, 20)
-SCALE_BAR_HEIGHT_PX = 30
-SCALE_BAR_FONT_PX = 15
+# The report shows pictures of up to 1700 px at 1172 px: letters must then have 12 px.
+SCALE_BAR_HEIGHT_PX = 34
+SCALE_BAR_FONT_PX = 19
 _MIN_BAR_PX = 30
 
 
@@ -34,14 +40,33 @@ class Thumbnail(NamedTuple):
 
     Attributes
     ----------
-    image : RGB
+    image : RGB; where no pixels are stored, it has the colour of the nearest glass
     px_per_pixel : (y, x), stored pixels per pixel of the picture
     geometry : of the store
+    chunks : which pixels are stored
     """
 
     image: Image.Image
     px_per_pixel: tuple[float, float]
     geometry: Geometry
+    chunks: StoredChunks
+
+    def fill_missing(self, image: Image.Image, window: Window) -> Image.Image:
+        """A picture of a window at full resolution, with this thumbnail where nothing is stored."""
+        is_missing = self.chunks.are_missing(
+            np.arange(window.y, window.bottom), np.arange(window.x, window.right)
+        )
+        if not is_missing.any():
+            return image
+        per_row, per_column = self.px_per_pixel
+        box = (
+            window.x / per_column,
+            window.y / per_row,
+            min(window.right / per_column, self.image.width),
+            min(window.bottom / per_row, self.image.height),
+        )
+        part = np.asarray(self.image.resize(image.size, Image.Resampling.BILINEAR, box=box))
+        return Image.fromarray(np.where(is_missing[..., None], part, np.asarray(image)))
 
 
 def slide_thumbnail(tiles: Path, max_px: int) -> Thumbnail:
@@ -65,7 +90,15 @@ def slide_thumbnail(tiles: Path, max_px: int) -> Thumbnail:
     size = (max(round(geometry.width_px * factor), 1), max(round(geometry.height_px * factor), 1))
     if size != image.size:
         image = image.resize(size, Image.Resampling.BOX)
-    return Thumbnail(image, (geometry.height_px / size[1], geometry.width_px / size[0]), geometry)
+    per_row, per_column = geometry.height_px / size[1], geometry.width_px / size[0]
+    chunks = stored_chunks(tiles)
+    is_missing = chunks.are_missing(
+        ((np.arange(size[1]) + 0.5) * per_row).astype(np.int64),
+        ((np.arange(size[0]) + 0.5) * per_column).astype(np.int64),
+    )
+    tissue = np.asarray(open_array(group, "tissue")[...]) > 0
+    image = with_glass(image, is_missing, tissue)
+    return Thumbnail(image, (per_row, per_column), geometry, chunks)
 
 
 def rgb_image(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from tiling.pictures.canvas import (
     OUTLINE_COLOUR,
+    Thumbnail,
     colour_mask,
     enlarged,
     inner_edges,
@@ -146,7 +147,7 @@ def draw_close_up(
     pixels: zarr.Array[Any],
     labels: zarr.Array[Any],
     window_px: NDArray[np.int64],
-    geometry: Geometry,
+    thumbnail: Thumbnail,
     panel_px: int,
 ) -> CloseUp:
     """One object and its surroundings with all outlines.
@@ -158,12 +159,14 @@ def draw_close_up(
     ----------
     pixels, labels : uint8 (3, y, x), int32 (y, x)
     window_px : y, x, height, width of the object
-    geometry : of the arrays
+    thumbnail : of the slide; shown where no pixels are stored
     panel_px : side of the picture
     """
+    geometry = thumbnail.geometry
     window = _window_around(Window(*window_px.tolist()), geometry, panel_px)
     rows, columns = window.slices
     image = rgb_image(np.asarray(pixels[:, rows, columns]))
+    image = thumbnail.fill_missing(image, window)
     window_labels = np.asarray(labels[rows, columns])
     if max(image.size) > panel_px:
         factor = panel_px / max(image.size)

@@ -25,6 +25,7 @@ from tiling.pictures.overview_page import (
     draw_page,
     letter_of,
 )
+from tiling.pictures.truth_comparison import compare_glands
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.geometry import Window
 from tiling.raster.quantise import restore_probability
@@ -80,11 +81,11 @@ def write_overview(
         stores, glands, thumbnail, close_up_count, max(panel_px, _MIN_PANEL_PX)
     )
     heat_maps = _heat_maps(stores, thumbnail, (width - MARGIN_PX) // 2, block_px)
-    annotation = _annotation(stores.labels, thumbnail, block_px)
+    annotation = _annotation(stores, thumbnail, block_px)
     main = draw_main_panel(thumbnail, glands.scan.edges, annotation, windows)
     page = draw_page(
         title,
-        _facts(glands, thumbnail),
+        _facts(glands, thumbnail, annotation),
         main,
         [close_ups, heat_maps],
         annotated=annotation is not None,
@@ -122,9 +123,7 @@ def _close_ups(
         glands.area_px, scan.disagreement, scan.contact_px, count, places.suits
     )
     for index, (reason, row) in enumerate(chosen):
-        close_up = draw_close_up(
-            pixels, labels, glands.windows_px[row], thumbnail.geometry, panel_px
-        )
+        close_up = draw_close_up(pixels, labels, glands.windows_px[row], thumbnail, panel_px)
         fact = _reason_text(reason, row, glands, thumbnail)
         caption = f"{letter_of(index)}  {reason}: gland {row + 1}, {fact}"
         panels.append(Panel(caption, close_up.image))
@@ -169,18 +168,25 @@ def _heat_maps(
 
 
 def _annotation(
-    labels: Path | None, thumbnail: Thumbnail, block_px: int
+    stores: SlideStores, thumbnail: Thumbnail, block_px: int
 ) -> PlacedAnnotation | None:
-    """The annotation in a label store; None without a store, or if it records a failure."""
+    """The annotation in the label store; None without a store, or if it records a failure."""
+    labels = stores.labels
     if labels is None or recorded_error(labels) is not None:
         return None
     drawn = annotation_on_thumbnail(stored_annotation(labels), thumbnail, block_px=block_px)
-    return PlacedAnnotation(drawn, LabelStore.read(labels).regions)
+    prediction = open_array(open_store(stores.glands), "labels")
+    comparison = compare_glands(open_store(labels), prediction, thumbnail, block_px=block_px)
+    return PlacedAnnotation(drawn, LabelStore.read(labels).regions, comparison)
 
 
-def _facts(glands: _GlandScan, thumbnail: Thumbnail) -> str:
-    """Number and area of the glands, and the pixel size."""
+def _facts(glands: _GlandScan, thumbnail: Thumbnail, annotation: PlacedAnnotation | None) -> str:
+    """Number and area of the glands, the pixel size, and how they compare with the annotation."""
     geometry = thumbnail.geometry
     area_mm2 = float(glands.area_px.sum()) * geometry.um2_per_px / 1e6
     count = counted(len(glands.area_px), "gland")
-    return f"{count}, {area_mm2:.3f} mm² of gland; {geometry.mpp:.3g} µm per stored pixel"
+    facts = f"{count}, {area_mm2:.3f} mm² of gland; {geometry.mpp:.3g} µm per stored pixel"
+    if annotation is None:
+        return facts
+    true, missed, false = annotation.compared[:3]
+    return f"{facts}; of {counted(true, 'annotated gland')} {missed} missed, {false} false"

@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from tiling.pictures.canvas import (
     ANNOTATED_COLOUR,
+    FALSE_COLOUR,
     IGNORED_COLOUR,
+    MISSED_COLOUR,
     OUTLINE_COLOUR,
     REGION_COLOUR,
     TEXT_COLOUR,
@@ -24,16 +26,19 @@ from tiling.pictures.canvas import (
     with_scale_bar,
 )
 from tiling.pictures.drawn_annotation import AnnotationOnThumbnail
+from tiling.pictures.truth_comparison import GlandComparison
 from tiling.raster.geometry import Window
 from tiling.stores.layout import StoredRegion
 
 MARGIN_PX = 20
 MIN_WIDTH_PX = 1000
 _MIN_SLIDE_PX = 800
-_HEADER_PX = 92
-_CAPTION_PX = 26
-_TITLE_FONT, _FACTS_FONT, _CAPTION_FONT, _LABEL_FONT = 28, 18, 17, 15
-_LABEL_HEIGHT_PX = 17
+_LEGEND_TOP_PX, _LEGEND_PX, _SAMPLE_PX = 88, 28, 30
+_HEADER_PX = 128
+_CAPTION_PX = 30
+_TITLE_FONT, _FACTS_FONT, _CAPTION_FONT, _LABEL_FONT = 28, 19, 19, 19
+_LABEL_HEIGHT_PX = 22
+_TISSUE_SAMPLE: Colour = (214, 150, 190)
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -45,10 +50,11 @@ class Panel(NamedTuple):
 
 
 class PlacedAnnotation(NamedTuple):
-    """The annotation of a slide on its thumbnail, and the names of its regions."""
+    """The annotation of a slide on its thumbnail, its regions, and how the glands compare."""
 
     drawn: AnnotationOnThumbnail
     regions: Sequence[StoredRegion]
+    compared: GlandComparison
 
 
 class _LabelledFrame(NamedTuple):
@@ -82,7 +88,10 @@ def draw_main_panel(
     """
     will_be_enlarged = max(thumbnail.image.size) * 2 <= _MIN_SLIDE_PX
     thick_edges = edges if will_be_enlarged else ndimage.binary_dilation(edges)
-    image = colour_mask(thumbnail.image, thick_edges, OUTLINE_COLOUR)
+    image = thumbnail.image
+    if annotation is not None:
+        image = annotation.compared.draw(image)
+    image = colour_mask(image, thick_edges, OUTLINE_COLOUR)
     if annotation is not None:
         image = annotation.drawn.draw(image, thick=not will_be_enlarged)
     image = enlarged(image, _MIN_SLIDE_PX)
@@ -127,7 +136,8 @@ def _draw_label(
     text = truncated_text(frame.text, _LABEL_FONT, image.width - box[0] - 8)
     width = text_width(text, _LABEL_FONT)
     left = box[0] + 5
-    top = min(box[3], image.height) - 20 if frame.is_letter else max(box[1] + 3, 0)
+    at_bottom = min(box[3], image.height) - _LABEL_HEIGHT_PX - 4
+    top = at_bottom if frame.is_letter else max(box[1] + 3, 0)
     place = (left, top, left + width, top + _LABEL_HEIGHT_PX)
     while frame.is_letter and any(_overlap(place, other) for other in occupied):
         left += width + 4
@@ -160,18 +170,10 @@ def draw_page(
     strips : panels of each row
     annotated : whether the legend explains the colours of an annotation
     """
-    legend = [("gland", OUTLINE_COLOUR), ("close-up", TEXT_COLOUR)]
-    if annotated:
-        legend[1:1] = [
-            ("annotated gland", ANNOTATED_COLOUR),
-            ("annotated region", REGION_COLOUR),
-            ("ignored", IGNORED_COLOUR),
-        ]
-    legend_left = MARGIN_PX + text_width(facts, _FACTS_FONT) + 30
-    legend_width = sum(50 + text_width(text, _FACTS_FONT) for text, _ in legend)
+    legend = _legend(annotated)
     strips = [strip for strip in strips if strip]
     strip_widths = [sum(_panel_widths(strip)) + MARGIN_PX * (len(strip) - 1) for strip in strips]
-    header_width = legend_left - MARGIN_PX + legend_width
+    header_width = max(text_width(facts, _FACTS_FONT), legend.width)
     width = max(main.width, *strip_widths, header_width, MIN_WIDTH_PX) + 2 * MARGIN_PX
     height = _HEADER_PX + main.height + sum(map(_strip_height, strips)) + MARGIN_PX
     page = Image.new("RGB", (width, height), "white")
@@ -179,7 +181,7 @@ def draw_page(
     title = truncated_text(title, _TITLE_FONT, width - 2 * MARGIN_PX)
     draw.text((MARGIN_PX, 12), title, fill=TEXT_COLOUR, font=font(_TITLE_FONT))
     draw.text((MARGIN_PX, 56), facts, fill=TEXT_COLOUR, font=font(_FACTS_FONT))
-    _draw_legend(draw, legend, legend_left)
+    page.paste(legend, (MARGIN_PX, _LEGEND_TOP_PX))
     page.paste(main, (MARGIN_PX, _HEADER_PX))
     top = _HEADER_PX + main.height
     for strip in strips:
@@ -197,14 +199,42 @@ def _strip_height(strip: Sequence[Panel]) -> int:
     return MARGIN_PX + _CAPTION_PX + max(panel.image.height for panel in strip)
 
 
-def _draw_legend(
-    draw: ImageDraw.ImageDraw, legend: Sequence[tuple[str, Colour]], left: int
-) -> None:
-    for text, colour in legend:
-        line_px = 1 if colour == TEXT_COLOUR else 3
-        draw.rectangle((left, 60, left + 22, 74), outline=colour, width=line_px)
-        draw.text((left + 30, 56), text, fill=TEXT_COLOUR, font=font(_FACTS_FONT))
-        left += 50 + text_width(text, _FACTS_FONT)
+def _legend(annotated: bool) -> Image.Image:
+    """What the colours mean, in one line."""
+    entries = [("predicted gland", OUTLINE_COLOUR, "")]
+    if annotated:
+        entries += [
+            ("annotated gland", ANNOTATED_COLOUR, ""),
+            ("missed", MISSED_COLOUR, "missed"),
+            ("false", FALSE_COLOUR, "false"),
+            ("annotated region", REGION_COLOUR, ""),
+            ("ignored", IGNORED_COLOUR, ""),
+        ]
+    entries.append(("close-up", TEXT_COLOUR, ""))
+    widths = [_SAMPLE_PX + 8 + text_width(text, _FACTS_FONT) + 18 for text, _, _ in entries]
+    legend = Image.new("RGB", (sum(widths), _LEGEND_PX), "white")
+    left = 0
+    for (text, colour, kind), width in zip(entries, widths, strict=True):
+        legend.paste(_legend_sample(colour, kind), (left, 3))
+        draw = ImageDraw.Draw(legend)
+        place = (left + _SAMPLE_PX + 8, 0)
+        draw.text(place, text, fill=TEXT_COLOUR, font=font(_FACTS_FONT))
+        left += width
+    return legend
+
+
+def _legend_sample(colour: Colour, kind: str) -> Image.Image:
+    """A frame of one colour; of missed and false glands a part with stripes, as in the picture."""
+    sample = Image.new("RGB", (_SAMPLE_PX, _LEGEND_PX - 8), _TISSUE_SAMPLE if kind else "white")
+    if kind:
+        inside = np.ones((sample.height, sample.width), bool)
+        nothing = np.zeros_like(inside)
+        masks = (inside, nothing) if kind == "missed" else (nothing, inside)
+        return GlandComparison(0, 0, 0, *masks).draw(sample)
+    line_px = 1 if colour == TEXT_COLOUR else 3
+    box = (0, 0, sample.width - 1, sample.height - 1)
+    ImageDraw.Draw(sample).rectangle(box, outline=colour, width=line_px)
+    return sample
 
 
 def _draw_strip(page: Image.Image, strip: Sequence[Panel], top: int) -> None:

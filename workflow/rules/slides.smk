@@ -66,7 +66,7 @@ rule preview_slide:
     params:
         rules=lambda wildcards: reading_rules(wildcards.slide),
         made_from=made_from,
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/preview_slide.py"
 

@@ -1,15 +1,18 @@
 import matplotlib
 import numpy as np
 import pytest
+from example_stores import tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
+from semimoe.evaluation.metrics import object_scores
 from tiling.pictures.canvas import (
     ANNOTATED_COLOUR,
     IGNORED_COLOUR,
+    MISSED_COLOUR,
     OUTLINE_COLOUR,
     REGION_COLOUR,
     inner_edges,
@@ -22,11 +25,13 @@ from tiling.pictures.close_ups import CloseUpPlaces, choose_close_ups, draw_clos
 from tiling.pictures.heat_maps import draw_heat_map, reduced_mean
 from tiling.pictures.label_scan import scan_labels
 from tiling.pictures.overview import write_overview
+from tiling.pictures.truth_comparison import compare_glands
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store
 from tiling.stores.atomic_store import write_store
 from tiling.stores.attributes import record_failure, set_attributes
+from tiling.stores.manifest import seal_store
 from tiling.stores.slide_stores import SlideStores
 
 HEIGHT, WIDTH = 600, 900
@@ -47,6 +52,20 @@ def store(path, arrays, *, table=None, **values):
         set_attributes(
             group, {"status": "ok", "slide": "s", "geometry": geometry(*shape).to_dict(), **values}
         )
+    return path
+
+
+def tile_store(path, arrays, origins=None):
+    """A tile store with tiles at these origins; without any, with tiles everywhere."""
+    height, width = arrays["0"].shape[1:]
+    if origins is None:
+        origins = [(y, x) for y in range(0, height, 128) for x in range(0, width, 128)]
+    group = create_group(path)
+    for name, array in arrays.items():
+        create_array(group, name, array.shape, array.dtype)[...] = array
+    create_table(group, "tiles", {"origin_yx_px": np.array(origins, np.int64)})
+    tile_attributes(geometry(height, width), overlap_px=0).write(group)
+    seal_store(path)
     return path
 
 
@@ -72,7 +91,7 @@ def make_stores(folder, labels, disagreement, image=None):
     levels = {"0": image, "1": image[:, ::2, ::2], "2": image[:, ::4, ::4]}
     tissue = np.ones([-(-side // 8) for side in labels.shape], np.uint8)
     return {
-        "tiles": store(folder / "tiles.zarr", {**levels, "tissue": tissue}),
+        "tiles": tile_store(folder / "tiles.zarr", {**levels, "tissue": tissue}),
         "glands": store(folder / "glands.zarr", {"labels": labels}, table=objects_of(labels)),
         "maps": store(
             folder / "maps.zarr",
@@ -195,6 +214,75 @@ def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
     assert slide_thumbnail(tiles, 5000).image.size == (WIDTH, HEIGHT)
 
 
+def test_pixels_that_are_not_stored_have_the_colour_of_glass(tmp_path):
+    """Glass with a slope of brightness on the left half; nothing is stored on the right half."""
+    image = np.full((3, 512, 1024), 255, np.uint8)
+    image[:, :, :512] = np.linspace(230, 244, 512).astype(np.uint8)
+    image[:, 100:200, 100:200] = 120
+    tissue = np.zeros((64, 128), np.uint8)
+    tissue[12:26, 12:26] = 1
+    origins = [(y, x) for y in range(0, 512, 128) for x in range(0, 512, 128)]
+    tiles = tile_store(tmp_path / "tiles.zarr", {"0": image, "tissue": tissue}, origins)
+    thumbnail = slide_thumbnail(tiles, 512)
+    pixels = np.asarray(thumbnail.image)
+    assert pixels[:, 258:300].min() >= 240
+    assert pixels.max() <= 244
+    assert (pixels[60:90, 60:90] == 120).all()
+
+    labels = np.zeros((512, 1024), np.int32)
+    labels[300:340, 480:560] = 1
+    glands = store(tmp_path / "glands.zarr", {"labels": labels}, table=objects_of(labels))
+    result = draw_close_up(
+        open_array(open_store(tiles), "0"),
+        open_array(open_store(glands), "labels"),
+        np.array([300, 480, 40, 80]),
+        thumbnail,
+        400,
+    )
+    close_up = np.asarray(result.image)[:400]
+    assert close_up.shape[1] == 400
+    background = close_up[~(close_up == OUTLINE_COLOUR).all(axis=-1)]
+    assert background.min() >= 235
+    assert background.max() <= 244
+
+
+@pytest.mark.parametrize("block_px", [256, 2048])
+def test_missed_and_false_glands_are_those_of_object_f1(tmp_path, block_px):
+    rng = np.random.default_rng(0)
+    true, predicted = np.zeros((2, HEIGHT, WIDTH), np.int32)
+    for number in range(60):
+        y, x = number // 10 * 100 + 10, number % 10 * 90 + 5
+        true[y : y + 60, x : x + 60] = number + 1 if number % 7 else 0
+        dy, dx = rng.integers(0, 40, 2)
+        predicted[y + dy : y + dy + 60, x + dx : x + dx + 40] = number + 1 if number % 5 else 0
+    weight = np.ones(true.shape, np.uint8)
+    weight[:, 700:] = 0
+    truth = store(tmp_path / "labels.zarr", {"labels": true, "weight": weight})
+    glands = store(tmp_path / "glands.zarr", {"labels": predicted})
+    paths = make_stores(tmp_path / "s", 0 * true, np.zeros(true.shape, np.uint8))
+    compared = compare_glands(
+        open_store(truth),
+        open_array(open_store(glands), "labels"),
+        slide_thumbnail(paths["tiles"], WIDTH),
+        block_px=block_px,
+    )
+    scores = object_scores(
+        [np.where(weight, true, 0)], [np.where(weight, predicted, 0)], mpp_um=1, distances=False
+    )
+    assert scores.fn > 5
+    assert scores.fp > 5
+    assert (compared.missed_count, compared.false_count) == (scores.fn, scores.fp)
+    assert compared.true_count == scores.tp + scores.fn
+    missed_numbers = np.unique(true[compared.missed])
+    np.testing.assert_array_equal(
+        compared.missed, np.isin(true, missed_numbers) & (true > 0) & (weight > 0)
+    )
+    drawn = np.asarray(compared.draw(Image.new("RGB", (WIDTH, HEIGHT))))
+    assert (drawn == MISSED_COLOUR).all(axis=-1)[~compared.missed].sum() == 0
+    share = (drawn == MISSED_COLOUR).all(axis=-1)[compared.missed].mean()
+    assert 0.2 < share < 0.6
+
+
 def test_overview_draws_outlines_of_glands_and_frames_of_regions(tmp_path, glands):
     labels, disagreement = glands
     paths = make_stores(tmp_path, labels, disagreement)
@@ -220,10 +308,10 @@ def test_overview_draws_outlines_of_glands_and_frames_of_regions(tmp_path, gland
         SlideStores(**paths), tmp_path / "without.png", title="a slide", close_up_count=0
     )
     with_regions, without = (picture(tmp_path / f"{name}.png") for name in ("with", "without"))
-    main = without[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
+    main = without[128 : 128 + HEIGHT, 20 : 20 + WIDTH]
     drawn = (main == OUTLINE_COLOUR).all(axis=-1)
     np.testing.assert_array_equal(drawn, ndimage.binary_dilation(inner_edges(labels)))
-    page = with_regions[92 : 92 + HEIGHT, 20 : 20 + WIDTH]
+    page = with_regions[128 : 128 + HEIGHT, 20 : 20 + WIDTH]
 
     def extent(colour):
         y, x = np.nonzero((page == colour).all(axis=-1))
@@ -252,7 +340,8 @@ def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gl
         open_array(open_store(paths["tiles"]), "0"),
         open_array(open_store(paths["glands"]), "labels"),
     )
-    result = draw_close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), geometry(), 400)
+    thumbnail = slide_thumbnail(paths["tiles"], 300)
+    result = draw_close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), thumbnail, 400)
     top, left, h, w = result.window_px
     assert (h, w) == (400 // times, 400 // times)
     assert abs(top + h / 2 - 300 - gland_px / 2) <= 1 or top + h == HEIGHT
@@ -275,9 +364,8 @@ def test_a_gland_larger_than_its_panel_is_shown_completely(tmp_path):
         open_array(open_store(paths["tiles"]), "0"),
         open_array(open_store(paths["glands"]), "labels"),
     )
-    result = draw_close_up(
-        pixels, array, np.array([100, 300, 1800, 200]), geometry(*labels.shape), 400
-    )
+    thumbnail = slide_thumbnail(paths["tiles"], 300)
+    result = draw_close_up(pixels, array, np.array([100, 300, 1800, 200]), thumbnail, 400)
     top, left, h, w = result.window_px
     assert (h, w) == (2000, 1200)
     assert (top, left) == (0, 0)
