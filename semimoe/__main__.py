@@ -12,14 +12,21 @@ from importlib import import_module
 from pathlib import Path
 
 from semimoe.model_errors import SettingsError
-from semimoe.setting_values import LARGEST_AREA_UM2, MIN_HOLE_UM2, MOST_SEED, MOST_TILES_AT_ONCE
+from semimoe.setting_values import (
+    LARGEST_AREA_UM2,
+    LARGEST_MPP_UM,
+    MIN_HOLE_UM2,
+    MOST_SEED,
+    MOST_TILES_AT_ONCE,
+    PROTOCOLS,
+)
 from semimoe.settings import PREDICTION_BATCH
-from semimoe.train_options import PROTOCOLS, add_device_options, add_train_options
+from semimoe.train_options import add_device_options, add_train_options
 from tiling.raster.option_help import Commands, OneLineParser, add_command
 
 _MOST = {
-    "mpp": 100,
-    "work_mpp": 100,
+    "mpp": LARGEST_MPP_UM,
+    "work_mpp": LARGEST_MPP_UM,
     "threads": 1024,
     "devices": 1024,
     "batch": MOST_TILES_AT_ONCE,

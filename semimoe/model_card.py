@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from semimoe.methods import METHODS
 from semimoe.model_errors import ModelError
 from semimoe.older_cards import upgraded_card
-from semimoe.setting_values import LARGEST_DISTANCE_UM
+from semimoe.setting_values import LARGEST_DISTANCE_UM, LARGEST_MPP_UM, MOST_TILE_PX
 from semimoe.settings import (
     Integer,
     NetworkSettings,
@@ -163,8 +163,8 @@ class ModelCard(_CardPart):
     name: str | None = Field(None, max_length=200)
     network: NetworkSettings
     training: TrainingSettings | None = None
-    mpp_um: Number = Field(gt=0, le=100)
-    tile_px: Integer = Field(gt=0, le=8192)
+    mpp_um: Number = Field(gt=0, le=LARGEST_MPP_UM)
+    tile_px: Integer = Field(gt=0, le=MOST_TILE_PX)
     sdf_um: Number = Field(gt=0, le=LARGEST_DISTANCE_UM)
     sdf_scale: Literal["um", "tile", "none"]
     normalisation: Normalisation

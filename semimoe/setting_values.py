@@ -1,13 +1,18 @@
 """Bounds of settings, which values count as numbers and switches, and what is said of others."""
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
+# How images are divided, and how their test scores are made.
+SplitProtocol = Literal["honest", "as-published"]
+PROTOCOLS: tuple[SplitProtocol, ...] = get_args(SplitProtocol)
 # Bounds against typing errors: a value above them needs days, or more memory than there is.
 MOST_EPOCHS, MOST_STEPS, MOST_TILES_AT_ONCE = 100_000, 1_000_000, 1024
 # Default of all commands that write glands: smaller holes are filled.
 MIN_HOLE_UM2 = 50.0
 MOST_SEED = 2**32 - 1
 LARGEST_DISTANCE_UM, LARGEST_AREA_UM2 = 1000, 1e9
+MOST_TILE_PX, LARGEST_MPP_UM = 8192, 100
 LARGEST_RATE, LARGEST_FACTOR = 100, 1e6
 
 # In place of messages with words of pydantic.

@@ -27,6 +27,7 @@ from semimoe.setting_values import (
     LARGEST_RATE,
     MOST_EPOCHS,
     MOST_STEPS,
+    MOST_TILE_PX,
     MOST_TILES_AT_ONCE,
     REASONS,
     keep_integer,
@@ -46,11 +47,11 @@ PREDICTION_BATCH = 16
 STRIDE_PX = 16
 _MOST_STAGES = max(entry.stages for entry in ENCODERS.values())
 
-
 Number = Annotated[float, WrapValidator(keep_integer)]
 # Stands after the bounds where there are several annotations: the JSON schema then has them.
 NO_BOOL = BeforeValidator(refuse_bool)
 Integer = Annotated[int, NO_BOOL]
+_TilePx = Annotated[int, Field(ge=STRIDE_PX, le=MOST_TILE_PX, multiple_of=STRIDE_PX), NO_BOOL]
 Switch = Annotated[bool, BeforeValidator(refuse_number)]
 
 
@@ -235,9 +236,7 @@ class TrainingOptions(StrictModel):
 class TrainingSettings(TrainingOptions):
     """How the network is trained: everything that a run depends on."""
 
-    tile_px: Integer = Field(
-        256, ge=STRIDE_PX, le=8192, multiple_of=STRIDE_PX, description="side of a training tile, px"
-    )
+    tile_px: _TilePx = Field(256, description="side of a training tile, px")
     max_steps_per_epoch: Integer = Field(
         500,
         ge=1,

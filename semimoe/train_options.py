@@ -5,8 +5,7 @@ from pathlib import Path
 
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.presets import PRESETS, preset
-
-PROTOCOLS = ("honest", "as-published")
+from semimoe.setting_values import PROTOCOLS
 
 
 def add_train_options(train: argparse.ArgumentParser) -> None:

@@ -17,12 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tiling.raster.atomic_files import file_checksum, write_atomic
 from tiling.slides.metadata import slide_checksum
+from tiling.slides.slide_files import has_one_file
 from workflow.file_state import FileState, file_state
 
 # Name of the input that is a slide: see `slide_checksum`; other files are compared by content.
 _SLIDE = "slide"
-# Formats whose slides are one file: where its state is unchanged, it is not read again.
-_SINGLE_FILES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".png", ".jpg", ".jpeg")
 # File systems store times in steps: a file that changed just now may change again at the same time.
 _CLOCK_STEP_S = 2.0
 _MISSING = "missing"
@@ -123,6 +122,7 @@ def recorded_inputs(
     inputs: Iterable[JobInput],
     earlier: Iterable[RecordedInput] = (),
     id_of: Callable[[str], str] = id_on_disk,
+    checksums: dict[tuple[bool, str], str] | None = None,
 ) -> tuple[RecordedInput, ...]:
     """The inputs of a job with their checksums now.
 
@@ -131,7 +131,10 @@ def recorded_inputs(
     earlier : the same inputs at an earlier time: files whose state is unchanged are not read again,
         and missing files count as unchanged
     id_of : the id of a job record, from its path
+    checksums : of files that were read before, by (is it a slide, path); it is extended. A file
+        that many jobs of a plan read is then read once
     """
+    checksums = {} if checksums is None else checksums
     earlier_of = {(one.name, one.file): one for one in earlier}
     recorded = []
     for name, text, record, is_compared in inputs:
@@ -139,7 +142,7 @@ def recorded_inputs(
         if not is_compared:
             recorded.append(RecordedInput(name=name, file=path.name, checksum=_NOT_COMPARED))
         elif record is None:
-            recorded.append(_user_file(name, path, earlier_of.get((name, path.name))))
+            recorded.append(_user_file(name, path, earlier_of.get((name, path.name)), checksums))
         else:
             recorded.append(
                 RecordedInput(name=name, file=path.name, checksum=id_of(record), is_of_job=True)
@@ -155,14 +158,19 @@ def store_checksum(store: Path) -> str | None:
         return None
 
 
-def _user_file(name: str, path: Path, before: RecordedInput | None) -> RecordedInput:
+def _user_file(
+    name: str, path: Path, before: RecordedInput | None, checksums: dict[tuple[bool, str], str]
+) -> RecordedInput:
+    key = (name == _SLIDE, str(path))
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return RecordedInput(name=name, file=path.name, checksum="no regular file")
         state = _state_of(name, path)
         if before is not None and state is not None and state == before.file_state:
             return before
-        checksum = slide_checksum(path) if name == _SLIDE else file_checksum(path)
+        if key not in checksums:
+            checksums[key] = slide_checksum(path) if name == _SLIDE else file_checksum(path)
+        checksum = checksums[key]
     except FileNotFoundError:
         return before or RecordedInput(name=name, file=path.name, checksum=_MISSING)
     except OSError as error:
@@ -176,6 +184,7 @@ def _state_of(name: str, path: Path) -> FileState | None:
     state = file_state(path)
     if state is None or time.time() - state.changed_ns * 1e-9 < _CLOCK_STEP_S:
         return None
-    if name == _SLIDE and path.suffix.lower() not in _SINGLE_FILES:
+    # The state of one file says nothing about the other files of a slide.
+    if name == _SLIDE and not has_one_file(path):
         return None
     return state

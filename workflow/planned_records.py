@@ -81,6 +81,7 @@ class PlannedRecords:
     ignored: frozenset[str] = frozenset()
     _inputs: dict[str, list[JobInput]] = field(default_factory=dict)
     _records: dict[str, JobRecord] = field(default_factory=dict)
+    _checksums: dict[tuple[bool, str], str] = field(default_factory=dict)
     _records_on_disk: dict[Path, JobRecord | None] = field(default_factory=dict)
     _rules: tuple[RecordingRule, ...] = ()
     _is_expanding: bool = False
@@ -122,6 +123,7 @@ class PlannedRecords:
                     self._inputs_of(record),
                     recorded.inputs if recorded else (),
                     lambda upstream: self._planned(upstream).id,
+                    self._checksums,
                 ),
             )
         return self._records[record]

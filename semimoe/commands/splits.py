@@ -5,16 +5,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
-from typing import get_args
 
 from semimoe.datasets.image_dataset import open_dataset
 from semimoe.datasets.image_lists import (
     ListedImage,
-    SplitProtocol,
     draw_image_list,
     image_list_csv,
     patient_folds,
 )
+from semimoe.setting_values import PROTOCOLS
 from tiling.raster.atomic_files import write_atomic
 
 _SHARES = (0.2, 0.1)
@@ -34,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         if file.mask is not None
     }
     lists: dict[str, list[ListedImage]] = {}
-    for protocol in get_args(SplitProtocol):
+    for protocol in PROTOCOLS:
         for share, seed in product(_SHARES, _SEEDS):
             lists[f"{protocol}_{round(100 * share)}_seed{seed}"] = draw_image_list(
                 records, protocol=protocol, labelled=share, seed=seed

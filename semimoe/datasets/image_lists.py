@@ -17,9 +17,9 @@ import numpy as np
 
 from semimoe.datasets.image_dataset import GradeRecord
 from semimoe.model_errors import DataError, SettingsError
+from semimoe.setting_values import SplitProtocol
 
 Role = Literal["labelled", "unlabelled", "validation"]
-SplitProtocol = Literal["honest", "as-published"]
 COLUMNS = ("image", "patient", "grade", "role")
 # Shares of all images: held out at least, and allowed beyond the share that was asked for.
 MIN_VALIDATION, _VALIDATION_TOLERANCE = 0.15, 0.05

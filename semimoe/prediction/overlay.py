@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tiling.raster.edges import inner_edges
+
 _OUTLINE_COLOUR = (40, 225, 60)
 
 
@@ -21,10 +23,7 @@ def draw_overlay(image: NDArray[np.uint8], labels: NDArray[np.int32]) -> Image.I
     array([0, 1, 1, 0, 1, 1, 0])
     """
     pixels = np.moveaxis(image, 0, -1).copy()
-    height, width = labels.shape
-    padded = np.pad(labels, 2, mode="edge")
-    is_edge = np.zeros(labels.shape, bool)
-    for y, x in ((0, 2), (1, 2), (3, 2), (4, 2), (2, 0), (2, 1), (2, 3), (2, 4)):
-        is_edge |= padded[y : y + height, x : x + width] != labels
-    pixels[is_edge & (labels > 0)] = _OUTLINE_COLOUR
+    outer = inner_edges(labels)
+    inner = inner_edges(np.where(outer, 0, labels))
+    pixels[outer | inner] = _OUTLINE_COLOUR
     return Image.fromarray(pixels)

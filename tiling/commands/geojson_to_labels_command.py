@@ -15,14 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", type=Path)
     parser.add_argument("slide", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument(
-        "--gland-class", default=GLAND, help="class of a gland (default %(default)s)"
-    )
+    parser.add_argument("--gland-class", default=GLAND, help="class of a gland")
     parser.add_argument(
         "--objects",
         choices=("annotations", "all"),
         default="annotations",
-        help="also read detections: all (default %(default)s)",
+        help="also read detections: all",
     )
 
 

@@ -32,5 +32,5 @@ def add_origin(parser: argparse.ArgumentParser) -> None:
         "--origin",
         choices=("bounds", "slide"),
         default="bounds",
-        help="what GeoJSON counts from (default %(default)s, as QuPath)",
+        help="what GeoJSON counts from; bounds: as QuPath",
     )

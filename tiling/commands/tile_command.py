@@ -8,6 +8,7 @@ from tiling.slide_errors import StoreError
 
 NAME = "tile"
 SUMMARY = "tile a slide into an OME-Zarr store"
+_MOST_TILE_PX = 8192
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,31 +22,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--working-mpp",
         type=number_between(float, 0.05, 20),
         default=1.0,
-        help="um per stored pixel (default %(default)s)",
+        help="um per stored pixel",
     )
     parser.add_argument(
         "--tile-px",
-        type=number_between(int, 16, 8192),
+        type=number_between(int, 16, _MOST_TILE_PX),
         default=256,
-        help="side of a tile, stored pixels (default %(default)s)",
+        help="side of a tile, stored pixels",
     )
     parser.add_argument(
         "--overlap-px",
         type=number_between(int, 0, 4096),
         default=64,
-        help="overlap of neighbouring tiles (default %(default)s)",
+        help="overlap of neighbouring tiles",
     )
     parser.add_argument(
         "--tissue-mpp",
         type=number_between(float, 1, 64),
         default=8.0,
-        help="um per pixel at which tissue is found (default %(default)s)",
+        help="um per pixel at which tissue is found",
     )
     parser.add_argument(
         "--min-tissue",
         type=number_between(float, 0, 1),
         default=0.05,
-        help="least share of tissue in a tile; 0: every tile (default %(default)s)",
+        help="least share of tissue in a tile; 0: every tile",
     )
     parser.add_argument(
         "--tissue", type=Path, help="GeoJSON or mask image that replaces the tissue found"
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--icc",
         choices=("keep", "apply"),
         default="keep",
-        help="embedded colour profile (default %(default)s)",
+        help="embedded colour profile",
     )
     parser.add_argument(
         "--scratch",
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=number_between(int, 1, 1024),
         default=1,
-        help="threads (default %(default)s)",
+        help="threads",
     )
 
 

@@ -14,10 +14,10 @@ from tiling.pictures.canvas import (
     Thumbnail,
     colour_mask,
     enlarged,
-    inner_edges,
     rgb_image,
     with_scale_bar,
 )
+from tiling.raster.edges import inner_edges
 from tiling.raster.geometry import Geometry, Window
 
 _MARGIN = 1.15  # side of the picture, in lengths of a large gland

@@ -17,10 +17,10 @@ from tiling.pictures.canvas import (
     REGION_COLOUR,
     Thumbnail,
     colour_mask,
-    inner_edges,
     mark_pixels,
 )
 from tiling.qupath.class_names import Reading
+from tiling.raster.edges import inner_edges
 from tiling.raster.geometry import Block, blocks
 from tiling.stores.arrays import SHARD_PX, open_array, open_store
 

@@ -10,7 +10,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling.pictures.canvas import Thumbnail, inner_edges, mark_pixels
+from tiling.pictures.canvas import Thumbnail, mark_pixels
+from tiling.raster.edges import inner_edges
 from tiling.raster.geometry import Block, blocks, halo
 
 

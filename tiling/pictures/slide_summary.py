@@ -19,13 +19,13 @@ from tiling.pictures.canvas import (
     Colour,
     Thumbnail,
     colour_mask,
-    inner_edges,
     png_bytes,
     slide_thumbnail,
 )
 from tiling.qupath.annotation_source import AnnotationFile
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.earlier_results import reading_result
+from tiling.raster.edges import inner_edges
 from tiling.stores.arrays import open_array, open_store, read_table
 from tiling.stores.attributes import recorded_error
 from tiling.stores.layout import TileStore

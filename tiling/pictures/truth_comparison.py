@@ -13,7 +13,6 @@ from tiling.pictures.canvas import (
     MISSED_COLOUR,
     Thumbnail,
     colour_mask,
-    inner_edges,
     mark_pixels,
 )
 from tiling.raster.geometry import Block, blocks

@@ -2,7 +2,6 @@
 
 import threading
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import PIL.ExifTags
@@ -38,22 +37,13 @@ class PlainImageBackend:
     def __init__(self, path: Path) -> None:
         self._path = path
         with file_read_errors():
-            self._header = _image_header(path)
+            self._description = _description(path)
         self._pixels: Rgb | None = None
         self._decode_lock = threading.Lock()
 
     def describe(self) -> FileDescription:
         """See Backend."""
-        header = self._header
-        return FileDescription(
-            reader="pillow",
-            reader_version=PIL.__version__,
-            vendor=header.format,
-            level_sizes_px=((header.width, header.height),),
-            pixel_sizes={header.pixel_size_place: header.pixel_size},
-            icc=header.icc,
-            remarks=() if header.remark is None else (header.remark,),
-        )
+        return self._description
 
     def read(self, level: int, window: Window) -> Rgb:
         """See Backend."""
@@ -72,19 +62,7 @@ class PlainImageBackend:
         self._pixels = None
 
 
-class _ImageHeader(NamedTuple):
-    """Header of a plain image; `pixel_size_place` is where `pixel_size` is stated."""
-
-    format: str
-    width: int
-    height: int
-    pixel_size_place: str
-    pixel_size: PixelSize | None
-    icc: bytes | None
-    remark: str | None
-
-
-def _image_header(path: Path) -> _ImageHeader:
+def _description(path: Path) -> FileDescription:
     with PIL.Image.open(path) as image:
         if image.mode not in _COLOUR_MODES:
             raise NotBrightfieldError(f"image mode {image.mode}, not 8-bit RGB")
@@ -93,16 +71,16 @@ def _image_header(path: Path) -> _ImageHeader:
             raise NotBrightfieldError("16 bits per channel, not 8-bit RGB")
         if image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
             raise NotBrightfieldError("several frames, not one image")
-        width, height = image.size
         _check_size(image, path)
-        return _ImageHeader(
-            str(image.format).lower(),
-            width,
-            height,
-            "image resolution (dpi)",
-            _pixel_size(image.info.get("dpi")),
-            image.info.get("icc_profile"),
-            remark=orientation_remark(_orientation(image)),
+        remark = orientation_remark(_orientation(image))
+        return FileDescription(
+            reader="pillow",
+            reader_version=PIL.__version__,
+            vendor=str(image.format).lower(),
+            level_sizes_px=(image.size,),
+            pixel_sizes={"image resolution (dpi)": _pixel_size(image.info.get("dpi"))},
+            icc=image.info.get("icc_profile"),
+            remarks=() if remark is None else (remark,),
         )
 
 

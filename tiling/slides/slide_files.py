@@ -25,6 +25,17 @@ def files_of_slide(path: Path) -> list[Path]:
     return [path, *_named_in_vms(path)]
 
 
+def has_one_file(path: Path) -> bool:
+    """Whether the format of a slide keeps it in one file; from its content, no other file is read.
+
+    Raises
+    ------
+    OSError
+        The disk or mount fails.
+    """
+    return not (is_mirax(path) or is_dicom(path) or is_vms(path))
+
+
 def is_mirax(path: Path) -> bool:
     """Whether a slide is MIRAX; its index is a picture, so that only the folder shows it."""
     return path.suffix.lower() == ".mrxs"

@@ -15,7 +15,6 @@ from tiling.pictures.canvas import (
     MISSED_COLOUR,
     OUTLINE_COLOUR,
     REGION_COLOUR,
-    inner_edges,
     round_length_um,
     slide_thumbnail,
     text_width,
@@ -26,6 +25,7 @@ from tiling.pictures.heat_maps import draw_heat_map, reduced_mean
 from tiling.pictures.label_scan import scan_labels
 from tiling.pictures.overview import write_overview
 from tiling.pictures.truth_comparison import compare_glands
+from tiling.raster.edges import inner_edges
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, create_table, open_array, open_store

@@ -103,3 +103,26 @@ def test_of_an_output_of_a_job_its_record_counts(annotation: Path, tmp_path: Pat
     assert recorded_inputs([job_input])[0].checksum == upstream.id
     ignored = job_input._replace(is_compared=False)
     assert recorded_inputs([ignored])[0].checksum == "not compared"
+
+
+def test_a_file_that_many_jobs_of_a_plan_read_is_read_once(annotation: Path) -> None:
+    plan: dict[tuple[bool, str], str] = {}
+    files = [JobInput("model", str(annotation))]
+    first = recorded_inputs(files, checksums=plan)
+    annotation.write_text("other")
+    assert recorded_inputs(files, checksums=plan)[0].checksum == first[0].checksum
+    assert recorded_inputs(files)[0].checksum != first[0].checksum
+
+
+@pytest.mark.parametrize(
+    ("content", "is_known"), [(b"II*\0", True), (b"\0" * 128 + b"DICM", False)]
+)
+def test_the_content_says_whether_the_state_of_a_slide_is_that_of_all_its_files(
+    tmp_path: Path, content: bytes, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = tmp_path / "slide.without-ending"
+    slide.write_bytes(content)
+    now = time.time()
+    monkeypatch.setattr("workflow.job_record.time.time", lambda: now + 60)
+    (recorded,) = recorded_inputs([JobInput("slide", str(slide))])
+    assert (recorded.file_state is not None) == is_known
