@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from small_jobs import OUTPUTS, READERS, STAGES, SmallJobs, files_of
+from file_checksums import files_of
+from small_jobs import OUTPUTS, READERS, STAGES, SmallJobs
 
 from semimoe.model_card import CARD, WEIGHTS
 from tiling.stores.atomic_store import remove_store

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from file_checksums import checksums, files_of
 from job_faults import DETECTED, RECOVERED, require
-from small_jobs import checksums, files_of, write_model, write_slide
+from small_jobs import write_model, write_slide
 from small_run import Run, environment
 
 from semimoe.model_card import CARD
+from workflow.command_line import corrected
 
 _OLD_S = 1_500_000_000.0
 _SLIDES = ("a", "b")
@@ -79,7 +81,7 @@ class FaultyRun:
     def _arguments(self, change: str) -> list[str]:
         targets = [f"results/glands/{name}.geojson" for name in _SLIDES]
         values = ["--config", change] if change else []
-        return [*_nested(values), "--", *targets]
+        return corrected([*values, "--", *targets]).words
 
     def repeat(self, change: str = "") -> None:
         """Run to the end; other processes that still write are waited for."""
@@ -141,8 +143,8 @@ class FaultyRun:
         text = text.replace(": model", ": ../model").replace(": results", ": ../results")
         (other / "small.yaml").write_text(text)
         targets = [f"../results/glands/{name}.geojson" for name in _SLIDES]
-        values = _nested(["--config", change]) if change else []
-        Run(other).snakemake(*values, "--", *targets)
+        values = ["--config", change] if change else []
+        Run(other).snakemake(*corrected([*values, "--", *targets]).words)
 
     def _results(self) -> dict[str, str]:
         by_name = {}
@@ -153,16 +155,6 @@ class FaultyRun:
                     for name, checksum in checksums(path).items():
                         by_name[f"{kind}/{path.name}/{name}"] = checksum
         return by_name
-
-
-def _nested(values: list[str]) -> list[str]:
-    """Values of the command line as Snakemake itself reads them."""
-    nested = []
-    for value in values:
-        key, equals, text = value.partition("=")
-        group, dot, name = key.partition(".")
-        nested.append(f"{group}={{{name}: {text}}}" if equals and dot else value)
-    return nested
 
 
 def _stopped(number: int, whom: str) -> Callable[[FaultyRun, random.Random], str]:

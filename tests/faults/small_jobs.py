@@ -1,6 +1,5 @@
 """The jobs of one small slide, each in a process of its own that a fault can hit."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from file_checksums import checksums, files_of
 
 from semimoe.model_card import WEIGHTS, parse_card, save_card
 from semimoe.networks.mixture import SemiMoE
@@ -225,18 +225,3 @@ class SmallJobs:
 
     def _wait(self, process: int) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files of a store, or the file itself."""
-    if path.is_file():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def checksums(path: Path) -> dict[str, str]:
-    """Checksum of each file of a store, or of a file."""
-    return {
-        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files_of(path)
-    }

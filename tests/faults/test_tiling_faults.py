@@ -3,7 +3,6 @@
 The store is complete and has the same bytes, or it does not exist and an error says why.
 """
 
-import hashlib
 import os
 import random
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from file_checksums import checksums
 
 from tiling.stores.attributes import recorded_error
 from tiling.tiles.slide_source import SlideSource
@@ -42,14 +42,6 @@ def write_slide(path: Path, *, seed: int = 0, compression: str = "deflate") -> P
         resolutionunit="CENTIMETER",
     )
     return path
-
-
-def checksums(store: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(store.rglob("*"))
-        if path.is_file()
-    }
 
 
 def tile(source: Path, store: Path, *, record: bool = False) -> None:

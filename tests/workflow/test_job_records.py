@@ -1,6 +1,5 @@
 """What Snakemake plans from job records, on the tiles and labels of one small slide."""
 
-import hashlib
 import os
 import random
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from file_checksums import checksums
 from small_run import REPO, Run, environment
 
 from tiling.synthetic import SyntheticSettings, make_slide
@@ -68,14 +68,6 @@ def file_count(folder: Path) -> int:
         return len(os.listdir(folder))
     except FileNotFoundError:
         return 0
-
-
-def checksums(store: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(store.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

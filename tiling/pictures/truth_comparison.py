@@ -15,6 +15,7 @@ from tiling.pictures.canvas import (
     colour_mask,
     mark_pixels,
 )
+from tiling.raster.edges import inner_edges
 from tiling.raster.geometry import Block, blocks
 from tiling.stores.arrays import SHARD_PX, open_array
 
