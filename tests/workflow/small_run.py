@@ -20,11 +20,11 @@ GPU_RULES = {
 CONFIG = """
 slides: slides.tsv
 tiles: {mpp_um: 4.0, tile_px: 64, overlap_px: 16, tissue_mpp_um: 16}
-network: {width: 8, encoder: unet, experts: separate}
+network: {width: 8, encoder: unet}
 training:
   epochs: 6
   warm_start_epochs: 3
-  steps_per_epoch: 25
+  steps_per_epoch: 18
   batch: 8
   tiles_per_slide: 20
   min_confidence: 0.5
