@@ -103,8 +103,6 @@ def start_device(device: Device, *, devices: int, threads: int, precision: Preci
     """
     import torch
 
-    # The tiles of a training have one size: cuDNN measures once which algorithms are fastest.
-    torch.backends.cudnn.benchmark = True
     if devices == 1:
         return RunDevice(choose_device(device, threads=threads), precision)
     if device == "gpu" and torch.cuda.device_count() < devices:

@@ -49,11 +49,9 @@ def batches(
             scheduled,
             tile_px=recipe.training.tile_px,
             augmentation=recipe.training.augment,
+            pin_memory=device.type == "cuda",
         )
-        numbers = torch.from_numpy(scheduled.numbers.astype(np.float32))
-        if device.type == "cuda":
-            windows, numbers = windows.pinned(), numbers.pin_memory()
-        return _BatchInputs(windows, numbers)
+        return _BatchInputs(windows, torch.from_numpy(scheduled.numbers.astype(np.float32)))
 
     make_batch = partial(_make_batch, role=role, recipe=recipe)
     if device.type != "cuda":

@@ -47,17 +47,11 @@ class TileWindows(NamedTuple):
     side: Tensor
     has_labels: Tensor
 
-    def pinned(self) -> "TileWindows":
-        """Copy in memory from which a GPU copies without waiting."""
-        return self._changed(Tensor.pin_memory)
-
     def to(self, device: torch.device) -> "TileWindows":
         """Copy on a device."""
-        return self._changed(lambda part: part.to(device, non_blocking=True))
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> "TileWindows":
-        parts = {name: change(part) for name, part in self._asdict().items() if part is not None}
-        return self._replace(**parts)
+        present = {name: part for name, part in self._asdict().items() if part is not None}
+        copies = {name: part.to(device, non_blocking=True) for name, part in present.items()}
+        return self._replace(**copies)
 
 
 class CachedTiles:
@@ -100,8 +94,13 @@ def read_windows(
     *,
     tile_px: int,
     augmentation: Augmentation,
+    pin_memory: bool = False,
 ) -> TileWindows:
     """Read the tiles of a batch, and cut the windows that hold their crops.
+
+    Parameters
+    ----------
+    pin_memory : into memory from which a GPU copies without waiting
 
     Raises
     ------
@@ -119,7 +118,7 @@ def read_windows(
         )
     largest_px = window_px(tile_px, augmentation)
     side = min(largest_px, max(max(tile.image.shape[1:]) for tile in tiles))
-    windows = _empty_windows(len(tiles), side, pseudo=all(with_pseudo))
+    windows = _empty_windows(len(tiles), side, pseudo=all(with_pseudo), pin_memory=pin_memory)
     for row, (tile, numbers) in enumerate(zip(tiles, batch.numbers, strict=True)):
         height, width = tile.image.shape[1:]
         crop = random_crop(numbers, (height, width), tile_px=tile_px, augmentation=augmentation)
@@ -127,9 +126,9 @@ def read_windows(
     return windows
 
 
-def _empty_windows(count: int, side: int, *, pseudo: bool) -> TileWindows:
+def _empty_windows(count: int, side: int, *, pseudo: bool, pin_memory: bool) -> TileWindows:
     def zeros(*shape: int, dtype: torch.dtype = torch.uint8) -> Tensor:
-        return torch.zeros(count, *shape, dtype=dtype)
+        return torch.zeros(count, *shape, dtype=dtype, pin_memory=pin_memory)
 
     return TileWindows(
         image=zeros(3, side, side),

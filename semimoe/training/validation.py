@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from semimoe.evaluation.metrics import object_scores
@@ -104,11 +106,12 @@ def choose(
         return scores["object_f1"] + scores["object_dice"], scores
 
     splits = _split_candidates(settings.network)
-    # First the threshold, then the split: to try all pairs would take several times as long.
-    threshold = max(
-        _compared_thresholds(dices, top), key=lambda value: sum_and_scores(value, splits[0])[0]
-    )
-    results = [sum_and_scores(threshold, split) for split in splits]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        # First the threshold, then the split: to try all pairs would take several times as long.
+        thresholds = _compared_thresholds(dices, top)
+        by_threshold = list(pool.map(lambda value: sum_and_scores(value, splits[0]), thresholds))
+        threshold = thresholds[max(range(len(thresholds)), key=lambda i: by_threshold[i][0])]
+        results = list(pool.map(lambda split: sum_and_scores(threshold, split), splits))
     best = max(range(len(splits)), key=lambda number: results[number][0])
     choice = Choice(
         threshold, splits[best], {"dice": dices[threshold], **results[best][1]}, warnings
