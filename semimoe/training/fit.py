@@ -198,7 +198,7 @@ def _named_tiles(run: "TrainingRun", data: TrainingData, step: int) -> Iterator[
     ----------
     step : latest step of the epoch, 0, 1, ...
     """
-    from semimoe.training.optimiser_step import NotFiniteError
+    from semimoe.training.unread_values import NotFiniteError
 
     try:
         yield

@@ -6,9 +6,7 @@ gradient of the whole batch. Only batch normalisation differs: its statistics ar
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ from semimoe.networks.mixture import NetworkOutputs
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import BatchShare, Targets
 from semimoe.training.cuda_graphs import PhaseGraphs
+from semimoe.training.unread_values import StepTiles, UnreadValues, check_finite
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class Stepper:
         if device.type == "cuda" and average is None and learner.is_recordable:
             self._graphs = PhaseGraphs(learner, self._part_gradients)
         self._steps_taken = 0
-        self._unread: list[_UnreadValues] = []
+        self._unread: list[UnreadValues] = []
 
     def take(
         self, labelled: Batch, unlabelled: Batch | None, *, progress: float
@@ -118,13 +117,7 @@ class Stepper:
         if not self._unread:
             return
         unread, self._unread = self._unread, []
-        all_values = torch.cat([update.values for update in unread]).tolist()
-        for update in unread:
-            for name in update.names:
-                value = all_values.pop(0)
-                if not math.isfinite(value):
-                    steps_ago = self._steps_taken - update.step
-                    raise NotFiniteError(f"{name} is {value}", update.tiles, steps_ago)
+        check_finite(unread, latest_step=self._steps_taken)
 
     def _gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss | None]:
         """Losses of phases with their gradients added up.
@@ -176,7 +169,7 @@ class Stepper:
         return result._replace(loss=result.loss.detach())
 
     def _update(
-        self, tiles: "StepTiles", phases: tuple[Phase, ...], results: list[PhaseLoss | None]
+        self, tiles: StepTiles, phases: tuple[Phase, ...], results: list[PhaseLoss | None]
     ) -> None:
         gradients = [parameter.grad for parameter in self._parameters(*self._optimizers)]
         if self.average is not None:
@@ -197,7 +190,7 @@ class Stepper:
             }
             values = losses | values
         self._unread.append(
-            _UnreadValues(
+            UnreadValues(
                 self._steps_taken, tiles, tuple(values), torch.stack(list(values.values()))
             )
         )
@@ -230,41 +223,6 @@ class Stepper:
             yield batch._replace(share=BatchShare(*map(_ratio, sizes, means)))
         if unlabelled is None:
             yield None
-
-
-class StepTiles(NamedTuple):
-    """Index of each tile of a step in its source, int64 (B,)."""
-
-    labelled: Tensor
-    unlabelled: Tensor | None
-
-
-class _UnreadValues(NamedTuple):
-    """Losses and gradient norm of an update that were not read yet.
-
-    Attributes
-    ----------
-    step : number of the step, 1, 2, ...
-    """
-
-    step: int
-    tiles: StepTiles
-    names: tuple[str, ...]
-    values: Tensor
-
-
-class NotFiniteError(TrainingError):
-    """A loss or gradient is infinite or not a number.
-
-    Attributes
-    ----------
-    tiles : of the step
-    steps_ago : 0 for the latest step
-    """
-
-    def __init__(self, message: str, tiles: StepTiles, steps_ago: int) -> None:
-        super().__init__(message)
-        self.tiles, self.steps_ago = tiles, steps_ago
 
 
 def divide(batch: Batch, most_tiles: int) -> list[Batch]:

@@ -22,8 +22,9 @@ from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import Targets
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
-from semimoe.training.optimiser_step import NotFiniteError, Stepper, divide
+from semimoe.training.optimiser_step import Stepper, divide
 from semimoe.training.recipe import TrainingData
+from semimoe.training.unread_values import NotFiniteError
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4, dropout=0.0)
 SHORT_TRAINING = {
