@@ -216,8 +216,8 @@ class TrainingOptions(StrictModel):
     augment: Augmentation = Field(
         "slides",
         description="slides: geometry, scale and stain; scanners: also stronger stain changes,"
-        " glass at edges, and focus; paper: flips, quarter turns and crops; flips: the same"
-        " without crops",
+        " glass at edges, and focus; deform: also any angle, and elastic deformation; paper: flips,"
+        " quarter turns and crops; flips: the same without crops",
     )
     precision: PrecisionChoice = Field(
         "auto",

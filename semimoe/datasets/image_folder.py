@@ -30,8 +30,6 @@ IMAGE_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 _MASK_ENDING = "_anno"
 _IMAGE_FOLDERS = ("Images", "images")
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
-# Memory for decoded images: the 85 of GlaS take 100 MB, at half resolution 26 MB.
-_CACHE_BYTES = 2 * 2**30
 # Decoding takes up to 11 bytes a pixel.
 _MAX_PX = 90_000_000
 _READ_ERRORS: tuple[type[Exception], ...] = (*PARSER_ERRORS, Image.DecompressionBombError)
@@ -50,7 +48,7 @@ class ImageFile(NamedTuple):
 
 
 class FolderImages:
-    """Images of a folder as a tile source; each image is one tile, and is decoded once.
+    """Images of a folder as a tile source; each image is one tile.
 
     Parameters
     ----------
@@ -71,8 +69,6 @@ class FolderImages:
     ) -> None:
         self.files = list(files)
         self._labels, self._resolution, self._pseudo = labels, resolution, pseudo
-        self._cache: dict[int, Tile] = {}
-        self._cached_bytes = 0
 
     def __len__(self) -> int:
         return len(self.files)
@@ -83,18 +79,7 @@ class FolderImages:
 
     def __getitem__(self, index: int) -> Tile:
         """Image uint8 (3, H, W) with labels int32 (H, W)."""
-        if index not in self._cache:
-            tile = self._read(self.files[index])
-            size = tile.image.nbytes + (0 if tile.labels is None else tile.labels.nbytes)
-            if self._cached_bytes + size > _CACHE_BYTES:
-                return tile
-            self._cache[index] = tile
-            self._cached_bytes += size
-        return self._cache[index]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State without the cached images: a worker process reads its images itself."""
-        return {**self.__dict__, "_cache": {}, "_cached_bytes": 0}
+        return self._read(self.files[index])
 
     def _read(self, file: ImageFile) -> Tile:
         image = read_image(file.image)

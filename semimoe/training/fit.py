@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Memory for decoded tiles of all sources together: the 85 images of GlaS take 230 MB.
-_CACHED_BYTES = 3 * 2**30
+_CACHED_BYTES = 2 * 2**30
 
 
 def fit(

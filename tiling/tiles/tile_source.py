@@ -19,7 +19,7 @@ from tiling.tiles.tissue_store import StoredTissue
 class StoredTiles:
     """Windows of one slide's stores.
 
-    A source can be pickled: it opens its stores at the first use, inside the worker process.
+    It opens its stores at the first use.
 
     Parameters
     ----------
@@ -89,9 +89,6 @@ class StoredTiles:
                 CachedChunks(array, max_bytes=self._cache_bytes) if cached else array
             )
         return self._arrays[name]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": {}, "_tissue": None}
 
 
 class JoinedTiles:

@@ -28,7 +28,7 @@ for method in METHODS.values():
             settings=method_settings(CONFIGURATION, method.name).to_dict(),
             made_from=made_from,
             # Version 4 averages fine-tuned weights with those of the start model.
-            code_version=4 if CONFIGURATION.start_from else 3,
+            code_version=5 if CONFIGURATION.start_from else 4,
         script:
             "../scripts/train.py"
 

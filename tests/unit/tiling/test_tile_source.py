@@ -1,5 +1,3 @@
-import pickle
-
 import numpy as np
 import pytest
 from example_stores import write_labels, write_tiles
@@ -61,16 +59,7 @@ def test_the_overhang_is_white_and_has_neither_labels_nor_weight(labelled, image
     assert (tile.weight[outside] == 0).all()
 
 
-def test_a_source_can_be_pickled_after_its_first_use(labelled):
-    tiles, store, _, _ = labelled
-    source = StoredTiles(tiles, np.array([[0, 0, 16, 16]]), labels=store)
-    before = source[0]
-    again = pickle.loads(pickle.dumps(source))
-    assert again._arrays == {}
-    np.testing.assert_array_equal(again[0].image, before.image)
-
-
-def test_a_cache_changes_nothing_and_is_not_pickled(labelled):
+def test_a_cache_changes_nothing(labelled):
     tiles, store, _, _ = labelled
     windows = np.array([[0, 0, 64, 64], [32, 32, 64, 64], [-10, 370, 64, 64]])
     plain, cached = (
@@ -79,9 +68,6 @@ def test_a_cache_changes_nothing_and_is_not_pickled(labelled):
     for index in range(len(windows)):
         for one, two in zip(plain[index][:3], cached[index][:3], strict=True):
             np.testing.assert_array_equal(one, two)
-    again = pickle.loads(pickle.dumps(cached))
-    assert again._arrays == {}
-    np.testing.assert_array_equal(again[2].image, plain[2].image)
 
 
 def test_pseudo_labels_come_from_the_rows_that_the_caller_names(tmp_path, image):
