@@ -136,14 +136,6 @@ def test_negative_numbers_are_refused_in_a_mask_of_one_gland_too(tmp_path) -> No
         read_labels(tmp_path / "negative.tif")
 
 
-def test_images_are_decoded_once(tmp_path) -> None:
-    image(tmp_path / "a.png")
-    source = FolderImages(find_images(tmp_path))
-    first = source[0]
-    (tmp_path / "a.png").unlink()
-    assert source[0] is first
-
-
 def _empty(tmp_path):
     (tmp_path / "empty").mkdir()
     return tmp_path / "empty"
