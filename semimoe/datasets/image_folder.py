@@ -4,6 +4,7 @@ An image is `X.png`, `.bmp`, `.tif` or `.jpg`. Its mask is `X_anno.*` in the sam
 in a folder of masks such as `Annotation/`.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,8 +157,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         The file is missing or not an image.
     """
     try:
-        with Image.open(path) as file:
-            _check_size(file, path)
+        with _open(path) as file:
             array = np.asarray(file.convert("RGB"))
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from error
@@ -173,8 +173,7 @@ def image_size(path: Path) -> tuple[int, int]:
         The file is missing or not an image.
     """
     try:
-        with Image.open(path) as file:
-            _check_size(file, path)
+        with _open(path) as file:
             return file.height, file.width
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from error
@@ -219,8 +218,7 @@ def mask_values(path: Path) -> list[int]:
 
 def _read_mask(path: Path) -> NDArray[Any]:
     try:
-        with Image.open(path) as file:
-            _check_size(file, path)
+        with _open(path) as file:
             array = np.asarray(file)
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
@@ -230,6 +228,20 @@ def _read_mask(path: Path) -> NDArray[Any]:
         return one_channel(array)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _open(path: Path) -> Image.Image:
+    """An opened image; its size is checked, its pixels are not decoded."""
+    with warnings.catch_warnings():
+        # Pillow warns of an image that is nearly as large as our limit.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(path)
+    try:
+        _check_size(image, path)
+    except DataError:
+        image.close()
+        raise
+    return image
 
 
 def _check_size(image: Image.Image, path: Path) -> None:
