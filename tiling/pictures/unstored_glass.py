@@ -18,6 +18,7 @@ from tiling.tiles.tile_grid import chunks_under
 _GRID_PX = 128  # longer side of the grid of glass colours
 _BLUR = 4.0  # in pixels of that grid
 _MIN_WEIGHT = 1e-3
+_LARGEST_SLOPE = 15  # levels between the median glass and the darkest, by uneven light
 _TISSUE_MARGIN = 2  # pixels of the coarse grid: the edge of tissue has another colour than glass
 
 
@@ -73,6 +74,9 @@ def with_glass(
     is_glass = ~grown_tissue[np.ix_(rows, columns)] & ~is_missing
     if not is_missing.any() or not is_glass.any():
         return image
+    # Pen and dirt are darker than glass.
+    brightness = pixels.min(axis=-1)
+    is_glass &= brightness >= np.median(brightness[is_glass]) - _LARGEST_SLOPE
     step = max(-(-max(is_glass.shape) // _GRID_PX), 1)
     weight = ndimage.gaussian_filter(_sums(is_glass.astype(float), step), _BLUR)
     box = (0, 0, image.width / step, image.height / step)

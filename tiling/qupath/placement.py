@@ -90,7 +90,7 @@ def _check_inside(
     except OffSlideError as error:
         all_outlines = [outline.shape for outline in outlines]
         cause = likely_cause(all_outlines, geometry, is_tissue, origin)
-        hint = f" They {cause.removeprefix('the outlines ')}" if cause else ""
+        hint = f". They {cause.removeprefix('the outlines ')}" if cause else ""
         raise AnnotationError(f"{error}{hint}") from error
     if len(clipped):
         drawn.messages.append(

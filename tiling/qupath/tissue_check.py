@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tiling.messages import counted
 from tiling.qupath.class_names import EMPTY_REGION, Reading
 from tiling.qupath.coordinate_causes import likely_cause
+from tiling.qupath.edge_darkness import MIN_GLANDS, EdgeDarkness
 from tiling.qupath.label_store import LabelSource
 from tiling.raster.geometry import CoordinateFrame, Geometry, Window, blocks
 from tiling.slide_errors import AnnotationError
@@ -29,20 +30,21 @@ def check_tissue(
     source: LabelSource,
     annotation: Path,
     geometry: Geometry,
-    tissue: StoredTissue,
+    tiles: Path,
     origin: CoordinateFrame,
 ) -> None:
     """Refuse an annotation with a region whose glands lie on bare glass.
 
-    If more than half of the area of the glands of a region lies on glass, a message is added to the
-    source. Regions without glands may be anywhere.
+    If more than half of the area of the glands of a region lies on glass, or if the glands are not
+    darker at their edges than the tissue beside them, a message is added to the source. Regions
+    without glands may be anywhere.
 
     Parameters
     ----------
     source : the annotation on the stored grid
     annotation : its file, for messages
     geometry : of the stored grid
-    tissue : of the slide
+    tiles : tile store of the slide
     origin : what the coordinates of the file are relative to
 
     Raises
@@ -50,12 +52,16 @@ def check_tissue(
     AnnotationError
         With the names of the regions, and the likely cause.
     """
-    share = tissue_shares(source, Reading.GLAND, geometry, tissue)
+    tissue = StoredTissue(tiles)
+    darkness = EdgeDarkness(tiles) if source.gland_count >= MIN_GLANDS else None
+    share = tissue_shares(source, Reading.GLAND, geometry, tissue, darkness)
     if source.outlines and np.isnan(share).all():  # the glands are smaller than a stored pixel
         share = tissue_shares(source, Reading.REGION, geometry, tissue)
     refused = np.flatnonzero(share < _REFUSED_BELOW)
     doubtful = np.flatnonzero((share >= _REFUSED_BELOW) & (share < _DOUBTFUL_BELOW))
     if not len(refused) and not len(doubtful):
+        message = None if darkness is None else darkness.message()
+        source.messages.extend([] if message is None else [f"{annotation}: {message}"])
         return
     cause = likely_cause(source.outlines, geometry, tissue.contains, origin)
     hint = f"; {cause}" if cause else ""
@@ -73,7 +79,11 @@ def check_tissue(
 
 
 def tissue_shares(
-    source: LabelSource, reading: Reading, geometry: Geometry, tissue: StoredTissue
+    source: LabelSource,
+    reading: Reading,
+    geometry: Geometry,
+    tissue: StoredTissue,
+    darkness: EdgeDarkness | None = None,
 ) -> NDArray[np.float64]:
     """For each region, the share of the pixels of some outlines in it that lie on tissue.
 
@@ -83,6 +93,7 @@ def tissue_shares(
     reading : which outlines count
     geometry : of the stored grid
     tissue : of the slide
+    darkness : to which the blocks are added; None: to none
 
     Returns
     -------
@@ -91,10 +102,13 @@ def tissue_shares(
     count = len(source.region_names) + 1
     counted_px, on_tissue_px = np.zeros(count, np.int64), np.zeros(count, np.int64)
     for block in blocks(geometry.height_px, geometry.width_px, SHARD_PX):
-        counts = np.asarray(source.numbers[reading][block]) > 0
+        numbers = np.asarray(source.numbers[reading][block])
+        counts = numbers > 0
         if not counts.any():
             continue
         regions = np.asarray(source.numbers[Reading.REGION][block])
+        if darkness is not None:
+            darkness.add(block, numbers, regions)
         is_tissue = tissue.read(Window.from_block(block))
         counted_px += np.bincount(regions[counts], minlength=count)
         on_tissue_px += np.bincount(regions[counts & is_tissue], minlength=count)

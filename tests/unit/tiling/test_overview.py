@@ -9,12 +9,14 @@ from PIL import Image
 from scipy import ndimage
 
 from semimoe.evaluation.metrics import object_scores
+from tiling.pictures import overview_page
 from tiling.pictures.canvas import (
     ANNOTATED_COLOUR,
     IGNORED_COLOUR,
     MISSED_COLOUR,
     OUTLINE_COLOUR,
     REGION_COLOUR,
+    SCALE_BAR_FONT_PX,
     round_length_um,
     slide_thumbnail,
     text_width,
@@ -219,6 +221,7 @@ def test_pixels_that_are_not_stored_have_the_colour_of_glass(tmp_path):
     image = np.full((3, 512, 1024), 255, np.uint8)
     image[:, :, :512] = np.linspace(230, 244, 512).astype(np.uint8)
     image[:, 100:200, 100:200] = 120
+    image[:, 400:450, 400:512] = np.array([20, 160, 40])[:, None, None]  # pen
     tissue = np.zeros((64, 128), np.uint8)
     tissue[12:26, 12:26] = 1
     origins = [(y, x) for y in range(0, 512, 128) for x in range(0, 512, 128)]
@@ -242,7 +245,9 @@ def test_pixels_that_are_not_stored_have_the_colour_of_glass(tmp_path):
     close_up = np.asarray(result.image)[:400]
     assert close_up.shape[1] == 400
     background = close_up[~(close_up == OUTLINE_COLOUR).all(axis=-1)]
-    assert background.min() >= 235
+    is_pen = (background == [20, 160, 40]).all(axis=-1)
+    assert is_pen.any()
+    assert background[~is_pen].min() >= 235
     assert background.max() <= 244
 
 
@@ -449,3 +454,10 @@ def test_scale_bar_is_round_and_at_least_two_fifths_of_the_limit(longest):
     length = round_length_um(longest)
     assert 0.39 * longest < length <= longest * 1.001
     assert f"{length:.0e}"[0] in "125"
+
+
+def test_letters_of_the_widest_overview_can_be_read_in_the_report():
+    """The report shows pictures in 1172 px: 1200 less the frame around each."""
+    widest_px = 1600 + 2 * overview_page.MARGIN_PX
+    sizes = (overview_page._FACTS_FONT, overview_page._CAPTION_FONT, overview_page._LABEL_FONT)
+    assert min(*sizes, SCALE_BAR_FONT_PX) * 1172 / widest_px >= 12

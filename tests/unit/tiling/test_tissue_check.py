@@ -113,3 +113,42 @@ def test_glands_that_are_mostly_on_glass_are_asked_about(tmp_path: Path) -> None
     assert values["status"] == "ok"
     (message,) = values["messages"]
     assert "little tissue under the glands of region 1 (27 % on tissue)" in message
+
+
+def epithelium(tmp_path: Path, shift_um: float, glands: int = 24) -> list[str]:
+    """Messages about glands with dark walls, of which the outlines are shifted."""
+    tmp_path.mkdir()
+    side_px, tiles = 600, tmp_path / "tiles.zarr"
+    rng = np.random.default_rng(0)
+    red = rng.normal(200, 15, (side_px, side_px))
+    features = [square(20, 20, 2200, "Region*", right)]
+    for number in range(glands):
+        y, x = number // 5 * 100 + 60, number % 5 * 100 + 60
+        rows, columns = np.ogrid[:side_px, :side_px]
+        distance = np.hypot(rows - y, columns - x)
+        red[(distance < 25) & (distance > 15)] -= 70
+        ring = [
+            [4 * (x + shift_um / 2 + 25 * np.cos(a)), 4 * (y + shift_um / 2 + 25 * np.sin(a))]
+            for a in np.linspace(0, 2 * np.pi, 40)
+        ]
+        features.append(square(0, 0, 1, "Gland", right))
+        features[-1]["geometry"]["coordinates"] = [[*ring[:-1], ring[0]]]
+    annotation = tmp_path / "a.geojson"
+    annotation.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    group = create_group(tiles)
+    image = np.broadcast_to(red.clip(0, 255).astype(np.uint8), (3, side_px, side_px))
+    create_array(group, "0", image.shape, np.uint8)[...] = image
+    create_array(group, "tissue", (75, 75), np.uint8)[...] = 1
+    frame = Geometry.uniform(side_px, side_px, downsample=4.0, mpp_um=2.0)
+    tile_attributes(frame, fingerprint="f").write(group)
+    seal_store(tiles)
+    file = AnnotationFile(annotation, ReadingRules("regions", "bounds"))
+    label_slide(file, tiles, tmp_path / "labels.zarr", slide="s", required=True, code_version=1)
+    return [text for text in stored_json(tmp_path / "labels.zarr")["messages"] if "darker" in text]
+
+
+def test_outlines_beside_their_glands_are_named(tmp_path: Path) -> None:
+    assert epithelium(tmp_path / "right", 0) == []
+    (message,) = epithelium(tmp_path / "shifted", 100)
+    assert "the outlines may be those of another slide, or shifted" in message
+    assert epithelium(tmp_path / "few", 100, glands=19) == []
