@@ -60,6 +60,8 @@ def match_objects(
 def compact_labels(labels: Labels, min_area_px: float) -> NDArray[np.int32]:
     """Labels numbered 1..N in the same order, without gaps and without small objects.
 
+    If the labels are so already, they are returned as they are, without a copy.
+
     Parameters
     ----------
     labels : int (H, W), 0 background
@@ -79,6 +81,8 @@ def compact_labels(labels: Labels, min_area_px: float) -> NDArray[np.int32]:
         numbers = np.searchsorted(np.concatenate([[0], np.unique(labels[labels > 0])]), labels)
     area_px = np.bincount(numbers.ravel(), minlength=1)
     stays = (area_px > 0) & (area_px >= min_area_px)
+    if stays[1:].all():
+        return numbers.astype(np.int32, copy=False)
     stays[0] = False
     new_number: NDArray[np.int32] = np.where(stays, np.cumsum(stays), 0).astype(np.int32)
     return new_number[numbers]

@@ -60,13 +60,15 @@ class Discs:
 
 def fit_on_cpu(
     method, data: TrainingData, *, network, training, out, mpp_um=1.0, seed=0, devices=1,
-    notes=None, start_from=None, warm_start=None,
+    notes=None, start_from=None, warm_start=None, checkpoint_interval_s=0.0,
 ) -> None:  # fmt: skip
     """Train on one thread; the checkpoint folder is beside the model folder."""
     fit(
         data,
         Recipe(method, network, training, mpp_um, seed),
         folders=RunFolders(out, out.with_name(out.name + ".resume"), start_from, warm_start),
-        resources=RunResources("cpu", 1, devices, progress=False, checkpoint_interval_s=0),
+        resources=RunResources(
+            "cpu", 1, devices, progress=False, checkpoint_interval_s=checkpoint_interval_s
+        ),
         notes=None if notes is None else TrainingNotes(**notes),
     )

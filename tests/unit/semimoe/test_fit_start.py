@@ -258,7 +258,24 @@ def test_training_does_not_change_the_random_state_of_the_caller(tmp_path, discs
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs) -> None:
+# The third checkpoint is cut off in the middle, and the process is killed.
+KILLED_IN_A_CHECKPOINT = """
+import os, signal
+from pathlib import Path
+write_bytes, checkpoints = Path.write_bytes, []
+def write_half_and_die(path, data):
+    if path.name.startswith(".epoch.safetensors"):
+        checkpoints.append(path)
+    if len(checkpoints) == 3:
+        write_bytes(path, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_bytes(path, data)
+Path.write_bytes = write_half_and_die
+"""
+
+
+@pytest.mark.parametrize("where", ["in a checkpoint", "anywhere"])
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs, where) -> None:
     """SIGKILL while the run trains, then the same call again."""
     six_epochs = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 6})
     script = tmp_path / "run.py"
@@ -268,6 +285,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs) -> None:
         "from disc_pictures import Discs\n"
         "from semimoe.settings import TrainingSettings\n"
         "from short_runs import train\n"
+        f"{KILLED_IN_A_CHECKPOINT if where == 'in a checkpoint' else ''}\n"
         "train('supervised', Path(sys.argv[1]), Discs(3, 40), None, Discs(1, 40, seed=9), "
         f"training=TrainingSettings(**{six_epochs.to_dict()!r}))\n"
     )
@@ -276,12 +294,14 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs) -> None:
     job = subprocess.Popen(
         [sys.executable, str(script), str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    while job.poll() is None and not checkpoint.is_file():
-        time.sleep(0.02)
-    job.send_signal(signal.SIGKILL)
+    if where == "anywhere":
+        while job.poll() is None and not checkpoint.is_file():
+            time.sleep(0.02)
+        job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
     epochs_done = load_tensors(checkpoint)[1]["epoch"]
     assert 0 < epochs_done < six_epochs.epochs
+    assert where == "anywhere" or epochs_done == 2
     assert not (killed / "model.json").exists()
     arguments = {
         "labelled": discs(3, 40),
@@ -292,6 +312,33 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs) -> None:
     complete = train("supervised", tmp_path / "complete", **arguments)
     names = (*FILES, "warm_start.safetensors")
     assert read_files(killed, names) == read_files(complete, names)
+
+
+def test_checkpoints_are_bounded_by_time_and_the_last_epoch_has_one(
+    tmp_path, discs, monkeypatch
+) -> None:
+    """With a long interval, only the end is written; with none, each epoch."""
+    from semimoe.training.checkpoints import CheckpointWriter
+
+    epochs: list[int] = []
+    write = CheckpointWriter.write
+
+    def count(writer, path, tensors, metadata) -> None:
+        epochs.append(metadata["epoch"])
+        write(writer, path, tensors, metadata)
+
+    monkeypatch.setattr(CheckpointWriter, "write", count)
+    three_epochs = SHORT_TRAINING.model_copy(update={"epochs": 3})
+    for interval_s, expected in ((0.0, [1, 2, 3]), (1000.0, [3])):
+        epochs.clear()
+        train(
+            "unet",
+            tmp_path / str(interval_s),
+            discs(2, 40),
+            training=three_epochs,
+            checkpoint_interval_s=interval_s,
+        )
+        assert epochs == expected
 
 
 def test_a_checkpoint_of_another_seed_is_not_used(tmp_path, discs, monkeypatch) -> None:
