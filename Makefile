@@ -23,6 +23,7 @@ help:
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	@case "$(CURDIR)" in *[[:space:]\'\"\&\;\(\)]*) echo "$(CURDIR): Snakemake starts no job in a folder with a space, quote or bracket in its path; rename the folder" >&2; exit 1;; esac
 	@echo "Set-up, once: $$(grep -c == requirements.lock) packages (PyTorch, Snakemake, OpenSlide, ...) go into $(VENV)."
 	@echo "Download about 0.6 GB, 2.2 GB on disk, 1 to 5 minutes; PyTorch with CUDA: some GB more. pip is silent until it is done."
 	$(PYTHON) -m venv $(VENV)
@@ -52,7 +53,7 @@ SEED ?= 0
 FIRST ?= 0
 FIRST_RUN ?= 0
 MINUTES ?= 600
-EXAMPLES := PYTHONPATH=$(CURDIR)/tests/examples:$(CURDIR)/tests/workflow
+EXAMPLES := PYTHONPATH="$(CURDIR)/tests/examples:$(CURDIR)/tests/workflow"
 
 fuzz: $(STAMP)
 	$(EXAMPLES) $(BIN)/python tests/fuzz/fuzz.py --inputs $(INPUTS) --seed $(SEED) --first $(FIRST) --minutes $(MINUTES) $(if $(PARSER),--parser $(PARSER))

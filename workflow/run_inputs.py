@@ -1,6 +1,7 @@
 """What a run is started with: the configuration and the sheet, checked together."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from workflow.sheet_probes import probe_report, probe_rows
 from workflow.sheet_reader import read_sheet
 from workflow.stages.job_resources import scratch_folder
 from workflow.typed_targets import misspelt_target
-from workflow.user_paths import problem_of_output_folder
+from workflow.user_paths import problem_of_interpreter, problem_of_output_folder
 
 if TYPE_CHECKING:
     from tiling.qupath.file_check import FileCheck
@@ -76,6 +77,8 @@ def read_run_inputs(
         # The lock does not depend on the slides.
         return RunInputs(Configuration(), Sheet(()))
     problems = list(_command_line_problems(command_line)) if is_main_process else []
+    if is_main_process and (problem := problem_of_interpreter(sys.executable)):
+        problems.append(f"Python: {problem}")
     try:
         configuration = read_configuration(values)
     except ConfigurationError as error:

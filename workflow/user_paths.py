@@ -10,6 +10,8 @@ _MAX_NAME_BYTES = 255
 # {wildcard}, {wildcard,constraint} and <variable>.
 _REPLACED_BY_SNAKEMAKE = re.compile(r"\{\s*[.\w]+\s*(?:,[^/]*)?\}|<[a-z][a-z0-9_]*>")
 _REFUSED_CHARACTER = re.compile("[\x00-\x1f\x7f]")
+# Snakemake gives the path of Python to a shell without quotes.
+_READ_BY_SHELL = re.compile(r"[^\w@%+=:,./~-]")
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -45,6 +47,21 @@ def problem_of_path(path: str) -> str | None:
             " correct or shorten it"
         )
     return None
+
+
+def problem_of_interpreter(path: str) -> str | None:
+    """Why no job can be started with a Python at this path; None if they can.
+
+    >>> problem_of_interpreter("/home/jörg/glands/.venv/bin/python")
+    >>> problem_of_interpreter("/my slides/.venv/bin/python")  # doctest: +ELLIPSIS
+    "/my slides/.venv/bin/python has ' ' in its path, with which Snakemake starts no job; ..."
+    """
+    if not (match := _READ_BY_SHELL.search(path)):
+        return None
+    return (
+        f"{path} has {match.group()!r} in its path, with which Snakemake starts no job; rename the"
+        " folder and set up again (`make clean`, then `make demo`)"
+    )
 
 
 def with_home(path: str) -> str:

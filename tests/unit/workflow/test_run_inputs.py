@@ -47,6 +47,15 @@ def test_without_a_sheet_the_message_says_what_to_give(slides: dict[str, object]
         assert part in problem
 
 
+def test_a_python_that_snakemake_cannot_start_is_named_before_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.executable", "/my slides/.venv/bin/python")
+    problem, _ = read({}).problems
+    assert problem.startswith("Python: /my slides/.venv/bin/python has ' ' in its path")
+    assert "rename the folder" in problem
+
+
 def test_unlocking_needs_no_sheet() -> None:
     assert read({}, "--unlock").problems == ()
 
