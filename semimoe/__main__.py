@@ -102,7 +102,7 @@ def _add_release(commands: Commands) -> None:
         "release",
         "prepare a trained model for other people: half the size, with its licence",
     )
-    release.add_argument("--model", type=Path, required=True)
+    release.add_argument("--model", type=Path, required=True, help="folder of a trained model")
     release.add_argument(
         "--folds",
         type=Path,
@@ -121,8 +121,8 @@ def _add_release(commands: Commands) -> None:
 
 def _add_predict(commands: Commands) -> None:
     predict = add_command(commands, "predict", "write masks of the glands in a folder of images")
-    predict.add_argument("--model", type=Path, required=True)
-    predict.add_argument("--images", type=Path, required=True)
+    predict.add_argument("--model", type=Path, required=True, help="folder of a trained model")
+    predict.add_argument("--images", type=Path, required=True, help="folder of images")
     predict.add_argument(
         "--out",
         type=Path,
@@ -186,12 +186,12 @@ def _add_table(commands: Commands) -> None:
     table = add_command(
         commands, "table", "tables of JSON results of `evaluate`, one per protocol and test part"
     )
-    table.add_argument("results", type=Path, nargs="+")
+    table.add_argument("results", type=Path, nargs="+", help="results of `evaluate --json`")
 
 
 def _add_data_check(commands: Commands) -> None:
     check = add_command(commands, "data-check", "which data set a folder holds, and its faults")
-    check.add_argument("folder", type=Path)
+    check.add_argument("folder", type=Path, help="GlaS, CRAG, or images with masks")
     check.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -93,7 +93,10 @@ def _log_handler() -> logging.Handler:
 
 def _report(error: Exception, status: int) -> int:
     """Print an error on one line of stderr; returns the exit status."""
-    print(for_command_line(" ".join(str(error).split())), file=sys.stderr)
+    text = str(error)
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        text = f"{error.filename}: no such file, or no such folder to write into; correct the path"
+    print(for_command_line(" ".join(text.split())), file=sys.stderr)
     return status
 
 

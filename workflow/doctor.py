@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from workflow.user_paths import problem_of_interpreter
+
 _GIB = 2**30
 _MIN_DISK_GIB = 5
 _MIN_PYTHON = (3, 11)
@@ -31,6 +33,8 @@ def main() -> int:
 
 def _python() -> MachineCheck:
     version, system = platform.python_version(), f"{platform.system()} {platform.machine()}"
+    if problem := problem_of_interpreter(sys.executable):
+        return MachineCheck(False, f"Python {version}: {problem}")
     return MachineCheck(sys.version_info >= _MIN_PYTHON, f"Python {version} on {system}")
 
 

@@ -12,9 +12,9 @@ SUMMARY = "outlines to an int32 label image at full resolution"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("annotations", type=Path)
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("annotations", type=Path, help="GeoJSON")
+    parser.add_argument("slide", type=Path, help="slide file or folder")
+    parser.add_argument("out", type=Path, help="TIFF to write")
     parser.add_argument("--gland-class", default=GLAND, help="class of a gland")
     parser.add_argument(
         "--objects",

@@ -10,7 +10,7 @@ SUMMARY = "metadata of a slide, and its problems"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("slide", type=Path)
+    parser.add_argument("slide", type=Path, help="slide file or folder")
     parser.add_argument("--mpp", type=float, help="um per pixel, in place of what the file says")
     parser.add_argument("--json", action="store_true", help="as JSON")
 

@@ -12,8 +12,8 @@ SUMMARY = "a label image to outlines that QuPath opens"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("labels", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("labels", type=Path, help="label image")
+    parser.add_argument("out", type=Path, help="GeoJSON to write")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ SUMMARY = "a sheet of the slides in a folder"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder of slides; its folders are searched too")
     parser.add_argument(
         "--out",
         type=Path,

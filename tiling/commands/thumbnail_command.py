@@ -11,8 +11,8 @@ SUMMARY = "a small picture of a slide"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("slide", type=Path, help="slide file or folder")
+    parser.add_argument("out", type=Path, help="picture to write, *.png or *.jpg")
     parser.add_argument(
         "--max-px",
         type=number_between(int, 1, 32768),

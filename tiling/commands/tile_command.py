@@ -13,7 +13,7 @@ _MOST_TILE_PX = 8192
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("slide", type=Path)
+    parser.add_argument("slide", type=Path, help="slide file or folder")
     parser.add_argument("out", type=Path, help="store to write, *.zarr")
     parser.add_argument(
         "--mpp", type=float, help="um per pixel at full resolution, in place of what the file says"

@@ -39,6 +39,12 @@ def test_info_prints_the_facts_as_json(tmp_path, capsys):
     assert facts["level_sizes_px"] == [[400, 300]]
 
 
+def test_a_picture_into_a_missing_folder_is_named(tmp_path, capsys):
+    slide, out = write_slide(tmp_path / "s.tiff"), tmp_path / "new" / "s.png"
+    assert main(["thumbnail", slide, str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"{out}: no such file, or no such folder")
+
+
 def test_info_reports_an_impossible_pixel_size_with_the_remedy_and_succeeds(tmp_path, capsys):
     slide = write_slide(tmp_path / "s.tiff", mpp=352.86)
     assert main(["info", slide]) == 0
