@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,22 @@ from semimoe.training.tile_schedule import BatchPlan, ScheduledBatch, scheduled_
 from semimoe.training.tile_windows import TileWindows, read_windows
 from tiling.raster.quantise import SDF_SCALE
 
+if TYPE_CHECKING:
+    from semimoe.training.training_run import TrainingRun
+
 _STATISTICS_TILES = 64
 _BATCHES_AHEAD = 3
+
+
+def batches_of_run(run: "TrainingRun", source: TileSource, role: Role) -> Iterator[Batch]:
+    """The batches that a run still needs, see `batches`."""
+    plan = BatchPlan(
+        steps=run.steps,
+        first_epoch=run.epoch,
+        part=run.device.rank,
+        parts=run.device.processes,
+    )
+    return batches(source, role, run.recipe, plan, run.device.device)
 
 
 def batches(

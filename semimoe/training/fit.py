@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from semimoe.devices import resolve_precision
 from semimoe.model_card import TrainingNotes
 from semimoe.model_errors import TrainingError
-from semimoe.training.recipe import Recipe, Role, RunFolders, RunResources, TrainingData
+from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
 from tiling.raster.file_lock import locked
 from tiling.raster.progress import count_progress
 
@@ -122,13 +122,15 @@ def _train(run: "TrainingRun", data: TrainingData, resources: RunResources) -> N
     """Train the remaining epochs."""
     from tqdm import tqdm
 
+    from semimoe.training.batch_loader import batches_of_run
+
     epochs = run.recipe.training.epochs
     if run.epoch >= epochs:
         return
-    labelled = _batches(run, data.labelled, "labelled")
+    labelled = batches_of_run(run, data.labelled, "labelled")
     unlabelled = None
     if data.unlabelled is not None:
-        unlabelled = _batches(run, data.unlabelled, "unlabelled")
+        unlabelled = batches_of_run(run, data.unlabelled, "unlabelled")
     total, done = epochs * run.steps, run.epoch * run.steps
     with (
         tqdm(
@@ -151,19 +153,6 @@ def _train(run: "TrainingRun", data: TrainingData, resources: RunResources) -> N
             _train_epoch(run, data, labelled, unlabelled, count_step)
             row = run.end_epoch(data.validation)
             bar.set_postfix(_progress_figures(row), refresh=False)
-
-
-def _batches(run: "TrainingRun", source: "TileSource", role: Role) -> "Iterator[Batch]":
-    from semimoe.training.batch_loader import batches
-    from semimoe.training.tile_schedule import BatchPlan
-
-    plan = BatchPlan(
-        steps=run.steps,
-        first_epoch=run.epoch,
-        part=run.device.rank,
-        parts=run.device.processes,
-    )
-    return batches(source, role, run.recipe, plan, run.device.device)
 
 
 def _train_epoch(

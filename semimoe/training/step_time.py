@@ -8,10 +8,9 @@ import numpy as np
 
 from semimoe.devices import resolve_precision
 from semimoe.model_card import TrainingNotes
-from semimoe.training.batch_loader import batches
+from semimoe.training.batch_loader import batches_of_run
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
 from semimoe.training.start_run import start_run
-from semimoe.training.tile_schedule import BatchPlan
 from tiling.raster.tile import Tile
 
 _TILES_AT_ONCE = 2
@@ -64,11 +63,10 @@ def seconds_per_step(recipe: Recipe, resources: RunResources, *, unlabelled: boo
     with tempfile.TemporaryDirectory() as folder:
         folders = RunFolders(Path(folder) / "model", checkpoint=Path(folder) / "checkpoint")
         run = start_run(data, small, folders=folders, resources=resources, notes=TrainingNotes())
-    plan = BatchPlan(steps=run.steps)
-    labelled_batches = batches(data.labelled, "labelled", small, plan, run.device.device)
+    labelled_batches = batches_of_run(run, data.labelled, "labelled")
     other_batches = None
     if data.unlabelled is not None:
-        other_batches = batches(data.unlabelled, "unlabelled", small, plan, run.device.device)
+        other_batches = batches_of_run(run, data.unlabelled, "unlabelled")
     ended_s = []
     with run.isolated_random_state():
         run.begin_epoch()
