@@ -29,10 +29,10 @@ def test_predictions_in_bf16_and_fp32_differ_by_a_few_grey_values_only(
     )
     difference = 255 * np.abs(fp32 - bf16)
     assert 0 < difference[:, 0].max() <= 5
-    assert difference.mean(axis=(0, 2, 3)).max() < 1
-    # Disagreement uses a steep function of the distance.
-    assert np.quantile(difference, 0.99, axis=(0, 2, 3)).max() < 8
-    assert ((fp32[:, 0] > 0.5) != (bf16[:, 0] > 0.5)).mean() < 0.005
+    # Disagreement is not compared: it is a steep function of the distance.
+    assert difference[:, :3].mean(axis=(0, 2, 3)).max() < 1
+    assert np.quantile(difference[:, :3], 0.99, axis=(0, 2, 3)).max() < 5
+    assert ((fp32[:, 0] > 0.5) != (bf16[:, 0] > 0.5)).mean() < 0.01
 
 
 @pytest.mark.parametrize("method", ["semimoe", "supervised", "unet"])

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -274,10 +273,9 @@ Path.write_bytes = write_half_and_die
 """
 
 
-@pytest.mark.parametrize("where", ["in a checkpoint", "anywhere"])
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs, where) -> None:
-    """SIGKILL while the run trains, then the same call again."""
-    six_epochs = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 6})
+def test_a_run_killed_in_a_checkpoint_resumes_to_the_same_bytes(tmp_path, discs) -> None:
+    """SIGKILL, then the same call again. Whole runs are killed at random moments elsewhere."""
+    four_epochs = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 4})
     script = tmp_path / "run.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -285,28 +283,22 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, discs, where) -> None:
         "from disc_pictures import Discs\n"
         "from semimoe.settings import TrainingSettings\n"
         "from short_runs import train\n"
-        f"{KILLED_IN_A_CHECKPOINT if where == 'in a checkpoint' else ''}\n"
+        f"{KILLED_IN_A_CHECKPOINT}\n"
         "train('supervised', Path(sys.argv[1]), Discs(3, 40), None, Discs(1, 40, seed=9), "
-        f"training=TrainingSettings(**{six_epochs.to_dict()!r}))\n"
+        f"training=TrainingSettings(**{four_epochs.to_dict()!r}))\n"
     )
     killed = tmp_path / "killed"
     checkpoint = tmp_path / "killed.resume" / "epoch.safetensors"
     job = subprocess.Popen(
         [sys.executable, str(script), str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    if where == "anywhere":
-        while job.poll() is None and not checkpoint.is_file():
-            time.sleep(0.02)
-        job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
-    epochs_done = load_tensors(checkpoint)[1]["epoch"]
-    assert 0 < epochs_done < six_epochs.epochs
-    assert where == "anywhere" or epochs_done == 2
+    assert load_tensors(checkpoint)[1]["epoch"] == 2
     assert not (killed / "model.json").exists()
     arguments = {
         "labelled": discs(3, 40),
         "validation": discs(1, 40, seed=9),
-        "training": six_epochs,
+        "training": four_epochs,
     }
     train("supervised", killed, **arguments)
     complete = train("supervised", tmp_path / "complete", **arguments)

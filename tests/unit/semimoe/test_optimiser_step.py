@@ -222,6 +222,7 @@ def test_two_processes_train_the_same_model_as_one_process(tmp_path, discs) -> N
         "--labelled", "0.5", "--mpp", "1", "--width", "4", "--tile", "32", "--epochs", "2",
         "--steps", "3", "--batch", "4", "--lr", "0.01", "--set", "training.statistics=frozen",
         "--set", "network.dropout=0", "--set", "training.optimizer=sgd",
+        "--set", "network.encoder=unet",
         "--set", "training.precision=fp32",
     ]  # fmt: skip
     assert main([*command, "--devices", "1", "--out", str(tmp_path / "1")]) == 0
