@@ -45,6 +45,7 @@ def choose_device(device: Device, *, threads: int) -> "torch.device":
         )
     count = torch.cuda.device_count()
     index = claim_free_gpu(count)
+    torch.cuda.set_device(index)  # streams and recorded operations use the current device
     log.info("using GPU %d of %d (%s)", index, count, torch.cuda.get_device_name(index))
     return torch.device("cuda", index)
 

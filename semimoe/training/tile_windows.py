@@ -116,8 +116,8 @@ def read_windows(
         raise DataError(
             f"only some {role} tiles have pseudo-labels; compute them for all tiles, or for none"
         )
-    largest_px = window_px(tile_px, augmentation)
-    side = min(largest_px, max(max(tile.image.shape[1:]) for tile in tiles))
+    # The same side in every batch: operations on a GPU are recorded for one shape.
+    side = window_px(tile_px, augmentation)
     windows = _empty_windows(len(tiles), side, pseudo=all(with_pseudo), pin_memory=pin_memory)
     for row, (tile, numbers) in enumerate(zip(tiles, batch.numbers, strict=True)):
         height, width = tile.image.shape[1:]
