@@ -38,6 +38,7 @@ from semimoe.setting_values import (
 Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
+Runtime = Literal["torch", "openvino"]
 SdfScale = Literal["um", "tile"]
 Augmentation = Literal["slides", "scanners", "deform", "paper", "flips", "none"]
 

@@ -6,7 +6,6 @@ B batch, H, W height and width of a tile in px.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from semimoe.networks.mixture import NetworkOutputs
@@ -45,19 +44,24 @@ def maps_from_outputs(outputs: "NetworkOutputs") -> "Tensor":
 
 
 def gate_weights_by_task(
-    outputs: "NetworkOutputs", settings: "NetworkSettings", device: "torch.device"
+    gate_weights: "Tensor | None", settings: "NetworkSettings", maps: "Tensor"
 ) -> "Tensor":
     """Gate weights, float32 (B, 3 tasks, 3 experts), tasks and experts in the order of `TASKS`.
 
     The weight of a gate or of an expert that the network does not have is 0.
+
+    Parameters
+    ----------
+    gate_weights : of the gates and experts that the network has; None: it has no gates
+    maps : of the same tiles, (B, 4, H, W)
     """
     import torch
 
     from semimoe.networks.mixture import TASKS
 
-    weights = torch.zeros((len(outputs.gates.seg), len(TASKS), len(TASKS)), device=device)
-    if outputs.gate_weights is not None:
+    weights = torch.zeros((len(maps), len(TASKS), len(TASKS)), device=maps.device)
+    if gate_weights is not None:
         gates = torch.tensor([TASKS.index(task) for task in settings.gate_tasks])
         experts = torch.tensor([TASKS.index(task) for task in settings.expert_tasks])
-        weights[:, gates[:, None], experts] = outputs.gate_weights.float()
+        weights[:, gates[:, None], experts] = gate_weights.float()
     return weights

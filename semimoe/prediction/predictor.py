@@ -17,7 +17,7 @@ from semimoe.model_errors import ModelError
 from semimoe.model_weights import load_weights
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outputs
-from semimoe.settings import STRIDE_PX, Device, NetworkSettings
+from semimoe.settings import STRIDE_PX, Device, NetworkSettings, Runtime
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,7 @@ class Predictor:
     precision : fp32, or bf16 (autocast), whose maps differ by a few 1/255
     flips : maps and gate weights are means over the image and its three flips (test-time
         augmentation), which takes four times as long
+    runtime : library that computes the network; on a GPU always torch
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Predictor:
         source: str = "the model",
         precision: "Precision" = "fp32",
         flips: bool = False,
+        runtime: Runtime = "torch",
     ) -> None:
         import torch
 
@@ -58,6 +60,14 @@ class Predictor:
         self._device = device
         self._batches = MemoryBoundedBatches(self._forward)
         self._model = model.to(memory_format=torch.channels_last).to(device).eval()  # type: ignore[call-overload]
+        self.runtime: Runtime = runtime if device.type == "cpu" else "torch"
+        self._function = self._with_torch
+        if self.runtime == "openvino":
+            from semimoe.prediction.openvino_network import OpenVinoNetwork
+
+            self._function = OpenVinoNetwork(
+                self._model, threads=torch.get_num_threads(), precision=precision
+            )
 
     @classmethod
     def load(
@@ -68,22 +78,24 @@ class Predictor:
         threads: int,
         precision: "RequestedPrecision" = "fp32",
         flips: bool = False,
+        runtime: Runtime = "torch",
     ) -> "Predictor":
         """Load a model folder.
 
         Parameters
         ----------
-        precision : auto: bf16 where the device computes it natively, otherwise fp32
-        flips : see the attributes
+        precision : auto: bf16 where the device computes it natively, otherwise fp32; with OpenVINO
+            always fp32
+        flips, runtime : see the attributes
 
         Raises
         ------
         ModelError
             Files of the folder are missing, damaged or do not belong together.
         DeviceError
-            A GPU was requested and none is available.
+            A GPU was requested and none is available, or the runtime is not installed.
         """
-        from semimoe.devices import choose_device, resolve_precision
+        from semimoe.devices import choose_device
 
         card = load_card(folder)
         tensors, _ = load_weights(folder, card)
@@ -100,8 +112,9 @@ class Predictor:
             card,
             choose_device(device, threads=threads),
             source=str(folder),
-            precision=resolve_precision(precision, device),
+            precision=_resolved(precision, device, runtime),
             flips=flips,
+            runtime=runtime,
         )
 
     @classmethod
@@ -112,12 +125,13 @@ class Predictor:
         threads: int,
         precision: "RequestedPrecision" = "fp32",
         flips: bool = False,
+        runtime: Runtime = "torch",
     ) -> "Predictor":
         """A network with random weights on the CPU, to measure the speed of prediction.
 
         It is as fast as a trained network.
         """
-        from semimoe.devices import choose_device, resolve_precision
+        from semimoe.devices import choose_device
 
         card = ModelCard(
             method=MAIN_METHOD.name,
@@ -134,8 +148,9 @@ class Predictor:
             MAIN_METHOD.load_learner().build_network(network),
             card,
             choose_device("cpu", threads=threads),
-            precision=resolve_precision(precision, "cpu"),
+            precision=_resolved(precision, "cpu", runtime),
             flips=flips,
+            runtime=runtime,
         )
 
     def tiles_per_s(self, tile_px: int, *, min_duration_s: float = 1.0) -> float:
@@ -213,13 +228,28 @@ class Predictor:
 
     def _forward_flipped(self, images: "Tensor", axes: tuple[int, ...]) -> "tuple[Tensor, Tensor]":
         """Maps and gate weights of flipped images; the maps are flipped back."""
+        maps, gate_weights = self._function(images.flip(axes) if axes else images)
+        return maps.flip(axes) if axes else maps, gate_weights
+
+    def _with_torch(self, images: "Tensor") -> "tuple[Tensor, Tensor]":
         import torch
 
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            outputs = self._model(images.flip(axes) if axes else images)
+            outputs = self._model(images)
         maps = maps_from_outputs(outputs)
-        gate_weights = gate_weights_by_task(outputs, self._model.settings, self._device)
-        return maps.flip(axes) if axes else maps, gate_weights
+        return maps, gate_weights_by_task(outputs.gate_weights, self._model.settings, maps)
+
+
+def _resolved(requested: "RequestedPrecision", device: Device, runtime: Runtime) -> "Precision":
+    """The requested precision; for auto fp32 with OpenVINO.
+
+    OpenVINO is faster in fp32 than torch in bf16, and its maps in bf16 differ more from fp32.
+    """
+    from semimoe.devices import resolve_precision
+
+    if requested == "auto" and runtime == "openvino" and device == "cpu":
+        return "fp32"
+    return resolve_precision(requested, device)
 
 
 def _mean(results: "Sequence[Tensor]") -> "Tensor":

@@ -12,6 +12,7 @@ from semimoe.fine_tuning import SHAPE_OF_WEIGHTS
 from semimoe.methods import METHODS
 from semimoe.model_card import CARD, WEIGHTS, ModelCard, load_card
 from semimoe.model_errors import ModelError
+from semimoe.prediction.runtimes import runtime_problem
 from semimoe.settings import validation_problems
 from tiling.raster.similar_names import similar_name
 from workflow.config.configuration import (
@@ -71,6 +72,8 @@ def read_configuration(values: Mapping[str, Any]) -> Configuration:
         problems += _model_problems(configuration, cards)
         problems += _start_problems(configuration, cards)
     problems += _training_problems(configuration)
+    if problem := runtime_problem(configuration.prediction.runtime):
+        problems.append(f"config prediction.runtime: {problem}")
     if problems:
         raise ConfigurationError(problems)
     return configuration

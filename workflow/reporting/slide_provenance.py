@@ -61,6 +61,8 @@ def _prediction(maps: Path) -> str:
     store = MapStore.read(maps)
     parameters, most_at_once = store.parameters, store.most_at_once
     text = f"{parameters.get('precision', 'fp32')}, batches of {parameters.get('batch', '?')} tiles"
+    if parameters.get("runtime") == "openvino":
+        text += ", computed by OpenVINO"
     if parameters.get("flips"):
         text += ", mean over the image and its three flips"
     if most_at_once:

@@ -101,7 +101,9 @@ rule preview:
         paths=dict(
             model=CONFIGURATION.model, planned=planned_values(CONFIGURATION, SHEET)
         ),
-        prediction=CONFIGURATION.prediction.model_dump(include={"precision", "flips"}),
+        prediction=CONFIGURATION.prediction.model_dump(
+            include={"precision", "flips", "runtime"}
+        ),
         made_from=made_from,
         code_version=4,
     script:

@@ -43,8 +43,8 @@ def predict_slide(
     Parameters
     ----------
     model : folder of the model
-    prediction : settings of the configuration; the maps' attributes record the `precision` and
-        the `margin_um` that were used
+    prediction : settings of the configuration; the maps' attributes record the `precision`, the
+        `runtime` and the `margin_um` that were used
 
     Raises
     ------
@@ -62,6 +62,7 @@ def predict_slide(
         threads=job.threads,
         precision=prediction.precision,
         flips=prediction.flips,
+        runtime=prediction.runtime,
     )
     model_mpp = float(predictor.card.mpp_um)
     if abs(geometry.mpp / model_mpp - 1) > MPP_TOLERANCE:
@@ -89,6 +90,7 @@ def predict_slide(
         parameters={
             **prediction.to_dict(),
             "precision": predictor.precision,
+            "runtime": predictor.runtime,
             "margin_um": margin_um,
         },
         model=predictor.card.to_dict(),

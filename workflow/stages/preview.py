@@ -28,19 +28,15 @@ def preview(
     slide_summaries : one for each slide, see `tiling.pictures.slide_summary`
     picture, page : PNG and HTML files to write
     model : folder of a given model; None: the network that this run trains
-    prediction : `precision` and `flips` count
+    prediction : `precision`, `flips` and `runtime` count
     planned : see `workflow.stages.training_time.planned_values`
     """
     configuration = planned_configuration(planned)
-    precision, flips = prediction.precision, prediction.flips
+    settings = prediction.model_dump(include={"precision", "flips", "runtime"})
     if model:
-        predictor = Predictor.load(
-            Path(model), device="cpu", threads=threads, precision=precision, flips=flips
-        )
+        predictor = Predictor.load(Path(model), device="cpu", threads=threads, **settings)
     else:
-        predictor = Predictor.untrained(
-            configuration.network, threads=threads, precision=precision, flips=flips
-        )
+        predictor = Predictor.untrained(configuration.network, threads=threads, **settings)
     write_contact_sheet(
         slide_summaries,
         picture,

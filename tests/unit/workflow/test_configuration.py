@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,13 @@ def test_no_number_may_be_infinite_or_absurd(value: object) -> None:
         for given in (values, text):
             (problem,) = problems(given)
             assert problem.startswith(f"config {name}: "), problem
+
+
+def test_a_runtime_that_is_not_installed_is_refused(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    (problem,) = problems({"prediction": {"runtime": "openvino"}})
+    assert problem.startswith("config prediction.runtime: the package openvino is not installed")
+    assert problems({"prediction": {"runtime": "torch"}}) == []
 
 
 @pytest.mark.parametrize("group", ["prediction", "training"])

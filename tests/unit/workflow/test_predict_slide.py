@@ -70,11 +70,17 @@ def predicted(
     return np.asarray(open_array(open_store(maps), "gland")[...]), stored_json(maps)
 
 
+def recorded(**changes: Any) -> dict[str, Any]:
+    """Parameters in the attributes of maps."""
+    plain = {"batch": 16, "precision": "fp32", "runtime": "torch", "flips": False, "margin_um": 0}
+    return plain | changes
+
+
 @pytest.mark.parametrize("native", ["fp32", "bf16"])
 def test_the_maps_record_their_settings(tiles, model, tmp_path, monkeypatch, native) -> None:
     monkeypatch.setattr("semimoe.devices.native_precision", lambda _: native)
     _, attrs = predicted(tiles, model, tmp_path / "a.zarr")
-    assert attrs["parameters"] == {"batch": 16, "precision": native, "flips": False, "margin_um": 0}
+    assert attrs["parameters"] == recorded(precision=native)
     assert (attrs["version"], attrs["most_at_once"]) == (7, None)
 
 
@@ -83,8 +89,16 @@ def test_settings_change_the_maps_and_are_recorded(tiles, model, tmp_path) -> No
     repeated, _ = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32")
     flipped, attrs = predicted(tiles, model, tmp_path / "c.zarr", precision="fp32", flips=True)
     np.testing.assert_array_equal(plain, repeated)
-    assert attrs["parameters"] == {"batch": 16, "precision": "fp32", "flips": True, "margin_um": 0}
+    assert attrs["parameters"] == recorded(precision="fp32", flips=True)
     assert (plain != flipped).any()
+
+
+def test_maps_of_openvino_differ_by_rounding_and_are_recorded(tiles, model, tmp_path) -> None:
+    pytest.importorskip("openvino")
+    plain, _ = predicted(tiles, model, tmp_path / "a.zarr", precision="fp32")
+    maps, attrs = predicted(tiles, model, tmp_path / "b.zarr", precision="fp32", runtime="openvino")
+    assert np.abs(plain.astype(int) - maps).max() <= 1
+    assert attrs["parameters"] == recorded(runtime="openvino")
 
 
 def test_a_margin_of_glass_is_predicted_by_models_trained_with_glass(

@@ -72,7 +72,7 @@ def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dic
     write_model(tmp_path, card)
     for slide, parameters, most_at_once in (
         ("a", {"batch": 16, "precision": "fp32", "flips": False}, None),
-        ("b", {"batch": 16, "precision": "bf16", "flips": True}, 4),
+        ("b", {"batch": 16, "precision": "bf16", "flips": True, "runtime": "openvino"}, 4),
         ("c", {"batch": 16, "precision": "fp32", "flips": False}, None),
     ):
         attributes = map_attributes(
@@ -101,8 +101,8 @@ def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dic
         [
             "b",
             "unknown",
-            "bf16, batches of 16 tiles, mean over the image and its three flips, "
-            "4 tiles at a time after memory ran out",
+            "bf16, batches of 16 tiles, computed by OpenVINO, mean over the image and its three "
+            "flips, 4 tiles at a time after memory ran out",
             "threshold 0.25, seed depth 3 um, boundary level 0.5, growth 4 um, min area 500 um2",
         ],
         ["c", "unknown", *unsplit],

@@ -1,0 +1,84 @@
+"""Networks that OpenVINO computes give the maps and gate weights of torch."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from semimoe.methods import METHODS
+from semimoe.model_card import parse_card
+from semimoe.model_errors import DeviceError
+from semimoe.prediction.predictor import Predictor
+from semimoe.settings import NetworkSettings
+
+UNET = NetworkSettings(encoder="unet", experts="separate", width=4)
+LITE = NetworkSettings(encoder="efficientnet-lite0", experts="shared", width=4)
+TWO_TASKS = LITE.model_copy(update={"tasks": "seg+sdf", "gates": "single"})
+
+
+def predictor(network: NetworkSettings, *, method: str = "semimoe", **options: object) -> Predictor:
+    """A predictor with the same random weights in each call."""
+    torch.manual_seed(0)
+    card = parse_card(
+        {
+            "method": method,
+            "network": network.to_dict(),
+            "mpp_um": 1.0,
+            "tile_px": 32,
+            "threshold": 0.5,
+            "split": {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0},
+            "sdf_um": 20.0,
+            "sdf_scale": "um",
+            "normalisation": {},
+        },
+        source="test",
+    )
+    model = METHODS[method].load_learner().build_network(network)
+    return Predictor(model, card, torch.device("cpu"), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("network", "method"),
+    [(LITE, "semimoe"), (TWO_TASKS, "semimoe"), (UNET, "unet")],
+)
+def test_maps_and_gate_weights_are_those_of_torch(network: NetworkSettings, method: str) -> None:
+    pytest.importorskip("openvino")
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 64), np.uint8)
+    maps, gates = predictor(network, method=method).maps_and_gate_weights(images)
+    converted = predictor(network, method=method, runtime="openvino")
+    openvino_maps, openvino_gates = converted.maps_and_gate_weights(images)
+    assert maps.shape == openvino_maps.shape
+    np.testing.assert_allclose(openvino_maps, maps, atol=5e-5)
+    np.testing.assert_allclose(openvino_gates, gates, atol=1e-5)
+    assert len(np.unique(maps)) > 100
+
+
+def test_maps_of_openvino_do_not_depend_on_the_batch_and_follow_flips() -> None:
+    pytest.importorskip("openvino")
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), np.uint8)
+    converted = predictor(UNET, runtime="openvino")
+    maps = converted(images)
+    np.testing.assert_array_equal(converted(images[1:2])[0], maps[1])
+    # Another size of tile, and back.
+    assert converted(images[:, :, :16]).shape == (3, 4, 16, 32)
+    np.testing.assert_array_equal(converted(images), maps)
+    flipped = predictor(UNET, runtime="openvino", flips=True)
+    expected = predictor(UNET, flips=True)(images)
+    np.testing.assert_allclose(flipped(images), expected, atol=5e-5)
+
+
+def test_auto_is_fp32_with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("semimoe.devices.native_precision", lambda _: "bf16")
+    chosen = [
+        Predictor.untrained(UNET, threads=1, precision=precision, runtime=runtime).precision
+        for precision, runtime in (("auto", "torch"), ("auto", "openvino"), ("bf16", "openvino"))
+    ]
+    assert chosen == ["bf16", "fp32", "bf16"]
+
+
+def test_a_runtime_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(DeviceError, match="openvino is not installed; install it with"):
+        predictor(UNET, runtime="openvino")
