@@ -137,6 +137,63 @@ def test_fine_tuning_scores_the_start_model_beside_the_new_one(run: Run) -> None
     assert "tuned/compare/start-model/metrics/test.csv" in plan
 
 
+def test_fine_tuning_is_repeated_when_the_start_model_was_replaced(run: Run) -> None:
+    """By an older file, whose time says nothing."""
+    shutil.copytree(run.folder / "results", run.folder / "tuned", copy_function=shutil.copy2)
+    shutil.copytree(run.folder / "results" / "models" / "supervised", run.folder / "start")
+    arguments = (
+        "--config",
+        "results=tuned",
+        "start_from=start",
+        "compare=[supervised]",
+        "training={epochs: 1, warm_start_epochs: 0, steps_per_epoch: 1, batch: 8}",
+        "--",
+        "tuned/models/supervised/model.safetensors",
+    )
+    run.snakemake(*arguments)
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(run.folder / "results" / "models" / "semimoe" / name, run.folder / "start")
+        os.utime(run.folder / "start" / name, (1_500_000_000, 1_500_000_000))
+    text = run.snakemake("-n", *arguments).stderr
+    assert "Again: train_supervised: start_from model.safetensors has other content" in text
+    shutil.rmtree(run.folder / "tuned")
+
+
+def test_training_reads_its_slides_in_the_order_of_their_names(run: Run) -> None:
+    """Another order of the rows of a sheet is no other training."""
+    run.write_sheet("order.tsv", ROWS[2].replace("validation", "labelled"), ROWS[0])
+    arguments = ("--config", "slides=order.tsv", "results=ordered", "compare=[supervised]")
+    plan = run.snakemake("-n", "--quiet", "host", *arguments).stdout
+    inputs = plan.partition("rule train_supervised:\n")[2].splitlines()[0]
+    places = [
+        inputs.index(f"ordered/{kind}/{slide}.zarr.json")
+        for kind in ("tiles", "labels")
+        for slide in ("lab", "val")
+    ]
+    assert places == sorted(places)
+
+
+def test_outlines_of_another_scale_stop_the_run_before_training(run: Run) -> None:
+    outlines = json.loads((run.folder / "lab.geojson").read_text())
+    for feature in outlines["features"]:
+        shape = shapely.geometry.shape(feature["geometry"])
+        quarter = shapely.transform(shape, lambda points: points / 4)
+        feature["geometry"] = shapely.geometry.mapping(quarter)
+    (run.folder / "quarter.geojson").write_text(json.dumps(outlines))
+    run.write_sheet("quarter.tsv", ROWS[0].replace("lab.geojson", "quarter.geojson"))
+    shutil.copytree(run.folder / "results", run.folder / "quarter", copy_function=shutil.copy2)
+    shutil.rmtree(run.folder / "quarter" / "models")
+    weights = "quarter/models/supervised/model.safetensors"
+    done = run.snakemake(
+        "--config", "slides=quarter.tsv", "results=quarter", "--", weights, check=False
+    )
+    assert done.returncode == 1
+    assert "multiplied by 4" in done.stderr
+    assert "train_supervised supervised: started" not in done.stderr
+    assert not (run.folder / weights).exists()
+    shutil.rmtree(run.folder / "quarter")
+
+
 def test_a_threshold_change_plans_no_gpu_job(run: Run) -> None:
     planned = run.planned("--config", "glands={threshold: 0.7, min_area_um2: 1000}")
     assert "stitch_slide" in planned

@@ -65,12 +65,12 @@ def stores(kind, slides):
 
 
 # A model depends on the slides that it is trained on and on nothing else: another slide to predict
-# must not start the training again.
+# must not start the training again. Nor must another order of the rows: the slides are sorted.
 TRAINING_INPUTS = {
-    "tiles": stores("tiles", SHEET.ids("labelled")),
-    "labels": stores("labels", SHEET.ids("labelled")),
-    "validation_tiles": stores("tiles", SHEET.ids("validation")),
-    "validation_labels": stores("labels", SHEET.ids("validation")),
+    "tiles": stores("tiles", sorted(SHEET.ids("labelled"))),
+    "labels": stores("labels", sorted(SHEET.ids("labelled"))),
+    "validation_tiles": stores("tiles", sorted(SHEET.ids("validation"))),
+    "validation_labels": stores("labels", sorted(SHEET.ids("validation"))),
 }
 if CONFIGURATION.start_from:
     TRAINING_INPUTS["start_from"] = [
@@ -104,11 +104,12 @@ def training_inputs(method):
     """Stores and files that the training of a method reads."""
     files = dict(TRAINING_INPUTS)
     if method.uses_unlabelled:
-        files["unlabelled_tiles"] = stores("tiles", SHEET.ids("unlabelled"))
+        unlabelled = sorted(SHEET.ids("unlabelled"))
+        files["unlabelled_tiles"] = stores("tiles", unlabelled)
         files["unlabelled_labels"] = ancient(
-            stores("labels", SHEET.annotated("unlabelled"))
+            stores("labels", sorted(SHEET.annotated("unlabelled")))
         )
-        files["pseudo"] = stores("pseudo_labels", SHEET.ids("unlabelled"))
+        files["pseudo"] = stores("pseudo_labels", unlabelled)
     if method.starts_from:
         files["warm_start"] = PATHS.warm_start(method.starts_from)
     return files
