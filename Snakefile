@@ -14,6 +14,7 @@ from workflow.config.start_model import START_MODEL, compared_models
 from workflow.forced_jobs import force_jobs
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
+from workflow.plan_speed import speed_up_planning
 from workflow.planned_records import PlannedRecords
 from workflow.reporting.outcome import planned_jobs
 from workflow.result_paths import ResultPaths, record_of_store
@@ -112,6 +113,7 @@ rule all:
 
 
 if workflow.is_main_process:
+    speed_up_planning(workflow)
     typed_wrongly = misspelt_target(
         sys.argv[1:],
         [
