@@ -12,6 +12,7 @@ from workflow.config.configuration import COMPARABLE
 from workflow.config.method_settings import method_settings
 from workflow.config.start_model import START_MODEL, compared_models
 from workflow.forced_jobs import force_jobs
+from workflow.job_server import start_job_server
 from workflow.reporting.end_of_run import preview_text, report_after_failure, run_text
 from workflow.reporting.forecast import forecast, forecast_text, free_space, refusal
 from workflow.plan_speed import speed_up_planning
@@ -53,6 +54,7 @@ if INPUTS.problems:
     sys.exit(problems_text(INPUTS.problems))
 
 STARTED_S = time.time()
+JOB_SERVERS = []  # of this process; they run until it ends
 PATHS = ResultPaths(Path(CONFIGURATION.results))
 MODEL = str(CONFIGURATION.model_folder)
 METHOD = CONFIGURATION.predicting_method
@@ -158,6 +160,10 @@ onstart:
             threads=example.threads,
         )
         print(text, file=sys.stderr)
+    if workflow.local_exec and (server := start_job_server()):
+        JOB_SERVERS.append(server)
+        # Snakemake formats it, and puts it before the command of each script.
+        shell.prefix(server.prefix.replace("{", "{{").replace("}", "}}") + " ")
 
 
 onsuccess:
