@@ -18,6 +18,7 @@ from small_run import GPU_RULES, ROWS, SLIDES, Run
 from semimoe.methods import METHODS
 from tiling.stores.arrays import open_array, open_store, read_table
 from tiling.stores.attributes import stored_json
+from workflow.result_paths import record_of_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
@@ -343,6 +344,16 @@ def test_a_given_model_predicts_and_a_broken_slide_does_not_stop_the_others(run:
         row["error"] for row in rows(results / "metrics.csv") + rows(results / "cohort.csv")
     )
     assert run.planned(*arguments) == set()
+
+    # Tiles that are not kept are made again where a prediction is lost; `good` has both.
+    record_of_store(results / "maps" / "broken.zarr").unlink()
+    glands = [f"predicted/glands/{slide}.geojson" for slide in ("broken", "good")]
+    changed = ("glands={threshold: 0.7, min_area_um2: 1000}", "--", *glands)
+    done = run.snakemake(*arguments, *changed)
+    assert "tile_slide broken: started" in done.stderr
+    broken, good = (json.loads((run.folder / path).read_text())["features"] for path in glands)
+    assert [f["geometry"] for f in broken] == [f["geometry"] for f in good]
+    assert [f["geometry"] for f in broken] != [f["geometry"] for f in features["good"]]
 
 
 def test_a_label_mask_is_made_on_request_and_deleted_with_its_labels(run: Run) -> None:
