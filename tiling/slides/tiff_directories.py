@@ -12,7 +12,11 @@ from typing import IO, NamedTuple
 
 import tifffile
 
+from tiling.slides.lzw_codes import install_lzw_decoder
 from tiling.slides.read_errors import FileReadError
+
+# Every TIFF is opened by modules that import this one.
+install_lzw_decoder()
 
 IMAGE_WIDTH, IMAGE_LENGTH, COMPRESSION = 256, 257, 259
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 278, 279
