@@ -21,12 +21,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from semimoe.prediction.runtimes import import_openvino
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,8 +160,7 @@ def onnx_runtime(model: Path, threads: int, precision: str) -> Maps:
 
 def openvino_onnx(model: Path, threads: int, precision: str) -> Maps:
     """OpenVINO from ONNX; the batch is one input, and all threads compute it together."""
-    import openvino
-
+    openvino = import_openvino()
     core, networks = openvino.Core(), {}
     options = {
         "INFERENCE_NUM_THREADS": threads,
@@ -190,7 +192,7 @@ CONTENDERS = {
     "OpenVINO fp32, runtime": (project_openvino, "fp32"),
     "OpenVINO bf16, runtime": (project_openvino, "bf16"),
 }
-_PACKAGES = {onnx_runtime: "onnxruntime", openvino_onnx: "openvino"}
+_IMPORTS = {onnx_runtime: lambda: import_module("onnxruntime"), openvino_onnx: import_openvino}
 
 
 def work(name: str, model: Path, threads: int, sizes: list[int], pipe: Connection) -> None:
@@ -198,7 +200,7 @@ def work(name: str, model: Path, threads: int, sizes: list[int], pipe: Connectio
     warnings.simplefilter("ignore")
     make, precision = CONTENDERS[name]
     start = time.process_time()
-    __import__(_PACKAGES.get(make, "torch"))
+    _IMPORTS.get(make, lambda: import_module("torch"))()
     imported = time.process_time()
     maps = make(model, threads, precision)
     tiles = {size: np.load(f"tiles{size}.npy") for size in sizes}

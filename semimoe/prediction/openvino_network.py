@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semimoe.model_errors import DeviceError
 from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outputs
-from semimoe.prediction.runtimes import runtime_problem
+from semimoe.prediction.runtimes import import_openvino, runtime_problem
 
 if TYPE_CHECKING:
     from semimoe.devices import Precision
@@ -43,9 +43,7 @@ class OpenVinoNetwork:
     def __init__(self, network: "Network", *, threads: int, precision: "Precision") -> None:
         if problem := runtime_problem("openvino"):
             raise DeviceError(problem)
-        import openvino
-
-        self._openvino = openvino
+        self._openvino = import_openvino()
         self._network, self._threads = network, threads
         self._options = {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
@@ -93,10 +91,7 @@ class OpenVinoNetwork:
         return openvino.AsyncInferQueue(compiled, self._threads)
 
     def _convert(self, height_px: int, width_px: int) -> Any:  # noqa: ANN401
-        """The network for one tile of this size in OpenVINO's form.
-
-        Not `openvino.convert_model`: it reports its use over the network.
-        """
+        """The network for one tile of this size in OpenVINO's form."""
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

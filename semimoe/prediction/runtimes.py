@@ -1,6 +1,9 @@
 """The libraries that can compute a trained network."""
 
+import sys
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 from semimoe.settings import Runtime
 
@@ -16,3 +19,14 @@ def runtime_problem(runtime: Runtime) -> str | None:
         "the package openvino is not installed; install it with"
         " python -m pip install 'openvino==2026.4.*', or set prediction.runtime: torch"
     )
+
+
+def import_openvino() -> ModuleType:
+    """The package openvino, which must be installed, without its reports of use.
+
+    With the package openvino_telemetry, every import of openvino sends an event over the network
+    and writes a user number into the home folder. Without it, openvino uses an empty substitute.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # import fails
+    return import_module("openvino")
