@@ -8,18 +8,15 @@ before the measurement; memory is the PSS of Snakemake's process tree.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import tifffile
 from blend import PERIOD_PX, STRIDE_PX, TILE_PX, network_outputs
 from numpy.typing import NDArray
-from peak_memory import tree_pss
+from peak_memory import run_and_measure
 
 from tiling.raster.geometry import Geometry, blocks
 from tiling.raster.quantise import quantise_maps
@@ -97,19 +94,6 @@ def snakemake_command(folder: Path, cores: int) -> list[str]:
     command += ["--config", "slides=slides.tsv", "model=model", "results=results"]
     command += ["--allowed-rules", "stitch_slide", "export_slide"]
     return [*command, "--", "results/glands/big.geojson", "results/glands/big.csv"]
-
-
-def run_and_measure(command: list[str]) -> tuple[int, float, int]:
-    """Exit status, seconds, and the largest memory in bytes of a command."""
-    start, peak = time.perf_counter(), 0
-    process = subprocess.Popen(command)
-    while process.poll() is None:
-        try:
-            peak = max(peak, tree_pss(psutil.Process(process.pid)))
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.5)
-    return process.wait(), time.perf_counter() - start, peak
 
 
 def main() -> int:

@@ -27,24 +27,29 @@ def tree_pss(root: psutil.Process) -> int:
     return total
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("command", nargs="+")
-    command = parser.parse_args().command
+def run_and_measure(command: list[str]) -> tuple[int, float, int]:
+    """Exit status, seconds, and the largest memory in bytes of a command."""
     start, peak = time.perf_counter(), 0
     process = subprocess.Popen(command)
     while process.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):
             peak = max(peak, tree_pss(psutil.Process(process.pid)))
         time.sleep(_INTERVAL_S)
-    seconds = time.perf_counter() - start
+    return process.wait(), time.perf_counter() - start, peak
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", nargs="+")
+    command = parser.parse_args().command
+    status, seconds, peak = run_and_measure(command)
     print(
-        f"{' '.join(command)}: status {process.returncode}, {seconds:.0f} s, "
+        f"{' '.join(command)}: status {status}, {seconds:.0f} s, "
         f"peak {peak / _MIB:.0f} MiB (PSS of the process tree)"
     )
-    return process.returncode
+    return status
 
 
 if __name__ == "__main__":

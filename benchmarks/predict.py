@@ -23,8 +23,8 @@ from typing import get_args
 import numpy as np
 from contenders import measured, row, serve
 
-from semimoe.devices import Precision
 from semimoe.methods import METHODS
+from semimoe.settings import Precision
 
 _SIDE_PX = 6000  # of the slide, 0.5 um per pixel
 _SLIDE = "bench"

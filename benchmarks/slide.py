@@ -15,7 +15,6 @@ import itertools
 import json
 import multiprocessing
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,10 +23,9 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-import psutil
 import tifffile
 from numpy.typing import NDArray
-from peak_memory import tree_pss
+from peak_memory import run_and_measure
 
 from tiling.raster.area_average import area_average
 
@@ -97,17 +95,9 @@ def run_project(slide: Path, folder: Path, arguments: argparse.Namespace) -> Non
         "--workflow-profile", str(REPO / "profiles" / "default"), "--quiet", "all",
         "--config", "slides=slides.tsv", f"model={arguments.model.resolve()}", "results=results",
     ]  # fmt: skip
-    start_s, peak = time.perf_counter(), 0
-    process = subprocess.Popen(command)
-    while process.poll() is None:
-        try:
-            peak = max(peak, tree_pss(psutil.Process(process.pid)))
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.5)
-    seconds = time.perf_counter() - start_s
-    if process.wait():
-        sys.exit(f"the workflow ended with status {process.returncode}")
+    status, seconds, peak = run_and_measure(command)
+    if status:
+        sys.exit(f"the workflow ended with status {status}")
     by_rule = rule_seconds(folder / ".snakemake" / "metadata")
     for rule, rule_s in sorted(by_rule.items(), key=lambda item: -item[1]):
         print(f"    {rule}: {rule_s:.1f} s, {rule_s / seconds:.0%}")

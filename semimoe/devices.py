@@ -5,21 +5,18 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING
 
 from filelock import lock_descriptor
 
 from semimoe.model_errors import DeviceError
+from semimoe.settings import Device, Precision, PrecisionChoice
 
 if TYPE_CHECKING:
     import torch
     from lightning.fabric import Fabric
 
 log = logging.getLogger(__name__)
-
-Device = Literal["cpu", "gpu"]
-Precision = Literal["fp32", "bf16"]
-RequestedPrecision = Literal["auto", "fp32", "bf16"]
 
 # Locked files of the GPUs of this process, by index of the GPU: locked until the process ends.
 _LOCK_FILES: dict[int, IO[str]] = {}
@@ -121,7 +118,7 @@ def start_device(device: Device, *, devices: int, threads: int, precision: Preci
     return RunDevice(fabric.device, precision, fabric)
 
 
-def resolve_precision(requested: RequestedPrecision, device: Device) -> Precision:
+def resolve_precision(requested: PrecisionChoice, device: Device) -> Precision:
     """The requested precision; for auto that of `native_precision`."""
     return native_precision(device) if requested == "auto" else requested
 

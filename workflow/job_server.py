@@ -30,9 +30,10 @@ from workflow.job_client import REFUSED, STARTED, receive_request
 # Trainings are long, and start processes of their own.
 _STARTED_ALONE = frozenset({"train"})
 # What the functions of a stage import when they are called.
+_IMPORTED_TO_PREDICT = ("semimoe.prediction.predictor", "semimoe.devices", "torch")
 _IMPORTED_LATER = {
-    "predict_slide": ("semimoe.prediction.predictor", "semimoe.devices", "torch"),
-    "pseudo_label": ("semimoe.prediction.predictor", "semimoe.devices", "torch"),
+    "predict_slide": _IMPORTED_TO_PREDICT,
+    "pseudo_label": _IMPORTED_TO_PREDICT,
 }
 _MAX_ADDRESS = 100  # bytes of the path of a socket
 _PR_SET_PDEATHSIG = 1
@@ -132,19 +133,16 @@ class JobServer:
             return None
         name = request.script.split(".")[-2]
         if name in _STARTED_ALONE:
+            _close_all(files)
             client.sendall(REFUSED)
-            process = 0
-        else:
-            self._prepare(name, Path(request.script))
-            process = os.fork()
-            if process == 0:
-                self._become_job(client, files)
-                return request
-        for file in files:
-            os.close(file)
-        if not process:
             client.close()
             return None
+        self._prepare(name, Path(request.script))
+        process = os.fork()
+        if process == 0:
+            self._become_job(client, files)
+            return request
+        _close_all(files)
         with contextlib.suppress(OSError):
             client.sendall(STARTED)
         end = os.pidfd_open(process)
@@ -196,6 +194,11 @@ class JobServer:
             self._selector.unregister(file)
         os.close(job.end)
         job.client.close()
+
+
+def _close_all(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
 def run_job(request: _JobRequest) -> None:

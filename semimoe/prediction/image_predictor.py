@@ -16,7 +16,7 @@ from tiling.raster.quantise import quantise_maps
 from tiling.raster.split_rule import SplitParameters, split_glands
 
 if TYPE_CHECKING:
-    from semimoe.devices import Precision, RequestedPrecision
+    from semimoe.settings import Precision, PrecisionChoice
 
 
 class ImagePredictor:
@@ -37,7 +37,7 @@ class ImagePredictor:
         batch: int = 8,
         image_mpp_um: float | None = None,
         min_area_um2: float | None = None,
-        precision: "RequestedPrecision" = "fp32",
+        precision: "PrecisionChoice" = "fp32",
         flips: bool = False,
     ) -> None:
         """Load a model folder.

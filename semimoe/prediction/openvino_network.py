@@ -15,8 +15,8 @@ from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outpu
 from semimoe.prediction.runtimes import import_openvino, runtime_problem
 
 if TYPE_CHECKING:
-    from semimoe.devices import Precision
     from semimoe.methods.learner import Network
+    from semimoe.settings import Precision
 
 # OpenVINO's names of the data type in which it computes.
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}

@@ -17,13 +17,19 @@ from semimoe.model_errors import ModelError
 from semimoe.model_weights import load_weights
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outputs
-from semimoe.settings import STRIDE_PX, Device, NetworkSettings, Runtime
+from semimoe.settings import (
+    STRIDE_PX,
+    Device,
+    NetworkSettings,
+    Precision,
+    PrecisionChoice,
+    Runtime,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from semimoe.devices import Precision, RequestedPrecision
     from semimoe.methods.learner import Network
 
 # Axes of (B, C, H, W) along which an image is flipped: none, left-right, up-down, both.
@@ -49,7 +55,7 @@ class Predictor:
         device: "torch.device",
         *,
         source: str = "the model",
-        precision: "Precision" = "fp32",
+        precision: Precision = "fp32",
         flips: bool = False,
         runtime: Runtime = "torch",
     ) -> None:
@@ -76,7 +82,7 @@ class Predictor:
         *,
         device: Device,
         threads: int,
-        precision: "RequestedPrecision" = "fp32",
+        precision: PrecisionChoice = "fp32",
         flips: bool = False,
         runtime: Runtime = "torch",
     ) -> "Predictor":
@@ -123,7 +129,7 @@ class Predictor:
         network: NetworkSettings,
         *,
         threads: int,
-        precision: "RequestedPrecision" = "fp32",
+        precision: PrecisionChoice = "fp32",
         flips: bool = False,
         runtime: Runtime = "torch",
     ) -> "Predictor":
@@ -240,7 +246,7 @@ class Predictor:
         return maps, gate_weights_by_task(outputs.gate_weights, self._model.settings, maps)
 
 
-def _resolved(requested: "RequestedPrecision", device: Device, runtime: Runtime) -> "Precision":
+def _resolved(requested: PrecisionChoice, device: Device, runtime: Runtime) -> Precision:
     """The requested precision; for auto fp32 with OpenVINO.
 
     OpenVINO is faster in fp32 than torch in bf16, and its maps in bf16 differ more from fp32.

@@ -7,7 +7,7 @@ process, on a GPU in a thread that works ahead; augmentation and targets are com
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ from semimoe.training.cuda_graphs import RecordedFunction
 from semimoe.training.recipe import Recipe, Role, TileSource
 from semimoe.training.tile_schedule import BatchPlan, ScheduledBatch, scheduled_batches
 from semimoe.training.tile_windows import TileWindows, read_windows
-from tiling.raster.quantise import SDF_SCALE
+from tiling.raster.quantise import restore_sdf
 
 if TYPE_CHECKING:
     from semimoe.training.training_run import TrainingRun
@@ -149,8 +149,14 @@ def _stored_targets(pseudo: Tensor, scale: Tensor, *, rescale: bool) -> Targets:
     distance may be larger than the stored one.
     """
     mask, quantised_sdf, boundary = pseudo.unbind(1)
-    sdf = quantised_sdf / SDF_SCALE - 1
+    sdf = _sdf_of_quantised(pseudo.device)[quantised_sdf.long()]
     if rescale:
         scaled = (sdf * scale[:, None, None]).clamp(-1, 1)
         sdf = torch.where(sdf.abs() >= 1, sdf, scaled)
     return Targets((mask > 0).long(), sdf[:, None], (boundary > 0).long())
+
+
+@cache
+def _sdf_of_quantised(device: torch.device) -> Tensor:
+    """The signed distance of each of the 256 quantised values, float32 (256,)."""
+    return torch.from_numpy(restore_sdf(np.arange(256, dtype=np.uint8))).to(device)

@@ -18,6 +18,7 @@ from tiling.raster.blending import PredictTiles, predict_image
 from tiling.raster.progress import count_progress
 from tiling.raster.quantise import quantise_maps, quantised_threshold
 from tiling.raster.split_rule import SplitParameters, split_glands
+from tiling.raster.tile import Tile
 
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_SPLIT = SplitChoice(seed_depth_um=3.0, boundary_level=0.5, growth_um=10.0)
@@ -28,7 +29,7 @@ _COMPARED_THRESHOLDS, _DICE_TOLERANCE = (0.3, 0.4, 0.5, 0.6, 0.7), 0.01
 _SEED_DEPTHS_UM = (3.0, 0.0, 1.5, 6.0)
 _BOUNDARY_LEVELS = (0.5, 0.25, 1.01)
 _GROWTHS_UM = (10.0, 20.0)
-_OVERLAP_SHARE = 4
+OVERLAP_SHARE = 4  # of neighbouring tiles: a quarter of their side
 # One gland more or less, of n, changes object F1 and object Dice by about 1 / n each.
 _GLAND_CHANGES = 2
 
@@ -143,13 +144,29 @@ def _predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.bool_]]:
     """Maps, labels, and the pixels that count, of a validation image."""
     image = source[number]
+    labels, counts = labels_and_counts(image, number)
+    maps = predict_image(
+        predict, image.image, tile_px=tile_px, overlap_px=tile_px // OVERLAP_SHARE, batch=batch
+    )
+    return maps, labels, counts
+
+
+def labels_and_counts(image: Tile, number: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Labels of a validation image, and the pixels that count, (H, W) each.
+
+    Parameters
+    ----------
+    number : of the image, for the message
+
+    Raises
+    ------
+    DataError
+        The image has no labels.
+    """
     if image.labels is None:
         raise DataError(f"validation image {number} has no labels")
     counts = np.ones(image.labels.shape, bool) if image.weight is None else image.weight > 0
-    maps = predict_image(
-        predict, image.image, tile_px=tile_px, overlap_px=tile_px // _OVERLAP_SHARE, batch=batch
-    )
-    return maps, image.labels, counts
+    return image.labels, counts
 
 
 def _validation_images(

@@ -10,13 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semimoe.model_errors import DataError
 from semimoe.training.recipe import TileSource
-from tiling.raster.blending import even_origins, tile_weights
+from semimoe.training.validation import DEFAULT_THRESHOLD, OVERLAP_SHARE, labels_and_counts
+from tiling.raster.blending import image_tiles, tile_weights
 from tiling.raster.tile import Tile
-
-_THRESHOLD = 0.5
-_OVERLAP_SHARE = 4
 
 # Probabilities of tiles: uint8 (B, 3, T, T) -> float32 (B, K, T, T).
 PredictProbabilities = Callable[[Tensor], Tensor]
@@ -61,7 +58,7 @@ class ValidationDice:
         size = torch.zeros((), device=self._device)
         for image, sums in enumerate(self._blended(predict)):
             probability = sums / self._weight_sums[image]
-            predicted = (probability >= _THRESHOLD) & self._counts[image]  # (K, H, W)
+            predicted = (probability >= DEFAULT_THRESHOLD) & self._counts[image]  # (K, H, W)
             true = self._true[image]
             overlap = overlap + 2 * (predicted & true).sum((1, 2)).double()
             size = size + true.sum() + predicted.sum((1, 2)).double()
@@ -69,24 +66,20 @@ class ValidationDice:
         return [float(value) for value in dice.tolist()]
 
     def _add(self, number: int, tile: Tile) -> None:
-        if tile.labels is None:
-            raise DataError(f"validation image {number} has no labels")
-        height, width = tile.labels.shape
-        counts = np.ones((height, width), bool) if tile.weight is None else tile.weight > 0
-        overlap_px = self._tile_px // _OVERLAP_SHARE
-        rows, columns = (even_origins(side, self._tile_px, overlap_px) for side in (height, width))
-        bottom = max(rows[-1] + self._tile_px - height, 0)
-        right = max(columns[-1] + self._tile_px - width, 0)
-        padded = np.pad(tile.image, ((0, 0), (0, bottom), (0, right)), mode="symmetric")
-        outside = (0, bottom), (0, right)
+        labels, counts = labels_and_counts(tile, number)
+        padded, origins = image_tiles(
+            tile.image, tile_px=self._tile_px, overlap_px=self._tile_px // OVERLAP_SHARE
+        )
+        outside = [
+            (0, side - inner) for side, inner in zip(padded.shape[1:], labels.shape, strict=True)
+        ]
         self._images.append(self._on_device(padded))
-        self._true.append(self._on_device(np.pad((tile.labels > 0) & counts, outside)))
+        self._true.append(self._on_device(np.pad((labels > 0) & counts, outside)))
         self._counts.append(self._on_device(np.pad(counts, outside)))
         weight_sums = torch.zeros(padded.shape[1:], device=self._device)
-        for y in rows:
-            for x in columns:
-                self._positions.append(_TilePosition(number, y, x))
-                weight_sums[self._window(y, x)] += self._weights
+        for y, x in origins:
+            self._positions.append(_TilePosition(number, y, x))
+            weight_sums[self._window(y, x)] += self._weights
         self._weight_sums.append(weight_sums)
 
     def _blended(self, predict: PredictProbabilities) -> Iterator[Tensor]:

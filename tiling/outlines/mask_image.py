@@ -108,10 +108,26 @@ def check_label_image(image: Any, path: Path) -> None:  # noqa: ANN401  # numpy 
         )
 
 
+@contextmanager
+def mask_errors(path: Path, failure: str) -> Iterator[None]:
+    """Turn errors of a mask image into `AnnotationError`, with the remedy.
+
+    Parameters
+    ----------
+    failure : what a `FileReadError` means
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise AnnotationError(f"{path}: {error}") from error
+    except FileReadError as error:
+        raise AnnotationError(f"{path}: {failure} ({error}); export or copy it again") from error
+
+
 def _picture_shape(path: Path, file: BinaryIO) -> tuple[int, int]:
     from PIL import Image
 
-    try:
+    with mask_errors(path, "cannot be read as a mask image"):
         with file_read_errors(), Image.open(file) as picture:
             mode, (width, height) = picture.mode, picture.size
             _check_claim(picture, path)
@@ -119,12 +135,6 @@ def _picture_shape(path: Path, file: BinaryIO) -> tuple[int, int]:
             pixels = np.asarray(picture) if is_picture else None
         if pixels is not None:
             one_channel(pixels)
-    except ValueError as error:
-        raise AnnotationError(f"{path}: {error}") from error
-    except FileReadError as error:
-        raise AnnotationError(
-            f"{path}: cannot be read as a mask image ({error}); export or copy it again"
-        ) from error
     if mode not in ("P", *_PLAIN_MODES) or mode == "F":
         raise AnnotationError(
             f"{path}: an image of mode {mode} is not an instance mask; "

@@ -57,7 +57,7 @@ def summarise_annotation(
         drawn = annotation_on_thumbnail(source.numbers, thumbnail)
         problem = None
         try:
-            check_tissue(source, path, geometry, tiles, rules.origin)
+            check_tissue(source, path, geometry, tiles, tissue, rules.origin)
         except AnnotationError as error:
             problem = _without_path(str(error), path)
     summary = AnnotationSummary(

@@ -119,19 +119,27 @@ class _ScoredPixels:
 
 
 def _pairs(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> _Pairs:
+    """Pairs of one block."""
     is_gland = (true > 0) | (predicted > 0)
-    keys, counts = np.unique(
-        (true[is_gland] << _KEY_BITS) | predicted[is_gland], return_counts=True
-    )
-    return _Pairs(keys >> _KEY_BITS, keys & ((1 << _KEY_BITS) - 1), counts.astype(np.int64))
+    keys, counts = np.unique(_key(true[is_gland], predicted[is_gland]), return_counts=True)
+    return _pairs_of_keys(keys, counts)
 
 
 def _merged_pairs(parts: Sequence[_Pairs]) -> _Pairs:
     """Pairs of a slide from those of its blocks."""
     true, predicted, shared_px = (np.concatenate(column) for column in zip(*parts, strict=True))
-    keys, index = np.unique((true << _KEY_BITS) | predicted, return_inverse=True)
-    total_px = np.bincount(index, shared_px, len(keys)).astype(np.int64)
-    return _Pairs(keys >> _KEY_BITS, keys & ((1 << _KEY_BITS) - 1), total_px)
+    keys, index = np.unique(_key(true, predicted), return_inverse=True)
+    return _pairs_of_keys(keys, np.bincount(index, shared_px, len(keys)))
+
+
+def _key(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number for each pair."""
+    return (true << _KEY_BITS) | predicted
+
+
+def _pairs_of_keys(keys: NDArray[np.int64], shared_px: NDArray[Any]) -> _Pairs:
+    mask = (1 << _KEY_BITS) - 1
+    return _Pairs(keys >> _KEY_BITS, keys & mask, shared_px.astype(np.int64))
 
 
 def _unmatched(pairs: _Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

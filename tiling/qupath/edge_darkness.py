@@ -29,15 +29,16 @@ class EdgeDarkness:
     Parameters
     ----------
     tiles : tile store of the slide; a level of its pyramid with pixels of about 2 um is read
+    tissue : of the slide
     """
 
-    def __init__(self, tiles: Path) -> None:
+    def __init__(self, tiles: Path, tissue: StoredTissue) -> None:
         group, mpp_um = open_store(tiles), geometry_of(tiles).mpp
         names = sorted(int(name) for name in group.array_keys() if name.isdigit())
         level = max((name for name in names if mpp_um * 2**name <= _LARGEST_PIXEL_UM), default=0)
         self._pixels, self._step = open_array(group, str(level)), 2**level
         self._ring_px = _RING_UM / (mpp_um * self._step)
-        self._tissue = StoredTissue(tiles)
+        self._tissue = tissue
         self._glands: set[int] = set()
         # Number, sum, and sum of squares of the darkness: inside, outside, and in all tissue.
         self._sums = np.zeros((3, 3))

@@ -64,7 +64,7 @@ def label_slide(
         with ExitStack() as files:
             tissue = StoredTissue(tiles)
             source = open_annotation(path, geometry, files, rules, is_tissue=tissue.contains)
-            check_tissue(source, path, geometry, tiles, rules.origin)
+            check_tissue(source, path, geometry, tiles, tissue, rules.origin)
             checksums = {
                 "sha256": file_checksum(path),
                 "tiles": attributes.fingerprint,

@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import label_block
-from tiling.outlines.mask_image import check_label_image, mask_shape, open_mask_image
+from tiling.outlines.mask_image import (
+    check_label_image,
+    mask_errors,
+    mask_shape,
+    open_mask_image,
+)
 from tiling.outlines.regular_file import open_regular_file
 from tiling.raster.mask_rules import (
     mask_problem,
@@ -22,7 +27,7 @@ from tiling.raster.mask_rules import (
     solid_numbers,
 )
 from tiling.slide_errors import AnnotationError
-from tiling.slides.read_errors import FileReadError, file_read_errors
+from tiling.slides.read_errors import file_read_errors
 from tiling.slides.tiff_directories import TIFF_SIGNATURES
 
 _MAX_WHOLE_PX = 1 << 20
@@ -46,18 +51,11 @@ def check_mask_pixels(path: Path) -> str | None:
         return None
     with open_mask_image(path) as image:
         check_label_image(image, path)
-        try:
-            with file_read_errors():
-                if is_small:
-                    problem, message = _whole_check(_numbers(image[...]))
-                else:
-                    problem, message = _window_problem(image), None
-        except ValueError as error:
-            raise AnnotationError(f"{path}: {error}") from error
-        except FileReadError as error:
-            raise AnnotationError(
-                f"{path}: damaged mask image ({error}); export or copy it again"
-            ) from error
+        with mask_errors(path, "damaged mask image"), file_read_errors():
+            if is_small:
+                problem, message = _whole_check(_numbers(image[...]))
+            else:
+                problem, message = _window_problem(image), None
     if problem is not None:
         raise AnnotationError(f"{path}: {problem}")
     return message

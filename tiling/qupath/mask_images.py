@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import BlockGrid, join_components, label_block
-from tiling.outlines.mask_image import check_label_image, mask_shape, open_mask_image
+from tiling.outlines.mask_image import (
+    check_label_image,
+    mask_errors,
+    mask_shape,
+    open_mask_image,
+)
 from tiling.raster.geometry import Block, Geometry, halo
 from tiling.raster.mask_rules import (
     MaskPieces,
@@ -24,7 +29,7 @@ from tiling.raster.mask_rules import (
     solid_numbers,
 )
 from tiling.slide_errors import AnnotationError
-from tiling.slides.read_errors import FileReadError, file_read_errors
+from tiling.slides.read_errors import file_read_errors
 from tiling.stores.arrays import SHARD_PX
 
 # Stored pixels a side that are sampled at a time: the pixels of the mask under them fit in memory.
@@ -141,16 +146,10 @@ class InstanceMask:
             slice(int(rows[0]), int(rows[-1]) + 1),
             slice(int(columns[0]), int(columns[-1]) + 1),
         )
-        try:
+        with mask_errors(self._path, f"damaged near row {rows[0]}"):
             with file_read_errors():
                 pixels = np.asarray(self._image[window])
             pixels = one_channel(pixels)
-        except ValueError as error:
-            raise AnnotationError(f"{self._path}: {error}") from error
-        except FileReadError as error:
-            raise AnnotationError(
-                f"{self._path}: damaged near row {rows[0]} ({error}); export or copy it again"
-            ) from error
         return np.asarray(pixels[np.ix_(rows - rows[0], columns - columns[0])])
 
 

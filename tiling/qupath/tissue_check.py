@@ -31,6 +31,7 @@ def check_tissue(
     annotation: Path,
     geometry: Geometry,
     tiles: Path,
+    tissue: StoredTissue,
     origin: CoordinateFrame,
 ) -> None:
     """Refuse an annotation with a region whose glands lie on bare glass.
@@ -45,6 +46,7 @@ def check_tissue(
     annotation : its file, for messages
     geometry : of the stored grid
     tiles : tile store of the slide
+    tissue : of the slide
     origin : what the coordinates of the file are relative to
 
     Raises
@@ -52,8 +54,7 @@ def check_tissue(
     AnnotationError
         With the names of the regions, and the likely cause.
     """
-    tissue = StoredTissue(tiles)
-    darkness = EdgeDarkness(tiles) if source.gland_count >= MIN_GLANDS else None
+    darkness = EdgeDarkness(tiles, tissue) if source.gland_count >= MIN_GLANDS else None
     share = tissue_shares(source, Reading.GLAND, geometry, tissue, darkness)
     if source.outlines and np.isnan(share).all():  # the glands are smaller than a stored pixel
         share = tissue_shares(source, Reading.REGION, geometry, tissue)

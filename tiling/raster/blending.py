@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,36 @@ def even_origins(side_px: int, tile_px: int, overlap_px: int) -> list[int]:
     return [round(i * (side_px - tile_px) / (count - 1)) for i in range(count)]
 
 
+class ImageTiles(NamedTuple):
+    """The overlapping tiles of an image that fits in memory.
+
+    Attributes
+    ----------
+    padded : uint8 (3, H', W'), the image, mirrored where tiles overhang it
+    origins : (y, x) of each tile, px
+    """
+
+    padded: NDArray[np.uint8]
+    origins: list[tuple[int, int]]
+
+
+def image_tiles(image: NDArray[np.uint8], *, tile_px: int, overlap_px: int) -> ImageTiles:
+    """Divide an image into tiles at `even_origins`, row by row.
+
+    Parameters
+    ----------
+    image : uint8 (3, H, W), of any size
+    tile_px : side of a tile
+    overlap_px : what neighbouring tiles share at least
+    """
+    height, width = image.shape[1:]
+    rows, columns = (even_origins(side, tile_px, overlap_px) for side in (height, width))
+    bottom = max(rows[-1] + tile_px - height, 0)
+    right = max(columns[-1] + tile_px - width, 0)
+    padded = np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="symmetric")
+    return ImageTiles(padded, [(y, x) for y in rows for x in columns])
+
+
 def predict_image(
     predict: PredictTiles, image: NDArray[np.uint8], *, tile_px: int, overlap_px: int, batch: int
 ) -> NDArray[np.float32]:
@@ -83,20 +114,16 @@ def predict_image(
             "a number from 0 to less than tile_px is needed"
         )
     height, width = image.shape[1:]
-    rows, columns = (even_origins(side, tile_px, overlap_px) for side in (height, width))
-    origins = [(y, x) for y in rows for x in columns]
-    full_height, full_width = max(rows[-1] + tile_px, height), max(columns[-1] + tile_px, width)
-    margins = (0, 0), (0, full_height - height), (0, full_width - width)
-    padded = np.pad(image, margins, mode="symmetric")
+    padded, origins = image_tiles(image, tile_px=tile_px, overlap_px=overlap_px)
     weights = tile_weights(tile_px)
     sums: NDArray[np.float32] | None = None
-    weight_sums = np.zeros((full_height, full_width), np.float32)
+    weight_sums = np.zeros(padded.shape[1:], np.float32)
     for start in range(0, len(origins), batch):
         chosen = origins[start : start + batch]
         tiles = np.stack([padded[:, y : y + tile_px, x : x + tile_px] for y, x in chosen])
         for (y, x), maps in zip(chosen, predict(tiles), strict=True):
             if sums is None:
-                sums = np.zeros((len(maps), full_height, full_width), np.float32)
+                sums = np.zeros((len(maps), *padded.shape[1:]), np.float32)
             sums[:, y : y + tile_px, x : x + tile_px] += maps * weights
             weight_sums[y : y + tile_px, x : x + tile_px] += weights
     assert sums is not None  # there is at least one tile

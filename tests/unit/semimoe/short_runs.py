@@ -33,6 +33,17 @@ SHORT_TRAINING = TrainingSettings(
     steps_per_epoch=2,
     min_area_um2=20,
 )
+# Of a model with tiles of 32 px; without the settings of its network.
+CARD_VALUES = {
+    "method": "semimoe",
+    "mpp_um": 1.0,
+    "tile_px": 32,
+    "threshold": 0.5,
+    "split": {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0},
+    "sdf_um": 20.0,
+    "sdf_scale": "um",
+    "normalisation": {},
+}
 FILES = ("model.safetensors", "history.csv", "model.json")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from short_runs import CARD_VALUES
 
 from semimoe.methods import METHODS
 from semimoe.model_card import parse_card
@@ -28,20 +29,8 @@ TWO_TASKS = LITE.model_copy(update={"tasks": "seg+sdf", "gates": "single"})
 def predictor(network: NetworkSettings, *, method: str = "semimoe", **options: object) -> Predictor:
     """A predictor with the same random weights in each call."""
     torch.manual_seed(0)
-    card = parse_card(
-        {
-            "method": method,
-            "network": network.to_dict(),
-            "mpp_um": 1.0,
-            "tile_px": 32,
-            "threshold": 0.5,
-            "split": {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0},
-            "sdf_um": 20.0,
-            "sdf_scale": "um",
-            "normalisation": {},
-        },
-        source="test",
-    )
+    values = {**CARD_VALUES, "method": method, "network": network.to_dict()}
+    card = parse_card(values, source="test")
     model = METHODS[method].load_learner().build_network(network)
     return Predictor(model, card, torch.device("cpu"), **options)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from short_runs import CARD_VALUES
 
 from semimoe.model_card import parse_card, save_card
 from semimoe.model_errors import DeviceError, ModelError
@@ -15,17 +16,7 @@ from semimoe.settings import NetworkSettings
 from semimoe.tensor_files import save_tensors
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
-CARD = {
-    "method": "semimoe",
-    "network": NETWORK.to_dict(),
-    "mpp_um": 1.0,
-    "tile_px": 32,
-    "threshold": 0.5,
-    "split": {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0},
-    "sdf_um": 20.0,
-    "sdf_scale": "um",
-    "normalisation": {},
-}
+CARD = {**CARD_VALUES, "network": NETWORK.to_dict()}
 
 
 @pytest.fixture

@@ -130,14 +130,14 @@ def test_the_model_of_the_earlier_run_is_named(values: dict[str, object], tmp_pa
         )
 
     record(card["weights_sha256"])
-    given = {**values, "model": str(shipped)}
-    assert warnings(given) == []
+    with_model = {**values, "model": str(shipped)}
+    assert warnings(with_model) == []
     (forgotten,) = warnings(values)
     assert f"with `model={shipped}` (" in forgotten
     assert f"weights {card['weights_sha256'][:12]})" in forgotten
     assert "trains another model" in forgotten
     record("0" * 64)
-    (other,) = warnings(given)
+    (other,) = warnings(with_model)
     assert "weights 000000000000)" in other
     assert f"This call has `model={shipped}`: it predicts and makes all results again" in other
 

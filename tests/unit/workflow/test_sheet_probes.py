@@ -93,7 +93,7 @@ def test_a_preview_names_an_unusable_slide_at_its_start_and_the_reason_once_at_i
     ]
     jobs = [PlannedJob("tile_slide", "b", Path("b.log"))]
     assert len(forecast(inputs.sheet, 1.0, jobs).problems) == 1
-    told = forecast(inputs.sheet, 1.0, jobs, explained=inputs.explained)
-    text = forecast_text(told, 1e12)
+    expected = forecast(inputs.sheet, 1.0, jobs, explained=inputs.explained)
+    text = forecast_text(expected, 1e12)
     assert "0 slide(s) (1 more cannot be used)" in text
     assert "loop" not in text
