@@ -4,7 +4,7 @@ python benchmarks/cpu_runtimes.py --slide CMU-1-Small-Region.svs --model models/
 python benchmarks/cpu_runtimes.py --slide CMU-1-Small-Region.svs --model models/glas \
     --instructions AVX512_CORE
 
-This needs the packages onnx, onnxruntime and openvino, which are not part of the project. Each
+Contenders need the packages onnx, onnxruntime and openvino, which are not part of the project. Each
 contender works in its own process; the processes take turns, so that other load of the machine
 affects all of them. Times are medians per tile. Differences are those to torch in fp32.
 
@@ -55,8 +55,8 @@ class Turn(NamedTuple):
     cpu_s: float
 
 
-def torch_network(model: Path, threads: int, precision: str) -> Maps:
-    """The network as the project computes it."""
+def project_torch(model: Path, threads: int, precision: str) -> Maps:
+    """The network as the project predicts with it."""
     from semimoe.prediction.predictor import Predictor
 
     return Predictor.load(model, device="cpu", threads=threads, precision=precision)
@@ -71,17 +71,29 @@ def project_openvino(model: Path, threads: int, precision: str) -> Maps:
     )
 
 
+def as_trained(model: Path, threads: int, precision: str) -> Maps:
+    """The network with its batch normalisation, in torch."""
+    return _called(_maps_module(model, threads))
+
+
 def _maps_module(model: Path, threads: int) -> "Module":
-    """The network and its maps as one module of torch."""
+    """The network as it was trained, and its maps, as one module of torch."""
     import torch
 
+    from semimoe.methods import METHODS
+    from semimoe.model_card import load_card
+    from semimoe.model_weights import load_weights
     from semimoe.prediction.output_maps import maps_from_outputs
-    from semimoe.prediction.predictor import Predictor
+
+    torch.set_num_threads(threads)
+    card = load_card(model)
+    trained = METHODS[card.method].load_learner().build_network(card.network)
+    trained.load_state_dict(load_weights(model, card)[0])
 
     class MapsModule(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = Predictor.load(model, device="cpu", threads=threads)._model
+            self.network = trained.to(memory_format=torch.channels_last)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return maps_from_outputs(self.network(images))
@@ -99,32 +111,26 @@ def _called(module: "Module") -> Maps:
     return maps
 
 
-def folded(model: Path, threads: int, precision: str) -> Maps:
-    """Batch normalisation is part of the convolutions; bf16: weights and features are bf16."""
+def folded_bf16(model: Path, threads: int, precision: str) -> Maps:
+    """Batch normalisation is part of the convolutions; weights and features are bf16."""
     import torch
     from torch.nn import functional
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     from semimoe.networks import efficientnet, mixture
+    from semimoe.networks.folded_normalisation import fold_batch_normalisation
 
     def convolve(self: "Conv2d", x: "Tensor", padding: int) -> "Tensor":
         return functional.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
 
     efficientnet._SamePaddedConvolution._convolve = convolve
     module = _maps_module(model, threads)
-    for layers in list(module.modules()):
-        if isinstance(layers, torch.nn.Sequential):
-            for i in range(len(layers) - 1):
-                if isinstance(layers[i + 1], torch.nn.BatchNorm2d):
-                    layers[i] = fuse_conv_bn_eval(layers[i], layers[i + 1])
-                    layers[i + 1] = torch.nn.Identity()
+    fold_batch_normalisation(module)
     module.to(memory_format=torch.channels_last)
-    if precision == "bf16":
-        normalise = mixture.normalise_images
-        mixture.normalise_images = lambda *values: normalise(*values).bfloat16()
-        for layer in module.modules():
-            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
-                layer.bfloat16()
+    normalise = mixture.normalise_images
+    mixture.normalise_images = lambda *values: normalise(*values).bfloat16()
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            layer.bfloat16()
     return _called(module)
 
 
@@ -180,10 +186,10 @@ def openvino_onnx(model: Path, threads: int, precision: str) -> Maps:
 
 
 CONTENDERS = {
-    "torch fp32": (torch_network, "fp32"),
-    "torch bf16": (torch_network, "bf16"),
-    "torch fp32, folded": (folded, "fp32"),
-    "torch bf16, folded": (folded, "bf16"),
+    "torch fp32": (as_trained, "fp32"),
+    "torch bf16": (project_torch, "bf16"),
+    "torch fp32, folded": (project_torch, "fp32"),
+    "torch bf16, folded": (folded_bf16, "bf16"),
     "TorchScript fp32": (torchscript, "fp32"),
     "torch.compile fp32": (compiled, "fp32"),
     "ONNX Runtime fp32": (onnx_runtime, "fp32"),
@@ -235,9 +241,7 @@ def _steady_s(maps: Maps, tiles: dict[int, NDArray[np.uint8]]) -> float:
 
 
 def write_inputs(slide: Path, model: Path, sizes: list[int]) -> None:
-    """Write the darkest tiles at the resolution of the model, and the ONNX file."""
-    import torch
-
+    """Write the darkest tiles at the resolution of the model."""
     from semimoe.model_card import load_card
     from tiling.raster.area_average import area_average
     from tiling.raster.geometry import Window
@@ -259,6 +263,12 @@ def write_inputs(slide: Path, model: Path, sizes: list[int]) -> None:
         tiles = [image[:, y : y + size, x : x + size] for y, x in corners]
         darkest = sorted(tiles, key=lambda tile: float(tile.mean()))[: _BATCHES[size]]
         np.save(f"tiles{size}.npy", np.ascontiguousarray(darkest))
+
+
+def write_onnx(model: Path) -> None:
+    """Write the network and its maps as an ONNX file."""
+    import torch
+
     axes = {0: "batch", 2: "height", 3: "width"}
     warnings.simplefilter("ignore")
     torch.onnx.export(
@@ -342,6 +352,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         write_inputs(slide, arguments.model, arguments.sizes)
+        if any(
+            CONTENDERS[name][0] in (onnx_runtime, openvino_onnx) for name in arguments.contenders
+        ):
+            write_onnx(arguments.model)
         for threads in arguments.threads:
             compare(arguments, threads)
 

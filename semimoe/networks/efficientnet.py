@@ -221,9 +221,9 @@ class _SamePaddedConvolution(nn.Conv2d):
             # fp32.
             with torch.autocast("cpu", enabled=False):
                 return functional.conv2d(
-                    x.float(), self.weight, None, self.stride, padding, 1, self.groups
+                    x.float(), self.weight, self.bias, self.stride, padding, 1, self.groups
                 ).to(x.dtype)
-        return functional.conv2d(x, self.weight, None, self.stride, padding, 1, self.groups)
+        return functional.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
 
 
 def _same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:

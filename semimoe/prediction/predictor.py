@@ -39,6 +39,9 @@ _FLIPS = ((), (3,), (2,), (2, 3))
 class Predictor:
     """A trained model on its device; call it on tiles.
 
+    It changes the network that it is given: in fp32, batch normalisation becomes a part of the
+    convolutions.
+
     Attributes
     ----------
     card : content of `model.json` (threshold, split parameters, mpp_um, tile_px, ...)
@@ -61,11 +64,16 @@ class Predictor:
     ) -> None:
         import torch
 
+        from semimoe.networks.folded_normalisation import fold_batch_normalisation
+
         self.card, self.precision, self.flips = card, precision, flips
         self._source = source
         self._device = device
         self._batches = MemoryBoundedBatches(self._forward)
-        self._model = model.to(memory_format=torch.channels_last).to(device).eval()  # type: ignore[call-overload]
+        model.eval()
+        if precision == "fp32":
+            fold_batch_normalisation(model)
+        self._model = model.to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
         self.runtime: Runtime = runtime if device.type == "cpu" else "torch"
         self._function = self._with_torch
         if self.runtime == "openvino":

@@ -16,7 +16,7 @@ rule predict_slide:
     params:
         prediction=CONFIGURATION.prediction.to_dict(),
         made_from=made_from,
-        code_version=5,
+        code_version=6,
     script:
         "../scripts/predict_slide.py"
 

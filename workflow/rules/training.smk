@@ -58,6 +58,6 @@ rule pseudo_label:
             seed=CONFIGURATION.seed,
         ),
         made_from=made_from,
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/pseudo_label.py"
