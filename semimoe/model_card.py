@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from semimoe.methods import METHODS
 from semimoe.model_errors import ModelError
 from semimoe.older_cards import upgraded_card
-from semimoe.setting_values import LARGEST_DISTANCE_UM, LARGEST_MPP_UM, MOST_TILE_PX
+from semimoe.setting_values import LARGEST_DISTANCE_UM, LARGEST_MPP_UM
 from semimoe.settings import (
     Integer,
     NetworkSettings,
@@ -22,6 +22,7 @@ from semimoe.settings import (
     validation_problems,
 )
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.geometry import MOST_TILE_PX
 
 CARD = "model.json"
 WEIGHTS = "model.safetensors"

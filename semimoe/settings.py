@@ -27,13 +27,13 @@ from semimoe.setting_values import (
     LARGEST_RATE,
     MOST_EPOCHS,
     MOST_STEPS,
-    MOST_TILE_PX,
     MOST_TILES_AT_ONCE,
     REASONS,
     keep_integer,
     refuse_bool,
     refuse_number,
 )
+from tiling.raster.geometry import MOST_TILE_PX
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]

@@ -5,9 +5,11 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tiling.raster.option_help import OneLineParser
 from workflow.user_paths import problem_of_interpreter
 
 _GIB = 2**30
@@ -23,8 +25,19 @@ class MachineCheck(NamedTuple):
     text: str
 
 
-def main() -> int:
-    """Print a line for each check; status 1 if a check failed, which would stop a run."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Print a line for each check; status 1 if a check failed, which would stop a run.
+
+    Parameters
+    ----------
+    words : the command line without the name of the program; None: that of this process
+    """
+    OneLineParser(
+        prog="python -m workflow.doctor",
+        description="Check whether this machine can run the pipeline: Python, disk space of this "
+        "folder, torch and driver, precision, OpenSlide, time to read a slide.",
+        epilog="The exit status is 1 if a check failed, which would stop a run.",
+    ).parse_args(words)
     checks = [_python(), _disk(), *_torch(), _openslide(), _timed_read()]
     for check in checks:
         print(f"{'ok  ' if check.passed else 'FAIL'}  {check.text}")

@@ -1,7 +1,7 @@
 """Hands a job to the job server, and ends as the job ended.
 
 It runs before each script of a rule (`job_server.start_job_server`), as a program of its own that
-imports little: `python -I -S job_client.py SOCKET PYTHON SCRIPT`. Without a server it becomes
+imports little: `python -I -S job_client.py NAME PYTHON SCRIPT`. Without a server it becomes
 `PYTHON SCRIPT`, which does the same and takes longer.
 """
 
@@ -9,10 +9,25 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 
 STARTED, REFUSED = b"+", b"-"
 _NUMBER_BYTES = 4
+_PROCESS_USER_GROUP = "3i"
+
+
+def socket_address(name: str) -> str:
+    """Address of a socket on Linux that is no file: a killed server leaves nothing behind."""
+    return f"\0{name}"
+
+
+def is_same_user(connection: socket.socket) -> bool:
+    """Whether the process at the other end has the user of this one: the address has no owner."""
+    size = struct.calcsize(_PROCESS_USER_GROUP)
+    values = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    _, user, _ = struct.unpack(_PROCESS_USER_GROUP, values)
+    return bool(user == os.geteuid())
 
 
 def send_request(connection: socket.socket, script: str) -> None:
@@ -44,12 +59,14 @@ def receive_request(connection: socket.socket) -> tuple[dict[str, object], list[
 
 def main() -> None:
     """Run one job; the exit status is that of the job, 128 + N if signal N ended it."""
-    address, *command = sys.argv[1:]
+    name, *command = sys.argv[1:]
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(address)
-            send_request(connection, os.path.abspath(command[-1]))
-            answer = connection.recv(1)
+            connection.connect(socket_address(name))
+            answer = REFUSED
+            if is_same_user(connection):
+                send_request(connection, os.path.abspath(command[-1]))
+                answer = connection.recv(1)
         except OSError:
             answer = REFUSED
         if answer == STARTED:

@@ -14,9 +14,9 @@ import gc
 import importlib
 import os
 import runpy
+import secrets
 import selectors
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +25,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from workflow.job_client import REFUSED, STARTED, receive_request
+from workflow.job_client import REFUSED, STARTED, is_same_user, receive_request, socket_address
 
 # Trainings are long, and start processes of their own.
 _STARTED_ALONE = frozenset({"train"})
@@ -35,7 +35,6 @@ _IMPORTED_LATER = {
     "predict_slide": _IMPORTED_TO_PREDICT,
     "pseudo_label": _IMPORTED_TO_PREDICT,
 }
-_MAX_ADDRESS = 100  # bytes of the path of a socket
 _PR_SET_PDEATHSIG = 1
 
 
@@ -70,17 +69,13 @@ def start_job_server() -> StartedJobServer | None:
     """Start the server of this process; None where processes cannot be copied."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return None
-    folder = tempfile.mkdtemp(prefix="jobs-")
-    address = os.path.join(folder, "socket")
-    if len(os.fsencode(address)) > _MAX_ADDRESS:
-        os.rmdir(folder)
-        return None
+    name = f"gland-jobs-{secrets.token_hex(16)}"
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(socket_address(name))
     listener.listen(128)
     # Nothing is written: the server sees that this process has ended when its pipe is closed.
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "workflow.job_server", folder, str(listener.fileno())],
+        [sys.executable, "-P", "-m", "workflow.job_server", str(listener.fileno())],
         stdin=subprocess.PIPE,
         pass_fds=[listener.fileno()],
         # Processes with threads cannot be copied; a job sets its number of threads itself.
@@ -88,7 +83,7 @@ def start_job_server() -> StartedJobServer | None:
     )
     listener.close()
     client = Path(__file__).with_name("job_client.py")
-    return StartedJobServer(process, shlex.join([sys.executable, "-I", "-S", str(client), address]))
+    return StartedJobServer(process, shlex.join([sys.executable, "-I", "-S", str(client), name]))
 
 
 class JobServer:
@@ -125,6 +120,9 @@ class JobServer:
     def _start(self) -> _JobRequest | None:
         """Accept a client; returns the request in the process of the job."""
         client, _ = self._listener.accept()
+        if not is_same_user(client):
+            client.close()
+            return None
         try:
             values, files = receive_request(client)
             request = _JobRequest(**values)  # type: ignore[arg-type]  # of our client
@@ -212,15 +210,13 @@ def run_job(request: _JobRequest) -> None:
 
 
 def main() -> None:
-    """`python -m workflow.job_server FOLDER FILE`: the folder of the socket, and the socket."""
-    folder, file = sys.argv[1:]
+    """`python -m workflow.job_server FILE`: the number of the open socket."""
+    (file,) = sys.argv[1:]
     # Ctrl-C ends the jobs; Snakemake then ends, and this process with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = JobServer(socket.socket(fileno=int(file))).serve()
     if request is not None:
         run_job(request)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

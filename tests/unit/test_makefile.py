@@ -1,7 +1,11 @@
-"""The set-up says what it does before it is silent for minutes."""
+"""The set-up and the check of the machine say what they do."""
 
 import subprocess
 from pathlib import Path
+
+import pytest
+
+from workflow.doctor import main
 
 REPO = Path(__file__).parents[2]
 
@@ -16,3 +20,18 @@ def test_the_set_up_tells_size_and_time_before_packages_are_installed(tmp_path: 
     text = subprocess.run(shown, shell=True, cwd=REPO, capture_output=True, text=True, check=True)
     locked = (REPO / "requirements.lock").read_text().count("==")
     assert f"{locked} packages" in text.stdout
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["--halp"], 2)])
+def test_the_check_of_the_machine_tells_what_it_does_without_doing_it(
+    words: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    printed = capsys.readouterr()
+    assert end.value.code == status
+    if status:
+        assert printed.err.count("\n") == 1
+    else:
+        assert "disk space" in printed.out
+    assert "ok  " not in printed.out

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from tiling.commands.shared_arguments import add_origin, number_between
+from tiling.raster.geometry import MOST_TILE_PX
 from tiling.slide_errors import StoreError
 
 NAME = "tile"
 SUMMARY = "tile a slide into an OME-Zarr store"
-_MOST_TILE_PX = 8192
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tile-px",
-        type=number_between(int, 16, _MOST_TILE_PX),
+        type=number_between(int, 16, MOST_TILE_PX),
         default=256,
         help="side of a tile, stored pixels",
     )

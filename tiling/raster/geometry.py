@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 # What the coordinates of GeoJSON are relative to: the corner of the part of the slide that the
 # viewer shows (openslide.bounds-*; QuPath does this), or the corner of level 0.
 CoordinateFrame = Literal["bounds", "slide"]
+# Side of a tile, stored pixels: a bound against typing errors.
+MOST_TILE_PX = 8192
 # Rows and columns of an array that one thread works on at a time.
 Block = tuple[slice, slice]
 

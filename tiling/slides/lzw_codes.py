@@ -6,14 +6,14 @@ codes in front of them. A damaged stream then gives an error or wrong pixels.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import imagecodecs
 
 _CLEAR, _FIRST_ENTRY, _LAST_ENTRY = 256, 258, 4094
 _MIN_BITS = 9
-# The table grows by one entry for each code after the first; before these sizes, codes become
-# longer by one bit.
+# The table grows by one entry for each code after the first. At these sizes, codes become longer
+# by one bit: in version 4 of TIFF, and as in GIF, one entry later.
 _LONGER_CODES = (511, 1023, 2047)
 _imagecodecs_decode = imagecodecs.lzw_decode
 
@@ -24,7 +24,7 @@ def install_lzw_decoder() -> None:
 
 
 class _Prefix(NamedTuple):
-    """Codes that fill the table, whole bytes; and how many bytes they decode to."""
+    """Codes that set all entries of the table, whole bytes; and how many bytes they decode to."""
 
     codes: bytes
     decoded_bytes: int
@@ -35,28 +35,32 @@ def lzw_decode(data: bytes, /, *, out: int | None = None) -> bytes:
 
     Parameters
     ----------
-    data : codes; the highest bit first, as in all TIFFs since version 5
+    data : codes; the highest bit first, or the lowest one as in version 4 of TIFF and before
     out : largest number of decoded bytes; None: not limited
 
     Raises
     ------
-    imagecodecs.ImcdError
+    imagecodecs.LzwError
         The codes are damaged.
     """
-    if data[:1] != b"\x80":  # not the code that clears the table: empty, of version 4, or damaged
-        return bytes(_imagecodecs_decode(data, out=out))
-    prefix = _prefix()
+    if len(data) < 2 or not imagecodecs.lzw_check(data):
+        return bytes(_imagecodecs_decode(data, out=out))  # empty, or an error
+    prefix = _prefix(is_old=data[0] == 0)
     limit = None if out is None else prefix.decoded_bytes + out
     return bytes(_imagecodecs_decode(prefix.codes + data, out=limit))[prefix.decoded_bytes :]
 
 
 @cache
-def _prefix() -> _Prefix:
+def _prefix(*, is_old: bool) -> _Prefix:
+    """The prefix for codes with the highest bit first, or (old) the lowest one."""
     codes = [(_CLEAR, _MIN_BITS)]
     for entry in range(_FIRST_ENTRY - 1, _LAST_ENTRY):
-        codes.append((0, _MIN_BITS + sum(entry >= size for size in _LONGER_CODES)))
+        codes.append((0, _MIN_BITS + sum(entry >= size + is_old for size in _LONGER_CODES)))
     codes.append((_CLEAR, codes[-1][1]))
     while sum(bits for _, bits in codes) % 8:
         codes.append((_CLEAR, _MIN_BITS))
-    text = "".join(f"{code:0{bits}b}" for code, bits in codes)
-    return _Prefix(int(text, 2).to_bytes(len(text) // 8), sum(code == 0 for code, _ in codes))
+    texts = [f"{code:0{bits}b}" for code, bits in codes]
+    text = "".join(reversed(texts) if is_old else texts)
+    order: Literal["little", "big"] = "little" if is_old else "big"
+    number_of_codes = sum(code == 0 for code, _ in codes)
+    return _Prefix(int(text, 2).to_bytes(len(text) // 8, order), number_of_codes)

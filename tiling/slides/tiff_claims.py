@@ -26,8 +26,7 @@ from tiling.slides.tiff_directories import (
 )
 
 # 256 MB as RGBA in OpenSlide. Slides have tiles of 240 to 4096 px on a side.
-_MAX_TILE_SIDE_PX = 8192
-MAX_TILE_PX = _MAX_TILE_SIDE_PX**2
+MAX_TILE_PX = 1 << 26
 # JPEG and JPEG 2000 are coded in blocks: a tile may be larger by less than one of them.
 _CODING_BLOCK_PX = 64
 _CODESTREAMS = (7, 33003, 33005, 34712)  # JPEG, and JPEG 2000 of Aperio and of others

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from workflow.job_client import socket_address
 from workflow.job_server import StartedJobServer, start_job_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are started alone")
@@ -150,9 +152,37 @@ def test_jobs_end_with_the_server_and_later_ones_are_started_alone(tmp_path: Pat
     assert subprocess.check_output(_command(server, tmp_path, "print(3)")) == b"3\n"
 
 
+def test_a_killed_server_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    server = start_job_server()
+    assert server is not None
+    script = tmp_path / "jobs"
+    script.mkdir()
+    assert subprocess.check_output(_command(server, script, "print(5)")) == b"5\n"
+    server.process.kill()
+    _end(server)
+    assert list(tmp_path.iterdir()) == [script]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take the place of another user")
+def test_the_server_has_no_jobs_for_another_user(server: StartedJobServer, tmp_path: Path) -> None:
+    """The name of the server stands in its command line, which every user can read."""
+    name = shlex.split(server.prefix)[-1]
+    text = (
+        "import os, socket, sys\n"
+        "os.setuid(65534)\n"
+        "with socket.socket(socket.AF_UNIX) as connection:\n"
+        "    connection.connect(sys.argv[1])\n"
+        "    print(connection.recv(1))\n"
+    )
+    command = [sys.executable, "-c", text.replace("sys.argv[1]", f"'\\0{name}'")]
+    assert subprocess.check_output(command) == b"b''\n"
+
+
 def test_a_client_that_sends_nothing_does_not_stop_the_server(
     server: StartedJobServer, tmp_path: Path
 ) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(shlex.split(server.prefix)[-1])
+        connection.connect(socket_address(shlex.split(server.prefix)[-1]))
     assert subprocess.check_output(_command(server, tmp_path, "print(4)")) == b"4\n"
