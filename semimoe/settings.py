@@ -111,11 +111,23 @@ class NetworkSettings(StrictModel):
         le=LARGEST_DISTANCE_UM,
         description="distance at which the signed distance field saturates, um",
     )
+    sdf_bins: Annotated[int, Field(ge=0, le=64), NO_BOOL] = Field(
+        0,
+        description="the distance is predicted as probabilities of this many values from -1 to 1,"
+        " learnt by cross-entropy, and their mean is the map; 0: as one value",
+    )
     boundary: Literal["instance", "outer"] = Field(
         "instance",
         description="boundary target of each gland (a line between touching glands), or of the"
         " binary mask (public code)",
     )
+
+    @field_validator("sdf_bins")
+    @classmethod
+    def _has_two_ends(cls, bins: int) -> int:
+        if bins == 1:
+            raise ValueError("must be 0, or at least 2")
+        return bins
 
     @field_validator("encoder")
     @classmethod
@@ -123,6 +135,10 @@ class NetworkSettings(StrictModel):
         if name not in ENCODERS:
             raise ValueError(f"must be one of {', '.join(ENCODERS)}")
         return name
+
+    def channels(self, task: str) -> int:
+        """Output channels of a task: of a class, of a binned value, or one value."""
+        return 2 if task != "sdf" else max(self.sdf_bins, 1)
 
     @property
     def expert_tasks(self) -> tuple[str, ...]:
@@ -197,6 +213,13 @@ class TrainingOptions(StrictModel):
     aggregate: Literal["amol", "sum"] = Field(
         "amol", description="adaptive multi-objective loss, or the plain sum"
     )
+    mask_loss: Literal["dice", "dice+ce"] = Field(
+        "dice", description="loss of mask and boundary; dice+ce: plus the cross-entropy"
+    )
+    sdf_loss: Literal["mse", "l1"] = Field(
+        "mse",
+        description="loss of the distance: squared or absolute error (no effect with sdf_bins)",
+    )
     sdf_weight: Number = Field(
         1.0, ge=0, le=LARGEST_FACTOR, description="factor on the distance loss (public code: 0.5)"
     )
@@ -208,6 +231,11 @@ class TrainingOptions(StrictModel):
     )
     update: Literal["joint", "two-step"] = Field(
         "joint", description="one optimiser step on both losses, or two (Algorithm 1)"
+    )
+    ema_decay: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        0,
+        description="the model is the exponential moving average of the trained weights, with this"
+        " decay per step (less in the first steps); 0: the trained weights",
     )
     statistics: Literal["labelled", "both", "frozen"] = Field(
         "labelled",

@@ -94,7 +94,7 @@ _ENTRIES = (
         "a U-Net whose moving average is its teacher on unlabelled tiles",
         uses_unlabelled=True,
         ignored_network=_GATES,
-        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
     ),
     Method(
         "cps",

@@ -4,6 +4,7 @@ A method's file defines a subclass of `Learner` and names it `METHOD_LEARNER`. I
 of tensors and does not use slides, folders or files.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from semimoe.methods.optimizers import make_optimizers
 from semimoe.networks.mixture import NetworkOutputs, SemiMoE
+from semimoe.networks.moving_average import update_moving_average
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import AdaptiveLoss, SumLoss, TaskLosses
@@ -87,7 +89,8 @@ class Learner(nn.Module):
 
     Attributes
     ----------
-    network : the network that predicts; it is validated and saved as the model
+    network : the network that predicts, unless `average` does
+    average : moving average of `network` if `training.ema_decay` is set
     aggregate : module that combines the losses of the tasks into one scalar
     context : settings and constants of the learner
     is_recordable : whether the phases can be recorded as a CUDA graph: no value is copied to the
@@ -103,6 +106,12 @@ class Learner(nn.Module):
         self.context = context
         self.network = self.build_network(context.network, mean=context.mean, std=context.std)
         self.aggregate = self.build_aggregate()
+        self.average: Network | None = None
+
+    @property
+    def predicting_network(self) -> Network:
+        """The network that is validated and saved as the model."""
+        return self.network if self.average is None else self.average
 
     @classmethod
     def build_network(
@@ -147,6 +156,20 @@ class Learner(nn.Module):
 
     def after_loading(self) -> None:
         """Update copies of `network`, after the weights of another model were loaded into it."""
+
+    def start_average(self) -> None:
+        """Begin the moving average of `network`, after its initial weights were loaded."""
+        if self.context.training.ema_decay:
+            self.average = copy.deepcopy(self.network).requires_grad_(False)
+
+    def update_average(self, step: int) -> None:
+        """Update the moving average after optimiser step `step` (0, 1, ...).
+
+        The decay grows from 0.1 to `training.ema_decay`, so that the initial weights are forgotten.
+        """
+        if self.average is not None:
+            decay = min(self.context.training.ema_decay, (step + 1) / (step + 10))
+            update_moving_average(self.average, self.network, decay=decay)
 
     def after_update(self, step: int) -> None:
         """Update state that has no gradient, after optimiser step `step` (0, 1, ...)."""

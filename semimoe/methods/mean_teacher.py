@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.mixture import NetworkOutputs
+from semimoe.networks.moving_average import update_moving_average
 from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
@@ -47,6 +48,9 @@ class MeanTeacherLearner(UNetLearner):
     def after_loading(self) -> None:
         """Copy the weights of the teacher to the student."""
         self.student.load_state_dict(self.network.state_dict())
+
+    def start_average(self) -> None:
+        """Start no other average: the teacher is one."""
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""
@@ -84,16 +88,7 @@ class MeanTeacherLearner(UNetLearner):
     def after_update(self, step: int) -> None:
         """Update the moving average (their eq. 2)."""
         decay = min(1 - 1 / (step + 1), _DECAY)
-        student = self.student.state_dict()
-        means, latest = [], []
-        with torch.no_grad():
-            for name, tensor in self.network.state_dict().items():
-                if tensor.is_floating_point():
-                    means.append(tensor)
-                    latest.append(student[name])
-                else:
-                    tensor.copy_(student[name])
-            torch._foreach_lerp_(means, latest, 1 - decay)  # in few GPU operations
+        update_moving_average(self.network, self.student, decay=decay)
 
     def _with_noise(self, images: Tensor) -> Tensor:
         """Images uint8 (B, 3, H, W) with Gaussian noise."""

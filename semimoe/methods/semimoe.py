@@ -51,7 +51,8 @@ class SemiMoELearner(SupervisedLearner):
         with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
             outputs = step.forward(self.network, batch.image)
         pseudo = batch.targets or self._online_pseudo_labels(outputs)
-        losses = unsupervised_losses(outputs.experts, pseudo, batch.weight).times(batch.share)
+        losses = unsupervised_losses(outputs.experts, pseudo, batch.weight, training=training)
+        losses = losses.times(batch.share)
         weighted_losses = weight_sdf_loss(losses, training)
         no_supervised_loss = torch.zeros((), device=batch.image.device)
         loss = total_loss(

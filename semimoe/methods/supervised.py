@@ -27,8 +27,10 @@ class SupervisedLearner(Learner):
         batch, training = step.labelled, self.context.training
         assert batch.targets is not None  # the loader refuses labelled tiles without labels
         outputs = step.forward(self.network, batch.image)
-        experts = task_losses(outputs.experts, batch.targets, batch.weight).times(batch.share)
-        gates = task_losses(outputs.gates, batch.targets, batch.weight).times(batch.share)
+        experts, gates = (
+            task_losses(logits, batch.targets, batch.weight, training=training).times(batch.share)
+            for logits in (outputs.experts, outputs.gates)
+        )
         weighted_losses = weight_sdf_loss(supervised_losses(experts, gates), training)
         log = task_log("sup_{}_expert", experts) | task_log("sup_{}_gate", gates)
         assert outputs.gate_weights is not None  # a network with gates

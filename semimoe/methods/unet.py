@@ -52,8 +52,10 @@ class UNetLearner(Learner):
         batch = step.labelled
         assert batch.targets is not None  # the loader refuses labelled tiles without labels
         outputs = step.forward(network, batch.image)
-        losses = task_losses(outputs.experts, batch.targets, batch.weight).times(batch.share)
-        weighted_losses = weight_sdf_loss(losses, self.context.training)
+        training = self.context.training
+        losses = task_losses(outputs.experts, batch.targets, batch.weight, training=training)
+        losses = losses.times(batch.share)
+        weighted_losses = weight_sdf_loss(losses, training)
         loss = self.aggregate(weighted_losses, batch.share.tiles)
         return PhaseLoss(
             loss, detached_sum(weighted_losses), task_log("sup_{}_expert", losses), {}, None

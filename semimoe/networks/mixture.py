@@ -1,6 +1,6 @@
 """Semi-MoE: one expert and one gate for each task (eqs. 2, 3, 8, 9).
 
-B batch, E experts, G gates, C width, K classes of a task, H, W sides (multiples of 16).
+B batch, E experts, G gates, C width, K output channels of all gates, H, W sides (multiples of 16).
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,17 @@ from semimoe.networks.gates import PaperGate, PublicCodeGate
 from semimoe.settings import STRIDE_PX, NetworkSettings
 
 TASKS = ("seg", "sdf", "bnd")
-CLASSES = {"seg": 2, "sdf": 1, "bnd": 2}
 _GATE_HEAD_STD = 0.01
 
 
 class TaskLogits(NamedTuple):
     """Logits of each task; None if the network does not predict it.
 
-    tanh of `sdf` is the signed distance; softmax of the other ones is a probability.
+    `signed_distance` of `sdf` is the distance; softmax of the other ones is a probability.
     """
 
     seg: Tensor  # (B, 2, H, W)
-    sdf: Tensor | None  # (B, 1, H, W)
+    sdf: Tensor | None  # (B, 1 or bins, H, W)
     bnd: Tensor | None  # (B, 2, H, W)
 
 
@@ -50,7 +49,7 @@ class SemiMoE(nn.Module):
 
     mean: Tensor  # (1, 3, 1, 1)
     std: Tensor  # (1, 3, 1, 1)
-    gate_indices: Tensor  # int64 (2 + 1 + 2,): index of the gate of each output channel
+    gate_indices: Tensor  # int64 (K,): index of the gate of each output channel
 
     def __init__(
         self,
@@ -66,20 +65,20 @@ class SemiMoE(nn.Module):
             SeparateExperts(settings) if settings.experts == "separate" else SharedExperts(settings)
         )
         self.expert_heads = nn.ModuleList(
-            nn.Conv2d(width, CLASSES[task], 1) for task in settings.expert_tasks
+            nn.Conv2d(width, settings.channels(task), 1) for task in settings.expert_tasks
         )
         gate = PaperGate if settings.gate == "paper" else PublicCodeGate
         self.gates = nn.ModuleList(
             gate(width, experts, settings.dropout) for _ in settings.gate_tasks
         )
         self.gate_heads = nn.ModuleList(
-            nn.Conv2d(width, CLASSES[task], 1) for task in settings.gate_tasks
+            nn.Conv2d(width, settings.channels(task), 1) for task in settings.gate_tasks
         )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         gate_indices: list[int] = []
         for index, task in enumerate(settings.gate_tasks):
-            gate_indices += [index] * CLASSES[task]
+            gate_indices += [index] * settings.channels(task)
         self.register_buffer("gate_indices", torch.tensor(gate_indices), persistent=False)
         initialise_weights(self)
         if settings.gate_heads == "small":
@@ -107,14 +106,15 @@ class SemiMoE(nn.Module):
         reads each feature once for all tasks.
         """
         tasks, heads = self.settings.gate_tasks, self.gate_heads
-        kernel = torch.cat([head.get_parameter("weight") for head in heads])  # (2 + 1 + 2, C, 1, 1)
-        bias = torch.cat([head.get_parameter("bias") for head in heads])  # (5,)
-        expert_weights = weights[:, self.gate_indices]  # (B, 5, E)
+        kernel = torch.cat([head.get_parameter("weight") for head in heads])  # (K, C, 1, 1)
+        bias = torch.cat([head.get_parameter("bias") for head in heads])  # (K,)
+        expert_weights = weights[:, self.gate_indices]  # (B, K, E)
         mixed = sum(
             expert_weights[:, :, i, None, None] * functional.conv2d(feature, kernel)
             for i, feature in enumerate(features)
-        )  # (B, 5, 1, 1) x (B, 5, H, W) -> (B, 5, H, W)
-        logits = torch.split(mixed + bias.view(1, -1, 1, 1), [CLASSES[task] for task in tasks], 1)
+        )  # (B, K, 1, 1) x (B, K, H, W) -> (B, K, H, W)
+        sizes = [self.settings.channels(task) for task in tasks]
+        logits = torch.split(mixed + bias.view(1, -1, 1, 1), sizes, 1)
         return logits_by_task(tasks, logits)
 
 
@@ -122,6 +122,18 @@ def logits_by_task(tasks: Sequence[str], logits: Sequence[Tensor]) -> TaskLogits
     """Assign logits to their tasks; the mask (`seg`) is always one of them."""
     by_task = dict(zip(tasks, logits, strict=True))
     return TaskLogits(by_task["seg"], by_task.get("sdf"), by_task.get("bnd"))
+
+
+def signed_distance(logits: Tensor) -> Tensor:
+    """Logits of the sdf task -> signed distance float32 (B, 1, H, W) in [-1, 1].
+
+    tanh of one channel, or the mean of evenly spaced values from -1 to 1 under the softmax of
+    several channels.
+    """
+    if logits.shape[1] == 1:
+        return torch.tanh(logits.float())
+    values = torch.linspace(-1, 1, logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    return (torch.softmax(logits.float(), 1) * values).sum(1, keepdim=True)
 
 
 def normalise_images(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from semimoe.networks.experts import make_decoder, make_encoder
 from semimoe.networks.mixture import (
-    CLASSES,
     NetworkOutputs,
     initialise_weights,
     logits_by_task,
@@ -41,7 +40,7 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder, self.decoder = make_encoder(settings), make_decoder(settings)
         self.heads = nn.ModuleList(
-            nn.Conv2d(settings.width, CLASSES[task], 1) for task in settings.expert_tasks
+            nn.Conv2d(settings.width, settings.channels(task), 1) for task in settings.expert_tasks
         )
         self.settings = settings
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))

@@ -4,13 +4,14 @@ B batch, K classes, H, W sides. `weight` (B, H, W) is 1 on pixels that count and
 pixel counts, a loss is 0. All losses are computed in float32, at every precision of the network.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semimoe.networks.mixture import TaskLogits
+from semimoe.networks.mixture import TaskLogits, signed_distance
+from semimoe.settings import TrainingSettings
 
 _SEG_SMOOTHING = 1.0
 _BOUNDARY_SMOOTHING = 1e-8
@@ -98,8 +99,21 @@ def boundary_dice(logits: Tensor, boundary: Tensor, weight: Tensor) -> Tensor:
     return _image_mean(1 - dice, weight)
 
 
-def sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error of tanh(logits), over the pixels that count.
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy, per image the mean over the pixels that count.
+
+    Shapes and mean over the images are those of `seg_dice`.
+    """
+    _same_shape("prediction without its channel", logits[:, 0], "target", target)
+    _same_shape("target", target, "weight", weight)
+    error = functional.cross_entropy(logits.float(), target, reduction="none")  # (B, H, W)
+    pixels = weight.float()
+    means = (error * pixels).sum((1, 2)) / pixels.sum((1, 2)).clamp(min=1.0)  # (B,)
+    return _image_mean(means[:, None], weight)
+
+
+def sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
+    """Mean of |tanh(logits) - sdf| ** power, over the pixels that count.
 
     Raises
     ------
@@ -108,17 +122,51 @@ def sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor) -> Tensor:
     """
     _same_shape("sdf prediction", logits, "sdf target", sdf)
     _same_shape("sdf prediction without its channel", logits[:, 0], "weight", weight)
-    error = weight.float() * (torch.tanh(logits.float()) - sdf.float())[:, 0] ** 2  # (B, H, W)
-    return error.sum() / weight.float().sum().clamp(min=1.0)
+    difference = (signed_distance(logits) - sdf.float())[:, 0]  # (B, H, W)
+    return _pixel_mean(difference.abs() if power == 1 else difference**2, weight)
 
 
-def task_losses(logits: TaskLogits, targets: Targets, weight: Tensor) -> TaskLosses:
-    """Loss of each task: the summands of eqs. 4 and 6."""
-    return TaskLosses(
-        seg_dice(logits.seg, targets.mask, weight),
-        None if logits.sdf is None else sdf_error(logits.sdf, targets.sdf, weight),
-        None if logits.bnd is None else boundary_dice(logits.bnd, targets.boundary, weight),
-    )
+def binned_sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of K values from -1 to 1, over the pixels that count.
+
+    The two values beside the true distance share its probability, so that their mean is the
+    distance: no rounding to a value.
+
+    Parameters
+    ----------
+    logits : (B, K, H, W)
+    sdf : (B, 1, H, W)
+    weight : (B, H, W)
+    """
+    _same_shape("sdf prediction, one channel", logits[:, :1], "sdf target", sdf)
+    _same_shape("sdf prediction without its channel", logits[:, 0], "weight", weight)
+    last = logits.shape[1] - 1
+    position = (sdf.float() + 1) * (last / 2)
+    lower = position.long().clamp(0, last - 1)
+    share_of_upper = position - lower
+    log_probability = torch.log_softmax(logits.float(), 1)
+    error = -(1 - share_of_upper) * log_probability.gather(1, lower)
+    error = error - share_of_upper * log_probability.gather(1, lower + 1)
+    return _pixel_mean(error[:, 0], weight)
+
+
+def task_losses(
+    logits: TaskLogits, targets: Targets, weight: Tensor, *, training: TrainingSettings
+) -> TaskLosses:
+    """Loss of each task: the summands of eqs. 4 and 6, or other losses of the settings."""
+    seg = seg_dice(logits.seg, targets.mask, weight)
+    bnd = None if logits.bnd is None else boundary_dice(logits.bnd, targets.boundary, weight)
+    if training.mask_loss == "dice+ce":
+        seg = seg + cross_entropy(logits.seg, targets.mask, weight)
+        if bnd is not None and logits.bnd is not None:
+            bnd = bnd + cross_entropy(logits.bnd, targets.boundary, weight)
+    sdf = None
+    if logits.sdf is not None and logits.sdf.shape[1] > 1:
+        sdf = binned_sdf_error(logits.sdf, targets.sdf, weight)
+    elif logits.sdf is not None:
+        power: Literal[1, 2] = 1 if training.sdf_loss == "l1" else 2
+        sdf = sdf_error(logits.sdf, targets.sdf, weight, power=power)
+    return TaskLosses(seg, sdf, bnd)
 
 
 def supervised_losses(experts: TaskLosses, gates: TaskLosses) -> TaskLosses:
@@ -137,14 +185,17 @@ def pseudo_targets(gates: TaskLogits) -> Targets:
     mask = gates.seg.detach().argmax(1)
     sdf = torch.zeros_like(mask, dtype=torch.float32)[:, None]
     if gates.sdf is not None:
-        sdf = torch.tanh(gates.sdf.detach().float())
+        sdf = signed_distance(gates.sdf.detach())
     boundary = torch.zeros_like(mask) if gates.bnd is None else gates.bnd.detach().argmax(1)
     return Targets(mask, sdf, boundary)
 
 
-def unsupervised_losses(experts: TaskLogits, pseudo: Targets, weight: Tensor) -> TaskLosses:
+def unsupervised_losses(
+    experts: TaskLogits, pseudo: Targets, weight: Tensor, *, training: TrainingSettings
+) -> TaskLosses:
     """Eq. 6 per task: the experts learn from the pseudo-labels, the gates do not."""
-    return task_losses(experts, Targets(*(target.detach() for target in pseudo)), weight)
+    detached = Targets(*(target.detach() for target in pseudo))
+    return task_losses(experts, detached, weight, training=training)
 
 
 def total_loss(
@@ -212,6 +263,12 @@ def _image_mean(loss: Tensor, weight: Tensor) -> Tensor:
     """Mean over classes, and over the images in which at least one pixel counts; loss (B, K)."""
     has_weight = (weight.flatten(1).sum(1) > 0).float()  # (B,)
     return (loss.mean(1) * has_weight).sum() / has_weight.sum().clamp(min=1.0)
+
+
+def _pixel_mean(error: Tensor, weight: Tensor) -> Tensor:
+    """Mean over the pixels that count; both (B, H, W)."""
+    pixels = weight.float()
+    return (error * pixels).sum() / pixels.sum().clamp(min=1.0)
 
 
 def _same_shape(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:

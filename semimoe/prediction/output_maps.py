@@ -27,16 +27,18 @@ def maps_from_outputs(outputs: "NetworkOutputs") -> "Tensor":
     """
     import torch
 
+    from semimoe.networks.mixture import signed_distance
+
     gates, experts = outputs.gates, outputs.experts
     gland = torch.softmax(gates.seg.float(), 1)[:, 1]  # (B, H, W)
     zeros = torch.zeros_like(gland)
     boundary_logits = experts.bnd if gates.bnd is None else gates.bnd
     boundary = zeros if boundary_logits is None else torch.softmax(boundary_logits.float(), 1)[:, 1]
     sdf_output = experts.sdf if gates.sdf is None else gates.sdf
-    sdf = zeros if sdf_output is None else torch.tanh(sdf_output.float()[:, 0])
+    sdf = zeros if sdf_output is None else signed_distance(sdf_output)[:, 0]
     probabilities = [gland, torch.softmax(experts.seg.float(), 1)[:, 1]]
     if experts.sdf is not None:
-        expert_sdf = torch.tanh(experts.sdf.float()[:, 0])
+        expert_sdf = signed_distance(experts.sdf)[:, 0]
         probabilities.append(torch.sigmoid(expert_sdf / _SDF_SOFTNESS))
     stacked = torch.stack(probabilities)  # (2 or 3, B, H, W)
     disagreement = stacked.amax(0) - stacked.amin(0)

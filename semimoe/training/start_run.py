@@ -82,6 +82,7 @@ def start_run(
     if warm_start is None:
         _load_weights(learner, folders)
     freeze(learner, training.frozen_stages)
+    learner.start_average()
     if resources.devices > 1 and resources.device == "gpu":
         learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # type: ignore[no-untyped-call]
     learner.to(device.device)
@@ -112,7 +113,7 @@ def start_run(
         learner=learner,
         optimizers=optimizers,
         stepper=stepper,
-        predictor=TrainingPredictor(learner, device),
+        predictor=TrainingPredictor(learner.predicting_network, device),
         start_card=start_card,
     )
     _resume_or_begin(run, warm_start)

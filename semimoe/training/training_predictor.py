@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semimoe.devices import RunDevice
-from semimoe.methods.learner import Learner
+from semimoe.methods.learner import Network
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.training.cuda_graphs import RecordedFunction
 
 
 class TrainingPredictor:
-    """Predicts with the current weights of a learner; on a GPU by recorded operations."""
+    """Predicts with the current weights of a network; on a GPU by recorded operations."""
 
-    def __init__(self, learner: Learner, device: RunDevice) -> None:
-        self._learner, self._device = learner, device
+    def __init__(self, network: Network, device: RunDevice) -> None:
+        self._network, self._device = network, device
         self._batches = MemoryBoundedBatches(self._maps)
         self._recorded: Callable[[tuple[Tensor]], Tensor] = self._probabilities
         if device.device.type == "cuda":
@@ -29,7 +29,7 @@ class TrainingPredictor:
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Images uint8 (B, 3, H, W) -> maps float32 (B, 4, H, W)."""
-        self._learner.eval()
+        self._network.eval()
         return self._batches(images)[0]
 
     def probabilities(self, images: Tensor, *, most_tiles: int) -> Tensor:
@@ -45,19 +45,19 @@ class TrainingPredictor:
         Tensor
             float32 (B, 2, H, W).
         """
-        self._learner.eval()
+        self._network.eval()
         parts = torch.split(images, most_tiles)
         return torch.cat([self._recorded((part,)).clone() for part in parts])
 
     @torch.inference_mode()
     def _maps(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         with self._device.autocast():
-            outputs = self._learner.network(torch.from_numpy(images).to(self._device.device))
+            outputs = self._network(torch.from_numpy(images).to(self._device.device))
         return (maps_from_outputs(outputs).cpu().numpy(),)
 
     @torch.no_grad()
     def _probabilities(self, inputs: tuple[Tensor]) -> Tensor:
         with self._device.autocast():
-            outputs = self._learner.network(inputs[0])
+            outputs = self._network(inputs[0])
         logits = torch.stack([outputs.gates.seg, outputs.experts.seg], dim=1)  # (B, 2, 2, H, W)
         return torch.softmax(logits.float(), 2)[:, :, 1]

@@ -106,7 +106,7 @@ class TrainingRun:
     @property
     def network(self) -> Network:
         """The network that predicts."""
-        return self.learner.network
+        return self.learner.predicting_network
 
     @contextmanager
     def isolated_random_state(self) -> Iterator[None]:
@@ -148,7 +148,9 @@ class TrainingRun:
         for number, result in enumerate(losses):
             if result is not None:
                 self.means.add(number, result)
-        self.learner.after_update(self.epoch * self.steps + step)
+        steps_done = self.epoch * self.steps + step
+        self.learner.after_update(steps_done)
+        self.learner.update_average(steps_done)
 
     def end_epoch(self, validation: TileSource | None) -> LogRow:
         """Validate, log, and write a checkpoint if it is due."""

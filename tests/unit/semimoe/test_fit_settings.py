@@ -29,8 +29,8 @@ def test_training_works_with_every_training_option_and_with_stored_pseudo_labels
                 "epochs": 1,
             },
             {"aggregate": "sum", "pseudo": "derived", "augment": "none", "epochs": 1},
-            {"precision": "bf16", "max_grad_norm": None, "epochs": 1},
-            {"statistics": "frozen", "augment": "flips", "epochs": 1},
+            {"precision": "bf16", "max_grad_norm": None, "epochs": 1, "ema_decay": 0.9},
+            {"statistics": "frozen", "augment": "flips", "mask_loss": "dice+ce", "epochs": 1},
         )
     ):
         out = train(
@@ -51,10 +51,10 @@ def test_training_works_with_every_training_option_and_with_stored_pseudo_labels
 @pytest.mark.parametrize(
     "network",
     [
-        {"tasks": "seg+sdf"},
+        {"tasks": "seg+sdf", "sdf_bins": 8},
         {"tasks": "seg+bnd", "experts": "shared"},
         {"tasks": "seg"},
-        {"gates": "single", "experts": "shared"},
+        {"gates": "single", "experts": "shared", "sdf_bins": 8},
         {"gates": "single", "tasks": "seg+bnd"},
         {
             "experts": "shared",

@@ -275,7 +275,7 @@ Path.write_bytes = write_half_and_die
 
 def test_a_run_killed_in_a_checkpoint_resumes_to_the_same_bytes(tmp_path, discs) -> None:
     """SIGKILL, then the same call again. Whole runs are killed at random moments elsewhere."""
-    four_epochs = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 4})
+    four_epochs = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 4, "ema_decay": 0.9})
     script = tmp_path / "run.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"

@@ -1,27 +1,32 @@
 """The losses compared with direct calculations, and inputs that are errors."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from semimoe.networks.mixture import TaskLogits
+from semimoe.networks.mixture import TaskLogits, signed_distance
+from semimoe.objectives import losses as objectives
 from semimoe.objectives.losses import (
     AdaptiveLoss,
     SumLoss,
     Targets,
     TaskLosses,
+    binned_sdf_error,
     boundary_dice,
+    cross_entropy,
     pseudo_targets,
     sdf_error,
     seg_dice,
     supervised_losses,
-    task_losses,
     total_loss,
-    unsupervised_losses,
 )
+from semimoe.settings import TrainingSettings
 
+task_losses = partial(objectives.task_losses, training=TrainingSettings())
+unsupervised_losses = partial(objectives.unsupervised_losses, training=TrainingSettings())
 B, H, W = 2, 4, 6
 
 
@@ -72,6 +77,53 @@ def test_the_distance_loss_is_the_mean_squared_error_of_tanh() -> None:
     assert sdf_error(sdf_logits, sdf, ONES).item() == pytest.approx(
         ((torch.tanh(sdf_logits) - sdf) ** 2).mean().item()
     )
+
+
+def test_the_absolute_distance_loss_and_the_cross_entropy_of_images_with_unknown_pixels() -> None:
+    weight = ONES.clone()
+    weight[0, :, 3:] = 0
+    counts = weight > 0
+    difference = (torch.tanh(logits().sdf) - targets().sdf)[:, 0].abs()
+    assert sdf_error(logits().sdf, targets().sdf, weight, power=1).item() == pytest.approx(
+        difference[counts].mean().item()
+    )
+    log_probability = torch.log_softmax(logits().seg, 1)
+    errors = -log_probability.gather(1, targets().mask[:, None])[:, 0]
+    expected = (errors[0][counts[0]].mean() + errors[1].mean()) / 2
+    assert cross_entropy(logits().seg, targets().mask, weight).item() == pytest.approx(
+        expected.item()
+    )
+
+
+def test_the_binned_distance_has_its_smallest_loss_where_its_mean_is_the_true_distance() -> None:
+    truth = torch.tensor([-1.0, -0.9, 0.0, 0.05, 0.5, 1.0]).view(1, 1, 1, 6)
+    bins, weight = 5, torch.ones(1, 1, 6)
+    scores = torch.zeros(1, bins, 1, 6, requires_grad=True)
+    optimizer = torch.optim.Adam([scores], lr=0.2)
+    for _ in range(400):
+        optimizer.zero_grad()
+        binned_sdf_error(scores, truth, weight).backward()
+        optimizer.step()
+    torch.testing.assert_close(signed_distance(scores.detach()), truth, atol=0.01, rtol=0)
+    # -0.9 lies between the values -1 and -0.5, with shares of 0.8 and 0.2.
+    probability = torch.softmax(scores.detach(), 1)[0, :, 0, 1]
+    torch.testing.assert_close(probability, torch.tensor([0.8, 0.2, 0, 0, 0]), atol=0.01, rtol=0)
+
+
+def test_settings_choose_the_losses_of_mask_boundary_and_distance() -> None:
+    both = TrainingSettings(mask_loss="dice+ce", sdf_loss="l1")
+    chosen = objectives.task_losses(logits(), targets(), ONES, training=both)
+    plain, truth = task_losses(logits(), targets(), ONES), targets()
+    assert (chosen.seg - plain.seg).item() == pytest.approx(
+        cross_entropy(logits().seg, truth.mask, ONES).item()
+    )
+    assert (chosen.bnd - plain.bnd).item() == pytest.approx(
+        cross_entropy(logits().bnd, truth.boundary, ONES).item()
+    )
+    assert chosen.sdf.item() == sdf_error(logits().sdf, truth.sdf, ONES, power=1).item()
+    binned = logits()._replace(sdf=torch.zeros(B, 3, H, W))
+    # Whatever two values share the probability: each has the logarithm of 1 / 3.
+    assert task_losses(binned, truth, ONES).sdf.item() == pytest.approx(math.log(3))
 
 
 def test_pixels_without_weight_have_no_effect() -> None:
@@ -128,10 +180,12 @@ def test_a_perfect_prediction_has_a_loss_near_zero() -> None:
         (seg_dice, (B, 2, H, W), (1, H, W), (B, H, W)),
         (seg_dice, (B, 2, H, W), (B, H, W), (1, H, W)),
         (boundary_dice, (B, 2, H, W), (B, H, 1), (B, H, W)),
+        (cross_entropy, (B, 2, H, W), (B, H, 1), (B, H, W)),
+        (binned_sdf_error, (B, 5, H, W), (B, H, W), (B, H, W)),
     ],
 )
 def test_shapes_that_would_be_broadcast_are_an_error(loss, logits, target, weight) -> None:
-    kind = torch.float32 if loss is sdf_error else torch.int64
+    kind = torch.float32 if loss in (sdf_error, binned_sdf_error) else torch.int64
     with pytest.raises(ValueError, match="must be equal"):
         loss(torch.zeros(logits), torch.zeros(target, dtype=kind), torch.ones(weight))
 

@@ -110,6 +110,35 @@ def test_the_teacher_is_the_exponential_average_of_the_student() -> None:
         torch.testing.assert_close(tensor, expected[name])
 
 
+def test_the_model_is_the_moving_average_of_the_weights_if_the_settings_say_so(
+    tmp_path, discs
+) -> None:
+    torch.manual_seed(0)
+    learner = METHODS["unet"].load_learner()(context(ema_decay=0.5))
+    learner.start_average()
+    expected = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    for step, decay in enumerate((0.1, 2 / 11, 0.25)):
+        with torch.no_grad():
+            for parameter in learner.network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        learner.update_average(step)
+        for name, tensor in learner.network.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * tensor
+    for name, tensor in learner.predicting_network.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, expected[name])
+    assert not any(p.requires_grad for p in learner.predicting_network.parameters())
+
+    def weights(**changes) -> bytes:
+        out = tmp_path / str(changes)
+        training = TRAINING.model_copy(update=changes)
+        data = TrainingData(discs(3, 40), None, None)
+        fit_on_cpu("unet", data, network=NETWORK, training=training, out=out)
+        return (out / "model.safetensors").read_bytes()
+
+    assert weights(ema_decay=0.5) != weights()
+
+
 def test_the_first_update_makes_the_teacher_equal_to_the_student() -> None:
     learner = MeanTeacherLearner(context())
     with torch.no_grad():
