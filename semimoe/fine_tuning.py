@@ -5,7 +5,7 @@ from typing import Any
 from semimoe.settings import TrainingSettings
 
 # Settings of the network that decide which weights there are.
-SHAPE_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate")
+SHAPE_OF_WEIGHTS = ("width", "encoder", "tasks", "experts", "gates", "gate", "sdf_bins")
 # A model that was trained with glass at the edges of its tiles gets worse near glass if it is
 # trained without it.
 _INHERITED = ("augment",)

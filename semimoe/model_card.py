@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from semimoe.methods import METHODS
 from semimoe.model_errors import ModelError
 from semimoe.older_cards import upgraded_card
+from semimoe.setting_problems import validation_problems
 from semimoe.setting_values import LARGEST_DISTANCE_UM, LARGEST_MPP_UM
 from semimoe.settings import (
+    GLASS_AUGMENTATIONS,
     Integer,
     NetworkSettings,
     Number,
     TrainingSettings,
-    validation_problems,
 )
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.geometry import MOST_TILE_PX
@@ -146,7 +147,7 @@ class ModelCard(_CardPart):
     name : what reports call the model; None: they show its folder
     mpp_um, tile_px : um per pixel, and side of a tile, that it was trained at
     sdf_um : distance at which the signed distance field saturates, um
-    sdf_scale : "um", "tile", or "none" for a network without a distance head
+    sdf_scale : "um", "skeleton", "tile", or "none" for a network without a distance head
     threshold, threshold_from : gland probability of the mask, and how it was chosen
         ("validation", "default", ...)
     validation : scores on the validation images
@@ -167,7 +168,7 @@ class ModelCard(_CardPart):
     mpp_um: Number = Field(gt=0, le=LARGEST_MPP_UM)
     tile_px: Integer = Field(gt=0, le=MOST_TILE_PX)
     sdf_um: Number = Field(gt=0, le=LARGEST_DISTANCE_UM)
-    sdf_scale: Literal["um", "tile", "none"]
+    sdf_scale: Literal["um", "skeleton", "tile", "none"]
     normalisation: Normalisation
     threshold: Number = Field(gt=0, lt=1)
     threshold_from: str = "unknown"
@@ -193,16 +194,17 @@ class ModelCard(_CardPart):
         """Plain values for JSON, keys sorted: the entries that the card was made with."""
         # Not in JSON mode, which writes 5 as 5.0.
         values = self.model_dump(exclude_unset=True)
-        for group in ("network", "training"):
-            if (settings := getattr(self, group)) is not None:
-                values[group] = settings.to_dict()
         plain: dict[str, Any] = json.loads(json.dumps(values, sort_keys=True))
         return plain
 
     @property
     def splits_by_distance(self) -> bool:
-        """Whether its distance map is in um, so that glands can be split by it."""
-        return self.sdf_scale == "um"
+        """Whether its distance map has a fixed scale, so that glands can be split by it.
+
+        With the scale `skeleton` a depth of `sdf_um` is that of the whole way from outline to
+        skeleton.
+        """
+        return self.sdf_scale in ("um", "skeleton")
 
     @property
     def glass_margin_um(self) -> float:
@@ -211,7 +213,8 @@ class ModelCard(_CardPart):
         Only a model that was trained with glass at the edges of its tiles can: other models predict
         false glands along the edge of glass.
         """
-        return _GLASS_MARGIN_UM if self.training and self.training.augment == "scanners" else 0.0
+        is_trained_with_glass = self.training and self.training.augment in GLASS_AUGMENTATIONS
+        return _GLASS_MARGIN_UM if is_trained_with_glass else 0.0
 
 
 def save_card(folder: Path, card: ModelCard) -> None:

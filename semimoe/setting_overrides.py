@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from semimoe.model_errors import SettingsError
-from semimoe.settings import NetworkSettings, TrainingSettings, checked
+from semimoe.setting_problems import checked
+from semimoe.settings import NetworkSettings, TrainingSettings
 from tiling.raster.similar_names import similar_name
 
 

@@ -4,22 +4,19 @@ The only place of these defaults. The configuration of the workflow, its documen
 command line read them here.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     WrapValidator,
     field_validator,
     model_validator,
 )
 
 from semimoe.encoders import ENCODERS
-from semimoe.model_errors import SettingsError
 from semimoe.setting_values import (
     LARGEST_AREA_UM2,
     LARGEST_DISTANCE_UM,
@@ -28,7 +25,6 @@ from semimoe.setting_values import (
     MOST_EPOCHS,
     MOST_STEPS,
     MOST_TILES_AT_ONCE,
-    REASONS,
     keep_integer,
     refuse_bool,
     refuse_number,
@@ -39,9 +35,11 @@ Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 Runtime = Literal["torch", "openvino"]
-SdfScale = Literal["um", "tile"]
+SdfScale = Literal["um", "skeleton", "tile"]
 Augmentation = Literal["slides", "scanners", "deform", "paper", "flips", "none"]
 
+# Augmentations with glass beyond random edges.
+GLASS_AUGMENTATIONS: frozenset[Augmentation] = frozenset({"scanners", "deform"})
 # Tiles per forward pass of a prediction.
 PREDICTION_BATCH = 16
 # Four halvings of the resolution: sides of tiles are multiples of this.
@@ -64,6 +62,10 @@ class StrictModel(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return self.model_dump()
+
+    def with_all_values(self) -> Self:
+        """Copy in which the defaults count as set, so that a card records them."""
+        return self.model_copy(update=dict(self))
 
 
 class NetworkSettings(StrictModel):
@@ -102,8 +104,9 @@ class NetworkSettings(StrictModel):
     dropout: Number = Field(0.1, ge=0, lt=1, description="dropout rate of the gates' hidden units")
     sdf_scale: SdfScale = Field(
         "um",
-        description="signed distance in um, or divided by its maximum in the tile (the paper);"
-        " with `tile` glands are split by mask and boundary only",
+        description="signed distance in um; skeleton: inside glands the position between outline"
+        " (0) and skeleton (1), outside in um; tile: divided by its maximum in the tile (the"
+        " paper), then glands are split by mask and boundary only",
     )
     sdf_um: Number = Field(
         20,
@@ -151,9 +154,9 @@ class NetworkSettings(StrictModel):
         return self.expert_tasks if self.gates == "multi" else ("seg",)
 
     @property
-    def predicts_distance_um(self) -> bool:
-        """Whether the predicted distance is in um, so that glands can be split by it."""
-        return self.sdf_scale == "um" and "sdf" in self.expert_tasks
+    def splits_by_distance(self) -> bool:
+        """Whether the predicted distance has a fixed scale, so that glands can be split by it."""
+        return self.sdf_scale != "tile" and "sdf" in self.expert_tasks
 
 
 class TrainingOptions(StrictModel):
@@ -286,42 +289,3 @@ class TrainingSettings(TrainingOptions):
                 f"warm_start_epochs {self.warm_start_epochs} must be at most epochs {self.epochs}"
             )
         return self
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def checked(model: type[Model], values: Mapping[str, Any], *, where: str = "") -> Model:
-    """Build a model from values that a user or a file gave.
-
-    Parameters
-    ----------
-    where : name of the group, which stands before each key in the message
-
-    Raises
-    ------
-    SettingsError
-        All wrong values in one line, each with its key.
-    """
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise SettingsError("; ".join(validation_problems(error, where=where))) from None
-
-
-def shortened(text: str, limit: int = 80) -> str:
-    """Text of at most about `limit` characters, for messages: the end is left out."""
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
-
-
-def validation_problems(error: ValidationError, *, where: str = "") -> list[str]:
-    """One sentence for each wrong value, with its key and the value."""
-    problems = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in (where, *problem["loc"]) if str(part))
-        reason = problem["msg"].removeprefix("Value error, ")
-        reason = REASONS.get(problem["type"], reason)
-        has_no_value = problem["type"] == "missing" or not problem["loc"]
-        value_text = "" if has_no_value else f" {shortened(repr(problem['input']))};"
-        problems.append(f"{key}:{value_text} {reason[0].lower()}{reason[1:]}")
-    return problems

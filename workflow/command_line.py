@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import yaml
 
-from semimoe.settings import shortened
+from semimoe.setting_problems import shortened
 from workflow.config.configuration import Configuration
 
 _CONFIG_OPTIONS = ("--config", "-C")

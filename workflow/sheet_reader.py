@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from semimoe.settings import shortened
+from semimoe.setting_problems import shortened
 from tiling.raster.similar_names import similar_name
 from tiling.slides.pixel_size import MPP_RANGE_UM
 from workflow.sheet import (

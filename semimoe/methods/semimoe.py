@@ -20,6 +20,7 @@ from semimoe.methods.supervised import SupervisedLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.losses import Targets, pseudo_targets, total_loss, unsupervised_losses
+from semimoe.objectives.skeleton_distance import QUANTISED_MAX, skeleton_distance
 from semimoe.objectives.targets import make_targets
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from tiling.raster.label_numbers import label_components
@@ -80,18 +81,23 @@ class SemiMoELearner(SupervisedLearner):
 
     def _targets_from_mask(self, mask: Tensor) -> Targets:
         """Targets whose glands are the 8-connected components of a mask int64 (B, H, W)."""
-        targets = [
+        network = self.context.network
+        labels = [label_components(image) for image in mask.cpu().numpy()]
+        arrays = [
             make_targets(
-                label_components(image),
-                np.ones(image.shape, np.uint8),
-                mpp_um=self.context.mpp_um,
-                network=self.context.network,
+                image, np.ones(image.shape, np.uint8), mpp_um=self.context.mpp_um, network=network
             )
-            for image in mask.cpu().numpy()
+            for image in labels
         ]
-        sdf = torch.from_numpy(np.stack([one.sdf for one in targets]))[:, None]
-        boundary = torch.from_numpy(np.stack([one.boundary for one in targets]).astype(np.int64))
-        return Targets(mask, sdf.to(mask.device), boundary.to(mask.device))
+        sdf = torch.from_numpy(np.stack([one.sdf for one in arrays]))[:, None]
+        boundary = torch.from_numpy(np.stack([one.boundary for one in arrays]).astype(np.int64))
+        targets = Targets(mask, sdf.to(mask.device), boundary.to(mask.device))
+        if network.sdf_scale != "skeleton":
+            return targets
+        skeleton = np.stack([skeleton_distance(image) for image in labels])
+        return targets.with_skeleton_distance(
+            torch.from_numpy(skeleton).to(mask.device) / QUANTISED_MAX
+        )
 
 
 METHOD_LEARNER = SemiMoELearner

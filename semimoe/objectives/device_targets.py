@@ -39,7 +39,7 @@ def make_device_targets(
     annotated_labels = labels * annotated
     glands = annotated_labels > 0
     instances = annotated_labels if network.boundary == "instance" else glands.int()
-    if network.sdf_scale == "um":
+    if network.sdf_scale != "tile":
         saturation_px = network.sdf_um / mpp_um
         distance = distance_to_other_label(
             instances, annotated, reach_px=math.ceil(saturation_px + 0.5)

@@ -25,6 +25,11 @@ class Targets(NamedTuple):
     sdf: Tensor  # float32 (B, 1, H, W), [-1, 1]
     boundary: Tensor  # int64 (B, H, W), 0 or 1
 
+    def with_skeleton_distance(self, skeleton: Tensor) -> "Targets":
+        """Replace the distance inside glands by float32 (B, H, W) in [0, 1]."""
+        inside = (self.mask > 0)[:, None]
+        return self._replace(sdf=torch.where(inside, skeleton[:, None], self.sdf))
+
 
 class BatchShare(NamedTuple):
     """Share that a part has of its batch.

@@ -47,7 +47,7 @@ def make_targets(
     annotated_labels = np.where(annotated, labels, 0)
     glands = annotated_labels > 0
     instances = annotated_labels if network.boundary == "instance" else glands.astype(np.int32)
-    if network.sdf_scale == "um":
+    if network.sdf_scale != "tile":  # the skeleton-aware distance is made from whole glands
         sdf = _distance_um(instances, annotated, mpp_um=mpp_um, sdf_um=network.sdf_um)
     else:
         sdf = _tile_scaled_distance(glands, annotated)

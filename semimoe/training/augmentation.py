@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from semimoe.settings import Augmentation
+from semimoe.objectives.skeleton_distance import QUANTISED_MAX
+from semimoe.settings import GLASS_AUGMENTATIONS, Augmentation
 from semimoe.training.random_columns import GLASS_EDGES, Column, EdgeColumn
 from semimoe.training.tile_geometry import (
     Positions,
@@ -30,7 +31,6 @@ _STAIN_CHANGES: dict[Augmentation, tuple[float, float]] = {
     "scanners": (0.4, 0.08),
     "deform": (0.4, 0.08),
 }
-_GLASS_AND_FOCUS: frozenset[Augmentation] = frozenset({"scanners", "deform"})
 _GLASS_GREY = (225, 252)
 _GLASS_NOISE_STD = 1.5
 _LARGEST_WAVE = 0.06  # largest amplitude of a wavy glass edge, as a share of the tile's side
@@ -53,6 +53,7 @@ class AugmentedTiles(NamedTuple):
     weight : uint8 (B, T, T), 0 where nothing is annotated
     inside : uint8 (B, T, T), 0 where the image was padded or is not tissue
     pseudo : float32 (B, 3, T, T), mask 0/1, quantised sdf, boundary 0/1; or None
+    skeleton : float32 (B, T, T), skeleton-aware distance in [0, 1]; or None
     scale : float32 (B,), the content is this many times larger than in the tile that was read; the
         sdf channel keeps the distances of the tile that was read
     """
@@ -62,6 +63,7 @@ class AugmentedTiles(NamedTuple):
     weight: Tensor
     inside: Tensor
     pseudo: Tensor | None
+    skeleton: Tensor | None
     scale: Tensor
 
 
@@ -96,9 +98,12 @@ def augment(
         for pixels in (windows.labels, windows.weight, windows.inside)
     )
     pseudo = None if windows.pseudo is None else _sample_pseudo(windows.pseudo, positions)
+    skeleton = None
+    if windows.skeleton is not None:
+        skeleton = sample_bilinear(windows.skeleton[:, None], positions)[:, 0] / QUANTISED_MAX
     if augmentation in _STAIN_CHANGES:
         image = _change_stain(image, numbers, *_STAIN_CHANGES[augmentation])
-    if augmentation in _GLASS_AND_FOCUS:
+    if augmentation in GLASS_AUGMENTATIONS:
         edges = numbers[:, Column.EDGES].view(len(numbers), GLASS_EDGES, -1)
         noise = _glass_noise(numbers, tile_px)
         for edge in edges.unbind(1):
@@ -113,6 +118,7 @@ def augment(
         weight,
         inside,
         pseudo,
+        skeleton,
         tile_px / windows.side,
     )
 

@@ -105,6 +105,8 @@ def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
     unknown = torch.empty(0, dtype=torch.int64)
     if role == "labelled":
         targets = _targets(tiles, recipe)
+        if tiles.skeleton is not None:
+            targets = targets.with_skeleton_distance(tiles.skeleton)
         return Batch(tiles.image, tiles.weight, targets, targets.mask, tiles.weight, unknown)
     pseudo = None
     if tiles.pseudo is not None:

@@ -148,7 +148,7 @@ def _card(
     gate_notes: tuple[str, ...],
 ) -> ModelCard:
     recipe = run.recipe
-    network, training = recipe.network, recipe.training
+    network, training = recipe.network.with_all_values(), recipe.training.with_all_values()
     optional: dict[str, Any] = {}
     if scores_before is not None:
         optional["validation_before"] = scores_before

@@ -82,7 +82,7 @@ def _fit(
         )
     if data.validation is not None and not len(data.validation):
         data = data._replace(validation=None)
-    data = _cached(data)
+    data = _cached(data, recipe)
     recipe = _with_resolved_precision(recipe, resources)
     run = start_run(data, recipe, folders=folders, resources=resources, notes=notes)
     if not method.uses_unlabelled or data.unlabelled is None or not len(data.unlabelled):
@@ -100,14 +100,18 @@ def _fit(
         shutil.rmtree(folders.checkpoint, ignore_errors=True)
 
 
-def _cached(data: TrainingData) -> TrainingData:
+def _cached(data: TrainingData, recipe: Recipe) -> TrainingData:
     """Sources that decode each tile once, as long as it fits into memory."""
     from semimoe.training.tile_windows import CachedTiles
 
     most_bytes = _CACHED_BYTES // sum(source is not None for source in data)
-    sources = data._asdict().items()
+    skeleton_roles = {"labelled"} if recipe.network.sdf_scale == "skeleton" else set()
     return data._replace(
-        **{role: CachedTiles(source, most_bytes) for role, source in sources if source is not None}
+        **{
+            role: CachedTiles(source, most_bytes, with_skeleton=role in skeleton_roles)
+            for role, source in data._asdict().items()
+            if source is not None
+        }
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semimoe.model_errors import DataError
+from semimoe.objectives.skeleton_distance import skeleton_distance
 from semimoe.settings import Augmentation
 from semimoe.training.recipe import Role, TileSource
 from semimoe.training.tile_geometry import Crop, random_crop, window_px
@@ -31,6 +32,7 @@ class TileWindows(NamedTuple):
     weight : uint8 (B, S, S), 1 on annotated pixels
     inside : uint8 (B, S, S), 1 on tissue
     pseudo : uint8 (B, 3, S, S), as in `Tile`; None: no tile has pseudo-labels
+    skeleton : uint8 (B, S, S), as in `Tile`; None: no tile has it
     size : float32 (B, 2), height and width of the part that holds pixels, at the upper left
     corner : float32 (B, 2), y and x of the crop in the window; it may overhang a small tile
     side : float32 (B,), side of the crop
@@ -42,6 +44,7 @@ class TileWindows(NamedTuple):
     weight: Tensor
     inside: Tensor
     pseudo: Tensor | None
+    skeleton: Tensor | None
     size: Tensor
     corner: Tensor
     side: Tensor
@@ -61,14 +64,15 @@ class CachedTiles:
     ----------
     source : the tiles
     most_bytes : tiles that do not fit are read again each time
+    with_skeleton : compute the skeleton-aware distance of tiles with labels
 
     Attributes
     ----------
     name : function: index -> name of a tile, for messages; None: the source has no names
     """
 
-    def __init__(self, source: TileSource, most_bytes: int) -> None:
-        self.source = source
+    def __init__(self, source: TileSource, most_bytes: int, *, with_skeleton: bool = False) -> None:
+        self.source, self._with_skeleton = source, with_skeleton
         self.name: Callable[[int], str] | None = getattr(source, "name", None)
         self._free_bytes = most_bytes
         self._tiles: dict[int, Tile] = {}
@@ -80,6 +84,8 @@ class CachedTiles:
         tile = self._tiles.get(index)
         if tile is None:
             tile = self.source[index]
+            if self._with_skeleton and tile.labels is not None:
+                tile = tile._replace(skeleton=skeleton_distance(tile.labels))
             size = sum(array.nbytes for array in tile if array is not None)
             if size <= self._free_bytes:
                 self._free_bytes -= size
@@ -118,7 +124,13 @@ def read_windows(
         )
     # The same side in every batch: operations on a GPU are recorded for one shape.
     side = window_px(tile_px, augmentation)
-    windows = _empty_windows(len(tiles), side, pseudo=all(with_pseudo), pin_memory=pin_memory)
+    windows = _empty_windows(
+        len(tiles),
+        side,
+        pseudo=all(with_pseudo),
+        skeleton=all(tile.skeleton is not None for tile in tiles),
+        pin_memory=pin_memory,
+    )
     for row, (tile, numbers) in enumerate(zip(tiles, batch.numbers, strict=True)):
         height, width = tile.image.shape[1:]
         crop = random_crop(numbers, (height, width), tile_px=tile_px, augmentation=augmentation)
@@ -126,7 +138,9 @@ def read_windows(
     return windows
 
 
-def _empty_windows(count: int, side: int, *, pseudo: bool, pin_memory: bool) -> TileWindows:
+def _empty_windows(
+    count: int, side: int, *, pseudo: bool, skeleton: bool, pin_memory: bool
+) -> TileWindows:
     def zeros(*shape: int, dtype: torch.dtype = torch.uint8) -> Tensor:
         return torch.zeros(count, *shape, dtype=dtype, pin_memory=pin_memory)
 
@@ -136,6 +150,7 @@ def _empty_windows(count: int, side: int, *, pseudo: bool, pin_memory: bool) -> 
         weight=zeros(side, side),
         inside=zeros(side, side),
         pseudo=zeros(3, side, side) if pseudo else None,
+        skeleton=zeros(side, side) if skeleton else None,
         size=zeros(2, dtype=torch.float32),
         corner=zeros(2, dtype=torch.float32),
         side=zeros(dtype=torch.float32),
@@ -165,6 +180,8 @@ def _cut(windows: TileWindows, row: int, tile: Tile, crop: Crop) -> None:
         copy(windows.labels, tile.labels)
     if windows.pseudo is not None and tile.pseudo is not None:
         copy(windows.pseudo, tile.pseudo)
+    if windows.skeleton is not None and tile.skeleton is not None:
+        copy(windows.skeleton, tile.skeleton)
     windows.size[row] = torch.tensor([min(height, side), min(width, side)])
     windows.corner[row] = torch.tensor([crop.y - y, crop.x - x])
     windows.side[row] = crop.side

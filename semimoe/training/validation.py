@@ -234,7 +234,7 @@ def _compared_thresholds(dices: dict[float, float], top: float) -> list[float]:
 def _split_candidates(network: NetworkSettings) -> list[SplitChoice]:
     """Split parameters that are compared, the defaults first: chosen if several are equal."""
     depths: tuple[float, ...] = _SEED_DEPTHS_UM[:1]  # no effect without distances in um
-    if network.predicts_distance_um:  # predicted distances are clipped at sdf_um
+    if network.splits_by_distance:  # predicted distances are clipped at sdf_um
         depths = tuple(depth for depth in _SEED_DEPTHS_UM if depth < network.sdf_um)
     return [
         SplitChoice(seed_depth_um=depth, boundary_level=level, growth_um=growth)
@@ -257,7 +257,7 @@ def _object_scores(
         growth_um=split.growth_um,
         min_area_um2=min_area_um2,
         sdf_um=network.sdf_um,
-        use_sdf=network.predicts_distance_um,
+        use_sdf=network.splits_by_distance,
     )
     truth, predicted = [], []
     for image in images:

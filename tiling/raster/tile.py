@@ -16,6 +16,7 @@ class Tile(NamedTuple):
     weight : uint8 (H, W), 1 = annotated and not ignored; None: every pixel counts, or no labels
     pseudo : uint8 (3, H, W), mask 0/1, quantised sdf, boundary 0/1; None without pseudo-labels
     inside : uint8 (H, W), 1 = tissue; None where it was not asked for
+    skeleton : uint8 (H, W), skeleton-aware distance of the labels; None where it was not asked for
     """
 
     image: NDArray[np.uint8]
@@ -23,3 +24,4 @@ class Tile(NamedTuple):
     weight: NDArray[np.uint8] | None = None
     pseudo: NDArray[np.uint8] | None = None
     inside: NDArray[np.uint8] | None = None
+    skeleton: NDArray[np.uint8] | None = None

@@ -13,7 +13,7 @@ from semimoe.methods import METHODS
 from semimoe.model_card import CARD, WEIGHTS, ModelCard, load_card
 from semimoe.model_errors import ModelError
 from semimoe.prediction.runtimes import runtime_problem
-from semimoe.settings import validation_problems
+from semimoe.setting_problems import validation_problems
 from tiling.raster.similar_names import similar_name
 from workflow.config.configuration import (
     DEFAULT_MPP_UM,

@@ -8,7 +8,9 @@ import pytest
 # Modules beside the tests, so that other processes can import them too.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from disc_pictures import Discs, Item
+from disc_pictures import Discs
+
+from tiling.raster.tile import Tile
 
 
 @pytest.fixture
@@ -17,8 +19,8 @@ def discs() -> type[Discs]:
 
 
 @pytest.fixture
-def item() -> type[Item]:
-    return Item
+def item() -> type[Tile]:
+    return Tile
 
 
 @pytest.fixture(scope="session")

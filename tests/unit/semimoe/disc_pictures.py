@@ -1,21 +1,11 @@
 """Small images of touching discs with their labels, and training on the CPU."""
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from semimoe.model_card import TrainingNotes
 from semimoe.training.fit import fit
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
-
-
-class Item(NamedTuple):
-    image: NDArray[np.uint8]
-    labels: NDArray[np.int32] | None
-    weight: NDArray[np.uint8] | None = None
-    pseudo: NDArray[np.uint8] | None = None
-    inside: NDArray[np.uint8] | None = None
+from tiling.raster.tile import Tile
 
 
 class Discs:
@@ -39,7 +29,7 @@ class Discs:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Tile:
         rng = np.random.default_rng([self.seed, index])
         labels = np.zeros((self.side, self.side), np.int32)
         y, x = np.mgrid[: self.side, : self.side]
@@ -55,7 +45,7 @@ class Discs:
             if self.pseudo
             else None
         )
-        return Item(image, labels if self.labels else None, None, pseudo)
+        return Tile(image, labels if self.labels else None, None, pseudo)
 
 
 def fit_on_cpu(

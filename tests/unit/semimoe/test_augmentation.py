@@ -23,7 +23,8 @@ def disc_tile(side: int, *, pseudo: bool = True) -> Tile:
         if pseudo
         else None
     )
-    return Tile(image, labels, None, maps)
+    skeleton = np.where(labels > 0, 255, 0).astype(np.uint8)
+    return Tile(image, labels, None, maps, skeleton=skeleton)
 
 
 def augmented_batch(tile: Tile, numbers, *, tile_px: int, augmentation) -> AugmentedTiles:
@@ -57,6 +58,7 @@ def test_labels_and_pseudo_labels_stay_aligned_with_the_image(augmentation, seed
     assert (is_dark == (result.labels == 7)[tissue]).mean() > 0.97
     assert (is_dark == (result.pseudo[0] > 0)[tissue]).mean() > 0.97
     assert (is_dark == (result.pseudo[1] > 120)[tissue]).mean() > 0.97
+    assert (is_dark == (result.skeleton > 0.5)[tissue]).mean() > 0.97
     assert tissue.all() or augmentation in ("scanners", "deform")
     assert set(np.unique(result.labels)) <= {0, 7}
 
@@ -187,7 +189,7 @@ def test_a_tile_is_decoded_once_while_it_fits_into_memory() -> None:
             return disc_tile(32, pseudo=False)
 
     source = CountedTiles()
-    bytes_of_a_tile = 32 * 32 * (3 + 4)
+    bytes_of_a_tile = 32 * 32 * (3 + 4 + 1)
     cached = CachedTiles(source, 2 * bytes_of_a_tile)
     for _ in range(2):
         for index in range(3):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from disc_pictures import Item
 from short_runs import FILES, SHORT_TRAINING, read_files, read_history, train
 
 from semimoe.methods import METHODS
@@ -13,6 +12,7 @@ from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
+from tiling.raster.tile import Tile
 
 
 def test_training_works_with_every_training_option_and_with_stored_pseudo_labels(
@@ -54,6 +54,7 @@ def test_training_works_with_every_training_option_and_with_stored_pseudo_labels
         {"tasks": "seg+sdf", "sdf_bins": 8},
         {"tasks": "seg+bnd", "experts": "shared"},
         {"tasks": "seg"},
+        {"sdf_scale": "skeleton", "experts": "shared", "sdf_bins": 11},
         {"gates": "single", "experts": "shared", "sdf_bins": 8},
         {"gates": "single", "tasks": "seg+bnd"},
         {
@@ -128,7 +129,7 @@ class UniformTiles:
     def __getitem__(self, index):
         image = np.random.default_rng(index).integers(0, 255, (3, 40, 40)).astype(np.uint8)
         weight = (np.arange(40) < 20).astype(np.uint8)[None].repeat(40, 0) if self.partly else None
-        return Item(image, np.full((40, 40), self.gland, np.int32), weight)
+        return Tile(image, np.full((40, 40), self.gland, np.int32), weight)
 
 
 @pytest.mark.parametrize("gland", [0, 1])

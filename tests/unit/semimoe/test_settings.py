@@ -14,7 +14,8 @@ from semimoe.devices import choose_device, claim_free_gpu
 from semimoe.model_errors import DeviceError, SettingsError
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.presets import preset
-from semimoe.settings import NetworkSettings, TrainingSettings, checked
+from semimoe.setting_problems import checked
+from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.schedule import lr_factor, steps_per_epoch
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from semimoe.objectives.device_targets import make_device_targets
+from semimoe.objectives.losses import Targets
+from semimoe.objectives.skeleton_distance import skeleton_distance
 from semimoe.objectives.targets import make_targets
 from semimoe.settings import NetworkSettings
 
@@ -121,6 +123,50 @@ def test_labels_outside_the_annotated_area_do_not_change_targets_inside(labels, 
     pairs = zip(targets(labels, weight), targets(other, weight), strict=True)
     for first, second in pairs:
         np.testing.assert_array_equal(first[weight > 0], second[weight > 0])
+
+
+def test_the_skeleton_distance_of_a_bar_is_that_from_its_middle_line() -> None:
+    labels = np.zeros((60, 140), np.int32)
+    labels[20:41, 20:121] = 1  # 21 px thick: the skeleton lies in row 30
+    labels[45:50, 60:64] = 2
+    values = skeleton_distance(labels)
+    assert not values[labels == 0].any()
+    column = values[20:41, 70] / 255
+    share = (10.5 - np.abs(np.arange(21) - 10)) / 10.5
+    np.testing.assert_allclose(column, share**0.8, atol=0.06)
+    assert column[10] == 1
+    assert values[labels == 2].max() == 255  # a small gland has a skeleton, too
+
+
+def test_the_skeleton_of_a_gland_that_the_image_cuts_has_no_branch_to_its_corners() -> None:
+    labels = np.zeros((61, 80), np.int32)
+    labels[20:41, :60] = 1
+    values = skeleton_distance(labels)
+    np.testing.assert_array_equal(values[30, :45], 255)
+    assert values[25, :45].max() < 200
+
+
+def test_touching_glands_have_their_own_skeletons() -> None:
+    labels = np.repeat([[1] * 20 + [2] * 20], 60, axis=0).astype(np.int32)
+    middle = skeleton_distance(labels)[30]
+    assert middle[[19, 20]].max() < 40
+    assert middle[:20].max() == middle[20:].max() == 255
+
+
+def test_inside_glands_the_target_is_the_skeleton_distance() -> None:
+    labels = np.zeros((1, 30, 40), np.int32)
+    labels[0, 10:20, 5:30] = 1
+    network = UM.model_copy(update={"sdf_scale": "skeleton"})
+    inside, outside = torch.tensor(labels > 0), torch.tensor(labels == 0)
+    skeleton = torch.rand(1, 30, 40)
+    plain = Targets(*(torch.from_numpy(part)[None] for part in targets(labels[0])))
+    plain = plain._replace(sdf=plain.sdf[:, None])
+    result = Targets(
+        *(torch.from_numpy(part)[None] for part in targets(labels[0], network=network))
+    )
+    result = result._replace(sdf=result.sdf[:, None]).with_skeleton_distance(skeleton)
+    torch.testing.assert_close(result.sdf[:, 0][inside], skeleton[inside])
+    torch.testing.assert_close(result.sdf[:, 0][outside], plain.sdf[:, 0][outside])
 
 
 def blocks(rng, shape, *, side: int, numbers: int):

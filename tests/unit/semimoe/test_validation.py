@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from disc_pictures import Item
 
 from semimoe.model_card import SplitChoice
 from semimoe.settings import NetworkSettings, TrainingSettings
@@ -52,8 +51,8 @@ class TwoGlands:
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, index: int) -> Item:
-        return Item(np.zeros((3, 96, 96), np.uint8), self.labels)
+    def __getitem__(self, index: int) -> Tile:
+        return Tile(np.zeros((3, 96, 96), np.uint8), self.labels)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         assert images.shape == (1, 3, 96, 96)

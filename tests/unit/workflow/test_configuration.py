@@ -396,7 +396,7 @@ def test_fine_tuning_takes_the_settings_of_the_model_where_the_user_gives_none(
     # `config.yaml` of the project repeats defaults that decide which weights there are.
     repeated = {"network": {"width": 16, "experts": "shared", "encoder": "efficientnet-lite0"}}
     tuned = read_configuration({"start_from": str(tmp_path), **repeated})
-    assert tuned.network.to_dict() == network
+    assert network.items() <= tuned.network.to_dict().items()
     assert tuned.training.augment == "scanners"
     assert (tuned.tiles.mpp_um, tuned.tiles.tile_px) == (2.5, 128)
     chosen = {"training": {"augment": "slides"}, "network": {"sdf_um": 20}}
