@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import tifffile
@@ -70,7 +69,7 @@ class DirectTilesBackend:
             self._description = replace(
                 self._description,
                 reader=f"{self._description.reader}, tiles by tifffile",
-                reader_version=f"{self._description.reader_version}, {version('tifffile')}",
+                reader_version=f"{self._description.reader_version}, {tifffile.__version__}",
                 remarks=(UNUSED_CHANNEL,) if has_unused_channel(decoded[0]) else (),
             )
 

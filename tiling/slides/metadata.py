@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ class SlideMetadata:
     mpp_looked_at : each place where a pixel size may be stated, with the value there
     bounds_level0 : the viewer's crop (x, y, width, height) in level-0 pixels; the whole slide when
         the file names no crop
-    checksum : see `slide_checksum`
     objective_power : nominal magnification, or None
     associated : names of the associated images (label, macro, ...)
     colour_profile : name of the embedded ICC profile, "" when there is none
@@ -57,7 +57,6 @@ class SlideMetadata:
     mpp_origin: str
     mpp_looked_at: tuple[str, ...]
     bounds_level0: tuple[int, int, int, int]
-    checksum: str
     objective_power: float | None
     associated: tuple[str, ...]
     colour_profile: str
@@ -81,9 +80,15 @@ class SlideMetadata:
             return None
         return PixelSize(self.mpp_x, self.mpp_y)
 
+    @cached_property
+    def checksum(self) -> str:
+        """See `slide_checksum`; computed on first use, because it reads up to 3 MB."""
+        return slide_checksum(Path(self.path))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `python -m tiling info --json`."""
-        return {_JSON_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        values = {**asdict(self), "checksum": self.checksum}
+        return {_JSON_NAMES.get(name, name): value for name, value in values.items()}
 
 
 def usable_pixel_size(metadata: SlideMetadata) -> PixelSize:

@@ -20,7 +20,7 @@ from tiling.slides.backend import Backend, FileDescription
 from tiling.slides.colour_profile import ColourConversion, profile_name, to_srgb
 from tiling.slides.direct_tiles import DIRECT_VENDORS, DirectTilesBackend
 from tiling.slides.level_checks import check_levels
-from tiling.slides.metadata import SlideMetadata, check_is_file, level_downsample, slide_checksum
+from tiling.slides.metadata import SlideMetadata, check_is_file, level_downsample
 from tiling.slides.openslide_backend import OpenSlideBackend
 from tiling.slides.pixel_size import SHEET, PixelSize, choose_pixel_size
 from tiling.slides.plain_image import PlainImageBackend
@@ -274,7 +274,6 @@ def _slide_metadata(path: Path, description: FileDescription, mpp: float | None)
         mpp_origin=choice.place,
         mpp_looked_at=choice.looked_at,
         bounds_level0=description.bounds_level0 or (0, 0, width, height),
-        checksum=slide_checksum(path),
         objective_power=description.objective_power,
         associated=description.associated,
         colour_profile=_profile_name(description.icc),

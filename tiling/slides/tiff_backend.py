@@ -1,8 +1,9 @@
 """TIFFs without a vendor's format: tiled and untiled ones, OME-TIFF, QPTIFF, read by tifffile."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
+
+import tifffile
 
 from tiling.raster.geometry import Window
 from tiling.slides.alpha import UNUSED_CHANNEL, has_unused_channel
@@ -48,7 +49,7 @@ class TiffBackend:
         full = self._image.full
         return FileDescription(
             reader="tifffile",
-            reader_version=version("tifffile"),
+            reader_version=tifffile.__version__,
             vendor="ome-tiff" if self._tiff.is_ome else "tiff",
             level_sizes_px=self._tiles.level_sizes_px,
             pixel_sizes=self._pixel_sizes(),

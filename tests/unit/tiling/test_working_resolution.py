@@ -31,7 +31,6 @@ def metadata(width=10000, height=8000, levels=(1,), mpp=0.25, mpp_y=None):
         mpp_origin="openslide.mpp-x",
         mpp_looked_at=("sheet: none", f"openslide.mpp-x: {mpp}"),
         bounds_level0=(0, 0, width, height),
-        checksum="0",
         objective_power=None,
         associated=(),
         colour_profile="",
