@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.outlines.geojson_reader import AnnotationFeature, GeoJsonFile
+from tiling.outlines.geojson_reader import AnnotationFeature
 from tiling.outlines.printable_names import printable
 from tiling.qupath.annotation_limits import AnnotationLimits
 from tiling.qupath.class_names import GLAND, Reading, reading_of
@@ -63,42 +63,56 @@ class AnnotationCounts(NamedTuple):
     viewer_px: tuple[int, int] | None = None
 
 
-def count_annotations(path: Path, *, gland_class: str = GLAND) -> AnnotationCounts:
-    """Parse an annotation file and count its objects.
+class AnnotationCounter:
+    """Counts the objects of an annotation file while it is parsed.
 
-    This takes about as long as parsing its JSON. Outlines are not checked: some of those that are
-    counted may be left out when the labels are made.
+    Outlines are not checked: some of those that are counted may be left out when the labels are
+    made.
 
-    Raises
-    ------
-    AnnotationError
-        See `tiling.outlines.geojson_reader.GeoJsonFile.features` and
-        `tiling.qupath.annotation_limits`.
+    Parameters
+    ----------
+    path : the file, for messages
+    gland_class : class of a gland
     """
-    read: Counter[Reading] = Counter()
-    boxes = _Boxes()
-    skipped: Counter[SkippedKind] = Counter()
-    file, limits = GeoJsonFile(path), AnnotationLimits(path)
-    for feature in file.features():
-        reading = reading_of(feature.class_name, gland_class=gland_class)
-        limits.add(feature, reading)
+
+    def __init__(self, path: Path, *, gland_class: str = GLAND) -> None:
+        self._gland_class = gland_class
+        self._limits = AnnotationLimits(path)
+        self._read: Counter[Reading] = Counter()
+        self._boxes = _Boxes()
+        self._skipped: Counter[SkippedKind] = Counter()
+
+    def add(self, feature: AnnotationFeature) -> None:
+        """Count one feature.
+
+        Raises
+        ------
+        AnnotationError
+            See `tiling.qupath.annotation_limits`.
+        """
+        reading = reading_of(feature.class_name, gland_class=self._gland_class)
+        self._limits.add(feature, reading)
         reason = _reason(feature, reading)
         if reason or reading is None:
             class_name = printable(feature.class_name)
-            skipped[SkippedKind(_kind(feature), class_name, reason)] += 1
+            self._skipped[SkippedKind(_kind(feature), class_name, reason)] += 1
         else:
-            read[reading] += 1
-            boxes.add(feature, reading)
-    return AnnotationCounts(
-        regions=read[Reading.REGION] + read[Reading.EMPTY_REGION],
-        empty_regions=read[Reading.EMPTY_REGION],
-        glands=read[Reading.GLAND],
-        ignored=read[Reading.IGNORED],
-        skipped=dict(skipped),
-        without_gland=boxes.without_gland(),
-        extent_px=boxes.extent(),
-        viewer_px=file.viewer_px,
-    )
+            self._read[reading] += 1
+            self._boxes.add(feature, reading)
+
+    def counts(self, viewer_px: tuple[int, int] | None) -> AnnotationCounts:
+        """The counts of all features; `viewer_px` as the file says."""
+        read = self._read
+        return AnnotationCounts(
+            regions=read[Reading.REGION] + read[Reading.EMPTY_REGION],
+            empty_regions=read[Reading.EMPTY_REGION],
+            glands=read[Reading.GLAND],
+            ignored=read[Reading.IGNORED],
+            skipped=dict(self._skipped),
+            without_gland=self._boxes.without_gland(),
+            extent_px=self._boxes.extent(),
+            viewer_px=viewer_px,
+        )
 
 
 class _Boxes:

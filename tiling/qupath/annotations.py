@@ -120,29 +120,66 @@ def read_annotations(
         with file, feature and remedy.
     """
     file = GeoJsonFile(path)
-    drawn = SlideAnnotations()
-    known_outlines: set[tuple[str, bytes]] = set()
+    reader = AnnotationReader(path, gland_class=gland_class, objects=objects)
     for feature in file.features():
         if limits is not None:
             limits.add(feature, reading_of(feature.class_name, gland_class=gland_class))
-        if objects == "annotations" and not feature.is_annotation:
+        reader.add(feature)
+    return reader.annotations(file.viewer_px)
+
+
+class AnnotationReader:
+    """Makes outlines of the features of an annotation file while it is parsed.
+
+    Parameters
+    ----------
+    path : the file, for messages
+    gland_class, objects : see `read_annotations`
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        gland_class: str = GLAND,
+        objects: Literal["annotations", "all"] = "annotations",
+    ) -> None:
+        self._path, self._gland_class, self._objects = path, gland_class, objects
+        self._drawn = SlideAnnotations()
+        self._known_outlines: set[tuple[str, bytes]] = set()
+
+    def add(self, feature: AnnotationFeature) -> None:
+        """Read one feature.
+
+        Raises
+        ------
+        AnnotationError
+            It cannot be understood.
+        """
+        drawn = self._drawn
+        if self._objects == "annotations" and not feature.is_annotation:
             drawn.counts[f"{feature.object_type}s"] += 1
-            continue
-        outline = _outline(feature, path, drawn, gland_class)
+            return
+        outline = _outline(feature, self._path, drawn, self._gland_class)
         if outline is None:
-            continue
+            return
         key = (outline.class_name, shapely.to_wkb(shapely.normalize(outline.shape)))
-        if key in known_outlines:
+        if key in self._known_outlines:
             drawn.counts["duplicates"] += 1
-            continue
-        known_outlines.add(key)
-        _add(drawn, outline, gland_class)
-    drawn.viewer_px = file.viewer_px
-    _name_regions(drawn)
-    omitted = _omitted_messages(drawn.outline_messages)
-    drawn.outline_messages = [*drawn.outline_messages[:_MAX_MESSAGES], *omitted]
-    drawn.messages = [*drawn.outline_messages, *_skipped_message(drawn, path, gland_class)]
-    return drawn
+            return
+        self._known_outlines.add(key)
+        _add(drawn, outline, self._gland_class)
+
+    def annotations(self, viewer_px: tuple[int, int] | None) -> SlideAnnotations:
+        """What was read, after the last feature; `viewer_px` as the file says."""
+        drawn = self._drawn
+        drawn.viewer_px = viewer_px
+        _name_regions(drawn)
+        omitted = _omitted_messages(drawn.outline_messages)
+        drawn.outline_messages = [*drawn.outline_messages[:_MAX_MESSAGES], *omitted]
+        skipped = _skipped_message(drawn, self._path, self._gland_class)
+        drawn.messages = [*drawn.outline_messages, *skipped]
+        return drawn
 
 
 def _outline(

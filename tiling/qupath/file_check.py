@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tiling.messages import counted
+from tiling.outlines.geojson_reader import GeoJsonFile
 from tiling.outlines.mask_image import is_image
 from tiling.outlines.outline_raster import OutlineRaster
 from tiling.qupath.annotation_checks import (
@@ -18,13 +19,13 @@ from tiling.qupath.annotation_checks import (
     completeness_problem,
 )
 from tiling.qupath.annotation_counts import (
+    AnnotationCounter,
     AnnotationCounts,
     Box,
     SkippedKind,
-    count_annotations,
 )
 from tiling.qupath.annotation_source import AnnotationFile
-from tiling.qupath.annotations import read_annotations
+from tiling.qupath.annotations import AnnotationReader, SlideAnnotations, read_annotations
 from tiling.qupath.class_names import GLAND, IGNORE, similar_class
 from tiling.qupath.mask_check import check_mask_pixels
 from tiling.qupath.mask_images import check_mask_size
@@ -73,7 +74,7 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
             message = check_mask_pixels(path)
             messages = () if message is None else (message,)
             return FileCheck(text="mask image of the whole slide", messages=messages)
-        counts = count_annotations(path, gland_class=gland_class)
+        counts, drawn = _parsed(path, gland_class)
     except AnnotationError as error:
         return FileCheck(problem=_without_path(error, path))
     check = FileCheck(
@@ -87,14 +88,35 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
     if check.problem is not None:
         return check
     try:
-        return replace(check, messages=_outline_messages(path, annotated, gland_class))
+        if isinstance(drawn, AnnotationError):
+            raise drawn
+        return replace(check, messages=_outline_messages(drawn, path, annotated, gland_class))
     except AnnotationError as error:
         return replace(check, problem=_without_path(error, path))
 
 
-def _outline_messages(path: Path, annotated: Annotated, gland_class: str) -> tuple[str, ...]:
+def _parsed(
+    path: Path, gland_class: str
+) -> tuple[AnnotationCounts, SlideAnnotations | AnnotationError]:
+    """Counts of all objects of a file; its outlines, or why one of them cannot be read."""
+    file = GeoJsonFile(path)
+    counter = AnnotationCounter(path, gland_class=gland_class)
+    reader = AnnotationReader(path, gland_class=gland_class)
+    failure: AnnotationError | None = None
+    for feature in file.features():
+        counter.add(feature)
+        try:
+            if failure is None:
+                reader.add(feature)
+        except AnnotationError as error:
+            failure = error
+    return counter.counts(file.viewer_px), failure or reader.annotations(file.viewer_px)
+
+
+def _outline_messages(
+    drawn: SlideAnnotations, path: Path, annotated: Annotated, gland_class: str
+) -> tuple[str, ...]:
     """What is repaired or left out of the outlines that are read, one sentence each."""
-    drawn = read_annotations(path, gland_class=gland_class)
     check_complete(drawn, path, annotated=annotated, gland_class=gland_class)
     overlaps = OutlineRaster([gland.shape for gland in drawn.glands]).overlaps()
     messages = list(drawn.outline_messages)

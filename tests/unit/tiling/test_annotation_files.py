@@ -23,8 +23,8 @@ from PIL import Image
 from tiling.__main__ import main
 from tiling.outlines import json_elements, json_text
 from tiling.outlines.geojson_reader import GeoJsonFile
-from tiling.qupath.annotation_counts import count_annotations
 from tiling.qupath.annotations import read_annotations
+from tiling.qupath.file_check import check_file
 from tiling.slide_errors import AnnotationError
 
 WIDTH, HEIGHT = 70, 50
@@ -591,12 +591,13 @@ def test_changed_bytes_are_read_or_refused_and_raise_nothing_else(
         packed_first = bool(number % 2)
         content = changed(pack(text), rng) if packed_first else pack(changed(text, rng))
         path.write_bytes(content)
-        for reader in (read_annotations, count_annotations):
-            try:
-                reader(path)
-                outcomes.add("read")
-            except AnnotationError:
-                outcomes.add("refused")
+        check = check_file(path, annotated="regions")
+        try:
+            read_annotations(path)
+            outcomes.add("read")
+        except AnnotationError:
+            outcomes.add("refused")
+            assert check.problem
     assert outcomes == {"read", "refused"}
 
 
