@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Snakemake keeps its own records there. The file only saves time: nothing depends on it.
 CACHE = Path(".snakemake") / "annotation_checks.json"
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _MAX_LINES = 40
 _MAX_NAMES = 5
 _MAX_MESSAGES = 3  # of one file
@@ -115,18 +115,26 @@ def _checks(rows: Sequence[SheetRow], gland_class: str, cache: Path) -> "dict[st
         return {}
     # The process of each job reads the Snakefile, and checks nothing.
     from tiling.qupath.file_check import FileCheck, check_file
+    from tiling.qupath.mask_check import LargeMaskChecks
 
     results = CheckCache(cache, _CACHE_VERSION, lambda values: FileCheck(**values))
     checks: dict[str, FileCheck] = {}
-    for row in rows:
-        path = Path(row.annotation or "")
-        key = json.dumps([str(path.absolute()), row.annotated, gland_class])
-        state = file_state(path)
-        check = results.get(key, state)
-        if check is None:
-            check = check_file(path, annotated=row.annotated, gland_class=gland_class)
-            results.put(key, state, asdict(check))
-        checks[row.slide] = check
+    with LargeMaskChecks() as large_masks:
+        for row in rows:
+            path = Path(row.annotation or "")
+            key = json.dumps([str(path.absolute()), row.annotated, gland_class])
+            state = file_state(path)
+            check = results.get(key, state)
+            if check is None:
+                check = check_file(
+                    path,
+                    annotated=row.annotated,
+                    gland_class=gland_class,
+                    large_masks=large_masks,
+                )
+                if not check.may_be_repeated:
+                    results.put(key, state, asdict(check))
+            checks[row.slide] = check
     results.save()
     return checks
 

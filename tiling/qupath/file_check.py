@@ -1,7 +1,7 @@
 """Fast checks of an annotation file before its slide is tiled: what is in it, and does it fit?
 
-The tissue is not known yet, and of a large mask image only a part is read: `label_slide` checks
-both.
+The tissue is not known yet, and of a very large mask image only a part is read: `label_slide`
+checks both.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from tiling.qupath.annotation_counts import (
 from tiling.qupath.annotation_source import AnnotationFile
 from tiling.qupath.annotations import AnnotationReader, SlideAnnotations, read_annotations
 from tiling.qupath.class_names import GLAND, IGNORE, similar_class
-from tiling.qupath.mask_check import check_mask_pixels
+from tiling.qupath.mask_check import LargeMaskChecks, check_mask_pixels
 from tiling.qupath.mask_images import check_mask_size
 from tiling.qupath.placement import place_annotations
 from tiling.raster.geometry import Geometry
@@ -49,6 +49,7 @@ class FileCheck:
     extent_px : left, top, right, bottom of the outlines, as in the file; None if unknown
     viewer_px : (width, height) of the viewer that the file was written for; None if unknown
     messages : what was repaired, or what a person should check
+    may_be_repeated : whether there was no time for a part that another call may check
     """
 
     text: str = ""
@@ -58,9 +59,16 @@ class FileCheck:
     extent_px: Box | None = None
     viewer_px: tuple[int, int] | None = None
     messages: Sequence[str] = ()
+    may_be_repeated: bool = False
 
 
-def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) -> FileCheck:
+def check_file(
+    path: Path,
+    *,
+    annotated: Annotated,
+    gland_class: str = GLAND,
+    large_masks: LargeMaskChecks | None = None,
+) -> FileCheck:
     """Check an annotation file: GeoJSON, or a mask image.
 
     Parameters
@@ -68,12 +76,11 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
     path : annotation file
     annotated : glands are outlined inside the regions only, or on the whole slide
     gland_class : class of a gland
+    large_masks : see `tiling.qupath.mask_check.check_mask_pixels`
     """
     try:
         if is_image(path):
-            message = check_mask_pixels(path)
-            messages = () if message is None else (message,)
-            return FileCheck(text="mask image of the whole slide", messages=messages)
+            return _mask_file_check(path, large_masks)
         counts, drawn = _parsed(path, gland_class)
     except AnnotationError as error:
         return FileCheck(problem=_without_path(error, path))
@@ -93,6 +100,15 @@ def check_file(path: Path, *, annotated: Annotated, gland_class: str = GLAND) ->
         return replace(check, messages=_outline_messages(drawn, path, annotated, gland_class))
     except AnnotationError as error:
         return replace(check, problem=_without_path(error, path))
+
+
+def _mask_file_check(path: Path, large_masks: LargeMaskChecks | None) -> FileCheck:
+    check = check_mask_pixels(path, large_masks)
+    text = "mask image of the whole slide"
+    if not check.is_complete:
+        text += "; it is large: all its pixels are checked when its labels are made"
+    messages = tuple(message.removeprefix(f"{path}: ") for message in check.messages)
+    return FileCheck(text=text, messages=messages, may_be_repeated=check.may_be_repeated)
 
 
 def _parsed(

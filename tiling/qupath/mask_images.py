@@ -21,6 +21,7 @@ from tiling.outlines.mask_image import (
 from tiling.raster.geometry import Block, Geometry, halo
 from tiling.raster.mask_rules import (
     MaskPieces,
+    different_numbers,
     mask_problem,
     merge_pieces,
     one_channel,
@@ -89,7 +90,7 @@ class InstanceMask:
         solid: set[int] = set()
         for block in self._grid.blocks:
             pixels = self._with_neighbours(block)
-            values.update(np.unique(pixels).tolist())
+            values.update(different_numbers(pixels).tolist())
             solid.update(solid_numbers(pixels).tolist())
         numbers = np.array(sorted(values), np.int64)
         problem = mask_problem(numbers, np.array(sorted(solid), np.int64))

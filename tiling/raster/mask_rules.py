@@ -44,7 +44,24 @@ def solid_numbers(pixels: NDArray[Any]) -> NDArray[Any]:
     rows = (pixels[:, :-2] == pixels[:, 1:-1]) & (pixels[:, 1:-1] == pixels[:, 2:])
     columns = (pixels[:-2] == pixels[1:-1]) & (pixels[1:-1] == pixels[2:])
     solid = rows[:-2] & rows[1:-1] & rows[2:] & columns[:, 1:-1]
-    return np.unique(pixels[1:-1, 1:-1][solid])
+    return different_numbers(pixels[1:-1, 1:-1][solid])
+
+
+def different_numbers(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The different numbers of a mask, ascending: `numpy.unique`, faster for equal neighbours.
+
+    >>> different_numbers(np.array([[7, 7, 7], [2, 2, 7]])).tolist()
+    [2, 7]
+    """
+    values = pixels.ravel()
+    return np.unique(values[_run_starts(values)])
+
+
+def _run_starts(*columns: NDArray[Any]) -> NDArray[np.int64]:
+    """First index of each run of equal rows."""
+    is_start = np.ones(len(columns[0]), bool)
+    is_start[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return np.flatnonzero(is_start)
 
 
 def mask_problem(numbers: NDArray[Any], solid: NDArray[Any]) -> str | None:
@@ -180,9 +197,11 @@ def pieces(numbers: NDArray[Any], components: NDArray[Any]) -> MaskPieces:
     components : (h, w), components of its pixels above 0
     """
     is_inside = components > 0
-    pairs = np.stack([numbers[is_inside], components[is_inside]]).astype(np.int64)
-    unique, area_px = np.unique(pairs, axis=1, return_counts=True)
-    return MaskPieces(unique[0], unique[1], area_px.astype(np.int64))
+    number, component = numbers[is_inside], components[is_inside]
+    starts = _run_starts(number, component)
+    area_px = np.diff(starts, append=len(number))
+    runs = (number[starts], component[starts], area_px)
+    return merge_pieces([MaskPieces(*(values.astype(np.int64) for values in runs))])
 
 
 def merge_pieces(parts: Sequence[MaskPieces]) -> MaskPieces:

@@ -1,11 +1,5 @@
 """Probes slides in child processes: a fatal slide affects no other slide."""
 
-import json
-import os
-import select
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from tiling.child_process import ChildEndedError, ChildProcess
 from tiling.slide_errors import SlideError
 from tiling.slides.dicom_series import is_dicom
 from tiling.slides.metadata import check_is_file
@@ -27,8 +22,6 @@ from tiling.slides.tiff_directories import is_tiff
 # To start a child takes as long as to open some twenty slides.
 _SLIDES_PER_CHILD = 25
 _MAX_CHILDREN = 4
-# The child ends itself at its limit. A process that waits for a lost mount cannot even be ended.
-_MARGIN_S = 5.0
 
 
 def probe_slides(
@@ -46,7 +39,7 @@ def probe_slides(
     end_s = time.monotonic() + budget_s
     child_count = min(_MAX_CHILDREN, -(-len(requests) // _SLIDES_PER_CHILD))
     local = threading.local()
-    children: list[_Child] = []
+    children: list[ChildProcess] = []
 
     def probe(request: ProbeRequest) -> SlideProbe | None:
         if time.monotonic() > end_s:
@@ -56,9 +49,9 @@ def probe_slides(
         except (SlideError, OSError) as error:  # no reason to start a process
             return SlideProbe(None, str(error))
         if not hasattr(local, "child"):
-            local.child = _Child()
+            local.child = ChildProcess("tiling.slides.probe")
             children.append(local.child)
-        return local.child.probe(request)  # type: ignore[no-any-return]
+        return _probe_in_child(local.child, request)
 
     try:
         with ThreadPoolExecutor(child_count) as pool:
@@ -125,81 +118,13 @@ def _is_generic_tiff(path: Path) -> bool:
     return openslide.OpenSlide.detect_format(path) in GENERIC_TIFF_FORMATS
 
 
-class _Child:
-    """A process that probes one slide after the other; started again when it ends."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def probe(self, request: ProbeRequest) -> SlideProbe:
-        """The answer of the process, or how it ended."""
-        process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
-            process.stdin.flush()
-            readable, _, _ = select.select([process.stdout], [], [], request.limit_s + _MARGIN_S)
-            line = process.stdout.readline() if readable else b""
-        except BrokenPipeError:
-            line = b""
-        if line.endswith(b"\n"):
-            return SlideProbe.from_json(json.loads(line))
-        return SlideProbe(None, f"{request.path}: {self._how_it_ended()}", is_fatal=True)
-
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None:
-            root = str(Path(__file__).parents[2])
-            paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "tiling.slides.probe"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-            )
-        return self._process
-
-    def _how_it_ended(self) -> str:
-        """How the process ended, for a message; a process that still runs is ended."""
-        assert self._process is not None
-        process, self._process = self._process, None
-        try:
-            status = process.wait(1)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            status = -signal.SIGALRM
-        _close_pipes(process)
-        remedy = "copy it again, or convert it to a tiled pyramidal TIFF"
-        if status == -signal.SIGALRM:
-            return f"opening it does not end within the time limit; {remedy}"
-        return f"the library that decodes it ends the process ({_status_text(status)}); {remedy}"
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process is None:
-            return
-        _close_pipes(self._process)  # the process ends when its stdin ends
-        try:
-            self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _close_pipes(process: "subprocess.Popen[bytes]") -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                continue  # it holds a request that the process did not read any more
-
-
-def _status_text(status: int) -> str:
-    if status >= 0:
-        return f"status {status}"
+def _probe_in_child(child: ChildProcess, request: ProbeRequest) -> SlideProbe:
+    """The answer of the process, or how it ended."""
     try:
-        return f"signal {-status}, {signal.Signals(-status).name}"
-    except ValueError:
-        return f"signal {-status}"
+        return SlideProbe.from_json(child.answer(asdict(request), request.limit_s))
+    except ChildEndedError as end:
+        problem = "opening it does not end within the time limit"
+        if end.status_text:
+            problem = f"the library that decodes it ends the process ({end.status_text})"
+        remedy = "copy it again, or convert it to a tiled pyramidal TIFF"
+        return SlideProbe(None, f"{request.path}: {problem}; {remedy}", is_fatal=True)

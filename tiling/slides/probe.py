@@ -2,27 +2,21 @@
 
 A library that decodes slides can end the process, wait for ever or take all memory. The process
 that plans a run, and the jobs that tile slides, let this process open a slide first.
-`tiling.slides.child_probe` starts it. It reads a request on each line of stdin, and writes one line
-of JSON for each.
+`tiling.slides.child_probe` starts it.
 """
 
-import json
-import resource
-import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tiling.child_process import answer_requests
 from tiling.raster.geometry import Geometry, Window
 from tiling.slide_errors import SlideError
 from tiling.slides.slide_reader import Slide, open_slide
 from tiling.slides.truncation import truncation_problem
 from tiling.slides.working_resolution import plan_scale
 
-# Far above the need of a slide that can be used (a MIRAX slide with millions of tiles: 1 GiB).
-_MAX_ADDRESS_SPACE = 4 << 30
 _WINDOW_PX = 16
 
 
@@ -100,17 +94,5 @@ def _read_centres(slide: Slide) -> None:
             continue  # the settings say how much of a slide may be unreadable
 
 
-def main() -> None:
-    """Answer requests until stdin ends."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE, _MAX_ADDRESS_SPACE))
-    for line in sys.stdin:
-        request = ProbeRequest(**json.loads(line))
-        # The default action of the signal ends the process, also inside a library.
-        signal.setitimer(signal.ITIMER_REAL, request.limit_s)
-        print(json.dumps(probe_slide(request).to_json()), flush=True)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 if __name__ == "__main__":
-    main()
+    answer_requests(lambda values: probe_slide(ProbeRequest(**values)).to_json())

@@ -11,6 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tiling.qupath.file_check import check_file
+from tiling.qupath.mask_check import LargeMaskChecks
 from workflow.config.checks import read_configuration
 from workflow.run_inputs import read_run_inputs
 from workflow.sheet import Sheet, SheetRow
@@ -157,8 +159,8 @@ def glands_mask(side: int) -> np.ndarray:
     return pixels
 
 
-def masks() -> dict[str, tuple[np.ndarray, str]]:
-    glands = glands_mask(250)
+def masks(side: int) -> dict[str, tuple[np.ndarray, str]]:
+    glands = glands_mask(side)
     binary = Image.fromarray((glands > 0).astype(np.uint8) * 255)
     buffer = io.BytesIO()
     Image.fromarray(glands * 10).save(buffer, "JPEG", quality=70)
@@ -166,25 +168,62 @@ def masks() -> dict[str, tuple[np.ndarray, str]]:
         "right": (glands, ""),
         "right, of one number": (np.asarray(binary), ""),
         "classes": (np.where(glands, glands % 3 + 1, 0).astype(np.uint8), "a mask of classes"),
-        "resampled": (np.asarray(binary.resize((311, 311))), "resized or saved with losses"),
+        "resampled": (np.asarray(binary.resize((side + 61,) * 2)), "resized or saved with losses"),
         "JPEG": (np.asarray(Image.open(buffer)), "resized or saved with losses"),
     }
 
 
-@pytest.mark.parametrize("name", masks())
-@pytest.mark.parametrize("ending", ["png", "tif", "large.tif"])
-def test_masks_that_are_none_of_glands_stop_the_run(tmp_path: Path, name: str, ending: str) -> None:
-    pixels, message = masks()[name]
-    path = tmp_path / f"a.{ending}"
-    if ending == "large.tif":  # only some windows are read, which do not show pieces of glands
-        pixels = np.tile(pixels, (5, 5))
-        message = "" if name == "classes" else message
+def write_mask(path: Path, pixels: np.ndarray) -> Path:
+    if path.suffix == ".tif":
         tifffile.imwrite(path, pixels, tile=(128, 128), compression="zlib")
     else:
         Image.fromarray(pixels).save(path)
-    problems = checked(row(path, annotated="whole")).problems
-    assert len(problems) == bool(message)
-    assert all(message in problem for problem in problems)
+    return path
+
+
+@pytest.mark.parametrize(("ending", "side"), [("png", 250), ("tif", 250), ("png", 1100)])
+def test_masks_that_are_none_of_glands_stop_the_run(tmp_path: Path, ending: str, side: int) -> None:
+    """Large masks are checked in one child process."""
+    examples = masks(side)
+    rows = [
+        row(write_mask(tmp_path / f"{number}.{ending}", pixels), str(number), annotated="whole")
+        for number, (pixels, _) in enumerate(examples.values())
+    ]
+    problems = checked(*rows).problems
+    wrong = [(number, each[1]) for number, each in enumerate(examples.values()) if each[1]]
+    assert len(problems) == len(wrong) == 3
+    for problem, (number, message) in zip(problems, wrong, strict=True):
+        assert problem.startswith(f"slide {number},")
+        assert problem.count(f"{number}.{ending}: ") == 1
+        assert message in problem
+
+
+def test_classes_in_a_large_tiff_mask_stop_the_run_and_a_damaged_one_too(tmp_path: Path) -> None:
+    """Some windows show neither: classes have no pieces there, and the damage is between them."""
+    pixels, message = masks(1100)["classes"]
+    path = write_mask(tmp_path / "a.tif", pixels)
+    (problem,) = checked(row(path, annotated="whole")).problems
+    assert message in problem
+    path = write_mask(tmp_path / "b.tif", masks(1100)["right"][0])
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        start, size = page.dataoffsets[21], page.databytecounts[21]  # rows 256 to 383
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+    (problem,) = checked(row(path, annotated="whole")).problems
+    assert "b.tif: damaged near row" in problem
+
+
+def test_a_mask_for_which_the_time_does_not_suffice_is_left_to_the_job(tmp_path: Path) -> None:
+    path = write_mask(tmp_path / "a.png", masks(1100)["classes"][0])
+    for limit_s, budget_s, may_be_repeated in ((1e-6, 30.0, False), (15.0, 0.0, True)):
+        with LargeMaskChecks(limit_s, budget_s) as large_masks:
+            check = check_file(path, annotated="whole", large_masks=large_masks)
+        assert check.problem is None
+        assert "all its pixels are checked when its labels are made" in check.text
+        assert check.may_be_repeated == may_be_repeated
+    assert "when its labels are made" in check_file(path, annotated="whole").text
 
 
 def test_a_picture_is_no_mask(tmp_path: Path) -> None:
