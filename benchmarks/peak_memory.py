@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -27,14 +28,33 @@ def tree_pss(root: psutil.Process) -> int:
     return total
 
 
-def run_and_measure(command: list[str]) -> tuple[int, float, int]:
-    """Exit status, seconds, and the largest memory in bytes of a command."""
+def run_and_measure(
+    command: list[str],
+    *,
+    folder: Path | None = None,
+    log: Path | None = None,
+    limit_s: float | None = None,
+) -> tuple[int | None, float, int]:
+    """Exit status, seconds, and the largest memory in bytes of a command.
+
+    Parameters
+    ----------
+    folder : working directory
+    log : file for the output; None: it is printed
+    limit_s : the command is killed after this time, and its status is None
+    """
     start, peak = time.perf_counter(), 0
-    process = subprocess.Popen(command)
-    while process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            peak = max(peak, tree_pss(psutil.Process(process.pid)))
-        time.sleep(_INTERVAL_S)
+    with contextlib.ExitStack() as stack:
+        output = None if log is None else stack.enter_context(log.open("w"))
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        while process.poll() is None:
+            if limit_s is not None and time.perf_counter() - start > limit_s:
+                process.kill()
+                process.wait()
+                return None, time.perf_counter() - start, peak
+            with contextlib.suppress(psutil.NoSuchProcess):
+                peak = max(peak, tree_pss(psutil.Process(process.pid)))
+            time.sleep(_INTERVAL_S)
     return process.wait(), time.perf_counter() - start, peak
 
 

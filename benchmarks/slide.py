@@ -3,14 +3,13 @@
 python benchmarks/slide.py --image CMU-1-Small-Region.svs --model models/glas
 python benchmarks/slide.py --image CMU-1-Small-Region.svs --model models/glas --mm2 10 --script
 
-The slide is a pyramid of JPEG tiles at 0.25 um per pixel that repeats and mirrors the image; it is
-made before the measurement. `--script` also runs what a user would otherwise write: OpenSlide, the
-same network on overlapping tiles, one probability array of the whole slide, connected components
-of scipy, contours of scikit-image, polygons of shapely.
+The slide is a pyramid of JPEG tiles at 0.25 um per pixel that repeats and mirrors the image, or
+synthetic tissue; it is made before the measurement. `--script` also runs what a user would
+otherwise write: OpenSlide, the same network on overlapping tiles, one probability array of the
+whole slide, connected components of scipy, contours of scikit-image, polygons of shapely.
 """
 
 import argparse
-import base64
 import itertools
 import json
 import multiprocessing
@@ -18,114 +17,128 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import imagecodecs
 import numpy as np
-import tifffile
-from numpy.typing import NDArray
 from peak_memory import run_and_measure
-
-from tiling.raster.area_average import area_average
+from repeated_slide import MPP_UM, image_of_slide, synthetic_image, write_slide
 
 REPO = Path(__file__).parents[1]
-_TILE_PX = 256
-_MPP_UM = 0.25
-_LEVEL_FACTORS = (1, 4, 16)
-# The network, and what comes before it; the other rules come after it.
-_BEFORE_AND_NETWORK = ("tile_slide", "predict_slide")
 
 
-def write_slide(path: Path, image: NDArray[np.uint8], area_mm2: float) -> tuple[int, int]:
-    """Write the slide; returns its height and width in px.
+class RuleTimes(NamedTuple):
+    """The jobs of a rule.
+
+    Attributes
+    ----------
+    start_s, end_s : of the first and of the last job, since 1970
+    jobs_s : seconds of each job
+    """
+
+    start_s: float
+    end_s: float
+    jobs_s: list[float]
+
+
+class SlideTimes(NamedTuple):
+    """One run of the workflow.
+
+    Attributes
+    ----------
+    status : exit status of the workflow; None: it was stopped after its time limit
+    peak : bytes, PSS of the process tree
+    after_network_s : seconds from the end of the last prediction to the end of the run
+    glands : of all slides
+    """
+
+    status: int | None
+    seconds: float
+    peak: int
+    rules: dict[str, RuleTimes]
+    after_network_s: float
+    glands: int
+
+
+def run_workflow(
+    sheet: Path,
+    model: Path,
+    *,
+    cores: int,
+    gpu: int,
+    options: tuple[str, ...] = (),
+    log: Path | None = None,
+    limit_s: float | None = None,
+) -> SlideTimes:
+    """Run the one command on the slides of a sheet, with results in its folder.
 
     Parameters
     ----------
-    image : uint8 (H, W, 3)
+    gpu : GPU jobs at a time; 0: on the CPU
+    log : file for the output of the command; None: it is printed
+    limit_s : the command is stopped after this time
     """
-    multiple = _TILE_PX * _LEVEL_FACTORS[-1] // 2
-    height, width = (side // multiple * multiple for side in image.shape[:2])
-    half = np.concatenate([image[:height, :width], image[height - 1 :: -1, :width]])
-    period = np.concatenate([half, half[:, ::-1]], axis=1)
-    side_px = (area_mm2 * 1e6) ** 0.5 / _MPP_UM
-    rows, columns = (max(1, round(side_px / side)) for side in period.shape[:2])
-    with tifffile.TiffWriter(path, bigtiff=True) as file:
-        for factor in _LEVEL_FACTORS:
-            level = area_average(period, (factor, factor)) if factor > 1 else period
-            file.write(
-                repeated_tiles(level, rows, columns),
-                shape=(rows * level.shape[0], columns * level.shape[1], 3),
-                dtype=np.uint8,
-                tile=(_TILE_PX, _TILE_PX),
-                photometric="ycbcr",
-                subsampling=(2, 2),
-                compression="jpeg",
-                subfiletype=int(factor > 1),
-                resolution=(1e4 / (_MPP_UM * factor), 1e4 / (_MPP_UM * factor)),
-                resolutionunit="centimeter",
-            )
-    return rows * period.shape[0], columns * period.shape[1]
+    folder = sheet.parent
+    command = [
+        *(sys.executable, "-m", "workflow.command_line", "--snakefile", str(REPO / "Snakefile")),
+        *("--directory", str(folder), "--cores", str(cores), "--resources", f"gpu={gpu}"),
+        *("--workflow-profile", str(REPO / "profiles" / "default"), *options, "--quiet", "all"),
+        *("--config", f"slides={sheet.name}", f"model={model.resolve()}", "results=results"),
+    ]
+    status, seconds, peak = run_and_measure(command, folder=REPO, log=log, limit_s=limit_s)
+    end_s = time.time()
+    rules = rule_times(folder / ".snakemake" / "metadata")
+    predicted = rules.get("predict_slide")
+    tables = (folder / "results" / "glands").glob("*.csv")
+    return SlideTimes(
+        status,
+        seconds,
+        peak,
+        rules,
+        end_s - predicted.end_s if predicted else 0.0,
+        sum(max(len(path.read_text().splitlines()) - 1, 0) for path in tables),
+    )
 
 
-def repeated_tiles(level: NDArray[np.uint8], rows: int, columns: int) -> Iterator[bytes]:
-    """Encoded tiles of a level that repeats; each different tile is encoded once."""
-    height, width = (side // _TILE_PX for side in level.shape[:2])
-    encoded = {
-        (y, x): imagecodecs.jpeg8_encode(
-            np.ascontiguousarray(
-                level[y * _TILE_PX : (y + 1) * _TILE_PX, x * _TILE_PX : (x + 1) * _TILE_PX]
-            ),
-            level=85,
-            subsampling="420",
-        )
-        for y, x in itertools.product(range(height), range(width))
-    }
-    for y, x in itertools.product(range(rows * height), range(columns * width)):
-        yield encoded[y % height, x % width]
+def write_sheet(folder: Path, slides: list[Path]) -> Path:
+    """A sheet of slides that are only predicted."""
+    rows = [f"{path.stem}\t{path.resolve()}\tpredict" for path in slides]
+    sheet = folder / "slides.tsv"
+    sheet.write_text("\n".join(["slide\tpath\tsplit", *rows]) + "\n")
+    return sheet
 
 
 def run_project(slide: Path, folder: Path, arguments: argparse.Namespace) -> None:
     """Run the workflow on the slide, and print its time by rule."""
-    (folder / "slides.tsv").write_text(f"slide\tpath\tsplit\nlarge\t{slide}\tpredict\n")
-    command = [
-        str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(REPO / "Snakefile"),
-        "--directory", str(folder), "--cores", str(arguments.cores),
-        "--resources", f"gpu={arguments.gpu}",
-        "--workflow-profile", str(REPO / "profiles" / "default"), "--quiet", "all",
-        "--config", "slides=slides.tsv", f"model={arguments.model.resolve()}", "results=results",
-    ]  # fmt: skip
-    status, seconds, peak = run_and_measure(command)
-    if status:
-        sys.exit(f"the workflow ended with status {status}")
-    by_rule = rule_seconds(folder / ".snakemake" / "metadata")
-    for rule, rule_s in sorted(by_rule.items(), key=lambda item: -item[1]):
-        print(f"    {rule}: {rule_s:.1f} s, {rule_s / seconds:.0%}")
-    after_s = sum(value for rule, value in by_rule.items() if rule not in _BEFORE_AND_NETWORK)
-    print_speed("project", seconds, peak, arguments)
-    print(
-        f"    after the network: {after_s:.1f} s, {after_s / seconds:.0%} of the time (goal 25 %)"
-    )
-    count = sum(1 for _ in (folder / "results" / "glands" / "large.csv").open()) - 1
-    print(f"    {count} glands")
+    sheet = write_sheet(folder, [slide])
+    times = run_workflow(sheet, arguments.model, cores=arguments.cores, gpu=arguments.gpu)
+    if times.status:
+        sys.exit(f"the workflow ended with status {times.status}")
+    for rule, jobs in sorted(times.rules.items(), key=lambda item: -sum(item[1].jobs_s)):
+        rule_s = sum(jobs.jobs_s)
+        print(f"    {rule}: {rule_s:.1f} s, {rule_s / times.seconds:.0%}")
+    print_speed("project", times.seconds, times.peak, arguments)
+    share = times.after_network_s / times.seconds
+    print(f"    after the network: {times.after_network_s:.1f} s, {share:.0%} (goal 25 %)")
+    print(f"    {times.glands} glands")
 
 
-def rule_seconds(metadata: Path) -> dict[str, float]:
-    """Time of the jobs of each rule, from Snakemake's records of the outputs."""
-    jobs: dict[tuple[str, float, float], str] = {}
+def rule_times(metadata: Path) -> dict[str, RuleTimes]:
+    """Times of the jobs of each rule, from Snakemake's records of the outputs."""
+    jobs: dict[str, set[tuple[float, float]]] = {}
     for path in metadata.rglob("*"):
-        if path.is_file():
-            record = json.loads(path.read_text())
-            start_s, end_s = record["starttime"], record["endtime"]
-            jobs[record["rule"], start_s, end_s] = base64.b64decode(path.name).decode()
-    seconds: dict[str, float] = {}
-    for rule, rule_jobs in itertools.groupby(sorted(jobs), key=lambda job: job[0]):
-        # Outputs of one job have nearly the same times.
-        starts_and_ends = list(rule_jobs)
-        seconds[rule] = max(end for _, _, end in starts_and_ends) - min(
-            start for _, start, _ in starts_and_ends
+        if path.is_file() and (record := json.loads(path.read_text())).get("endtime"):
+            # Outputs of one job have the same times except for milliseconds.
+            span = round(record["starttime"], 1), round(record["endtime"], 1)
+            jobs.setdefault(record["rule"], set()).add(span)
+    return {
+        rule: RuleTimes(
+            min(start for start, _ in spans),
+            max(end for _, end in spans),
+            [end - start for start, end in spans],
         )
-    return seconds
+        for rule, spans in jobs.items()
+    }
 
 
 def run_script(slide: Path, out: Path, arguments: argparse.Namespace) -> None:
@@ -154,7 +167,7 @@ def plain_script(slide: Path, out: Path, model: Path, threads: int) -> None:
     predictor = Predictor.load(model, device="cpu", threads=threads, precision="auto")
     card, overlap_px = predictor.card, 64
     file = openslide.OpenSlide(str(slide))
-    factor = card.mpp_um / _MPP_UM
+    factor = card.mpp_um / MPP_UM
     level = file.get_best_level_for_downsample(factor)
     downsample = file.level_downsamples[level]
     width, height = (round(side / factor) for side in file.dimensions)
@@ -181,10 +194,10 @@ def plain_script(slide: Path, out: Path, model: Path, threads: int) -> None:
 
 
 def print_speed(name: str, seconds: float, peak: int, arguments: argparse.Namespace) -> None:
-    megapixels = arguments.mm2 / _MPP_UM**2
+    megapixels = arguments.mm2 / MPP_UM**2
     print(
         f"{name}: {seconds:.1f} s, {seconds / arguments.mm2:.2f} s per mm2,"
-        f" {megapixels / seconds:.1f} Mpx/s at {_MPP_UM} um per pixel,"
+        f" {megapixels / seconds:.1f} Mpx/s at {MPP_UM} um per pixel,"
         f" peak {peak / 2**20:.0f} MiB"
     )
 
@@ -193,19 +206,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--image", type=Path, required=True, help="slide whose pixels are repeated")
+    parser.add_argument(
+        "--image", type=Path, help="small slide whose pixels are repeated; default: synthetic"
+    )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--mm2", type=float, default=200, help="area of the slide, about")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--gpu", type=int, default=0)
+    parser.add_argument("--gpu", type=int, default=0, help="GPU jobs at a time; 0: on the CPU")
     parser.add_argument("--script", action="store_true", help="run the plain script, too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         slide = folder / "large.tiff"
-        image = tifffile.imread(arguments.image, series=0, level=0)
+        image = image_of_slide(arguments.image) if arguments.image else synthetic_image()
         height, width = write_slide(slide, image, arguments.mm2)
-        arguments.mm2 = height * width * _MPP_UM**2 / 1e6
+        arguments.mm2 = height * width * MPP_UM**2 / 1e6
         print(
             f"{width} x {height} px, {arguments.mm2:.1f} mm2, {slide.stat().st_size / 1e6:.0f} MB"
         )

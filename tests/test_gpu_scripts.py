@@ -1,6 +1,7 @@
 """The scripts for a GPU machine, on the CPU at a tiny size."""
 
 import csv
+import json
 import runpy
 import sys
 import zipfile
@@ -27,10 +28,24 @@ def figures(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def write_glas(folder: Path) -> None:
+    """A folder with the names of GlaS and images of 32 px."""
+    rng = np.random.default_rng(0)
+    names = [f"train/train_{number}" for number in range(1, 86)] + ["testA/testA_1"]
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask = np.zeros((32, 32), np.uint8)
+        mask[8:24, 8:24] = 1
+        image = np.where(mask[..., None] > 0, 90, 210) + rng.integers(0, 30, (32, 32, 3))
+        Image.fromarray(image.astype(np.uint8)).save(f"{path}.png")
+        Image.fromarray(mask).save(f"{path}_anno.png")
+
+
 def test_training_steps_are_measured_until_the_deadline(tmp_path, monkeypatch, capsys) -> None:
     run_script(
         monkeypatch, "1_training_steps.py", "--out", str(tmp_path), "--device", "cpu",
-        "--threads", "1", "--tile", "32", "--batches", "2", "--seconds", "0", "--minutes", "0.001",
+        "--threads", "1", "--tile", "32", "--batches", "2", "--seconds", "0", "--minutes", "0.01",
     )  # fmt: skip
     (row,) = figures(tmp_path)
     assert float(row["tiles/s"]) > 0
@@ -41,17 +56,7 @@ def test_training_steps_are_measured_until_the_deadline(tmp_path, monkeypatch, c
 
 
 def test_a_cell_of_the_table_is_trained_and_scored(tmp_path, monkeypatch) -> None:
-    """A folder with the names of GlaS and images of 32 px."""
-    rng = np.random.default_rng(0)
-    names = [f"train/train_{number}" for number in range(1, 86)] + ["testA/testA_1"]
-    for name in names:
-        path = tmp_path / "glas" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mask = np.zeros((32, 32), np.uint8)
-        mask[8:24, 8:24] = 1
-        image = np.where(mask[..., None] > 0, 90, 210) + rng.integers(0, 30, (32, 32, 3))
-        Image.fromarray(image.astype(np.uint8)).save(f"{path}.png")
-        Image.fromarray(mask).save(f"{path}_anno.png")
+    write_glas(tmp_path / "glas")
     run_script(
         monkeypatch, "2_table_cells.py", "--data", str(tmp_path / "glas"), "--mpp", "1.24",
         "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1",
@@ -62,3 +67,117 @@ def test_a_cell_of_the_table_is_trained_and_scored(tmp_path, monkeypatch) -> Non
     assert row["outcome"] == "finished"
     dice = float(row["pooled scores on testA"].split()[0])
     assert 0 <= dice <= 1
+
+
+def test_both_parts_of_fine_tuning_are_scored(tmp_path, monkeypatch) -> None:
+    """A fold of images of 32 px; the weights alone and the start model have the mean as mean."""
+    from semimoe.tensor_files import load_tensors
+
+    write_glas(tmp_path / "glas")
+    run_script(
+        monkeypatch, "4_fine_tuning.py", "--data", str(tmp_path / "glas"), "--mpp", "1.2401",
+        "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1", "--folds", "1",
+        "--schedules", "short", "--", "--epochs=1", "--steps=1", "--width=4", "--tile=32",
+        "--batch=1", "--set=network.encoder=unet",
+    )  # fmt: skip
+    rows = {row["model"]: row for row in figures(tmp_path / "out")}
+    assert set(rows) == {
+        "start model",
+        "short schedule, mean with the start model",
+        "short schedule, trained weights alone",
+    }
+    assert {row["outcome"] for row in rows.values()} == {"finished"}
+    assert {row["scored images"] for row in rows.values()} == {"15"}
+    start, mean, alone = (
+        load_tensors(tmp_path / "out" / "fold1" / name / "model.safetensors")[0]
+        for name in ("start", "short", "short-alone")
+    )
+    kernels = [name for name in mean if name.endswith("weight")]
+    assert any((alone[name] != start[name]).any() for name in kernels)
+    for name in kernels:
+        np.testing.assert_allclose((alone[name] + start[name]) / 2, mean[name], atol=1e-6)
+
+
+def test_small_slides_are_predicted_by_the_workflow_and_their_times_reported(
+    tmp_path, monkeypatch
+) -> None:
+    """One slide of 1 mm2 with a little tissue."""
+    image = np.full((2048, 2048, 3), 240, np.uint8)
+    image[:400, :400] = (200, 100, 170)
+    monkeypatch.syspath_prepend(str(SCRIPTS.parent))
+    from repeated_slide import write_slide
+
+    write_slide(tmp_path / "slide.tiff", image, 0)
+    run_script(
+        monkeypatch, "3_slide.py", "--out", str(tmp_path / "out"), "--device", "cpu",
+        "--slide", str(tmp_path / "slide.tiff"), "--mm2", "0", "--many", "1", "--jobs", "1",
+        "--batches", "--cores", "2",
+    )  # fmt: skip
+    (row,) = figures(tmp_path / "out")
+    assert row["outcome"] == "finished"
+    assert row["GPU busy"] == "no GPU"
+    seconds, mm2 = float(row["seconds"]), 1.024**2  # 4096 px of 0.25 um
+    assert float(row["s per mm2"]) == pytest.approx(seconds / mm2, rel=0.05)
+    parts = dict(part.rsplit(" ", 1) for part in row["parts"].split(", "))
+    assert 0 < float(parts["predict_slide"]) < seconds
+    assert 0 < int(row["after the network"].rstrip("%")) < 100
+
+
+def test_the_network_alone_is_measured(tmp_path, monkeypatch, capsys) -> None:
+    run_script(
+        monkeypatch, "network_speed.py", "--model", str(SCRIPTS.parents[1] / "models" / "glas"),
+        "--device", "cpu", "--threads", "1", "--batches", "1", "--seconds", "0",
+    )  # fmt: skip
+    start, batch = map(json.loads, capsys.readouterr().out.splitlines())
+    assert set(start["start"]) == {"imports", "GPU context", "model", "first tile"}
+    assert batch["batch"] == 1
+    assert batch["call s"] > 0
+
+
+def test_a_repeated_slide_has_the_mirrored_image_at_each_level(tmp_path, monkeypatch) -> None:
+    """Blocks of one colour: JPEG keeps them. 2048 px are mirrored to 4096 and repeated twice."""
+    import openslide
+
+    monkeypatch.syspath_prepend(str(SCRIPTS.parent))
+    from repeated_slide import MPP_UM, write_slide
+
+    blocks = np.random.default_rng(0).integers(80, 200, (8, 8), np.uint8)
+    grey = np.kron(blocks, np.ones((256, 256), np.uint8))
+    image = np.repeat(grey[..., None], 3, axis=2)
+    path = tmp_path / "slide.tiff"
+    assert write_slide(path, image, (8192 * MPP_UM / 1000) ** 2) == (8192, 8192)
+    period = np.block([[blocks, blocks[:, ::-1]], [blocks[::-1], blocks[::-1, ::-1]]])
+    expected = np.tile(period, (2, 2))
+    with openslide.OpenSlide(str(path)) as slide:
+        assert slide.level_dimensions == ((8192, 8192), (2048, 2048), (512, 512))
+        assert float(slide.properties[openslide.PROPERTY_NAME_MPP_X]) == MPP_UM
+        for level, side in ((1, 64), (2, 16)):
+            size = slide.level_dimensions[level]
+            pixels = np.asarray(slide.read_region((0, 0), level, size).convert("L"), float)
+            centres = pixels[side // 2 :: side, side // 2 :: side]
+            np.testing.assert_allclose(centres, expected, atol=3)
+    assert path.stat().st_size < 2**20
+
+
+def test_the_wheels_of_the_gpu_machine_are_in_the_lock_file(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import collect_wheels
+
+    locked = {line.split("==")[0] for line in collect_wheels.LOCK.read_text().splitlines()}
+    assert set(collect_wheels.NAMES) <= locked
+    kept = collect_wheels.KEPT["pulp"]
+    assert kept.match("pulp/pulp.py")
+    assert kept.match("pulp/solverdir/cbc/linux/i64/cbc")
+    assert not kept.match("pulp/solverdir/cbc/osx/i64/cbc")
+
+
+def test_gpu_samples_between_the_first_and_the_last_busy_one(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from gpu_samples import figures_of, parse_sample
+
+    lines = ["0, 500", "50, 900", "0, 700", "[N/A], 1", "0, 700", "100, 700", "0, 500"]
+    samples = [sample for line in lines if (sample := parse_sample(line))]
+    row = figures_of(samples, slides=2)
+    # 150 % in four samples; two of them are idle, .2 s each, for two slides.
+    assert row == {"GPU busy": "38%", "GPU idle s per slide": 0.2, "GPU MiB": 900}
+    assert figures_of([], slides=2)["GPU busy"] == "no GPU"

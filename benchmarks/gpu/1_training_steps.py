@@ -173,8 +173,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
     parser.add_argument("--minutes", type=float, default=4, help="deadline")
     arguments = parser.parse_args()
-    report = GpuReport(arguments.out, minutes=arguments.minutes)
     images = BlobImages(24, 2 * arguments.tile, 3 * arguments.tile)
+    report = GpuReport(arguments.out, minutes=arguments.minutes)
     for case in cases(arguments.tile, arguments.batches):
         if report.left_s() < 0:
             print(f"deadline: {case.name} and the following cases were not measured")

@@ -9,12 +9,12 @@ same folder. GlaS at half resolution (31 MB as PNG) is enough: give its pixel si
 
 import argparse
 import itertools
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from gpu_report import GpuReport
+from timed_commands import FINISHED, run_semimoe
 
 _LISTS = Path(__file__).parents[1] / "splits" / "glas"
 _PROTOCOLS = {"default": "honest", "paper": "as-published", "public-code": "as-published"}
@@ -73,11 +73,11 @@ def run_cell(
         *("--protocol", protocol, *common),
     ]
     start_s = time.monotonic()
-    outcome = "finished" if (model / "model.json").exists() else run(train, log, report)
+    outcome = FINISHED if (model / "model.json").exists() else run_semimoe(train, log, report)
     train_s = time.monotonic() - start_s
     scores = ""
-    if outcome == "finished":
-        outcome = run(evaluate, log.with_suffix(".scores.log"), report)
+    if outcome == FINISHED:
+        outcome = run_semimoe(evaluate, log.with_suffix(".scores.log"), report)
         scores = pooled_scores(log.with_suffix(".scores.log"))
     return {
         "recipe": arguments.recipe,
@@ -89,22 +89,6 @@ def run_cell(
         "outcome": outcome,
         "pooled scores on testA": scores,
     }
-
-
-def run(command: list[str], log: Path, report: GpuReport) -> str:
-    """Run a command of `semimoe` until the deadline; its output goes to the log."""
-    with log.open("a") as file:
-        try:
-            result = subprocess.run(
-                [sys.executable, "-m", "semimoe", *command],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=max(report.left_s(), 1),
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return "stopped by the deadline"
-    return "finished" if result.returncode == 0 else f"failed, see {log.name}"
 
 
 def pooled_scores(log: Path) -> str:

@@ -1,6 +1,7 @@
 """Figures of a GPU run: written after each one, so that a run that is stopped keeps them."""
 
 import csv
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ class GpuReport:
         out.mkdir(parents=True, exist_ok=True)
         self._out, self._deadline_s = out, time.monotonic() + 60 * minutes
         self._rows: list[dict[str, str]] = []
+        self._lock = threading.Lock()  # some scripts measure in threads
 
     def left_s(self) -> float:
         """Seconds until the deadline; negative after it."""
@@ -26,12 +28,13 @@ class GpuReport:
 
     def add(self, row: dict[str, object]) -> None:
         """Print a row and write all rows. All rows have the same columns."""
-        self._rows.append({name: str(value) for name, value in row.items()})
-        print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-        with (self._out / "figures.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self._rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._rows)
+        with self._lock:
+            self._rows.append({name: str(value) for name, value in row.items()})
+            print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            with (self._out / "figures.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(self._rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self._rows)
 
     def finish(self) -> None:
         """Print the table, and pack all text files of the folder."""

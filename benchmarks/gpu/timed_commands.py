@@ -1,0 +1,31 @@
+"""Commands of `semimoe` that a deadline stops."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from gpu_report import GpuReport
+
+FINISHED = "finished"
+
+
+def run_semimoe(command: list[str], log: Path, report: GpuReport) -> str:
+    """Run a command of `semimoe` until the deadline; its output goes to the log.
+
+    Returns
+    -------
+    str
+        `FINISHED`, or why the command did not end well.
+    """
+    with log.open("a") as file:
+        try:
+            result = subprocess.run(
+                [sys.executable, "-m", "semimoe", *command],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=max(report.left_s(), 1),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return "stopped by the deadline"
+    return FINISHED if result.returncode == 0 else f"failed, see {log.name}"
