@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semimoe.model_card import load_card
+
 SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "gpu"
 
 
@@ -181,3 +183,23 @@ def test_gpu_samples_between_the_first_and_the_last_busy_one(monkeypatch) -> Non
     # 150 % in four samples; two of them are idle, .2 s each, for two slides.
     assert row == {"GPU busy": "38%", "GPU idle s per slide": 0.2, "GPU MiB": 900}
     assert figures_of([], slides=2)["GPU busy"] == "no GPU"
+
+
+def test_folds_and_the_final_model_are_trained_and_packed(tmp_path, monkeypatch) -> None:
+    write_glas(tmp_path / "glas")
+    run_script(
+        monkeypatch, "5_model_folds.py", "--data", str(tmp_path / "glas"), "--mpp", "1.24",
+        "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1", "--jobs", "2",
+        "--recipe", "skeleton", "--models", "fold1", "all", "--", "--epochs=1", "--steps=1",
+        "--width=4", "--tile=32", "--batch=1", "--set=network.encoder=unet",
+        "--set=training.validate_every=1",
+    )  # fmt: skip
+    rows = figures(tmp_path / "out")
+    assert [(row["model"], row["outcome"]) for row in rows] == [
+        ("fold1", "finished"), ("all", "finished"),
+    ]  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "out" / "models-1.zip") as archive:
+        assert {"all/model.json", "fold1/model.safetensors"} <= set(archive.namelist())
+    card = load_card(tmp_path / "out" / "released" / "fold1")
+    assert (card.sdf_scale, card.kernels) == ("skeleton", "float16")
+    assert len(card.notes.images.validation) > 10
