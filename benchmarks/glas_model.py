@@ -39,7 +39,7 @@ class GlasRecipe(NamedTuple):
 
 _AVERAGE = GlasRecipe(
     10,
-    235,
+    210,
     (
         *("--batch=16", "--set=training.augment=deform", "--set=training.ema_decay=0.998"),
         *("--set=training.mask_loss=dice+ce", "--set=training.sdf_loss=l1"),
