@@ -67,7 +67,7 @@ class StartedJobServer(NamedTuple):
 
 def start_job_server() -> StartedJobServer | None:
     """Start the server of this process; None where processes cannot be copied."""
-    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+    if not _can_watch_processes():
         return None
     name = f"gland-jobs-{secrets.token_hex(16)}"
     listener = socket.socket(socket.AF_UNIX)
@@ -84,6 +84,17 @@ def start_job_server() -> StartedJobServer | None:
     listener.close()
     client = Path(__file__).with_name("job_client.py")
     return StartedJobServer(process, shlex.join([sys.executable, "-I", "-S", str(client), name]))
+
+
+def _can_watch_processes() -> bool:
+    """Whether the end of a process can be waited for as a file: some sandboxes refuse it."""
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
 
 
 class JobServer:

@@ -1,5 +1,6 @@
 """Jobs that the job server starts behave as scripts that are started alone."""
 
+import errno
 import os
 import shlex
 import signal
@@ -186,3 +187,13 @@ def test_a_client_that_sends_nothing_does_not_stop_the_server(
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(socket_address(shlex.split(server.prefix)[-1]))
     assert subprocess.check_output(_command(server, tmp_path, "print(4)")) == b"4\n"
+
+
+def test_no_server_is_started_where_a_sandbox_refuses_process_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(process: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    assert start_job_server() is None
