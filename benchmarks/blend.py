@@ -168,7 +168,7 @@ def stitched(side: str, workers: str, folder: str) -> dict[str, float]:
     """`stitch`, as stitch_slide calls it."""
     from tiling.objects.stitch import stitch
     from tiling.parallel import JobSettings
-    from tiling.raster.split_rule import SplitParameters
+    from tiling.raster.split_parameters import SplitParameters
 
     parameters = SplitParameters(
         threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=500, sdf_um=20

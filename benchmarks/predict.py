@@ -56,8 +56,9 @@ def _write_model(folder: Path, method: str, width: int, tile_px: int) -> None:
     import torch
 
     from semimoe.methods import METHODS
-    from semimoe.model_card import WEIGHTS, ModelCard, Normalisation, SplitChoice, save_card
+    from semimoe.model_card import WEIGHTS, ModelCard, Normalisation, save_card
     from semimoe.settings import NetworkSettings
+    from semimoe.split_choice import SplitChoice
     from semimoe.tensor_files import save_tensors
 
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 from semimoe.model_errors import SettingsError
 from semimoe.setting_values import (
@@ -23,6 +24,7 @@ from semimoe.setting_values import (
 from semimoe.settings import PREDICTION_BATCH
 from semimoe.train_options import add_device_options, add_train_options
 from tiling.raster.option_help import Commands, OneLineParser, add_command
+from tiling.raster.split_parameters import SplitRule
 
 _MOST = {
     "mpp": LARGEST_MPP_UM,
@@ -110,6 +112,11 @@ def _add_release(commands: Commands) -> None:
         help="models with the same settings; their held-out images decide threshold and split",
     )
     release.add_argument("--data", type=Path, help="the images that the folds were trained on")
+    release.add_argument(
+        "--split-rule",
+        choices=get_args(SplitRule),
+        help="how touching glands are separated, with --folds; default: as in training",
+    )
     release.add_argument(
         "--licence",
         required=True,

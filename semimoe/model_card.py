@@ -22,6 +22,7 @@ from semimoe.settings import (
     Number,
     TrainingSettings,
 )
+from semimoe.split_choice import SplitChoice
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.geometry import MOST_TILE_PX
 
@@ -43,19 +44,6 @@ class Normalisation(_CardPart):
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-
-
-class SplitChoice(_CardPart):
-    """Split parameters that belong to the model; see `tiling.raster.split_rule`.
-
-    No other entries: each one replaces a parameter of the split rule.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    seed_depth_um: Number = Field(ge=-LARGEST_DISTANCE_UM, le=LARGEST_DISTANCE_UM)
-    boundary_level: Number = Field(gt=0, le=1.01)
-    growth_um: Number = Field(ge=0, le=LARGEST_DISTANCE_UM)
 
 
 class ImageNames(_CardPart):

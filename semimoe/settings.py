@@ -30,6 +30,7 @@ from semimoe.setting_values import (
     refuse_number,
 )
 from tiling.raster.geometry import MOST_TILE_PX
+from tiling.raster.split_parameters import SplitRule
 
 Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
@@ -262,6 +263,11 @@ class TrainingOptions(StrictModel):
     )
     validate_every: Integer = Field(
         1, ge=1, le=MOST_EPOCHS, description="epochs between validations"
+    )
+    split_rule: SplitRule = Field(
+        "depth",
+        description="split rule of the model (see `glands.rule`); its parameters are chosen on"
+        " validation",
     )
 
 

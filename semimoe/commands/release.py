@@ -44,9 +44,12 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
     from semimoe.training.validation import ValidationSettings, choose
 
     folds = load_folds(arguments, card)
+    training = card.training or TrainingSettings()
+    if arguments.split_rule:
+        training = training.model_copy(update={"split_rule": arguments.split_rule})
     choice = choose(
         [(fold.predictor, fold.held_out) for fold in folds],
-        ValidationSettings(card.network, card.training or TrainingSettings(), card.mpp_um),
+        ValidationSettings(card.network, training, card.mpp_um),
     )
     log.info("threshold %g, split %s: %s", choice.threshold, choice.split, choice.scores)
     warnings = [text for text in card.warnings if not text.startswith(_THRESHOLD_WARNINGS)]
@@ -57,6 +60,7 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
         "threshold": choice.threshold,
         "threshold_from": f"cross-validation, {len(folds)} folds",
         "split": choice.split,
+        "training": training if card.training else None,
         "validation": {**choice.scores, "folds": len(folds)},
         "warnings": tuple(warnings),
     }

@@ -16,8 +16,11 @@ from semimoe.model_errors import DataError, SettingsError
 from semimoe.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
-# Entries of a card that all folds share with the model; steps per epoch depend on the images.
+# Entries of a card that all folds share with the model.
 _SHARED_ENTRIES = ("method", "network", "training", "mpp_um", "tile_px")
+# Settings of the training that may differ: steps depend on the images, and `release` chooses the
+# split again.
+_MAY_DIFFER = ("steps_per_epoch", "split_rule")
 
 
 class Fold(NamedTuple):
@@ -91,7 +94,8 @@ def _check_recipe(folder: Path, fold_card: ModelCard, model: Path, card: ModelCa
 
 def _shared_entries(card: ModelCard) -> dict[str, Any]:
     training = {} if card.training is None else card.training.to_dict()
-    training.pop("steps_per_epoch", None)
+    for name in _MAY_DIFFER:
+        training.pop(name, None)
     return {**{key: getattr(card, key) for key in _SHARED_ENTRIES}, "training": training}
 
 

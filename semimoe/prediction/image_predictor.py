@@ -13,7 +13,8 @@ from semimoe.prediction.predictor import Predictor
 from semimoe.settings import Device
 from tiling.raster.blending import predict_image
 from tiling.raster.quantise import quantise_maps
-from tiling.raster.split_rule import SplitParameters, split_glands
+from tiling.raster.split_parameters import SplitParameters
+from tiling.raster.split_rule import split_glands
 
 if TYPE_CHECKING:
     from semimoe.settings import Precision, PrecisionChoice
@@ -128,11 +129,8 @@ def _resolution(card: ModelCard, image_mpp_um: float | None) -> Resolution:
 def _split_parameters(card: ModelCard, min_area_um2: float | None) -> SplitParameters:
     if min_area_um2 is None:
         min_area_um2 = 0.0 if card.training is None else card.training.min_area_um2
-    return SplitParameters(
+    return card.split.parameters(
         threshold=card.threshold,
-        seed_depth_um=card.split.seed_depth_um,
-        boundary_level=card.split.boundary_level,
-        growth_um=card.split.growth_um,
         min_area_um2=min_area_um2,
         sdf_um=card.sdf_um,
         use_sdf=card.splits_by_distance,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semimoe.methods import MAIN_METHOD, METHODS
-from semimoe.model_card import CARD, WEIGHTS, ModelCard, Normalisation, SplitChoice, load_card
+from semimoe.model_card import CARD, WEIGHTS, ModelCard, Normalisation, load_card
 from semimoe.model_errors import ModelError
 from semimoe.model_weights import load_weights
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
@@ -25,6 +25,7 @@ from semimoe.settings import (
     PrecisionChoice,
     Runtime,
 )
+from semimoe.split_choice import SplitChoice
 
 if TYPE_CHECKING:
     import torch

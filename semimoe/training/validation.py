@@ -1,7 +1,7 @@
 """Scores on validation images, and the threshold and split parameters with the best scores."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -9,26 +9,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semimoe.evaluation.metrics import object_scores
-from semimoe.model_card import SplitChoice
 from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.split_choice import SplitChoice
 from semimoe.training.recipe import TileSource
+from semimoe.training.split_scores import (
+    ValidationImage,
+    depth_candidates,
+    prominence_candidates,
+    seed_threshold_candidates,
+    split_scores,
+)
 from tiling.raster.blending import PredictTiles, predict_image
 from tiling.raster.progress import count_progress
 from tiling.raster.quantise import quantise_maps, quantised_threshold
-from tiling.raster.split_rule import SplitParameters, split_glands
 from tiling.raster.tile import Tile
 
 DEFAULT_THRESHOLD = 0.5
-DEFAULT_SPLIT = SplitChoice(seed_depth_um=3.0, boundary_level=0.5, growth_um=10.0)
 _THRESHOLDS = [round(0.02 * i, 2) for i in range(1, 50)]
 # Thresholds whose objects are compared, if their pixel Dice is less than _DICE_TOLERANCE below the
 # best one. On few validation images, thresholds below 0.3 or above 0.7 can be best by chance.
 _COMPARED_THRESHOLDS, _DICE_TOLERANCE = (0.3, 0.4, 0.5, 0.6, 0.7), 0.01
-_SEED_DEPTHS_UM = (3.0, 0.0, 1.5, 6.0)
-_BOUNDARY_LEVELS = (0.5, 0.25, 1.01)
-_GROWTHS_UM = (10.0, 20.0)
 OVERLAP_SHARE = 4  # of neighbouring tiles: a quarter of their side
 # One gland more or less, of n, changes object F1 and object Dice by about 1 / n each.
 _GLAND_CHANGES = 2
@@ -69,12 +70,6 @@ class ValidationSettings(NamedTuple):
     start: SplitWithThreshold | None = None
 
 
-class _ValidationImage(NamedTuple):
-    maps: NDArray[np.uint8]  # (4, H, W), quantised
-    labels: NDArray[np.int32]  # (H, W)
-    counts: NDArray[np.bool_]  # (H, W), pixels that count
-
-
 def choose(
     parts: Iterable[tuple[PredictTiles, TileSource]], settings: ValidationSettings
 ) -> Choice:
@@ -102,28 +97,67 @@ def choose(
             " the network may not have learnt"
         )
 
-    def sum_and_scores(threshold: float, split: SplitChoice) -> tuple[float, dict[str, float]]:
-        scores = _object_scores(images, threshold, split, settings)
-        return scores["object_f1"] + scores["object_dice"], scores
-
-    splits = _split_candidates(settings.network)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        # First the threshold, then the split: to try all pairs would take several times as long.
-        thresholds = _compared_thresholds(dices, top)
-        by_threshold = list(pool.map(lambda value: sum_and_scores(value, splits[0]), thresholds))
-        threshold = thresholds[max(range(len(thresholds)), key=lambda i: by_threshold[i][0])]
-        results = list(pool.map(lambda split: sum_and_scores(threshold, split), splits))
-    best = max(range(len(splits)), key=lambda number: results[number][0])
+    best = _best_split(images, _compared_thresholds(dices, top), settings)
     choice = Choice(
-        threshold, splits[best], {"dice": dices[threshold], **results[best][1]}, warnings
+        best.threshold, best.split, {"dice": dices[best.threshold], **best.scores}, warnings
     )
     if settings.start is None:
         return choice
-    start_sum, start_scores = sum_and_scores(*settings.start)
-    if results[best][0] > start_sum + _GLAND_CHANGES / max(_gland_count(images), 1):
+    start = _scored(images, settings, settings.start.threshold, [settings.start.split])[0]
+    if best.sum > start.sum + _GLAND_CHANGES / max(_gland_count(images), 1):
         return choice
-    start_dice = _dice_at(images, settings.start.threshold)
-    return Choice(*settings.start, {"dice": start_dice, **start_scores}, warnings)
+    start_dice = _dice_at(images, start.threshold)
+    return Choice(*settings.start, {"dice": start_dice, **start.scores}, warnings)
+
+
+class _ScoredSplit(NamedTuple):
+    """Scores of a threshold with split parameters."""
+
+    threshold: float
+    split: SplitChoice
+    scores: dict[str, float]
+
+    @property
+    def sum(self) -> float:
+        return self.scores["object_f1"] + self.scores["object_dice"]
+
+
+def _scored(
+    images: Sequence[ValidationImage],
+    settings: ValidationSettings,
+    threshold: float,
+    splits: Sequence[SplitChoice],
+) -> list[_ScoredSplit]:
+    scores = split_scores(
+        images,
+        threshold,
+        splits,
+        network=settings.network,
+        training=settings.training,
+        mpp_um=settings.mpp_um,
+    )
+    return [_ScoredSplit(threshold, *pair) for pair in zip(splits, scores, strict=True)]
+
+
+def _best_split(
+    images: Sequence[ValidationImage], thresholds: Sequence[float], settings: ValidationSettings
+) -> _ScoredSplit:
+    """The best of the compared thresholds and split parameters; of equal ones the first."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+
+        def best_of(groups: Sequence[tuple[float, Sequence[SplitChoice]]]) -> _ScoredSplit:
+            scored = pool.map(lambda group: _scored(images, settings, *group), groups)
+            return max(itertools.chain.from_iterable(scored), key=lambda one: one.sum)
+
+        if settings.training.split_rule == "prominence":
+            splits = prominence_candidates(settings.network)
+            best = best_of([(value, splits) for value in thresholds])
+            seeds = seed_threshold_candidates(best.split, best.threshold)
+            return best_of([(best.threshold, [split]) for split in seeds])
+        # First the threshold, then the split: to try all pairs would take several times as long.
+        splits = depth_candidates(settings.network)
+        threshold = best_of([(value, splits[:1]) for value in thresholds]).threshold
+        return best_of([(threshold, [split]) for split in splits])
 
 
 def scores_of(
@@ -135,7 +169,7 @@ def scores_of(
     return {
         "dice": _dice_at(images, settings.start.threshold),
         "dice_at_half": _dice_at(images, DEFAULT_THRESHOLD),
-        **_object_scores(images, *settings.start, settings),
+        **_scored(images, settings, settings.start.threshold, [settings.start.split])[0].scores,
     }
 
 
@@ -171,7 +205,7 @@ def labels_and_counts(image: Tile, number: int) -> tuple[NDArray[np.int32], NDAr
 
 def _validation_images(
     predict: PredictTiles, source: TileSource, training: TrainingSettings
-) -> list[_ValidationImage]:
+) -> list[ValidationImage]:
     images = []
     with count_progress("validation images", len(source)) as progress:
         for number in range(len(source)):
@@ -182,16 +216,16 @@ def _validation_images(
 
 def _validation_image(
     predict: PredictTiles, source: TileSource, number: int, training: TrainingSettings
-) -> _ValidationImage:
+) -> ValidationImage:
     maps, labels, counts = _predict(
         predict, source, number, tile_px=training.tile_px, batch=training.batch
     )
     counted_labels = np.where(counts, labels, 0).astype(np.int32)
-    return _ValidationImage(quantise_maps(maps[:4]), counted_labels, counts)
+    return ValidationImage(quantise_maps(maps[:4]), counted_labels, counts)
 
 
 def _dice_by_threshold(
-    images: list[_ValidationImage], thresholds: Iterable[float] = _THRESHOLDS
+    images: list[ValidationImage], thresholds: Iterable[float] = _THRESHOLDS
 ) -> dict[float, float]:
     """Pooled pixel Dice at each threshold, from histograms: one pass over the pixels."""
     gland, background = np.zeros(256, np.int64), np.zeros(256, np.int64)
@@ -208,11 +242,11 @@ def _dice_by_threshold(
     return dices
 
 
-def _dice_at(images: list[_ValidationImage], threshold: float) -> float:
+def _dice_at(images: list[ValidationImage], threshold: float) -> float:
     return _dice_by_threshold(images, [threshold])[threshold]
 
 
-def _gland_count(images: list[_ValidationImage]) -> int:
+def _gland_count(images: list[ValidationImage]) -> int:
     return sum(len(np.unique(image.labels[image.labels > 0])) for image in images)
 
 
@@ -229,45 +263,3 @@ def _compared_thresholds(dices: dict[float, float], top: float) -> list[float]:
     """Thresholds that are compared, the best one first: it is chosen if several are equal."""
     least = dices[top] - _DICE_TOLERANCE
     return [top, *(v for v in _COMPARED_THRESHOLDS if v != top and dices[v] >= least)]
-
-
-def _split_candidates(network: NetworkSettings) -> list[SplitChoice]:
-    """Split parameters that are compared, the defaults first: chosen if several are equal."""
-    depths: tuple[float, ...] = _SEED_DEPTHS_UM[:1]  # no effect without distances in um
-    if network.splits_by_distance:  # predicted distances are clipped at sdf_um
-        depths = tuple(depth for depth in _SEED_DEPTHS_UM if depth < network.sdf_um)
-    return [
-        SplitChoice(seed_depth_um=depth, boundary_level=level, growth_um=growth)
-        for depth, level, growth in itertools.product(depths, _BOUNDARY_LEVELS, _GROWTHS_UM)
-    ]
-
-
-def _object_scores(
-    images: list[_ValidationImage],
-    threshold: float,
-    split: SplitChoice,
-    settings: ValidationSettings,
-) -> dict[str, float]:
-    network, mpp_um = settings.network, settings.mpp_um
-    min_area_um2 = settings.training.min_area_um2
-    parameters = SplitParameters(
-        threshold=threshold,
-        seed_depth_um=split.seed_depth_um,
-        boundary_level=split.boundary_level,
-        growth_um=split.growth_um,
-        min_area_um2=min_area_um2,
-        sdf_um=network.sdf_um,
-        use_sdf=network.splits_by_distance,
-    )
-    truth, predicted = [], []
-    for image in images:
-        gland, sdf, boundary, _ = image.maps
-        glands = split_glands(
-            gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=parameters
-        )
-        truth.append(image.labels)
-        predicted.append(np.where(image.counts, glands, 0).astype(np.int32))
-    scores = object_scores(
-        truth, predicted, mpp_um=mpp_um, min_object_um2=min_area_um2, distances=False
-    )
-    return {"object_f1": scores.object_f1, "object_dice": scores.object_dice}

@@ -8,7 +8,7 @@ from example_stores import map_attributes, tile_attributes
 from numpy.typing import NDArray
 
 from tiling.raster.geometry import Geometry, Window
-from tiling.raster.split_rule import SplitParameters
+from tiling.raster.split_parameters import SplitParameters
 from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
 from tiling.stores.atomic_store import write_store
 from tiling.stores.attributes import StoreAttributes, geometry_of

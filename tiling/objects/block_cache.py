@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import BlockGrid
-from tiling.objects.runs import Runs
 from tiling.raster.geometry import Block
+from tiling.raster.runs import Runs
 
 _DIRECTIONS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tiling.objects.runs import Runs, connect_runs, find_runs
 from tiling.raster.geometry import Block, blocks
+from tiling.raster.runs import Runs, connect_runs, find_runs
 
 # First pixel of an object without pixels: larger than that of any object.
 NO_PIXEL = np.iinfo(np.int64).max

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.components import NO_PIXEL, first_pixels
-from tiling.objects.runs import Runs
 from tiling.raster.geometry import Block
+from tiling.raster.runs import Runs
 
 
 class ObjectExtents(NamedTuple):
@@ -42,7 +42,7 @@ def object_extents(labels: Runs, count: int, block: Block, width_px: int) -> Obj
     block : its place in the whole array
     width_px : width of the whole array
 
-    >>> from tiling.objects.runs import find_runs
+    >>> from tiling.raster.runs import find_runs
     >>> runs = find_runs(np.array([[0, 1], [2, 1]]))
     >>> object_extents(runs, 2, (slice(10, 12), slice(20, 22)), 100).box_px.tolist()
     [[10, 21, 12, 22], [11, 20, 12, 21]]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tiling.objects.block_cache import BlockBorders, BlockFiles
 from tiling.objects.components import BlockComponents, BlockGrid, join_components, label_runs
-from tiling.objects.runs import find_runs
 from tiling.raster.holes import BackgroundParts, measure_parts
+from tiling.raster.runs import find_runs
 
 
 class LabelFiles(NamedTuple):

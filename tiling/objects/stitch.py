@@ -19,7 +19,7 @@ from tiling.objects.extents import ObjectExtents, merge_extents
 from tiling.objects.stitch_passes import GrownBlock, StitchPasses
 from tiling.parallel import JobSettings
 from tiling.raster.growth import assign_components
-from tiling.raster.split_rule import SplitParameters
+from tiling.raster.split_parameters import SplitParameters
 from tiling.stores.arrays import SHARD_PX, create_array, create_group
 from tiling.stores.atomic_store import write_store
 from tiling.stores.attributes import geometry_of
@@ -52,6 +52,8 @@ def stitch(
     int
         Number of glands.
     """
+    if parameters.rule != "depth":
+        raise ValueError(f"split rule {parameters.rule}: not yet for slides; set glands.rule=depth")
     geometry = geometry_of(maps)
     recorded = {
         "split": asdict(parameters),

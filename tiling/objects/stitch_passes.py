@@ -18,11 +18,12 @@ from tiling.objects.components import (
 )
 from tiling.objects.extents import ObjectExtents, object_extents
 from tiling.objects.hole_pass import LabelFiles, SmallHoles, find_small_parts, join_parts
-from tiling.objects.runs import Runs, find_runs
 from tiling.parallel import JobSettings, for_each
 from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.raster.growth import FREE, count_contacts, grow
-from tiling.raster.split_rule import SplitParameters, gland_mask, seed_mask
+from tiling.raster.runs import Runs, find_runs
+from tiling.raster.split_parameters import SplitParameters
+from tiling.raster.split_rule import gland_mask, seed_mask
 from tiling.stores.arrays import SHARD_PX, open_array, open_store
 from tiling.stores.shards import ShardReader, ShardWriter
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tiling.messages import counted
 from tiling.objects.extents import ObjectExtents, merge_extents, object_extents
-from tiling.objects.runs import find_runs
 from tiling.outlines.outline_raster import NumberedBlocks
 from tiling.qupath.class_names import IGNORE, Reading
 from tiling.raster.geometry import Block, Geometry, Window, blocks
+from tiling.raster.runs import find_runs
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import SHARD_PX, create_array, create_group
 from tiling.stores.atomic_store import write_store

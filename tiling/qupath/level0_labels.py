@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.objects.extents import ObjectExtents, merge_extents, object_extents
-from tiling.objects.runs import find_runs
 from tiling.objects.trace import trace_objects
 from tiling.outlines.mask_image import check_label_image, open_mask_image
 from tiling.outlines.outline_raster import OutlineRaster
@@ -21,6 +20,7 @@ from tiling.qupath.placement import place_annotations
 from tiling.raster.atomic_files import partial_file
 from tiling.raster.geometry import Block, CoordinateFrame, Geometry, blocks
 from tiling.raster.mask_rules import mask_problem, one_channel
+from tiling.raster.runs import find_runs
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import SHARD_PX
 

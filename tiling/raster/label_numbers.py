@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tiling.raster.runs import connect_runs, find_runs
+
 # Structuring element of `scipy.ndimage.label`: pixels that touch at a corner are connected.
 EIGHT_CONNECTED = np.ones((3, 3), int)
 
@@ -44,3 +46,21 @@ def label_components(mask: NDArray[Any]) -> NDArray[np.int32]:
     components, _ = ndimage.label(mask > 0, EIGHT_CONNECTED, output=np.int32)
     labels: NDArray[np.int32] = components
     return labels
+
+
+def label_parts(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """8-connected parts with one number, numbered 1..N by their first pixel in raster order.
+
+    Parameters
+    ----------
+    labels : int32 (H, W), 0 background
+
+    >>> label_parts(np.array([[7, 7, 5], [0, 0, 5], [7, 0, 5]], np.int32)).tolist()
+    [[1, 1, 2], [0, 0, 2], [3, 0, 2]]
+    """
+    runs = find_runs(labels)
+    is_object = runs.value > 0
+    numbers = np.zeros(len(is_object), np.int32)
+    _, numbers[is_object] = connect_runs(runs.select(is_object), one_value=True)
+    parts: NDArray[np.int32] = runs._replace(value=numbers).to_array(labels.shape)
+    return parts

@@ -4,56 +4,16 @@
 functions block by block to maps of any size, with the same result.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tiling.raster.growth import FREE, assign_components, count_contacts, grow
 from tiling.raster.holes import fill_small_holes
 from tiling.raster.label_numbers import label_components, renumber
+from tiling.raster.prominence import BasinsOfMask
 from tiling.raster.quantise import quantised_sdf_threshold, quantised_threshold
-
-
-@dataclass(frozen=True)
-class SplitParameters:
-    """How a gland mask is split into glands.
-
-    Attributes
-    ----------
-    threshold : gland probability from which a pixel belongs to the mask
-    seed_depth_um : signed distance above which a pixel may belong to a seed, um
-    boundary_level : boundary probability from which a pixel cannot belong to a seed; above 1: the
-        boundary map is not used
-    growth_um : how far seeds grow, um
-    min_area_um2 : smaller objects are dropped, um2
-    sdf_um : distance at which the signed distance saturates, um
-    use_sdf : False if the signed distance has no scale (`sdf_scale: tile`): it is not used then
-    min_hole_um2 : smaller holes of glands are filled, um2 (see `tiling.raster.holes`); 0: none is
-    """
-
-    threshold: float
-    seed_depth_um: float
-    boundary_level: float
-    growth_um: float
-    min_area_um2: float
-    sdf_um: float
-    use_sdf: bool = True
-    min_hole_um2: float = 0.0
-
-    @property
-    def use_boundary(self) -> bool:
-        """Whether the boundary map is used at all."""
-        return quantised_threshold(self.boundary_level) <= np.iinfo(np.uint8).max
-
-    def growth_steps(self, mpp_um: float) -> int:
-        """Number of steps of growth with pixels of `mpp_um`."""
-        return round(self.growth_um / mpp_um)
-
-    def is_too_small(self, area_px: NDArray[np.int64], um2_per_px: float) -> NDArray[np.bool_]:
-        """Which objects are dropped, bool (n,), by their areas int64 (n,) in pixels."""
-        too_small: NDArray[np.bool_] = area_px * um2_per_px < self.min_area_um2
-        return too_small
+from tiling.raster.reduced_depth import reduced_px_side
+from tiling.raster.split_parameters import SplitParameters
 
 
 def gland_mask(gland: NDArray[np.uint8], parameters: SplitParameters) -> NDArray[np.bool_]:
@@ -110,6 +70,9 @@ def split_glands(
     ndarray
         int32 (H, W), 0 background, 1..N numbered by first pixel in raster order.
     """
+    if parameters.rule == "prominence":
+        basins = basins_of_maps(gland, sdf, mpp_um=mpp_um, parameters=parameters)
+        return split_basins(basins, um2_per_px=um2_per_px, parameters=parameters)
     mask = gland_mask(gland, parameters)
     seeds = label_components(seed_mask(mask, sdf, boundary, parameters))
     # One pixel more on each side: growth needs outermost pixels that are not free.
@@ -120,6 +83,37 @@ def split_glands(
     contacts = count_contacts(rest[y, x].astype(np.int64), y, x, field)
     label_of_rest = assign_components(contacts, int(rest.max(initial=0)), int(seeds.max(initial=0)))
     labels = np.where(rest > 0, label_of_rest[rest], field[1:-1, 1:-1])
+    return _finished(labels, um2_per_px, parameters)
+
+
+def basins_of_maps(
+    gland: NDArray[np.uint8],
+    sdf: NDArray[np.uint8],
+    *,
+    mpp_um: float,
+    parameters: SplitParameters,
+) -> BasinsOfMask:
+    """What the rule prominence needs of the maps; it depends on the threshold only."""
+    level = sdf if parameters.use_sdf else None
+    mask = gland_mask(gland, parameters)
+    return BasinsOfMask(mask, gland, level, reduced_px_side(mpp_um))
+
+
+def split_basins(
+    basins: BasinsOfMask, *, um2_per_px: float, parameters: SplitParameters
+) -> NDArray[np.int32]:
+    """`split_glands` by the rule prominence, from the basins of the maps."""
+    labels = basins.split(
+        min_prominence=parameters.min_prominence(),
+        seed_level=quantised_threshold(parameters.seed_threshold),
+    )
+    return _finished(labels, um2_per_px, parameters)
+
+
+def _finished(
+    labels: NDArray[np.int32], um2_per_px: float, parameters: SplitParameters
+) -> NDArray[np.int32]:
+    """Drop small objects, number the others by first pixel, fill their small holes."""
     dropped = parameters.is_too_small(np.bincount(labels.ravel()), um2_per_px)
     labels[dropped[labels]] = 0
     return fill_small_holes(renumber(labels), parameters.min_hole_um2 / um2_per_px)

@@ -25,6 +25,7 @@ from semimoe.settings import (
     TrainingOptions,
 )
 from tiling.qupath.class_names import GLAND
+from tiling.raster.split_parameters import SplitRule
 
 _DistanceUm = Annotated[Number, Field(ge=0, le=LARGEST_DISTANCE_UM)]
 
@@ -146,19 +147,35 @@ class GlandOptions(StrictModel):
     threshold: Annotated[Number, Field(gt=0, lt=1)] | None = Field(
         None, description="gland probability; null: the model's own, chosen on validation"
     )
+    rule: SplitRule | None = Field(
+        None,
+        description="how touching glands are separated; depth: seeds are deeper than seed_depth_um"
+        " and grow by growth_um; prominence: seeds are maxima of the distance that rise by"
+        " prominence_um above the highest saddle to a higher one, and a watershed gives each seed"
+        " its pixels; null: the model's own",
+    )
+    prominence_um: Annotated[Number, Field(gt=0, le=LARGEST_DISTANCE_UM)] | None = Field(
+        None, description="rule prominence: least rise of a seed, um; null: the model's own"
+    )
+    seed_threshold: Annotated[Number, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="rule prominence: gland probability that a seed reaches; components of the mask"
+        " without any seed are removed; null: the model's own",
+    )
     seed_depth_um: (
         Annotated[Number, Field(ge=-LARGEST_DISTANCE_UM, le=LARGEST_DISTANCE_UM)] | None
     ) = Field(
         None,
-        description="distance inside a gland at which its seed begins, um; null: the model's own",
+        description="rule depth: distance inside a gland at which its seed begins, um; null: the"
+        " model's own",
     )
     boundary_level: Annotated[Number, Field(gt=0, le=1.01)] | None = Field(
         None,
-        description="boundary probability at which seeds end; above 1: not used; null: the model's"
-        " own",
+        description="rule depth: boundary probability at which seeds end; above 1: not used; null:"
+        " the model's own",
     )
     growth_um: _DistanceUm | None = Field(
-        None, description="largest growth of seeds, um; null: the model's own"
+        None, description="rule depth: largest growth of seeds, um; null: the model's own"
     )
     min_area_um2: Number = Field(
         500, ge=0, le=LARGEST_AREA_UM2, description="smaller objects are removed, um2"

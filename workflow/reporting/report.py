@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_card import CARD, ModelCard, load_card
+from semimoe.split_choice import SplitChoice
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.earlier_results import reading_result
 from workflow.config.configuration import Configuration
@@ -154,7 +155,7 @@ def _parameters_source(configuration: Configuration, card: ModelCard | None) -> 
     """Where threshold and split parameters come from."""
     configured = sorted(
         key
-        for key in ("threshold", "seed_depth_um", "boundary_level", "growth_um")
+        for key in ("threshold", *SplitChoice.model_fields)
         if getattr(configuration.glands, key) is not None
     )
     source = "unknown" if card is None else card.threshold_from

@@ -9,13 +9,11 @@ from workflow.reporting.outcome import RunOutcome
 from workflow.result_paths import ResultPaths, record_of_store
 
 _ID_DIGITS = 12
-_SPLIT_PARAMETERS = (
-    ("threshold", ""),
-    ("seed_depth_um", " um"),
-    ("boundary_level", ""),
-    ("growth_um", " um"),
-    ("min_area_um2", " um2"),
-)
+# Parameters of each split rule, with their units.
+_SPLIT_PARAMETERS = {
+    "depth": (("seed_depth_um", " um"), ("boundary_level", ""), ("growth_um", " um")),
+    "prominence": (("prominence_um", " um"), ("seed_threshold", "")),
+}
 
 
 class SlideProvenance(NamedTuple):
@@ -76,7 +74,8 @@ def _split(glands: Path, outcome: RunOutcome) -> str:
     if not outcome.is_current(glands):
         return "not finished"
     split = GlandStore.read(glands).split
+    parameters = (("threshold", ""), *_SPLIT_PARAMETERS[split.rule], ("min_area_um2", " um2"))
     return ", ".join(
         f"{name.rsplit('_um', 1)[0].replace('_', ' ')} {getattr(split, name):g}{unit}"
-        for name, unit in _SPLIT_PARAMETERS
+        for name, unit in parameters
     )

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from semimoe.model_card import parse_card
+from semimoe.split_choice import SplitChoice
 from tiling.objects.stitch import stitch
 from tiling.parallel import JobSettings
-from tiling.raster.split_rule import SplitParameters
+from tiling.raster.split_parameters import SplitParameters
 from tiling.stores.layout import MapStore
 from workflow.config.option_groups import GlandOptions
 from workflow.result_paths import ResultPaths
@@ -38,21 +39,15 @@ def stitch_slide(
 def split_parameters(maps: Path, options: GlandOptions) -> SplitParameters:
     """Parameters of the split: those of the configuration, and where it says null, the model's."""
     card = parse_card(MapStore.read(maps).model, source=str(maps))
-    split = card.split
-    return SplitParameters(
-        threshold=_either(options.threshold, card.threshold),
-        seed_depth_um=_either(options.seed_depth_um, split.seed_depth_um),
-        boundary_level=_either(options.boundary_level, split.boundary_level),
-        growth_um=_either(options.growth_um, split.growth_um),
+    configured = {name: getattr(options, name) for name in SplitChoice.model_fields}
+    given = {name: value for name, value in configured.items() if value is not None}
+    return card.split.model_copy(update=given).parameters(
+        threshold=card.threshold if options.threshold is None else options.threshold,
         min_area_um2=options.min_area_um2,
         min_hole_um2=options.min_hole_um2,
         sdf_um=card.sdf_um,
         use_sdf=card.splits_by_distance,
     )
-
-
-def _either(configured: float | None, of_model: float) -> float:
-    return of_model if configured is None else configured
 
 
 def _label_mask_beside(glands: Path, slide: str) -> Path:

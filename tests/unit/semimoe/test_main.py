@@ -445,6 +445,11 @@ def test_a_released_model_has_the_threshold_of_its_folds(pictures, capsys, caplo
         for name, tensor in tensors.items()
     )
     assert not any(warning.startswith("no validation") for warning in card["warnings"])
+    assert card["split"].get("rule", "depth") == card["training"].get("split_rule", "depth")
+    by_prominence = words("--split-rule prominence --out", pictures / "prominence")
+    assert run(*release, "--folds", *folds, *by_prominence) == 0
+    other = json.loads((pictures / "prominence" / "model.json").read_text())
+    assert (other["split"]["rule"], other["training"]["split_rule"]) == ("prominence",) * 2
     # Half the bits, the same glands but for rounding.
     before, after = (
         Predictor.load(pictures / name, device="cpu", threads=1)(

@@ -1,6 +1,7 @@
 """The card of a model: what is read is written back, and what is wrong is named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ def test_missing_keys_of_older_cards_have_the_defaults_of_that_time() -> None:
     assert (network.encoder, network.width, network.experts) == ("unet", 64, "separate")
 
 
+def test_older_cards_use_the_rule_depth_and_newer_ones_keep_the_parameters_of_both_rules() -> None:
+    values = json.loads((SHIPPED / "model.json").read_text())
+    older = parse_card(values, source="test").split.parameters(
+        threshold=0.5, min_area_um2=0, sdf_um=20, use_sdf=True
+    )
+    assert (older.rule, older.seed_depth_um, older.seed_threshold) == ("depth", 6, 0)
+    values["split"] |= {"rule": "prominence", "prominence_um": 4, "seed_threshold": 0.9}
+    card = parse_card(values, source="test")
+    assert card.to_dict()["split"] == values["split"]
+    newer = card.split.parameters(threshold=0.5, min_area_um2=0, sdf_um=20, use_sdf=True)
+    assert newer == replace(older, rule="prominence", prominence_um=4, seed_threshold=0.9)
+
+
 def test_notes_about_gates_are_no_warnings_also_in_older_cards() -> None:
     assert load_card(SHIPPED).warnings == ()
     values = json.loads((SHIPPED / "model.json").read_text())
@@ -60,6 +74,9 @@ def test_notes_about_gates_are_no_warnings_also_in_older_cards() -> None:
         ({"split": {**SPLIT, "growth_um": 1e9}}, "split.growth_um: 1000000000.0; input should be"),
         ({"split": {**SPLIT, "seed_depth_um": NAN}}, "split.seed_depth_um: nan; input should be"),
         ({"split": {**SPLIT, "boundary_level": 5}}, "split.boundary_level: 5; input should be"),
+        ({"split": {**SPLIT, "rule": "size"}}, "split.rule: 'size'; input should be 'depth'"),
+        ({"split": {**SPLIT, "prominence_um": 0}}, "split.prominence_um: 0; input should be"),
+        ({"split": {**SPLIT, "seed_threshold": 2}}, "split.seed_threshold: 2; input should be"),
         ({"validation_before": {}}, "validation_before: scores of the start model are needed"),
         ({"normalisation": {"mean": [0.5] * 2, "std": [0.2] * 2}}, "normalisation: three means"),
         ({"normalisation": {"mean": [0.5] * 3, "std": [0.2, 0, 0.2]}}, "normalisation: three"),

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from semimoe.model_card import SplitChoice
 from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.split_choice import SplitChoice
+from semimoe.training.split_scores import (
+    depth_candidates,
+    prominence_candidates,
+    seed_threshold_candidates,
+    split_scores,
+)
 from semimoe.training.validation import (
     SplitWithThreshold,
     ValidationSettings,
     _best_threshold,
     _dice_by_threshold,
-    _split_candidates,
     _validation_image,
     choose,
     scores_of,
@@ -114,7 +119,7 @@ def test_values_of_the_start_model_stay_unless_others_are_better_by_a_gland(
 
 @pytest.mark.parametrize("scale", ["um", "tile"])
 def test_seed_depths_beyond_the_clipped_distance_are_not_compared(scale: str) -> None:
-    candidates = _split_candidates(
+    candidates = depth_candidates(
         NetworkSettings(encoder="unet", experts="separate", width=64, sdf_um=1.0, sdf_scale=scale)
     )
     assert candidates
@@ -150,3 +155,57 @@ def test_validation_dice_is_that_of_the_blended_maps_of_all_images(batch) -> Non
         overlap += 2 * (true & predicted).sum((1, 2))
         size += true.sum() + predicted.sum((1, 2))
     np.testing.assert_allclose(result, overlap / size, atol=1e-3)
+
+
+class TwoTouchingGlands(TwoGlands):
+    """The two glands with distances and without any gap, and a false object without confidence.
+
+    Both glands are shallow, and the distance between them is positive.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(rim=0)
+        y, x = np.mgrid[:96, :96]
+        self.labels[:] = np.where(np.abs(y - 48) < 12, np.where(x < 48, 1, 2), 0)
+        self.gland = np.where(self.labels > 0, np.float32(0.95), np.float32(0.05))
+        self.gland[80:] = 0.75
+        ridge = np.minimum(np.abs(x - 48), 24)
+        self.sdf_um = np.where(self.labels > 0, 1 + ridge / 5, 1).astype(np.float32)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        maps = super().predict(images)
+        maps[:, 1] = self.sdf_um / 20
+        return maps
+
+
+def test_prominence_and_confidence_of_seeds_are_chosen_with_the_rule_prominence() -> None:
+    source = TwoTouchingGlands()
+    network = NetworkSettings(encoder="unet", experts="separate", width=4)
+    training = TRAINING.model_copy(update={"split_rule": "prominence"})
+    choice = choose([(source.predict, source)], ValidationSettings(network, training, 1.0))
+    assert choice.split.rule == "prominence"
+    # The saddle lies 4.8 um below the maxima.
+    assert choice.split.prominence_um <= 4
+    assert choice.split.seed_threshold > max(choice.threshold, 0.75) or choice.threshold > 0.75
+    assert choice.scores["object_f1"] == 1
+    by_depth = choose([(source.predict, source)], ValidationSettings(network, TRAINING, 1.0))
+    assert by_depth.split.rule == "depth"
+
+
+def test_each_split_has_the_scores_that_it_has_alone() -> None:
+    source = TwoTouchingGlands()
+    network = NetworkSettings(encoder="unet", experts="separate", width=4)
+    images = [_validation_image(source.predict, source, 0, TRAINING)]
+    splits = [*prominence_candidates(network), *depth_candidates(network)[:3]]
+    options = {"network": network, "training": TRAINING, "mpp_um": 1.0}
+    together = split_scores(images, 0.5, splits, **options)
+    assert together == [split_scores(images, 0.5, [one], **options)[0] for one in splits]
+    assert len({tuple(scores.values()) for scores in together}) > 1
+
+
+def test_seeds_are_compared_with_thresholds_above_that_of_the_mask() -> None:
+    (split,) = prominence_candidates(MASK_ONLY)
+    values = [one.seed_threshold for one in seed_threshold_candidates(split, 0.8)]
+    assert values == [0, 0.9]
+    shallow = NetworkSettings(encoder="unet", experts="separate", width=4, sdf_um=1.0)
+    assert [one.prominence_um for one in prominence_candidates(shallow)] == [0.5]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tiling.objects.block_cache import BlockBorders, BlockFiles
 from tiling.objects.components import BlockGrid
-from tiling.objects.runs import find_runs
+from tiling.raster.runs import find_runs
 
 
 def stored(

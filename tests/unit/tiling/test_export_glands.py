@@ -26,7 +26,7 @@ from tiling.qupath.export_glands import export_glands
 from tiling.qupath.geojson_writer import OutlineStyle
 from tiling.qupath.level0_labels import geojson_to_labels, labels_to_geojson
 from tiling.raster.geometry import Geometry
-from tiling.raster.split_rule import SplitParameters
+from tiling.raster.split_parameters import SplitParameters
 from tiling.slide_errors import AnnotationError
 from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
 from tiling.stores.attributes import set_attributes

@@ -8,7 +8,7 @@ import pytest
 from example_stores import label_attributes, map_attributes, tile_attributes
 
 from tiling.raster.geometry import Geometry, Window
-from tiling.raster.split_rule import SplitParameters
+from tiling.raster.split_parameters import SplitParameters
 from tiling.slide_errors import SlideError, StoreError
 from tiling.stores.arrays import create_group, read_table
 from tiling.stores.attributes import (

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiling.objects.runs import connect_runs, find_runs
+from tiling.raster.runs import connect_runs, find_runs
 
 
 def image(seed: int, height: int, width: int, share: float) -> np.ndarray:

@@ -7,7 +7,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from tiling.raster.holes import fill_small_holes
-from tiling.raster.split_rule import SplitParameters, split_glands
+from tiling.raster.split_parameters import SplitParameters
+from tiling.raster.split_rule import split_glands
 
 PLAIN = SplitParameters(
     threshold=0.5, seed_depth_um=2, boundary_level=0.5, growth_um=2, min_area_um2=0, sdf_um=20

@@ -15,7 +15,7 @@ from tiling.objects import stitch as stitching
 from tiling.objects.stitch import stitch
 from tiling.parallel import JobSettings
 from tiling.raster.geometry import Geometry
-from tiling.raster.split_rule import SplitParameters
+from tiling.raster.split_parameters import SplitParameters
 from tiling.stores.arrays import create_array, create_group, open_array, open_store, read_table
 from tiling.stores.attributes import set_attributes, stored_json
 from tiling.stores.manifest import seal_store

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from tiling.objects.stitch import stitch
 from tiling.raster.geometry import Geometry
-from tiling.raster.split_rule import SplitParameters, split_glands
+from tiling.raster.split_parameters import SplitParameters
+from tiling.raster.split_rule import split_glands
 from tiling.stores.arrays import create_array, create_group, open_array, open_store
 from tiling.stores.attributes import set_attributes
 from tiling.stores.manifest import seal_store

@@ -9,7 +9,7 @@ from example_stores import map_attributes
 
 from semimoe.model_card import parse_card
 from tiling.raster.geometry import Geometry
-from tiling.raster.split_rule import SplitParameters
+from tiling.raster.split_parameters import SplitParameters
 from tiling.stores.arrays import create_group
 from tiling.stores.layout import GlandStore
 from tiling.stores.manifest import seal_store

@@ -59,12 +59,15 @@ def find_runs(values: NDArray[Any]) -> Runs:
     return Runs(values[y, x], y, x, np.diff(start, append=height * width))
 
 
-def connect_runs(runs: Runs, *, diagonal: bool = True) -> tuple[int, NDArray[np.int32]]:
-    """Components of runs, whatever their values.
+def connect_runs(
+    runs: Runs, *, diagonal: bool = True, one_value: bool = False
+) -> tuple[int, NDArray[np.int32]]:
+    """Components of runs.
 
     Parameters
     ----------
     diagonal : components are 8-connected; otherwise 4-connected
+    one_value : a component has one value; otherwise values do not count
 
     Returns
     -------
@@ -93,6 +96,9 @@ def connect_runs(runs: Runs, *, diagonal: bool = True) -> tuple[int, NDArray[np.
     below = np.repeat(np.arange(count), touching)
     first_pair = np.cumsum(touching) - touching
     above = np.arange(len(below)) - np.repeat(first_pair - first_touching, touching)
+    if one_value:
+        joined = runs.value[above] == runs.value[below]
+        above, below = above[joined], below[joined]
     graph = coo_array((np.ones(len(below), np.int8), (above, below)), shape=(count, count))
     components, component = connected_components(graph, directed=False)
     # SciPy does not promise an order: number the components by their first pixel.
