@@ -86,11 +86,18 @@ class BlendGrid:
         self._on_slide = (self.rows.stop > self.rows.start) & (
             self.columns.stop > self.columns.start
         )
-        self._missing_tiles = self._tiles_of_blocks()
+        missing_tiles = self._tiles_of_blocks()
+        # Lists, and not arrays: single items of lists take a fifth of the time, and the other
+        # threads wait for it.
+        self._missing_tiles = missing_tiles.tolist()
+        self._row_range, self._column_range = (
+            self.rows.blocks.tolist(),
+            self.columns.blocks.tolist(),
+        )
         self._shard_of = self.rows.shard_of_block.tolist(), self.columns.shard_of_block.tolist()
         shards = -(-shape[0] // shard_px[0]), -(-shape[1] // shard_px[1])
         self.blocks_of_shard = np.zeros(shards, np.int64)
-        rows, columns = np.nonzero(self._missing_tiles)
+        rows, columns = np.nonzero(missing_tiles)
         touched = self.rows.shard_of_block[rows], self.columns.shard_of_block[columns]
         np.add.at(self.blocks_of_shard, touched, 1)
 
@@ -106,8 +113,7 @@ class BlendGrid:
         """Blocks (row, column) that a tile touches."""
         if not self._on_slide[tile]:
             return
-        top, bottom = self.rows.blocks[tile].tolist()
-        left, right = self.columns.blocks[tile].tolist()
+        (top, bottom), (left, right) = self._row_range[tile], self._column_range[tile]
         for row in range(top, bottom + 1):
             for column in range(left, right + 1):
                 yield row, column
@@ -125,8 +131,10 @@ class BlendGrid:
 
     def count_tile(self, block: tuple[int, int]) -> bool:
         """Count one tile of a block; returns whether the block now has all its tiles."""
-        self._missing_tiles[block] -= 1
-        return bool(self._missing_tiles[block] == 0)
+        row, column = block
+        left = self._missing_tiles[row][column] - 1
+        self._missing_tiles[row][column] = left
+        return bool(left == 0)
 
     def tiles_touching(self, shards: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which tiles touch any of the given shards, bool (N,).

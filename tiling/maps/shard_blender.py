@@ -1,4 +1,4 @@
-"""From predicted tiles to written shards: blocks are blended, and shards written, by threads."""
+"""From predicted tiles to written shards: threads blend blocks, and other threads write shards."""
 
 import logging
 import threading
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # bool (h, w) of a window: where maps are kept. Elsewhere (on glass) they are 0.
 ReadMask = Callable[[Window], NDArray[np.bool_]]
+# Chunks of a shard by (row, column) within it, see `ShardWriter.encode_chunks`.
+EncodedChunks = dict[tuple[int, int], bytes | None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class ShardBlender:
         self.missing = grid.blocks_of_shard > 0
         for row, column in np.argwhere(self.missing).tolist():
             self.missing[row, column] = not target.store.is_finished(_key(row, column))
+        self._missing_shards = {(row, column) for row, column in np.argwhere(self.missing).tolist()}
         self._blocks: dict[tuple[int, int], BlendBlock] = {}
         self._quantised: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self._lock = threading.Lock()
@@ -66,6 +69,10 @@ class ShardBlender:
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers)
         self._unfinished: deque[Future[None]] = deque()
+        # Each file is brought to the disk before the next one: the threads that blend need not wait
+        # for that.
+        self._writing_pool = ThreadPoolExecutor(workers)
+        self._unwritten: deque[Future[None]] = deque()
 
     def __enter__(self) -> "ShardBlender":
         return self
@@ -73,10 +80,13 @@ class ShardBlender:
     def __exit__(self, *error: object) -> None:
         # Complete blocks are written even if the next prediction failed.
         self._pool.shutdown()
+        self._writing_pool.shutdown()
+        futures = [*self._unfinished, *self._unwritten]
         if error[0] is None:
-            self._wait(0)
+            for future in futures:
+                future.result()
             return
-        for future in self._unfinished:
+        for future in futures:
             if (other := future.exception()) is not None and other is not error[1]:
                 log.error("blending failed as well: %s: %s", type(other).__name__, other)
 
@@ -87,7 +97,7 @@ class ShardBlender:
         for place in self._grid.blocks_of_tile(tile):
             shard = self._grid.shard_of_block(place)
             first_shard = first_shard or shard
-            if not self.missing[shard]:
+            if shard not in self._missing_shards:
                 continue
             block = self._blocks.get(place)
             if block is None:
@@ -107,7 +117,7 @@ class ShardBlender:
             self._unfinished.popleft().result()
 
     def _finish(self, shard: tuple[int, int], block: BlendBlock) -> None:
-        """Blend a block, and write its shard if it was the last one."""
+        """Blend a block, and encode its shard if it was the last one."""
         window, read_mask = block.window, self._target.read_mask
         quantised = self._shard_array(shard)
         mask = None if read_mask is None else read_mask(window)
@@ -126,10 +136,28 @@ class ShardBlender:
             if is_complete:
                 del self._quantised[shard]
         if is_complete:
-            for writer, pixels in zip(self._target.writers, quantised, strict=True):
-                writer.write_pixels(shard, pixels)
-            files = [writer.path(shard) for writer in self._target.writers]
-            self._target.store.record_finished(_key(*shard), files=files)
+            writers = self._target.writers
+            chunks = [
+                writer.encode_chunks(pixels)
+                for writer, pixels in zip(writers, quantised, strict=True)
+            ]
+            self._write_later(shard, chunks)
+
+    def _write_later(self, shard: tuple[int, int], chunks: list[EncodedChunks]) -> None:
+        """Let another thread write the chunks of each map; only a few shards may wait for it."""
+        with self._lock:
+            self._unwritten.append(self._writing_pool.submit(self._write, shard, chunks))
+            is_full = len(self._unwritten) > 2 * self._workers
+            oldest = self._unwritten.popleft() if is_full else None
+        if oldest is not None:
+            oldest.result()
+
+    def _write(self, shard: tuple[int, int], chunks: list[EncodedChunks]) -> None:
+        writers = self._target.writers
+        for writer, chunks_of_map in zip(writers, chunks, strict=True):
+            writer.write(shard, chunks_of_map)
+        files = [writer.path(shard) for writer in writers]
+        self._target.store.record_finished(_key(*shard), files=files)
 
     def _shard_array(self, shard: tuple[int, int]) -> NDArray[np.uint8]:
         """Quantised maps of a shard, uint8 (maps, h, w); 0 at first."""

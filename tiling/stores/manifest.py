@@ -9,6 +9,7 @@ with their checksums. Its last entry is the checksum of that `zarr.json` itself.
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ MANIFEST_KEY = "gland_pipeline_files"
 _METADATA = "zarr.json"
 _CHUNKS, _CHECKSUMS, _OWN = "chunk_bytes", "metadata_checksums", "checksum"
 _CHECKSUM_LENGTH = 16
+_SYNC_THREADS = 8
 
 
 class StoreManifest(NamedTuple):
@@ -37,8 +39,11 @@ class StoreManifest(NamedTuple):
 def seal_store(folder: Path) -> None:
     """List the files of a complete store in its `zarr.json`, and bring all of them to the disk."""
     chunk_bytes, checksums = {}, {}
-    for name, size in sorted(_file_sizes(folder).items()):
-        sync_to_disk(folder / name)
+    sizes = sorted(_file_sizes(folder).items())
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        # Each call waits for the disk, and waits for several files are shared.
+        list(pool.map(sync_to_disk, (folder / name for name, _ in sizes)))
+    for name, size in sizes:
         if Path(name).name != _METADATA:
             chunk_bytes[name] = size
         elif name != _METADATA:

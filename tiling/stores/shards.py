@@ -217,13 +217,22 @@ class ShardWriter(ShardReader):
         shard : (row, column) on the grid of shards
         pixels : (..., h, w), the part of the shard that is inside the array
         """
+        self.write(shard, self.encode_chunks(pixels))
+
+    def encode_chunks(self, pixels: NDArray[Any]) -> dict[tuple[int, int], bytes | None]:
+        """The chunks of one shard, encoded, as `write` takes them.
+
+        Parameters
+        ----------
+        pixels : (..., h, w), the part of the shard that is inside the array
+        """
         height, width = self.chunk_px
         rows, columns = slice(0, pixels.shape[-2]), slice(0, pixels.shape[-1])
         chunks = {}
         for row, column in _overlapping(rows, columns, self.chunk_px):
             y, x = row * height, column * width
             chunks[row, column] = self.encode(pixels[..., y : y + height, x : x + width])
-        self.write(shard, chunks)
+        return chunks
 
 
 def _with_checksum(data: bytes) -> bytes:

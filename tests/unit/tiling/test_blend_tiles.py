@@ -23,6 +23,7 @@ from tiling.raster.geometry import Geometry, Window
 from tiling.stores import arrays
 from tiling.stores.arrays import open_array, open_store
 from tiling.stores.attributes import stored_json
+from tiling.stores.shards import ShardWriter
 from tiling.stores.window_reading import read_window
 
 TILE = 16
@@ -326,3 +327,27 @@ def test_one_map_alone_is_the_same_as_among_four_for_any_number_of_workers(
     maps = blend(alone, image, origins, prediction, workers=workers)
     assert sorted(open_store(alone).array_keys()) == ["gland"]
     np.testing.assert_array_equal(maps["gland"], four["gland"])
+
+
+@pytest.mark.parametrize("failing_write", [0, 5, 19])
+def test_a_shard_that_cannot_be_written_stops_the_run_and_the_run_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_write: int
+) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (3, 150, 131), np.uint8)
+    origins = grid(150, 131, 10)
+    prediction = TilePrediction(position_dependent, 3, ("gland",))
+    prediction = replace(prediction, predict=lambda images: position_dependent(images)[:, :1])
+    blend(tmp_path / "a.zarr", image, origins, prediction, workers=2)
+    write, calls = ShardWriter.write, itertools.count()
+
+    def full_disk(writer: ShardWriter, *arguments: object) -> None:
+        if next(calls) == failing_write:
+            raise OSError("no space left on device")
+        write(writer, *arguments)
+
+    monkeypatch.setattr(ShardWriter, "write", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        blend(tmp_path / "b.zarr", image, origins, prediction, workers=2)
+    assert not (tmp_path / "b.zarr").exists()
+    blend(tmp_path / "b.zarr", image, origins, prediction, workers=2)
+    assert files_of(tmp_path / "a.zarr") == files_of(tmp_path / "b.zarr")
