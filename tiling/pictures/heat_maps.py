@@ -21,6 +21,7 @@ from tiling.pictures.canvas import (
 )
 from tiling.raster.geometry import Geometry, blocks
 from tiling.raster.quantise import PROBABILITY_SCALE
+from tiling.stores.shards import ShardReader
 
 _GLASS_COLOUR: Colour = (235, 235, 235)
 _COLOUR_BAR_PX = (110, 12)
@@ -30,7 +31,7 @@ Palette = Literal["viridis", "magma"]
 
 
 def draw_heat_map(
-    quantised: zarr.Array[Any],
+    quantised: zarr.Array[Any] | ShardReader,
     tissue: NDArray[np.bool_],
     geometry: Geometry,
     *,
@@ -77,7 +78,10 @@ def draw_heat_map(
 
 
 def reduced_mean(
-    array: zarr.Array[Any], step_px: int, block_px: int, within: NDArray[np.bool_] | None = None
+    array: zarr.Array[Any] | ShardReader,
+    step_px: int,
+    block_px: int,
+    within: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Means over squares of step x step pixels, read in blocks.
 

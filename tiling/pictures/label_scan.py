@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tiling.pictures.canvas import Thumbnail, mark_pixels
 from tiling.raster.edges import inner_edges
 from tiling.raster.geometry import Block, blocks, halo
+from tiling.stores.shards import ShardReader
 
 
 class LabelScan(NamedTuple):
@@ -31,8 +32,8 @@ class LabelScan(NamedTuple):
 
 
 def scan_labels(
-    labels: zarr.Array[Any],
-    disagreement: zarr.Array[Any],
+    labels: zarr.Array[Any] | ShardReader,
+    disagreement: zarr.Array[Any] | ShardReader,
     windows_px: NDArray[np.int64],
     area_px: NDArray[np.int64],
     thumbnail: Thumbnail,
@@ -56,10 +57,13 @@ def scan_labels(
     for block in _occupied_blocks(blocks(height, width, block_px), windows_px, block_px, width):
         outer, inner = halo(block, 1, height, width)
         part = np.asarray(labels[outer])
-        mark_pixels(edges, inner_edges(part)[inner], block, thumbnail)
-        values = np.asarray(disagreement[block]).ravel()
-        total += np.bincount(part[inner].ravel(), values, minlength=len(total))
-        _add_contact(contact_px, part, inner)
+        edge_pixels = inner_edges(part)
+        mark_pixels(edges, edge_pixels[inner], block, thumbnail)
+        numbers = part[inner]
+        inside = numbers > 0
+        sums = np.bincount(numbers[inside], np.asarray(disagreement[block])[inside])
+        total[: len(sums)] += sums
+        _add_contact(contact_px, part, edge_pixels, inner)
     return LabelScan(edges, total[1:] / np.maximum(area_px, 1), contact_px[1:])
 
 
@@ -76,18 +80,26 @@ def _occupied_blocks(
     return [all_blocks[index] for index in sorted(indices)]
 
 
-def _add_contact(contact_px: NDArray[np.int64], part: NDArray[np.int32], inner: Block) -> None:
+def _add_contact(
+    contact_px: NDArray[np.int64],
+    part: NDArray[np.int32],
+    edge_pixels: NDArray[np.bool_],
+    inner: Block,
+) -> None:
     """Add the pixel edges that each object of a block shares with other objects.
 
-    Each of the two pixels of an edge is counted in the block that contains it.
+    Only pixels at the edge of an object share one. Each of the two pixels of an edge is counted in
+    the block that contains it.
     """
     rows, columns = inner
-    for axis in (0, 1):
-        first = part[:-1] if axis == 0 else part[:, :-1]
-        second = part[1:] if axis == 0 else part[:, 1:]
-        y, x = np.nonzero((first != second) & (first != 0) & (second != 0))
-        for label, dy, dx in ((first[y, x], 0, 0), (second[y, x], 1 - axis, axis)):
-            row, column = y + dy, x + dx
-            is_in_rows = (row >= rows.start) & (row < rows.stop)
-            is_in_columns = (column >= columns.start) & (column < columns.stop)
-            np.add.at(contact_px, label[is_in_rows & is_in_columns], 1)
+    y, x = np.nonzero(edge_pixels[inner])
+    y, x = y + rows.start, x + columns.start
+    own = part[y, x]
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        row, column = y + dy, x + dx
+        is_in_part = (row >= 0) & (row < part.shape[0]) & (column >= 0) & (column < part.shape[1])
+        other = part[row[is_in_part], column[is_in_part]]
+        numbers = own[is_in_part]
+        touching = numbers[(other != numbers) & (other != 0)]
+        counts = np.bincount(touching)
+        contact_px[: len(counts)] += counts

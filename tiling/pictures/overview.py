@@ -32,6 +32,7 @@ from tiling.raster.quantise import restore_probability
 from tiling.stores.arrays import SHARD_PX, open_array, open_store, read_table
 from tiling.stores.attributes import recorded_error
 from tiling.stores.layout import LabelStore
+from tiling.stores.shards import ShardReader
 from tiling.stores.slide_stores import SlideStores
 
 _PANEL_PX = 480
@@ -97,8 +98,8 @@ def _scan_glands(stores: SlideStores, thumbnail: Thumbnail, block_px: int) -> _G
     objects = read_table(stores.glands, "objects", ("window_px", "area_px"))
     windows_px, area_px = objects["window_px"], objects["area_px"]
     scan = scan_labels(
-        open_array(open_store(stores.glands), "labels"),
-        open_array(open_store(stores.maps), "disagreement"),
+        ShardReader(open_array(open_store(stores.glands), "labels")),
+        ShardReader(open_array(open_store(stores.maps), "disagreement")),
         windows_px,
         area_px,
         thumbnail,
@@ -148,7 +149,7 @@ def _heat_maps(
     tissue = np.asarray(open_array(open_store(stores.tiles), "tissue")[...]) > 0
     maps = open_store(stores.maps)
     gland = draw_heat_map(
-        open_array(maps, "gland"),
+        ShardReader(open_array(maps, "gland")),
         tissue,
         thumbnail.geometry,
         palette="viridis",
@@ -157,7 +158,7 @@ def _heat_maps(
         highest=1.0,
     )
     disagreement = draw_heat_map(
-        open_array(maps, "disagreement"),
+        ShardReader(open_array(maps, "disagreement")),
         tissue,
         thumbnail.geometry,
         palette="magma",

@@ -11,6 +11,7 @@ from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.raster.quantise import PROBABILITY_SCALE
 from tiling.stores.arrays import SHARD_PX, open_array, open_store
 from tiling.stores.layout import TileStore
+from tiling.stores.shards import ShardReader
 
 
 def _quantised_entropies() -> NDArray[np.int32]:
@@ -60,7 +61,9 @@ def sum_cells(
     block_px : side of a block, rounded to whole cells
     """
     shape = (geometry.height_px, geometry.width_px)
-    gland, disagreement = (open_array(open_store(maps), name) for name in ("gland", "disagreement"))
+    gland, disagreement = (
+        ShardReader(open_array(open_store(maps), name)) for name in ("gland", "disagreement")
+    )
     tissue = np.asarray(open_array(open_store(tiles), "tissue")[...]) > 0
     stride = TileStore.read(tiles).tissue_stride_px
     annotations: list[zarr.Array[Any]] = []

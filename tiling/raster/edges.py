@@ -15,8 +15,6 @@ def inner_edges(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     edges = np.zeros(labels.shape, bool)
     for axis in (0, 1):
         differs = np.diff(labels, axis=axis) != 0
-        before, after = np.zeros((2, *labels.shape), bool)
-        before[(slice(None),) * axis + (slice(None, -1),)] = differs
-        after[(slice(None),) * axis + (slice(1, None),)] = differs
-        edges |= before | after
+        edges[(slice(None),) * axis + (slice(None, -1),)] |= differs
+        edges[(slice(None),) * axis + (slice(1, None),)] |= differs
     return np.asarray(edges & (labels != 0))
