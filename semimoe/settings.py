@@ -118,20 +118,13 @@ class NetworkSettings(StrictModel):
     sdf_bins: Annotated[int, Field(ge=0, le=64), NO_BOOL] = Field(
         0,
         description="the distance is predicted as probabilities of this many values from -1 to 1,"
-        " learnt by cross-entropy, and their mean is the map; 0: as one value",
+        " learnt by cross-entropy, and their mean is the map; 0, 1: as one value",
     )
     boundary: Literal["instance", "outer"] = Field(
         "instance",
         description="boundary target of each gland (a line between touching glands), or of the"
         " binary mask (public code)",
     )
-
-    @field_validator("sdf_bins")
-    @classmethod
-    def _has_two_ends(cls, bins: int) -> int:
-        if bins == 1:
-            raise ValueError("must be 0, or at least 2")
-        return bins
 
     @field_validator("encoder")
     @classmethod
@@ -230,8 +223,10 @@ class TrainingOptions(StrictModel):
     unsup_max: Number = Field(
         0.5, ge=0, le=LARGEST_FACTOR, description="largest weight of the unsupervised loss (eq. 7)"
     )
-    unsup_schedule: Literal["linear", "gaussian"] = Field(
-        "linear", description="how that weight grows (the paper: gaussian)"
+    unsup_schedule: Literal["linear", "gaussian", "ramp"] = Field(
+        "linear",
+        description="how that weight grows (the paper: gaussian); ramp: linear over the first tenth"
+        " of the steps, then constant",
     )
     update: Literal["joint", "two-step"] = Field(
         "joint", description="one optimiser step on both losses, or two (Algorithm 1)"
@@ -256,10 +251,12 @@ class TrainingOptions(StrictModel):
         "auto",
         description="bf16: autocast; auto: bf16 where the processor or GPU computes it natively",
     )
-    pseudo: Literal["gates", "derived"] = Field(
+    pseudo: Literal["gates", "derived", "teacher"] = Field(
         "gates",
         description="online pseudo-labels of all gates, or of the mask gate, with distance and"
-        " boundary derived from its mask (Table 4)",
+        " boundary derived from its mask (Table 4); teacher: of the gates of the moving average"
+        " (`ema_decay`), on tiles without changes of stain and focus, where they are certain and"
+        " agree with the experts; the experts learn from mixed tiles (CutMix)",
     )
     validate_every: Integer = Field(
         1, ge=1, le=MOST_EPOCHS, description="epochs between validations"
@@ -294,4 +291,10 @@ class TrainingSettings(TrainingOptions):
             raise ValueError(
                 f"warm_start_epochs {self.warm_start_epochs} must be at most epochs {self.epochs}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_is_a_moving_average(self) -> "TrainingSettings":
+        if self.pseudo == "teacher" and not self.ema_decay:
+            raise ValueError("pseudo: teacher needs ema_decay above 0, for example 0.99")
         return self

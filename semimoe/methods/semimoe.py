@@ -19,11 +19,21 @@ from semimoe.methods.learner import (
 from semimoe.methods.supervised import SupervisedLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.running_statistics import keep_running_statistics
+from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import Targets, pseudo_targets, total_loss, unsupervised_losses
 from semimoe.objectives.skeleton_distance import QUANTISED_MAX, skeleton_distance
 from semimoe.objectives.targets import make_targets
+from semimoe.objectives.teacher_targets import (
+    PseudoTiles,
+    exchange_rectangles,
+    flipped_back,
+    teacher_targets,
+)
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from tiling.raster.label_numbers import label_components
+
+# The teacher's pseudo-labels are means over these flips (axes of (B, C, H, W)).
+_TEACHER_FLIPS = ((), (2, 3))
 
 
 class SemiMoELearner(SupervisedLearner):
@@ -32,7 +42,9 @@ class SemiMoELearner(SupervisedLearner):
     def __init__(self, context: LearnerContext) -> None:
         super().__init__(context)
         # Otherwise targets are derived from the mask on the CPU.
-        self.is_recordable = context.training.pseudo == "gates" and context.network.gates == "multi"
+        self.is_recordable = (
+            context.training.pseudo != "derived" and context.network.gates == "multi"
+        )
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""
@@ -48,6 +60,8 @@ class SemiMoELearner(SupervisedLearner):
         if batch is None or training.unsup_max == 0:
             return None
         weight = unsupervised_weight(step.progress, training)
+        if training.pseudo == "teacher" and batch.targets is None:
+            return self._teacher_phase(step, batch, weight)
         keeps_statistics = training.statistics == "labelled"
         with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
             outputs = step.forward(self.network, batch.image)
@@ -64,6 +78,35 @@ class SemiMoELearner(SupervisedLearner):
             weight * detached_sum(weighted_losses),
             task_log("unsup_{}", losses),
             pseudo_label_counts(pseudo.mask, batch),
+            None,
+        )
+
+    def _teacher_phase(self, step: Step, batch: Batch, weight: Tensor) -> PhaseLoss:
+        """The experts learn from the gates of the moving average (`teacher_targets`)."""
+        training = self.context.training
+        assert self.average is not None  # the settings demand it
+        assert batch.weak is not None  # the loader makes it for this setting
+        self.average.eval()
+        with torch.no_grad():
+            views = [
+                flipped_back(step.forward(self.average, batch.weak.flip(axes)), axes)
+                for axes in _TEACHER_FLIPS
+            ]
+        pseudo, counts = teacher_targets(views)
+        tiles = PseudoTiles(batch.image, pseudo, (counts & (batch.weight > 0)).float())
+        tiles = exchange_rectangles(tiles)
+        keeps_statistics = training.statistics == "labelled"
+        with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
+            outputs = step.forward(self.network, tiles.image)
+        losses = unsupervised_losses(
+            outputs.experts, tiles.targets, tiles.weight, training=training
+        ).times(batch.share)
+        weighted_losses = weight_sdf_loss(losses, training)
+        return PhaseLoss(
+            weight * self.aggregate(weighted_losses, batch.share.tiles),
+            weight * detached_sum(weighted_losses),
+            task_log("unsup_{}", losses),
+            pseudo_label_counts(pseudo.mask, batch._replace(weight=batch.weight * counts)),
             None,
         )
 

@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     truth_weight : uint8 (B, H, W), 0 where the truth is unknown
     numbers : int64 (B,), index of each tile in its source, for messages
     share : share that this batch has of the batch of one optimiser step
+    weak : the images without changes of stain and focus, uint8 (B, 3, H, W); None: not asked for
     """
 
     image: Tensor
@@ -30,6 +31,7 @@ class Batch(NamedTuple):
     truth_weight: Tensor
     numbers: Tensor
     share: BatchShare = BatchShare()
+    weak: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device."""
@@ -46,4 +48,5 @@ class Batch(NamedTuple):
             move(self.truth_weight),
             self.numbers,
             self.share,
+            None if self.weak is None else move(self.weak),
         )

@@ -5,11 +5,14 @@ from torch import Tensor
 
 from semimoe.settings import TrainingOptions
 
+_RAMP = 0.1  # part of the schedule
+
 
 def unsupervised_weight(progress: Tensor, training: TrainingOptions) -> Tensor:
     """Weight lambda_unsup(t) of eq. 7, a scalar.
 
-    Linear: unsup_max t / T. Gaussian: unsup_max exp(-5 (1 - t / T)^2).
+    Linear: unsup_max t / T. Gaussian: unsup_max exp(-5 (1 - t / T)^2). Ramp: unsup_max
+    min(10 t / T, 1).
 
     Parameters
     ----------
@@ -20,4 +23,6 @@ def unsupervised_weight(progress: Tensor, training: TrainingOptions) -> Tensor:
     """
     if training.unsup_schedule == "linear":
         return training.unsup_max * progress
+    if training.unsup_schedule == "ramp":
+        return training.unsup_max * (progress / _RAMP).clamp(max=1)
     return training.unsup_max * torch.exp(-5 * (1 - progress) ** 2)

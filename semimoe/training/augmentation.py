@@ -49,6 +49,7 @@ class AugmentedTiles(NamedTuple):
     Attributes
     ----------
     image : uint8 (B, 3, T, T)
+    weak : float32 (B, 3, T, T), the image without changes of stain and focus, not rounded
     labels : int32 (B, T, T), 0 without labels
     weight : uint8 (B, T, T), 0 where nothing is annotated
     inside : uint8 (B, T, T), 0 where the image was padded or is not tissue
@@ -59,6 +60,7 @@ class AugmentedTiles(NamedTuple):
     """
 
     image: Tensor
+    weak: Tensor
     labels: Tensor
     weight: Tensor
     inside: Tensor
@@ -101,6 +103,7 @@ def augment(
     skeleton = None
     if windows.skeleton is not None:
         skeleton = sample_bilinear(windows.skeleton[:, None], positions)[:, 0] / QUANTISED_MAX
+    weak = image
     if augmentation in _STAIN_CHANGES:
         image = _change_stain(image, numbers, *_STAIN_CHANGES[augmentation])
     if augmentation in GLASS_AUGMENTATIONS:
@@ -108,12 +111,14 @@ def augment(
         noise = _glass_noise(numbers, tile_px)
         for edge in edges.unbind(1):
             is_glass = _glass(edge, tile_px)
-            image = torch.where(is_glass[:, None], _glass_colour(edge) + noise, image)
+            glass = _glass_colour(edge) + noise
+            image, weak = (torch.where(is_glass[:, None], glass, view) for view in (image, weak))
             labels = labels.masked_fill(is_glass, 0)
             inside = inside.masked_fill(is_glass, 0)
         image = _change_focus(image, numbers)
     return AugmentedTiles(
-        image.clamp(0, 255).round().to(torch.uint8),
+        rounded(image),
+        weak,
         labels,
         weight,
         inside,
@@ -121,6 +126,11 @@ def augment(
         skeleton,
         tile_px / windows.side,
     )
+
+
+def rounded(image: Tensor) -> Tensor:
+    """Values of an image as uint8."""
+    return image.clamp(0, 255).round().to(torch.uint8)
 
 
 def _sample_pseudo(pseudo: Tensor, positions: Positions) -> Tensor:

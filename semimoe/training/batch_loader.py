@@ -19,7 +19,7 @@ from semimoe.objectives.batch import Batch
 from semimoe.objectives.device_targets import make_device_targets
 from semimoe.objectives.losses import Targets
 from semimoe.objectives.targets import make_targets
-from semimoe.training.augmentation import AugmentedTiles, augment
+from semimoe.training.augmentation import AugmentedTiles, augment, rounded
 from semimoe.training.cuda_graphs import RecordedFunction
 from semimoe.training.recipe import Recipe, Role, TileSource
 from semimoe.training.tile_schedule import BatchPlan, ScheduledBatch, scheduled_batches
@@ -115,7 +115,8 @@ def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
     # All pixels inside the image count; the labels of an unlabelled tile are for the log only.
     truth_weight = tiles.weight * windows.has_labels[:, None, None]
     truth = (tiles.labels > 0).long()
-    return Batch(tiles.image, tiles.inside, pseudo, truth, truth_weight, unknown)
+    weak = rounded(tiles.weak) if recipe.training.pseudo == "teacher" else None
+    return Batch(tiles.image, tiles.inside, pseudo, truth, truth_weight, unknown, weak=weak)
 
 
 def image_statistics(source: TileSource) -> tuple[list[float], list[float]]:

@@ -241,6 +241,7 @@ def divide(batch: Batch, most_tiles: int) -> list[Batch]:
             batch.truth[rows],
             batch.truth_weight[rows],
             batch.numbers[rows],
+            weak=None if batch.weak is None else batch.weak[rows],
         )
         shares_of_batch = map(_ratio, _sizes(part).tolist(), sizes)
         share = (

@@ -41,6 +41,14 @@ def test_training_works_with_every_training_option_and_with_stored_pseudo_labels
             training=TrainingSettings(**base | changes),
         )
         assert np.isfinite(float(read_history(out)[-1]["loss"]))
+    teacher = {"pseudo": "teacher", "ema_decay": 0.9, "unsup_schedule": "ramp", "epochs": 1}
+    train(
+        "semimoe",
+        tmp_path / "teacher",
+        discs(3, 40),
+        discs(4, 40, labels=False),
+        training=TrainingSettings(**base | teacher | {"augment": "scanners"}),
+    )
     stored = train(
         "semimoe", tmp_path / "stored", discs(3, 40), discs(4, 40, labels=False, pseudo=True)
     )

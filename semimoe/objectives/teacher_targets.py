@@ -1,0 +1,115 @@
+"""Pseudo-labels of a teacher: where it is certain, for mixed tiles.
+
+The teacher predicts tiles without changes of stain and focus; the experts learn from the same tiles
+with these changes (FixMatch: Sohn et al. 2020), after parts of tiles were exchanged (CutMix: French
+et al. 2020).
+
+B batch, H, W sides of a tile.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from semimoe.networks.mixture import NetworkOutputs, TaskLogits, signed_distance
+from semimoe.objectives.losses import Targets
+
+# A pixel counts if the teacher's probability of its class is at least this.
+_LEAST_CONFIDENCE = 0.9
+# Area of an exchanged rectangle, as a share of the tile.
+_MIXED_AREAS = (0.1, 0.4)
+
+
+class PseudoTiles(NamedTuple):
+    """Tiles with pseudo-labels.
+
+    Attributes
+    ----------
+    image : uint8 (B, 3, H, W)
+    targets : of the teacher
+    weight : float32 (B, H, W), 1 where the pseudo-label counts
+    """
+
+    image: Tensor
+    targets: Targets
+    weight: Tensor
+
+
+def teacher_targets(views: list[NetworkOutputs]) -> tuple[Targets, Tensor]:
+    """Targets from the outputs of a teacher, and where they count.
+
+    Parameters
+    ----------
+    views : outputs for the same tiles, already flipped back
+
+    Returns
+    -------
+    targets : mask and boundary of the mean probability, mean distance
+    counts : bool (B, H, W), the mean probability is certain, and the experts for mask and distance
+        agree with it
+    """
+    probability = _mean([torch.softmax(view.gates.seg.float(), 1)[:, 1] for view in views])
+    mask = (probability >= 0.5).long()
+    counts = torch.maximum(probability, 1 - probability) >= _LEAST_CONFIDENCE
+    expert = _mean([torch.softmax(view.experts.seg.float(), 1)[:, 1] for view in views])
+    counts &= (expert >= 0.5).long() == mask
+    sdf = torch.zeros_like(probability)[:, None]
+    if views[0].gates.sdf is not None:
+        sdf = _mean([signed_distance(_present(view.gates.sdf)) for view in views])
+    if views[0].experts.sdf is not None:
+        expert_sdf = _mean([signed_distance(_present(view.experts.sdf)) for view in views])
+        counts &= (expert_sdf[:, 0] > 0).long() == mask
+    boundary = torch.zeros_like(mask)
+    if views[0].gates.bnd is not None:
+        logits = [_present(view.gates.bnd) for view in views]
+        boundary = (_mean([torch.softmax(part.float(), 1)[:, 1] for part in logits]) >= 0.5).long()
+    return Targets(mask, sdf, boundary), counts
+
+
+def flipped_back(outputs: NetworkOutputs, axes: tuple[int, ...]) -> NetworkOutputs:
+    """Outputs of flipped images, on the pixels of the images."""
+    experts, gates = (
+        TaskLogits(
+            logits.seg.flip(axes),
+            None if logits.sdf is None else logits.sdf.flip(axes),
+            None if logits.bnd is None else logits.bnd.flip(axes),
+        )
+        for logits in (outputs.experts, outputs.gates)
+    )
+    return outputs._replace(experts=experts, gates=gates)
+
+
+def exchange_rectangles(tiles: PseudoTiles) -> PseudoTiles:
+    """Replace a random rectangle of each tile by that of the tile before it in the batch."""
+    count, height, width = tiles.weight.shape
+    device = tiles.weight.device
+    area, shape, y, x = torch.rand(4, count, 1, device=device)
+    low, high = _MIXED_AREAS
+    side = (low + (high - low) * area).sqrt()
+    ratio = torch.exp2(shape - 0.5)  # sides differ by at most the factor 2
+    inside = []
+    for centre, share, length in ((y, side * ratio, height), (x, side / ratio, width)):
+        axis = (torch.arange(length, device=device) + 0.5) / length
+        start = centre * (1 - share)
+        inside.append((axis >= start) & (axis < start + share))  # (B, length)
+    mixed = inside[0][:, :, None] & inside[1][:, None, :]  # (B, H, W)
+
+    def exchange(values: Tensor) -> Tensor:
+        where = mixed if values.ndim == mixed.ndim else mixed[:, None]
+        return torch.where(where, values.roll(1, 0), values)
+
+    return PseudoTiles(
+        exchange(tiles.image),
+        Targets(*(exchange(target) for target in tiles.targets)),
+        exchange(tiles.weight),
+    )
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(values).mean(0)
+
+
+def _present(logits: Tensor | None) -> Tensor:
+    assert logits is not None  # the caller asked whether the task has an output
+    return logits
