@@ -1,6 +1,7 @@
 """Peak memory of a command and of all its child processes.
 
-It is the sum of their PSS, which counts shared pages once, sampled twice a second.
+It is the sum of their PSS, which counts shared pages once, sampled twice a second (of their
+resident memory, which is more, where the system does not know the PSS).
 
 python benchmarks/peak_memory.py -- make demo
 """
@@ -24,7 +25,8 @@ def tree_pss(root: psutil.Process) -> int:
     for process in [root, *root.children(recursive=True)]:
         # A process may end before its memory is read.
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            total += process.memory_full_info().pss
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.rss)  # sandboxes may not know the PSS
     return total
 
 

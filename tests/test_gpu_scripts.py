@@ -175,10 +175,10 @@ def test_the_wheels_of_the_gpu_machine_are_in_the_lock_file(monkeypatch) -> None
 
 def test_gpu_samples_between_the_first_and_the_last_busy_one(monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    from gpu_samples import figures_of, parse_sample
+    from gpu_samples import Sample, figures_of
 
-    lines = ["0, 500", "50, 900", "0, 700", "[N/A], 1", "0, 700", "100, 700", "0, 500"]
-    samples = [sample for line in lines if (sample := parse_sample(line))]
+    samples = [Sample(*pair) for pair in [(0, 500), (50, 900), (0, 700), (0, 700), (100, 700)]]
+    samples.append(Sample(0, 500))
     row = figures_of(samples, slides=2)
     # 150 % in four samples; two of them are idle, .2 s each, for two slides.
     assert row == {"GPU busy": "38%", "GPU idle s per slide": 0.2, "GPU MiB": 900}

@@ -1,43 +1,56 @@
-"""How busy a GPU is while a command runs, sampled with nvidia-smi."""
+"""How busy a GPU is while a command runs: samples of its driver."""
 
-import shutil
-import subprocess
 import threading
+import time
 from types import TracebackType
 from typing import NamedTuple
 
 INTERVAL_S = 0.2
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
+    """What the driver says of the first GPU.
+
+    Attributes
+    ----------
+    busy_percent : share of the last sixth of a second or more in which a kernel ran
+    memory_mib : used by all programs
+    """
+
     busy_percent: float
     memory_mib: float
 
 
 class GpuSamples:
-    """Samples of the first GPU while this context is open; none without nvidia-smi."""
+    """Samples of the first GPU while this context is open; none without nvidia-ml-py and a GPU."""
 
     def __init__(self) -> None:
-        self._samples: list[_Sample] = []
-        self._process: subprocess.Popen[str] | None = None
+        self._samples: list[Sample] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> "GpuSamples":
-        if shutil.which("nvidia-smi"):
-            command = [
-                *("nvidia-smi", "--id=0", "--query-gpu=utilization.gpu,memory.used"),
-                *("--format=csv,noheader,nounits", f"--loop-ms={round(INTERVAL_S * 1000)}"),
-            ]
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            self._reader = threading.Thread(target=self._read, daemon=True)
-            self._reader.start()
+        self._thread.start()
         return self
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if sample := parse_sample(line):
-                self._samples.append(sample)
+    def _sample(self) -> None:
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+        except Exception as error:  # the package and its driver raise many kinds
+            print(f"the GPU is not sampled: {type(error).__name__}: {error}", flush=True)
+            return
+        while not self._ended.is_set():
+            begin_s = time.monotonic()
+            self._samples.append(
+                Sample(
+                    pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu,
+                    pynvml.nvmlDeviceGetMemoryInfo(gpu).used / 2**20,
+                )
+            )
+            self._ended.wait(max(INTERVAL_S - (time.monotonic() - begin_s), 0))
 
     def __exit__(
         self,
@@ -45,10 +58,8 @@ class GpuSamples:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._reader.join()
+        self._ended.set()
+        self._thread.join()
 
     def figures(self, slides: int) -> dict[str, object]:
         """Columns of a report: between the first and the last sample that is not idle.
@@ -60,25 +71,10 @@ class GpuSamples:
         return figures_of(self._samples, slides)
 
 
-def parse_sample(line: str) -> _Sample | None:
-    """One line of nvidia-smi; None if it holds no numbers.
-
-    >>> parse_sample("37, 2048")
-    _Sample(busy_percent=37.0, memory_mib=2048.0)
-    >>> parse_sample("[N/A], 2048") is None
-    True
-    """
-    try:
-        busy, memory = (float(value) for value in line.split(","))
-    except ValueError:
-        return None
-    return _Sample(busy, memory)
-
-
-def figures_of(samples: list[_Sample], slides: int) -> dict[str, object]:
+def figures_of(samples: list[Sample], slides: int) -> dict[str, object]:
     """Busy share, idle seconds for each slide, and the most memory.
 
-    >>> figures_of([_Sample(0, 1), _Sample(50, 9), _Sample(0, 5), _Sample(100, 5)], 2)
+    >>> figures_of([Sample(0, 1), Sample(50, 9), Sample(0, 5), Sample(100, 5)], 2)
     {'GPU busy': '50%', 'GPU idle s per slide': 0.1, 'GPU MiB': 9}
     """
     busy = [number for number, sample in enumerate(samples) if sample.busy_percent > 0]
