@@ -203,3 +203,25 @@ def test_folds_and_the_final_model_are_trained_and_packed(tmp_path, monkeypatch)
     card = load_card(tmp_path / "out" / "released" / "fold1")
     assert (card.sdf_scale, card.kernels) == ("skeleton", "float16")
     assert len(card.notes.images.validation) > 10
+
+
+def test_a_rewritten_wheel_lists_its_files_and_keeps_its_program_executable(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from collect_wheels import rewrite
+
+    wheel = tmp_path / "pulp-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("pulp/a.py", "pulp/b.py", "pulp/i64/cbc", "pulp-1.dist-info/RECORD"):
+            archive.writestr(name, name)
+    rewrite(wheel, lambda name: name != "pulp/b.py", strip=False)
+    with zipfile.ZipFile(wheel) as archive:
+        record = [
+            line.split(",")[0] for line in archive.read("pulp-1.dist-info/RECORD").decode().split()
+        ]
+        assert (
+            record == archive.namelist() == ["pulp/a.py", "pulp/i64/cbc", "pulp-1.dist-info/RECORD"]
+        )
+        # pip makes a file executable only if it is listed as a regular one.
+        assert archive.getinfo("pulp/i64/cbc").external_attr >> 16 == 0o100755

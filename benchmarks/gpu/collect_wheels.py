@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import re
+import stat
 import subprocess
 import sys
 import zipfile
@@ -85,7 +86,7 @@ def rewrite(wheel: Path, keep: Callable[[str], bool], *, strip: bool) -> None:
         for name, data in files.items():
             entry = zipfile.ZipInfo(name)
             # The solver of PuLP is a program.
-            entry.external_attr = (0o755 if name.endswith("/cbc") else 0o644) << 16
+            entry.external_attr = (stat.S_IFREG | (0o755 if name.endswith("/cbc") else 0o644)) << 16
             archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
 
 
