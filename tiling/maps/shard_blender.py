@@ -68,7 +68,9 @@ class ShardBlender:
             self._buffers.put(WorkBuffers(grid.tile_px, grid.largest_block_px))
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers)
-        self._unfinished: deque[Future[None]] = deque()
+        self._unfinished: list[Future[None]] = []
+        # The tiles of a block take much memory: only a few complete blocks may wait.
+        self._free_places = threading.Semaphore(2 * workers)
         # Each file is brought to the disk before the next one: the threads that blend need not wait
         # for that.
         self._writing_pool = ThreadPoolExecutor(workers)
@@ -106,17 +108,25 @@ class ShardBlender:
             # Other shards may be written much later: of the tile, only a copied strip is kept.
             block.add(maps, y, x, copy=shard != first_shard)
             if self._grid.count_tile(place):
-                # The tiles of a block take much memory: only a few complete blocks may wait.
-                self._wait(2 * self._workers - 1)
+                self._free_places.acquire()
+                self._raise_errors()
                 complete = self._blocks.pop(place)
                 self._unfinished.append(self._pool.submit(self._finish, shard, complete))
 
-    def _wait(self, most: int) -> None:
-        """Wait until at most `most` blocks are unfinished."""
-        while len(self._unfinished) > most:
-            self._unfinished.popleft().result()
+    def _raise_errors(self) -> None:
+        """Raise the error of a block that ended with one."""
+        ended = [future for future in self._unfinished if future.done()]
+        self._unfinished = [future for future in self._unfinished if future not in ended]
+        for future in ended:
+            future.result()
 
     def _finish(self, shard: tuple[int, int], block: BlendBlock) -> None:
+        try:
+            self._blend(shard, block)
+        finally:
+            self._free_places.release()
+
+    def _blend(self, shard: tuple[int, int], block: BlendBlock) -> None:
         """Blend a block, and encode its shard if it was the last one."""
         window, read_mask = block.window, self._target.read_mask
         quantised = self._shard_array(shard)
