@@ -19,6 +19,7 @@ from tiling.pictures.canvas import (
     text_width,
     with_scale_bar,
 )
+from tiling.raster.cell_sums import cell_sums
 from tiling.raster.geometry import Geometry, blocks
 from tiling.raster.quantise import PROBABILITY_SCALE
 from tiling.stores.shards import ShardReader
@@ -108,11 +109,10 @@ def reduced_mean(
             if not within[coarse_rows, coarse_columns].any():
                 continue
         part = np.asarray(array[rows, columns])
-        row_starts, column_starts = (np.arange(0, length, step_px) for length in part.shape)
-        row_counts = np.diff(np.append(row_starts, part.shape[0]))
-        column_counts = np.diff(np.append(column_starts, part.shape[1]))
-        sums = np.add.reduceat(part, row_starts, axis=0, dtype=np.float64)
-        sums = np.add.reduceat(sums, column_starts, axis=1)
+        sums = cell_sums(part, step_px)
+        row_counts, column_counts = (
+            np.diff(np.append(np.arange(0, length, step_px), length)) for length in part.shape
+        )
         top, left = rows.start // step_px, columns.start // step_px
         mean = sums / np.outer(row_counts, column_counts)
         result[top : top + sums.shape[0], left : left + sums.shape[1]] = mean

@@ -7,6 +7,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from tiling.raster.cell_sums import cell_sums
 from tiling.raster.geometry import Block, Geometry, blocks
 from tiling.raster.quantise import PROBABILITY_SCALE
 from tiling.stores.arrays import SHARD_PX, open_array, open_store
@@ -75,15 +76,15 @@ def sum_cells(
         cells = _cells_of(block, cell_px)
         if annotations:
             is_labelled = np.any([np.asarray(array[block]) > 0 for array in annotations], axis=0)
-            sums.labelled[cells] = _cell_sums(is_labelled, cell_px)
+            sums.labelled[cells] = cell_sums(is_labelled, cell_px)
         is_tissue = _tissue_of(block, tissue, stride)
         if is_tissue is None:
             continue
-        sums.tissue[cells] = _cell_sums(is_tissue, cell_px)
+        sums.tissue[cells] = cell_sums(is_tissue, cell_px)
         entropy = QUANTISED_ENTROPY[np.asarray(gland[block])]
         # Where no tile was predicted, the probability is 0 and its entropy as well.
         doubt = np.asarray(disagreement[block]).astype(np.int32) + entropy
-        sums.doubt[cells] = _cell_sums(np.where(is_tissue, doubt, 0), cell_px)
+        sums.doubt[cells] = cell_sums(np.where(is_tissue, doubt, 0), cell_px)
     return sums
 
 
@@ -102,17 +103,3 @@ def _tissue_of(block: Block, tissue: NDArray[np.bool_], stride_px: int) -> NDArr
     if not tissue[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].any():
         return None
     return np.asarray(tissue[rows[:, None], columns])
-
-
-def _cell_sums(values: NDArray[Any], cell_px: int) -> NDArray[np.int64]:
-    """Sums over the cells of a block that begins at the corner of a cell.
-
-    Cells at the far edges may have fewer pixels.
-
-    >>> _cell_sums(np.ones((3, 5), bool), 2).tolist()
-    [[4, 4, 2], [2, 2, 1]]
-    """
-    rows = np.arange(0, values.shape[0], cell_px)
-    columns = np.arange(0, values.shape[1], cell_px)
-    down = np.add.reduceat(values, rows, axis=0, dtype=np.int64)
-    return np.asarray(np.add.reduceat(down, columns, axis=1), np.int64)

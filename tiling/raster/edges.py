@@ -14,7 +14,9 @@ def inner_edges(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     """
     edges = np.zeros(labels.shape, bool)
     for axis in (0, 1):
-        differs = np.diff(labels, axis=axis) != 0
-        edges[(slice(None),) * axis + (slice(None, -1),)] |= differs
-        edges[(slice(None),) * axis + (slice(1, None),)] |= differs
+        before = (slice(None),) * axis + (slice(None, -1),)
+        after = (slice(None),) * axis + (slice(1, None),)
+        differs = labels[before] != labels[after]
+        edges[before] |= differs
+        edges[after] |= differs
     return np.asarray(edges & (labels != 0))
