@@ -1,13 +1,6 @@
 """Fixtures of the model's tests."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-# Modules beside the tests, so that other processes can import them too.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from disc_pictures import Discs
 
 from tiling.raster.tile import Tile
@@ -21,31 +14,3 @@ def discs() -> type[Discs]:
 @pytest.fixture
 def item() -> type[Tile]:
     return Tile
-
-
-@pytest.fixture(scope="session")
-def trained_models(tmp_path_factory):
-    """Model folders: a supervised run, Semi-MoE that continues it, and a plain U-Net."""
-    from short_runs import LEARNING, train
-
-    base = tmp_path_factory.mktemp("trained_models")
-    supervised = train(
-        "supervised",
-        base / "supervised",
-        Discs(6, 48),
-        None,
-        Discs(2, 90, seed=9),
-        training=LEARNING,
-    )
-    semimoe = train(
-        "semimoe",
-        base / "semimoe",
-        Discs(6, 48),
-        Discs(10, 48, seed=5),
-        Discs(2, 90, seed=9),
-        training=LEARNING,
-        warm_start=supervised,
-        notes={"licence": "synthetic"},
-    )
-    unet = train("unet", base / "unet", Discs(6, 48), None, Discs(2, 90, seed=9), training=LEARNING)
-    return {"supervised": supervised, "semimoe": semimoe, "unet": unet}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from flipped_bits import flip_a_bit
-from test_predictor import CARD, NETWORK
+from short_runs import CARD_VALUES, NETWORK
 
 from semimoe.model_card import WEIGHTS, load_card, parse_card, save_card
 from semimoe.model_errors import ModelError
@@ -21,6 +21,7 @@ from semimoe.tensor_files import load_metadata, load_tensors, save_tensors
 from semimoe.training.checkpoints import is_resumable
 from tiling.raster.atomic_files import file_checksum
 
+CARD = {**CARD_VALUES, "network": NETWORK.to_dict()}
 FLIPS = 100
 SHIPPED = Path(__file__).parents[3] / "models" / "glas"
 

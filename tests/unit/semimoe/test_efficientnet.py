@@ -20,6 +20,8 @@ from semimoe.tensor_files import load_tensors, save_tensors
 from semimoe.training.recipe import TrainingData
 from semimoe.training.training_run import TrainingRun
 
+pytestmark = pytest.mark.xdist_group("training_steps")
+
 
 def build_network(method: str, settings: NetworkSettings) -> nn.Module:
     return METHODS[method].load_learner().build_network(settings)
@@ -182,8 +184,8 @@ def test_an_interrupted_run_with_a_pretrained_encoder_resumes_to_the_same_bytes(
     )
 
     def run(name: str) -> list[bytes]:
-        data = TrainingData(discs(3, 40), discs(3, 40, seed=1), discs(1, 40, seed=5))
-        fit_on_cpu("semimoe", data, network=LITE, training=training, out=tmp_path / name)
+        data = TrainingData(discs(3, 40), validation=discs(1, 40, seed=5))
+        fit_on_cpu("unet", data, network=LITE, training=training, out=tmp_path / name)
         return [
             (tmp_path / name / file).read_bytes()
             for file in ("model.safetensors", "history.csv", "model.json")

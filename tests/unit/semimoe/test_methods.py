@@ -20,6 +20,8 @@ from semimoe.tensor_files import save_tensors
 from semimoe.training.checkpoints import checkpoint_tensors, load_checkpoint
 from semimoe.training.recipe import TrainingData
 
+pytestmark = pytest.mark.xdist_group("training_steps")
+
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
 TRAINING = TrainingSettings(
     tile_px=32, batch=2, epochs=3, warm_start_epochs=0, steps_per_epoch=2, min_area_um2=20,

@@ -1,17 +1,12 @@
-"""An optimiser step in parts, or shared by processes, equals the step on the whole batch."""
+"""An optimiser step in parts equals the step on the whole batch."""
 
+import functools
 import json
-import os
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 import torch
-from disc_pictures import fit_on_cpu
-from PIL import Image
+from disc_pictures import fit_on_cpu, save_discs
 
-from semimoe.__main__ import main
 from semimoe.datasets.image_folder import FolderImages, find_images
 from semimoe.methods.learner import LearnerContext
 from semimoe.methods.semimoe import SemiMoELearner
@@ -21,10 +16,11 @@ from semimoe.networks.mixture import SemiMoE
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import Targets
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.tensor_files import load_tensors
 from semimoe.training.optimiser_step import Stepper, divide
 from semimoe.training.recipe import TrainingData
 from semimoe.training.unread_values import NotFiniteError
+
+pytestmark = pytest.mark.xdist_group("training_steps")
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4, dropout=0.0)
 SHORT_TRAINING = {
@@ -119,13 +115,18 @@ def raise_beyond(images, most_tiles, error) -> None:
         raise error(f"{len(images)} tiles")
 
 
+@functools.cache
+def undivided_step(update: str):
+    return take_step(B, update=update)[:2]
+
+
 @pytest.mark.parametrize("update", ["joint", "two-step"])
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
 def test_a_step_in_parts_changes_the_weights_like_a_step_on_the_whole_batch(
     update, micro_batch
 ) -> None:
     """Tolerance: 1e-6 absolute on weights that change by about 1e-1."""
-    undivided, results, _ = take_step(B, update=update)
+    undivided, results = undivided_step(update)
     parts, part_results, _ = take_step(micro_batch, update=update)
     torch.manual_seed(0)
     start = SemiMoE(NETWORK).state_dict()
@@ -202,59 +203,13 @@ def test_a_run_that_ran_out_of_memory_keeps_its_batch_size_and_logs_the_smaller_
     assert "out of memory: continuing with 2 tiles at a time, the batch stays 4" in caplog.text
 
 
-def save_discs(folder, discs) -> None:
-    folder.mkdir()
-    for number in range(7):
-        tile = discs(7, 56)[number]
-        Image.fromarray(tile.image.transpose(1, 2, 0)).save(folder / f"disc_{number}.png")
-        Image.fromarray(tile.labels.astype(np.uint8)).save(folder / f"disc_{number}_anno.png")
-
-
-def test_two_processes_train_the_same_model_as_one_process(tmp_path, discs) -> None:
-    """Each of two gloo processes takes half of every batch; frozen statistics, no dropout.
-
-    Tolerance: 1e-5 absolute after six steps, on weights that change by about 1e-2 (the order of
-    sums differs).
-    """
-    save_discs(tmp_path / "data", discs)
-    command = [
-        "train", "--data", str(tmp_path / "data"),
-        "--labelled", "0.5", "--mpp", "1", "--width", "4", "--tile", "32", "--epochs", "2",
-        "--steps", "3", "--batch", "4", "--lr", "0.01", "--set", "training.statistics=frozen",
-        "--set", "network.dropout=0", "--set", "training.optimizer=sgd",
-        "--set", "network.encoder=unet",
-        "--set", "training.precision=fp32",
-    ]  # fmt: skip
-    assert main([*command, "--devices", "1", "--out", str(tmp_path / "1")]) == 0
-    # The command starts the second process itself, so that it runs outside this process.
-    process = subprocess.run(
-        [sys.executable, "-m", "semimoe", *command, "--devices", "2", "--out", str(tmp_path / "2")],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    single, shared = (load_tensors(tmp_path / devices / "model.safetensors")[0] for devices in "12")
-    for name, tensor in single.items():
-        torch.testing.assert_close(shared[name], tensor, atol=1e-5, rtol=0)
-    cards = [json.loads((tmp_path / devices / "model.json").read_text()) for devices in "12"]
-    assert [card["devices"] for card in cards] == [1, 2]
-    assert cards[0]["threshold"] == cards[1]["threshold"]
-    rows = [(tmp_path / devices / "history.csv").read_text().splitlines() for devices in "12"]
-    for first, second in zip(*(row[1:] for row in rows), strict=True):
-        assert [float(cell) for cell in first.split(",") if cell] == pytest.approx(
-            [float(cell) for cell in second.split(",") if cell], rel=1e-3
-        )
-
-
 def test_a_batch_that_the_devices_cannot_share_equally_is_an_error(tmp_path, discs) -> None:
     with pytest.raises(ValueError, match="multiple of their number"):
         train(discs(2, 40), None, None, method="unet", out=tmp_path / "model", devices=3)
 
 
 def test_an_error_about_a_loss_that_is_not_finite_names_the_images(tmp_path, discs) -> None:
-    save_discs(tmp_path / "data", discs)
+    save_discs(tmp_path / "data")
     source = FolderImages(find_images(tmp_path / "data"))
     too_large_lr = TrainingSettings(**SHORT_TRAINING).model_copy(
         update={"lr": 1e30, "max_grad_norm": None}

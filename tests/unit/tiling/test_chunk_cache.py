@@ -46,20 +46,22 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return image, Counted(array)
 
 
-@settings(max_examples=60, deadline=None)
-@given(data=st.data(), kept=st.sampled_from([0, CHUNK_BYTES, 5 * CHUNK_BYTES]))
-def test_windows_do_not_depend_on_the_size_of_the_cache(tmp_path_factory, data, kept) -> None:
+@pytest.fixture(scope="module")
+def random_image(tmp_path_factory: pytest.TempPathFactory):
+    """An image, and the array in which it is stored."""
     image = np.random.default_rng(1).integers(0, 256, (3, HEIGHT, WIDTH), np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "CHUNK_PX", CHUNK)
-        array = create_array(
-            create_group(tmp_path_factory.mktemp("c") / "t.zarr"),
-            "0",
-            image.shape,
-            np.uint8,
-            shard_px=2 * CHUNK,
-        )
+        group = create_group(tmp_path_factory.mktemp("c") / "t.zarr")
+        array = create_array(group, "0", image.shape, np.uint8, shard_px=2 * CHUNK)
     array[...] = image
+    return image, array
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), kept=st.sampled_from([0, CHUNK_BYTES, 5 * CHUNK_BYTES]))
+def test_windows_do_not_depend_on_the_size_of_the_cache(random_image, data, kept) -> None:
+    image, array = random_image
     cached = CachedChunks(array, max_bytes=kept)
     for _ in range(4):
         y, x = data.draw(st.integers(-40, HEIGHT + 20)), data.draw(st.integers(-40, WIDTH + 20))

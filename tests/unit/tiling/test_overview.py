@@ -127,11 +127,9 @@ def test_inner_edges_are_object_pixels_beside_another_value(labels):
         assert result == (labels[y, x] != 0 and around != {labels[y, x]})
 
 
-@settings(deadline=None, max_examples=12)
-@given(st.integers(0, 10**6), st.sampled_from([64, 100, 256]))
-def test_scan_does_not_depend_on_blocks_and_agrees_with_the_complete_array(
-    tmp_path_factory, seed, block_px
-):
+@settings(deadline=None, max_examples=5)
+@given(st.integers(0, 10**6))
+def test_scan_does_not_depend_on_blocks_and_agrees_with_the_complete_array(tmp_path_factory, seed):
     rng = np.random.default_rng(seed)
     coarse = ndimage.label(rng.random((15, 18)) < 0.6)[0] + 0
     coarse[coarse > 0] += rng.integers(0, 2, (coarse > 0).sum())
@@ -141,27 +139,28 @@ def test_scan_does_not_depend_on_blocks_and_agrees_with_the_complete_array(
     paths = make_stores(tmp_path_factory.mktemp("scan"), labels, disagreement)
     objects = objects_of(labels)
     small = slide_thumbnail(paths["tiles"], 120)
-    result = scan_labels(
-        open_array(open_store(paths["glands"]), "labels"),
-        open_array(open_store(paths["maps"]), "disagreement"),
-        objects["window_px"],
-        objects["area_px"],
-        small,
-        block_px=block_px,
-    )
     numbers = np.arange(1, labels.max() + 1)
-    np.testing.assert_allclose(result.disagreement, ndimage.mean(disagreement, labels, numbers))
     contact = np.zeros(labels.max() + 1, int)
     for a, b in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         meet = (a != b) & (a > 0) & (b > 0)
         contact += np.bincount(a[meet], minlength=len(contact)) + np.bincount(
             b[meet], minlength=len(contact)
         )
-    np.testing.assert_array_equal(result.contact_px, contact[1:])
-    edges = np.zeros(result.edges.shape, bool)
+    edges = np.zeros((small.image.height, small.image.width), bool)
     for y, x in np.argwhere(inner_edges(labels)):
         edges[int((y + 0.5) / small.px_per_pixel[0]), int((x + 0.5) / small.px_per_pixel[1])] = True
-    np.testing.assert_array_equal(result.edges, edges)
+    for block_px in (64, 100, 256):
+        result = scan_labels(
+            open_array(open_store(paths["glands"]), "labels"),
+            open_array(open_store(paths["maps"]), "disagreement"),
+            objects["window_px"],
+            objects["area_px"],
+            small,
+            block_px=block_px,
+        )
+        np.testing.assert_allclose(result.disagreement, ndimage.mean(disagreement, labels, numbers))
+        np.testing.assert_array_equal(result.contact_px, contact[1:])
+        np.testing.assert_array_equal(result.edges, edges)
 
 
 @pytest.mark.parametrize(("step", "block"), [(1, 7), (3, 7), (5, 64), (40, 16)])

@@ -18,7 +18,7 @@ from tiling.slide_errors import SlideError
 from tiling.slides.openslide_backend import OpenSlideBackend
 from tiling.slides.slide_reader import open_slide
 
-HEIGHT, WIDTH = 100, 150
+HEIGHT, WIDTH = 80, 112
 APERIO = {
     "description": "Aperio Image Library v1.0.0\r\n9x9 [0,0 9x9] (64x64) J2K Q=70|MPP = 0.5",
     "metadata": None,
@@ -55,7 +55,7 @@ LOSSLESS = {
 # OpenSlide takes these in SVS files.
 OF_OPENSLIDE = ("none", "lzw", "lzw, predictor", "deflate", "deflate, predictor")
 PYRAMIDS = ("one level", "flagged pages", "sub-resolutions")
-WINDOWS = (Window(0, 0, HEIGHT, WIDTH), Window(31, 47, 40, 70), Window(HEIGHT - 1, WIDTH - 1, 1, 1))
+WINDOWS = (Window(0, 0, HEIGHT, WIDTH), Window(25, 35, 30, 52), Window(HEIGHT - 1, WIDTH - 1, 1, 1))
 
 
 def smooth(height, width, phase=0.0):

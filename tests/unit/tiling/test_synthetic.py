@@ -7,11 +7,10 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from PIL import Image
+from colour_scores import at_two_um, best_by_colour
 from rasterio.features import rasterize
-from scipy import ndimage, optimize
+from scipy import ndimage
 from shapely.geometry import box, shape
-from skimage.color import rgb2hed
 
 from tiling.synthetic import DEMO_SLIDES, SyntheticSettings, make_demo_slide, make_slide
 from tiling.synthetic.section_plan import plan_section
@@ -134,26 +133,35 @@ def test_regions_do_not_change_the_tissue(folder):
 def test_neighbouring_glands_are_at_least_six_um_apart():
     plan = plan_section((900, 1000), np.random.default_rng(2), tissue_share=0.6)
     nearest = []
-    for number in range(1, len(plan.glands) + 1):
-        away = ndimage.distance_transform_edt(plan.labels != number)
-        nearest.append(away[(plan.labels > 0) & (plan.labels != number)].min())
+    for number, (rows, columns) in enumerate(ndimage.find_objects(plan.labels), start=1):
+        # All pixels within 15 um of the gland.
+        near = plan.labels[max(rows.start - 15, 0) : rows.stop + 15, max(columns.start - 15, 0) :
+                           columns.stop + 15]  # fmt: skip
+        away = ndimage.distance_transform_edt(near != number)
+        nearest.append(away[(near > 0) & (near != number)].min(initial=15))
     assert min(nearest) > 6
     assert (np.array(nearest) < 13).mean() > 0.3
 
 
-def test_glands_cover_a_quarter_to_a_third_of_the_tissue_and_stay_inside():
-    plan = plan_section((1600, 1500), np.random.default_rng(3), tissue_share=0.6)
+@pytest.fixture(scope="module")
+def plan():
+    return plan_section((1600, 1500), np.random.default_rng(4), tissue_share=0.6)
+
+
+def test_glands_cover_a_quarter_to_a_third_of_the_tissue_and_stay_inside(plan):
     gland = plan.labels > 0
     assert 0.25 < gland.sum() / plan.tissue.sum() < 0.35
     assert plan.tissue[gland].all()
     assert not plan.kind[gland].any()
 
 
-def test_glands_are_hollow_branching_and_of_the_size_of_glands():
-    plan = plan_section((1600, 1500), np.random.default_rng(4), tissue_share=0.6)
+def test_glands_are_hollow_branching_and_of_the_size_of_glands(plan):
     hollow = [bool((g.depth_um > g.height_um).any()) for g in plan.glands]
     area = np.bincount(plan.labels.ravel())[1:]
-    solidity = [_solidity(plan.labels == number) for number in range(1, len(plan.glands) + 1)]
+    solidity = [
+        _solidity(plan.labels[window] == number)
+        for number, window in enumerate(ndimage.find_objects(plan.labels), start=1)
+    ]
     assert 0.5 < np.mean(hollow) <= 1
     assert area.min() >= 5000
     assert area.max() < 42_000
@@ -219,18 +227,7 @@ def test_the_error_of_an_unknown_demo_slide_lists_all_slides(tmp_path):
 
 
 def test_colour_alone_does_not_find_glands(folder):
-    image, labels, tissue = _at_two_um(folder / "regions.tiff", folder / "regions_truth.tiff")
-    dice, f1 = best_by_colour(image, labels, tissue)
-    assert 0.4 < dice <= 0.75
-    assert f1 <= 0.5
-
-
-@pytest.mark.slow
-def test_colour_alone_does_not_find_glands_of_the_demo_test_slide(tmp_path):
-    slide = next(s for s in DEMO_SLIDES if s.split == "test")
-    make_demo_slide(slide.slide, tmp_path / "test.tiff", truth=tmp_path / "truth.tiff")
-    image, labels, tissue = _at_two_um(tmp_path / "test.tiff", tmp_path / "truth.tiff")
-    assert labels.max() >= 60
+    image, labels, tissue = at_two_um(folder / "regions.tiff", folder / "regions_truth.tiff")
     dice, f1 = best_by_colour(image, labels, tissue)
     assert 0.4 < dice <= 0.75
     assert f1 <= 0.5
@@ -242,99 +239,6 @@ def test_the_colour_test_gives_full_scores_where_colour_is_enough():
     image = np.full((60, 60, 3), 0.9, np.float32)
     image[labels > 0] = (0.4, 0.2, 0.6)
     assert best_by_colour(image, labels, np.ones(labels.shape, bool)) == (1.0, 1.0)
-
-
-def best_by_colour(image, labels, tissue):
-    """Best Dice and object F1 over channels, thresholds, signs and a logistic regression.
-
-    All are fitted on the truth: an upper bound.
-    """
-    hed = rgb2hed(image)
-    channels = [
-        image[..., 0],
-        image[..., 1],
-        image[..., 2],
-        image.mean(axis=-1),
-        hed[..., 0],
-        hed[..., 1],
-    ]
-    scores = [
-        _best_threshold(sign * channel, labels, tissue, tries=8)
-        for channel in channels
-        for sign in (1, -1)
-    ]
-    scores.append(_best_threshold(_logistic(image, labels, tissue), labels, tissue, tries=16))
-    return max(dice for dice, _ in scores), max(f1 for _, f1 in scores)
-
-
-def _logistic(image, labels, tissue):
-    blurred = [
-        ndimage.gaussian_filter(image[..., c], sigma_um / 2)[tissue]
-        for sigma_um in (0, 2, 4, 8, 16)
-        for c in range(3)
-    ]
-    x = np.stack(blurred, axis=1).astype(np.float64)
-    x = np.column_stack([(x - x.mean(0)) / x.std(0), np.ones(len(x))])
-    y = (labels > 0)[tissue].astype(np.float64)
-    step = max(len(x) // 30_000, 1)
-    fit_x, fit_y = x[::step], y[::step]
-
-    def loss_and_gradient(w):
-        z = fit_x @ w
-        gradient = fit_x.T @ (0.5 * (1 + np.tanh(z / 2)) - fit_y) / len(fit_y)
-        return np.mean(np.logaddexp(0, z) - fit_y * z) + 1e-6 * w @ w, gradient + 2e-6 * w
-
-    def hessian(w):
-        weight = 0.25 * (1 - np.tanh(fit_x @ w / 2) ** 2) / len(fit_y)
-        return fit_x.T @ (fit_x * weight[:, None]) + 2e-6 * np.eye(len(w))
-
-    start = np.zeros(x.shape[1])
-    fitted = optimize.minimize(
-        loss_and_gradient, start, jac=True, hess=hessian, method="trust-exact"
-    )
-    score = np.full(tissue.shape, -np.inf)
-    score[tissue] = x @ fitted.x
-    return score
-
-
-def _best_threshold(score, labels, tissue, *, tries):
-    dice, f1 = 0.0, 0.0
-    gland = np.flatnonzero(labels)
-    numbers = labels.ravel()[gland] - 1
-    for threshold in np.unique(np.quantile(score[tissue], np.linspace(0.04, 0.96, tries))):
-        mask = (score >= threshold) & tissue
-        objects, count = ndimage.label(mask)
-        objects_on_gland = objects.ravel()[gland]
-        dice = max(
-            dice, 2 * np.count_nonzero(objects_on_gland) / (np.count_nonzero(mask) + len(gland))
-        )
-        f1 = max(f1, _object_f1(objects_on_gland, numbers, count))
-    return float(dice), f1
-
-
-def _object_f1(objects, numbers, count):
-    """Object F1, from the object (0: none) and the number of the gland of every gland pixel."""
-    glands = int(numbers.max()) + 1
-    pairs = np.bincount(
-        objects.astype(np.int64) * glands + numbers, minlength=(count + 1) * glands
-    ).reshape(count + 1, glands)
-    best = pairs[1:].argmax(axis=1)  # an object counts for one gland, even if it covers several
-    hits = best[2 * pairs[np.arange(1, count + 1), best] > pairs.sum(axis=0)[best]]
-    return 2 * len(np.unique(hits)) / (count + glands)
-
-
-def _at_two_um(slide, truth):
-    """Image in 0..1, labels and tissue at 2 um/px.
-
-    Tissue is where the smoothed slide is dark, with its holes filled.
-    """
-    with openslide.OpenSlide(slide) as opened:
-        image = np.asarray(opened.read_region((0, 0), 0, opened.dimensions).convert("RGB"))
-    image = np.asarray(Image.fromarray(image).reduce(4))
-    labels = tifffile.imread(truth)[2::4, 2::4].astype(np.int64)
-    image = image[: labels.shape[0], : labels.shape[1]].astype(np.float32) / 255
-    tissue = ndimage.gaussian_filter(image[..., 1], 6) < 0.88
-    return image, labels, ndimage.binary_fill_holes(tissue) | (labels > 0)
 
 
 def _solidity(mask):

@@ -1,7 +1,5 @@
 """What people type after `snakemake`: read as meant, or refused by name."""
 
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -124,34 +122,6 @@ def test_files_of_settings_that_snakemake_would_misread_are_named(
 def test_the_command_snakemake_is_the_checked_one() -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"snakemake": "workflow.command_line:main"}
-
-
-def test_a_plan_from_dotted_keys_two_configs_and_a_target_without_dashes(tmp_path: Path) -> None:
-    (tmp_path / "a.svs").touch()
-    (tmp_path / "s.tsv").write_text("slide\tpath\tsplit\nx\ta.svs\tpredict\n")
-    arguments = [
-        "-n", "--quiet", "host", "--cores", "1", "--snakefile", str(REPO / "Snakefile"),
-        "--directory", str(tmp_path), "--config", "slides=s.tsv", "tiles.mpp_um=2", "--config",
-        "results=out", "preview",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "workflow.command_line", *arguments],
-        capture_output=True, text=True, check=False, cwd=REPO,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "output: out/preview.html" in done.stdout
-    assert "predict_slide" not in done.stdout
-    assert "the values of all --config are used" in done.stderr
-    assert "without the check of its command line" not in done.stderr
-
-
-def test_snakemake_started_as_a_module_is_checked_by_the_snakefile(tmp_path: Path) -> None:
-    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
-    arguments = ["-n", "--cores", "1", "--snakefile", str(REPO / "Snakefile")]
-    command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "twice.yaml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "snakemake: --configfile twice.yaml: seed is given twice; join the two" in done.stderr
 
 
 def test_without_the_check_of_the_command_line_this_is_said() -> None:

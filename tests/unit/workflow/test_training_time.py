@@ -1,12 +1,9 @@
 """The expected time of a training: sizes from annotations, and steps measured on this machine."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
+from labelled_slide import SMALL, write_labelled_slide
 
 from semimoe.settings import NetworkSettings
 from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
@@ -18,48 +15,18 @@ from workflow.config.checks import read_configuration
 from workflow.config.method_settings import method_settings
 from workflow.sheet import Sheet, SheetRow
 from workflow.stages.training_sources import stride_px, training_window_px
-from workflow.stages.training_speed import Hardware, step_times
 from workflow.stages.training_time import (
     TrainingTime,
     cluster_limit_min,
-    expected_training_of_values,
-    planned_values,
     trained_methods,
     training_text,
     training_times,
 )
 
-SMALL = {
-    "tiles": {"mpp_um": 1.0, "tile_px": 64, "overlap_px": 16},
-    "network": {"encoder": "unet", "experts": "separate", "width": 4},
-    "training": {"epochs": 6, "warm_start_epochs": 2, "batch": 4, "augment": "flips"},
-    "compare": [],
-}
-
-
-def box(name: str, x: int, y: int, width: int, height: int) -> dict:
-    ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
-    return {
-        "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "properties": {"objectType": "annotation", "classification": {"name": name}},
-    }
-
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> SheetRow:
-    """A slide of 1 um with two regions that are far apart."""
-    pixels = np.full((700, 900, 3), 235, np.uint8)
-    pixels[100:600, 60:840] = (180, 110, 160)
-    slide, annotation = tmp_path / "a.tiff", tmp_path / "a.geojson"
-    options = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb"}
-    tifffile.imwrite(slide, pixels, resolution=(10000, 10000), resolutionunit=3, **options)
-    features = [
-        *(box("Region*", 100, 200, 150, 90), box("Gland", 120, 220, 30, 30)),
-        *(box("Region*", 600, 300, 70, 200), box("Gland", 610, 320, 30, 30)),
-    ]
-    annotation.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    return SheetRow("a", str(slide), "labelled", str(annotation))
+    return write_labelled_slide(tmp_path)
 
 
 def test_steps_are_those_of_the_windows_that_training_reads(
@@ -118,24 +85,3 @@ def test_the_limit_on_a_cluster_is_above_the_expected_time_and_grows_with_each_a
     paper = NetworkSettings(encoder="unet", experts="separate", width=64)
     large = settings.model_copy(update={"network": paper})
     assert cluster_limit_min(expected, large, attempt=1) == 1440
-
-
-def test_a_step_is_measured_once_and_the_preview_tells_the_time(
-    labelled: SheetRow, tmp_path: Path
-) -> None:
-    configuration = read_configuration({**SMALL, "results": str(tmp_path / "results")})
-    values = planned_values(configuration, Sheet((labelled, replace(labelled, split="predict"))))
-    text = expected_training_of_values(json.loads(json.dumps(values)), threads=2)
-    assert "supervised-only about" in text
-    assert "Semi-MoE about" in text
-    cache = tmp_path / "results" / "logs" / "step_times.json"
-    measured = json.loads(cache.read_text())
-    assert len(measured) == 2
-    assert all(0 < seconds < 60 for seconds in measured.values())
-    settings = {"semimoe": method_settings(configuration, "semimoe")}
-    changed = {key: 7.0 for key in measured}
-    cache.write_text(json.dumps(changed))
-    hardware = Hardware(gpu=False, threads=1)
-    assert step_times(settings, hardware=hardware, unlabelled=False, cache=cache) == {
-        "semimoe": 7.0
-    }

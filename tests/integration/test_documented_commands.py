@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from disc_pictures import Discs
 from PIL import Image
 
 from semimoe.__main__ import _parser, main
 
-TEXT = (Path(__file__).parents[3] / "docs" / "glas.md").read_text()
+pytestmark = pytest.mark.xdist_group("trained_models")
+
+TEXT = (Path(__file__).parents[2] / "docs" / "glas.md").read_text()
 BLOCKS = re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
 # Of all blocks, in the order of the document.
 COMMANDS = [
@@ -25,13 +28,13 @@ COST = re.compile(r"about half a minute of one core, and (\d+) GB of memory")
 
 
 @pytest.fixture
-def glas(tmp_path: Path, discs) -> Path:
+def glas(tmp_path: Path) -> Path:
     """Images of the layout of GlaS, smaller and fewer."""
     for part, count, seed in (("train", 6, 1), ("testA", 1, 2)):
         folder = tmp_path / "GLAS" / part
         folder.mkdir(parents=True)
         for number in range(count):
-            one = discs(count, 160, seed=seed)[number]
+            one = Discs(count, 160, seed=seed)[number]
             pixels = np.ascontiguousarray(one.image.transpose(1, 2, 0))
             Image.fromarray(pixels).save(folder / f"{part}_{number + 1}.bmp")
             mask = Image.fromarray(one.labels.astype(np.uint8))

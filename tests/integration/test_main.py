@@ -14,6 +14,8 @@ from semimoe.devices import native_precision
 from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import load_tensors
 
+pytestmark = pytest.mark.xdist_group("trained_models")
+
 # The default network, pretrained, has 100 times as many weights. One test trains it.
 SMALL = "--set network.encoder=unet --width 4 --tile 32 --batch 2"
 ONE_STEP = f"{SMALL} --mpp 1 --epochs 1 --steps 1"

@@ -33,6 +33,9 @@ SHORT_TRAINING = TrainingSettings(
     steps_per_epoch=2,
     min_area_um2=20,
 )
+ONE_STEP = SHORT_TRAINING.model_copy(
+    update={"epochs": 1, "warm_start_epochs": 1, "steps_per_epoch": 1}
+)
 # Of a model with tiles of 32 px; without the settings of its network.
 CARD_VALUES = {
     "method": "semimoe",

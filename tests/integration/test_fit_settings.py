@@ -14,6 +14,8 @@ from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
 from tiling.raster.tile import Tile
 
+pytestmark = pytest.mark.xdist_group("trained_models")
+
 
 def test_training_works_with_every_training_option_and_with_stored_pseudo_labels(
     tmp_path, discs
@@ -154,7 +156,7 @@ def test_tiles_of_gland_only_or_background_only_give_finite_losses_and_weights(
         source,
         source,
         source,
-        network=NetworkSettings(width=4, encoder="unet", experts="separate", **network),
+        network=NetworkSettings(width=4, encoder="unet", **network),
         training=one_epoch,
     )
     row = read_history(out)[-1]

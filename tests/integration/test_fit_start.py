@@ -2,17 +2,13 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from short_runs import (
     FILES,
+    ONE_STEP,
     SHORT_TRAINING,
     dice_on,
     read_files,
@@ -50,16 +46,13 @@ def test_without_unlabelled_tiles_semimoe_equals_the_supervised_run_that_it_cont
 def test_a_warm_start_after_the_last_epoch_or_of_a_wrong_method_is_an_error(
     tmp_path, discs
 ) -> None:
-    single_epoch = TrainingSettings(
-        **SHORT_TRAINING.to_dict() | {"epochs": 1, "warm_start_epochs": 1, "steps_per_epoch": 1}
-    )
-    supervised = train("supervised", tmp_path / "supervised", discs(2, 40), training=single_epoch)
+    supervised = train("supervised", tmp_path / "supervised", discs(2, 40), training=ONE_STEP)
     with pytest.raises(TrainingError, match="state after epoch 1"):
         train(
             "semimoe",
             tmp_path / "semimoe",
             discs(2, 40),
-            training=single_epoch,
+            training=ONE_STEP,
             warm_start=supervised,
         )
     with pytest.raises(TrainingError, match="warm_start is for"):
@@ -137,10 +130,11 @@ def test_the_weights_of_a_fine_tuned_model_are_the_mean_with_those_of_its_start_
     trained_models, tmp_path, discs
 ) -> None:
     start = trained_models["supervised"]
-    tuned = train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), start_from=start)
+    again = {"start_from": start, "training": ONE_STEP}
+    tuned = train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), **again)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("semimoe.training.finish.START_SHARE", 0.0)
-        last = train("supervised", tmp_path / "last", discs(1, 48, seed=3), start_from=start)
+        last = train("supervised", tmp_path / "last", discs(1, 48, seed=3), **again)
     first, mean, trained = (
         load_tensors(folder / "model.safetensors")[0] for folder in (start, tuned, last)
     )
@@ -161,7 +155,8 @@ def test_without_validation_a_fine_tuned_model_keeps_threshold_and_split_of_its_
     values |= {"threshold": 0.81}
     values["split"] |= {"growth_um": 7}
     (start / "model.json").write_text(json.dumps(values))
-    tuned = train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), start_from=start)
+    again = {"start_from": start, "training": ONE_STEP}
+    tuned = train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), **again)
     card = json.loads((tuned / "model.json").read_text())
     assert (card["threshold"], card["split"]["growth_um"]) == (0.81, 7)
     assert card["threshold_from"] == "start model"
@@ -171,9 +166,10 @@ def test_without_validation_a_fine_tuned_model_keeps_threshold_and_split_of_its_
 def test_log_and_card_warn_if_the_start_model_has_another_resolution(
     tmp_path, discs, caplog
 ) -> None:
-    first = train("supervised", tmp_path / "first", discs(2, 40))
+    first = train("supervised", tmp_path / "first", discs(2, 40), training=ONE_STEP)
+    again = {"start_from": first, "training": ONE_STEP}
     similar, different = (
-        train("supervised", tmp_path / str(mpp), discs(2, 40), start_from=first, mpp_um=mpp)
+        train("supervised", tmp_path / str(mpp), discs(2, 40), mpp_um=mpp, **again)
         for mpp in (1.04, 0.9)
     )
     similar_card, different_card = (
@@ -253,57 +249,8 @@ def test_other_files_of_the_model_folder_stay_and_the_checkpoint_is_deleted(
 
 def test_training_does_not_change_the_random_state_of_the_caller(tmp_path, discs) -> None:
     before = torch.get_rng_state()
-    train("supervised", tmp_path / "model", discs(2, 40))
+    train("supervised", tmp_path / "model", discs(2, 40), training=ONE_STEP)
     assert torch.equal(before, torch.get_rng_state())
-
-
-# The third checkpoint is cut off in the middle, and the process is killed.
-KILLED_IN_A_CHECKPOINT = """
-import os, signal
-from pathlib import Path
-write_bytes, checkpoints = Path.write_bytes, []
-def write_half_and_die(path, data):
-    if path.name.startswith(".epoch.safetensors"):
-        checkpoints.append(path)
-    if len(checkpoints) == 3:
-        write_bytes(path, data[: len(data) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    return write_bytes(path, data)
-Path.write_bytes = write_half_and_die
-"""
-
-
-def test_a_run_killed_in_a_checkpoint_resumes_to_the_same_bytes(tmp_path, discs) -> None:
-    """SIGKILL, then the same call again. Whole runs are killed at random moments elsewhere."""
-    four_epochs = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 4, "ema_decay": 0.9})
-    script = tmp_path / "run.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path\n"
-        "from disc_pictures import Discs\n"
-        "from semimoe.settings import TrainingSettings\n"
-        "from short_runs import train\n"
-        f"{KILLED_IN_A_CHECKPOINT}\n"
-        "train('supervised', Path(sys.argv[1]), Discs(3, 40), None, Discs(1, 40, seed=9), "
-        f"training=TrainingSettings(**{four_epochs.to_dict()!r}))\n"
-    )
-    killed = tmp_path / "killed"
-    checkpoint = tmp_path / "killed.resume" / "epoch.safetensors"
-    job = subprocess.Popen(
-        [sys.executable, str(script), str(killed)], env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert job.wait() == -signal.SIGKILL
-    assert load_tensors(checkpoint)[1]["epoch"] == 2
-    assert not (killed / "model.json").exists()
-    arguments = {
-        "labelled": discs(3, 40),
-        "validation": discs(1, 40, seed=9),
-        "training": four_epochs,
-    }
-    train("supervised", killed, **arguments)
-    complete = train("supervised", tmp_path / "complete", **arguments)
-    names = (*FILES, "warm_start.safetensors")
-    assert read_files(killed, names) == read_files(complete, names)
 
 
 def test_checkpoints_are_bounded_by_time_and_the_last_epoch_has_one(

@@ -1,6 +1,9 @@
 """Small images of touching discs with their labels, and training on the CPU."""
 
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 from semimoe.model_card import TrainingNotes
 from semimoe.training.fit import fit
@@ -46,6 +49,15 @@ class Discs:
             else None
         )
         return Tile(image, labels if self.labels else None, None, pseudo)
+
+
+def save_discs(folder: Path) -> None:
+    """Write seven images with their masks, in the layout of GlaS."""
+    folder.mkdir()
+    for number in range(7):
+        tile = Discs(7, 56)[number]
+        Image.fromarray(tile.image.transpose(1, 2, 0)).save(folder / f"disc_{number}.png")
+        Image.fromarray(tile.labels.astype(np.uint8)).save(folder / f"disc_{number}_anno.png")
 
 
 def fit_on_cpu(
