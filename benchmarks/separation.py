@@ -7,8 +7,7 @@ Each model predicts the images that its card names as held out; the maps are cac
 are those of `evaluate`, pooled over all images and for each fold (model). With --part, each model
 predicts all images of that part instead: to report, not to choose.
 
-Beside both rules it compares distances for the rule prominence: the predicted one, the predicted
-one lowered at the predicted boundary (by --boundary-weights um), and that of the mask itself.
+For the rule prominence it also compares the predicted distance with that of the mask itself.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from semimoe.datasets.image_folder import read_image, read_labels
 from semimoe.datasets.image_resolution import Resolution, enlarge_labels
 from semimoe.evaluation.metrics import ObjectScores, object_scores
 from semimoe.model_card import WEIGHTS, load_card
-from tiling.raster.quantise import quantise_maps, quantise_probability, quantise_sdf
+from tiling.raster.quantise import quantise_maps, quantise_sdf
 from tiling.raster.split_parameters import SplitParameters
 from tiling.raster.split_rule import basins_of_maps, gland_mask, split_basins, split_glands
 
@@ -53,11 +52,9 @@ class Row(NamedTuple):
 
     Attributes
     ----------
-    distance : what the rule prominence takes for the distance: predicted, mask, or the number of um
-        by which the boundary lowers the predicted one
+    distance : what the rule prominence takes for the distance: predicted, or that of the mask
     """
 
-    name: str
     distance: str
     split: SplitParameters
 
@@ -70,10 +67,9 @@ def main() -> None:
     images = [image for folder in arguments.models for image in predicted(folder, arguments)]
     folds = list(dict.fromkeys(image.fold for image in images))
     print(f"{len(images)} images in {len(folds)} folds", flush=True)
-    rows = [*card_rows(arguments.models[0]), *depth_rows(arguments), *prominence_rows(arguments)]
+    rows = [card_row(arguments.models[0]), *compared_rows(arguments)]
     # Rows that need the same basins are computed together.
-    same_basins = itertools.groupby(rows, key=lambda row: (*row[:2], row.split.threshold))
-    groups = [list(group) for _, group in same_basins]
+    groups = [list(group) for _, group in itertools.groupby(rows, _basins_of)]
     results: list[Result] = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for part in pool.map(score_rows, itertools.repeat(images), groups):
@@ -83,10 +79,12 @@ def main() -> None:
         tops = [[row] for row, _ in best]
         measured = pool.map(score_rows, itertools.repeat(images), tops, itertools.repeat(True))
         with_distances = dict(itertools.chain.from_iterable(measured))
-    for scope in ["pooled", *folds] if len(folds) > 1 else ["pooled"]:
-        print_table(with_distances, scope)
-    for rule in ("depth", "prominence") if len(folds) > 1 else ():
-        print_choice_without_fold(results, folds, rule)
+    print_table(with_distances, "pooled")
+    if len(folds) > 1:
+        for fold in folds:
+            print_table(with_distances, fold)
+        for rule in ("depth", "prominence"):
+            print_choice_without_fold(results, folds, rule)
     write_csv(arguments.out / "separation.csv", {**dict(results), **with_distances})
 
 
@@ -106,8 +104,8 @@ def _arguments() -> argparse.Namespace:
         "depths": [0, 1.5, 3, 6],
         "boundary-levels": [0.25, 0.5, 1.01],
         "prominences": [1, 2, 3, 4, 6, 8],
-        "seed-thresholds": [0, 0.8, 0.9, 0.95],
-        "boundary-weights": [5, 10],
+        "seed-thresholds": [0, 0.9],
+        "boundary-weights": [0, 5, 10],
     }
     for name, numbers in values.items():
         parser.add_argument(f"--{name}", type=float, nargs="*", default=numbers)
@@ -148,7 +146,7 @@ def predicted(folder: Path, arguments: argparse.Namespace) -> list[Image]:
     ]
 
 
-def card_rows(folder: Path) -> list[Row]:
+def card_row(folder: Path) -> Row:
     """Threshold and split of the first model's card, as they are."""
     card = load_card(folder)
     split = card.split.parameters(
@@ -158,30 +156,24 @@ def card_rows(folder: Path) -> list[Row]:
         sdf_um=card.sdf_um,
         use_sdf=card.splits_by_distance,
     )
-    return [Row("card", "predicted", split)]
+    return Row("predicted", split)
 
 
-def depth_rows(arguments: argparse.Namespace) -> list[Row]:
-    """The rule depth."""
-    options = (arguments.thresholds, arguments.depths, arguments.boundary_levels)
-    return [
-        Row("depth", "predicted", _plain(threshold, seed_depth_um=depth, boundary_level=level))
-        for threshold, depth, level in itertools.product(*options)
+def compared_rows(arguments: argparse.Namespace) -> list[Row]:
+    """Both rules with all their parameters."""
+    depth = itertools.product(arguments.thresholds, arguments.depths, arguments.boundary_levels)
+    rows = [
+        Row("predicted", _plain(threshold, seed_depth_um=depth_um, boundary_level=level))
+        for threshold, depth_um, level in depth
     ]
-
-
-def prominence_rows(arguments: argparse.Namespace) -> list[Row]:
-    """The rule prominence: thresholds of seeds with the predicted distance only."""
-    distances = ["predicted", "mask", *(f"{weight:g}" for weight in arguments.boundary_weights)]
-    rows = []
-    for distance, threshold in itertools.product(distances, arguments.thresholds):
-        seeds = [seed for seed in arguments.seed_thresholds if not seed or seed > threshold]
-        for height, seed in itertools.product(arguments.prominences, seeds):
-            if not seed or distance == "predicted":
-                split = _plain(
-                    threshold, rule="prominence", prominence_um=height, seed_threshold=seed
-                )
-                rows.append(Row("prominence", distance, split))
+    distances = [("predicted", weight) for weight in arguments.boundary_weights]
+    for distance, weight in [*distances, ("mask", 0.0)]:
+        for threshold in arguments.thresholds:
+            seeds = [seed for seed in arguments.seed_thresholds if not seed or seed > threshold]
+            for height, seed in itertools.product(arguments.prominences, seeds):
+                values = {"prominence_um": height, "seed_threshold": seed}
+                split = _plain(threshold, rule="prominence", boundary_weight_um=weight, **values)
+                rows.append(Row(distance, split))
     return rows
 
 
@@ -215,12 +207,8 @@ def split_image(image: Image, rows: list[Row]) -> list[NDArray[np.int32]]:
     if rows[0].distance == "mask":
         inside_um = distance_transform_edt(gland_mask(gland, splits[0])) * mpp_um
         sdf = quantise_sdf(inside_um / image.sdf_um)
-    elif rows[0].distance != "predicted":
-        # The distance map minus the weighted boundary probability; a step is 1 / 127.5 of sdf_um.
-        weight = float(rows[0].distance) / image.sdf_um / 2
-        sdf = sdf - np.minimum(sdf, quantise_probability(boundary / 255 * np.float32(weight)))
     if splits[0].rule == "prominence":
-        basins = basins_of_maps(gland, sdf, mpp_um=mpp_um, parameters=splits[0])
+        basins = basins_of_maps(gland, sdf, boundary, mpp_um=mpp_um, parameters=splits[0])
         return [split_basins(basins, um2_per_px=mpp_um**2, parameters=split) for split in splits]
     sizes = {"mpp_um": mpp_um, "um2_per_px": mpp_um**2}
     return [split_glands(gland, sdf, boundary, parameters=split, **sizes) for split in splits]
@@ -233,9 +221,9 @@ def read_truth(path: Path) -> NDArray[np.int32]:
 
 def best_results(results: list[Result], rule: str, count: int = 8) -> list[Result]:
     """The best rows of a rule, and for the rule prominence the best one of each distance."""
-    of_rule = [one for one in results if one[0].split.rule == rule and one[0].name != "card"]
+    of_rule = [one for one in results if one[0].split.rule == rule]
     ranked = sorted(of_rule, key=lambda one: -_sum(one[1]["pooled"]))
-    first = {one[0].distance: one for one in reversed(ranked)}
+    first = {_distance_of(one[0]): one for one in reversed(ranked)}
     return ranked[:count] + [one for one in first.values() if one not in ranked[:count]]
 
 
@@ -254,7 +242,7 @@ def print_table(results: dict[Row, dict[str, ObjectScores]], scope: str) -> None
 
 def print_choice_without_fold(results: list[Result], folds: list[str], rule: str) -> None:
     """What each fold scores with the row that is best on the mean of the other folds."""
-    of_rule = [one for one in results if one[0].split.rule == rule and one[0].name != "card"]
+    of_rule = [one for one in results if one[0].split.rule == rule]
     print(f"\n{rule}, chosen on the other folds")
     chosen = []
     for fold in folds:
@@ -271,9 +259,9 @@ def write_csv(path: Path, results: dict[Row, dict[str, ObjectScores]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         parameters = list(vars(next(iter(results)).split))
-        writer.writerow(["name", "distance", *parameters, "scope", *_SHOWN])
+        writer.writerow(["distance", *parameters, "scope", *_SHOWN])
         for row, by_scope in results.items():
-            head = [row.name, row.distance, *vars(row.split).values()]
+            head = [row.distance, *vars(row.split).values()]
             for scope, scores in by_scope.items():
                 writer.writerow([*head, scope, *(getattr(scores, name) for name in _SHOWN)])
     print(f"\n{path}")
@@ -281,13 +269,16 @@ def write_csv(path: Path, results: dict[Row, dict[str, ObjectScores]]) -> None:
 
 def _plain(threshold: float, **changes: Any) -> SplitParameters:  # noqa: ANN401
     values = {"seed_depth_um": 3.0, "boundary_level": 0.5, "growth_um": 10.0, **changes}
-    return SplitParameters(
-        threshold=threshold,
-        min_area_um2=_LEAST_AREA_UM2,
-        min_hole_um2=_LEAST_HOLE_UM2,
-        sdf_um=20.0,
-        **values,
-    )
+    floors = {"min_area_um2": _LEAST_AREA_UM2, "min_hole_um2": _LEAST_HOLE_UM2}
+    return SplitParameters(threshold=threshold, sdf_um=20.0, **floors, **values)
+
+
+def _basins_of(row: Row) -> tuple[str | float, ...]:
+    return row.split.rule, *_distance_of(row), row.split.threshold
+
+
+def _distance_of(row: Row) -> tuple[str, float]:
+    return row.distance, row.split.boundary_weight_um
 
 
 def _sum(scores: ObjectScores) -> float:
@@ -295,12 +286,11 @@ def _sum(scores: ObjectScores) -> float:
 
 
 def _description(row: Row) -> str:
-    split = row.split
-    if split.rule == "depth":
-        own = f"depth {split.seed_depth_um:g} boundary {split.boundary_level:g}"
-    else:
-        own = f"h {split.prominence_um:g} seed {split.seed_threshold:g} {row.distance}"
-    return f"{row.name} t {split.threshold:g} {own}"
+    one, start = row.split, f"t {row.split.threshold:g}"
+    if one.rule == "depth":
+        return f"{start} depth {one.seed_depth_um:g} boundary {one.boundary_level:g}"
+    end = f"{row.distance} boundary {one.boundary_weight_um:g}"
+    return f"{start} h {one.prominence_um:g} seed {one.seed_threshold:g} {end}"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class SplitChoice(BaseModel):
     rule: SplitRule = "depth"
     prominence_um: Number = Field(DEFAULT_PROMINENCE_UM, gt=0, le=LARGEST_DISTANCE_UM)
     seed_threshold: Number = Field(0.0, ge=0, le=1)
+    boundary_weight_um: Number = Field(0.0, ge=0, le=LARGEST_DISTANCE_UM)
 
     def parameters(
         self,

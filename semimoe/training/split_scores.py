@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from semimoe.evaluation.metrics import object_scores
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.split_choice import DEFAULT_PROMINENCE_UM, SplitChoice
+from tiling.raster.prominence import BasinsOfMask
 from tiling.raster.split_rule import basins_of_maps, split_basins, split_glands
 
 DEFAULT_SPLIT = SplitChoice(seed_depth_um=3.0, boundary_level=0.5, growth_um=10.0)
@@ -18,6 +19,7 @@ _BOUNDARY_LEVELS = (0.5, 0.25, 1.01)
 _GROWTHS_UM = (10.0, 20.0)
 _PROMINENCES_UM = (DEFAULT_PROMINENCE_UM, 4.0, 8.0, 3.0, 2.0, 1.0)
 _SEED_THRESHOLDS = (0.7, 0.8, 0.9)
+_BOUNDARY_WEIGHTS_UM = (5.0, 10.0)
 
 
 class ValidationImage(NamedTuple):
@@ -57,6 +59,13 @@ def prominence_candidates(network: NetworkSettings) -> list[SplitChoice]:
     ]
 
 
+def boundary_weight_candidates(network: NetworkSettings, split: SplitChoice) -> list[SplitChoice]:
+    """The same parameters first without, then with weights of the boundary."""
+    uses_boundary = network.splits_by_distance and "bnd" in network.expert_tasks
+    values = _BOUNDARY_WEIGHTS_UM if uses_boundary else ()
+    return [split, *(split.model_copy(update={"boundary_weight_um": value}) for value in values)]
+
+
 def seed_threshold_candidates(split: SplitChoice, threshold: float) -> list[SplitChoice]:
     """The same parameters first without, then with a threshold of seeds above the mask's."""
     values = (value for value in _SEED_THRESHOLDS if value > threshold)
@@ -92,12 +101,14 @@ def split_scores(
     um2_per_px = mpp_um**2
     for image in images:
         gland, sdf, boundary, _ = image.maps
-        basins = None
+        basins: dict[float, BasinsOfMask] = {}
         for one, glands in zip(parameters, predicted, strict=True):
             if one.rule == "prominence":
-                if basins is None:
-                    basins = basins_of_maps(gland, sdf, mpp_um=mpp_um, parameters=one)
-                labels = split_basins(basins, um2_per_px=um2_per_px, parameters=one)
+                if (weight := one.boundary_weight_um) not in basins:
+                    basins[weight] = basins_of_maps(
+                        gland, sdf, boundary, mpp_um=mpp_um, parameters=one
+                    )
+                labels = split_basins(basins[weight], um2_per_px=um2_per_px, parameters=one)
             else:
                 labels = split_glands(
                     gland, sdf, boundary, mpp_um=mpp_um, um2_per_px=um2_per_px, parameters=one

@@ -15,6 +15,7 @@ from semimoe.split_choice import SplitChoice
 from semimoe.training.recipe import TileSource
 from semimoe.training.split_scores import (
     ValidationImage,
+    boundary_weight_candidates,
     depth_candidates,
     prominence_candidates,
     seed_threshold_candidates,
@@ -152,6 +153,8 @@ def _best_split(
         if settings.training.split_rule == "prominence":
             splits = prominence_candidates(settings.network)
             best = best_of([(value, splits) for value in thresholds])
+            weighted = boundary_weight_candidates(settings.network, best.split)
+            best = best_of([(best.threshold, [split]) for split in weighted])
             seeds = seed_threshold_candidates(best.split, best.threshold)
             return best_of([(best.threshold, [split]) for split in seeds])
         # First the threshold, then the split: to try all pairs would take several times as long.

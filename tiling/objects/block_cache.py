@@ -6,7 +6,7 @@ would be decoded nine times. The compressed borders of all blocks fit in memory.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import imagecodecs
 import numpy as np
@@ -16,6 +16,7 @@ from tiling.objects.components import BlockGrid
 from tiling.raster.geometry import Block
 from tiling.raster.runs import Runs
 
+Number = TypeVar("Number", np.uint16, np.int32)
 _DIRECTIONS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 
 
@@ -75,6 +76,29 @@ class BlockFiles:
         return pixels
 
 
+class ArrayFiles:
+    """Arrays of small integers in a folder, one compressed file per block."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._headers: dict[int, _CompressedArray] = {}
+
+    def write(self, index: int, values: NDArray[np.integer[Any]]) -> None:
+        """Write the array of a block."""
+        compressed = _compress(values)
+        (self._folder / str(index)).write_bytes(compressed.data)
+        self._headers[index] = compressed._replace(data=b"")
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._headers
+
+    def read(self, index: int) -> NDArray[np.signedinteger[Any]]:
+        """The array of a block that was written, int16 if all values fit, otherwise int32."""
+        data = (self._folder / str(index)).read_bytes()
+        return _decompress(self._headers[index]._replace(data=data))
+
+
 class BlockBorders:
     """The outermost pixels of all blocks, `width_px` wide.
 
@@ -89,15 +113,15 @@ class BlockBorders:
         self._grid, self._width_px = grid, width_px
         self._strips: dict[tuple[int, int, int], _CompressedArray] = {}
 
-    def store(self, index: int, values: NDArray[np.int32]) -> None:
+    def store(self, index: int, values: NDArray[np.integer[Any]]) -> None:
         """Store the sides and corners of a block, by the direction of the neighbouring block."""
         for dy, dx in _DIRECTIONS:
             strip = values[_strip(dy, self._width_px), _strip(dx, self._width_px)]
             self._strips[index, dy, dx] = _compress(strip)
 
     def with_halo(
-        self, index: int, block: NDArray[np.int32], lookups: dict[int, NDArray[np.int32]]
-    ) -> NDArray[np.int32]:
+        self, index: int, block: NDArray[Number], lookups: dict[int, NDArray[Number]]
+    ) -> NDArray[Number]:
         """A block with a halo of `width_px`; 0 beyond the array.
 
         Parameters
@@ -108,7 +132,7 @@ class BlockBorders:
         Returns
         -------
         ndarray
-            int32 (h + 2 (width_px + 1), w + 2 (width_px + 1)), its outermost pixels 0.
+            (h + 2 (width_px + 1), w + 2 (width_px + 1)), its outermost pixels 0.
         """
         height, width = block.shape
         margin = self._width_px + 1
@@ -122,6 +146,27 @@ class BlockBorders:
             y, x = _halo_start(dy, height, margin), _halo_start(dx, width, margin)
             field[y : y + values.shape[0], x : x + values.shape[1]] = values
         return field
+
+    def store_runs(self, index: int, runs: Runs) -> None:
+        """Store the sides and corners of a block of runs, one pixel wide."""
+        last = int(runs.y[-1])
+        ends = runs.x + runs.length
+        is_row = {-1: runs.y == 0, 1: runs.y == last}
+        is_column = {-1: runs.x == 0, 1: ends == ends[-1]}
+        for dy, dx in _DIRECTIONS:
+            if dx == 0:
+                row = is_row[dy]
+                strip = np.repeat(runs.value[row], runs.length[row])[None]
+            elif dy == 0:
+                strip = runs.value[is_column[dx]][:, None]
+            else:
+                strip = runs.value[is_row[dy] & is_column[dx]][None]
+            self._strips[index, dy, dx] = _compress(strip)
+
+    def strip(self, index: int, dy: int, dx: int) -> NDArray[np.signedinteger[Any]] | None:
+        """Pixels of a block that its neighbour in a direction needs; None if it was not stored."""
+        strip = self._strips.get((index, dy, dx))
+        return None if strip is None else _decompress(strip)
 
     def stored_around(self, index: int) -> list[int]:
         """Indices of the block and its neighbours, without those that were not stored."""
@@ -150,7 +195,7 @@ class _CompressedArray(NamedTuple):
     shape: tuple[int, int]
 
 
-def _compress(values: NDArray[np.int32]) -> _CompressedArray:
+def _compress(values: NDArray[np.integer[Any]]) -> _CompressedArray:
     # Two bytes are enough for nearly all blocks, and take half the time.
     is_int16 = bool(values.max(initial=0) <= np.iinfo(np.int16).max)
     raw: Any = np.ascontiguousarray(values, np.int16 if is_int16 else np.int32)

@@ -98,6 +98,7 @@ def label_runs(
     width_px: int,
     *,
     diagonal: bool = True,
+    one_value: bool = False,
 ) -> tuple[NDArray[np.int32], BlockComponents | None]:
     """Components of some runs of one block.
 
@@ -107,6 +108,7 @@ def label_runs(
     chosen : bool (n,), runs that belong to components
     block, width_px : as in `label_block`
     diagonal : components are 8-connected; otherwise 4-connected
+    one_value : a component has one value; otherwise values do not count
 
     Returns
     -------
@@ -117,7 +119,7 @@ def label_runs(
     """
     component = np.zeros(len(chosen), np.int32)
     chosen_runs = runs.select(chosen)
-    count, component[chosen] = connect_runs(chosen_runs, diagonal=diagonal)
+    count, component[chosen] = connect_runs(chosen_runs, diagonal=diagonal, one_value=one_value)
     if not count:
         return component, None
     height, width = (side.stop - side.start for side in block)
@@ -145,7 +147,11 @@ def first_pixels(labels: Runs, count: int, block: Block, width_px: int) -> NDArr
 
 
 def join_components(
-    grid: BlockGrid, components: Sequence[BlockComponents | None], *, diagonal: bool = True
+    grid: BlockGrid,
+    components: Sequence[BlockComponents | None],
+    *,
+    diagonal: bool = True,
+    values: Sequence[NDArray[np.int32] | None] | None = None,
 ) -> JoinedComponents:
     """Components of the whole array from those of its blocks.
 
@@ -153,6 +159,7 @@ def join_components(
     ----------
     components : for each block of the grid; None without components
     diagonal : they are 8-connected; otherwise 4-connected
+    values : for each block int32 (n,), the value of each component: only equal ones are joined
 
     >>> grid = BlockGrid((2, 4), 2)
     >>> masks = [np.array([[0, 0], [0, 1]]), np.array([[1, 0], [0, 0]])]
@@ -169,6 +176,10 @@ def join_components(
     for index in range(len(grid)):
         pairs.extend(_touching_pairs(grid, components, offset, index, diagonal=diagonal))
     a, b = np.concatenate(pairs, axis=1)
+    if values is not None:
+        value = np.concatenate([part for part in values if part is not None])
+        is_equal = value[a] == value[b]
+        a, b = a[is_equal], b[is_equal]
     graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(total, total))
     count, joined = connected_components(graph, directed=False)
     first = np.full(count, NO_PIXEL)

@@ -1,9 +1,7 @@
 """From maps to a label image of glands, block by block, with an exact result.
 
 The result depends neither on the block size nor on the number of workers. It is that of
-`tiling.raster.split_rule.split_glands` (docs/architecture.md, "The split rule"): seeds grow inside
-the mask; each component of the mask that they do not reach joins the object that it touches most,
-or is an object of its own if it touches none. Small holes of the glands are filled.
+`tiling.raster.split_rule.split_glands` (docs/architecture.md, "The split rule").
 """
 
 import shutil
@@ -14,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.objects.components import JoinedComponents, join_components
+from tiling.objects.basin_passes import BasinPasses
+from tiling.objects.depth_passes import DepthPasses
 from tiling.objects.extents import ObjectExtents, merge_extents
-from tiling.objects.stitch_passes import GrownBlock, StitchPasses
 from tiling.parallel import JobSettings
-from tiling.raster.growth import assign_components
 from tiling.raster.split_parameters import SplitParameters
 from tiling.stores.arrays import SHARD_PX, create_array, create_group
 from tiling.stores.atomic_store import write_store
@@ -52,8 +49,6 @@ def stitch(
     int
         Number of glands.
     """
-    if parameters.rule != "depth":
-        raise ValueError(f"split rule {parameters.rule}: not yet for slides; set glands.rule=depth")
     geometry = geometry_of(maps)
     recorded = {
         "split": asdict(parameters),
@@ -64,31 +59,26 @@ def stitch(
     with write_store(store, recorded, resume=False) as unfinished:
         # The folder is deleted before the store appears.
         intermediate = unfinished.folder / _INTERMEDIATE_LABELS
-        passes = StitchPasses(maps, intermediate, geometry, parameters, block_px=block_px, job=job)
-        seeds = passes.find_seeds()
-        grown = passes.grow_seeds(seeds)
-        objects_of_labels, object_count = _objects_of_labels(passes, grown, len(seeds.first_px))
-        parts = [
-            (objects, block.extents)
-            for objects, block in zip(objects_of_labels, grown, strict=True)
-            if objects is not None and block is not None
-        ]
+        rule_passes = BasinPasses if parameters.rule == "prominence" else DepthPasses
+        passes = rule_passes(maps, intermediate, geometry, parameters, block_px=block_px, job=job)
+        blocks, object_count = passes.find_objects()
+        parts = [(block.objects, block.extents) for block in blocks if block is not None]
         extents = merge_extents(parts, object_count)
         glands, gland_of_object = _select_glands(extents, geometry.um2_per_px, parameters)
 
         def gland_of_label(index: int) -> NDArray[np.int32]:
             """Final number of each label of a block."""
-            block, objects = grown[index], objects_of_labels[index]
-            if block is None or objects is None:
+            block = blocks[index]
+            if block is None:
                 return np.zeros(1, np.int32)
             table = np.zeros(int(block.labels.max(initial=0)) + 1, np.int32)
-            table[block.labels] = gland_of_object[objects]
+            table[block.labels] = gland_of_object[block.objects]
             return table
 
         number_of_labels = gland_of_label
         min_hole_px = parameters.min_hole_um2 / geometry.um2_per_px
         if min_hole_px > 1:
-            holes = passes.find_holes(gland_of_label, min_hole_px)
+            holes = passes.labels.find_holes(gland_of_label, min_hole_px)
             np.add.at(glands.area_px, holes.gland - 1, holes.area_px)
 
             def number_of_labels(index: int) -> NDArray[np.int32]:
@@ -98,7 +88,7 @@ def stitch(
         labels = create_array(
             group, "labels", shape, GlandStore.ARRAYS["labels"], shard_px=SHARD_PX
         )
-        passes.write_labels(labels, number_of_labels)
+        passes.labels.write_numbers(labels, number_of_labels)
         GlandStore.write_table(group, _table(glands, shape))
         attributes = GlandStore(
             slide=slide, split=parameters, version=code_version, geometry=geometry
@@ -106,38 +96,6 @@ def stitch(
         attributes.write(group)
         shutil.rmtree(intermediate)
     return len(glands.area_px)
-
-
-def _objects_of_labels(
-    passes: StitchPasses, grown: list[GrownBlock | None], seed_count: int
-) -> tuple[list[NDArray[np.int64] | None], int]:
-    """The object of each label that occurs in a block, for each block, and the number of objects.
-
-    The rest is what growth did not reach of the mask. Its components join an object that grew from
-    a seed, or become objects of their own.
-    """
-    rest = join_components(passes.grid, [None if block is None else block.rest for block in grown])
-    object_of_component = _objects_of_rest(grown, rest, seed_count)
-    objects: list[NDArray[np.int64] | None] = []
-    for block, numbers in zip(grown, rest.numbers, strict=True):
-        if block is None:
-            objects.append(None)
-        else:
-            of_rest = object_of_component[numbers[1:]]
-            objects.append(np.concatenate([block.objects, of_rest]).astype(np.int64))
-    return objects, max(seed_count, int(object_of_component.max(initial=0)))
-
-
-def _objects_of_rest(
-    grown: list[GrownBlock | None], rest: JoinedComponents, seed_count: int
-) -> NDArray[np.int32]:
-    """Object of each component of the rest, int32 (components + 1,), see `assign_components`."""
-    contacts = [np.zeros((0, 3), np.int64)]
-    for block, numbers in zip(grown, rest.numbers, strict=True):
-        if block is not None:
-            component = numbers[block.contacts[:, 0]]
-            contacts.append(np.column_stack([component, block.contacts[:, 1:]]))
-    return assign_components(np.concatenate(contacts), len(rest.first_px), seed_count)
 
 
 def _select_glands(

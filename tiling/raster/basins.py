@@ -1,42 +1,28 @@
 """Basins of a depth map: the parts of a mask around the local maxima of the depth.
 
-Split by prominence (docs/architecture.md, "The split rule"). Pixels are ordered by depth, then by
-position; pairs of neighbouring pixels by their lower pixel, then by their higher one. So no two
-pixels or pairs are equal, and the maximum spanning forest of the pixels is unique. Each pixel
-belongs to the basin of its highest neighbour, and a basin that is no seed to the one beyond its
-highest saddle: both are edges of that forest, so they can be found in any order.
+Split by prominence (docs/architecture.md, "The split rule"). No two pixels and no two pairs of
+neighbouring pixels are equal (`tiling.raster.basin_edges`), so the maximum spanning forest of the
+pixels is unique. Each pixel belongs to the basin of its highest neighbour, and a basin that is no
+seed to the one beyond its highest saddle: both are edges of that forest, so they can be found in
+any order.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Bits of the keys of pixels (depth, position) and of edges (depth and position of the lower pixel,
-# depth of the higher one, direction from the lower to the higher one).
-_POSITION_BITS, _DEPTH_BITS, _DIRECTION_BITS = 39, 10, 4
-_LOWER_SHIFT = _DEPTH_BITS + _DIRECTION_BITS
-_SADDLE_SHIFT = _LOWER_SHIFT + _POSITION_BITS
-_DIRECTIONS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]  # in order of positions
-_SELF = 4
-
-
-class Edges(NamedTuple):
-    """Pairs of basins that touch.
-
-    Attributes
-    ----------
-    a, b : int32 (n,), basins from 1
-    key : int64 (n,), order of the pairs of pixels; its highest bits are the depth of the saddle
-    """
-
-    a: NDArray[np.int32]
-    b: NDArray[np.int32]
-    key: NDArray[np.int64]
-
-    def select(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Edges":
-        """Some of the edges."""
-        return Edges(self.a[chosen], self.b[chosen], self.key[chosen])
+from tiling.raster.basin_edges import (
+    DIRECTIONS,
+    SELF,
+    Edges,
+    edges_between,
+    highest_of_each_pair,
+    image_positions,
+    pixel_depths,
+    pixel_keys,
+    saddle_depths,
+)
 
 
 class Basins(NamedTuple):
@@ -45,10 +31,12 @@ class Basins(NamedTuple):
     Attributes
     ----------
     numbers : int32 (h, w), basin 1..n of each pixel, 0 outside the mask
+    maxima : int64 (n,), pixel y * w + x of the maximum of each basin
     edges : between basins
     """
 
     numbers: NDArray[np.int32]
+    maxima: NDArray[np.int64]
     edges: Edges
 
 
@@ -66,55 +54,76 @@ def find_basins(
     place : (y, x) of the block in the image
     width : of the image; None: that of the block
     """
-    height, columns = depth.shape[0] - 2, depth.shape[1] - 2
-    own = depth[1:-1, 1:-1]
-    keys = own * np.uint16(16) + np.uint16(_SELF)
-    for number, (dy, dx) in enumerate(_DIRECTIONS):
-        if number != _SELF:
-            neighbour = depth[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + columns]
-            np.maximum(keys, neighbour * np.uint16(16) + np.uint16(number), out=keys)
-    direction = keys & np.uint16(15)
-    direction[own == 0] = _SELF
-    _stop_at_sides(direction)
-    offsets = np.array([dy * columns + dx for dy, dx in _DIRECTIONS], np.int32)
-    target = np.arange(own.size, dtype=np.int32) + offsets[direction.ravel()]
-    target = _followed(target)
-    is_root = (direction == _SELF) & (own > 0)
-    number_of_root = np.cumsum(is_root.ravel(), dtype=np.int32)
-    numbers = np.where(own.ravel() > 0, number_of_root[target], np.int32(0))
-    numbers = numbers.reshape(own.shape)
-    return Basins(numbers, _edges(numbers, own, place, columns if width is None else width))
+    columns = depth.shape[1] - 2
+    own = np.ascontiguousarray(depth[1:-1, 1:-1])
+    direction = _steepest(depth)
+    # Only pixels of the mask, with 64-bit indices: other indices are converted in each step.
+    inside = np.flatnonzero(own)
+    offsets = np.array([dy * columns + dx for dy, dx in DIRECTIONS])
+    target = offsets.take(direction.ravel().take(inside)) + inside
+    place_inside = np.empty(own.size, np.int64)
+    place_inside[inside] = np.arange(len(inside))
+    maximum = _followed(place_inside.take(target))
+    is_maximum = maximum == np.arange(len(inside))
+    numbers = np.zeros(own.shape, np.int32)
+    numbers.ravel()[inside] = np.cumsum(is_maximum, dtype=np.int32).take(maximum)
+    width = columns if width is None else width
+    return Basins(numbers, inside[is_maximum], edges_between(numbers, own, place, width))
+
+
+def open_basins(numbers: NDArray[np.int32], depth: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Basins that touch the mask beyond their block, bool (n + 1,).
+
+    Parameters
+    ----------
+    numbers : int32 (h, w)
+    depth : uint16 (h + 2, w + 2), with a halo
+    """
+    is_open = np.zeros(int(numbers.max(initial=0)) + 1, bool)
+    for side, halo in (
+        (numbers[0], depth[0]),
+        (numbers[-1], depth[-1]),
+        (numbers[:, 0], depth[:, 0]),
+        (numbers[:, -1], depth[:, -1]),
+    ):
+        touches = (halo[:-2] > 0) | (halo[1:-1] > 0) | (halo[2:] > 0)
+        is_open[side[touches]] = True
+    is_open[0] = False
+    return is_open
 
 
 def basin_heights(
-    numbers: NDArray[np.int32],
+    basins: Basins,
     depth: NDArray[np.uint16],
     confident: NDArray[np.bool_],
     *,
     place: tuple[int, int] = (0, 0),
     width: int | None = None,
 ) -> NDArray[np.int64]:
-    """Key of the highest confident pixel of each basin, int64 (n + 1,); see `height_depth`.
+    """Key of the highest confident pixel of each basin, int64 (n + 1,);
+    0 without one. See `pixel_depths`.
 
     Parameters
     ----------
-    numbers : int32 (h, w), basins, see `find_basins`
     depth : uint16 (h, w)
     confident : bool (h, w)
     place, width : as in `find_basins`
     """
-    columns = numbers.shape[1]
-    pixels = np.flatnonzero((numbers > 0) & confident)
-    position = _positions(pixels, columns, place, columns if width is None else width)
-    heights = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
-    key = (depth.ravel()[pixels].astype(np.int64) << _POSITION_BITS) | position
-    np.maximum.at(heights, numbers.ravel()[pixels], key)
+    columns = depth.shape[1]
+    width = columns if width is None else width
+
+    def keys(pixels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        positions = image_positions(pixels, columns, place, width)
+        return pixel_keys(depth.ravel()[pixels], positions)
+
+    heights = np.zeros(len(basins.maxima) + 1, np.int64)
+    has_confident_maximum = confident.ravel()[basins.maxima]
+    heights[1:][has_confident_maximum] = keys(basins.maxima[has_confident_maximum])
+    if not has_confident_maximum.all():
+        is_searched = np.concatenate([[False], ~has_confident_maximum])
+        pixels = np.flatnonzero(is_searched[basins.numbers] & confident)
+        np.maximum.at(heights, basins.numbers.ravel()[pixels], keys(pixels))
     return heights
-
-
-def height_depth(heights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Depth of the pixels of these keys; 0 for basins without a confident pixel."""
-    return heights >> _POSITION_BITS
 
 
 def merge_basins(
@@ -159,97 +168,54 @@ def merge_basins(
         basin = np.flatnonzero((best >= 0) & ~stays)
         edge = best[basin]
         other = edges.a[edge] + edges.b[edge] - basin
-        prominence = height_depth(heights[basin]) - (edges.key[edge] >> _SADDLE_SHIFT)
+        prominence = pixel_depths(heights[basin]) - saddle_depths(edges.key[edge])
         joins = (order[basin] < order[other]) & (prominence < min_prominence)
         if not joins.any():
             break
-        step = np.arange(len(heights), dtype=np.int32)
+        step = np.arange(len(heights))
         step[basin[joins]] = other[joins]
-        step = _followed(step)
-        basin_of = step[basin_of]
-        a, b = step[edges.a], step[edges.b]
+        joined = _followed(step).astype(np.int32)
+        basin_of = joined[basin_of]
+        a, b = joined[edges.a], joined[edges.b]
         between = a != b
         edges = Edges(a[between], b[between], edges.key[between])
-    return basin_of, _highest_of_each_pair(edges)
+    return basin_of, highest_of_each_pair(edges)
 
 
-def _stop_at_sides(direction: NDArray[np.uint16]) -> None:
-    """Let pixels that point out of the block point to themselves, in place."""
-    direction[0, direction[0] < 3] = _SELF
-    direction[-1, direction[-1] > 5] = _SELF
-    direction[direction[:, 0] % 3 == 0, 0] = _SELF
-    direction[direction[:, -1] % 3 == 2, -1] = _SELF
-
-
-def _followed(target: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Where the targets lead in the end; there are no circles."""
-    while True:
-        further = target[target]
-        if np.array_equal(further, target):
-            return target
-        target = further
-
-
-def _positions(
-    pixels: NDArray[np.int64], columns: int, place: tuple[int, int], width: int
-) -> NDArray[np.int64]:
-    """Positions in the image of pixels y * columns + x of a block."""
-    y, x = np.divmod(pixels, columns)
-    positions: NDArray[np.int64] = (y + place[0]) * width + x + place[1]
-    return positions
-
-
-def _edges(
-    numbers: NDArray[np.int32], depth: NDArray[np.uint16], place: tuple[int, int], width: int
-) -> Edges:
-    """Pairs of neighbouring pixels of different basins."""
-    height, columns = numbers.shape
-    flat, levels = numbers.ravel(), depth.ravel()
-    parts = []
-    for dy, dx in _DIRECTIONS[_SELF + 1 :]:
-        rows, left = slice(0, height - dy), slice(max(-dx, 0), columns - max(dx, 0))
-        here = numbers[rows, left]
-        there = numbers[dy:, max(dx, 0) : columns + min(dx, 0)]
-        pair = (here != there) & (here > 0) & (there > 0)
-        y, x = np.nonzero(pair)
-        pixel = (y * columns + x + left.start).astype(np.int64)
-        other = pixel + dy * columns + dx
-        key = edge_keys(
-            levels[pixel], levels[other], _positions(pixel, columns, place, width), (dy, dx), width
-        )
-        parts.append(Edges(flat[pixel], flat[other], key))
-    return Edges(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def edge_keys(
-    depth: NDArray[np.uint16],
-    other_depth: NDArray[np.uint16],
-    position: NDArray[np.int64],
-    step: tuple[int, int],
-    width: int,
-) -> NDArray[np.int64]:
-    """Keys of pairs of neighbouring pixels.
+def _steepest(depth: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Direction of the highest neighbour of each pixel; its own without one within the block.
 
     Parameters
     ----------
-    depth, other_depth : uint16 (n,), of the first pixel and of the other one
-    position : int64 (n,), of the first pixel in the image
-    step : (dy, dx) from the first to the other pixel, which follows it in raster order
-    width : of the image
+    depth : uint16 (h + 2, w + 2), as in `find_basins`
+
+    Returns
+    -------
+    ndarray
+        uint16 (h, w), index in `DIRECTIONS`.
     """
-    direction = _DIRECTIONS.index(step)
-    first_is_lower = depth <= other_depth
-    lower = np.where(first_is_lower, position, position + step[0] * width + step[1])
-    key = np.minimum(depth, other_depth).astype(np.int64) << _SADDLE_SHIFT
-    key |= lower << _LOWER_SHIFT
-    key |= np.maximum(depth, other_depth).astype(np.int64) << _DIRECTION_BITS
-    key |= np.where(first_is_lower, direction, 2 * _SELF - direction)
-    return key
+    height, columns = depth.shape[0] - 2, depth.shape[1] - 2
+    scaled = depth * np.uint16(16)
+    keys = scaled[1:-1, 1:-1] + np.uint16(SELF)
+    key = np.empty_like(keys)
+    for number, (dy, dx) in enumerate(DIRECTIONS):
+        if number != SELF:
+            neighbour = scaled[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + columns]
+            np.add(neighbour, np.uint16(number), out=key)
+            np.maximum(keys, key, out=keys)
+    direction: NDArray[np.uint16] = np.bitwise_and(keys, 15, out=keys)
+    direction[depth[1:-1, 1:-1] == 0] = SELF
+    direction[0, direction[0] < 3] = SELF
+    direction[-1, direction[-1] > 5] = SELF
+    direction[direction[:, 0] % 3 == 0, 0] = SELF
+    direction[direction[:, -1] % 3 == 2, -1] = SELF
+    return direction
 
 
-def _highest_of_each_pair(edges: Edges) -> Edges:
-    """One edge, the one with the highest key, of each pair of basins; edges are sorted by key."""
-    low, high = np.minimum(edges.a, edges.b), np.maximum(edges.a, edges.b)
-    pair = (low.astype(np.int64) << 32) | high
-    _, last = np.unique(pair[::-1], return_index=True)
-    return edges.select(len(pair) - 1 - last)
+def _followed(target: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the targets lead in the end; there are no circles."""
+    while True:
+        further = target.take(target)
+        if np.array_equal(further, target):
+            return target
+        target = further

@@ -52,10 +52,8 @@ class BasinsOfMask:
         ndarray
             int32 (H, W), 1..N numbered by first pixel, 0 elsewhere.
         """
-        numbers, edges = self._basins
-        depth = self._depth[1:-1, 1:-1]
-        heights = basin_heights(numbers, depth, self._gland >= seed_level)
-        basin_of, _ = merge_basins(heights, edges, min_prominence=min_prominence)
+        basins = self._basins
+        heights = basin_heights(basins, self._depth[1:-1, 1:-1], self._gland >= seed_level)
+        basin_of, _ = merge_basins(heights, basins.edges, min_prominence=min_prominence)
         basin_of[heights[basin_of] == 0] = 0
-        parts = enlarged(basin_of[numbers], self._side, self._mask.shape)
-        return label_parts(np.where(self._mask, parts, np.int32(0)))
+        return label_parts(enlarged(basin_of[basins.numbers], self._side, self._mask))

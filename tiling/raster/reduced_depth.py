@@ -4,11 +4,14 @@ A reduced pixel is a square of stored pixels, about 2 um wide, aligned to the im
 the mean of the predicted signed distance: the mean removes noise, and there are fewer pixels.
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.raster.quantise import SDF_SCALE
+from tiling.raster.quantise import PROBABILITY_SCALE, SDF_SCALE
 
+Number = TypeVar("Number", np.uint16, np.int32)
 _REDUCED_PX_UM = 2.0
 # Depths are quarters of a level of the quantised distance: means over 4 pixels are exact.
 _STEPS_PER_LEVEL = 4
@@ -73,12 +76,38 @@ def reduced_maximum(values: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return _reduced(values, side, np.maximum, np.uint8)
 
 
-def enlarged(reduced: NDArray[np.int32], side: int, shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Values of reduced pixels on all their stored pixels, int32 (H, W)."""
+def lowered_levels(
+    sdf: NDArray[np.uint8], boundary: NDArray[np.uint8], weight: float
+) -> NDArray[np.uint8]:
+    """The quantised signed distance, lowered where the boundary probability is high.
+
+    Parameters
+    ----------
+    sdf, boundary : uint8 (H, W), quantised
+    weight : how much a boundary probability of 1 lowers the signed distance, in [0, 2]
+
+    >>> lowered_levels(np.array([[200, 10]], np.uint8), np.array([[255, 255]], np.uint8), 0.5)
+    array([[136,   0]], dtype=uint8)
+    """
+    steps = np.arange(PROBABILITY_SCALE + 1) * (weight * SDF_SCALE / PROBABILITY_SCALE)
+    table = np.minimum(np.rint(steps), 255).astype(np.uint8)
+    lowered: NDArray[np.uint8] = sdf - np.minimum(sdf, table[boundary])
+    return lowered
+
+
+def enlarged(reduced: NDArray[Number], side: int, mask: NDArray[np.bool_]) -> NDArray[Number]:
+    """Values of reduced pixels on their stored pixels in the mask, (H, W); elsewhere 0."""
     if side == 1:
-        return reduced
-    rows = np.repeat(reduced, side, axis=1)[:, : shape[1]]
-    return np.repeat(rows, side, axis=0)[: shape[0]]
+        return reduced * mask
+    columns = np.empty((len(reduced), mask.shape[1]), reduced.dtype)
+    for offset in range(side):
+        part = columns[:, offset::side]
+        part[...] = reduced[:, : part.shape[1]]
+    values = np.empty(mask.shape, reduced.dtype)
+    for offset in range(side):
+        part = values[offset::side]
+        np.multiply(columns[: len(part)], mask[offset::side], out=part)
+    return values
 
 
 def _reduced(

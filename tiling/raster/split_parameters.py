@@ -32,6 +32,8 @@ class SplitParameters:
     prominence_um : rule prominence: least height of a seed above its highest saddle, um
     seed_threshold : rule prominence: gland probability that a seed reaches; what has no seed is
         dropped. Not above `threshold`: every maximum reaches it
+    boundary_weight_um : rule prominence: how much a boundary probability of 1 lowers the distance,
+        um; 0: the boundary map is not used
     """
 
     threshold: float
@@ -45,10 +47,13 @@ class SplitParameters:
     rule: SplitRule = "depth"
     prominence_um: float = 6.0
     seed_threshold: float = 0.0
+    boundary_weight_um: float = 0.0
 
     @property
     def use_boundary(self) -> bool:
         """Whether the boundary map is used at all."""
+        if self.rule == "prominence":
+            return self.boundary_weight_um > 0 and self.use_sdf
         return quantised_threshold(self.boundary_level) <= np.iinfo(np.uint8).max
 
     def growth_steps(self, mpp_um: float) -> int:

@@ -12,7 +12,7 @@ from tiling.raster.holes import fill_small_holes
 from tiling.raster.label_numbers import label_components, renumber
 from tiling.raster.prominence import BasinsOfMask
 from tiling.raster.quantise import quantised_sdf_threshold, quantised_threshold
-from tiling.raster.reduced_depth import reduced_px_side
+from tiling.raster.reduced_depth import lowered_levels, reduced_px_side
 from tiling.raster.split_parameters import SplitParameters
 
 
@@ -71,7 +71,7 @@ def split_glands(
         int32 (H, W), 0 background, 1..N numbered by first pixel in raster order.
     """
     if parameters.rule == "prominence":
-        basins = basins_of_maps(gland, sdf, mpp_um=mpp_um, parameters=parameters)
+        basins = basins_of_maps(gland, sdf, boundary, mpp_um=mpp_um, parameters=parameters)
         return split_basins(basins, um2_per_px=um2_per_px, parameters=parameters)
     mask = gland_mask(gland, parameters)
     seeds = label_components(seed_mask(mask, sdf, boundary, parameters))
@@ -86,15 +86,32 @@ def split_glands(
     return _finished(labels, um2_per_px, parameters)
 
 
+def distance_levels(
+    sdf: NDArray[np.uint8] | None, boundary: NDArray[np.uint8] | None, parameters: SplitParameters
+) -> NDArray[np.uint8] | None:
+    """What the rule prominence takes for the distance, uint8 (H, W); None: all are equal.
+
+    Parameters
+    ----------
+    sdf, boundary : as in `seed_mask`
+    """
+    if sdf is None or not parameters.use_sdf:
+        return None
+    if boundary is None or not parameters.use_boundary:
+        return sdf
+    return lowered_levels(sdf, boundary, parameters.boundary_weight_um / parameters.sdf_um)
+
+
 def basins_of_maps(
     gland: NDArray[np.uint8],
     sdf: NDArray[np.uint8],
+    boundary: NDArray[np.uint8],
     *,
     mpp_um: float,
     parameters: SplitParameters,
 ) -> BasinsOfMask:
-    """What the rule prominence needs of the maps; it depends on the threshold only."""
-    level = sdf if parameters.use_sdf else None
+    """What the rule prominence needs of the maps: for one threshold and weight of the boundary."""
+    level = distance_levels(sdf, boundary, parameters)
     mask = gland_mask(gland, parameters)
     return BasinsOfMask(mask, gland, level, reduced_px_side(mpp_um))
 

@@ -162,6 +162,11 @@ class GlandOptions(StrictModel):
         description="rule prominence: gland probability that a seed reaches; components of the mask"
         " without any seed are removed; null: the model's own",
     )
+    boundary_weight_um: _DistanceUm | None = Field(
+        None,
+        description="rule prominence: how much a boundary probability of 1 lowers the distance, um;"
+        " null: the model's own",
+    )
     seed_depth_um: (
         Annotated[Number, Field(ge=-LARGEST_DISTANCE_UM, le=LARGEST_DISTANCE_UM)] | None
     ) = Field(

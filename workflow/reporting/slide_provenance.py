@@ -12,7 +12,11 @@ _ID_DIGITS = 12
 # Parameters of each split rule, with their units.
 _SPLIT_PARAMETERS = {
     "depth": (("seed_depth_um", " um"), ("boundary_level", ""), ("growth_um", " um")),
-    "prominence": (("prominence_um", " um"), ("seed_threshold", "")),
+    "prominence": (
+        ("prominence_um", " um"),
+        ("seed_threshold", ""),
+        ("boundary_weight_um", " um"),
+    ),
 }
 
 

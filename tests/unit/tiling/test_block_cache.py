@@ -19,8 +19,12 @@ def stored(
     borders, files = BlockBorders(grid, border_px), BlockFiles(folder, grid)
     for index, block in enumerate(grid.blocks):
         if index in indices:
-            borders.store(index, array[block])
-            files.write(index, find_runs(array[block]))
+            runs = find_runs(array[block])
+            if border_px == 1 and index % 2:
+                borders.store_runs(index, runs)
+            else:
+                borders.store(index, array[block])
+            files.write(index, runs)
         else:
             array[block] = 0
     return borders, files

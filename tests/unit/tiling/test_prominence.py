@@ -85,8 +85,7 @@ def test_each_seed_gets_the_pixels_of_the_flood(
     made = BasinsOfMask(mask, gland, sdf, side).split(min_prominence=h, seed_level=seed_level)
     depth = reduced_depth(mask, sdf, side)
     confident = reduced_maximum(gland, side) >= seed_level
-    parts = enlarged(flood(depth, confident, h), side, shape)
-    parts[~mask] = 0
+    parts = enlarged(flood(depth, confident, h), side, mask)
     connected = np.zeros(shape, np.int32)
     for number in range(1, int(parts.max(initial=0)) + 1):
         pieces, _ = ndimage.label(parts == number, EIGHT_CONNECTED)
@@ -125,10 +124,16 @@ def two_hills(saddle_um: float, height_um: float) -> np.ndarray:
     return np.repeat(np.rint((um / 20 + 1) * 127.5).astype(np.uint8)[None], 8, axis=0)
 
 
-def split(sdf: np.ndarray, gland: np.ndarray | None = None, **changes: object) -> np.ndarray:
+def split(
+    sdf: np.ndarray,
+    gland: np.ndarray | None = None,
+    boundary: np.ndarray | None = None,
+    **changes: object,
+) -> np.ndarray:
     parameters = SplitParameters(0.5, 0, 1.01, 0, 0, 20, rule="prominence", **changes)  # type: ignore[arg-type]
     gland = np.full(sdf.shape, 255, np.uint8) if gland is None else gland
-    return split_glands(gland, sdf, sdf, mpp_um=1.0, um2_per_px=1.0, parameters=parameters)
+    boundary = np.full_like(sdf, 255) if boundary is None else boundary
+    return split_glands(gland, sdf, boundary, mpp_um=1.0, um2_per_px=1.0, parameters=parameters)
 
 
 def test_two_hills_are_two_glands_if_the_saddle_is_deep_enough_whatever_their_depth() -> None:
@@ -151,6 +156,15 @@ def test_a_seed_needs_its_probability_and_what_has_none_is_dropped() -> None:
     # A confident pixel far from the maximum is a low seed.
     gland[:, 45:50], gland[:, 30:33] = 150, 250
     assert (split(sdf, gland, prominence_um=3.0, seed_threshold=0.9) == 1).all()
+
+
+def test_a_boundary_lowers_the_distance_by_its_weight() -> None:
+    sdf = two_hills(10, 10)
+    boundary = np.zeros_like(sdf)
+    boundary[:, 31:35] = 128
+    for weight, count in ((0.0, 1), (5.0, 1), (7.0, 2)):
+        labels = split(sdf, boundary=boundary, prominence_um=3.0, boundary_weight_um=weight)
+        assert labels.max() == count
 
 
 def test_parts_that_touch_only_as_reduced_pixels_are_objects_of_their_own() -> None:

@@ -269,7 +269,7 @@ def test_an_interrupted_run_does_not_change_the_result_of_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stitching, "_objects_of_rest", interrupt)
+        patch.setattr(stitching, "merge_extents", interrupt)
         with pytest.raises(KeyboardInterrupt):
             stitched(tmp_path, maps, block_px=64)
     assert not (tmp_path / "glands-64-1.zarr").exists()

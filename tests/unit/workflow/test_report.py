@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +89,19 @@ def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dic
         threshold=0.25, seed_depth_um=3, boundary_level=0.5, growth_um=4, min_area_um2=500,
         sdf_um=20.0,
     )  # fmt: skip
-    GlandStore(slide="b", split=split, geometry=Geometry.uniform(8, 8)).write(
-        create_group(ResultPaths(tmp_path).glands("b"))
-    )
-    seal_store(ResultPaths(tmp_path).glands("b"))
+    by_prominence = replace(split, rule="prominence", prominence_um=4, seed_threshold=0.9)
+    for slide, of_slide in (("b", split), ("c", by_prominence)):
+        store = ResultPaths(tmp_path).glands(slide)
+        GlandStore(slide=slide, split=of_slide, geometry=Geometry.uniform(8, 8)).write(
+            create_group(store)
+        )
+        seal_store(store)
     page = report_of(tmp_path, "a", "b", "c", "none")
     lines = [line for line in page.splitlines() if "batches of 16 tiles" in line]
     rows = [re.findall("<td class=.t.>(.*?)</td>", line) for line in lines]
-    unsplit = ["fp32, batches of 16 tiles", "not finished"]
+    batches = "fp32, batches of 16 tiles"
     assert rows == [
-        ["a", "0123456789ab", *unsplit],
+        ["a", "0123456789ab", batches, "not finished"],
         [
             "b",
             "unknown",
@@ -105,7 +109,13 @@ def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dic
             "flips, 4 tiles at a time after memory ran out",
             "threshold 0.25, seed depth 3 um, boundary level 0.5, growth 4 um, min area 500 um2",
         ],
-        ["c", "unknown", *unsplit],
+        [
+            "c",
+            "unknown",
+            batches,
+            "threshold 0.25, prominence 4 um, seed threshold 0.9, boundary weight 0 um, min area"
+            " 500 um2",
+        ],
     ]
 
 

@@ -1,14 +1,13 @@
-"""The passes of stitching over the blocks of a slide: seeds, growth, holes, final numbers."""
+"""The rule depth over the blocks of a slide: seeds, growth, and the rest that growth leaves."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from tiling.objects.block_cache import BlockBorders, BlockFiles
+from tiling.objects.block_cache import BlockBorders
+from tiling.objects.block_labels import BlockLabels, BlockObjects
 from tiling.objects.components import (
     BlockComponents,
     BlockGrid,
@@ -17,15 +16,14 @@ from tiling.objects.components import (
     label_runs,
 )
 from tiling.objects.extents import ObjectExtents, object_extents
-from tiling.objects.hole_pass import LabelFiles, SmallHoles, find_small_parts, join_parts
 from tiling.parallel import JobSettings, for_each
-from tiling.raster.geometry import Block, Geometry, blocks
-from tiling.raster.growth import FREE, count_contacts, grow
+from tiling.raster.geometry import Geometry
+from tiling.raster.growth import FREE, assign_components, count_contacts, grow
 from tiling.raster.runs import Runs, find_runs
 from tiling.raster.split_parameters import SplitParameters
 from tiling.raster.split_rule import gland_mask, seed_mask
-from tiling.stores.arrays import SHARD_PX, open_array, open_store
-from tiling.stores.shards import ShardReader, ShardWriter
+from tiling.stores.arrays import open_array, open_store
+from tiling.stores.shards import ShardReader
 
 
 class GrownBlock(NamedTuple):
@@ -50,7 +48,7 @@ class GrownBlock(NamedTuple):
     extents: ObjectExtents
 
 
-class StitchPasses:
+class DepthPasses:
     """The passes over the blocks of one slide.
 
     Parameters
@@ -78,66 +76,35 @@ class StitchPasses:
         # pixel around it have their final labels.
         self.grid = BlockGrid(shape, max(block_px, self._steps + 1))
         self._borders = BlockBorders(self.grid, self._steps + 1)
-        self._grown_borders = BlockBorders(self.grid, 1)
-        self._labels = BlockFiles(folder, self.grid)
+        self.labels = BlockLabels(folder, self.grid, job)
         store = open_store(maps)
         self._gland, self._sdf, self._boundary = (
             ShardReader(open_array(store, name)) for name in ("gland", "sdf", "boundary")
         )
 
-    def find_seeds(self) -> JoinedComponents:
-        """Label the seeds of all blocks and join them."""
+    def find_objects(self) -> tuple[list[BlockObjects | None], int]:
+        """Label the objects of all blocks.
+
+        Seeds grow inside the mask. The components of the rest join an object that grew from a seed,
+        or become objects of their own.
+
+        Returns
+        -------
+        list
+            For each block; None without mask.
+        int
+            Number of objects.
+        """
         indices = range(len(self.grid))
         components = for_each(self._label_seeds, indices, job=self._job, nouns="seeds")
-        return join_components(self.grid, components)
-
-    def grow_seeds(self, seeds: JoinedComponents) -> list[GrownBlock | None]:
-        """Grow the seeds in all blocks; None for blocks without mask."""
-        indices = range(len(self.grid))
-        return for_each(
+        seeds = join_components(self.grid, components)
+        grown = for_each(
             lambda index: self._grow_block(index, seeds.numbers),
             indices,
             job=self._job,
             nouns="growth",
         )
-
-    def find_holes(
-        self, number_of_labels: Callable[[int], NDArray[np.int32]], min_hole_px: float
-    ) -> SmallHoles:
-        """Find the small holes of the glands, and give them labels of their own.
-
-        Parameters
-        ----------
-        number_of_labels : gives the gland of each label of a block, by the block's index
-        min_hole_px : smallest area of a hole that is not small
-        """
-        files = LabelFiles(self._labels, self._grown_borders, number_of_labels)
-        parts = for_each(
-            lambda index: find_small_parts(files, self.grid, index, min_hole_px),
-            range(len(self.grid)),
-            job=self._job,
-            nouns="holes",
-        )
-        return join_parts(self.grid, parts, min_hole_px)
-
-    def write_labels(
-        self, labels: zarr.Array[Any], number_of_labels: Callable[[int], NDArray[np.int32]]
-    ) -> None:
-        """Write the final numbers, one shard at a time whatever the block size.
-
-        Parameters
-        ----------
-        number_of_labels : gives the final number of each label of a block, by the block's index
-        """
-        writer = ShardWriter(labels)
-
-        def write_shard(block: Block) -> None:
-            numbers = self._labels.read(block, number_of_labels)
-            if numbers is not None:
-                shard = block[0].start // SHARD_PX, block[1].start // SHARD_PX
-                writer.write_pixels(shard, numbers)
-
-        for_each(write_shard, blocks(*self.grid.shape, SHARD_PX), job=self._job, nouns="labels")
+        return _with_rest(self.grid, grown, len(seeds.first_px))
 
     def _label_seeds(self, index: int) -> BlockComponents | None:
         """Label the seeds of a block, and store its growth field (see `tiling.raster.growth`)."""
@@ -152,7 +119,7 @@ class StitchPasses:
         component, components = label_runs(runs, runs.value == 2, block, self.grid.shape[1])
         field = runs._replace(value=np.where(runs.value == 1, np.int32(FREE), component))
         self._borders.store(index, field.to_array(mask.shape))
-        self._labels.write(index, field)
+        self.labels.files.write(index, field)
         return components
 
     def _grow_block(self, index: int, numbers: list[NDArray[np.int32]]) -> GrownBlock | None:
@@ -162,7 +129,7 @@ class StitchPasses:
         ----------
         numbers : for each block, the number of each of its seed components
         """
-        if index not in self._labels:
+        if index not in self.labels.files:
             return None
         objects, field = self._growth_field(index, numbers)
         grow(field, steps=self._steps)
@@ -178,9 +145,7 @@ class StitchPasses:
             contacts[:, 1] = objects[contacts[:, 1] - 1]
             runs = runs._replace(value=np.where(is_rest, component + np.int32(count), runs.value))
             count += len(rest.first_px)
-        self._labels.write(index, runs)
-        shape = (block[0].stop - block[0].start, block[1].stop - block[1].start)
-        self._grown_borders.store(index, runs.to_array(shape))
+        self.labels.write(index, runs)
         extents = object_extents(runs, count, block, width_px)
         # Most objects of the neighbours do not reach into this block.
         labels = np.flatnonzero(extents.area_px) + 1
@@ -202,7 +167,7 @@ class StitchPasses:
             labels = np.searchsorted(objects, numbers[other][1:]) + 1
             # FREE is -1, so it selects the last entry.
             lookups[other] = np.concatenate([[0], labels, [FREE]]).astype(np.int32)
-        block = self._labels.read_block(index, lookups[index])
+        block = self.labels.files.read_block(index, lookups[index])
         return objects.astype(np.int64), self._borders.with_halo(index, block, lookups)
 
 
@@ -210,3 +175,32 @@ def _contacts(rest: Runs, field: NDArray[np.int32]) -> NDArray[np.int64]:
     """Contacts of components with labels, see `count_contacts`; the values are the components."""
     component = np.repeat(rest.value.astype(np.int64), rest.length)
     return count_contacts(component, *rest.pixels(), field)
+
+
+def _with_rest(
+    grid: BlockGrid, grown: list[GrownBlock | None], seed_count: int
+) -> tuple[list[BlockObjects | None], int]:
+    """The objects of all blocks, with the rest, and their number."""
+    rest = join_components(grid, [None if block is None else block.rest for block in grown])
+    object_of_component = _objects_of_rest(grown, rest, seed_count)
+    blocks: list[BlockObjects | None] = []
+    for block, numbers in zip(grown, rest.numbers, strict=True):
+        if block is None:
+            blocks.append(None)
+            continue
+        of_rest = object_of_component[numbers[1:]]
+        objects = np.concatenate([block.objects, of_rest]).astype(np.int64)
+        blocks.append(BlockObjects(block.labels, objects, block.extents))
+    return blocks, max(seed_count, int(object_of_component.max(initial=0)))
+
+
+def _objects_of_rest(
+    grown: list[GrownBlock | None], rest: JoinedComponents, seed_count: int
+) -> NDArray[np.int32]:
+    """Object of each component of the rest, int32 (components + 1,), see `assign_components`."""
+    contacts = [np.zeros((0, 3), np.int64)]
+    for block, numbers in zip(grown, rest.numbers, strict=True):
+        if block is not None:
+            component = numbers[block.contacts[:, 0]]
+            contacts.append(np.column_stack([component, block.contacts[:, 1:]]))
+    return assign_components(np.concatenate(contacts), len(rest.first_px), seed_count)
