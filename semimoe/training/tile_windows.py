@@ -3,7 +3,7 @@
 B batch, S side of the windows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -114,20 +114,13 @@ def read_windows(
         A labelled tile has no labels, or only some of the tiles have pseudo-labels.
     """
     tiles = [source[int(number)] for number in batch.tiles]
-    for number, tile in zip(batch.tiles, tiles, strict=True):
-        if role == "labelled" and tile.labels is None:
-            raise DataError(f"labelled tile {number} has no labels")
-    with_pseudo = [tile.pseudo is not None for tile in tiles]
-    if any(with_pseudo) and not all(with_pseudo):
-        raise DataError(
-            f"only some {role} tiles have pseudo-labels; compute them for all tiles, or for none"
-        )
+    check_tiles(batch.tiles, tiles, role)
     # The same side in every batch: operations on a GPU are recorded for one shape.
     side = window_px(tile_px, augmentation)
     windows = _empty_windows(
         len(tiles),
         side,
-        pseudo=all(with_pseudo),
+        pseudo=all(tile.pseudo is not None for tile in tiles),
         skeleton=all(tile.skeleton is not None for tile in tiles),
         pin_memory=pin_memory,
     )
@@ -136,6 +129,37 @@ def read_windows(
         crop = random_crop(numbers, (height, width), tile_px=tile_px, augmentation=augmentation)
         _cut(windows, row, tile, crop)
     return windows
+
+
+def check_tiles(numbers: Iterable[int], tiles: Sequence[Tile], role: Role) -> None:
+    """Check that all tiles have what their role needs.
+
+    Parameters
+    ----------
+    numbers : index of each tile in its source
+
+    Raises
+    ------
+    DataError
+        See `read_windows`.
+    """
+    for number, tile in zip(numbers, tiles, strict=True):
+        if role == "labelled" and tile.labels is None:
+            raise DataError(f"labelled tile {number} has no labels")
+    with_pseudo = [tile.pseudo is not None for tile in tiles]
+    if any(with_pseudo) and not all(with_pseudo):
+        raise DataError(
+            f"only some {role} tiles have pseudo-labels; compute them for all tiles, or for none"
+        )
+
+
+def window_origin(crop: Crop, shape: tuple[int, int], side: int) -> tuple[int, int]:
+    """First pixel (y, x) of the window around a crop, in a tile of `shape`."""
+    y, x = (
+        min(max(corner + (crop.side - side) // 2, 0), max(length - side, 0))
+        for corner, length in zip((crop.y, crop.x), shape, strict=True)
+    )
+    return y, x
 
 
 def _empty_windows(
@@ -162,10 +186,7 @@ def _cut(windows: TileWindows, row: int, tile: Tile, crop: Crop) -> None:
     """Copy the window around a crop into row `row`."""
     side = windows.image.shape[-1]
     height, width = tile.image.shape[1:]
-    y, x = (
-        min(max(corner + (crop.side - side) // 2, 0), max(length - side, 0))
-        for corner, length in ((crop.y, height), (crop.x, width))
-    )
+    y, x = window_origin(crop, (height, width), side)
     rows, columns = slice(y, y + side), slice(x, x + side)
 
     def copy(target: Tensor, pixels: NDArray[np.generic]) -> None:

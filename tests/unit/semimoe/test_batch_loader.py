@@ -7,8 +7,11 @@ import torch
 from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.batch_loader import batches, image_statistics
+from semimoe.training.device_tiles import DeviceTiles
 from semimoe.training.recipe import Recipe
-from semimoe.training.tile_schedule import BatchPlan
+from semimoe.training.tile_schedule import BatchPlan, scheduled_batches
+from semimoe.training.tile_windows import read_windows
+from tiling.raster.tile import Tile
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
 TRAINING = TrainingSettings(precision="fp32", tile_px=32, batch=2, epochs=3, warm_start_epochs=0)
@@ -85,3 +88,45 @@ def test_image_statistics_are_mean_and_standard_deviation_of_the_pixels(discs) -
     pixels = np.concatenate([source[i].image.reshape(3, -1) for i in range(3)], axis=1) / 255
     np.testing.assert_allclose(mean, pixels.mean(1), atol=0.02)
     np.testing.assert_allclose(std, pixels.std(1), atol=0.02)
+
+
+@pytest.mark.parametrize("augmentation", ["deform", "slides", "paper", "none"])
+@pytest.mark.parametrize("role", ["labelled", "unlabelled"])
+def test_windows_that_are_cut_on_the_device_are_those_that_are_read(augmentation, role) -> None:
+    """Tiles smaller and larger than a window; here the device is the CPU."""
+    rng = np.random.default_rng(0)
+
+    def tile(height: int, width: int, *, is_masked: bool) -> Tile:
+        shape = (height, width)
+        labels = rng.integers(0, 9, shape).astype(np.int32)
+        masks = [rng.integers(0, 2, shape, np.uint8) if is_masked else None for _ in range(2)]
+        pseudo, image = rng.integers(0, 256, (2, 3, *shape), np.uint8)
+        has_labels = role == "labelled" or is_masked
+        return Tile(
+            image, labels if has_labels else None, masks[0], pseudo, masks[1], skeleton=pseudo[0]
+        )
+
+    tiles = [
+        tile(*shape, is_masked=is_masked)
+        for shape, is_masked in (((20, 90), False), ((70, 33), True), ((64, 64), False))
+    ]
+    options = {"tile_px": 32, "augmentation": augmentation}
+    on_device = DeviceTiles.of_source(
+        tiles, role, device=torch.device("cpu"), most_bytes=10**7, **options
+    )
+    assert on_device is not None
+    training = TRAINING.model_copy(update={"augment": augmentation, "batch": 3})
+    recipe = Recipe("semimoe", NETWORK, training, 1.0, 0)
+    for batch in scheduled_batches(len(tiles), role, recipe, BatchPlan(4)):
+        cut = on_device.windows(on_device.plan(batch))
+        read = read_windows(tiles, role, batch, **options)
+        for name, part in read._asdict().items():
+            torch.testing.assert_close(getattr(cut, name), part, rtol=0, atol=0)
+
+
+def test_tiles_that_need_too_much_memory_are_not_kept_on_the_device(discs) -> None:
+    options = {"tile_px": 32, "augmentation": "none", "device": torch.device("cpu")}
+    source = discs(3, 40)
+    bytes_of_all = 3 * 40 * 40 * (3 + 4 + 1 + 1)
+    assert DeviceTiles.of_source(source, "labelled", most_bytes=bytes_of_all, **options) is not None
+    assert DeviceTiles.of_source(source, "labelled", most_bytes=bytes_of_all - 1, **options) is None
