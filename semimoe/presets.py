@@ -29,17 +29,27 @@ _PAPER_TRAINING = {
     "amol_weight_decay": 5e-5,
     "precision": "fp32",
 }
+_PAPER_TEXT_NETWORK = {
+    **_PAPER_NETWORK,
+    "sdf_scale": "tile",
+    "boundary": "outer",  # that of the binary mask
+    "gate_heads": "kaiming",
+}
+_PAPER_TEXT_TRAINING = {
+    **_PAPER_TRAINING,
+    "unsup_max": 5.0,
+    "unsup_schedule": "gaussian",
+    "update": "two-step",
+}
 PRESETS: dict[str, Preset] = {
     # The defaults of the workflow, except that no method continues another one.
     "default": Preset(training={"warm_start_epochs": 0}),
+    # The text of the paper for GlaS, and for CRAG, whose images are cropped.
     "paper": Preset(
-        network={**_PAPER_NETWORK, "sdf_scale": "tile", "gate_heads": "kaiming"},
-        training={
-            **_PAPER_TRAINING,
-            "unsup_max": 5.0,
-            "unsup_schedule": "gaussian",
-            "update": "two-step",
-        },
+        network=_PAPER_TEXT_NETWORK, training={**_PAPER_TEXT_TRAINING, "augment": "flips"}
+    ),
+    "paper-crag": Preset(
+        network=_PAPER_TEXT_NETWORK, training={**_PAPER_TEXT_TRAINING, "gamma": 0.8}
     ),
     "public-code": Preset(
         network={

@@ -38,7 +38,7 @@ def test_an_error_names_the_setting_that_is_out_of_range(kind, values, name) -> 
         checked(kind, values, where="group")
 
 
-@pytest.mark.parametrize("name", ["paper", "public-code"])
+@pytest.mark.parametrize("name", ["paper", "paper-crag", "public-code"])
 def test_presets_are_equal_after_json(name) -> None:
     network, training = preset(name)
     assert NetworkSettings(**json.loads(json.dumps(network.to_dict()))) == network
@@ -49,7 +49,12 @@ def test_the_presets_have_the_values_of_the_paper_and_of_its_public_code() -> No
     """First the values that differ between the two, then the common ones."""
     (paper_net, paper), (code_net, code) = preset("paper"), preset("public-code")
     assert (paper_net.gate, code_net.gate) == ("paper", "code")
-    assert (paper_net.boundary, code_net.boundary) == ("instance", "outer")
+    assert paper_net.boundary == code_net.boundary == "outer"
+    crag_net, crag = preset("paper-crag")
+    assert crag_net == paper_net
+    assert (paper.augment, crag.augment, code.augment) == ("flips", "paper", "paper")
+    assert (paper.gamma, crag.gamma, code.gamma) == (0.4, 0.8, 0.4)
+    assert crag.model_copy(update={"augment": "flips", "gamma": 0.4}) == paper
     assert (paper.unsup_max, paper.unsup_schedule, code.unsup_max, code.unsup_schedule) == (
         5.0,
         "gaussian",
