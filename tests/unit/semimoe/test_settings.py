@@ -89,11 +89,7 @@ def test_the_presets_have_the_values_of_the_paper_and_of_its_public_code() -> No
             training.amol_lr,
             training.amol_weight_decay,
         ) == ("amol", 0.4, 0.05, 5e-5)
-        assert (training.pseudo, training.statistics, training.augment) == (
-            "gates",
-            "both",
-            "paper",
-        )
+        assert (training.pseudo, training.statistics) == ("gates", "both")
         assert (training.warm_start_epochs, training.max_grad_norm, training.steps_per_epoch) == (
             0,
             None,
