@@ -225,3 +225,31 @@ def test_a_rewritten_wheel_lists_its_files_and_keeps_its_program_executable(
         )
         # pip makes a file executable only if it is listed as a regular one.
         assert archive.getinfo("pulp/i64/cbc").external_attr >> 16 == 0o100755
+
+
+def test_draws_are_compared_in_pairs_and_known_cells_are_not_run_again(
+    tmp_path, monkeypatch
+) -> None:
+    write_glas(tmp_path / "glas")
+    columns = ("pixel Dice", "object F1", "object Dice", "object Hausdorff px")
+    with (tmp_path / "known.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("draw", "row", "training s", "outcome", *columns))
+        for draw, dice in enumerate((0.80, 0.82, 0.90)):
+            writer.writerow((draw, "supervised", 1, "finished", dice, 0.5, 0.5, 50))
+        for draw, dice in ((1, 0.84), (2, 0.91)):
+            writer.writerow((draw, "semimoe, teacher", 1, "finished", dice, 0.5, 0.6, 40))
+    run_script(
+        monkeypatch, "6_draws.py", "--data", str(tmp_path / "glas"), "--mpp", "1.24",
+        "--out", str(tmp_path / "out"), "--known", str(tmp_path / "known.csv"),
+        "--device", "cpu", "--threads", "1", "--draws", "0", "1", "2",
+        "--rows", "supervised", "semimoe, teacher", "--", "--epochs=1", "--steps=1", "--width=4",
+        "--tile=32", "--batch=1", "--set=network.encoder=unet",
+    )  # fmt: skip
+    rows = {(row["draw"], row["row"]): row for row in figures(tmp_path / "out")}
+    assert len(rows) == 6
+    assert {row["outcome"] for row in rows.values()} == {"finished"}
+    new = float(rows["0", "semimoe, teacher"]["pixel Dice"])
+    lines = (tmp_path / "out" / "paired.md").read_text().splitlines()
+    mean = ((new - 0.80) + 0.02 + 0.01) / 3
+    assert f"| semimoe, teacher | pixel Dice | 3 | {mean:+.4f} | 2 |" in lines[2]

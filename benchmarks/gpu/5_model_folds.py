@@ -10,7 +10,6 @@ GlaS at half resolution (31 MB as PNG) is enough: give its pixel size, --mpp 1.2
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 import zipfile
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gpu_report import GpuReport
+from timed_commands import FINISHED, run_semimoe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from glas_model import FOLDS, LICENCE, RECIPES, training_options
@@ -64,13 +64,13 @@ def train_and_release(
         *("--device", arguments.device, "--threads", str(arguments.threads)),
         *("--out", str(trained), *arguments.options),
     ]
-    outcome = run(train, log, report)
+    outcome = run_semimoe(train, log, report)
     train_s = time.monotonic() - start_s
-    if outcome == "finished":
+    if outcome == FINISHED:
         release = ["release", "--model", str(trained), "--out", str(released)]
-        outcome = run([*release, "--licence", LICENCE], log, report)
+        outcome = run_semimoe([*release, "--licence", LICENCE], log, report)
     scores: dict[str, float] = {}
-    if outcome == "finished":
+    if outcome == FINISHED:
         scores = json.loads((released / "model.json").read_text())["validation"]
     return {
         "recipe": arguments.recipe,
@@ -81,24 +81,6 @@ def train_and_release(
             f"{key} {value:.4f}" for key, value in scores.items()
         ),
     }
-
-
-def run(command: list[str], log: Path, report: GpuReport) -> str:
-    """Run a command of `semimoe` until the deadline; its output goes to the log."""
-    if report.left_s() <= 0:
-        return "not begun before the deadline"
-    with log.open("a") as file:
-        try:
-            result = subprocess.run(
-                [sys.executable, "-m", "semimoe", *command],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=report.left_s(),
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return "stopped by the deadline"
-    return "finished" if result.returncode == 0 else f"failed, see {log.name}"
 
 
 def pack_models(out: Path) -> None:

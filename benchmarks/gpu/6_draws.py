@@ -1,0 +1,157 @@
+r"""Do unlabelled tiles pay? Rows of several label draws on GlaS, compared in pairs.
+
+python benchmarks/gpu/6_draws.py --data GLAS --mpp 1.2401 --out OUT
+python benchmarks/gpu/6_draws.py --data GLAS --mpp 1.2401 --out OUT --known draws.csv
+
+A draw is a random choice of 17 labelled images of the 85; the other 68 are unlabelled and no image
+is held out, so threshold and split parameters are the defaults in all rows. All rows of a draw
+have the same labelled images, network, steps, augmentation and moving average. --known: figures.csv
+of earlier calls, whose cells are not run again. The last table compares each row with
+supervised-only: mean difference over the draws, paired t test, sign test.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from gpu_report import GpuReport
+from scipy import stats
+from timed_commands import FINISHED, run_semimoe
+
+_COMMON = [
+    *("--labelled=0.2", "--validation=0", "--width=16", "--tile=256", "--batch=8"),
+    *("--epochs=40", "--steps=50", "--work-mpp=1.24", "--set=training.augment=deform"),
+    *("--set=training.ema_decay=0.99", "--set=training.mask_loss=dice+ce"),
+    *("--set=training.sdf_loss=l1", "--set=training.weight_decay=0.01"),
+    "--set=training.precision=auto",
+]
+_SUPERVISED = "supervised"
+_ROWS = {
+    _SUPERVISED: ["--method=supervised"],
+    "semimoe, Algorithm 1": ["--method=semimoe"],
+    "semimoe, teacher": [
+        *("--method=semimoe", "--set=training.pseudo=teacher", "--set=training.unsup_max=1"),
+        "--set=training.unsup_schedule=ramp",
+    ],
+}
+_SCORES = ("pixel Dice", "object F1", "object Dice", "object Hausdorff px")
+_KEYS = ("dice", "object_f1", "object_dice", "object_hausdorff_px")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--draws", type=int, nargs="+", default=list(range(8)))
+    parser.add_argument("--rows", nargs="+", choices=_ROWS, default=list(_ROWS))
+    parser.add_argument("--known", type=Path, help="figures.csv of earlier calls")
+    parser.add_argument("--mpp", default="0.62005", help="pixel size of the images, um")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu")
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=2, help="cells at the same time")
+    parser.add_argument("--minutes", type=float, default=8.5, help="deadline")
+    parser.add_argument("options", nargs="*", help="after --: further options of the trainings")
+    arguments = parser.parse_args()
+    report = GpuReport(arguments.out, minutes=arguments.minutes)
+    known = {}
+    if arguments.known:
+        with arguments.known.open(newline="") as file:
+            known = {(row["draw"], row["row"]): row for row in csv.DictReader(file)}
+    cells = list(itertools.product(map(str, arguments.draws), arguments.rows))
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        new = {
+            cell: pool.submit(run_cell, *cell, arguments, report)
+            for cell in cells
+            if known.get(cell, {}).get("outcome") != FINISHED
+        }
+        rows = [new[cell].result() if cell in new else known[cell] for cell in cells]
+    for row in rows:
+        report.add(dict(row))
+    report.finish()
+    lines = paired_comparison(rows)
+    (arguments.out / "paired.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def run_cell(
+    draw: str, row: str, arguments: argparse.Namespace, report: GpuReport
+) -> dict[str, str]:
+    """Train and score one model; a cell is not begun after the deadline."""
+    model = arguments.out / f"draw{draw}" / row.replace(", ", "-").replace(" ", "-")
+    model.parent.mkdir(exist_ok=True)
+    common = ["--mpp", arguments.mpp, "--device", arguments.device]
+    common += ["--threads", str(arguments.threads)]
+    train = ["train", "--data", str(arguments.data), "--out", str(model), "--seed", draw]
+    train += [*_COMMON, *_ROWS[row], *common, *arguments.options]
+    start_s = time.monotonic()
+    outcome = "not begun before the deadline"
+    if (model / "model.json").exists():
+        outcome = FINISHED
+    elif report.left_s() > 0:
+        outcome = run_semimoe(train, model.with_suffix(".log"), report)
+    seconds = time.monotonic() - start_s
+    scores = ["" for _ in _SCORES]
+    if outcome == FINISHED:
+        log = model.with_suffix(".json")
+        log.unlink(missing_ok=True)
+        evaluate = ["evaluate", "--truth", str(arguments.data / "testA"), "--model", str(model)]
+        outcome = run_semimoe([*evaluate, "--json", *common], log, report)
+        scores = pooled_scores(log) if outcome == FINISHED else scores
+    return {
+        "draw": draw,
+        "row": row,
+        "training s": str(round(seconds)),
+        "outcome": outcome,
+        **dict(zip(_SCORES, scores, strict=True)),
+    }
+
+
+def pooled_scores(log: Path) -> list[str]:
+    """Scores of the JSON at the end of a log; empty without any predicted gland."""
+    text = log.read_text()
+    pooled = json.loads(text[text.index("{\n") :])["pooled"]
+    return ["" if pooled[key] is None else f"{pooled[key]:.4f}" for key in _KEYS]
+
+
+def paired_comparison(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Each row compared with supervised-only on the draws that both finished, as Markdown."""
+    finished = [row for row in rows if row["outcome"] == FINISHED]
+    lines = [
+        "| row | score | draws | mean difference to supervised | better in | p, t test | p, sign |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    base = {row["draw"]: row for row in finished if row["row"] == _SUPERVISED}
+    for name in dict.fromkeys(row["row"] for row in finished if row["row"] != _SUPERVISED):
+        of_row = [row for row in finished if row["row"] == name and row["draw"] in base]
+        pairs = [(row, base[row["draw"]]) for row in of_row]
+        for score in _SCORES:
+            sign = -1 if "Hausdorff" in score else 1
+            differences = [
+                float(row[score]) - float(other[score])
+                for row, other in pairs
+                if row[score] and other[score]
+            ]
+            better = sum(sign * difference > 0 for difference in differences)
+            unequal = sum(difference != 0 for difference in differences)
+            if len(differences) < 2 or not unequal:
+                continue
+            t_test = stats.ttest_1samp(differences, 0).pvalue
+            sign_test = stats.binomtest(better, unequal).pvalue
+            mean = sum(differences) / len(differences)
+            lines.append(
+                f"| {name} | {score} | {len(differences)} | {mean:+.4f} | {better} |"
+                f" {t_test:.3f} | {sign_test:.3f} |"
+            )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
