@@ -143,12 +143,13 @@ def paired_comparison(rows: Sequence[dict[str, str]]) -> list[str]:
             unequal = sum(difference != 0 for difference in differences)
             if len(differences) < 2 or not unequal:
                 continue
-            t_test = stats.ttest_1samp(differences, 0).pvalue
+            has_spread = max(differences) - min(differences) > 1e-9
+            t_test = f"{stats.ttest_1samp(differences, 0).pvalue:.3f}" if has_spread else "-"
             sign_test = stats.binomtest(better, unequal).pvalue
             mean = sum(differences) / len(differences)
             lines.append(
                 f"| {name} | {score} | {len(differences)} | {mean:+.4f} | {better} |"
-                f" {t_test:.3f} | {sign_test:.3f} |"
+                f" {t_test} | {sign_test:.3f} |"
             )
     return lines
 
