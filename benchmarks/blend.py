@@ -15,12 +15,14 @@ import argparse
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from contenders import bytes_in, measured, row, serve
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+
+from tiling.raster.split_parameters import SplitRule
 
 PERIOD_PX = 768
 TILE_PX, STRIDE_PX = 256, 192
@@ -164,24 +166,32 @@ def with_dask(side: str, tissue: str, maps: str, workers: str, folder: str) -> d
     return {"tiles": len(tile_origins), "mb": bytes_in(Path(folder) / "dask.zarr") / 1e6}
 
 
-def stitched(side: str, workers: str, folder: str) -> dict[str, float]:
+def stitched(side: str, workers: str, folder: str, rule: str) -> dict[str, float]:
     """`stitch`, as stitch_slide calls it."""
     from tiling.objects.stitch import stitch
     from tiling.parallel import JobSettings
     from tiling.raster.split_parameters import SplitParameters
 
     parameters = SplitParameters(
-        threshold=0.5, seed_depth_um=4, boundary_level=0.5, growth_um=8, min_area_um2=500, sdf_um=20
+        threshold=0.5,
+        seed_depth_um=4,
+        boundary_level=0.5,
+        growth_um=8,
+        min_area_um2=500,
+        sdf_um=20,
+        rule="prominence" if rule == "prominence" else "depth",
+        prominence_um=4,
+        seed_threshold=0.9,
     )
     count = stitch(
         Path(folder) / "maps.zarr",
-        Path(folder) / "glands.zarr",
+        Path(folder) / f"glands-{rule}.zarr",
         parameters=parameters,
         slide="bench",
         code_version=1,
         job=JobSettings(int(workers)),
     )
-    return {"glands": count, "mb": bytes_in(Path(folder) / "glands.zarr") / 1e6}
+    return {"glands": count, "mb": bytes_in(Path(folder) / f"glands-{rule}.zarr") / 1e6}
 
 
 CONTENDERS = {"ours": ours, "dask": with_dask, "stitch": stitched}
@@ -225,13 +235,14 @@ def compare(
         note=f"{fast.counted['mb']:.0f} MB, {1e6 * fast.seconds / side**2:.4f} s per Mpx",
     )
     if maps == len(NAMES) and "stitch" not in skip:
-        stitching = measured(__file__, "stitch", side, workers, folder)
-        row(
-            "stitch: ours",
-            stitching,
-            note=f"{stitching.counted['glands']:.0f} glands, "
-            f"{1e6 * stitching.seconds / side**2:.4f} s per Mpx",
-        )
+        for rule in get_args(SplitRule):
+            stitching = measured(__file__, "stitch", side, workers, folder, rule)
+            row(
+                f"stitch: ours, rule {rule}",
+                stitching,
+                note=f"{stitching.counted['glands']:.0f} glands, "
+                f"{1e6 * stitching.seconds / side**2:.4f} s per Mpx",
+            )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tiling.objects.components import (
 )
 from tiling.objects.extents import ObjectExtents, object_extents
 from tiling.parallel import JobSettings, for_each
-from tiling.raster.basin_edges import Edges, edges_between, highest_of_each_pair
+from tiling.raster.basin_edges import Edges, edges_between, forest_edges
 from tiling.raster.basins import (
     basin_heights,
     find_basins,
@@ -167,7 +167,7 @@ class BasinPasses:
         heights = basin_heights(
             basins, depth[1:-1, 1:-1], stored >= _CONFIDENT, place=place, width=width
         )
-        basin_of, edges = merge_basins(
+        basin_of, between = merge_basins(
             heights,
             basins.edges,
             min_prominence=self._parameters.min_prominence(),
@@ -179,6 +179,7 @@ class BasinPasses:
         self._basin_files.write(index, numbers)
         self._basin_borders.store(index, numbers)
         stays[0] = False
+        edges = forest_edges(between)
         return _BlockBasins(heights[stays], Edges(number[edges.a], number[edges.b], edges.key))
 
     def _join_basins(self, blocks: list[_BlockBasins | None]) -> list[NDArray[np.int32]]:
@@ -228,7 +229,7 @@ class BasinPasses:
         for place, strips in junctions:
             basins, depths = self._junction(strips, start)
             edges = edges_between(basins, depths, place, self._reduced.shape[1])
-            found.append(highest_of_each_pair(edges))
+            found.append(forest_edges(edges))
         return found
 
     def _junction(

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 # Bits of the keys of pixels (depth, position) and of edges (depth and position of the lower pixel,
 # depth of the higher one, direction from the lower to the higher one).
@@ -114,10 +116,26 @@ def _edge_keys(
     return key
 
 
-def highest_of_each_pair(edges: Edges) -> Edges:
-    """One edge, the one with the highest key, of each pair of basins; sorted by key."""
+def forest_edges(edges: Edges) -> Edges:
+    """Edges of the maximum spanning forest of the basins; the others never join basins.
+
+    >>> key = np.array([30, 10, 20, 40]) << _SADDLE_SHIFT
+    >>> edges = Edges(np.array([1, 1, 2, 2]), np.array([2, 3, 3, 1]), key)
+    >>> (forest_edges(edges).key >> _SADDLE_SHIFT).tolist()
+    [20, 40]
+    """
     edges = edges.select(np.argsort(edges.key))
     low, high = np.minimum(edges.a, edges.b), np.maximum(edges.a, edges.b)
     pair = (low.astype(np.int64) << 32) | high
-    _, last = np.unique(pair[::-1], return_index=True)
-    return edges.select(np.sort(len(pair) - 1 - last))
+    # The highest edge of each pair: SciPy would add the weights of several.
+    pairs, last = np.unique(pair[::-1], return_index=True)
+    if not len(pairs):
+        return edges
+    basins, ends = np.unique(
+        np.concatenate([pairs >> 32, pairs & (2**32 - 1)]), return_inverse=True
+    )
+    # SciPy searches the minimum, and takes weight 0 for no edge.
+    weight = 1.0 + last
+    graph = coo_array((weight, tuple(ends.reshape(2, -1))), shape=(len(basins),) * 2)
+    chosen = minimum_spanning_tree(graph.tocsr()).data.astype(np.int64)
+    return edges.select(np.sort(len(pair) - chosen))

@@ -17,7 +17,6 @@ from tiling.raster.basin_edges import (
     SELF,
     Edges,
     edges_between,
-    highest_of_each_pair,
     image_positions,
     pixel_depths,
     pixel_keys,
@@ -151,7 +150,7 @@ def merge_basins(
     ndarray
         int32 (n + 1,), the basin that each basin belongs to now.
     Edges
-        Those between the basins that stayed, the highest one of each pair.
+        Those between the basins that stayed.
     """
     basin_of = np.arange(len(heights), dtype=np.int32)
     edges = edges.select(np.argsort(edges.key))
@@ -179,7 +178,7 @@ def merge_basins(
         a, b = joined[edges.a], joined[edges.b]
         between = a != b
         edges = Edges(a[between], b[between], edges.key[between])
-    return basin_of, highest_of_each_pair(edges)
+    return basin_of, edges
 
 
 def _steepest(depth: NDArray[np.uint16]) -> NDArray[np.uint16]:
