@@ -1,12 +1,15 @@
 """What is the same for all jobs of a rule is done once when a run is planned."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+REPO = Path(__file__).parents[2]
 _JOBS = 20
 _SNAKEFILE = """
 from workflow.plan_speed import speed_up_planning
@@ -38,40 +41,74 @@ speed_up_planning(workflow)
 """
 
 
-def _dry_run(folder: Path, *options: str, message: str = "") -> subprocess.CompletedProcess[str]:
-    (folder / "Snakefile").write_text(_SNAKEFILE.format(jobs=_JOBS, message=message))
-    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1"]
-    return subprocess.run(
-        [*command, "--rerun-triggers", "mtime", *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+# Snakemake is imported once; each folder is planned in a copy of that process.
+_PLAN_FOLDERS = """
+import json, os, sys
+from snakemake.cli import main
+import workflow.plan_speed
+for folder, options in json.loads(sys.argv[1]).items():
+    if os.fork() == 0:
+        os.chdir(folder)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+        main(["-n", "--cores", "1", "--rerun-triggers", "mtime", *options])
+    _, status = os.wait()
+    with open(os.path.join(folder, "status"), "w") as file:
+        file.write(str(os.waitstatus_to_exitcode(status)))
+"""
+_MESSAGE = '    message:\n        "number {params.counted}"\n'
 
 
-def test_parameters_of_jobs_are_not_expanded_in_a_dry_run(tmp_path: Path) -> None:
-    (tmp_path / "one.py").touch()
-    done = _dry_run(tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert re.search(rf"^one +{_JOBS}$", done.stdout, re.MULTILINE)
-    assert len((tmp_path / "parameters").read_text().splitlines()) == 1
+class _DryRun(NamedTuple):
+    status: int
+    text: str
+    expanded: int  # jobs whose parameters were computed
 
 
-@pytest.mark.parametrize("is_quiet", [True, False])
-def test_the_message_of_a_job_is_made_only_if_it_is_shown(tmp_path: Path, is_quiet: bool) -> None:
-    (tmp_path / "one.py").touch()
-    options = ["--quiet", "host", "rules"] if is_quiet else []
-    message = '    message:\n        "number {params.counted}"\n'
-    done = _dry_run(tmp_path, *options, message=message)
-    assert done.returncode == 0, done.stderr
-    assert re.search(rf"^one +{_JOBS}$", done.stdout, re.MULTILINE)
-    assert done.stdout.count("number 1") == (0 if is_quiet else _JOBS)
-    expanded = len((tmp_path / "parameters").read_text().splitlines())
-    assert expanded == (1 if is_quiet else _JOBS)
+@pytest.fixture(scope="module")
+def dry_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, _DryRun]:
+    """Plans of the same jobs, made in different ways."""
+    base = tmp_path_factory.mktemp("plans")
+    messages = {"plain": "", "quiet": _MESSAGE, "shown": _MESSAGE, "no script": ""}
+    for name, message in messages.items():
+        folder = base / name
+        folder.mkdir()
+        (folder / "Snakefile").write_text(_SNAKEFILE.format(jobs=_JOBS, message=message))
+        if name != "no script":
+            (folder / "one.py").touch()
+    quiet = ["--quiet", "host", "rules"]
+    options = {str(base / name): quiet if name == "quiet" else [] for name in messages}
+    command = [sys.executable, "-c", _PLAN_FOLDERS, json.dumps(options)]
+    subprocess.run(command, check=True, cwd=REPO)
+    return {name: _dry_run(base / name) for name in messages}
 
 
-def test_a_missing_script_is_named(tmp_path: Path) -> None:
-    done = _dry_run(tmp_path)
-    assert done.returncode == 1
-    assert "one.py" in done.stdout + done.stderr
+def _dry_run(folder: Path) -> _DryRun:
+    status, *texts = ((folder / name).read_text() for name in ("status", "stdout", "stderr"))
+    parameters = folder / "parameters"
+    expanded = len(parameters.read_text().splitlines()) if parameters.exists() else 0
+    return _DryRun(int(status), "".join(texts), expanded)
+
+
+def test_parameters_of_jobs_are_not_expanded_in_a_dry_run(dry_runs: dict[str, _DryRun]) -> None:
+    run = dry_runs["plain"]
+    assert run.status == 0, run.text
+    assert re.search(rf"^one +{_JOBS}$", run.text, re.MULTILINE)
+    assert run.expanded == 1
+
+
+@pytest.mark.parametrize("name", ["quiet", "shown"])
+def test_the_message_of_a_job_is_made_only_if_it_is_shown(
+    dry_runs: dict[str, _DryRun], name: str
+) -> None:
+    run, is_quiet = dry_runs[name], name == "quiet"
+    assert run.status == 0, run.text
+    assert re.search(rf"^one +{_JOBS}$", run.text, re.MULTILINE)
+    assert run.text.count("number 1") == (0 if is_quiet else _JOBS)
+    assert run.expanded == (1 if is_quiet else _JOBS)
+
+
+def test_a_missing_script_is_named(dry_runs: dict[str, _DryRun]) -> None:
+    run = dry_runs["no script"]
+    assert run.status == 1
+    assert "one.py" in run.text

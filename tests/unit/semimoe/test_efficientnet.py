@@ -178,7 +178,7 @@ def test_an_interrupted_run_with_a_pretrained_encoder_resumes_to_the_same_bytes(
         batch=2,
         epochs=2,
         warm_start_epochs=0,
-        steps_per_epoch=2,
+        steps_per_epoch=1,
         frozen_stages=stages,
         encoder_lr=0.1,
     )

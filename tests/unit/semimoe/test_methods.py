@@ -72,7 +72,7 @@ def test_every_method_trains_resumes_and_predicts(tmp_path, discs, monkeypatch, 
 
     data = TrainingData(discs(3, 40), discs(4, 40, seed=5, labels=False), discs(1, 40, seed=9))
 
-    two_epochs = TRAINING.model_copy(update={"epochs": 2})
+    two_epochs = TRAINING.model_copy(update={"epochs": 2, "steps_per_epoch": 1})
 
     def run(folder: str) -> list[bytes]:
         fit_on_cpu(name, data, network=NETWORK, training=two_epochs, out=tmp_path / folder)

@@ -7,7 +7,6 @@ import shapely
 from example_stores import tile_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from tiling.qupath.annotations import read_annotations
 from tiling.qupath.doubt_cells import QUANTISED_ENTROPY, sum_cells
@@ -143,6 +142,8 @@ def test_a_gland_that_is_outlined_already_is_not_proposed(
 
 
 def test_quantised_entropy_is_that_of_the_probability() -> None:
+    from scipy import stats  # not in every process of the tests: it takes 0.8 s
+
     codes = np.arange(256) / 255
     np.testing.assert_allclose(
         QUANTISED_ENTROPY, 255 * stats.entropy([codes, 1 - codes], base=2), atol=0.5

@@ -75,11 +75,11 @@ def write_tile_store(path, store, *, parameters=PARAMETERS, code_version=1, work
     )
 
 
-@pytest.fixture
-def tissue_slide(tmp_path):
+@pytest.fixture(scope="module")
+def tissue_slide(tmp_path_factory):
     """1500 x 2600 px (y, x) at 1 um: tissue at the left, nothing from x = 900 on."""
     image = slide_image((1500, 2600), (200, 150, 900, 600))
-    return write_slide(tmp_path / "s.tiff", image), image
+    return write_slide(tmp_path_factory.mktemp("tissue") / "s.tiff", image), image
 
 
 def test_pixels_under_tissue_are_stored_and_the_others_are_not(tmp_path, tissue_slide):

@@ -200,19 +200,20 @@ def test_masks_that_are_none_of_glands_stop_the_run(tmp_path: Path, ending: str,
 
 def test_classes_in_a_large_tiff_mask_stop_the_run_and_a_damaged_one_too(tmp_path: Path) -> None:
     """Some windows show neither: classes have no pieces there, and the damage is between them."""
-    pixels, message = masks(1100)["classes"]
-    path = write_mask(tmp_path / "a.tif", pixels)
-    (problem,) = checked(row(path, annotated="whole")).problems
-    assert message in problem
-    path = write_mask(tmp_path / "b.tif", masks(1100)["right"][0])
+    examples = masks(1100)
+    classes, message = examples["classes"]
+    rows = [row(write_mask(tmp_path / "a.tif", classes), "a", annotated="whole")]
+    path = write_mask(tmp_path / "b.tif", examples["right"][0])
+    rows.append(row(path, "b", annotated="whole"))
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         start, size = page.dataoffsets[21], page.databytecounts[21]  # rows 256 to 383
     data = bytearray(path.read_bytes())
     data[start : start + size] = b"\xff" * size
     path.write_bytes(data)
-    (problem,) = checked(row(path, annotated="whole")).problems
-    assert "b.tif: damaged near row" in problem
+    problem_of_classes, damage = checked(*rows).problems
+    assert message in problem_of_classes
+    assert "b.tif: damaged near row" in damage
 
 
 def test_a_mask_for_which_the_time_does_not_suffice_is_left_to_the_job(tmp_path: Path) -> None:
