@@ -24,6 +24,7 @@ def speed_up_planning(workflow: Any) -> None:  # noqa: ANN401  # of Snakemake
     workflow : Snakemake's workflow, after all rules
     """
     from snakemake import common, dag, jobs, rules
+    from snakemake.scheduling import job_scheduler
 
     if not workflow.deployment_settings.deployment_method and hasattr(jobs.Job, "conda_env_spec"):
         jobs.Job.conda_env_spec = None  # instead of a property
@@ -34,6 +35,9 @@ def speed_up_planning(workflow: Any) -> None:  # noqa: ANN401  # of Snakemake
         dag.ScriptProcessor.process_job = _once_for_each_rule(dag.ScriptProcessor.process_job)
     if hasattr(jobs.Job, "log_info") and not _shows_jobs(workflow.output_settings):
         jobs.Job.log_info = _log_nothing
+    scheduler = job_scheduler.JobScheduler
+    if hasattr(scheduler, "_schedule_reevalutation"):
+        scheduler._schedule_reevalutation = _only_if_limited(scheduler._schedule_reevalutation)
     gc.set_threshold(*_OBJECTS_BEFORE_COLLECTION)
 
 
@@ -59,3 +63,21 @@ def _once_for_each_rule(process_job: Callable[[Any, Any], None]) -> Callable[[An
             checked.add(key)
 
     return process_first_job
+
+
+def _only_if_limited(schedule: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+    """A timer that selects jobs again, only if the limit of started jobs per second is reached.
+
+    Snakemake sets a timer of one second after every selection, and another one when that timer
+    ends. Each job that ends adds one more such series: after a hundred jobs a hundred selections
+    per second, each over all waiting jobs. Below the limit, only the end of a job can change what
+    is selected, and Snakemake selects then anyway.
+    """
+
+    def schedule_if_limited(scheduler: Any, delay_s: float) -> None:  # noqa: ANN401  # of Snakemake
+        limiter = scheduler.job_rate_limiter
+        is_for_limit = limiter is not None and delay_s == limiter.timespan
+        if not (is_for_limit and limiter.get_free_jobs() > 0):
+            schedule(scheduler, delay_s)
+
+    return schedule_if_limited

@@ -112,3 +112,43 @@ def test_a_missing_script_is_named(dry_runs: dict[str, _DryRun]) -> None:
     run = dry_runs["no script"]
     assert run.status == 1
     assert "one.py" in run.text
+
+
+_SELECTIONS = """
+from snakemake.scheduling.job_scheduler import JobScheduler
+from workflow.plan_speed import speed_up_planning
+
+select = JobScheduler.job_selector
+
+
+def counted(*arguments):
+    with open("selections", "a") as file:
+        print("one", file=file)
+    return select(*arguments)
+
+
+JobScheduler.job_selector = counted
+
+
+rule all:
+    input:
+        expand("{name}.txt", name=["a", "b", "c"]),
+
+
+rule one:
+    output:
+        "{name}.txt",
+    shell:
+        "sleep 1.1; touch {output}"
+
+
+speed_up_planning(workflow)
+"""
+
+
+def test_jobs_are_selected_only_when_a_job_ends(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text(_SELECTIONS)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--scheduler", "greedy"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    # Snakemake's own timers would add one selection per second for each job that ended.
+    assert len((tmp_path / "selections").read_text().split()) == 4  # three jobs, and `all`
