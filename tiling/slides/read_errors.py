@@ -4,6 +4,7 @@ Modules that call such a library raise these; `tiling.slides.slide_reader` and t
 turn them into errors that name the file and the remedy.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,8 @@ def file_read_errors() -> Iterator[None]:
     try:
         yield
     except _PARSER_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # ENOSPC, EIO, a lost mount: the job fails, not the slide
+        # EINVAL: a damaged offset that no file can have. Others (ENOSPC, EIO, a lost mount) are
+        # errors of the disk: the job fails, not the slide.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise FileReadError(f"{type(error).__name__}: {error}") from error

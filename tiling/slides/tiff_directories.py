@@ -163,7 +163,8 @@ class DirectoryReader:
         """The values of a tag, or the first `limit` of them; fewer if the file ends before."""
         length = struct.calcsize(tag.code)
         data = self.bytes_at(tag.offset, length * min(tag.number, limit))
-        return struct.unpack(f"{self._order}{len(data) // length}{tag.code}", data)
+        count = len(data) // length
+        return struct.unpack(f"{self._order}{count}{tag.code}", data[: count * length])
 
     def value(self, directory: Directory, tag: int, default: int = 0) -> int:
         """The first value of a tag."""

@@ -150,7 +150,7 @@ def _recorded_checksum(journal: Path) -> str | None:
     first_line = journal.read_text(errors="replace").split("\n", 1)[0]
     try:
         return str(json.loads(first_line)[1])
-    except (ValueError, IndexError):
+    except (ValueError, LookupError, TypeError):  # damaged
         return None
 
 

@@ -50,6 +50,20 @@ def test_an_unfinished_store_of_other_parameters_is_deleted(tmp_path: Path) -> N
         create_group(unfinished.folder)
 
 
+@pytest.mark.parametrize("first_line", ["5", "{}", "null", '["a"]', "[", "\x00"])
+def test_an_unfinished_store_whose_journal_begins_with_something_else_is_deleted(
+    tmp_path: Path, first_line: str
+) -> None:
+    path = tmp_path / "a.zarr"
+    (tmp_path / "a.zarr.partial").mkdir()
+    (tmp_path / "a.zarr.partial" / "old").touch()
+    (tmp_path / "a.zarr.journal").write_text(first_line + "\n")
+    with write_store(path, {"a": 1}) as store:
+        assert not (store.folder / "old").exists()
+        create_group(store.folder)
+    assert path.is_dir()
+
+
 def test_an_incomplete_last_line_of_the_journal_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "x.zarr"
     interrupted(path, {"a": 1})

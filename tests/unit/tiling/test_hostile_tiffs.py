@@ -3,6 +3,8 @@
 A child process is needed nowhere: each file is refused by its header.
 """
 
+import errno
+import io
 import os
 import struct
 import time
@@ -18,10 +20,10 @@ import tifffile
 from tiling.raster.geometry import Window
 from tiling.slide_errors import SlideError
 from tiling.slides.codestream_sizes import claimed_size_px
-from tiling.slides.read_errors import FileReadError
+from tiling.slides.read_errors import FileReadError, file_read_errors
 from tiling.slides.slide_reader import open_slide
 from tiling.slides.tiff_claims import check_tiff_claims
-from tiling.slides.tiff_directories import MAX_DIRECTORIES, open_tiff
+from tiling.slides.tiff_directories import MAX_DIRECTORIES, DirectoryReader, open_tiff
 from tiling.slides.truncation import truncation_problem
 
 RGB = np.random.default_rng(0).integers(0, 256, (150, 230, 3), np.uint8)
@@ -259,3 +261,20 @@ def test_random_headers_are_refused_or_accepted_without_another_error(
         except FileReadError:
             refused += 1
     assert refused > 5
+
+
+def test_a_table_that_ends_in_the_middle_of_a_value_has_only_its_complete_values() -> None:
+    head = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 273, 4, 5, 26, 0)
+    file = io.BytesIO(head + struct.pack("<II", 7, 9) + b"\1\2")
+    reader = DirectoryReader(file)
+    (directory,) = reader.directories()
+    assert reader.values(directory[273], 5) == (7, 9)
+
+
+def test_an_offset_that_no_file_can_have_is_an_error_of_the_file(tmp_path) -> None:
+    """tifffile hands it to the system, which calls it an invalid argument."""
+    with (tmp_path / "x").open("w+b") as file:
+        with pytest.raises(FileReadError, match="Invalid argument"), file_read_errors():
+            os.lseek(file.fileno(), -5, os.SEEK_SET)
+        with pytest.raises(OSError, match="No space"), file_read_errors():
+            raise OSError(errno.ENOSPC, "No space left on device")
