@@ -30,8 +30,16 @@ from workflow.job_client import REFUSED, STARTED, is_same_user, receive_request,
 # Trainings are long, and start processes of their own.
 _STARTED_ALONE = frozenset({"train"})
 # What the functions of a stage import when they are called.
-_IMPORTED_TO_PREDICT = ("semimoe.prediction.predictor", "semimoe.devices", "torch")
+_IMPORTED_TO_PREDICT = (
+    "semimoe.prediction.predictor",
+    "semimoe.devices",
+    "torch",
+    "safetensors",
+    "semimoe.methods.learner",
+    "semimoe.networks.efficientnet",
+)
 _IMPORTED_LATER = {
+    "overview_slide": ("matplotlib", "PIL.PngImagePlugin"),
     "predict_slide": _IMPORTED_TO_PREDICT,
     "pseudo_label": _IMPORTED_TO_PREDICT,
 }

@@ -117,6 +117,14 @@ def test_modules_are_imported_before_the_job(server: StartedJobServer, tmp_path:
     assert subprocess.check_output(command, text=True) == "True\n"
 
 
+def test_what_functions_of_a_stage_import_is_imported_before_the_job(
+    server: StartedJobServer, tmp_path: Path
+) -> None:
+    text = "import sys; print('matplotlib' in sys.modules)"
+    command = _command(server, tmp_path, text, "overview_slide")
+    assert subprocess.check_output(command, text=True) == "True\n"
+
+
 def test_a_training_is_started_alone(server: StartedJobServer, tmp_path: Path) -> None:
     command = _command(server, tmp_path, "import os; print(os.getppid())", "train")
     assert int(subprocess.check_output(command)) != server.process.pid
