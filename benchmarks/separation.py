@@ -179,11 +179,12 @@ def compared_rows(arguments: argparse.Namespace) -> list[Row]:
 
 def score_rows(images: list[Image], rows: list[Row], distances: bool = False) -> list[Result]:
     """Scores of some rows, pooled and by fold."""
-    labels: list[list[NDArray[np.int32]]] = [[] for _ in rows]
+    labels: list[list[NDArray[np.uint16]]] = [[] for _ in rows]
     truth = [read_truth(image.truth) for image in images]
     for image, true in zip(images, truth, strict=True):
         for one, glands in zip(labels, split_image(image, rows), strict=True):
-            one.append(enlarge_labels(glands, image.resolution.reduction(true.shape), true.shape))
+            large = enlarge_labels(glands, image.resolution.reduction(true.shape), true.shape)
+            one.append(large.astype(np.uint16))  # all rows of all images are in memory
     folds = {image.fold for image in images}
     scopes = {"pooled": images}
     if len(folds) > 1:
