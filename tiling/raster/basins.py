@@ -99,8 +99,7 @@ def basin_heights(
     place: tuple[int, int] = (0, 0),
     width: int | None = None,
 ) -> NDArray[np.int64]:
-    """Key of the highest confident pixel of each basin, int64 (n + 1,);
-    0 without one. See `pixel_depths`.
+    """Key of the highest confident pixel of each basin, int64 (n + 1,), 0 without one.
 
     Parameters
     ----------
