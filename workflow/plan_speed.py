@@ -36,7 +36,7 @@ def speed_up_planning(workflow: Any) -> None:  # noqa: ANN401  # of Snakemake
     if hasattr(jobs.Job, "log_info") and not _shows_jobs(workflow.output_settings):
         jobs.Job.log_info = _log_nothing
     scheduler = job_scheduler.JobScheduler
-    if hasattr(scheduler, "_schedule_reevalutation"):
+    if hasattr(scheduler, "_schedule_reevalutation") and hasattr(job_scheduler, "JobRateLimiter"):
         scheduler._schedule_reevalutation = _only_if_limited(scheduler._schedule_reevalutation)
     gc.set_threshold(*_OBJECTS_BEFORE_COLLECTION)
 
@@ -77,7 +77,9 @@ def _only_if_limited(schedule: Callable[[Any, float], None]) -> Callable[[Any, f
     def schedule_if_limited(scheduler: Any, delay_s: float) -> None:  # noqa: ANN401  # of Snakemake
         limiter = scheduler.job_rate_limiter
         is_for_limit = limiter is not None and delay_s == limiter.timespan
-        if not (is_for_limit and limiter.get_free_jobs() > 0):
+        # As the selection saw it: to count again might find that the limit is no longer reached,
+        # and no timer would be set for the jobs that were not selected.
+        if not (is_for_limit and len(limiter._jobs) < limiter.max_jobs):
             schedule(scheduler, delay_s)
 
     return schedule_if_limited

@@ -146,9 +146,14 @@ speed_up_planning(workflow)
 """
 
 
-def test_jobs_are_selected_only_when_a_job_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limit", "most_selections"), [("100/1s", 4), ("1/2s", 20)])
+def test_jobs_are_selected_when_a_job_ends_or_the_limit_of_starts_was_reached(
+    tmp_path: Path, limit: str, most_selections: int
+) -> None:
     (tmp_path / "Snakefile").write_text(_SELECTIONS)
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--scheduler", "greedy"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    # Snakemake's own timers would add one selection per second for each job that ended.
-    assert len((tmp_path / "selections").read_text().split()) == 4  # three jobs, and `all`
+    command += ["--max-jobs-per-timespan", limit]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    # Three jobs, and `all`. Snakemake's own timers would add one selection per second for each job
+    # that ended. If the limit was reached, only a timer can go on.
+    assert 4 <= len((tmp_path / "selections").read_text().split()) <= most_selections
