@@ -10,6 +10,17 @@ class ResultError(ValueError):
     """A file that an earlier job wrote is damaged. The job fails."""
 
 
+_READ_ERRORS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    csv.Error,
+    SyntaxError,
+)
+
+
 @contextmanager
 def reading_result(path: Path) -> Iterator[None]:
     """Read a file that an earlier job wrote, inside the block.
@@ -21,6 +32,6 @@ def reading_result(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, LookupError, TypeError, AttributeError, csv.Error, SyntaxError) as error:
+    except _READ_ERRORS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ResultError(f"{path}: damaged ({reason}); remove it and run again") from error

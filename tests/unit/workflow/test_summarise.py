@@ -142,6 +142,13 @@ def test_a_damaged_summary_of_the_preview_is_named(tmp_path: Path, content: byte
         read_slide_summary(tmp_path / "s.json")
 
 
+def test_an_area_of_400_digits_in_a_summary_is_named(tmp_path: Path) -> None:
+    values = dict.fromkeys(SlideSummary._fields) | {"tissue_mm2": 10**400}
+    (tmp_path / "s.json").write_text(json.dumps(values))
+    with pytest.raises(ResultError, match=r"s\.json: damaged \(OverflowError"):
+        read_slide_summary(tmp_path / "s.json")
+
+
 def test_random_bytes_are_no_other_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
