@@ -38,6 +38,7 @@ def test_missing_keys_of_older_cards_have_the_defaults_of_that_time() -> None:
 
 def test_older_cards_use_the_rule_depth_and_newer_ones_keep_the_parameters_of_both_rules() -> None:
     values = json.loads((SHIPPED / "model.json").read_text())
+    values["split"] = {"seed_depth_um": 6.0, "boundary_level": 0.25, "growth_um": 10.0}
     older = parse_card(values, source="test").split.parameters(
         threshold=0.5, min_area_um2=0, sdf_um=20, use_sdf=True
     )

@@ -391,6 +391,7 @@ def test_fine_tuning_takes_the_settings_of_the_model_where_the_user_gives_none(
     shipped = json.loads((REPO / "models" / "glas" / "model.json").read_text())
     network = shipped["network"] | {"width": 8, "experts": "separate", "sdf_um": 12}
     card = shipped | {"network": network, "sdf_um": 12, "mpp_um": 2.5, "tile_px": 128}
+    card["training"] = shipped["training"] | {"augment": "scanners"}
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "model.json").write_text(json.dumps(card))
     # `config.yaml` of the project repeats defaults that decide which weights there are.

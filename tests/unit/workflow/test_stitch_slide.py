@@ -16,7 +16,7 @@ from workflow.config.option_groups import GlandOptions
 from workflow.stages.stitch_slide import split_parameters
 
 SHIPPED = Path(__file__).parents[3] / "models" / "glas" / "model.json"
-OF_SHIPPED = SplitParameters(
+OF_CARD = SplitParameters(
     threshold=0.7,
     seed_depth_um=6.0,
     boundary_level=0.25,
@@ -54,8 +54,9 @@ def test_values_of_the_configuration_replace_those_of_the_card(
     changes: dict[str, Any],
 ) -> None:
     card = json.loads(SHIPPED.read_text())
-    card["split"] |= of_card
+    card |= {"threshold": OF_CARD.threshold, "sdf_um": OF_CARD.sdf_um}
+    card["split"] = {"seed_depth_um": 6.0, "boundary_level": 0.25, "growth_um": 10.0} | of_card
     maps = tmp_path / "maps.zarr"
     map_attributes(Geometry.uniform(8, 8), model=card).write(create_group(maps))
     seal_store(maps)
-    assert split_parameters(maps, GlandOptions(**configured)) == replace(OF_SHIPPED, **changes)
+    assert split_parameters(maps, GlandOptions(**configured)) == replace(OF_CARD, **changes)
