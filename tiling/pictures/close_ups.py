@@ -92,6 +92,18 @@ def choose_close_ups(
     return [(reason, row) for row, reason in chosen.items()]
 
 
+def texts_of_reasons(reasons: Sequence[Reason]) -> list[str]:
+    """The reasons for the captions: only one gland is the largest, or the least certain one.
+
+    >>> texts_of_reasons(["largest", "least certain", "touching", "largest", "touching"])
+    ['largest', 'least certain', 'touching', 'largest elsewhere', 'touching']
+    """
+    return [
+        f"{reason} elsewhere" if reason != "touching" and reason in reasons[:index] else reason
+        for index, reason in enumerate(reasons)
+    ]
+
+
 class CloseUpPlaces:
     """Where close-ups of the objects of a slide would be, and what they would show.
 

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from tiling.messages import counted
 from tiling.pictures.canvas import Thumbnail, png_bytes, slide_thumbnail
-from tiling.pictures.close_ups import CloseUpPlaces, Reason, choose_close_ups, draw_close_up
+from tiling.pictures.close_ups import (
+    CloseUpPlaces,
+    Reason,
+    choose_close_ups,
+    draw_close_up,
+    texts_of_reasons,
+)
 from tiling.pictures.drawn_annotation import annotation_on_thumbnail, stored_annotation
 from tiling.pictures.heat_maps import draw_heat_map
 from tiling.pictures.label_scan import LabelScan, scan_labels
@@ -123,10 +129,11 @@ def _close_ups(
     chosen = choose_close_ups(
         glands.area_px, scan.disagreement, scan.contact_px, count, places.suits
     )
+    reason_texts = texts_of_reasons([reason for reason, _ in chosen])
     for index, (reason, row) in enumerate(chosen):
         close_up = draw_close_up(pixels, labels, glands.windows_px[row], thumbnail, panel_px)
         fact = _reason_text(reason, row, glands, thumbnail)
-        caption = f"{letter_of(index)}  {reason}: gland {row + 1}, {fact}"
+        caption = f"{letter_of(index)}  {reason_texts[index]}: gland {row + 1}, {fact}"
         panels.append(Panel(caption, close_up.image))
         windows.append(close_up.window_px)
     return panels, windows
