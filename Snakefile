@@ -137,7 +137,12 @@ onstart:
         SHEET, CONFIGURATION.tiles.mpp_um, jobs, explained=INPUTS.explained
     )
     free_bytes = free_space(PATHS.folder)
-    reason = refusal(expected, free_bytes, CONFIGURATION.max_disk_gb)
+    reason = refusal(
+        expected,
+        free_bytes,
+        CONFIGURATION.max_disk_gb,
+        resolution_is_free=not CONFIGURATION.model,
+    )
     if reason:
         raise WorkflowError(reason)
     problems, warnings = misfits(

@@ -31,6 +31,7 @@ class RunForecast:
     unreadable : slides that cannot be opened yet; their jobs will report why
     unusable : slides that cannot be used
     problems : why slides that are to be tiled cannot be used, where the user was not told before
+    tiles_slides : whether slides are to be tiled; otherwise the preview shows the time already
     """
 
     slides: int
@@ -40,6 +41,7 @@ class RunForecast:
     unreadable: int
     unusable: int = 0
     problems: tuple[str, ...] = ()
+    tiles_slides: bool = False
 
 
 def forecast(
@@ -85,6 +87,7 @@ def forecast(
             for slide in probes
             if slide in tiled and probes[slide].problem and slide not in explained
         ),
+        tiles_slides=bool(tiled),
     )
 
 
@@ -101,29 +104,41 @@ def forecast_text(expected: RunForecast, free_bytes: float) -> str:
     not_counted = f" ({', '.join(others)})" if others else ""
     summary = (
         f"To do: {expected.slides} slide(s){not_counted}, "
-        f"{expected.pixels / 1e9:.2f} Gpx at the working resolution; "
+        f"{_billions(expected.pixels)} Gpx at the working resolution; "
         f"disk about {_gigabytes(expected.expected_bytes)} "
-        f"(at most {_gigabytes(expected.max_bytes)}), free {_gigabytes(free_bytes)}. "
-        "preview.html will show the expected time once the slides are tiled."
+        f"(at most {_gigabytes(expected.max_bytes)}), free {_gigabytes(free_bytes)}."
     )
+    if expected.tiles_slides:
+        summary += " preview.html will show the expected time once the slides are tiled."
     return "\n".join([summary, *(f"WARNING {message}" for message in expected.problems)])
 
 
-def refusal(expected: RunForecast, free_bytes: float, max_disk_gb: float | None) -> str | None:
+def refusal(
+    expected: RunForecast,
+    free_bytes: float,
+    max_disk_gb: float | None,
+    *,
+    resolution_is_free: bool = True,
+) -> str | None:
     """Why a run must not start: its results do not fit on the disk; None if they do.
 
     Parameters
     ----------
     max_disk_gb : limit that the user sets; None: free space is the only limit
+    resolution_is_free : whether the user can choose the working resolution: with a given model,
+        it is that of the model
     """
     limit_bytes = free_bytes if max_disk_gb is None else min(free_bytes, max_disk_gb * 1e9)
     if expected.expected_bytes <= limit_bytes:
         return None
     limit = _gigabytes(limit_bytes) + ("" if max_disk_gb is None else " (max_disk_gb)")
+    disk_is_limit = limit_bytes == free_bytes
+    remedies = ["choose `results` on a larger disk" if disk_is_limit else "set a larger limit"]
+    remedies += ["a coarser tiles.mpp_um"] if resolution_is_free else []
+    remedies += ["fewer slides at a time"] if expected.slides > 1 else []
     return (
         f"{forecast_text(expected, free_bytes)}\n"
-        f"The run does not fit in {limit}: choose `results` on a larger disk, "
-        "a coarser tiles.mpp_um, or fewer slides at a time"
+        f"The run does not fit in {limit}: {', or '.join(remedies)}"
     )
 
 
@@ -133,4 +148,8 @@ def free_space(results: Path) -> int:
 
 
 def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.2g} GB"
+    return f"{_billions(size)} GB"
+
+
+def _billions(number: float) -> str:
+    return f"{number / 1e9:.0f}" if number >= 1e10 else f"{number / 1e9:.2g}"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from semimoe.methods import METHODS
 from semimoe.settings import TrainingSettings
-from tiling.messages import duration_text
+from tiling.messages import counted, duration_text
 from tiling.slide_errors import StoreError
 from workflow.config.configuration import Configuration
 from workflow.config.method_settings import MethodSettings, method_settings
@@ -48,9 +48,12 @@ class TrainingTime(NamedTuple):
 
         >>> TrainingTime("supervised", 60, 105, False).text(2.3)
         'supervised-only about 4.0 h (60 epochs of 105 steps, 2.3 s each)'
+        >>> TrainingTime("supervised", 1, 3, False).text(45)
+        'supervised-only about 3 min (1 epoch of 3 steps, 45 s each)'
         """
         label = METHODS[self.method].label
-        size = f"{self.epochs} epochs of {'up to ' if self.at_most else ''}{self.steps} steps"
+        limit = "up to " if self.at_most else ""
+        size = f"{counted(self.epochs, 'epoch')} of {limit}{counted(self.steps, 'step')}"
         if step_s is None:
             return f"{label} unknown ({size}; a step could not be measured here)"
         total = duration_text(self.epochs * self.steps * step_s)

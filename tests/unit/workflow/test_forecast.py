@@ -87,6 +87,22 @@ def test_a_run_that_does_not_fit_is_refused_with_advice() -> None:
     assert "max_disk_gb" in str(refusal(expected, 1e13, max_disk_gb=500))
 
 
+def test_the_advice_can_be_followed() -> None:
+    """With a given model the resolution is that of the model; a single slide is one at a time."""
+    expected = RunForecast(1, 1e10, expected_bytes=9e12, max_bytes=2e13, unreadable=0)
+    message = refusal(expected, 1e12, max_disk_gb=None, resolution_is_free=False)
+    assert str(message).endswith("does not fit in 1000 GB: choose `results` on a larger disk")
+    message = refusal(expected, 1e12, max_disk_gb=500, resolution_is_free=False)
+    assert str(message).endswith("does not fit in 500 GB (max_disk_gb): set a larger limit")
+
+
+def test_the_time_is_promised_only_if_slides_are_to_be_tiled(slide: Path) -> None:
+    rows = sheet(slide, ("a", "predict"))
+    for rule, is_promised in (("tile_slide", True), ("predict_slide", False)):
+        text = forecast_text(forecast(rows, MPP_UM, jobs((rule, "a"))), 1e12)
+        assert ("preview.html will show the expected time" in text) == is_promised
+
+
 def test_free_space_of_a_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
     assert free_space(tmp_path / "not" / "yet") > 0
 
