@@ -96,6 +96,8 @@ def _report(error: Exception, status: int) -> int:
     text = str(error)
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         text = f"{error.filename}: no such file, or no such folder to write into; correct the path"
+    elif isinstance(error, PermissionError) and error.filename is not None:
+        text = f"{error.filename}: permission denied; check the rights on the file and its folder"
     print(for_command_line(" ".join(text.split())), file=sys.stderr)
     return status
 

@@ -4,6 +4,7 @@ Snakemake ends with a traceback at some words that users type, and ignores other
 Here they are put into the form that Snakemake reads, with a remark, or refused by name.
 """
 
+import errno
 import json
 import os
 import re
@@ -156,16 +157,20 @@ def check_folders() -> None:
         _write_and_delete(cache)
     except OSError as error:
         raise CommandLineError(
-            f"{cache}, the cache of Snakemake, cannot be written ({error.strerror}); free some"
-            " space, or set the environment variable XDG_CACHE_HOME to another folder"
+            f"{cache}, the cache of Snakemake, cannot be written ({error.strerror});"
+            f" {_remedy(error)}set the environment variable XDG_CACHE_HOME to another folder"
         ) from None
     try:
         _write_and_delete(temporary)
     except OSError as error:
         raise CommandLineError(
             f"{temporary}, the folder of temporary files, cannot be written ({error.strerror});"
-            " free some space, or set the environment variable TMPDIR to another folder"
+            f" {_remedy(error)}set the environment variable TMPDIR to another folder"
         ) from None
+
+
+def _remedy(error: OSError) -> str:
+    return "free some space, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 def _write_and_delete(folder: Path) -> None:

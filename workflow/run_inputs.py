@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PREVIEW = "preview"
 _MAX_LISTED = 200
+_SNAKEMAKE_FOLDER = ".snakemake"  # in the working directory
 _DRY_RUN = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-?run")
 # A dry run takes seconds. Slides that are not probed then are probed at the start of the run.
 _PROBE_BUDGET_S = 15.0
@@ -79,6 +80,12 @@ def read_run_inputs(
     problems = list(_command_line_problems(command_line)) if is_main_process else []
     if is_main_process and (problem := problem_of_interpreter(sys.executable)):
         problems.append(f"Python: {problem}")
+    if is_main_process and (problem := problem_of_output_folder(_SNAKEMAKE_FOLDER)):
+        problems.append(
+            f"working directory: {_SNAKEMAKE_FOLDER}, in which Snakemake keeps its state,"
+            f" {problem}: `--directory DIR` (slides, results, model and start_from are then"
+            " relative to DIR)"
+        )
     try:
         configuration = read_configuration(values)
     except ConfigurationError as error:

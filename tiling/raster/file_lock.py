@@ -14,7 +14,10 @@ _LOCK_RETRY_S = 0.2
 
 
 class LockError(ValueError):
-    """Another process writes the same path, or the file system has no locks. The job fails."""
+    """A path that this process must not write now. The job fails.
+
+    Another process writes it, this user may not, or the file system has no locks.
+    """
 
 
 @contextmanager
@@ -31,11 +34,19 @@ def locked(path: Path, *, wait_s: float = _LOCK_WAIT_S, writer: str = "") -> Ite
     Raises
     ------
     LockError
-        Another running process writes the same path, or the file system has no locks (flock).
+        Another running process writes the same path, its lock is not writable for this user, or
+        the file system has no locks (flock).
     """
     lock = path.with_name(path.name + ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a+")
+    except PermissionError:
+        raise LockError(
+            f"{lock}: not writable for this user, perhaps made by another one; write to another"
+            " folder, or change the owner of these files"
+        ) from None
+    with file:
         _acquire(file, lock, path, wait_s)
         file.truncate(0)
         job = os.environ.get("SLURM_JOB_ID", "-")

@@ -257,3 +257,16 @@ def test_a_locked_store_is_no_wrong_input(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tiling.commands.tile_command.run", refuse)
     assert main(["tile", write_slide(tmp_path / "s.tiff"), str(tmp_path / "o.zarr")]) == 1
     assert "another process writes it" in capsys.readouterr().err
+
+
+def test_a_file_that_may_not_be_written_is_named_without_a_number_of_the_system(
+    tmp_path, capsys, monkeypatch
+):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", ".o.tsv.7.partial")
+
+    monkeypatch.setattr("tiling.commands.sheet_command.run", refuse)
+    assert main(["sheet", str(tmp_path), "--out", "o.tsv"]) == 1
+    assert one_line(capsys) == (
+        ".o.tsv.7.partial: permission denied; check the rights on the file and its folder"
+    )

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -29,3 +30,17 @@ with locked(Path({str(path)!r})):
     time.sleep(0.05)
     with locked(path):  # the lock of a dead process is free
         pass
+
+
+def test_a_lock_of_another_user_is_an_error_with_its_remedy(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    lock.touch()
+    lock.chmod(0o444)
+    user = os.geteuid()
+    if user == 0:  # root may write it in any case
+        os.seteuid(65534)
+    try:
+        with pytest.raises(LockError, match="not writable for this user"), locked(tmp_path / "x"):
+            pass
+    finally:
+        os.seteuid(user)

@@ -140,5 +140,6 @@ def test_a_folder_that_snakemake_cannot_write_is_named(
     monkeypatch.setenv(variable, str(tmp_path))
     check_folders()
     monkeypatch.setenv(variable, str(tmp_path / "file"))
-    with pytest.raises(CommandLineError, match=f"cannot be written.*{variable}"):
+    with pytest.raises(CommandLineError, match=f"cannot be written.*{variable}") as raised:
         check_folders()
+    assert "free some space" not in str(raised.value), "the folder is not full"

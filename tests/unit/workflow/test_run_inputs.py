@@ -56,6 +56,17 @@ def test_a_python_that_snakemake_cannot_start_is_named_before_the_run(
     assert "rename the folder" in problem
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder without a disk")
+def test_a_working_directory_that_snakemake_cannot_write_is_named_before_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir("/proc")
+    problem, _ = read({}).problems
+    assert problem.startswith("working directory: .snakemake, ")
+    assert "not writable" in problem
+    assert "--directory" in problem
+
+
 def test_unlocking_needs_no_sheet() -> None:
     assert read({}, "--unlock").problems == ()
 
