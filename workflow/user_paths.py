@@ -92,7 +92,8 @@ def problem_of_file(path: str, typed: str) -> str | None:
     try:
         os.stat(path)  # of thousands of files
     except (FileNotFoundError, NotADirectoryError):
-        return f"does not exist (expected at {path}){_windows_hint(typed)}"
+        place = "" if path == typed else f" (expected at {path})"
+        return f"does not exist{place}{_windows_hint(typed)}"
     except OSError as error:
         return (
             f"cannot be read ({error.strerror}); check the permissions of the file and its folders"
