@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from labelled_slide import SMALL, write_labelled_slide
 
 from workflow.config.checks import read_configuration
@@ -13,13 +14,16 @@ from workflow.stages.training_speed import Hardware, step_times
 from workflow.stages.training_time import expected_training_of_values, planned_values
 
 
-def test_a_step_is_measured_once_and_the_preview_tells_the_time(tmp_path: Path) -> None:
+def test_a_step_is_measured_once_and_the_preview_tells_the_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labelled = write_labelled_slide(tmp_path)
     configuration = read_configuration({**SMALL, "results": str(tmp_path / "results")})
     values = planned_values(configuration, Sheet((labelled, replace(labelled, split="predict"))))
     text = expected_training_of_values(json.loads(json.dumps(values)), threads=2)
     assert "supervised-only about" in text
     assert "Semi-MoE about" in text
+    assert "Measuring the time of a training step" in capsys.readouterr().err
     cache = tmp_path / "results" / "logs" / "step_times.json"
     measured = json.loads(cache.read_text())
     assert len(measured) == 2
@@ -31,3 +35,4 @@ def test_a_step_is_measured_once_and_the_preview_tells_the_time(tmp_path: Path) 
     assert step_times(settings, hardware=hardware, unlabelled=False, cache=cache) == {
         "semimoe": 7.0
     }
+    assert capsys.readouterr().err == "", "nothing is measured again"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from semimoe.methods import METHODS
 from semimoe.settings import Device
+from tiling.messages import duration_text
 from tiling.raster.atomic_files import write_atomic
 from workflow.config.method_settings import MethodSettings
 
@@ -52,6 +53,12 @@ def step_times(
     keys = {name: _key(name, one, hardware, unlabelled) for name, one in settings.items()}
     missing = {name: settings[name].model_dump() for name, key in keys.items() if key not in times}
     if missing:
+        print(
+            "Measuring the time of a training step on this machine, once; at most"
+            f" {duration_text(_MAX_MEASUREMENT_S)}",
+            file=sys.stderr,
+            flush=True,
+        )
         request = {"methods": missing, "unlabelled": unlabelled, **hardware._asdict()}
         measured = _measured_in_a_process(request)
         times |= {keys[name]: seconds for name, seconds in measured.items()}
