@@ -2,8 +2,8 @@
 
 python benchmarks/glas_model.py --data GLAS --out benchmarks/out/glas-model
 
-It takes about ten hours on two CPU cores, or ten minutes with `gpu/5_model_folds.py` on a GPU. Finished folds are kept, and an interrupted one
-continues. The test images are never read.
+It takes about ten hours on two CPU cores, or ten minutes with `gpu/5_model_folds.py` on a GPU.
+Finished folds are kept, and an interrupted one continues. The test images are never read.
 """
 
 import argparse

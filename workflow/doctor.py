@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiling.raster.option_help import OneLineParser
-from workflow.user_paths import problem_of_interpreter
+from workflow.user_paths import (
+    SNAKEMAKE_FOLDER,
+    problem_of_interpreter,
+    problem_of_output_folder,
+)
 
 _GIB = 2**30
 _MIN_DISK_GIB = 5
@@ -52,6 +56,8 @@ def _python() -> MachineCheck:
 
 
 def _disk() -> MachineCheck:
+    if problem := problem_of_output_folder(SNAKEMAKE_FOLDER):
+        return MachineCheck(False, f"{SNAKEMAKE_FOLDER} {problem}: `--directory DIR`")
     free_gib = shutil.disk_usage(".").free / _GIB
     return MachineCheck(
         free_gib > _MIN_DISK_GIB,

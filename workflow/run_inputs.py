@@ -17,14 +17,17 @@ from workflow.sheet_probes import probe_report, probe_rows
 from workflow.sheet_reader import read_sheet
 from workflow.stages.job_resources import scratch_folder
 from workflow.typed_targets import misspelt_target
-from workflow.user_paths import problem_of_interpreter, problem_of_output_folder
+from workflow.user_paths import (
+    SNAKEMAKE_FOLDER,
+    problem_of_interpreter,
+    problem_of_output_folder,
+)
 
 if TYPE_CHECKING:
     from tiling.qupath.file_check import FileCheck
 
 _PREVIEW = "preview"
 _MAX_LISTED = 200
-_SNAKEMAKE_FOLDER = ".snakemake"  # in the working directory
 _DRY_RUN = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-?run")
 # A dry run takes seconds. Slides that are not probed then are probed at the start of the run.
 _PROBE_BUDGET_S = 15.0
@@ -80,9 +83,9 @@ def read_run_inputs(
     problems = list(_command_line_problems(command_line)) if is_main_process else []
     if is_main_process and (problem := problem_of_interpreter(sys.executable)):
         problems.append(f"Python: {problem}")
-    if is_main_process and (problem := problem_of_output_folder(_SNAKEMAKE_FOLDER)):
+    if is_main_process and (problem := problem_of_output_folder(SNAKEMAKE_FOLDER)):
         problems.append(
-            f"working directory: {_SNAKEMAKE_FOLDER}, in which Snakemake keeps its state,"
+            f"working directory: {SNAKEMAKE_FOLDER}, in which Snakemake keeps its state,"
             f" {problem}: `--directory DIR` (slides, results, model and start_from are then"
             " relative to DIR)"
         )

@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+# In the working directory: Snakemake keeps its locks, logs and state there.
+SNAKEMAKE_FOLDER = ".snakemake"
 _MAX_NAME_BYTES = 255
 # Snakemake replaces these in the path of every file of a rule, and nothing can prevent it:
 # {wildcard}, {wildcard,constraint} and <variable>.
