@@ -93,6 +93,8 @@ class SemiMoELearner(SupervisedLearner):
                 for axes in _TEACHER_FLIPS
             ]
         pseudo, counts = teacher_targets(views)
+        if not _every_expert_has_a_gate(views[0]):
+            pseudo = self._targets_from_mask(pseudo.mask)
         tiles = PseudoTiles(batch.image, pseudo, (counts & (batch.weight > 0)).float())
         tiles = exchange_rectangles(tiles)
         keeps_statistics = training.statistics == "labelled"
@@ -113,12 +115,7 @@ class SemiMoELearner(SupervisedLearner):
     def _online_pseudo_labels(self, outputs: NetworkOutputs) -> Targets:
         """Predictions of all gates, or targets computed from the mask of its gate (Table 4)."""
         pseudo = pseudo_targets(outputs.gates)
-        every_expert_has_a_gate = all(
-            gate is not None
-            for expert, gate in zip(outputs.experts, outputs.gates, strict=True)
-            if expert is not None
-        )
-        if self.context.training.pseudo == "gates" and every_expert_has_a_gate:
+        if self.context.training.pseudo == "gates" and _every_expert_has_a_gate(outputs):
             return pseudo
         return self._targets_from_mask(pseudo.mask)
 
@@ -141,6 +138,14 @@ class SemiMoELearner(SupervisedLearner):
         return targets.with_skeleton_distance(
             torch.from_numpy(skeleton).to(mask.device) / QUANTISED_MAX
         )
+
+
+def _every_expert_has_a_gate(outputs: NetworkOutputs) -> bool:
+    return all(
+        gate is not None
+        for expert, gate in zip(outputs.experts, outputs.gates, strict=True)
+        if expert is not None
+    )
 
 
 METHOD_LEARNER = SemiMoELearner

@@ -112,6 +112,25 @@ def test_the_teacher_is_the_exponential_average_of_the_student() -> None:
         torch.testing.assert_close(tensor, expected[name])
 
 
+def test_pseudo_labels_of_a_teacher_without_all_gates_are_derived_from_its_mask() -> None:
+    """The whole tile is a gland, the experts predict its distance 1: both losses are 0."""
+    network = NETWORK.model_copy(update={"gates": "single"})
+    learner = METHODS["semimoe"].load_learner()(
+        context(pseudo="teacher", ema_decay=0.9)._replace(network=network)
+    )
+    with torch.no_grad():
+        for head in (*learner.network.expert_heads, *learner.network.gate_heads):
+            head.weight.zero_()
+            head.bias.copy_(torch.tensor([-9.0, 9.0] if len(head.bias) == 2 else [9.0]))
+        learner.network.expert_heads[2].bias.copy_(torch.tensor([9.0, -9.0]))  # no boundary
+    learner.start_average()
+    unlabelled = batch(2, labelled=False)
+    unlabelled = unlabelled._replace(weak=unlabelled.image)
+    result = learner.phases()[1](a_step()._replace(unlabelled=unlabelled))
+    assert result.log["unsup_seg"] < 0.01
+    assert result.log["unsup_sdf"] < 0.01
+
+
 def test_the_model_is_the_moving_average_of_the_weights_if_the_settings_say_so(
     tmp_path, discs
 ) -> None:
