@@ -20,6 +20,7 @@ from semimoe.objectives.batch import Batch
 from semimoe.objectives.device_targets import make_device_targets
 from semimoe.objectives.losses import Targets
 from semimoe.objectives.targets import make_targets
+from semimoe.settings import SdfScale
 from semimoe.training.augmentation import AugmentedTiles, augment, rounded
 from semimoe.training.cuda_graphs import RecordedFunction
 from semimoe.training.device_tiles import DeviceTiles, WindowPlan
@@ -144,8 +145,7 @@ def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
         return Batch(tiles.image, tiles.weight, targets, targets.mask, tiles.weight, unknown)
     pseudo = None
     if tiles.pseudo is not None:
-        rescale = recipe.network.sdf_scale == "um"
-        pseudo = _stored_targets(tiles.pseudo, tiles.scale, rescale=rescale)
+        pseudo = _stored_targets(tiles.pseudo, tiles.scale, recipe.network.sdf_scale)
     # All pixels inside the image count; the labels of an unlabelled tile are for the log only.
     truth_weight = tiles.weight * windows.has_labels[:, None, None]
     truth = (tiles.labels > 0).long()
@@ -179,17 +179,20 @@ def _targets(tiles: AugmentedTiles, recipe: Recipe) -> Targets:
     )
 
 
-def _stored_targets(pseudo: Tensor, scale: Tensor, *, rescale: bool) -> Targets:
+def _stored_targets(pseudo: Tensor, scale: Tensor, sdf_scale: SdfScale) -> Targets:
     """Convert stored pseudo-labels float32 (B, 3, T, T) to targets.
 
-    Distances are multiplied by the scale of the tile. The extreme values -1 and 1 stay: the true
-    distance may be larger than the stored one.
+    Distances in um are multiplied by the scale of the tile. The extreme values -1 and 1 stay: the
+    true distance may be larger than the stored one.
     """
     mask, quantised_sdf, boundary = pseudo.unbind(1)
     sdf = _sdf_of_quantised(pseudo.device)[quantised_sdf.long()]
-    if rescale:
+    if sdf_scale != "tile":
         scaled = (sdf * scale[:, None, None]).clamp(-1, 1)
-        sdf = torch.where(sdf.abs() >= 1, sdf, scaled)
+        stays = sdf.abs() >= 1
+        if sdf_scale == "skeleton":
+            stays |= sdf > 0  # a position between outline and skeleton
+        sdf = torch.where(stays, sdf, scaled)
     return Targets((mask > 0).long(), sdf[:, None], (boundary > 0).long())
 
 

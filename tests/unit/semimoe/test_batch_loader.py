@@ -6,11 +6,12 @@ import torch
 
 from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.training.batch_loader import batches, image_statistics
+from semimoe.training.batch_loader import _stored_targets, batches, image_statistics
 from semimoe.training.device_tiles import DeviceTiles
 from semimoe.training.recipe import Recipe
 from semimoe.training.tile_schedule import BatchPlan, scheduled_batches
 from semimoe.training.tile_windows import read_windows
+from tiling.raster.quantise import restore_sdf
 from tiling.raster.tile import Tile
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
@@ -75,6 +76,18 @@ def test_stored_pseudo_labels_become_the_targets(discs) -> None:
     inside = batch.targets.mask.bool()
     assert batch.targets.sdf[:, 0][inside].mean() > 0.3
     assert batch.targets.sdf[:, 0][~inside].mean() < -0.3
+
+
+@pytest.mark.parametrize("sdf_scale", ["um", "skeleton", "tile"])
+def test_only_distances_in_um_are_scaled_with_the_tile(sdf_scale) -> None:
+    """Twice the size: with the scale skeleton the distance inside glands is a position."""
+    sdf = torch.tensor([[[-1.0, -0.2, 0.2, 1.0]]])
+    pseudo = torch.stack([(sdf > 0).float(), ((sdf + 1) * 127.5).round(), 0 * sdf], dim=1)
+    stored = restore_sdf(pseudo[0, 1].numpy().astype(np.uint8))[0].tolist()
+    result = _stored_targets(pseudo, torch.tensor([2.0]), sdf_scale).sdf[0, 0, 0].tolist()
+    outside, inside = {"um": (2, 2), "skeleton": (2, 1), "tile": (1, 1)}[sdf_scale]
+    expected = [-1.0, outside * stored[1], inside * stored[2], 1.0]
+    assert result == pytest.approx(expected)
 
 
 def test_labelled_tiles_without_labels_are_an_error(discs) -> None:
