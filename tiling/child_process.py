@@ -120,7 +120,9 @@ def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> No
     answer : makes plain values of a request
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE, _MAX_ADDRESS_SPACE))
+    _, allowed = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed == resource.RLIM_INFINITY or allowed > _MAX_ADDRESS_SPACE:
+        resource.setrlimit(resource.RLIMIT_AS, (_MAX_ADDRESS_SPACE, _MAX_ADDRESS_SPACE))
     for line in sys.stdin:
         values = json.loads(line)
         # The default action of the signal ends the process, also inside a library.

@@ -1,8 +1,12 @@
 """A slide that ends the process that opens it costs no other slide."""
 
 import io
+import json
 import os
+import resource
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +112,21 @@ def test_an_unreadable_slide_gives_its_message_and_no_process_stays(tmp_path: Pa
     assert set(os.listdir("/proc/self/fd")) == files
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_smaller_memory_limit_of_the_machine_stays() -> None:
+    """A process without rights cannot raise it: every slide would be refused."""
+    code = (
+        "import resource; from tiling.child_process import answer_requests;"
+        "answer_requests(lambda _: {'bytes': resource.getrlimit(resource.RLIMIT_AS)[1]})"
+    )
+    allowed = 3 << 30
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input='{"request": {}, "limit_s": 30}\n',
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed)),
+    )
+    assert json.loads(done.stdout) == {"bytes": allowed}
