@@ -267,6 +267,12 @@ class TrainingOptions(StrictModel):
         " validation",
     )
 
+    @model_validator(mode="after")
+    def _teacher_is_a_moving_average(self) -> Self:
+        if self.pseudo == "teacher" and not self.ema_decay:
+            raise ValueError("pseudo: teacher needs ema_decay above 0, for example 0.99")
+        return self
+
 
 class TrainingSettings(TrainingOptions):
     """How the network is trained: everything that a run depends on."""
@@ -291,10 +297,4 @@ class TrainingSettings(TrainingOptions):
             raise ValueError(
                 f"warm_start_epochs {self.warm_start_epochs} must be at most epochs {self.epochs}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _teacher_is_a_moving_average(self) -> "TrainingSettings":
-        if self.pseudo == "teacher" and not self.ema_decay:
-            raise ValueError("pseudo: teacher needs ema_decay above 0, for example 0.99")
         return self

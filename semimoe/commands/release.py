@@ -25,6 +25,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise SettingsError(
             f"--out {arguments.out}: holds a model already; give another folder, or remove it"
         )
+    if arguments.split_rule and not arguments.folds:
+        raise SettingsError(
+            "--split-rule needs --folds: their held-out images decide the split parameters"
+        )
     card = load_card(arguments.model)
     if arguments.folds:
         if arguments.data is None:

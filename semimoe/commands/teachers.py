@@ -13,7 +13,7 @@ from semimoe.known_images import images_of_sources, known_images
 from semimoe.methods import METHODS
 from semimoe.model_card import WEIGHTS, ModelCard, load_card
 from semimoe.model_errors import DataError, SettingsError
-from semimoe.settings import NetworkSettings
+from semimoe.settings import NetworkSettings, TrainingSettings
 from tiling.raster.atomic_files import file_checksum
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ _MAX_NAMES = 3  # in a message
 _MEANING_OF_OUTPUTS = (("sdf", "sdf_scale"), ("sdf", "sdf_um"), ("bnd", "boundary"))
 
 
-def check_pseudo_from(arguments: argparse.Namespace) -> None:
+def check_pseudo_from(arguments: argparse.Namespace, training: TrainingSettings) -> None:
     """Check that the other options allow `--pseudo-from`.
 
     Raises
     ------
     SettingsError
-        The method has no unlabelled images, or there are several processes.
+        The method has no unlabelled images, the pseudo-labels are those of a teacher that labels
+        tiles at each step, or there are several processes.
     """
     if arguments.pseudo_from is None:
         return
@@ -40,6 +41,11 @@ def check_pseudo_from(arguments: argparse.Namespace) -> None:
         raise SettingsError(
             f"--pseudo-from: {arguments.method} takes no unlabelled image; leave it out, or give "
             "--method semimoe"
+        )
+    if training.pseudo == "teacher":
+        raise SettingsError(
+            "--pseudo-from: with training.pseudo=teacher the moving average makes the "
+            "pseudo-labels; leave one of them out"
         )
     if arguments.devices > 1:
         raise SettingsError(

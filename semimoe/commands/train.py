@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     network, training = network_and_training_settings(arguments)
     dataset = open_dataset(arguments.data)
     images = choose_training_images(arguments, dataset)
-    check_pseudo_from(arguments)
+    check_pseudo_from(arguments, training)
     resolution = working_resolution(arguments, dataset)
     notes = _notes(arguments, dataset, images, resolution)
     log.info(

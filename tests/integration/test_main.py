@@ -466,6 +466,7 @@ def test_a_released_model_has_the_threshold_of_its_folds(pictures, capsys, caplo
         (["--folds", folds[0], folds[0]], "train_1 held out twice"),
         (words("--folds", pictures / "all"), "held nothing out"),
         (words("--out", pictures / "released"), "holds a model already"),
+        (words("--split-rule depth"), "--split-rule needs --folds"),
     ):
         assert run(*release, "--out", pictures / "again", *wrong_options) == 2
         assert message in capsys.readouterr().err
@@ -556,6 +557,11 @@ def test_a_teacher_is_refused_if_it_was_trained_on_held_out_images_or_has_other_
         ("few", [], "has no expert of sdf, bnd"),
         ("flat", [], "network.sdf_um is 10"),
         ("few", words("--method supervised"), "supervised takes no unlabelled image"),
+        (
+            "few",
+            words("--set training.pseudo=teacher --set training.ema_decay=0.9"),
+            "the moving average makes the pseudo-labels",
+        ),
     ):
         capsys.readouterr()
         assert (

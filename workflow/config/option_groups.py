@@ -3,9 +3,9 @@
 Bounds are wide: they refuse typing errors, which would need days, or more memory than there is.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from semimoe.setting_values import (
     LARGEST_AREA_UM2,
@@ -107,6 +107,12 @@ class SlideTrainingOptions(TrainingOptions):
         lt=1,
         description="share of regions held out when the sheet has no validation row",
     )
+
+    @model_validator(mode="after")
+    def _teacher_labels_tiles_at_each_step(self) -> Self:
+        if self.pseudo == "teacher" and self.pseudo_labels == "stored":
+            raise ValueError("pseudo: teacher needs pseudo_labels: online")
+        return self
 
 
 class PredictionOptions(StrictModel):

@@ -250,6 +250,15 @@ def test_a_branch_must_leave_epochs_to_run() -> None:
     assert "warm_start_epochs: 10 is not less than epochs 10" in problem
 
 
+def test_a_teacher_needs_a_moving_average_and_stores_no_pseudo_labels() -> None:
+    teacher = {"pseudo": "teacher", "ema_decay": 0.99}
+    assert read_configuration({"training": teacher}).training.pseudo == "teacher"
+    (problem,) = problems({"training": {"pseudo": "teacher"}})
+    assert "teacher needs ema_decay above 0" in problem
+    (problem,) = problems({"training": {**teacher, "pseudo_labels": "stored"}})
+    assert "teacher needs pseudo_labels: online" in problem
+
+
 def test_a_model_inside_the_results_cannot_be_fine_tuned_in_place(tmp_path: Path) -> None:
     model = tmp_path / "results" / "models" / "semimoe"
     model.mkdir(parents=True)
