@@ -10,7 +10,7 @@ from labelled_slide import SMALL, write_labelled_slide
 from workflow.config.checks import read_configuration
 from workflow.config.method_settings import method_settings
 from workflow.sheet import Sheet
-from workflow.stages.training_speed import Hardware, step_times
+from workflow.stages.training_speed import Hardware, _key, step_times
 from workflow.stages.training_time import expected_training_of_values, planned_values
 
 
@@ -36,3 +36,14 @@ def test_a_step_is_measured_once_and_the_preview_tells_the_time(
         "semimoe": 7.0
     }
     assert capsys.readouterr().err == "", "nothing is measured again"
+
+
+def test_the_time_of_a_step_with_a_teacher_is_another_one() -> None:
+    """The teacher predicts the unlabelled tiles twice more."""
+    hardware = Hardware(gpu=False, threads=1)
+    keys = set()
+    for training in ({"pseudo": "gates"}, {"pseudo": "teacher"}):
+        values = {**SMALL, "training": {**SMALL["training"], "ema_decay": 0.9, **training}}
+        settings = method_settings(read_configuration(values), "semimoe")
+        keys.add(_key("semimoe", settings, hardware, True))
+    assert len(keys) == 2

@@ -123,7 +123,7 @@ def _key(name: str, settings: MethodSettings, hardware: Hardware, unlabelled: bo
     parts: Sequence[object] = (
         name,
         settings.network.to_dict(),
-        (training.batch, training.tile_px, training.precision, training.augment),
+        (training.batch, training.tile_px, training.precision, training.augment, training.pseudo),
         (unlabelled, *hardware),
         (platform.node(), platform.processor(), os.cpu_count()),
     )
