@@ -24,7 +24,6 @@ def speed_up_planning(workflow: Any) -> None:  # noqa: ANN401  # of Snakemake
     workflow : Snakemake's workflow, after all rules
     """
     from snakemake import common, dag, jobs, rules
-    from snakemake.scheduling import job_scheduler
 
     if not workflow.deployment_settings.deployment_method and hasattr(jobs.Job, "conda_env_spec"):
         jobs.Job.conda_env_spec = None  # instead of a property
@@ -35,9 +34,7 @@ def speed_up_planning(workflow: Any) -> None:  # noqa: ANN401  # of Snakemake
         dag.ScriptProcessor.process_job = _once_for_each_rule(dag.ScriptProcessor.process_job)
     if hasattr(jobs.Job, "log_info") and not _shows_jobs(workflow.output_settings):
         jobs.Job.log_info = _log_nothing
-    scheduler = job_scheduler.JobScheduler
-    if hasattr(scheduler, "_schedule_reevalutation") and hasattr(job_scheduler, "JobRateLimiter"):
-        scheduler._schedule_reevalutation = _only_if_limited(scheduler._schedule_reevalutation)
+    _set_fewer_timers()
     gc.set_threshold(*_OBJECTS_BEFORE_COLLECTION)
 
 
@@ -65,6 +62,17 @@ def _once_for_each_rule(process_job: Callable[[Any, Any], None]) -> Callable[[An
     return process_first_job
 
 
+def _set_fewer_timers() -> None:
+    """Change the timers of the scheduler, see `_only_if_limited`."""
+    try:
+        from snakemake.scheduling import job_scheduler
+    except ImportError:
+        return
+    scheduler = job_scheduler.JobScheduler
+    if hasattr(scheduler, "_schedule_reevalutation") and hasattr(job_scheduler, "JobRateLimiter"):
+        scheduler._schedule_reevalutation = _only_if_limited(scheduler._schedule_reevalutation)
+
+
 def _only_if_limited(schedule: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
     """A timer that selects jobs again, only if the limit of started jobs per second is reached.
 
@@ -76,10 +84,10 @@ def _only_if_limited(schedule: Callable[[Any, float], None]) -> Callable[[Any, f
 
     def schedule_if_limited(scheduler: Any, delay_s: float) -> None:  # noqa: ANN401  # of Snakemake
         limiter = scheduler.job_rate_limiter
-        is_for_limit = limiter is not None and delay_s == limiter.timespan
         # As the selection saw it: to count again might find that the limit is no longer reached,
         # and no timer would be set for the jobs that were not selected.
-        if not (is_for_limit and len(limiter._jobs) < limiter.max_jobs):
+        started = getattr(limiter, "_jobs", None)
+        if started is None or delay_s != limiter.timespan or len(started) >= limiter.max_jobs:
             schedule(scheduler, delay_s)
 
     return schedule_if_limited

@@ -5,9 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+
+from workflow.plan_speed import _only_if_limited, _set_fewer_timers
 
 REPO = Path(__file__).parents[2]
 _JOBS = 20
@@ -157,3 +160,15 @@ def test_jobs_are_selected_when_a_job_ends_or_the_limit_of_starts_was_reached(
     # Three jobs, and `all`. Snakemake's own timers would add one selection per second for each job
     # that ended. If the limit was reached, only a timer can go on.
     assert 4 <= len((tmp_path / "selections").read_text().split()) <= most_selections
+
+
+def test_a_scheduler_with_other_attributes_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "snakemake.scheduling", None)  # it cannot be imported
+    _set_fewer_timers()
+    delays: list[float] = []
+    schedule = _only_if_limited(lambda _, delay_s: delays.append(delay_s))
+    schedule(SimpleNamespace(job_rate_limiter=SimpleNamespace(timespan=1)), 1)
+    schedule(SimpleNamespace(job_rate_limiter=None), 2)
+    assert delays == [1, 2]
