@@ -19,7 +19,7 @@ from semimoe.training.tile_schedule import ScheduledBatch
 from semimoe.training.tile_windows import TileWindows, check_tiles, window_origin
 from tiling.raster.tile import Tile
 
-_BYTES_PER_PX = 9  # image, labels, weight, inside
+_BYTES_PER_PX = 9  # image, labels, weight, inside; pseudo-labels need 3 more, skeletons 1
 
 
 class WindowPlan(NamedTuple):
@@ -110,7 +110,9 @@ class DeviceTiles:
         for number in range(len(source)):
             tile = source[number]
             height, width = max(height, tile.image.shape[1]), max(width, tile.image.shape[2])
-            if len(source) * height * width * _BYTES_PER_PX > most_bytes:
+            bytes_per_px = _BYTES_PER_PX + 3 * (tile.pseudo is not None)
+            bytes_per_px += tile.skeleton is not None
+            if len(source) * height * width * bytes_per_px > most_bytes:
                 return None
             tiles.append(tile)
         return cls(tiles, role, tile_px=tile_px, augmentation=augmentation, device=device)

@@ -143,3 +143,5 @@ def test_tiles_that_need_too_much_memory_are_not_kept_on_the_device(discs) -> No
     bytes_of_all = 3 * 40 * 40 * (3 + 4 + 1 + 1)
     assert DeviceTiles.of_source(source, "labelled", most_bytes=bytes_of_all, **options) is not None
     assert DeviceTiles.of_source(source, "labelled", most_bytes=bytes_of_all - 1, **options) is None
+    tiles = [source[number]._replace(pseudo=source[number].image) for number in range(3)]
+    assert DeviceTiles.of_source(tiles, "labelled", most_bytes=bytes_of_all, **options) is None
