@@ -9,13 +9,13 @@ apply it to the unlabelled ones only. The first network predicts.
 
 from contextlib import ExitStack
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.running_statistics import keep_running_statistics
+from semimoe.objectives.losses import pixel_mean
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 
@@ -80,8 +80,7 @@ class CrossPseudoSupervisionLearner(UNetLearner):
 def _cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Mean over the pixels that count."""
     error = functional.cross_entropy(logits.float(), mask, reduction="none")  # (B, H, W)
-    pixels = weight.float()
-    return torch.sum(error * pixels) / pixels.sum().clamp(min=1.0)
+    return pixel_mean(error, weight)
 
 
 METHOD_LEARNER = CrossPseudoSupervisionLearner

@@ -18,6 +18,7 @@ from semimoe.methods.unet import UNetLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.moving_average import update_moving_average
 from semimoe.networks.running_statistics import keep_running_statistics
+from semimoe.objectives.losses import pixel_mean
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 # Decay of the moving average. In the first steps it is smaller, so that the teacher changes as fast
@@ -74,9 +75,7 @@ class MeanTeacherLearner(UNetLearner):
         else:
             outputs = step.forward(self.student, batch.image)
         error = (_mask_probability(outputs) - target) ** 2  # (B, 2, H, W)
-        pixels = batch.weight.float()
-        mean = (error.mean(1) * pixels).sum() / pixels.sum().clamp(min=1.0)
-        consistency = batch.share.pixels * mean
+        consistency = batch.share.pixels * pixel_mean(error.mean(1), batch.weight)
         return PhaseLoss(
             weight * consistency,
             weight * consistency.detach(),

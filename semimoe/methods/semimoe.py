@@ -20,7 +20,13 @@ from semimoe.methods.supervised import SupervisedLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.batch import Batch
-from semimoe.objectives.losses import Targets, pseudo_targets, total_loss, unsupervised_losses
+from semimoe.objectives.losses import (
+    BatchShare,
+    Targets,
+    pseudo_targets,
+    total_loss,
+    unsupervised_losses,
+)
 from semimoe.objectives.skeleton_distance import QUANTISED_MAX, skeleton_distance
 from semimoe.objectives.targets import make_targets
 from semimoe.objectives.teacher_targets import (
@@ -62,28 +68,44 @@ class SemiMoELearner(SupervisedLearner):
         weight = unsupervised_weight(step.progress, training)
         if training.pseudo == "teacher" and batch.targets is None:
             return self._teacher_phase(step, batch, weight)
-        keeps_statistics = training.statistics == "labelled"
-        with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
-            outputs = step.forward(self.network, batch.image)
+        outputs = self._unlabelled_outputs(step, batch.image)
         pseudo = batch.targets or self._online_pseudo_labels(outputs)
-        losses = unsupervised_losses(outputs.experts, pseudo, batch.weight, training=training)
-        losses = losses.times(batch.share)
+        tiles = PseudoTiles(batch.image, pseudo, batch.weight)
+        counts = pseudo_label_counts(pseudo.mask, batch)
+        return self._unsupervised_loss(outputs, tiles, batch.share, counts, weight)
+
+    def _unlabelled_outputs(self, step: Step, images: Tensor) -> NetworkOutputs:
+        """Outputs for unlabelled images, which change the running statistics only if set so."""
+        keeps_statistics = self.context.training.statistics == "labelled"
+        with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
+            return step.forward(self.network, images)
+
+    def _unsupervised_loss(
+        self,
+        outputs: NetworkOutputs,
+        tiles: PseudoTiles,
+        share: BatchShare,
+        counts: dict[str, Tensor],
+        weight: Tensor,
+    ) -> PhaseLoss:
+        """Eq. 6 for the outputs of tiles with pseudo-labels, times `weight`."""
+        training = self.context.training
+        losses = unsupervised_losses(
+            outputs.experts, tiles.targets, tiles.weight, training=training
+        ).times(share)
         weighted_losses = weight_sdf_loss(losses, training)
-        no_supervised_loss = torch.zeros((), device=batch.image.device)
-        loss = total_loss(
-            no_supervised_loss, self.aggregate(weighted_losses, batch.share.tiles), weight
-        )
+        no_supervised_loss = torch.zeros((), device=tiles.image.device)
+        loss = total_loss(no_supervised_loss, self.aggregate(weighted_losses, share.tiles), weight)
         return PhaseLoss(
             loss,
             weight * detached_sum(weighted_losses),
             task_log("unsup_{}", losses),
-            pseudo_label_counts(pseudo.mask, batch),
+            counts,
             None,
         )
 
     def _teacher_phase(self, step: Step, batch: Batch, weight: Tensor) -> PhaseLoss:
         """The experts learn from the gates of the moving average (`teacher_targets`)."""
-        training = self.context.training
         assert self.average is not None  # the settings demand it
         assert batch.weak is not None  # the loader makes it for this setting
         self.average.eval()
@@ -97,20 +119,10 @@ class SemiMoELearner(SupervisedLearner):
             pseudo = self._targets_from_mask(pseudo.mask)
         tiles = PseudoTiles(batch.image, pseudo, (counts & (batch.weight > 0)).float())
         tiles = exchange_rectangles(tiles)
-        keeps_statistics = training.statistics == "labelled"
-        with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
-            outputs = step.forward(self.network, tiles.image)
-        losses = unsupervised_losses(
-            outputs.experts, tiles.targets, tiles.weight, training=training
-        ).times(batch.share)
-        weighted_losses = weight_sdf_loss(losses, training)
-        return PhaseLoss(
-            weight * self.aggregate(weighted_losses, batch.share.tiles),
-            weight * detached_sum(weighted_losses),
-            task_log("unsup_{}", losses),
-            pseudo_label_counts(pseudo.mask, batch._replace(weight=batch.weight * counts)),
-            None,
-        )
+        outputs = self._unlabelled_outputs(step, tiles.image)
+        certain = batch._replace(weight=batch.weight * counts)
+        label_counts = pseudo_label_counts(pseudo.mask, certain)
+        return self._unsupervised_loss(outputs, tiles, batch.share, label_counts, weight)
 
     def _online_pseudo_labels(self, outputs: NetworkOutputs) -> Targets:
         """Predictions of all gates, or targets computed from the mask of its gate (Table 4)."""

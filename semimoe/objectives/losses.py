@@ -128,7 +128,7 @@ def sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor, *, power: Literal[1, 
     _same_shape("sdf prediction", logits, "sdf target", sdf)
     _same_shape("sdf prediction without its channel", logits[:, 0], "weight", weight)
     difference = (signed_distance(logits) - sdf.float())[:, 0]  # (B, H, W)
-    return _pixel_mean(difference.abs() if power == 1 else difference**2, weight)
+    return pixel_mean(difference.abs() if power == 1 else difference**2, weight)
 
 
 def binned_sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def binned_sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor) -> Tensor:
     log_probability = torch.log_softmax(logits.float(), 1)
     error = -(1 - share_of_upper) * log_probability.gather(1, lower)
     error = error - share_of_upper * log_probability.gather(1, lower + 1)
-    return _pixel_mean(error[:, 0], weight)
+    return pixel_mean(error[:, 0], weight)
 
 
 def task_losses(
@@ -270,7 +270,7 @@ def _image_mean(loss: Tensor, weight: Tensor) -> Tensor:
     return (loss.mean(1) * has_weight).sum() / has_weight.sum().clamp(min=1.0)
 
 
-def _pixel_mean(error: Tensor, weight: Tensor) -> Tensor:
+def pixel_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Mean over the pixels that count; both (B, H, W)."""
     pixels = weight.float()
     return (error * pixels).sum() / pixels.sum().clamp(min=1.0)

@@ -225,12 +225,12 @@ class BasinPasses:
             place = rows.stop - 1, columns.stop - 1
             upper, lower = [(index, 1, 1), (right, 1, -1)], [(below, -1, 1), (below + 1, -1, -1)]
             junctions.append((place, [upper, lower]))
-        found = []
+        edges_of_junctions = []
         for place, strips in junctions:
             basins, depths = self._junction(strips, start)
             edges = edges_between(basins, depths, place, self._reduced.shape[1])
-            found.append(forest_edges(edges))
-        return found
+            edges_of_junctions.append(forest_edges(edges))
+        return edges_of_junctions
 
     def _junction(
         self, strips: list[list[tuple[int, int, int]]], start: NDArray[np.int32]

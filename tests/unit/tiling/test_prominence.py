@@ -82,7 +82,7 @@ def test_each_seed_gets_the_pixels_of_the_flood(
     gland = rng.integers(60, 256, shape, np.uint8)
     mask = gland >= 90
     h, seed_level = data.draw(st.integers(1, 300)), data.draw(st.sampled_from([0, 200, 250]))
-    made = BasinsOfMask(mask, gland, sdf, side).split(min_prominence=h, seed_level=seed_level)
+    glands = BasinsOfMask(mask, gland, sdf, side).split(min_prominence=h, seed_level=seed_level)
     depth = reduced_depth(mask, sdf, side)
     confident = reduced_maximum(gland, side) >= seed_level
     parts = enlarged(flood(depth, confident, h), side, mask)
@@ -90,7 +90,7 @@ def test_each_seed_gets_the_pixels_of_the_flood(
     for number in range(1, int(parts.max(initial=0)) + 1):
         pieces, _ = ndimage.label(parts == number, EIGHT_CONNECTED)
         connected[pieces > 0] = pieces[pieces > 0] + 1000 * number
-    assert same_parts(made, connected)
+    assert same_parts(glands, connected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -100,12 +100,12 @@ def test_seeds_are_the_h_maxima(seed: int, h: int) -> None:
     level = ndimage.gaussian_filter(rng.random((20, 30)), 1.5)
     level = np.rint(10 + 30 * (level - level.min()) / np.ptp(level)).astype(np.uint8)
     mask = np.ones(level.shape, bool)
-    made = BasinsOfMask(mask, level, level, 1).split(min_prominence=4 * h, seed_level=0)
+    glands = BasinsOfMask(mask, level, level, 1).split(min_prominence=4 * h, seed_level=0)
     # A maximum with a prominence of exactly h counts; the reconstruction removes it.
     image = np.pad(level.astype(float), 1)
     reconstructed = reconstruction(image - (h - 0.5), image, footprint=EIGHT_CONNECTED)
     maxima = local_maxima(reconstructed, connectivity=2)
-    assert made.max() == ndimage.label(maxima, EIGHT_CONNECTED)[1]
+    assert glands.max() == ndimage.label(maxima, EIGHT_CONNECTED)[1]
 
 
 def test_reduced_depth_is_one_plus_four_times_the_mean_level_where_a_pixel_is_in_the_mask() -> None:
