@@ -107,11 +107,11 @@ class SemiMoELearner(SupervisedLearner):
     def _teacher_phase(self, step: Step, batch: Batch, weight: Tensor) -> PhaseLoss:
         """The experts learn from the gates of the moving average (`teacher_targets`)."""
         assert self.average is not None  # the settings demand it
-        assert batch.weak is not None  # the loader makes it for this setting
+        assert batch.weakly_augmented is not None  # the loader makes it for this setting
         self.average.eval()
         with torch.no_grad():
             views = [
-                flipped_back(step.forward(self.average, batch.weak.flip(axes)), axes)
+                flipped_back(step.forward(self.average, batch.weakly_augmented.flip(axes)), axes)
                 for axes in _TEACHER_FLIPS
             ]
         pseudo, counts = teacher_targets(views)

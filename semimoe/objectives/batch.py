@@ -21,7 +21,8 @@ class Batch(NamedTuple):
     truth_weight : uint8 (B, H, W), 0 where the truth is unknown
     numbers : int64 (B,), index of each tile in its source, for messages
     share : share that this batch has of the batch of one optimiser step
-    weak : the images without changes of stain and focus, uint8 (B, 3, H, W); None: not asked for
+    weakly_augmented : the images without changes of stain and focus, uint8 (B, 3, H, W); None: not
+        asked for
     """
 
     image: Tensor
@@ -31,7 +32,7 @@ class Batch(NamedTuple):
     truth_weight: Tensor
     numbers: Tensor
     share: BatchShare = BatchShare()
-    weak: Tensor | None = None
+    weakly_augmented: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device."""
@@ -48,5 +49,5 @@ class Batch(NamedTuple):
             move(self.truth_weight),
             self.numbers,
             self.share,
-            None if self.weak is None else move(self.weak),
+            None if self.weakly_augmented is None else move(self.weakly_augmented),
         )

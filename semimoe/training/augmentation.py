@@ -49,7 +49,8 @@ class AugmentedTiles(NamedTuple):
     Attributes
     ----------
     image : uint8 (B, 3, T, T)
-    weak : float32 (B, 3, T, T), the image without changes of stain and focus, not rounded
+    weakly_augmented : float32 (B, 3, T, T), the image without changes of stain and focus, not
+        rounded
     labels : int32 (B, T, T), 0 without labels
     weight : uint8 (B, T, T), 0 where nothing is annotated
     inside : uint8 (B, T, T), 0 where the image was padded or is not tissue
@@ -60,7 +61,7 @@ class AugmentedTiles(NamedTuple):
     """
 
     image: Tensor
-    weak: Tensor
+    weakly_augmented: Tensor
     labels: Tensor
     weight: Tensor
     inside: Tensor
@@ -103,7 +104,7 @@ def augment(
     skeleton = None
     if windows.skeleton is not None:
         skeleton = sample_bilinear(windows.skeleton[:, None], positions)[:, 0] / QUANTISED_MAX
-    weak = image
+    weakly_augmented = image
     if augmentation in _STAIN_CHANGES:
         image = _change_stain(image, numbers, *_STAIN_CHANGES[augmentation])
     if augmentation in GLASS_AUGMENTATIONS:
@@ -112,13 +113,15 @@ def augment(
         for edge in edges.unbind(1):
             is_glass = _glass(edge, tile_px)
             glass = _glass_colour(edge) + noise
-            image, weak = (torch.where(is_glass[:, None], glass, view) for view in (image, weak))
+            image, weakly_augmented = (
+                torch.where(is_glass[:, None], glass, view) for view in (image, weakly_augmented)
+            )
             labels = labels.masked_fill(is_glass, 0)
             inside = inside.masked_fill(is_glass, 0)
         image = _change_focus(image, numbers)
     return AugmentedTiles(
         rounded(image),
-        weak,
+        weakly_augmented,
         labels,
         weight,
         inside,

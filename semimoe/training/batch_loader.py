@@ -149,8 +149,18 @@ def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
     # All pixels inside the image count; the labels of an unlabelled tile are for the log only.
     truth_weight = tiles.weight * windows.has_labels[:, None, None]
     truth = (tiles.labels > 0).long()
-    weak = rounded(tiles.weak) if recipe.training.pseudo == "teacher" else None
-    return Batch(tiles.image, tiles.inside, pseudo, truth, truth_weight, unknown, weak=weak)
+    weakly_augmented = None
+    if recipe.training.pseudo == "teacher":
+        weakly_augmented = rounded(tiles.weakly_augmented)
+    return Batch(
+        tiles.image,
+        tiles.inside,
+        pseudo,
+        truth,
+        truth_weight,
+        unknown,
+        weakly_augmented=weakly_augmented,
+    )
 
 
 def image_statistics(source: TileSource) -> tuple[list[float], list[float]]:

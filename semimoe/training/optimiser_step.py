@@ -241,7 +241,9 @@ def divide(batch: Batch, most_tiles: int) -> list[Batch]:
             batch.truth[rows],
             batch.truth_weight[rows],
             batch.numbers[rows],
-            weak=None if batch.weak is None else batch.weak[rows],
+            weakly_augmented=(
+                None if batch.weakly_augmented is None else batch.weakly_augmented[rows]
+            ),
         )
         shares_of_batch = map(_ratio, _sizes(part).tolist(), sizes)
         share = (

@@ -125,7 +125,7 @@ def test_pseudo_labels_of_a_teacher_without_all_gates_are_derived_from_its_mask(
         learner.network.expert_heads[2].bias.copy_(torch.tensor([9.0, -9.0]))  # no boundary
     learner.start_average()
     unlabelled = batch(2, labelled=False)
-    unlabelled = unlabelled._replace(weak=unlabelled.image)
+    unlabelled = unlabelled._replace(weakly_augmented=unlabelled.image)
     result = learner.phases()[1](a_step()._replace(unlabelled=unlabelled))
     assert result.log["unsup_seg"] < 0.01
     assert result.log["unsup_sdf"] < 0.01
