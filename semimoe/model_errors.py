@@ -19,3 +19,7 @@ class TrainingError(ValueError):
 
 class DeviceError(ValueError):
     """A requested device that is missing, too small or in use."""
+
+
+class MissingPackageError(ValueError):
+    """A package that is not installed, and that only this method needs."""

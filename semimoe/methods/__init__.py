@@ -5,7 +5,10 @@ A new method is one file in this folder and one entry here (docs/extending.md).
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple
+
+from semimoe.model_errors import MissingPackageError
 
 if TYPE_CHECKING:
     from semimoe.methods.learner import LearnerFactory
@@ -26,6 +29,19 @@ _LOSS_SCALES = ("aggregate", "gamma", "amol_lr", "amol_weight_decay")
 _GATES = ("experts", "gates", "gate", "gate_heads", "dropout")
 
 
+class OptionalPackage(NamedTuple):
+    """A package that only some methods need.
+
+    Attributes
+    ----------
+    module : name to import
+    requirement : name and version for pip, as in the lock file
+    """
+
+    module: str
+    requirement: str
+
+
 @dataclass(frozen=True)
 class Method:
     """One training method.
@@ -37,6 +53,9 @@ class Method:
     description : one sentence for the documentation
     uses_unlabelled : whether it trains on unlabelled tiles
     has_gates : whether its network has experts and gates
+    uses_weak_augmentation : whether its batches of unlabelled tiles hold the weakly augmented
+        images too
+    package : package that this method needs beside those of all methods
     starts_from : method whose training it continues after `warm_start_epochs`; None: it trains
         from the first epoch on
     ignored_network, ignored_training : settings that have no effect on it; its model stays up to
@@ -49,12 +68,30 @@ class Method:
     description: str
     uses_unlabelled: bool = False
     has_gates: bool = False
+    uses_weak_augmentation: bool = False
+    package: OptionalPackage | None = None
     starts_from: str | None = None
     ignored_network: tuple[str, ...] = ()
     ignored_training: tuple[str, ...] = ()
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that it needs can be imported."""
+        return self.package is None or find_spec(self.package.module) is not None
+
     def load_learner(self) -> "LearnerFactory":
-        """Import the file of this method (and torch), and return its subclass of `Learner`."""
+        """Import the file of this method (and torch), and return its subclass of `Learner`.
+
+        Raises
+        ------
+        MissingPackageError
+            The package that this method needs is not installed.
+        """
+        if self.package is not None and not self.is_installed:
+            raise MissingPackageError(
+                f"the method {self.name} needs the package {self.package.module}, which is not"
+                f" installed; install it with python -m pip install '{self.package.requirement}'"
+            )
         factory: LearnerFactory = import_module(
             f"semimoe.methods.{self.name.replace('-', '_')}"
         ).METHOD_LEARNER

@@ -171,11 +171,12 @@ def test_every_method_takes_the_steps_of_one_pass_over_the_larger_source(tmp_pat
     training = TrainingSettings(**SHORT_TRAINING.to_dict() | {"epochs": 1, "steps_per_epoch": None})
     folders = {
         m: train(m, tmp_path / m, discs(2, 40), discs(7, 40, labels=False), training=training)
-        for m in METHODS
+        for m, method in METHODS.items()
+        if method.is_installed
     }
     assert {
         method: read_history(folder)[0]["steps"] for method, folder in folders.items()
-    } == dict.fromkeys(METHODS, "4")
+    } == dict.fromkeys(folders, "4")
     assert {
         (folders[method] / "warm_start.safetensors").is_file() for method in ("semimoe", "unet")
     } == {False}

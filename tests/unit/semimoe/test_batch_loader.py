@@ -1,9 +1,12 @@
 """Batches: which values they depend on, and which tiles are errors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from semimoe.methods import METHODS
 from semimoe.model_errors import DataError
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.batch_loader import _stored_targets, batches, image_statistics
@@ -18,8 +21,10 @@ NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
 TRAINING = TrainingSettings(precision="fp32", tile_px=32, batch=2, epochs=3, warm_start_epochs=0)
 
 
-def read_batches(source, *, role="labelled", first_epoch=0, steps=3, training=TRAINING, seed=0):
-    recipe = Recipe("semimoe", NETWORK, training, 1.0, seed)
+def read_batches(
+    source, *, role="labelled", first_epoch=0, steps=3, training=TRAINING, seed=0, method="semimoe"
+):
+    recipe = Recipe(method, NETWORK, training, 1.0, seed)
     plan = BatchPlan(steps, first_epoch=first_epoch)
     return batches(source, role, recipe, plan, torch.device("cpu"))
 
@@ -55,6 +60,23 @@ def test_reading_batches_does_not_change_the_global_random_state(discs) -> None:
     before = torch.get_rng_state()
     next(read_batches(discs(2, 40)))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_method_that_asks_for_weakly_augmented_tiles_gets_the_same_crop_without_a_change_of_stain(
+    discs, monkeypatch
+) -> None:
+    method = dataclasses.replace(METHODS["cps"], uses_weak_augmentation=True)
+    monkeypatch.setitem(METHODS, "two-views", method)
+    source = discs(2, 40, labels=False)
+    for augmentation, is_same in (("flips", True), ("slides", False)):
+        training = TRAINING.model_copy(update={"augment": augmentation})
+        plain, both = (
+            next(read_batches(source, role="unlabelled", training=training, method=name))
+            for name in ("cps", "two-views")
+        )
+        assert plain.weakly_augmented is None
+        assert torch.equal(plain.image, both.image)
+        assert torch.equal(both.image, both.weakly_augmented) == is_same
 
 
 def test_all_pixels_of_unlabelled_tiles_count_and_their_labels_are_for_the_log_only(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from disc_pictures import fit_on_cpu
+from learner_steps import METHOD_NAMES
 from torch import nn
 
 from semimoe.encoders import ENCODERS
@@ -66,7 +67,7 @@ def test_the_feature_of_the_decoder_has_the_size_of_an_image_with_sides_that_are
     assert feature.shape == (2, 8, side, 2 * side)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHOD_NAMES)
 @pytest.mark.parametrize("experts", ["separate", "shared"])
 def test_every_method_works_with_the_pretrained_encoder(method, experts) -> None:
     network = build_network(method, LITE.model_copy(update={"experts": experts}))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learner_steps import METHOD_NAMES
 from short_runs import CARD_VALUES
 from torch import nn
 
@@ -44,7 +45,7 @@ def network_with_statistics(method: str, settings: NetworkSettings) -> nn.Module
     return network
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHOD_NAMES)
 @pytest.mark.parametrize("settings", [UNET, LITE], ids=["unet", "efficientnet"])
 def test_every_network_gives_the_same_maps_without_batch_normalisation(method, settings) -> None:
     network = network_with_statistics(method, settings)

@@ -1,5 +1,6 @@
 """The table of methods, and the defining property of each method."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,51 +8,18 @@ import sys
 import pytest
 import torch
 from disc_pictures import fit_on_cpu
+from learner_steps import METHOD_NAMES, TINY_NETWORK, TINY_TRAINING, a_step, context
 
-from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.methods import MAIN_METHOD, METHODS, OptionalPackage
 from semimoe.methods.cps import CrossPseudoSupervisionLearner
-from semimoe.methods.learner import LearnerContext, Step
 from semimoe.methods.mean_teacher import MeanTeacherLearner
-from semimoe.objectives.batch import Batch
-from semimoe.objectives.losses import Targets
+from semimoe.model_errors import MissingPackageError
 from semimoe.prediction.predictor import Predictor
-from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import save_tensors
 from semimoe.training.checkpoints import checkpoint_tensors, load_checkpoint
 from semimoe.training.recipe import TrainingData
 
 pytestmark = pytest.mark.xdist_group("training_steps")
-
-NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
-TRAINING = TrainingSettings(
-    tile_px=32, batch=2, epochs=3, warm_start_epochs=0, steps_per_epoch=2, min_area_um2=20,
-    precision="fp32", unsup_max=1.0,
-)  # fmt: skip
-B, SIDE = 2, 32
-
-
-def batch(seed: int, *, labelled: bool) -> Batch:
-    random = torch.Generator().manual_seed(seed)
-    mask = torch.randint(2, (B, SIDE, SIDE), generator=random)
-    sdf = torch.rand(B, 1, SIDE, SIDE, generator=random) * 2 - 1
-    image = torch.randint(256, (B, 3, SIDE, SIDE), dtype=torch.uint8, generator=random)
-    weight = torch.ones(B, SIDE, SIDE, dtype=torch.uint8)
-    targets = Targets(mask, sdf, mask) if labelled else None
-    return Batch(image, weight, targets, mask, weight, torch.arange(B))
-
-
-def a_step(progress: float = 0.5) -> Step:
-    return Step(
-        lambda network, images: network(images),
-        batch(1, labelled=True),
-        batch(2, labelled=False),
-        torch.tensor(progress),
-    )
-
-
-def context(**changes) -> LearnerContext:
-    training = TRAINING.model_copy(update=changes)
-    return LearnerContext(NETWORK, training, (0.5,) * 3, (0.25,) * 3, mpp_um=1.0)
 
 
 def test_the_table_imports_no_torch_and_names_existing_files() -> None:
@@ -60,22 +28,31 @@ def test_the_table_imports_no_torch_and_names_existing_files() -> None:
     assert done.stdout.strip() == "False"
     for name, method in METHODS.items():
         assert method.name == name
-        assert method.load_learner().__name__.endswith("Learner")
+        if method.is_installed:
+            assert method.load_learner().__name__.endswith("Learner")
         assert method.starts_from is None or method.starts_from in METHODS
     assert len({method.colour for method in METHODS.values()}) == len(METHODS)
     assert MAIN_METHOD.name in METHODS
 
 
-@pytest.mark.parametrize("name", METHODS)
+def test_a_method_whose_package_is_missing_says_how_to_install_it() -> None:
+    package = OptionalPackage("no_such_module", "No-Such==1.2.*")
+    method = dataclasses.replace(METHODS["unet"], package=package)
+    assert not method.is_installed
+    with pytest.raises(MissingPackageError, match=r"unet needs .*pip install 'No-Such==1\.2\.\*'"):
+        method.load_learner()
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
 def test_every_method_trains_resumes_and_predicts(tmp_path, discs, monkeypatch, name) -> None:
     from semimoe.training.training_run import TrainingRun
 
     data = TrainingData(discs(3, 40), discs(4, 40, seed=5, labels=False), discs(1, 40, seed=9))
 
-    two_epochs = TRAINING.model_copy(update={"epochs": 2, "steps_per_epoch": 1})
+    two_epochs = TINY_TRAINING.model_copy(update={"epochs": 2, "steps_per_epoch": 1})
 
     def run(folder: str) -> list[bytes]:
-        fit_on_cpu(name, data, network=NETWORK, training=two_epochs, out=tmp_path / folder)
+        fit_on_cpu(name, data, network=TINY_NETWORK, training=two_epochs, out=tmp_path / folder)
         files = ("model.safetensors", "history.csv", "model.json")
         return [(tmp_path / folder / file).read_bytes() for file in files]
 
@@ -114,7 +91,7 @@ def test_the_teacher_is_the_exponential_average_of_the_student() -> None:
 
 def test_pseudo_labels_of_a_teacher_without_all_gates_are_derived_from_its_mask() -> None:
     """The whole tile is a gland, the experts predict its distance 1: both losses are 0."""
-    network = NETWORK.model_copy(update={"gates": "single"})
+    network = TINY_NETWORK.model_copy(update={"gates": "single"})
     learner = METHODS["semimoe"].load_learner()(
         context(pseudo="teacher", ema_decay=0.9)._replace(network=network)
     )
@@ -124,9 +101,7 @@ def test_pseudo_labels_of_a_teacher_without_all_gates_are_derived_from_its_mask(
             head.bias.copy_(torch.tensor([-9.0, 9.0] if len(head.bias) == 2 else [9.0]))
         learner.network.expert_heads[2].bias.copy_(torch.tensor([9.0, -9.0]))  # no boundary
     learner.start_average()
-    unlabelled = batch(2, labelled=False)
-    unlabelled = unlabelled._replace(weakly_augmented=unlabelled.image)
-    result = learner.phases()[1](a_step()._replace(unlabelled=unlabelled))
+    result = learner.phases()[1](a_step())
     assert result.log["unsup_seg"] < 0.01
     assert result.log["unsup_sdf"] < 0.01
 
@@ -152,9 +127,9 @@ def test_the_model_is_the_moving_average_of_the_weights_if_the_settings_say_so(
 
     def weights(**changes) -> bytes:
         out = tmp_path / str(changes)
-        training = TRAINING.model_copy(update=changes)
+        training = TINY_TRAINING.model_copy(update=changes)
         data = TrainingData(discs(3, 40), None, None)
-        fit_on_cpu("unet", data, network=NETWORK, training=training, out=out)
+        fit_on_cpu("unet", data, network=TINY_NETWORK, training=training, out=out)
         return (out / "model.safetensors").read_bytes()
 
     assert weights(ema_decay=0.5) != weights()
