@@ -7,14 +7,11 @@ Chen et al. apply this loss to the labelled tiles too; the public code base of T
 apply it to the unlabelled ones only. The first network predicts.
 """
 
-from contextlib import ExitStack
-
 from torch import Tensor, nn
 from torch.nn import functional
 
 from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
 from semimoe.methods.unet import UNetLearner
-from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.losses import pixel_mean
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
@@ -56,12 +53,10 @@ class CrossPseudoSupervisionLearner(UNetLearner):
         if batch is None or training.unsup_max == 0:
             return None
         weight = unsupervised_weight(step.progress, training)
-        with ExitStack() as stack:
-            if training.statistics == "labelled":
-                for network in self.trained_networks():
-                    stack.enter_context(keep_running_statistics(network))
-            first = step.forward(self.network, batch.image).gates.seg  # (B, 2, H, W)
-            second = step.forward(self.second, batch.image).gates.seg
+        first, second = (
+            self.forward_unlabelled(step, network, batch.image).gates.seg  # (B, 2, H, W)
+            for network in self.trained_networks()
+        )
         pseudo_of_first = first.detach().argmax(1)  # (B, H, W)
         pseudo_of_second = second.detach().argmax(1)
         cross = batch.share.pixels * (

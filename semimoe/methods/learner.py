@@ -6,6 +6,7 @@ of tensors and does not use slides, folders or files.
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from semimoe.methods.optimizers import make_optimizers
 from semimoe.networks.mixture import NetworkOutputs, SemiMoE
 from semimoe.networks.moving_average import update_moving_average
 from semimoe.networks.plain_unet import UNet
+from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import AdaptiveLoss, SumLoss, TaskLosses
 from semimoe.settings import NetworkSettings, TrainingSettings
@@ -153,6 +155,15 @@ class Learner(nn.Module):
         If there are two, the second one is the unsupervised loss.
         """
         raise NotImplementedError
+
+    def forward_unlabelled(self, step: Step, network: nn.Module, images: Tensor) -> NetworkOutputs:
+        """Outputs for unlabelled images.
+
+        They change the running statistics only if the settings say so (`training.statistics`).
+        """
+        keeps_statistics = self.context.training.statistics == "labelled"
+        with keep_running_statistics(network) if keeps_statistics else nullcontext():
+            return step.forward(network, images)
 
     def after_loading(self) -> None:
         """Update copies of `network`, after the weights of another model were loaded into it."""

@@ -69,11 +69,7 @@ class MeanTeacherLearner(UNetLearner):
         weight = unsupervised_weight(step.progress, training)
         with torch.no_grad(), keep_running_statistics(self.network):
             target = _mask_probability(step.forward(self.network, self._with_noise(batch.image)))
-        if training.statistics == "labelled":
-            with keep_running_statistics(self.student):
-                outputs = step.forward(self.student, batch.image)
-        else:
-            outputs = step.forward(self.student, batch.image)
+        outputs = self.forward_unlabelled(step, self.student, batch.image)
         error = (_mask_probability(outputs) - target) ** 2  # (B, 2, H, W)
         consistency = batch.share.pixels * pixel_mean(error.mean(1), batch.weight)
         return PhaseLoss(

@@ -1,7 +1,5 @@
 """Semi-MoE (arXiv 2509.13834, Algorithm 1): the gates' outputs are the experts' pseudo-labels."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +16,6 @@ from semimoe.methods.learner import (
 )
 from semimoe.methods.supervised import SupervisedLearner
 from semimoe.networks.mixture import NetworkOutputs
-from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import (
     BatchShare,
@@ -68,17 +65,11 @@ class SemiMoELearner(SupervisedLearner):
         weight = unsupervised_weight(step.progress, training)
         if training.pseudo == "teacher" and batch.targets is None:
             return self._teacher_phase(step, batch, weight)
-        outputs = self._unlabelled_outputs(step, batch.image)
+        outputs = self.forward_unlabelled(step, self.network, batch.image)
         pseudo = batch.targets or self._online_pseudo_labels(outputs)
         tiles = PseudoTiles(batch.image, pseudo, batch.weight)
         counts = pseudo_label_counts(pseudo.mask, batch)
         return self._unsupervised_loss(outputs, tiles, batch.share, counts, weight)
-
-    def _unlabelled_outputs(self, step: Step, images: Tensor) -> NetworkOutputs:
-        """Outputs for unlabelled images, which change the running statistics only if set so."""
-        keeps_statistics = self.context.training.statistics == "labelled"
-        with keep_running_statistics(self.network) if keeps_statistics else nullcontext():
-            return step.forward(self.network, images)
 
     def _unsupervised_loss(
         self,
@@ -119,7 +110,7 @@ class SemiMoELearner(SupervisedLearner):
             pseudo = self._targets_from_mask(pseudo.mask)
         tiles = PseudoTiles(batch.image, pseudo, (counts & (batch.weight > 0)).float())
         tiles = exchange_rectangles(tiles)
-        outputs = self._unlabelled_outputs(step, tiles.image)
+        outputs = self.forward_unlabelled(step, self.network, tiles.image)
         certain = batch._replace(weight=batch.weight * counts)
         label_counts = pseudo_label_counts(pseudo.mask, certain)
         return self._unsupervised_loss(outputs, tiles, batch.share, label_counts, weight)
