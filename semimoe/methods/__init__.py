@@ -77,7 +77,19 @@ class Method:
     @property
     def is_installed(self) -> bool:
         """Whether the package that it needs can be imported."""
-        return self.package is None or find_spec(self.package.module) is not None
+        return self.package_problem() is None
+
+    def package_problem(self) -> str | None:
+        """Which package is not installed, with the remedy; None if nothing is missing.
+
+        >>> METHODS["unet"].package_problem()
+        """
+        if self.package is None or find_spec(self.package.module) is not None:
+            return None
+        return (
+            f"the method {self.name} needs the package {self.package.module}, which is not"
+            f" installed; install it with python -m pip install '{self.package.requirement}'"
+        )
 
     def load_learner(self) -> "LearnerFactory":
         """Import the file of this method (and torch), and return its subclass of `Learner`.
@@ -87,11 +99,8 @@ class Method:
         MissingPackageError
             The package that this method needs is not installed.
         """
-        if self.package is not None and not self.is_installed:
-            raise MissingPackageError(
-                f"the method {self.name} needs the package {self.package.module}, which is not"
-                f" installed; install it with python -m pip install '{self.package.requirement}'"
-            )
+        if problem := self.package_problem():
+            raise MissingPackageError(problem)
         factory: LearnerFactory = import_module(
             f"semimoe.methods.{self.name.replace('-', '_')}"
         ).METHOD_LEARNER

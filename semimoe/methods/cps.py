@@ -10,7 +10,14 @@ apply it to the unlabelled ones only. The first network predicts.
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
+from semimoe.methods.learner import (
+    LearnerContext,
+    Phase,
+    PhaseLoss,
+    Step,
+    pseudo_label_counts,
+    unsupervised_mask_loss,
+)
 from semimoe.methods.unet import UNetLearner
 from semimoe.objectives.losses import pixel_mean
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
@@ -63,13 +70,7 @@ class CrossPseudoSupervisionLearner(UNetLearner):
             _cross_entropy(first, pseudo_of_second, batch.weight)
             + _cross_entropy(second, pseudo_of_first, batch.weight)
         )
-        return PhaseLoss(
-            weight * cross,
-            weight * cross.detach(),
-            {"unsup_seg": cross.detach()},
-            pseudo_label_counts(pseudo_of_first, batch),
-            None,
-        )
+        return unsupervised_mask_loss(cross, weight, pseudo_label_counts(pseudo_of_first, batch))
 
 
 def _cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:

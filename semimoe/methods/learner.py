@@ -5,9 +5,9 @@ of tensors and does not use slides, folders or files.
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from semimoe.settings import NetworkSettings, TrainingSettings
 Network = SemiMoE | UNet
 # Normalisation of a network until the weights of a model are loaded; they include their own.
 PLACEHOLDER_MEAN, PLACEHOLDER_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+Outputs = TypeVar("Outputs")
 
 
 class LearnerContext(NamedTuple):
@@ -42,6 +43,13 @@ class LearnerContext(NamedTuple):
     mpp_um: float
 
 
+class Forward(Protocol):
+    """Runs a network, or another function of images, at the precision of the run."""
+
+    def __call__(self, network: Callable[[Tensor], Outputs], images: Tensor, /) -> Outputs:
+        """Outputs for images uint8 (B, 3, H, W)."""
+
+
 class Step(NamedTuple):
     """Input of a phase in one optimiser step.
 
@@ -51,7 +59,7 @@ class Step(NamedTuple):
     progress : float32 scalar, t / T, part of the schedule that is done, [0, 1)
     """
 
-    forward: Callable[[nn.Module, Tensor], NetworkOutputs]
+    forward: Forward
     labelled: Batch
     unlabelled: Batch | None
     progress: Tensor
@@ -161,9 +169,16 @@ class Learner(nn.Module):
 
         They change the running statistics only if the settings say so (`training.statistics`).
         """
+        with self.statistics_of_unlabelled(network):
+            outputs: NetworkOutputs = step.forward(network, images)
+        return outputs
+
+    @contextmanager
+    def statistics_of_unlabelled(self, network: nn.Module) -> Iterator[None]:
+        """Run parts of a network on unlabelled images, see `forward_unlabelled`."""
         keeps_statistics = self.context.training.statistics == "labelled"
         with keep_running_statistics(network) if keeps_statistics else nullcontext():
-            return step.forward(network, images)
+            yield
 
     def after_loading(self) -> None:
         """Update copies of `network`, after the weights of another model were loaded into it."""
@@ -207,6 +222,19 @@ def weight_sdf_loss(losses: TaskLosses, training: TrainingSettings) -> TaskLosse
 def detached_sum(losses: TaskLosses) -> Tensor:
     """Sum of the task losses without scales and gradient, for `PhaseLoss.plain`."""
     return torch.stack(list(losses.present().values())).sum().detach()
+
+
+def unsupervised_mask_loss(loss: Tensor, weight: Tensor, counts: dict[str, Tensor]) -> PhaseLoss:
+    """Result of a phase whose only loss is that of the mask on unlabelled tiles.
+
+    Parameters
+    ----------
+    loss : scalar, multiplied by the share of the batch, not yet by its weight
+    weight : scalar, see `unsupervised_weight`
+    counts : see `pseudo_label_counts`
+    """
+    detached = loss.detach()
+    return PhaseLoss(weight * loss, weight * detached, {"unsup_seg": detached}, counts, None)
 
 
 def pseudo_label_counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -13,7 +13,14 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from semimoe.methods.learner import LearnerContext, Phase, PhaseLoss, Step, pseudo_label_counts
+from semimoe.methods.learner import (
+    LearnerContext,
+    Phase,
+    PhaseLoss,
+    Step,
+    pseudo_label_counts,
+    unsupervised_mask_loss,
+)
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.moving_average import update_moving_average
@@ -67,18 +74,20 @@ class MeanTeacherLearner(UNetLearner):
         if batch is None or training.unsup_max == 0:
             return None
         weight = unsupervised_weight(step.progress, training)
-        with torch.no_grad(), keep_running_statistics(self.network):
-            target = _mask_probability(step.forward(self.network, self._with_noise(batch.image)))
-        outputs = self.forward_unlabelled(step, self.student, batch.image)
-        error = (_mask_probability(outputs) - target) ** 2  # (B, 2, H, W)
+        target = self.teacher_probability(step, batch.image)
+        error = (self.student_probability(step, batch.image) - target) ** 2  # (B, 2, H, W)
         consistency = batch.share.pixels * pixel_mean(error.mean(1), batch.weight)
-        return PhaseLoss(
-            weight * consistency,
-            weight * consistency.detach(),
-            {"unsup_seg": consistency.detach()},
-            pseudo_label_counts(target.argmax(1), batch),
-            None,
-        )
+        counts = pseudo_label_counts(target.argmax(1), batch)
+        return unsupervised_mask_loss(consistency, weight, counts)
+
+    def teacher_probability(self, step: Step, images: Tensor) -> Tensor:
+        """Mask probability (B, 2, H, W) of the teacher for unlabelled images with noise."""
+        with torch.no_grad(), keep_running_statistics(self.network):
+            return _mask_probability(step.forward(self.network, self._with_noise(images)))
+
+    def student_probability(self, step: Step, images: Tensor) -> Tensor:
+        """Mask probability (B, 2, H, W) of the student for unlabelled images."""
+        return _mask_probability(self.forward_unlabelled(step, self.student, images))
 
     def after_update(self, step: int) -> None:
         """Update the moving average (their eq. 2)."""

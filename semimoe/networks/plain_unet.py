@@ -49,8 +49,15 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> NetworkOutputs:
         """Images uint8 (B, 3, H, W) -> logits, the same ones as `experts` and as `gates`."""
-        x = normalise_images(images, self.mean, self.std)
-        feature = self.decoder(self.encoder(x))  # (B, C, H, W)
+        return self.outputs(self.decoder(self.encode(images)))
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Images uint8 (B, 3, H, W) -> features of the encoder, finest first."""
+        features: list[Tensor] = self.encoder(normalise_images(images, self.mean, self.std))
+        return features
+
+    def outputs(self, feature: Tensor) -> NetworkOutputs:
+        """Feature of the decoder (B, C, H, W) -> logits."""
         tasks = self.settings.expert_tasks
         logits = logits_by_task(tasks, [head(feature) for head in self.heads])
         return NetworkOutputs(logits, logits, None)

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from semimoe.methods.learner import Learner, Phase, PhaseLoss, Step, sum_of_parts
+from semimoe.methods.learner import Forward, Learner, Phase, PhaseLoss, Step, sum_of_parts
 from semimoe.methods.optimizers import LOSS_SCALES
 from semimoe.model_errors import TrainingError
-from semimoe.networks.mixture import NetworkOutputs
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import BatchShare, Targets
 from semimoe.training.cuda_graphs import PhaseGraphs
@@ -22,7 +21,6 @@ from semimoe.training.unread_values import StepTiles, UnreadValues, check_finite
 
 log = logging.getLogger(__name__)
 
-Forward = Callable[[nn.Module, Tensor], NetworkOutputs]
 Average = Callable[[Tensor], Tensor]
 
 # A GPU computes this many steps before their losses are read: reading them waits for the GPU.

@@ -1,6 +1,7 @@
 """Start of a run: from random weights, another model, or the checkpoint of a killed run."""
 
 import shutil
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from semimoe.devices import RunDevice, start_device
 from semimoe.encoders import ENCODERS
-from semimoe.methods.learner import Learner, LearnerContext
+from semimoe.methods.learner import Forward, Learner, LearnerContext, Outputs
 from semimoe.model_card import (
     WARM_START,
     WEIGHTS,
@@ -18,7 +19,6 @@ from semimoe.model_card import (
     load_card,
 )
 from semimoe.model_errors import SettingsError, TrainingError
-from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.pretrained import freeze, load_pretrained
 from semimoe.settings import Precision
 from semimoe.tensor_files import load_metadata
@@ -30,7 +30,7 @@ from semimoe.training.checkpoints import (
     load_start_weights,
     values_checksum,
 )
-from semimoe.training.optimiser_step import Forward, Stepper
+from semimoe.training.optimiser_step import Stepper
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TileSource, TrainingData
 from semimoe.training.schedule import steps_per_epoch
 from semimoe.training.training_predictor import TrainingPredictor
@@ -249,9 +249,8 @@ def _compare_resolution(run: TrainingRun, card: ModelCard) -> None:
 
 
 def _autocast_forward(device: RunDevice) -> Forward:
-    def forward(network: nn.Module, images: Tensor) -> NetworkOutputs:
+    def forward(network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
         with device.autocast():
-            outputs: NetworkOutputs = network(images)
-            return outputs
+            return network(images)
 
     return forward

@@ -21,6 +21,7 @@ from workflow.config.configuration import (
     MPP_TOLERANCE,
     Configuration,
 )
+from workflow.config.method_settings import package_problems
 from workflow.config.option_groups import TileOptions
 from workflow.config.start_model import with_start_model
 from workflow.user_paths import absolute_place, problem_of_output_folder
@@ -72,6 +73,7 @@ def read_configuration(values: Mapping[str, Any]) -> Configuration:
         problems += _model_problems(configuration, cards)
         problems += _start_problems(configuration, cards)
     problems += _training_problems(configuration)
+    problems += package_problems(configuration)
     if problem := runtime_problem(configuration.prediction.runtime):
         problems.append(f"config prediction.runtime: {problem}")
     if problems:

@@ -22,6 +22,12 @@ class MethodSettings(StrictModel):
         return TrainingSettings(tile_px=tile_px, **values)
 
 
+def package_problems(configuration: Configuration) -> list[str]:
+    """Packages that the compared methods need and that are not installed, with the remedy."""
+    problems = (METHODS[name].package_problem() for name in configuration.compared_methods)
+    return [f"config compare: {problem}" for problem in problems if problem]
+
+
 def method_settings(configuration: Configuration, method_name: str) -> MethodSettings:
     """What the training of a method depends on.
 
