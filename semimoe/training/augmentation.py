@@ -12,8 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from semimoe.objectives.image_changes import (
+    STRONG_STAIN_CHANGE,
+    StainLimits,
+    change_focus,
+    change_stain,
+)
 from semimoe.objectives.skeleton_distance import QUANTISED_MAX
 from semimoe.settings import GLASS_AUGMENTATIONS, Augmentation
 from semimoe.training.random_columns import GLASS_EDGES, Column, EdgeColumn
@@ -25,22 +30,15 @@ from semimoe.training.tile_geometry import (
 )
 from semimoe.training.tile_windows import TileWindows
 
-# Largest relative change of the amount of a stain, and largest shift of a colour's optical density.
-_STAIN_CHANGES: dict[Augmentation, tuple[float, float]] = {
-    "slides": (0.2, 0.04),
-    "scanners": (0.4, 0.08),
-    "deform": (0.4, 0.08),
+# Changes of stain of each kind of augmentation that has them.
+_STAIN_CHANGES: dict[Augmentation, StainLimits] = {
+    "slides": StainLimits(0.2, 0.04),
+    "scanners": STRONG_STAIN_CHANGE,
+    "deform": STRONG_STAIN_CHANGE,
 }
 _GLASS_GREY = (225, 252)
 _GLASS_NOISE_STD = 1.5
 _LARGEST_WAVE = 0.06  # largest amplitude of a wavy glass edge, as a share of the tile's side
-# Largest standard deviation of a blur, px; also the largest gain of a sharpening.
-_LARGEST_FOCUS_CHANGE = 1.5
-_BLUR_RADIUS_PX = 5
-# Optical density of haematoxylin, eosin and DAB in red, green, blue
-# (Ruifrok and Johnston 2001; rows are normalised).
-_STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
-_STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
 
 
 class AugmentedTiles(NamedTuple):
@@ -106,7 +104,12 @@ def augment(
         skeleton = sample_bilinear(windows.skeleton[:, None], positions)[:, 0] / QUANTISED_MAX
     weakly_augmented = image
     if augmentation in _STAIN_CHANGES:
-        image = _change_stain(image, numbers, *_STAIN_CHANGES[augmentation])
+        image = change_stain(
+            image,
+            numbers[:, Column.STAIN_AMOUNTS],
+            numbers[:, Column.DENSITY_SHIFTS],
+            limits=_STAIN_CHANGES[augmentation],
+        )
     if augmentation in GLASS_AUGMENTATIONS:
         edges = numbers[:, Column.EDGES].view(len(numbers), GLASS_EDGES, -1)
         noise = _glass_noise(numbers, tile_px)
@@ -118,7 +121,7 @@ def augment(
             )
             labels = labels.masked_fill(is_glass, 0)
             inside = inside.masked_fill(is_glass, 0)
-        image = _change_focus(image, numbers)
+        image = change_focus(image, numbers[:, Column.FOCUS], numbers[:, Column.CHANGES_FOCUS])
     return AugmentedTiles(
         rounded(image),
         weakly_augmented,
@@ -141,30 +144,6 @@ def _sample_pseudo(pseudo: Tensor, positions: Positions) -> Tensor:
     mask, boundary = (sample_nearest(pseudo[:, i], positions).float() for i in (0, 2))
     sdf = sample_bilinear(pseudo[:, 1:2], positions)[:, 0] * positions.in_tile
     return torch.stack([mask, sdf.round(), boundary], dim=1)
-
-
-def _change_stain(
-    image: Tensor, numbers: Tensor, largest_change: float, largest_shift: float
-) -> Tensor:
-    """Change the amount of each stain and the density of each colour (after Tellez et al. 2018)."""
-    unmix, stains = _stain_matrices(image.device)
-    factors = 1 + largest_change * (2 * numbers[:, Column.STAIN_AMOUNTS] - 1)  # (B, 3)
-    shift = largest_shift * (2 * numbers[:, Column.DENSITY_SHIFTS] - 1)  # (B, 3)
-    # Density of colours -> amounts of stains -> changed amounts -> density of colours.
-    change = (unmix @ (factors[:, :, None] * stains)).transpose(1, 2)  # (B, 3, 3)
-    density = math.log(256) - torch.log(image.flatten(2) + 1)  # (B, 3, T T)
-    density = torch.baddbmm(shift[:, :, None], change, density)
-    return (torch.exp(-density) * 256 - 1).clamp(0, 255).view(image.shape)
-
-
-@cache
-def _stain_matrices(device: torch.device) -> tuple[Tensor, Tensor]:
-    """From densities to amounts of stains, and back: float32 (3, 3)."""
-    matrices = np.linalg.inv(_STAINS), _STAINS
-    unmix, stains = (
-        torch.tensor(matrix, dtype=torch.float32, device=device) for matrix in matrices
-    )
-    return unmix, stains
 
 
 def _glass(edge: Tensor, tile_px: int) -> Tensor:
@@ -217,28 +196,3 @@ def _glass_noise(numbers: Tensor, tile_px: int) -> Tensor:
 def _noise_pattern(tile_px: int, device: torch.device) -> Tensor:
     noise = np.random.default_rng(0).normal(0, _GLASS_NOISE_STD, (3, tile_px, tile_px))
     return torch.tensor(noise, dtype=torch.float32, device=device)
-
-
-def _change_focus(image: Tensor, numbers: Tensor) -> Tensor:
-    """Blur the image, or sharpen it by the difference between it and its blur of 1 px."""
-    strength = _LARGEST_FOCUS_CHANGE * (2 * numbers[:, Column.FOCUS] - 1)  # (B,)
-    blurred = _blur(image, torch.where(strength > 0, strength, 1.0))
-    share = torch.where(strength > 0, 1.0, strength)
-    share = share * (numbers[:, Column.CHANGES_FOCUS] < 0.5)
-    return torch.lerp(image, blurred, share.view(-1, 1, 1, 1))
-
-
-def _blur(image: Tensor, std_px: Tensor) -> Tensor:
-    """Gaussian blur with one standard deviation per tile, (B,)."""
-    batch, channels, height, width = image.shape
-    radius = min(_BLUR_RADIUS_PX, height - 1, width - 1)
-    offsets = torch.arange(-radius, radius + 1, device=image.device)
-    kernel = torch.exp(-0.5 * (offsets / std_px[:, None].clamp(min=1e-2)) ** 2)
-    kernel = kernel / kernel.sum(1, keepdim=True)  # (B, 2 radius + 1)
-    groups = batch * channels
-    kernel = kernel.repeat_interleave(channels, 0)[:, None]  # (B C, 1, taps)
-    padded = functional.pad(image, (radius,) * 4, mode="reflect").view(
-        1, groups, -1, width + 2 * radius
-    )
-    rows = functional.conv2d(padded, kernel[..., None], groups=groups)
-    return functional.conv2d(rows, kernel[:, :, None], groups=groups).view(image.shape)
