@@ -1,7 +1,7 @@
 """`python -m semimoe`: training, prediction and scores on folders of images, without slides.
 
-Exit status: 0 if everything that was requested was written, 2 for wrong input (one line on stderr
-names it).
+Exit status: 0 if everything that was requested was written, 1 if a cell of a table failed, 2 for
+wrong input (one line on stderr names it).
 """
 
 import argparse
@@ -22,6 +22,7 @@ from semimoe.setting_values import (
     PROTOCOLS,
 )
 from semimoe.settings import PREDICTION_BATCH
+from semimoe.table_options import add_table_options
 from semimoe.train_options import add_device_options, add_train_options
 from tiling.raster.option_help import Commands, OneLineParser, add_command
 from tiling.raster.split_parameters import SplitRule
@@ -30,6 +31,7 @@ _MOST = {
     "mpp": LARGEST_MPP_UM,
     "work_mpp": LARGEST_MPP_UM,
     "threads": 1024,
+    "jobs": 1024,
     "devices": 1024,
     "batch": MOST_TILES_AT_ONCE,
 }
@@ -52,11 +54,11 @@ def main(words: Sequence[str] | None = None) -> int:
     command = import_module(f"semimoe.commands.{arguments.command.replace('-', '_')}")
     try:
         _check_numbers(arguments)
-        command.run(arguments)
+        status: int | None = command.run(arguments)
     except (ValueError, OSError) as error:
         print(f"semimoe {arguments.command}: {_one_line(error)}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _one_line(error: Exception) -> str:
@@ -92,7 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_release(commands)
     _add_predict(commands)
     _add_evaluate(commands)
-    _add_table(commands)
+    table = add_command(
+        commands,
+        "table",
+        "train and score the methods of a table on one data set, or print results of `evaluate`",
+    )
+    add_table_options(table)
     _add_data_check(commands)
     _add_splits(commands)
     return parser
@@ -187,13 +194,6 @@ def _add_evaluate(commands: Commands) -> None:
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     _add_prediction_options(evaluate)
-
-
-def _add_table(commands: Commands) -> None:
-    table = add_command(
-        commands, "table", "tables of JSON results of `evaluate`, one per protocol and test part"
-    )
-    table.add_argument("results", type=Path, nargs="+", help="results of `evaluate --json`")
 
 
 def _add_data_check(commands: Commands) -> None:

@@ -51,6 +51,7 @@ ORDER = {
         "prediction",
         "evaluation",
         "training",
+        "benchmark",
         "commands",
     ),
     "workflow": ("config", "stages", "reporting"),

@@ -9,7 +9,7 @@ from semimoe.datasets.image_dataset import ImageDataset
 from semimoe.datasets.image_folder import ImageFile
 from semimoe.datasets.image_lists import (
     ListedImage,
-    draw_image_list,
+    draw_training_list,
     images_with_role,
     read_image_list,
 )
@@ -48,7 +48,13 @@ def choose_training_images(arguments: argparse.Namespace, dataset: ImageDataset)
         rows = read_image_list(arguments.split)
         _check_list(rows, files, arguments.split, arguments.data)
     else:
-        rows = _draw(arguments, dataset, files)
+        rows = draw_training_list(
+            dataset,
+            protocol=arguments.protocol,
+            labelled=arguments.labelled,
+            seed=arguments.seed,
+            validation=arguments.validation,
+        )
     chosen = TrainingImages(
         rows,
         labelled=[files[name] for name in images_with_role(rows, "labelled")],
@@ -91,25 +97,3 @@ def _check_list(
         raise DataError(
             f"{list_file}: {', '.join(without_mask)} must have a mask for its role, and has none"
         )
-
-
-def _draw(
-    arguments: argparse.Namespace, dataset: ImageDataset, files: Mapping[str, ImageFile]
-) -> list[ListedImage]:
-    """Roles drawn at random. Images without a mask are unlabelled, except for held-out patients."""
-    records = {
-        name: dataset.grade_record(name) for name, file in files.items() if file.mask is not None
-    }
-    rows = draw_image_list(
-        records,
-        protocol=arguments.protocol,
-        labelled=arguments.labelled,
-        seed=arguments.seed,
-        validation=arguments.validation,
-    )
-    held_out = {row.patient for row in rows if row.role == "validation"}
-    for name in files:
-        record = dataset.grade_record(name)
-        if name not in records and record.patient not in held_out:
-            rows.append(ListedImage(name, *record, "unlabelled"))
-    return rows

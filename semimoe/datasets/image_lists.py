@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from semimoe.datasets.image_dataset import GradeRecord
+from semimoe.datasets.image_dataset import GradeRecord, ImageDataset
 from semimoe.model_errors import DataError, SettingsError
 from semimoe.setting_values import SplitProtocol
 
@@ -83,6 +83,31 @@ def draw_image_list(
     roles |= dict.fromkeys(drawn, "labelled")
     roles |= dict.fromkeys(held_out, "validation")
     return [ListedImage(image, *record, roles[image]) for image, record in records.items()]
+
+
+def draw_training_list(
+    dataset: ImageDataset,
+    *,
+    protocol: SplitProtocol,
+    labelled: float,
+    seed: int,
+    validation: float = MIN_VALIDATION,
+) -> list[ListedImage]:
+    """Draw the role of each training image of a data set, see `draw_image_list`.
+
+    Images without a mask are unlabelled, except for those of held-out patients, which are left out.
+    """
+    files = dataset.training_images()
+    records = {file.name: dataset.grade_record(file.name) for file in files if file.mask}
+    rows = draw_image_list(
+        records, protocol=protocol, labelled=labelled, seed=seed, validation=validation
+    )
+    held_out = {row.patient for row in rows if row.role == "validation"}
+    for file in files:
+        record = dataset.grade_record(file.name)
+        if file.mask is None and record.patient not in held_out:
+            rows.append(ListedImage(file.name, *record, "unlabelled"))
+    return rows
 
 
 def _draw_held_out(

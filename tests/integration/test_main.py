@@ -700,7 +700,9 @@ def test_numbers_outside_their_range_are_refused(
     assert capsys.readouterr().err.startswith(f"semimoe predict: {option.split(maxsplit=1)[0]} ")
 
 
-@pytest.mark.parametrize("words", [["train", "--method", "foo"], ["trian"], [], ["table"]])
+@pytest.mark.parametrize(
+    "words", [["train", "--method", "foo"], ["trian"], [], ["table", "--jobs", "x"]]
+)
 def test_wrong_words_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(words)

@@ -1,0 +1,64 @@
+"""Recipes of the table: what all its rows have in common."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TableRecipe:
+    """Preset, settings and resolution of all rows of a table.
+
+    Attributes
+    ----------
+    preset : see `semimoe.presets`
+    settings : what differs from the preset, `GROUP.KEY=VALUE`
+    work_mpp_um : pixel size of the network input, um; None: images are resized to a square
+    """
+
+    description: str
+    preset: str
+    settings: tuple[str, ...]
+    work_mpp_um: float | None = None
+
+
+_SMALL_NETWORK = (
+    "network.width=16",
+    "network.encoder=efficientnet-lite0",
+    "network.experts=shared",
+    "training.steps_per_epoch=50",
+    "training.augment=scanners",
+    # The teacher of Mean Teacher is a moving average: without this, it alone would have one.
+    "training.ema_decay=0.99",
+    "training.precision=bf16",
+)
+_WORK_MPP_UM = 1.24
+
+TABLE_RECIPES = {
+    "cpu": TableRecipe(
+        "minutes for each training on two cores: a small width and an encoder pretrained on"
+        " ImageNet, not the paper's network",
+        "default",
+        (
+            *_SMALL_NETWORK,
+            "training.tile_px=256",
+            "training.batch=4",
+            "training.epochs=10",
+            # Once, at the end: with sixteen images, the best of a few epochs is found by chance.
+            "training.validate_every=10",
+            "training.frozen_stages=2",
+        ),
+        _WORK_MPP_UM,
+    ),
+    "default": TableRecipe(
+        "the same network and augmentation with a longer schedule",
+        "default",
+        (*_SMALL_NETWORK, "training.epochs=60"),
+        _WORK_MPP_UM,
+    ),
+    "paper": TableRecipe("the text of the paper", "paper", ("training.precision=bf16",)),
+    "paper-crag": TableRecipe(
+        "the text of the paper for CRAG", "paper-crag", ("training.precision=bf16",)
+    ),
+    "public-code": TableRecipe(
+        "the public code of the paper", "public-code", ("training.precision=bf16",)
+    ),
+}

@@ -1,0 +1,35 @@
+"""One cell of the table: trains and scores its model, by the commands of this program."""
+
+import contextlib
+import io
+import shlex
+
+from semimoe.__main__ import main
+from semimoe.benchmark.table_cells import TableCell
+from tiling.raster.atomic_files import write_atomic
+
+
+def run_cell(cell: TableCell) -> None:
+    """Make what is missing of a cell; a killed training continues.
+
+    Raises
+    ------
+    SystemExit
+        A command failed; its message is on stderr.
+    """
+    if not cell.is_trained:
+        _run_command(cell.train_words())
+    for part in cell.request.parts:
+        if not cell.scores_file(part).is_file():
+            write_atomic(cell.scores_file(part), _run_command(cell.evaluate_words(part)))
+
+
+def _run_command(words: list[str]) -> str:
+    """Run a command; returns its standard output."""
+    print(f"python -m semimoe {shlex.join(words)}", flush=True)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        status = main(words)
+    if status:
+        raise SystemExit(status)
+    return output.getvalue()
