@@ -14,14 +14,9 @@ from semimoe.methods import METHODS
 from semimoe.model_errors import ModelError
 from semimoe.older_cards import upgraded_card
 from semimoe.setting_problems import validation_problems
+from semimoe.setting_types import Integer, Number
 from semimoe.setting_values import LARGEST_DISTANCE_UM, LARGEST_MPP_UM
-from semimoe.settings import (
-    GLASS_AUGMENTATIONS,
-    Integer,
-    NetworkSettings,
-    Number,
-    TrainingSettings,
-)
+from semimoe.settings import GLASS_AUGMENTATIONS, NetworkSettings, TrainingSettings
 from semimoe.split_choice import SplitChoice
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.geometry import MOST_TILE_PX

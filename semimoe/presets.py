@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from semimoe.settings import NetworkSettings, StrictModel, TrainingSettings
+from semimoe.setting_types import StrictModel
+from semimoe.settings import NetworkSettings, TrainingSettings
 
 
 class Preset(StrictModel):

@@ -4,19 +4,12 @@ The only place of these defaults. The configuration of the workflow, its documen
 command line read them here.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WrapValidator,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from semimoe.encoders import ENCODERS
+from semimoe.setting_types import NO_BOOL, Integer, Number, StrictModel
 from semimoe.setting_values import (
     LARGEST_AREA_UM2,
     LARGEST_DISTANCE_UM,
@@ -25,9 +18,6 @@ from semimoe.setting_values import (
     MOST_EPOCHS,
     MOST_STEPS,
     MOST_TILES_AT_ONCE,
-    keep_integer,
-    refuse_bool,
-    refuse_number,
 )
 from tiling.raster.geometry import MOST_TILE_PX
 from tiling.raster.split_parameters import SplitRule
@@ -47,26 +37,7 @@ PREDICTION_BATCH = 16
 STRIDE_PX = 16
 _MOST_STAGES = max(entry.stages for entry in ENCODERS.values())
 
-Number = Annotated[float, WrapValidator(keep_integer)]
-# Stands after the bounds where there are several annotations: the JSON schema then has them.
-NO_BOOL = BeforeValidator(refuse_bool)
-Integer = Annotated[int, NO_BOOL]
 _TilePx = Annotated[int, Field(ge=STRIDE_PX, le=MOST_TILE_PX, multiple_of=STRIDE_PX), NO_BOOL]
-Switch = Annotated[bool, BeforeValidator(refuse_number)]
-
-
-class StrictModel(BaseModel):
-    """A frozen group of named values; unknown names are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return self.model_dump()
-
-    def with_all_values(self) -> Self:
-        """Copy in which the defaults count as set, so that a card records them."""
-        return self.model_copy(update=dict(self))
 
 
 class NetworkSettings(StrictModel):
@@ -98,6 +69,11 @@ class NetworkSettings(StrictModel):
     )
     gate: Literal["paper", "code"] = Field(
         "paper", description="gate of the paper (eq. 8), or of the public code"
+    )
+    gate_pooling: Literal["tile", "none"] = Field(
+        "tile",
+        description="gates weigh the experts by the mean of their features over the tile (the"
+        " paper); none: by the features of each pixel, with weights of its own",
     )
     gate_heads: Literal["small", "kaiming"] = Field(
         "small", description="initial weights of the gates' heads (paper and public code: kaiming)"
@@ -210,6 +186,13 @@ class TrainingOptions(StrictModel):
     aggregate: Literal["amol", "sum"] = Field(
         "amol", description="adaptive multi-objective loss, or the plain sum"
     )
+    gate_balance: Number = Field(
+        0,
+        ge=0,
+        le=LARGEST_FACTOR,
+        description="factor on a loss that is 0 where each gate uses all experts equally, on the"
+        " mean over the batch; 0: no such loss (the paper)",
+    )
     mask_loss: Literal["dice", "dice+ce"] = Field(
         "dice", description="loss of mask and boundary; dice+ce: plus the cross-entropy"
     )
@@ -268,9 +251,14 @@ class TrainingOptions(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _teacher_is_a_moving_average(self) -> Self:
+    def _teacher_has_what_it_needs(self) -> Self:
         if self.pseudo == "teacher" and not self.ema_decay:
             raise ValueError("pseudo: teacher needs ema_decay above 0, for example 0.99")
+        if self.pseudo == "teacher" and self.batch < 2:
+            raise ValueError(
+                "pseudo: teacher exchanges parts between the tiles of a batch (CutMix);"
+                " batch must be at least 2"
+            )
         return self
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semimoe.setting_types import Number
 from semimoe.setting_values import LARGEST_DISTANCE_UM
-from semimoe.settings import Number
 from tiling.raster.split_parameters import SplitParameters, SplitRule
 
 DEFAULT_PROMINENCE_UM = 6.0

@@ -244,7 +244,7 @@ def test_draws_are_compared_in_pairs_and_known_cells_are_not_run_again(
         "--out", str(tmp_path / "out"), "--known", str(tmp_path / "known.csv"),
         "--device", "cpu", "--threads", "1", "--draws", "0", "1", "2",
         "--rows", "supervised", "semimoe, teacher", "--", "--epochs=1", "--steps=1", "--width=4",
-        "--tile=32", "--batch=1", "--set=network.encoder=unet",
+        "--tile=32", "--batch=2", "--set=network.encoder=unet",
     )  # fmt: skip
     rows = {(row["draw"], row["row"]): row for row in figures(tmp_path / "out")}
     assert len(rows) == 6

@@ -25,8 +25,8 @@ _UNLABELLED = (
 )
 _PSEUDO_LABELS = ("pseudo", "pseudo_labels")
 # Settings of the adaptive multi-objective loss, and of the gates.
-_LOSS_SCALES = ("aggregate", "gamma", "amol_lr", "amol_weight_decay")
-_GATES = ("experts", "gates", "gate", "gate_heads", "dropout")
+_LOSS_SCALES = ("aggregate", "gamma", "amol_lr", "amol_weight_decay", "gate_balance")
+_GATES = ("experts", "gates", "gate", "gate_pooling", "gate_heads", "dropout")
 
 
 class OptionalPackage(NamedTuple):

@@ -180,6 +180,18 @@ class Learner(nn.Module):
         with keep_running_statistics(network) if keeps_statistics else nullcontext():
             yield
 
+    def labelled_before_division(self, step: Step, *, most_tiles: int) -> Step:
+        """Label the unlabelled batch of a step that will be divided, as far as a method needs it.
+
+        Each part of a batch is multiplied by its share of the pixels that count. A method whose
+        pseudo-labels decide which pixels count must make them for the whole batch before.
+
+        Parameters
+        ----------
+        most_tiles : largest number of tiles in one forward pass
+        """
+        return step
+
     def after_loading(self) -> None:
         """Update copies of `network`, after the weights of another model were loaded into it."""
 

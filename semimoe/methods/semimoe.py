@@ -18,7 +18,6 @@ from semimoe.methods.supervised import SupervisedLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import (
-    BatchShare,
     Targets,
     pseudo_targets,
     total_loss,
@@ -62,58 +61,80 @@ class SemiMoELearner(SupervisedLearner):
         training, batch = self.context.training, step.unlabelled
         if batch is None or training.unsup_max == 0:
             return None
-        weight = unsupervised_weight(step.progress, training)
-        if training.pseudo == "teacher" and batch.targets is None:
-            return self._teacher_phase(step, batch, weight)
+        batch = self._labelled_by_teacher(step, batch, most_tiles=len(batch.image))
         outputs = self.forward_unlabelled(step, self.network, batch.image)
         pseudo = batch.targets or self._online_pseudo_labels(outputs)
-        tiles = PseudoTiles(batch.image, pseudo, batch.weight)
-        counts = pseudo_label_counts(pseudo.mask, batch)
-        return self._unsupervised_loss(outputs, tiles, batch.share, counts, weight)
+        return self._unsupervised_loss(
+            outputs, pseudo, batch, unsupervised_weight(step.progress, training)
+        )
+
+    def labelled_before_division(self, step: Step, *, most_tiles: int) -> Step:
+        """See `Learner`: the teacher decides which pixels count."""
+        batch = step.unlabelled
+        if batch is None or self.context.training.unsup_max == 0:
+            return step
+        return step._replace(
+            unlabelled=self._labelled_by_teacher(step, batch, most_tiles=most_tiles)
+        )
 
     def _unsupervised_loss(
         self,
         outputs: NetworkOutputs,
-        tiles: PseudoTiles,
-        share: BatchShare,
-        counts: dict[str, Tensor],
+        pseudo: Targets,
+        batch: Batch,
         weight: Tensor,
     ) -> PhaseLoss:
         """Eq. 6 for the outputs of tiles with pseudo-labels, times `weight`."""
-        training = self.context.training
+        training, share = self.context.training, batch.share
         losses = unsupervised_losses(
-            outputs.experts, tiles.targets, tiles.weight, training=training
+            outputs.experts, pseudo, batch.weight, training=training
         ).times(share)
         weighted_losses = weight_sdf_loss(losses, training)
-        no_supervised_loss = torch.zeros((), device=tiles.image.device)
+        no_supervised_loss = torch.zeros((), device=batch.image.device)
         loss = total_loss(no_supervised_loss, self.aggregate(weighted_losses, share.tiles), weight)
         return PhaseLoss(
             loss,
             weight * detached_sum(weighted_losses),
             task_log("unsup_{}", losses),
-            counts,
+            pseudo_label_counts(pseudo.mask, batch),
             None,
         )
 
-    def _teacher_phase(self, step: Step, batch: Batch, weight: Tensor) -> PhaseLoss:
-        """The experts learn from the gates of the moving average (`teacher_targets`)."""
-        assert self.average is not None  # the settings demand it
+    def _labelled_by_teacher(self, step: Step, batch: Batch, *, most_tiles: int) -> Batch:
+        """Mixed tiles with labels of the gates of the moving average (`teacher_targets`).
+
+        A batch with labels, and every batch with another setting of `pseudo`, stays as it is.
+        """
+        if self.context.training.pseudo != "teacher" or batch.targets is not None:
+            return batch
         assert batch.weakly_augmented is not None  # the loader makes it for this setting
+        parts = [
+            self._labels_of_teacher(step, images)
+            for images in torch.split(batch.weakly_augmented, most_tiles)
+        ]
+        pseudo = Targets(
+            *(torch.cat(arrays) for arrays in zip(*(p for p, _ in parts), strict=True))
+        )
+        counts = torch.cat([certain for _, certain in parts])
+        weight = (counts & (batch.weight > 0)).float()
+        tiles = exchange_rectangles(
+            PseudoTiles(batch.image, pseudo, weight, batch.truth, batch.truth_weight)
+        )
+        return batch._replace(**tiles._asdict(), weakly_augmented=None)
+
+    def _labels_of_teacher(self, step: Step, images: Tensor) -> tuple[Targets, Tensor]:
+        """Pseudo-labels of weakly augmented images, and where they count, see `teacher_targets`."""
+        assert self.average is not None  # the settings demand it
         self.average.eval()
         with torch.no_grad():
             views = [
-                flipped_back(step.forward(self.average, batch.weakly_augmented.flip(axes)), axes)
+                flipped_back(step.forward(self.average, images.flip(axes)), axes)
                 for axes in _TEACHER_FLIPS
             ]
         pseudo, counts = teacher_targets(views)
         if not _every_expert_has_a_gate(views[0]):
             pseudo = self._targets_from_mask(pseudo.mask)
-        tiles = PseudoTiles(batch.image, pseudo, (counts & (batch.weight > 0)).float())
-        tiles = exchange_rectangles(tiles)
-        outputs = self.forward_unlabelled(step, self.network, tiles.image)
-        certain = batch._replace(weight=batch.weight * counts)
-        label_counts = pseudo_label_counts(pseudo.mask, certain)
-        return self._unsupervised_loss(outputs, tiles, batch.share, label_counts, weight)
+        return pseudo, counts
 
     def _online_pseudo_labels(self, outputs: NetworkOutputs) -> Targets:
         """Predictions of all gates, or targets computed from the mask of its gate (Table 4)."""

@@ -12,6 +12,7 @@ from semimoe.methods.learner import (
     task_log,
     weight_sdf_loss,
 )
+from semimoe.objectives.gate_balance import gate_balance
 from semimoe.objectives.losses import supervised_losses, task_losses
 
 
@@ -35,8 +36,12 @@ class SupervisedLearner(Learner):
         log = task_log("sup_{}_expert", experts) | task_log("sup_{}_gate", gates)
         assert outputs.gate_weights is not None  # a network with gates
         weights = batch.share.tiles * outputs.gate_weights.detach().float().mean(0)
+        loss = self.aggregate(weighted_losses, batch.share.tiles)
+        if training.gate_balance:
+            balance = gate_balance(outputs.gate_weights)
+            loss = loss + training.gate_balance * batch.share.tiles * balance
         return PhaseLoss(
-            self.aggregate(weighted_losses, batch.share.tiles),
+            loss,
             detached_sum(weighted_losses),
             log,
             {},

@@ -1,6 +1,7 @@
-"""The gates: networks that compute the weight of each expert, per image and task (eq. 8).
+"""The gates: networks that compute the weight of each expert, per task and tile or pixel (eq. 8).
 
-B batch, E experts, C channels of an expert's feature.
+E experts, C channels of an expert's feature. A gate takes the channels of all experts in the last
+dimension: of the mean over a tile (B, E C), or of each pixel (B, H, W, E C).
 """
 
 import torch
@@ -23,9 +24,9 @@ class PaperGate(nn.Module):
             nn.Linear(hidden, reduced), nn.Dropout(dropout), nn.Linear(reduced, experts)
         )
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features (B, E C) -> weights (B, E) with sum 1."""
-        return torch.softmax(self.attention(self.mlp(pooled)), dim=1)
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (..., E C) -> weights (..., E) with sum 1."""
+        return torch.softmax(self.attention(self.mlp(features)), dim=-1)
 
 
 class PublicCodeGate(nn.Module):
@@ -42,8 +43,8 @@ class PublicCodeGate(nn.Module):
         self.attend = nn.Linear(hidden, hidden)
         self.choose = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, experts))
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features (B, E C) -> weights (B, E) with sum 1."""
-        hidden = self.reduce(pooled)
-        attention = torch.softmax(self.attend(hidden), dim=1)
-        return torch.softmax(self.choose(hidden * attention), dim=1)
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (..., E C) -> weights (..., E) with sum 1."""
+        hidden = self.reduce(features)
+        attention = torch.softmax(self.attend(hidden), dim=-1)
+        return torch.softmax(self.choose(hidden * attention), dim=-1)

@@ -34,7 +34,8 @@ class NetworkOutputs(NamedTuple):
 
     experts: TaskLogits
     gates: TaskLogits
-    gate_weights: Tensor | None  # (B, G, E), the sum of each row is 1; None: without gates
+    # (B, G, E), means over the pixels, the sum of each row is 1; None: without gates
+    gate_weights: Tensor | None
 
 
 class SemiMoE(nn.Module):
@@ -95,9 +96,17 @@ class SemiMoE(nn.Module):
             self.settings.expert_tasks,
             [head(feature) for head, feature in zip(self.expert_heads, features, strict=True)],
         )
-        pooled = torch.cat([feature.mean(dim=(2, 3)) for feature in features], dim=1)  # (B, E C)
-        weights = torch.stack([gate(pooled) for gate in self.gates], dim=1)  # (B, G, E)
-        return NetworkOutputs(experts, self._gate_logits(features, weights), weights)
+        weights = self._gate_weights(features)
+        return NetworkOutputs(experts, self._gate_logits(features, weights), weights.mean((3, 4)))
+
+    def _gate_weights(self, features: list[Tensor]) -> Tensor:
+        """Eq. 8: weights (B, G, E, 1, 1) of the tile, or (B, G, E, H, W) of each pixel."""
+        if self.settings.gate_pooling == "tile":
+            pooled = torch.cat([feature.mean(dim=(2, 3)) for feature in features], dim=1)
+            return torch.stack([gate(pooled) for gate in self.gates], dim=1)[..., None, None]
+        pixels = torch.cat(features, dim=1).movedim(1, -1)  # (B, H, W, E C)
+        weights = torch.stack([gate(pixels) for gate in self.gates], dim=1)  # (B, G, H, W, E)
+        return weights.movedim(-1, 2)
 
     def _gate_logits(self, features: list[Tensor], weights: Tensor) -> TaskLogits:
         """Eq. 9, G_m = Head_m(sum_i W_mi X_i), computed as sum_i W_mi Head_m(X_i).
@@ -108,11 +117,11 @@ class SemiMoE(nn.Module):
         tasks, heads = self.settings.gate_tasks, self.gate_heads
         kernel = torch.cat([head.get_parameter("weight") for head in heads])  # (K, C, 1, 1)
         bias = torch.cat([head.get_parameter("bias") for head in heads])  # (K,)
-        expert_weights = weights[:, self.gate_indices]  # (B, K, E)
+        expert_weights = weights[:, self.gate_indices]  # (B, K, E, 1, 1) or (B, K, E, H, W)
         mixed = sum(
-            expert_weights[:, :, i, None, None] * functional.conv2d(feature, kernel)
+            expert_weights[:, :, i] * functional.conv2d(feature, kernel)
             for i, feature in enumerate(features)
-        )  # (B, K, 1, 1) x (B, K, H, W) -> (B, K, H, W)
+        )  # (B, K, H, W)
         sizes = [self.settings.channels(task) for task in tasks]
         logits = torch.split(mixed + bias.view(1, -1, 1, 1), sizes, 1)
         return logits_by_task(tasks, logits)

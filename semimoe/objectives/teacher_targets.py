@@ -29,11 +29,14 @@ class PseudoTiles(NamedTuple):
     image : uint8 (B, 3, H, W)
     targets : of the teacher
     weight : float32 (B, H, W), 1 where the pseudo-label counts
+    truth, truth_weight : see `semimoe.objectives.batch.Batch`
     """
 
     image: Tensor
     targets: Targets
     weight: Tensor
+    truth: Tensor
+    truth_weight: Tensor
 
 
 def teacher_targets(views: list[NetworkOutputs]) -> tuple[Targets, Tensor]:
@@ -81,7 +84,10 @@ def flipped_back(outputs: NetworkOutputs, axes: tuple[int, ...]) -> NetworkOutpu
 
 
 def exchange_rectangles(tiles: PseudoTiles) -> PseudoTiles:
-    """Replace a random rectangle of each tile by that of the tile before it in the batch."""
+    """Replace a random rectangle of each tile by that of the tile before it in the batch.
+
+    A batch of one tile stays as it is; the settings refuse it.
+    """
     count, height, width = tiles.weight.shape
     device = tiles.weight.device
     area, shape, y, x = torch.rand(4, count, 1, device=device)
@@ -103,6 +109,8 @@ def exchange_rectangles(tiles: PseudoTiles) -> PseudoTiles:
         exchange(tiles.image),
         Targets(*(exchange(target) for target in tiles.targets)),
         exchange(tiles.weight),
+        exchange(tiles.truth),
+        exchange(tiles.truth_weight),
     )
 
 

@@ -12,7 +12,7 @@ from semimoe.known_images import KnownImages, images_of_sources, known_images
 from semimoe.model_card import WARM_START, ModelCard, StartModelScores, TrainingNotes
 from semimoe.model_weights import load_weights, save_model
 from semimoe.networks.mixture import count_parameters
-from semimoe.training.history import COLUMNS, TIMING_COLUMNS, collapsed_gates, to_csv
+from semimoe.training.history import COLUMNS, TIMING_COLUMNS, to_csv
 from semimoe.training.recipe import TileSource
 from semimoe.training.split_scores import DEFAULT_SPLIT, prominence_candidates
 from semimoe.training.training_run import TrainingRun, copied_state
@@ -48,7 +48,7 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     choice = _default_choice(run) if validation is None else _choice(run, validation)
     if scores_before is not None and (warning := _not_better(run, choice, scores_before)):
         choice.warnings.append(warning)
-    gate_notes = tuple(collapsed_gates(run.rows))
+    gate_notes = tuple(run.collapsed_gates())
     for warning in choice.warnings:
         log.warning("%s", warning)
     for note in gate_notes:

@@ -109,12 +109,14 @@ def _unsupervised_share(sums: Mapping[str, float]) -> float | None:
     return sums["plain_1"] / both if both else 0.0
 
 
-def collapsed_gates(rows: Sequence[LogRow]) -> list[str]:
+def collapsed_gates(rows: Sequence[LogRow], *, means_hide_weights: bool = False) -> list[str]:
     """Notes about gates that do not distinguish experts: the network is then not a mixture.
 
     Parameters
     ----------
     rows : of a run; the last twenty are used, or all if there are fewer
+    means_hide_weights : means of the log may be equal although the weights of single tiles or
+        pixels are not, so that nothing is said of equal weights
     """
     notes = []
     for task in _TASKS:
@@ -127,7 +129,7 @@ def collapsed_gates(rows: Sequence[LogRow]) -> list[str]:
                 f"expert collapse: the gate of task {task} uses the {expert} expert only"
                 f" (mean weight {largest:.3f}): the model is valid, but not a mixture"
             )
-        if all(_is_uniform(weights) for weights in epochs):
+        if not means_hide_weights and all(_is_uniform(weights) for weights in epochs):
             period = f"for {len(epochs)} epochs" if len(epochs) > 1 else "for one epoch"
             notes.append(
                 f"expert collapse: the gate of task {task} weighs all experts the same"

@@ -1,8 +1,9 @@
 """One optimiser step: on the whole batch, in parts to save memory, or shared by processes.
 
 However a batch is divided, every part has its share of the batch, and the gradients add up to the
-gradient of the whole batch. Only batch normalisation differs: its statistics are those of the part
-(or of all processes where `SyncBatchNorm` is used).
+gradient of the whole batch. Only two things differ. Batch normalisation: its statistics are those
+of the part (or of all processes where `SyncBatchNorm` is used). The balance of the gates
+(`training.gate_balance`): each part is balanced on its own.
 """
 
 import logging
@@ -83,17 +84,14 @@ class Stepper:
         """
         self._steps_taken += 1
         tiles = StepTiles(labelled.numbers, None if unlabelled is None else unlabelled.numbers)
-        on_device = [
-            None if batch is None else batch.to(self._device)
-            for batch in self._with_shares(labelled, unlabelled)
-        ]
-        assert on_device[0] is not None  # the labelled batch
         step = Step(
             self._forward,
-            on_device[0],
-            on_device[1],
+            labelled.to(self._device),
+            None if unlabelled is None else unlabelled.to(self._device),
             torch.tensor(progress, dtype=torch.float32).to(self._device, non_blocking=True),
         )
+        if self.average is not None:
+            step = self._with_shares(step, self.average)
         phases = self._learner.phases()
         groups = [phases] if self._training.update == "joint" else [(phase,) for phase in phases]
         losses: list[PhaseLoss | None] = []
@@ -124,8 +122,11 @@ class Stepper:
         """
         while True:
             try:
-                if self._graphs is not None and len(step.labelled.numbers) <= self.micro_batch:
+                is_divided = len(step.labelled.numbers) > self.micro_batch
+                if self._graphs is not None and not is_divided:
                     return self._graphs.gradients(phases, step)
+                if is_divided:
+                    step = self._learner.labelled_before_division(step, most_tiles=self.micro_batch)
                 return [self._phase(phase, step) for phase in phases]
             except torch.OutOfMemoryError as error:
                 if self.micro_batch == 1:
@@ -206,21 +207,23 @@ class Stepper:
             for group in self._optimizers[name].param_groups:
                 yield from (p for p in group["params"] if p.grad is not None)
 
-    def _with_shares(self, labelled: Batch, unlabelled: Batch | None) -> Iterator[Batch | None]:
+    def _with_shares(self, step: Step, average: Average) -> Step:
         """Set the shares that the batches of this process have of the batches of all processes.
 
         The mean over the processes is then the sum over the whole batch.
         """
-        if self.average is None:
-            yield from (labelled, unlabelled)
-            return
-        present = [batch for batch in (labelled, unlabelled) if batch is not None]
-        own = torch.stack([_sizes(batch) for batch in present]).to(self._device)  # (batches, 3)
-        mean = self.average(own.clone()).tolist()
-        for batch, sizes, means in zip(present, own.tolist(), mean, strict=True):
-            yield batch._replace(share=BatchShare(*map(_ratio, sizes, means)))
-        if unlabelled is None:
-            yield None
+        step = self._learner.labelled_before_division(step, most_tiles=self.micro_batch)
+        present = [batch for batch in (step.labelled, step.unlabelled) if batch is not None]
+        own = torch.stack([_sizes(batch) for batch in present])  # (batches, 3)
+        mean = average(own.clone()).tolist()
+        shares = [
+            BatchShare(*map(_ratio, sizes, means))
+            for sizes, means in zip(own.tolist(), mean, strict=True)
+        ]
+        step = step._replace(labelled=step.labelled._replace(share=shares[0]))
+        if step.unlabelled is None:
+            return step
+        return step._replace(unlabelled=step.unlabelled._replace(share=shares[1]))
 
 
 def divide(batch: Batch, most_tiles: int) -> list[Batch]:

@@ -164,12 +164,18 @@ class TrainingRun:
         self.rows.append(row)
         self.timings.append(self._timing_row(seconds))
         if can_detect_collapse(self.rows):
-            self._log_once(collapsed_gates(self.rows))
+            self._log_once(self.collapsed_gates())
         self.save_warm_start()
         is_last = self.epoch == training.epochs
         if self.is_main_process and (self.checkpoints.is_due() or is_last):
             self._save_checkpoint()
         return row
+
+    def collapsed_gates(self) -> list[str]:
+        """Notes about gates that do not distinguish experts, see `history.collapsed_gates`."""
+        recipe = self.recipe
+        hidden = recipe.network.gate_pooling == "none" or recipe.training.gate_balance > 0
+        return collapsed_gates(self.rows, means_hide_weights=hidden)
 
     def is_finite(self, labelled: Batch) -> bool:
         """Whether all weights, statistics, loss scales and one prediction are finite."""

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.setting_types import Integer, Number, StrictModel
 from semimoe.setting_values import MOST_SEED
-from semimoe.settings import Integer, NetworkSettings, Number, StrictModel
+from semimoe.settings import NetworkSettings
 from workflow.config.option_groups import (
     AnnotationOptions,
     ExportOptions,

@@ -1,7 +1,8 @@
 """What the training of one method depends on."""
 
 from semimoe.methods import METHODS
-from semimoe.settings import NetworkSettings, StrictModel, TrainingOptions, TrainingSettings
+from semimoe.setting_types import StrictModel
+from semimoe.settings import NetworkSettings, TrainingOptions, TrainingSettings
 from workflow.config.configuration import DEFAULT_TILE_PX, Configuration
 from workflow.config.option_groups import SlideTrainingOptions, TileOptions
 

@@ -7,23 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from semimoe.setting_types import NO_BOOL, Integer, Number, StrictModel, Switch
 from semimoe.setting_values import (
     LARGEST_AREA_UM2,
     LARGEST_DISTANCE_UM,
     MIN_HOLE_UM2,
     MOST_TILES_AT_ONCE,
 )
-from semimoe.settings import (
-    NO_BOOL,
-    PREDICTION_BATCH,
-    Integer,
-    Number,
-    PrecisionChoice,
-    Runtime,
-    StrictModel,
-    Switch,
-    TrainingOptions,
-)
+from semimoe.settings import PREDICTION_BATCH, PrecisionChoice, Runtime, TrainingOptions
 from tiling.qupath.class_names import GLAND
 from tiling.raster.split_parameters import SplitRule
 

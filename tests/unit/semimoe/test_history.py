@@ -67,6 +67,12 @@ def test_a_warning_names_gates_whose_weights_are_nearly_uniform_for_twenty_epoch
     assert "for 3 epochs" in collapsed_gates([UNIFORM] * 3)[0]
 
 
+def test_equal_means_are_no_equal_weights_of_pixels_or_of_balanced_gates() -> None:
+    assert collapsed_gates([UNIFORM] * 20, means_hide_weights=True) == []
+    one = DISTINCT | {"gate_seg_seg": 0.001, "gate_seg_sdf": 0.003, "gate_seg_bnd": 0.996}
+    assert len(collapsed_gates([one], means_hide_weights=True)) == 1
+
+
 def test_networks_without_gates_or_with_one_expert_get_no_warning() -> None:
     none = dict.fromkeys(UNIFORM)
     assert collapsed_gates([none] * 20) == []

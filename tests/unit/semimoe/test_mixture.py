@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from semimoe.networks.gates import PaperGate, PublicCodeGate
-from semimoe.networks.mixture import SemiMoE, count_parameters
+from semimoe.networks.mixture import SemiMoE, count_parameters, normalise_images
 from semimoe.networks.plain_unet import UNet
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.settings import NetworkSettings
@@ -120,10 +120,71 @@ def test_the_logits_of_a_gate_are_its_head_applied_to_the_weighted_features() ->
     model = SemiMoE(NetworkSettings(encoder="unet", experts="separate", width=4)).eval()
     features = [torch.randn(2, 4, 16, 16) for _ in range(3)]
     weights = torch.softmax(torch.randn(2, 3, 3), 2)
-    logits = model._gate_logits(features, weights)
+    logits = model._gate_logits(features, weights[..., None, None])
     for task, head in enumerate(model.gate_heads):
         mixed = sum(weights[:, task, i, None, None, None] * features[i] for i in range(3))
         torch.testing.assert_close(logits[task], head(mixed))
+
+
+def test_gates_of_pixels_and_of_tiles_are_equal_where_the_features_are_constant() -> None:
+    """The same parameters: only what the gates see differs."""
+    torch.manual_seed(0)
+    models = [
+        SemiMoE(NetworkSettings(encoder="unet", width=4, gate=gate, gate_pooling=pooling)).eval()
+        for gate in ("paper", "code")
+        for pooling in ("tile", "none")
+    ]
+    for tile, pixels in (models[:2], models[2:]):
+        pixels.load_state_dict(tile.state_dict())
+        constant = [torch.randn(2, 4, 1, 1).expand(2, 4, 16, 16) * 3 for _ in range(3)]
+        weights, pixel_weights = tile._gate_weights(constant), pixels._gate_weights(constant)
+        assert weights.shape == (2, 3, 3, 1, 1)
+        assert pixel_weights.shape == (2, 3, 3, 16, 16)
+        torch.testing.assert_close(pixel_weights, weights.expand_as(pixel_weights))
+        for one, other in zip(
+            tile._gate_logits(constant, weights),
+            pixels._gate_logits(constant, pixel_weights),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other)
+
+
+class FeaturesOfPixels(torch.nn.Module):
+    """Experts whose features depend on the same pixel only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = torch.nn.ModuleList(torch.nn.Conv2d(3, 4, 1) for _ in range(3))
+
+    def forward(self, x) -> list[torch.Tensor]:
+        return [expert(x) for expert in self.experts]
+
+
+@pytest.mark.parametrize("pooling", ["tile", "none"])
+def test_far_pixels_change_a_prediction_through_gates_of_tiles_only(pooling) -> None:
+    torch.manual_seed(0)
+    model = SemiMoE(NetworkSettings(encoder="unet", width=4, gate_pooling=pooling))
+    model.features = FeaturesOfPixels()
+    for gate in model.gates:  # weights that differ clearly between tiles
+        torch.nn.init.normal_(gate.attention[-1].weight, std=20)
+    for head in model.gate_heads:
+        torch.nn.init.normal_(head.weight)
+    images = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
+    changed = images.clone()
+    changed[..., 16:] = 255 - changed[..., 16:]
+    first, second = (model.eval()(one).gates.seg[..., :16].detach() for one in (images, changed))
+    assert torch.equal(first, second) == (pooling == "none")
+
+
+def test_the_gate_weights_of_an_output_are_means_over_the_pixels() -> None:
+    torch.manual_seed(0)
+    model = SemiMoE(NetworkSettings(encoder="unet", width=4, gate_pooling="none")).eval()
+    images = torch.randint(256, (2, 3, 16, 32), dtype=torch.uint8)
+    weights = model._gate_weights(model.features(normalise_images(images, model.mean, model.std)))
+    assert weights.std((3, 4)).max() > 0
+    outputs = model(images)
+    torch.testing.assert_close(outputs.gate_weights, weights.flatten(3).mean(3))
+    torch.testing.assert_close(outputs.gate_weights.sum(2), torch.ones(2, 3))
 
 
 @pytest.mark.parametrize("gate", [PaperGate, PublicCodeGate])

@@ -8,7 +8,7 @@ import torch
 from disc_pictures import fit_on_cpu, save_discs
 
 from semimoe.datasets.image_folder import FolderImages, find_images
-from semimoe.methods.learner import LearnerContext
+from semimoe.methods.learner import LearnerContext, Step
 from semimoe.methods.semimoe import SemiMoELearner
 from semimoe.methods.supervised import SupervisedLearner
 from semimoe.model_errors import TrainingError
@@ -55,10 +55,11 @@ def take_step(
     micro_batch: int,
     *,
     update: str = "joint",
+    pseudo: str = "gates",
     error: type[Exception] | None = None,
     most_tiles: int = B,
 ):
-    """Take tile step with frozen batch normalisation; return weights, results and the stepper.
+    """Take a step with frozen batch normalisation; return weights, results and the stepper.
 
     Parameters
     ----------
@@ -68,8 +69,12 @@ def take_step(
     training = TrainingSettings(
         **SHORT_TRAINING
         | {"batch": B, "statistics": "both", "update": update, "max_grad_norm": None}
+        | {"pseudo": pseudo, "ema_decay": 0.9}
     )
     learner = SemiMoELearner(context(training)).eval()
+    learner.start_average()
+    if pseudo == "teacher":
+        make_certain_in_places(learner.average)
     network, aggregate = learner.network, learner.aggregate
     optimizers = {
         "network": torch.optim.SGD(network.parameters(), lr=0.1),
@@ -80,7 +85,11 @@ def take_step(
             lambda _, inputs: raise_beyond(inputs[0], most_tiles, error)
         )
     stepper = make_stepper(learner, optimizers, micro_batch)
-    results = stepper.take(batch(1), batch(2, targets=False), progress=0.5)
+    unlabelled = batch(2, targets=False)
+    if pseudo == "teacher":
+        unlabelled = for_teacher(unlabelled)
+    torch.manual_seed(1)  # of the exchanged rectangles
+    results = stepper.take(batch(1), unlabelled, progress=0.5)
     state = {**network.state_dict(), "s": aggregate.s.detach()}
     return state, results, stepper
 
@@ -100,6 +109,18 @@ def context(training: TrainingSettings) -> LearnerContext:
     return LearnerContext(NETWORK, training, (0.5,) * 3, (0.25,) * 3, mpp_um=1.0)
 
 
+def for_teacher(unlabelled: Batch) -> Batch:
+    """All pixels of an unlabelled batch are inside the image."""
+    inside = torch.ones_like(unlabelled.weight)
+    return unlabelled._replace(weakly_augmented=unlabelled.image, weight=inside)
+
+
+def make_certain_in_places(network: SemiMoE) -> None:
+    """Its gate is certain, and agrees with its experts, in about a fifth of the pixels."""
+    with torch.no_grad():
+        network.gate_heads[0].weight.mul_(4000)
+
+
 def make_stepper(learner, optimizers, micro_batch: int) -> Stepper:
     return Stepper(
         learner,
@@ -116,18 +137,20 @@ def raise_beyond(images, most_tiles, error) -> None:
 
 
 @functools.cache
-def undivided_step(update: str):
-    return take_step(B, update=update)[:2]
+def undivided_step(update: str, pseudo: str):
+    return take_step(B, update=update, pseudo=pseudo)[:2]
 
 
-@pytest.mark.parametrize("update", ["joint", "two-step"])
+@pytest.mark.parametrize(
+    ("update", "pseudo"), [("joint", "gates"), ("two-step", "gates"), ("joint", "teacher")]
+)
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
 def test_a_step_in_parts_changes_the_weights_like_a_step_on_the_whole_batch(
-    update, micro_batch
+    update, micro_batch, pseudo
 ) -> None:
     """Tolerance: 1e-6 absolute on weights that change by about 1e-1."""
-    undivided, results = undivided_step(update)
-    parts, part_results, _ = take_step(micro_batch, update=update)
+    undivided, results = undivided_step(update, pseudo)
+    parts, part_results, _ = take_step(micro_batch, update=update, pseudo=pseudo)
     torch.manual_seed(0)
     start = SemiMoE(NETWORK).state_dict()
     assert max((undivided[name] - start[name]).abs().max().item() for name in start) > 1e-2
@@ -139,6 +162,32 @@ def test_a_step_in_parts_changes_the_weights_like_a_step_on_the_whole_batch(
         torch.testing.assert_close(result.log, expected.log)
         torch.testing.assert_close(result.counts, expected.counts)
         torch.testing.assert_close(result.gate_weights, expected.gate_weights)
+
+
+def test_processes_share_the_pixels_of_which_the_teacher_is_certain() -> None:
+    torch.manual_seed(0)
+    training = TrainingSettings(**SHORT_TRAINING | {"pseudo": "teacher", "ema_decay": 0.9})
+    learner = SemiMoELearner(context(training)).eval()
+    learner.start_average()
+    make_certain_in_places(learner.average)
+    sizes = []
+
+    def average(own: torch.Tensor) -> torch.Tensor:
+        sizes.append(own)
+        return torch.tensor([[5.0, 4, 1000], [5, 5, 1000]], dtype=torch.float64)
+
+    step = Step(
+        lambda network, images: network(images),
+        batch(1),
+        for_teacher(batch(2, targets=False)),
+        torch.tensor(0.5),
+    )
+    shared = make_stepper(learner, {}, B)._with_shares(step, average).unlabelled
+    certain = (shared.weight > 0).sum().item()
+    assert 0 < certain < 0.9 * B * SIDE * SIDE
+    assert sizes[0][1, 2] == certain
+    assert shared.share.pixels == pytest.approx(certain / 1000)
+    assert shared.targets is not None
 
 
 def test_each_part_has_its_share_of_the_tiles_images_and_pixels_of_the_batch() -> None:

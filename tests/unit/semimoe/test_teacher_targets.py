@@ -59,6 +59,8 @@ def test_image_pseudo_label_and_weight_of_a_rectangle_come_from_one_tile() -> No
         planes[:, None].expand(4, 3, 32, 32).to(torch.uint8),
         Targets(planes, planes[:, None].float(), planes),
         planes.float(),
+        planes,
+        planes.to(torch.uint8),
     )
     mixed = exchange_rectangles(tiles)
     for number in range(4):
@@ -69,7 +71,8 @@ def test_image_pseudo_label_and_weight_of_a_rectangle_come_from_one_tile() -> No
         assert 0.05 < area < 0.45
         rows = (values == other).any(1).sum() * (values == other).any(0).sum()
         assert rows == (values == other).sum()  # a rectangle
-        for part in (mixed.targets.mask, mixed.targets.sdf[:, 0], mixed.weight):
+        parts = (mixed.targets.mask, mixed.targets.sdf[:, 0], mixed.weight)
+        for part in (*parts, mixed.truth, mixed.truth_weight):
             assert torch.equal(part[number].long(), values)
 
 
