@@ -6,6 +6,7 @@ from pathlib import Path
 from disc_pictures import fit_on_cpu
 
 from semimoe.evaluation.metrics import pixel_scores
+from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.recipe import TrainingData
 from tiling.raster.blending import predict_image
@@ -75,3 +76,11 @@ def dice_on(predict, source) -> float:
         predict_image(predict, tile.image, tile_px=32, overlap_px=8, batch=8)[0] for tile in tiles
     ]
     return pixel_scores([tile.labels for tile in tiles], [gland > 0.5 for gland in maps]).dice
+
+
+def dice_of_short_run(method: str, folder: Path, discs) -> float:
+    """Dice on new discs after 32 steps on labelled and unlabelled ones."""
+    training = LEARNING.model_copy(update={"epochs": 2, "warm_start_epochs": 0})
+    unlabelled = discs(8, 48, seed=5, labels=False)
+    model = train(method, folder / "model", discs(6, 48), unlabelled, training=training)
+    return dice_on(Predictor.load(model, device="cpu", threads=1), discs(2, 90, seed=77))
