@@ -151,6 +151,16 @@ _ENTRIES = (
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
+    Method(
+        "unimatch",
+        "UniMatch",
+        "#3f6bb0",
+        "a U-Net whose prediction of a weakly augmented tile labels strongly augmented ones",
+        uses_unlabelled=True,
+        uses_weak_augmentation=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
 )
 METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
 # The method whose model predicts the slides of a workflow that trains.
