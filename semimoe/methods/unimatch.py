@@ -67,7 +67,8 @@ class UniMatchLearner(UNetLearner):
             clean, perturbed = step.forward(self._clean_and_perturbed, weak)
         confidence, mask = torch.softmax(clean.detach().float(), 1).max(1)  # (B, H, W) each
         is_certain = confidence >= _LEAST_CONFIDENCE
-        tiles = PseudoTiles(weak, _mask_targets(mask), (is_certain & (batch.weight > 0)).float())
+        weight = (is_certain & (batch.weight > 0)).float()
+        tiles = PseudoTiles(weak, _mask_targets(mask), weight, batch.truth, batch.truth_weight)
         first, second = (_strongly_augmented(tiles) for _ in range(2))
         images = torch.cat([first.image, second.image])
         strong = self.forward_unlabelled(step, self.network, images).gates.seg.chunk(2)
