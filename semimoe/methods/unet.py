@@ -16,7 +16,9 @@ from semimoe.methods.learner import (
     task_log,
     weight_sdf_loss,
 )
+from semimoe.networks.mixture import NetworkOutputs, TaskLogits
 from semimoe.networks.plain_unet import UNet
+from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import AdaptiveLoss, SumLoss, task_losses
 from semimoe.settings import NetworkSettings
 
@@ -49,11 +51,14 @@ class UNetLearner(Learner):
 
     def supervised_loss(self, step: Step, network: nn.Module) -> PhaseLoss:
         """Loss of one network on the labelled batch."""
-        batch = step.labelled
+        outputs: NetworkOutputs = step.forward(network, step.labelled.image)
+        return self.loss_of_logits(outputs.experts, step.labelled)
+
+    def loss_of_logits(self, logits: TaskLogits, batch: Batch) -> PhaseLoss:
+        """Loss of logits for a labelled batch."""
         assert batch.targets is not None  # the loader refuses labelled tiles without labels
-        outputs = step.forward(network, batch.image)
         training = self.context.training
-        losses = task_losses(outputs.experts, batch.targets, batch.weight, training=training)
+        losses = task_losses(logits, batch.targets, batch.weight, training=training)
         losses = losses.times(batch.share)
         weighted_losses = weight_sdf_loss(losses, training)
         loss = self.aggregate(weighted_losses, batch.share.tiles)
