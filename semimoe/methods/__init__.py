@@ -152,6 +152,17 @@ _ENTRIES = (
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
     Method(
+        "xnet",
+        "XNet",
+        "#5a9bd4",
+        "two U-Nets, for low and for high frequencies of wavelets, that label unlabelled tiles for"
+        " each other",
+        uses_unlabelled=True,
+        package=OptionalPackage("pywt", "PyWavelets==1.9.*"),
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
+    Method(
         "unimatch",
         "UniMatch",
         "#3f6bb0",
