@@ -172,6 +172,15 @@ _ENTRIES = (
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
+    Method(
+        "entropy-minimisation",
+        "EM",
+        "#7a6a53",
+        "a U-Net that learns to be certain on unlabelled tiles",
+        uses_unlabelled=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
 )
 METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
 # The method whose model predicts the slides of a workflow that trains.
