@@ -181,6 +181,15 @@ _ENTRIES = (
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
+    Method(
+        "uncertainty-aware-mean-teacher",
+        "UA-MT",
+        "#4f9d69",
+        "Mean Teacher whose student learns only where the teacher is certain",
+        uses_unlabelled=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
+    ),
 )
 METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
 # The method whose model predicts the slides of a workflow that trains.

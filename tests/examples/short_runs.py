@@ -78,9 +78,9 @@ def dice_on(predict, source) -> float:
     return pixel_scores([tile.labels for tile in tiles], [gland > 0.5 for gland in maps]).dice
 
 
-def dice_of_short_run(method: str, folder: Path, discs) -> float:
-    """Dice on new discs after 32 steps on labelled and unlabelled ones."""
-    training = LEARNING.model_copy(update={"epochs": 2, "warm_start_epochs": 0})
+def dice_of_short_run(method: str, folder: Path, discs, *, epochs: int = 2) -> float:
+    """Dice on new discs after epochs of 16 steps on labelled and unlabelled ones."""
+    training = LEARNING.model_copy(update={"epochs": epochs, "warm_start_epochs": 0})
     unlabelled = discs(8, 48, seed=5, labels=False)
     model = train(method, folder / "model", discs(6, 48), unlabelled, training=training)
     return dice_on(Predictor.load(model, device="cpu", threads=1), discs(2, 90, seed=77))
