@@ -190,6 +190,15 @@ _ENTRIES = (
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
     ),
+    Method(
+        "cross-consistency",
+        "CCT",
+        "#b565a7",
+        "a U-Net whose encoder also learns from auxiliary decoders of perturbed features",
+        uses_unlabelled=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
 )
 METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
 # The method whose model predicts the slides of a workflow that trains.
