@@ -5,7 +5,7 @@ A new encoder is one file in `semimoe/networks` and one entry here (docs/extendi
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +41,21 @@ class PretrainedEncoder(Protocol):
 
     def __call__(self, images: "Tensor", /) -> "list[Tensor]":
         """Run the encoder."""
+
+
+@runtime_checkable
+class DecoderWithLevels(Protocol):
+    """What `make_decoder` returns, for methods that predict at several scales (URPC).
+
+    Attributes
+    ----------
+    level_channels : channels of the features of all levels, coarsest first
+    """
+
+    level_channels: tuple[int, ...]
+
+    def levels(self, features: "list[Tensor]") -> "list[Tensor]":
+        """Encoder features (finest first) -> features of all levels, coarsest first."""
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,15 @@ _ENTRIES = (
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
+    Method(
+        "urpc",
+        "URPC",
+        "#c98a2b",
+        "a U-Net that predicts the mask at several scales, and learns their mean",
+        uses_unlabelled=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
 )
 METHODS: dict[str, Method] = {entry.name: entry for entry in _ENTRIES}
 # The method whose model predicts the slides of a workflow that trains.

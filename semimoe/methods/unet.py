@@ -19,7 +19,7 @@ from semimoe.methods.learner import (
 from semimoe.networks.mixture import NetworkOutputs, TaskLogits
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.batch import Batch
-from semimoe.objectives.losses import AdaptiveLoss, SumLoss, task_losses
+from semimoe.objectives.losses import AdaptiveLoss, SumLoss, TaskLosses, task_losses
 from semimoe.settings import NetworkSettings
 
 
@@ -59,8 +59,12 @@ class UNetLearner(Learner):
         assert batch.targets is not None  # the loader refuses labelled tiles without labels
         training = self.context.training
         losses = task_losses(logits, batch.targets, batch.weight, training=training)
+        return self.sum_of_losses(losses, batch)
+
+    def sum_of_losses(self, losses: TaskLosses, batch: Batch) -> PhaseLoss:
+        """Result of a phase with these losses of a labelled batch."""
         losses = losses.times(batch.share)
-        weighted_losses = weight_sdf_loss(losses, training)
+        weighted_losses = weight_sdf_loss(losses, self.context.training)
         loss = self.aggregate(weighted_losses, batch.share.tiles)
         return PhaseLoss(
             loss, detached_sum(weighted_losses), task_log("sup_{}_expert", losses), {}, None

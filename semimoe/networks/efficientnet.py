@@ -142,6 +142,10 @@ class LightDecoder(nn.Module):
     """Decoder with C, 2C, ..., 5C channels from fine to coarse.
 
     One convolution follows each skip connection.
+
+    Attributes
+    ----------
+    level_channels : of the features of all levels, coarsest first
     """
 
     def __init__(self, width: int, channels: Sequence[int] = LiteEncoder.channels) -> None:
@@ -154,17 +158,24 @@ class LightDecoder(nn.Module):
             merge.append(_decoder_convolution(out_channels + skip, out_channels))
             in_channels = out_channels
         self.up, self.merge = nn.ModuleList(up), nn.ModuleList(merge)
+        self.level_channels = tuple(level * width for level in range(len(merge), 0, -1))
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Encoder features (finest first) -> (B, C, H, W)."""
+        return self.levels(features)[-1]
+
+    def levels(self, features: list[Tensor]) -> list[Tensor]:
+        """Encoder features (finest first) -> features of all levels, coarsest first."""
         *skips, x = features
+        levels: list[Tensor] = []
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             # The convolution before the enlargement takes a quarter of the work.
             enlarged = functional.interpolate(up(x), scale_factor=2.0)
             # The encoder rounds odd sides up: remove the extra row and column.
             x = enlarged[..., : skip.shape[-2], : skip.shape[-1]]
             x = merge(torch.cat([x, skip], dim=1))
-        return x
+            levels.append(x)
+        return levels
 
 
 def _stage_blocks(in_channels: int, stage: _EncoderStage) -> nn.Sequential:

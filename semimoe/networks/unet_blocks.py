@@ -41,11 +41,17 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Decoder with skip connections; its last feature has C channels at full resolution."""
+    """Decoder with skip connections; its last feature has C channels at full resolution.
+
+    Attributes
+    ----------
+    level_channels : of the features of all levels, coarsest first
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         sizes = [width * 2**level for level in reversed(range(_LEVELS - 1))]
+        self.level_channels = tuple(sizes)
         self.up = nn.ModuleList(
             nn.Sequential(
                 nn.Upsample(scale_factor=2),
@@ -59,10 +65,16 @@ class UNetDecoder(nn.Module):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Encoder features (finest first) -> (B, C, H, W)."""
+        return self.levels(features)[-1]
+
+    def levels(self, features: list[Tensor]) -> list[Tensor]:
+        """Encoder features (finest first) -> features of all levels, coarsest first."""
         *skips, x = features
+        levels: list[Tensor] = []
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             x = merge(torch.cat([skip, up(x)], dim=1))
-        return x
+            levels.append(x)
+        return levels
 
 
 def _two_convolutions(in_channels: int, channels: int) -> nn.Sequential:
