@@ -107,6 +107,9 @@ class Method:
         return factory
 
 
+# Persistent homology.
+_GUDHI = OptionalPackage("gudhi", "gudhi==3.13.*")
+
 _ENTRIES = (
     Method(
         "semimoe",
@@ -161,6 +164,17 @@ _ENTRIES = (
         package=OptionalPackage("pywt", "PyWavelets==1.9.*"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
+    Method(
+        "toposemiseg",
+        "TopoSemiSeg",
+        "#4f8a3c",
+        "a Mean Teacher whose student also learns the components of the teacher's map",
+        uses_unlabelled=True,
+        uses_weak_augmentation=True,
+        package=_GUDHI,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
     ),
     Method(
         "unimatch",
