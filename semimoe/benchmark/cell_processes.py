@@ -23,6 +23,8 @@ _IMPORTED_FIRST = (
     "semimoe.training.start_run",
     "semimoe.training.batch_loader",
     "semimoe.prediction.image_predictor",
+    "semimoe.benchmark.cell_cost",
+    "torch._dynamo",  # the first optimiser step imports it, which takes a second
 )
 CellFunction = Callable[[TableCell], None]
 
@@ -79,6 +81,8 @@ def run_cells(
                     process = context.Process(target=_run_in_process, args=(run_cell, cell))
                     process.start()
                     running.append(_RunningCell(cell, process, time.monotonic()))
+            if not running:  # only cells without their teacher were left; `wait` would not end
+                continue
             ended = set(wait([one.process.sentinel for one in running]))
             for one in [one for one in running if one.process.sentinel in ended]:
                 running.remove(one)

@@ -100,15 +100,19 @@ class TableCell:
     @property
     def is_finished(self) -> bool:
         """Whether its model is finished and scored."""
-        return self.is_trained and all(
-            self.scores_file(part).is_file() for part in self.request.parts
-        )
+        files = [self.cost_file, *(self.scores_file(part) for part in self.request.parts)]
+        return self.is_trained and all(file.is_file() for file in files)
 
     def scores_file(self, part: str) -> Path:
         """Result of `evaluate --json` on a test part."""
         protocol = self.request.protocol
         flips = "-flips" if self.request.flips else ""
         return self.folder / f"scores-{part}-{protocol}{flips}.json"
+
+    @property
+    def cost_file(self) -> Path:
+        """What the training cost, and predictions cost, see `semimoe.benchmark.cell_cost`."""
+        return self.folder / "cost.json"
 
     def train_words(self) -> list[str]:
         """The command line of its training, without the name of the program."""

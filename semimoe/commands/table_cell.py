@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import json
 import shlex
 
 from semimoe.__main__ import main
+from semimoe.benchmark.cell_cost import measure_cost
 from semimoe.benchmark.table_cells import TableCell
 from tiling.raster.atomic_files import write_atomic
 
@@ -19,6 +21,9 @@ def run_cell(cell: TableCell) -> None:
     """
     if not cell.is_trained:
         _run_command(cell.train_words())
+    if not cell.cost_file.is_file():
+        cost = measure_cost(cell.model, device=cell.request.device)
+        write_atomic(cell.cost_file, json.dumps(cost.to_json_dict(), indent=2) + "\n")
     for part in cell.request.parts:
         if not cell.scores_file(part).is_file():
             write_atomic(cell.scores_file(part), _run_command(cell.evaluate_words(part)))

@@ -14,7 +14,10 @@ from semimoe.benchmark.table_cells import (
     check_settings_file,
     different_rows,
 )
-from semimoe.benchmark.table_rows import chosen_rows
+from semimoe.benchmark.table_plot import write_table_plot
+from semimoe.benchmark.table_rows import TableRow, chosen_rows
+from semimoe.benchmark.table_scores import read_scored_cells
+from semimoe.benchmark.table_text import table_csv, table_markdown
 from semimoe.commands.table_cell import run_cell
 from semimoe.datasets.image_dataset import ImageDataset, open_dataset
 from semimoe.datasets.image_lists import (
@@ -23,9 +26,8 @@ from semimoe.datasets.image_lists import (
     image_list_csv,
     images_with_role,
 )
-from semimoe.evaluation.result_tables import result_tables
-from semimoe.evaluation.results import read_evaluation
-from semimoe.model_errors import SettingsError
+from semimoe.methods import METHODS
+from semimoe.model_errors import MissingPackageError, SettingsError
 from tiling.raster.atomic_files import write_atomic
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ def run_table(arguments: argparse.Namespace) -> int:
     SettingsError
         Options do not fit each other or the data, or a cell was begun with other settings.
     """
-    cells, lists = _planned(arguments)
+    dataset = open_dataset(arguments.data)
+    cells, lists = _planned(arguments, dataset)
     missing = [cell for cell in cells if not cell.is_finished]
     jobs = min(arguments.jobs or _default_jobs(arguments), max(len(missing), 1))
     log.info("%d cells, %d finished; %d at a time", len(cells), len(cells) - len(missing), jobs)
@@ -74,18 +77,17 @@ def run_table(arguments: argparse.Namespace) -> int:
             problem or f"finished in {_minutes(seconds)}",
             _remaining_text(done_s, len(missing) - number, jobs),
         )
-    _write_table(cells)
+    _write_table(cells, dataset.kind)
     for text in problems.values():
         log.error("failed: %s", text)
     return 1 if problems else 0
 
 
-def _planned(arguments: argparse.Namespace) -> tuple[list[TableCell], Lists]:
+def _planned(arguments: argparse.Namespace, dataset: ImageDataset) -> tuple[list[TableCell], Lists]:
     if arguments.out is None:
         raise SettingsError("--out: a folder for cells and tables is needed")
     if any(not 0 < share <= 1 for share in arguments.labelled):
         raise SettingsError(f"--labelled {arguments.labelled}: shares in (0, 1] are needed")
-    dataset = open_dataset(arguments.data)
     request = TableRequest(
         data=arguments.data,
         out=arguments.out,
@@ -98,7 +100,7 @@ def _planned(arguments: argparse.Namespace) -> tuple[list[TableCell], Lists]:
         device=arguments.device,
         threads=arguments.threads,
     )
-    rows = chosen_rows(arguments.methods, arguments.variants)
+    rows = _installed_rows(chosen_rows(arguments.methods, arguments.variants), arguments.methods)
     # All rows of a list before the next list: an interrupted table has rows that can be compared.
     lists = {
         (share, seed): draw_training_list(
@@ -116,6 +118,26 @@ def _planned(arguments: argparse.Namespace) -> tuple[list[TableCell], Lists]:
     for cell in cells:
         check_settings_file(cell, _images_by_role(lists[cell.labelled, cell.seed]))
     return cells, lists
+
+
+def _installed_rows(rows: Sequence[TableRow], asked: Sequence[str]) -> list[TableRow]:
+    """Rows without those of `all` whose packages are missing, which are named in the log.
+
+    Raises
+    ------
+    MissingPackageError
+        A method that was asked for by its name needs a package that is not installed.
+    """
+    installed = []
+    for row in rows:
+        problem = METHODS[row.method].package_problem()
+        if problem is None:
+            installed.append(row)
+        elif row.name in asked:
+            raise MissingPackageError(problem)
+        else:
+            log.warning("left out: %s", problem)
+    return installed
 
 
 def _test_parts(arguments: argparse.Namespace, dataset: ImageDataset) -> tuple[str, ...]:
@@ -147,17 +169,16 @@ def _write_lists(cells: Sequence[TableCell], lists: Lists) -> None:
             write_atomic(cell.settings_file, cell.settings_text(_images_by_role(rows)))
 
 
-def _write_table(cells: Sequence[TableCell]) -> None:
-    results = {
-        f"{cell.name}-{part}": read_evaluation(cell.scores_file(part).read_text(encoding="utf-8"))
-        for cell in cells
-        if cell.is_finished
-        for part in cell.request.parts
-    }
-    if results:
-        text = result_tables(results)
-        write_atomic(cells[0].request.out / "table.txt", text + "\n")
-        print(text)
+def _write_table(cells: Sequence[TableCell], dataset: str) -> None:
+    scored = read_scored_cells(cells)
+    if not scored:
+        return
+    out, text = cells[0].request.out, table_markdown(scored, dataset)
+    write_atomic(out / "table.md", text)
+    write_atomic(out / "table.csv", table_csv(scored, dataset))
+    if not write_table_plot(scored, out / "table.svg", dataset):
+        log.warning("no plot: matplotlib is not installed")
+    print(text, end="")
 
 
 def _default_jobs(arguments: argparse.Namespace) -> int:

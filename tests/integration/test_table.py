@@ -1,11 +1,19 @@
 """`table`: cells are trained and scored, kept, and continued after a kill."""
 
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from disc_pictures import Discs
 from PIL import Image
 
 from semimoe.__main__ import main
+from semimoe.methods import METHODS
 
 TINY = [
     "--recipe=cpu", "--mpp=1.24", "--labelled", "0.4", "--set=network.encoder=unet",
@@ -46,6 +54,61 @@ def test_finished_cells_are_kept_and_other_settings_are_refused(data, tmp_path, 
     assert [path.stat().st_mtime_ns for path in cards] == times
     assert main([*words, "--set=training.lr=0.1"]) == 2
     assert "training.lr 0.002, now 0.1" in capsys.readouterr().err
+
+
+def test_a_killed_table_of_all_methods_is_completed(data, tmp_path, capsys) -> None:
+    """The first call is killed after its first cell; the second one makes only the rest."""
+    out = tmp_path / "out"
+    words = ["table", "--data", str(data), "--out", str(out), *TINY, "--seeds", "0"]
+    words += ["--methods", "all", "--jobs", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "semimoe", *words],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("cells/*/scores-*.json")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/model/model.json")}
+    assert 1 <= len(finished) < len(METHODS)
+    assert main(words) == 0
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in finished.items())
+    with (out / "table.csv").open(newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    installed = {name for name, method in METHODS.items() if method.is_installed}
+    assert set(rows) == installed
+    # Same images and steps in all rows; the second network of CPS is trained, but not saved.
+    assert (
+        len({(row["labelled"], row["unlabelled"], row["validation"]) for row in rows.values()}) == 1
+    )
+    assert int(rows["cps"]["trained_parameters"]) == 2 * int(rows["cps"]["parameters"])
+    assert all(int(row["multiply_adds"]) > 1e6 for row in rows.values())
+    text = (out / "table.md").read_text()
+    assert text == capsys.readouterr().out
+    assert all(f"| {METHODS[name].label} |" in text for name in installed)
+    plot = (out / "table.svg").read_text()
+    assert "</svg>" in plot
+    assert main(words) == 0  # nothing is missing
+    assert (out / "table.svg").read_text() == plot
+
+
+def test_a_failed_cell_is_named_and_the_others_run(data, tmp_path, capsys, caplog) -> None:
+    out = tmp_path / "out"
+    blocked = out / "cells" / "supervised-40-seed0" / "model"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("no folder")
+    words = ["table", "--data", str(data), "--out", str(out), *TINY, "--seeds", "0"]
+    assert main([*words, "--methods", "unet", "--variants", "stored", "--jobs", "1"]) == 1
+    assert "needs the model of supervised, 40 %, seed 0" in caplog.text
+    assert f"see {out}/cells/supervised-40-seed0/log.txt" in caplog.text
+    assert str(blocked) in (blocked.parent / "log.txt").read_text()
+    assert "| U-Net |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

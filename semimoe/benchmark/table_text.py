@@ -1,0 +1,240 @@
+"""The table as Markdown and as csv."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from semimoe.benchmark.published_scores import (
+    PROTOCOL_NOTE,
+    SOURCE,
+    TABLE_3,
+    TOPOSEMISEG_NOTE,
+    published_score,
+)
+from semimoe.benchmark.table_cells import TableRequest, percent_text
+from semimoe.benchmark.table_rows import BASELINE, TABLE_ROWS
+from semimoe.benchmark.table_scores import (
+    Comparison,
+    ScoredCell,
+    TableGroup,
+    compared_rows,
+    mean_and_deviation,
+    table_groups,
+)
+from semimoe.evaluation.results import GlandEvaluation
+from semimoe.evaluation.significance import LEVEL
+from semimoe.methods import MAIN_METHOD
+
+# The score whose differences are judged in the table itself; without objects, the first one.
+_JUDGED = "object_dice"
+_COLUMNS = (
+    "row", "method", "variant", "protocol", "recipe", "part", "labelled_share", "labelled",
+    "unlabelled", "validation", "seed", "threshold", "dice", "jaccard", "dice_mean_of_images",
+    "dice_256", "object_f1", "object_dice", "object_hausdorff_px", "parameters",
+    "trained_parameters", "multiply_adds", "tile_px", "training_s", "peak_memory_mb", "hardware",
+    "published_dice", "published_jaccard",
+)  # fmt: skip
+
+
+def table_markdown(scored: Sequence[ScoredCell], dataset: str) -> str:
+    """One table for each test part and share of labelled images, with tests and notes.
+
+    Parameters
+    ----------
+    dataset : kind of the data set, see `ImageDataset`
+    """
+    request = scored[0].cell.request
+    parts = [
+        f"# Methods on {request.data.name}: protocol {request.protocol}, recipe {request.recipe}"
+    ]
+    for group in table_groups(scored):
+        labelled = percent_text(group.labelled)
+        parts.append(f"## {labelled} % of the images labelled, test images of {group.part}")
+        parts.append(_markdown(_score_lines(group, dataset)))
+        comparisons = _comparison_lines(group)
+        if len(comparisons) > 1:
+            parts.append(f"### Differences, {labelled} %, {group.part}")
+            parts.append(_markdown(comparisons))
+    parts.append("## Notes")
+    parts.append("\n".join(f"- {note}" for note in _notes(scored, request)))
+    return "\n\n".join(parts) + "\n"
+
+
+def table_csv(scored: Sequence[ScoredCell], dataset: str) -> str:
+    """One line for each cell and test part."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_csv_row(one, dataset) for one in scored)
+    return text.getvalue()
+
+
+def _csv_row(one: ScoredCell, dataset: str) -> dict[str, object]:
+    cell, result, model = one.cell, one.result, one.result.model
+    published = published_score(cell.row.name, dataset, cell.labelled)
+    row: dict[str, object] = {
+        "row": cell.row.name,
+        "method": cell.row.method,
+        "variant": cell.row.group,
+        "protocol": cell.request.protocol,
+        "recipe": cell.request.recipe,
+        "part": one.part,
+        "labelled_share": cell.labelled,
+        "seed": cell.seed,
+        "threshold": result.threshold.value if result.threshold else None,
+        **{column.key: one.score(column.key) for column in one.columns},
+        **one.cost.to_json_dict(),
+    }
+    row["jaccard"] = one.score("jaccard")
+    if model is not None:
+        row |= model.model_dump(include={"labelled", "unlabelled", "validation"})
+    if isinstance(result, GlandEvaluation):
+        row["dice_mean_of_images"] = result.mean.dice
+        row["dice_256"] = result.at_256.pooled.dice
+    if published is not None:
+        row |= {"published_dice": published.dice, "published_jaccard": published.jaccard}
+    return {name: _csv_cell(value) for name, value in row.items()}
+
+
+def _csv_cell(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _score_lines(group: TableGroup, dataset: str) -> list[list[str]]:
+    judged = next((column for column in group.columns if column.key == _JUDGED), group.columns[0])
+    verdicts = {
+        base: {one.row: one for one in compared_rows(group, base, judged)}
+        for base in (BASELINE, MAIN_METHOD.name)
+    }
+    head = ["row", "images", "seeds", *(column.title for column in group.columns)]
+    head += [f"{judged.title} against {TABLE_ROWS[base].label}" for base in verdicts]
+    head += ["parameters M", "trained M", "multiply-adds G", "training min", "memory GB"]
+    head.append("published Dice / Jaccard %")
+    lines = [head]
+    for name, cells in group.rows.items():
+        first = next(iter(cells.values()))
+        published = published_score(name, dataset, group.labelled)
+        lines.append(
+            [
+                TABLE_ROWS[name].label,
+                _image_counts(first),
+                ", ".join(map(str, sorted(cells))),
+                *(
+                    mean_and_deviation(
+                        [one.score(column.key) for one in cells.values()], column.digits
+                    )
+                    for column in group.columns
+                ),
+                *(_verdict_text(verdicts[base].get(name)) for base in verdicts),
+                *_cost_cells(list(cells.values())),
+                "-" if published is None else published.text,
+            ]
+        )
+    return lines
+
+
+def _image_counts(one: ScoredCell) -> str:
+    """Labelled, unlabelled and held-out images."""
+    model = one.result.model
+    if model is None:
+        return "-"
+    return f"{model.labelled} + {model.unlabelled} + {model.validation}"
+
+
+def _verdict_text(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "-"
+    return f"{comparison.draws.mean:+.{comparison.column.digits}f}, {comparison.verdict}"
+
+
+def _cost_cells(cells: Sequence[ScoredCell]) -> list[str]:
+    costs = [one.cost for one in cells]
+    adds, memory = costs[0].multiply_adds, [cost.peak_memory_mb for cost in costs]
+    known = [value for value in memory if value is not None]
+    return [
+        f"{costs[0].parameters / 1e6:.2f}",
+        f"{costs[0].trained_parameters / 1e6:.2f}",
+        "-" if adds is None else f"{adds / 1e9:.2f}",
+        mean_and_deviation([cost.training_s / 60 for cost in costs], 1),
+        f"{max(known) / 1024:.2f}" if known else "-",
+    ]
+
+
+def _comparison_lines(group: TableGroup) -> list[list[str]]:
+    lines = [
+        [
+            "row", "against", "score", "draws", "mean difference", "better in", "p, t test",
+            "p, sign test", "p, t test, Holm", "images", "95 % interval", "p, images, Holm",
+            "verdict",
+        ]
+    ]  # fmt: skip
+    for base in (BASELINE, MAIN_METHOD.name):
+        for column in group.columns:
+            for one in compared_rows(group, base, column):
+                lines.append(_comparison_cells(one, TABLE_ROWS[base].label))
+    return lines
+
+
+def _comparison_cells(one: Comparison, base: str) -> list[str]:
+    digits = one.column.digits + 1
+    images = one.images
+    return [
+        TABLE_ROWS[one.row].label,
+        base,
+        one.column.title,
+        str(one.draws.pairs),
+        f"{one.draws.mean:+.{digits}f}",
+        str(one.draws.better),
+        _p_text(one.draws.t_p),
+        _p_text(one.draws.sign_p),
+        _p_text(one.p_draws),
+        "-" if images is None else str(images.pairs),
+        "-" if images is None else f"{images.low:+.{digits}f} to {images.high:+.{digits}f}",
+        _p_text(one.p_images),
+        one.verdict,
+    ]
+
+
+def _p_text(p: float | None) -> str:
+    return "-" if p is None else f"{p:.3f}"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *rows = lines
+    return "\n".join(
+        "| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)
+    )
+
+
+def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
+    flips = "mean over an image and its three flips" if request.flips else "one prediction"
+    changes = f", with {', '.join(request.settings)}" if request.settings else ""
+    notes = [
+        f"recipe {request.recipe}{changes}: network width, encoder, augmentation, images, steps,"
+        f" moving average, rule for threshold and checkpoint, and {flips} are the same in all rows,"
+        " except for what the name of a variant says",
+        "images: labelled + unlabelled + held out; values: mean ± standard deviation over seeds;"
+        " a seed is a draw of the lists of images, the same for all rows",
+        "multiply-adds: prediction of one tile of"
+        f" {scored[0].cost.tile_px} x {scored[0].cost.tile_px} px; parameters: of the network that"
+        " predicts; trained: of all networks that the optimiser updates; training: with validation;"
+        " memory: largest of the training",
+        f"hardware: {'; '.join(dict.fromkeys(one.cost.hardware for one in scored))}; threads of a"
+        f" cell: {request.threads}; other jobs on the machine make times longer",
+        f"better, worse: p < {LEVEL} after Holm's correction for the number of rows, both over the"
+        " draws (paired t test) and over the test images (signed-rank test of the mean over the"
+        " draws; images of one patient are not independent). All else is within noise",
+        PROTOCOL_NOTE + f" ({SOURCE})",
+        "Table 3 of the paper: "
+        + "; ".join(
+            f"{TABLE_ROWS[name].label if name in TABLE_ROWS else name} {parameters} M trained"
+            f" parameters, {memory} GB"
+            for name, (parameters, memory) in TABLE_3.items()
+        ),
+    ]
+    if any(one.cell.row.name == "toposemiseg" for one in scored):
+        notes.append(TOPOSEMISEG_NOTE)
+    patients = [one.result.patients.note for one in scored if one.result.patients]
+    notes += dict.fromkeys(patients)
+    warnings = [text for one in scored for text in one.result.warnings or []]
+    return notes + list(dict.fromkeys(warnings))
