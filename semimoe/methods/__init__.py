@@ -36,10 +36,12 @@ class OptionalPackage(NamedTuple):
     ----------
     module : name to import
     requirement : name and version for pip, as in the lock file
+    only_for_training : models of the method predict without it
     """
 
     module: str
     requirement: str
+    only_for_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,28 @@ class Method:
             f" installed; install it with python -m pip install '{self.package.requirement}'"
         )
 
+    def check_package(self) -> None:
+        """Raise an error with the remedy if the package of this method is not installed.
+
+        Raises
+        ------
+        MissingPackageError
+            It is not installed.
+        """
+        if problem := self.package_problem():
+            raise MissingPackageError(problem)
+
     def load_learner(self) -> "LearnerFactory":
         """Import the file of this method (and torch), and return its subclass of `Learner`.
 
         Raises
         ------
         MissingPackageError
-            The package that this method needs is not installed.
+            The package that this method needs is not installed. Where only the training needs it,
+            the learner itself raises this error.
         """
-        if problem := self.package_problem():
-            raise MissingPackageError(problem)
+        if self.package is not None and not self.package.only_for_training:
+            self.check_package()
         factory: LearnerFactory = import_module(
             f"semimoe.methods.{self.name.replace('-', '_')}"
         ).METHOD_LEARNER
@@ -219,6 +233,16 @@ _ENTRIES = (
         "#c98a2b",
         "a U-Net that predicts the mask at several scales, and learns their mean",
         uses_unlabelled=True,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
+    ),
+    Method(
+        "cross-teaching",
+        "CT",
+        "#8c564b",
+        "a U-Net and a Transformer that label unlabelled tiles for each other",
+        uses_unlabelled=True,
+        package=OptionalPackage("monai", "monai[einops]==1.6.*", only_for_training=True),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),

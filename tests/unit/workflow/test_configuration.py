@@ -127,6 +127,13 @@ def test_a_runtime_that_is_not_installed_is_refused(monkeypatch) -> None:
     assert problems({"prediction": {"runtime": "torch"}}) == []
 
 
+def test_a_compared_method_whose_package_is_not_installed_is_refused(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "monai", None)
+    (problem,) = problems({"compare": ["unet", "cross-teaching"]})
+    assert problem.startswith("config compare: the method cross-teaching needs the package monai")
+    assert problems({"compare": ["unet"]}) == []
+
+
 @pytest.mark.parametrize("group", ["prediction", "training"])
 def test_tiles_that_no_memory_can_hold_at_once_are_refused(group: str) -> None:
     (problem,) = problems({group: {"batch": 1024}, "tiles": {"tile_px": 2048}})
