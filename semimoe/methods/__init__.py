@@ -191,6 +191,17 @@ _ENTRIES = (
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
     ),
     Method(
+        "match",
+        "MATCH",
+        "#9a7d2e",
+        "TopoSemiSeg with structures that predictions with dropout and of earlier steps share",
+        uses_unlabelled=True,
+        uses_weak_augmentation=True,
+        package=_GUDHI,
+        ignored_network=_GATES,
+        ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
+    ),
+    Method(
         "unimatch",
         "UniMatch",
         "#3f6bb0",
