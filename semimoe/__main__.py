@@ -21,7 +21,7 @@ from semimoe.setting_values import (
     MOST_TILES_AT_ONCE,
     PROTOCOLS,
 )
-from semimoe.settings import PREDICTION_BATCH
+from semimoe.settings import FLIPS_CHOICES, PREDICTION_BATCH
 from semimoe.table_options import add_table_options
 from semimoe.train_options import add_device_options, add_train_options
 from tiling.raster.option_help import Commands, OneLineParser, add_command
@@ -125,6 +125,12 @@ def _add_release(commands: Commands) -> None:
         help="how touching glands are separated, with --folds; default: as in training",
     )
     release.add_argument(
+        "--flips",
+        action="store_true",
+        help="with --folds, threshold and split are chosen on means over four flips; the model then"
+        " predicts so where --flips or prediction.flips is auto",
+    )
+    release.add_argument(
         "--licence",
         required=True,
         help="terms of the data; they apply to all results and models made from it",
@@ -220,8 +226,12 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--flips",
-        action="store_true",
-        help="mean over the image and its three flips; takes four times as long",
+        nargs="?",
+        const="on",
+        choices=FLIPS_CHOICES,
+        default="auto",
+        help="on: mean over the image and its three flips, four times as long; auto: on a GPU, if"
+        " the threshold of the model was chosen with flips",
     )
     add_device_options(parser)
 

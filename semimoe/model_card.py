@@ -190,6 +190,11 @@ class ModelCard(_CardPart):
         return self.sdf_scale in ("um", "skeleton")
 
     @property
+    def chosen_with_flips(self) -> bool:
+        """Whether threshold and split parameters were chosen on means over four flips."""
+        return self.training is not None and self.training.choose_with_flips
+
+    @property
     def glass_margin_um(self) -> float:
         """Width of the glass around tissue that the model can predict, um.
 

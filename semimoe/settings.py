@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from semimoe.encoders import ENCODERS
-from semimoe.setting_types import NO_BOOL, Integer, Number, StrictModel
+from semimoe.setting_types import NO_BOOL, Integer, Number, StrictModel, Switch
 from semimoe.setting_values import (
     LARGEST_AREA_UM2,
     LARGEST_DISTANCE_UM,
@@ -26,6 +26,9 @@ Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 Runtime = Literal["torch", "openvino"]
+FlipsChoice = Literal["auto"] | bool
+# Values of the option --flips.
+FLIPS_CHOICES: dict[str, FlipsChoice] = {"auto": "auto", "on": True, "off": False}
 SdfScale = Literal["um", "skeleton", "tile"]
 Augmentation = Literal["slides", "scanners", "deform", "paper", "flips", "none"]
 
@@ -248,6 +251,11 @@ class TrainingOptions(StrictModel):
         "depth",
         description="split rule of the model (see `glands.rule`); its parameters are chosen on"
         " validation",
+    )
+    choose_with_flips: Switch = Field(
+        False,
+        description="threshold and split parameters are chosen on maps that are means over four"
+        " flips; the model then predicts so where `prediction.flips` is auto",
     )
 
     @model_validator(mode="after")

@@ -38,6 +38,7 @@ from semimoe.evaluation.results import (
 from semimoe.methods import METHODS
 from semimoe.model_card import ImageNames, ModelCard
 from semimoe.model_errors import DataError, SettingsError
+from semimoe.settings import FLIPS_CHOICES
 
 if TYPE_CHECKING:
     from semimoe.prediction.image_predictor import ImagePredictor
@@ -89,7 +90,7 @@ def _evaluate_model(arguments: argparse.Namespace) -> GlandEvaluation | Publishe
         threads=arguments.threads,
         image_mpp_um=arguments.mpp,
         precision=arguments.precision,
-        flips=arguments.flips,
+        flips=FLIPS_CHOICES[arguments.flips],
     )
     head = Evaluation(
         protocol=arguments.protocol or "honest",

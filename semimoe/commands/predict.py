@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from semimoe.datasets.image_folder import ImageFile, find_images, read_image
 from semimoe.model_errors import DataError
+from semimoe.settings import FLIPS_CHOICES
 
 if TYPE_CHECKING:
     from semimoe.prediction.image_predictor import ImagePredictor
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         image_mpp_um=arguments.mpp,
         min_area_um2=arguments.min_area_um2,
         precision=arguments.precision,
-        flips=arguments.flips,
+        flips=FLIPS_CHOICES[arguments.flips],
     )
     files = find_images(arguments.images)
     _check_output_folder(files, arguments.out)

@@ -25,10 +25,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise SettingsError(
             f"--out {arguments.out}: holds a model already; give another folder, or remove it"
         )
-    if arguments.split_rule and not arguments.folds:
-        raise SettingsError(
-            "--split-rule needs --folds: their held-out images decide the split parameters"
-        )
+    for option, value in (("--split-rule", arguments.split_rule), ("--flips", arguments.flips)):
+        if value and not arguments.folds:
+            raise SettingsError(
+                f"{option} needs --folds: their held-out images decide threshold and split"
+            )
     card = load_card(arguments.model)
     if arguments.folds:
         if arguments.data is None:
@@ -47,10 +48,14 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
     from semimoe.settings import TrainingSettings
     from semimoe.training.validation import ValidationSettings, choose
 
-    folds = load_folds(arguments, card)
     training = card.training or TrainingSettings()
-    if arguments.split_rule:
-        training = training.model_copy(update={"split_rule": arguments.split_rule})
+    training = training.model_copy(
+        update={
+            "split_rule": arguments.split_rule or training.split_rule,
+            "choose_with_flips": arguments.flips or training.choose_with_flips,
+        }
+    )
+    folds = load_folds(arguments, card, flips=training.choose_with_flips)
     choice = choose(
         [(fold.predictor, fold.held_out) for fold in folds],
         ValidationSettings(card.network, training, card.mpp_um),
@@ -64,7 +69,7 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
         "threshold": choice.threshold,
         "threshold_from": f"cross-validation, {len(folds)} folds",
         "split": choice.split,
-        "training": training if card.training else None,
+        "training": training if card.training or arguments.flips else None,
         "validation": {**choice.scores, "folds": len(folds)},
         "warnings": tuple(warnings),
     }

@@ -18,9 +18,9 @@ from semimoe.prediction.predictor import Predictor
 log = logging.getLogger(__name__)
 # Entries of a card that all folds share with the model.
 _SHARED_ENTRIES = ("method", "network", "training", "mpp_um", "tile_px")
-# Settings of the training that may differ: steps depend on the images, and `release` chooses the
-# split again.
-_MAY_DIFFER = ("steps_per_epoch", "split_rule")
+# Settings of the training that may differ: steps depend on the images, and `release` chooses
+# threshold and split again.
+_MAY_DIFFER = ("steps_per_epoch", "split_rule", "choose_with_flips")
 
 
 class Fold(NamedTuple):
@@ -38,12 +38,13 @@ class Fold(NamedTuple):
     warnings: list[str]
 
 
-def load_folds(arguments: argparse.Namespace, card: ModelCard) -> list[Fold]:
+def load_folds(arguments: argparse.Namespace, card: ModelCard, *, flips: bool) -> list[Fold]:
     """Check and load the models of `--folds`.
 
     Parameters
     ----------
     card : of the model that is released
+    flips : whether the folds predict means over flips
 
     Raises
     ------
@@ -68,7 +69,9 @@ def load_folds(arguments: argparse.Namespace, card: ModelCard) -> list[Fold]:
         warnings = _fold_warnings(folder.name, fold_card, held_out, dataset)
         for warning in warnings:
             log.warning("%s", warning)
-        predictor = Predictor.load(folder, device=arguments.device, threads=arguments.threads)
+        predictor = Predictor.load(
+            folder, device=arguments.device, threads=arguments.threads, flips=flips
+        )
         images = FolderImages([files[name] for name in held_out], resolution=resolution)
         folds.append(Fold(predictor, images, warnings))
     return folds

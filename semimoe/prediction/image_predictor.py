@@ -17,7 +17,7 @@ from tiling.raster.split_parameters import SplitParameters
 from tiling.raster.split_rule import split_glands
 
 if TYPE_CHECKING:
-    from semimoe.settings import Precision, PrecisionChoice
+    from semimoe.settings import FlipsChoice, Precision, PrecisionChoice
 
 
 class ImagePredictor:
@@ -39,7 +39,7 @@ class ImagePredictor:
         image_mpp_um: float | None = None,
         min_area_um2: float | None = None,
         precision: "PrecisionChoice" = "fp32",
-        flips: bool = False,
+        flips: "FlipsChoice" = False,
     ) -> None:
         """Load a model folder.
 
@@ -48,7 +48,7 @@ class ImagePredictor:
         batch : tiles in one call of the network
         image_mpp_um : pixel size of the images, um; None: that of the training images
         min_area_um2 : smaller objects are removed, um2; None: as in training
-        precision, flips : see `Predictor`
+        precision, flips : see `Predictor.load`
         """
         self._predictor = Predictor.load(
             folder, device=device, threads=threads, precision=precision, flips=flips

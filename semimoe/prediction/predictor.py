@@ -4,7 +4,6 @@ B batch, H, W height and width of a tile in px (multiples of 16).
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,13 @@ from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_card import CARD, WEIGHTS, ModelCard, Normalisation, load_card
 from semimoe.model_errors import ModelError
 from semimoe.model_weights import load_weights
+from semimoe.prediction.flips import FLIPS, mean_over_flips, resolve_flips
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outputs
 from semimoe.settings import (
     STRIDE_PX,
     Device,
+    FlipsChoice,
     NetworkSettings,
     Precision,
     PrecisionChoice,
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from semimoe.methods.learner import Network
-
-# Axes of (B, C, H, W) along which an image is flipped: none, left-right, up-down, both.
-_FLIPS = ((), (3,), (2,), (2, 3))
 
 
 class Predictor:
@@ -92,7 +90,7 @@ class Predictor:
         device: Device,
         threads: int,
         precision: PrecisionChoice = "fp32",
-        flips: bool = False,
+        flips: FlipsChoice = False,
         runtime: Runtime = "torch",
     ) -> "Predictor":
         """Load a model folder.
@@ -101,7 +99,8 @@ class Predictor:
         ----------
         precision : auto: bf16 where the device computes it natively, otherwise fp32; with OpenVINO
             always fp32
-        flips, runtime : see the attributes
+        flips : see the attributes; auto: see `resolve_flips`
+        runtime : see the attributes
 
         Raises
         ------
@@ -128,7 +127,7 @@ class Predictor:
             choose_device(device, threads=threads),
             source=str(folder),
             precision=_resolved(precision, device, runtime),
-            flips=flips,
+            flips=resolve_flips(flips, card, device),
             runtime=runtime,
         )
 
@@ -139,7 +138,7 @@ class Predictor:
         *,
         threads: int,
         precision: PrecisionChoice = "fp32",
-        flips: bool = False,
+        flips: FlipsChoice = False,
         runtime: Runtime = "torch",
     ) -> "Predictor":
         """A network with random weights on the CPU, to measure the speed of prediction.
@@ -164,7 +163,7 @@ class Predictor:
             card,
             choose_device("cpu", threads=threads),
             precision=_resolved(precision, "cpu", runtime),
-            flips=flips,
+            flips=resolve_flips(flips, card, "cpu"),
             runtime=runtime,
         )
 
@@ -237,9 +236,11 @@ class Predictor:
 
         with torch.inference_mode():
             tensor = torch.from_numpy(images).to(self._device)
-            flips = _FLIPS if self.flips else _FLIPS[:1]
+            flips = FLIPS if self.flips else FLIPS[:1]
             results = [self._forward_flipped(tensor, axes) for axes in flips]
-            return tuple(_mean(parts).cpu().numpy() for parts in zip(*results, strict=True))
+            return tuple(
+                mean_over_flips(parts).cpu().numpy() for parts in zip(*results, strict=True)
+            )
 
     def _forward_flipped(self, images: "Tensor", axes: tuple[int, ...]) -> "tuple[Tensor, Tensor]":
         """Maps and gate weights of flipped images; the maps are flipped back."""
@@ -265,15 +266,3 @@ def _resolved(requested: PrecisionChoice, device: Device, runtime: Runtime) -> P
     if requested == "auto" and runtime == "openvino" and device == "cpu":
         return "fp32"
     return resolve_precision(requested, device)
-
-
-def _mean(results: "Sequence[Tensor]") -> "Tensor":
-    """Mean over one result, or over those of the four flips.
-
-    The sums are made in pairs that a flip exchanges. So a flipped image gives exactly the flipped
-    mean, to the last bit.
-    """
-    if len(results) == 1:
-        return results[0]
-    unflipped, left_right, up_down, both = results
-    return ((unflipped + left_right) + (up_down + both)) / len(results)

@@ -12,6 +12,7 @@ from semimoe.known_images import KnownImages, images_of_sources, known_images
 from semimoe.model_card import WARM_START, ModelCard, StartModelScores, TrainingNotes
 from semimoe.model_weights import load_weights, save_model
 from semimoe.networks.mixture import count_parameters
+from semimoe.prediction.flips import with_flips
 from semimoe.training.history import COLUMNS, TIMING_COLUMNS, to_csv
 from semimoe.training.recipe import TileSource
 from semimoe.training.split_scores import DEFAULT_SPLIT, prominence_candidates
@@ -25,6 +26,7 @@ from semimoe.training.validation import (
     scores_of,
 )
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.blending import PredictTiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +91,13 @@ def _average_with_start_model(run: TrainingRun, start_weights: "dict[str, Tensor
 
 def _choice(run: TrainingRun, validation: TileSource) -> Choice:
     log.info("choosing threshold and split parameters on %d validation images", len(validation))
-    return choose([(run.predictor.maps, validation)], _validation_settings(run))
+    return choose([(_predict(run), validation)], _validation_settings(run))
+
+
+def _predict(run: TrainingRun) -> PredictTiles:
+    """Prediction of the tiles on which threshold and split parameters are chosen."""
+    flips = run.recipe.training.choose_with_flips
+    return with_flips(run.predictor.maps) if flips else run.predictor.maps
 
 
 def _validation_settings(run: TrainingRun) -> ValidationSettings:
@@ -121,7 +129,7 @@ def _score_start_model(
     """Scores of the start model on validation."""
     tuned = copied_state(run.network)
     run.network.load_state_dict(start_weights)
-    scores = scores_of(run.predictor.maps, validation, _validation_settings(run))
+    scores = scores_of(_predict(run), validation, _validation_settings(run))
     run.network.load_state_dict(tuned)
     best_dice = run.best.dice if run.best else None
     return StartModelScores(tuned_dice_at_half=best_dice, **scores)

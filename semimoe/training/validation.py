@@ -89,6 +89,11 @@ def choose(
     images = []
     for predict, source in parts:
         images += _validation_images(predict, source, settings.training)
+    return choose_on_maps(images, settings)
+
+
+def choose_on_maps(images: list[ValidationImage], settings: ValidationSettings) -> Choice:
+    """The same for images whose maps are known."""
     dices = _dice_by_threshold(images)
     top = _best_threshold(dices)
     warnings = []

@@ -448,10 +448,15 @@ def test_a_released_model_has_the_threshold_of_its_folds(pictures, capsys, caplo
     )
     assert not any(warning.startswith("no validation") for warning in card["warnings"])
     assert card["split"].get("rule", "depth") == card["training"].get("split_rule", "depth")
-    by_prominence = words("--split-rule prominence --out", pictures / "prominence")
+    by_prominence = words("--split-rule prominence --flips --out", pictures / "prominence")
     assert run(*release, "--folds", *folds, *by_prominence) == 0
     other = json.loads((pictures / "prominence" / "model.json").read_text())
     assert (other["split"]["rule"], other["training"]["split_rule"]) == ("prominence",) * 2
+    assert (card["training"]["choose_with_flips"], other["training"]["choose_with_flips"]) == (
+        False,
+        True,
+    )
+    assert other["validation"]["dice"] != card["validation"]["dice"]
     # Half the bits, the same glands but for rounding.
     before, after = (
         Predictor.load(pictures / name, device="cpu", threads=1)(
@@ -467,6 +472,7 @@ def test_a_released_model_has_the_threshold_of_its_folds(pictures, capsys, caplo
         (words("--folds", pictures / "all"), "held nothing out"),
         (words("--out", pictures / "released"), "holds a model already"),
         (words("--split-rule depth"), "--split-rule needs --folds"),
+        (["--flips"], "--flips needs --folds"),
     ):
         assert run(*release, "--out", pictures / "again", *wrong_options) == 2
         assert message in capsys.readouterr().err

@@ -124,10 +124,12 @@ class PredictionOptions(StrictModel):
         " is about twice as fast in fp32, with maps that differ by less than 1/255, and computes in"
         " fp32 with precision: auto; it needs the package openvino (docs/hpc.md)",
     )
-    flips: Switch = Field(
-        False,
+    flips: Switch | Literal["auto"] = Field(
+        "auto",
         description="test-time augmentation: maps are means over each tile and its three flips,"
-        " four times the work",
+        " four times the work; auto: on a GPU, if the threshold of the model was chosen with flips"
+        " (training.choose_with_flips, release --flips). The maps' attributes and the report record"
+        " what was used",
     )
     margin_um: _DistanceUm | None = Field(
         None,

@@ -44,7 +44,7 @@ def predict_slide(
     ----------
     model : folder of the model
     prediction : settings of the configuration; the maps' attributes record the `precision`, the
-        `runtime` and the `margin_um` that were used
+        `runtime`, the `flips` and the `margin_um` that were used
 
     Raises
     ------
@@ -91,6 +91,7 @@ def predict_slide(
             **prediction.to_dict(),
             "precision": predictor.precision,
             "runtime": predictor.runtime,
+            "flips": predictor.flips,
             "margin_um": margin_um,
         },
         model=predictor.card.to_dict(),

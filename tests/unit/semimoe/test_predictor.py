@@ -7,12 +7,13 @@ import pytest
 import torch
 from short_runs import CARD_VALUES
 
-from semimoe.model_card import parse_card, save_card
+from semimoe.model_card import load_card, parse_card, save_card
 from semimoe.model_errors import DeviceError, ModelError
 from semimoe.networks.mixture import NetworkOutputs, SemiMoE, TaskLogits
+from semimoe.prediction.flips import resolve_flips, with_flips
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.prediction.predictor import Predictor
-from semimoe.settings import NetworkSettings
+from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import save_tensors
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
@@ -138,6 +139,29 @@ def test_flips_are_the_mean_of_four_predictions_turned_back() -> None:
     np.testing.assert_allclose(maps, expected, atol=1e-6)
     np.testing.assert_allclose(gates[:, 0, 0], weights, atol=1e-6)
     assert np.abs(maps - plain(images)).max() > 0.1, "the oracle would not notice a missing flip"
+
+
+def test_tiles_predicted_in_training_have_the_same_mean_over_flips() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (2, 3, 32, 48), np.uint8)
+    plain, flipped = (
+        Predictor(Slanted(), {}, torch.device("cpu"), flips=flips) for flips in (False, True)
+    )
+    np.testing.assert_array_equal(with_flips(plain)(images), flipped(images))
+
+
+def test_flips_are_used_on_a_gpu_if_the_threshold_was_chosen_with_them(folder) -> None:
+    card = load_card(folder)
+    with_flips_chosen = card.model_copy(
+        update={"training": TrainingSettings(choose_with_flips=True)}
+    )
+    of_auto = {
+        (one.chosen_with_flips, device): resolve_flips("auto", one, device)
+        for one in (card, with_flips_chosen)
+        for device in ("cpu", "gpu")
+    }
+    assert [key for key, flips in of_auto.items() if flips] == [(True, "gpu")]
+    assert resolve_flips(True, card, "cpu")
+    assert not resolve_flips(False, with_flips_chosen, "gpu")
 
 
 @pytest.mark.parametrize("axes", [(2,), (3,), (2, 3)])
