@@ -1,0 +1,122 @@
+"""What holds for the phases of several methods: parts, precision, and no value that is read."""
+
+import pytest
+import torch
+from learner_steps import batch, context
+
+from semimoe.methods import METHODS
+from semimoe.methods.cross_consistency import context_masking, object_masking
+from semimoe.methods.learner import Learner, Step
+from semimoe.methods.semimoe import SemiMoELearner
+from semimoe.objectives.batch import Batch
+from semimoe.training.optimiser_step import divide
+
+NAMES = [
+    "entropy-minimisation",
+    "uncertainty-aware-mean-teacher",
+    "cross-consistency",
+    "urpc",
+    pytest.param(
+        "cross-teaching",
+        marks=pytest.mark.skipif(
+            not METHODS["cross-teaching"].is_installed, reason="the package monai is not installed"
+        ),
+    ),
+]
+
+
+def learner(name: str) -> Learner:
+    torch.manual_seed(0)
+    return METHODS[name].load_learner()(context())
+
+
+def four_tiles(*, labelled: bool) -> Batch:
+    """Different shares of their pixels count; none of the last tile."""
+    halves = [batch(seed, labelled=labelled) for seed in (1, 2)]
+    weight = torch.cat([half.weight for half in halves])
+    for tile, rows in enumerate((32, 20, 3, 0)):
+        weight[tile, rows:] = 0
+    both = Batch(
+        torch.cat([half.image for half in halves]),
+        weight,
+        None,
+        torch.cat([half.truth for half in halves]),
+        weight,
+        torch.arange(4),
+    )
+    if not labelled:
+        return both
+    targets = [half.targets for half in halves]
+    joined = type(targets[0])(*(torch.cat(parts) for parts in zip(*targets, strict=True)))
+    return both._replace(targets=joined)
+
+
+def step_of(labelled: Batch, unlabelled: Batch) -> Step:
+    progress = torch.tensor(0.9, device=labelled.image.device)
+    return Step(lambda network, images: network(images), labelled, unlabelled, progress)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_of_the_parts_of_a_batch_add_up_to_that_of_the_whole(name, monkeypatch) -> None:
+    """Without random values, and with running statistics for normalisation."""
+    one = learner(name).eval()
+    if name == "uncertainty-aware-mean-teacher":
+        monkeypatch.setattr(one, "_with_noise", lambda images: images)
+        with torch.no_grad():  # its teacher is certain of many pixels, but not of all
+            one.network.heads[0].weight.mul_(20)
+    if name == "cross-consistency":
+        masks = (object_masking, context_masking) * 2 + (object_masking,)
+        monkeypatch.setattr("semimoe.methods.cross_consistency.PERTURBATIONS", masks)
+    labelled, unlabelled = four_tiles(labelled=True), four_tiles(labelled=False)
+    for phase in one.phases():
+        whole = phase(step_of(labelled, unlabelled))
+        parts = [
+            phase(step_of(*pair))
+            for pair in zip(divide(labelled, 3), divide(unlabelled, 3), strict=True)
+        ]
+        assert len(parts) == 2
+        assert whole.loss.item() > 0
+        torch.testing.assert_close(sum(part.loss for part in parts), whole.loss)
+        for column, value in whole.log.items():
+            torch.testing.assert_close(sum(part.log[column] for part in parts), value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_and_gradients_in_bf16_are_finite_and_near_those_of_fp32(name) -> None:
+    def forward(network, images):
+        with torch.autocast("cpu", torch.bfloat16):
+            return network(images)
+
+    one = learner(name).train()
+    step = step_of(four_tiles(labelled=True), four_tiles(labelled=False))
+    for phase in one.phases():
+        torch.manual_seed(1)
+        expected = phase(step).loss
+        torch.manual_seed(1)
+        result = phase(step._replace(forward=forward))
+        result.loss.backward()
+        torch.testing.assert_close(result.loss, expected, rtol=0.2, atol=0.02)
+    gradients = [p.grad for p in one.parameters() if p.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(name, str)])
+def test_phases_that_are_recorded_read_no_value(name) -> None:
+    """Tensors on the device `meta` have no values: reading one is an error."""
+    one = learner(name).train().to("meta")
+    assert one.is_recordable
+    meta = torch.device("meta")
+    step = step_of(four_tiles(labelled=True).to(meta), four_tiles(labelled=False).to(meta))
+    for phase in one.phases():
+        phase(step).loss.backward()
+
+
+def test_reading_a_value_is_noticed_on_the_device_meta() -> None:
+    derived = context(pseudo="derived")
+    one = SemiMoELearner(derived).train().to("meta")
+    assert not one.is_recordable
+    meta = torch.device("meta")
+    step = step_of(four_tiles(labelled=True).to(meta), four_tiles(labelled=False).to(meta))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        one.phases()[1](step)
