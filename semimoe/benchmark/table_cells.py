@@ -220,8 +220,8 @@ def check_settings_file(cell: TableCell, images: Mapping[str, Sequence[str]]) ->
         more = len(differences) - _SHOWN_DIFFERENCES
         texts = ", ".join(differences[:_SHOWN_DIFFERENCES]) + (f" and {more} more" * (more > 0))
         raise SettingsError(
-            f"{cell.folder} was begun with other settings ({texts}); give another --out, or remove"
-            " this folder"
+            f"{cell.folder} was begun with other settings ({texts}); choose another output folder,"
+            " or remove this one"
         )
 
 

@@ -8,6 +8,7 @@ import shlex
 from semimoe.__main__ import main
 from semimoe.benchmark.cell_cost import measure_cost
 from semimoe.benchmark.table_cells import TableCell
+from semimoe.benchmark.table_plan import prepare_cell
 from tiling.raster.atomic_files import write_atomic
 
 
@@ -16,9 +17,12 @@ def run_cell(cell: TableCell) -> None:
 
     Raises
     ------
+    SettingsError
+        It was begun with other settings.
     SystemExit
         A command failed; its message is on stderr.
     """
+    prepare_cell(cell)
     if not cell.is_trained:
         _run_command(cell.train_words())
     if not cell.cost_file.is_file():

@@ -42,9 +42,12 @@ def test_finished_cells_are_kept_and_other_settings_are_refused(data, tmp_path, 
     words = ["table", "--data", str(data), "--out", str(out), *TINY, "--seeds", "0"]
     words += ["--methods", "unet", "--variants", "stored"]
     assert main([*words, "--list"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert [line.split(": train and score, about ")[0] for line in lines] == [
         "supervised, 40 %, seed 0", "unet, 40 %, seed 0", "stored, 40 %, seed 0",
     ]  # fmt: skip
+    assert total.startswith("3 cells, about ")
+    assert not list(out.glob("cells/*"))
     assert main(words) == 0
     cards = sorted(out.glob("cells/*/model/model.json"))
     assert len(cards) == 3
@@ -119,7 +122,7 @@ def test_a_failed_cell_is_named_and_the_others_run(data, tmp_path, capsys, caplo
         (["a.json", "--data", "DATA"], "a.json: give either results or --data"),
         (["--data", "DATA", "--out", "o", "--methods", "unett"], "did you mean unet?"),
         (["--data", "DATA", "--out", "o", "--parts", "testC"], "no folder testC"),
-        (["--data", "DATA", "--out", "o", "--labelled", "0"], "shares in (0, 1] are needed"),
+        (["--data", "DATA", "--out", "o", "--labelled", "0"], "a share in (0, 1] is needed"),
     ],
 )
 def test_wrong_requests_are_one_line(data, words, message, tmp_path, monkeypatch, capsys) -> None:
