@@ -91,6 +91,11 @@ include: "workflow/rules/glands.smk"
 include: "workflow/rules/tables.smk"
 
 
+if CONFIGURATION.benchmark.data:
+
+    include: "workflow/rules/benchmark.smk"
+
+
 localrules:
     all,
     qupath_scripts,
@@ -152,7 +157,8 @@ onstart:
         raise WorkflowError(problems_text(problems))
     for warning in warnings:
         print(f"WARNING {warning}", file=sys.stderr)
-    print(forecast_text(expected, free_bytes), file=sys.stderr)
+    if SHEET.rows:
+        print(forecast_text(expected, free_bytes), file=sys.stderr)
     trainings = {} if CONFIGURATION.model else planned_trainings(workflow.dag)
     if trainings:
         # All trainings have the same resources.

@@ -28,7 +28,7 @@ from typing import NamedTuple
 from workflow.job_client import REFUSED, STARTED, is_same_user, receive_request, socket_address
 
 # Trainings are long, and start processes of their own.
-_STARTED_ALONE = frozenset({"train"})
+_STARTED_ALONE = frozenset({"train", "benchmark_cell"})
 # What the functions of a stage import when they are called.
 _IMPORTED_TO_PREDICT = (
     "semimoe.prediction.predictor",

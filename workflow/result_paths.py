@@ -172,6 +172,11 @@ class ResultPaths:
         """Job record of a job that writes no store."""
         return self.folder / "records" / rule / f"{subject}.json"
 
+    @property
+    def benchmark(self) -> Path:
+        """Folder of a table of methods: cells, lists and tables."""
+        return self.folder / "benchmark"
+
     def tiles_removed(self, slide: str) -> Path:
         """Note that the tiles of a slide were removed after the last job that read them."""
         return self.folder / "tiles" / f"{slide}.removed"

@@ -16,7 +16,7 @@ from workflow.sheet_annotations import check_annotations
 from workflow.sheet_probes import probe_report, probe_rows
 from workflow.sheet_reader import read_sheet
 from workflow.stages.job_resources import scratch_folder
-from workflow.typed_targets import misspelt_target
+from workflow.typed_targets import misspelt_target, typed_targets
 from workflow.user_paths import (
     SNAKEMAKE_FOLDER,
     problem_of_interpreter,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tiling.qupath.file_check import FileCheck
 
 _PREVIEW = "preview"
+# The rule that needs no sheet of slides.
+BENCHMARK = "benchmark"
 _MAX_LISTED = 200
 _DRY_RUN = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-?run")
 # A dry run takes seconds. Slides that are not probed then are probed at the start of the run.
@@ -96,7 +98,12 @@ def read_run_inputs(
     if is_main_process and jobs_run_here:
         problems += _scratch_problems(configuration.scratch)
     if not configuration.slides:
-        return RunInputs(configuration, Sheet(()), (*problems, _GIVE_SHEET))
+        is_benchmark = configuration.benchmark.data is not None and (
+            not is_main_process or BENCHMARK in typed_targets(command_line)
+        )
+        if not is_benchmark:
+            problems.append(_GIVE_SHEET)
+        return RunInputs(configuration, Sheet(()), tuple(problems))
     asks_for_preview = _asks_for_preview(command_line)
     # A preview needs no labelled slide: users look at the slides before they outline glands.
     training = is_main_process and not configuration.model and not asks_for_preview

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shlex
+import sys
 
 from semimoe.__main__ import main
 from semimoe.benchmark.cell_cost import measure_cost
@@ -35,7 +36,7 @@ def run_cell(cell: TableCell) -> None:
 
 def _run_command(words: list[str]) -> str:
     """Run a command; returns its standard output."""
-    print(f"python -m semimoe {shlex.join(words)}", flush=True)
+    print(f"python -m semimoe {shlex.join(words)}", file=sys.stderr, flush=True)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         status = main(words)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.methods import METHODS
+from semimoe.model_errors import SettingsError
+from workflow.config.configuration import Configuration
+from workflow.stages.job_resources import JobResources
+from workflow.stages.method_table import cell_files, make_cell, make_table, table_cells
 
 TINY = [
     "--recipe=cpu", "--mpp=1.24", "--labelled", "0.4", "--set=network.encoder=unet",
@@ -99,6 +104,26 @@ def test_a_killed_table_of_all_methods_is_completed(data, tmp_path, capsys) -> N
     assert "</svg>" in plot
     assert main(words) == 0  # nothing is missing
     assert (out / "table.svg").read_text() == plot
+
+
+def test_jobs_of_the_workflow_make_cells_and_table(data, tmp_path) -> None:
+    values = {
+        "results": str(tmp_path / "results"),
+        "benchmark": {
+            "data": str(data), "methods": ["unet"], "labelled": [0.4], "seeds": [0],
+            "recipe": "cpu", "mpp_um": 1.24,
+            "settings": [word.removeprefix("--set=") for word in TINY if word.startswith("--set=")],
+        },
+    }  # fmt: skip
+    (cell,) = table_cells(Configuration(**values))
+    make_cell(values, cell.name, JobResources(gpu=0, threads=1, code_version=1))
+    assert all(Path(file).is_file() for file in cell_files(cell))
+    make_table(values)
+    out = tmp_path / "results" / "benchmark"
+    assert {"table.md", "table.csv", "table.svg"} <= {path.name for path in out.iterdir()}
+    values["benchmark"]["settings"].append("network.width=12")
+    with pytest.raises(SettingsError, match="width 8, now 12"):
+        table_cells(Configuration(**values))
 
 
 def test_a_failed_cell_is_named_and_the_others_run(data, tmp_path, capsys, caplog) -> None:

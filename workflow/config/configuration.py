@@ -15,6 +15,7 @@ from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.setting_types import Integer, Number, StrictModel
 from semimoe.setting_values import MOST_SEED
 from semimoe.settings import NetworkSettings
+from workflow.config.benchmark_options import BenchmarkOptions
 from workflow.config.option_groups import (
     AnnotationOptions,
     ExportOptions,
@@ -41,7 +42,7 @@ class Configuration(StrictModel):
     slides: str = Field(
         "",
         description="the sheet of slides, relative to the working directory (separated by tabs,"
-        " commas or semicolons); every run needs one",
+        " commas or semicolons); every run of slides needs one",
     )
     results: str = Field(
         "results", min_length=1, description="output folder, relative to the working directory"
@@ -92,6 +93,7 @@ class Configuration(StrictModel):
     annotations: AnnotationOptions = AnnotationOptions()
     export: ExportOptions = ExportOptions()
     proposals: ProposalOptions = ProposalOptions()
+    benchmark: BenchmarkOptions = BenchmarkOptions()
 
     @field_validator("model", "start_from", "scratch", mode="before")
     @classmethod

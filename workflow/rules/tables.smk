@@ -52,7 +52,7 @@ rule report:
         mem_mb=1000,
     params:
         slides=SHEET.ids(),
-        config=CONFIGURATION.model_dump(exclude=PATH_KEYS),
+        config=CONFIGURATION.model_dump(exclude=PATH_KEYS | {"benchmark"}),
         paths=CONFIGURATION.model_dump(include=PATH_KEYS),
         made_from=made_from,
         code_version=3,
