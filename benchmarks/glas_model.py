@@ -9,6 +9,7 @@ Finished folds are kept, and an interrupted one continues. The test images are n
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -37,28 +38,62 @@ class GlasRecipe(NamedTuple):
     options: tuple[str, ...]
 
 
-_AVERAGE = GlasRecipe(
-    10,
-    210,
-    (
-        *("--batch=16", "--set=training.augment=deform", "--set=training.ema_decay=0.998"),
-        *("--set=training.mask_loss=dice+ce", "--set=training.sdf_loss=l1"),
-        "--set=training.weight_decay=0.01",
-    ),
-)
+_FIRST = GlasRecipe(8, 200, ("--batch=5", "--set=training.augment=scanners"))
+# What recipe `average` changes beside the number of steps and tiles.
+_CHANGES = {
+    "ema": "--set=training.ema_decay=0.998",
+    "dice+ce": "--set=training.mask_loss=dice+ce",
+    "l1": "--set=training.sdf_loss=l1",
+    "deform": "--set=training.augment=deform",
+    "decay": "--set=training.weight_decay=0.01",
+}
+_AVERAGE = GlasRecipe(10, 210, ("--batch=16", *_CHANGES.values()))
+
+
+def _without(change: str) -> GlasRecipe:
+    """Recipe `average` with the value of recipe `first` for one of its changes."""
+    options = [option for option in _AVERAGE.options if option != _CHANGES[change]]
+    if change == "deform":
+        options.append("--set=training.augment=scanners")
+    return _AVERAGE._replace(options=tuple(options))
+
+
+def _with(recipe: GlasRecipe, *options: str) -> GlasRecipe:
+    """A recipe with further options; of two values of a setting the last one counts."""
+    return recipe._replace(options=(*recipe.options, *options))
+
+
 RECIPES = {
-    "first": GlasRecipe(8, 200, ("--batch=5", "--set=training.augment=scanners")),
+    "first": _FIRST,
     "average": _AVERAGE,
-    "bins": _AVERAGE._replace(
-        options=(*_AVERAGE.options, "--set=network.sdf_bins=21", "--set=network.sdf_um=40")
+    # Each change of `average` alone, and `average` without it.
+    "first+steps": _FIRST._replace(epochs=_AVERAGE.epochs, steps=_AVERAGE.steps),
+    "first+batch+steps": _with(
+        _AVERAGE._replace(options=()), "--batch=16", "--set=training.augment=scanners"
     ),
-    "skeleton": _AVERAGE._replace(
-        options=(
-            *_AVERAGE.options,
-            *("--set=network.sdf_bins=21", "--set=network.sdf_scale=skeleton"),
-        )
+    **{f"first+{name}": _with(_FIRST, option) for name, option in _CHANGES.items()},
+    **{f"average-{name}": _without(name) for name in _CHANGES},
+    "average-steps": _AVERAGE._replace(epochs=_FIRST.epochs, steps=_FIRST.steps * 5 // 16),
+    # Half as many tiles with 2.25 times the pixels; the model predicts tiles of this size, too.
+    "crops-384": _with(_AVERAGE, "--tile=384", "--batch=8"),
+    "bins": _with(_AVERAGE, "--set=network.sdf_bins=21", "--set=network.sdf_um=40"),
+    "skeleton": _with(_AVERAGE, "--set=network.sdf_bins=21", "--set=network.sdf_scale=skeleton"),
+    "lite2": _with(_AVERAGE, "--set=network.encoder=efficientnet-lite2"),
+    # Gates that matter; `expert_outputs.py` compares their output with that of each expert.
+    "gates-balance": _with(_AVERAGE, "--set=training.gate_balance=0.1"),
+    "gates-pixels": _with(_AVERAGE, "--set=network.gate_pooling=none"),
+    "gates-pixels-balance": _with(
+        _AVERAGE, "--set=network.gate_pooling=none", "--set=training.gate_balance=0.1"
+    ),
+    "gates-separate": _with(_AVERAGE, "--set=network.experts=separate"),
+    # Learns from outlines and from the mean maps of other models, see `teacher_options`.
+    "distilled": _with(
+        _AVERAGE,
+        *("--method=semimoe", "--distil", "--set=training.unsup_max=1"),
+        "--set=training.unsup_schedule=ramp",
     ),
 }
+DISTILLED = "distilled"
 LICENCE = (
     "Trained on GlaS (Warwick QU), for non-commercial research only: "
     "cite Sirinukunwattana et al., Medical Image Analysis 35, 2017. "
@@ -76,6 +111,20 @@ def training_options(recipe: GlasRecipe, model: str) -> list[str]:
     return [*images, f"--steps={steps}", *schedule, *_COMMON, *recipe.options]
 
 
+def teacher_options(model: str, teachers: Sequence[Path]) -> list[str]:
+    """Models that recipe `distilled` learns from.
+
+    A fold learns from the same fold of other seeds, which held out the same images. The model of
+    all images learns from the folds.
+
+    Parameters
+    ----------
+    teachers : folders with the folders of models, one for each seed
+    """
+    names = [model] if model in FOLDS else FOLDS
+    return ["--pseudo-from", *(str(folder / name) for folder in teachers for name in names)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,7 +134,9 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, default=2, help="trainings at the same time, with one thread each"
     )
-    parser.add_argument("--recipe", choices=RECIPES, default="average")
+    parser.add_argument(
+        "--recipe", choices=[name for name in RECIPES if name != DISTILLED], default="average"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:

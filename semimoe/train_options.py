@@ -97,8 +97,16 @@ def add_train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--pseudo-from",
         type=Path,
-        help="folder of a trained model that makes the pseudo-labels before training; "
-        "default: made in every step",
+        nargs="+",
+        default=[],
+        help="folders of trained models whose mean maps are the pseudo-labels, made before "
+        "training; default: made in every step",
+    )
+    train.add_argument(
+        "--distil",
+        action="store_true",
+        help="--pseudo-from labels the labelled images too: the experts learn them twice, from "
+        "outlines and from pseudo-labels",
     )
     train.add_argument("--seed", type=int, default=0, help="seed of everything random")
     train.add_argument("--out", type=Path, required=True)

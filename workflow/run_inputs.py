@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workflow.config.checks import ConfigurationError, read_configuration
 from workflow.config.configuration import DEFAULT_MPP_UM, Configuration
+from workflow.config.configuration_remarks import configuration_remarks
 from workflow.earlier_model import earlier_model_warning
 from workflow.sheet import Sheet
 from workflow.sheet_annotations import check_annotations
@@ -117,7 +118,11 @@ def read_run_inputs(
     if not is_main_process:
         return RunInputs(configuration, sheet, tuple(problems), asks_for_preview=asks_for_preview)
     annotations = check_annotations(sheet, configuration, preview=asks_for_preview)
-    remarks = [*sheet.remarks, *annotations.lines()]
+    remarks = [
+        *configuration_remarks(configuration),
+        *sheet.remarks,
+        *annotations.lines(),
+    ]
     explained: frozenset[str] = frozenset()
     if not (problems or annotations.problems):
         mpp_um = configuration.tiles.mpp_um or DEFAULT_MPP_UM

@@ -3,8 +3,12 @@ r"""Trains the folds and the final model of `models/glas` with one recipe, until
 python benchmarks/gpu/5_model_folds.py --data GLAS --out OUT --recipe average
 
 Five folds of whole patients, and a model of all training images; several trainings at a time. No
-test image is read. Each model is written with kernels in half precision: OUT/models-1.zip, ...,
-two models in each (16 MB). `benchmarks/separation.py` compares rules for glands on them.
+test image is read. Finished models are kept, so that the next call with the same folder continues.
+Recipe distilled also needs --teachers: the folders `released` of two or more calls with recipe
+average and other seeds (`-- --seed=1`). Each model is written with kernels in half precision:
+OUT/models-1.zip, ..., two models in each (16 MB). `benchmarks/separation.py` compares rules for
+glands on them. With --experts, `benchmarks/expert_outputs.py` scores the gates of the folds against
+their experts.
 GlaS at half resolution (31 MB as PNG) is enough: give its pixel size, --mpp 1.2401.
 """
 
@@ -20,7 +24,8 @@ from gpu_report import GpuReport
 from timed_commands import FINISHED, run_semimoe
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from glas_model import FOLDS, LICENCE, RECIPES, training_options
+from expert_outputs import write_table
+from glas_model import DISTILLED, FOLDS, LICENCE, RECIPES, teacher_options, training_options
 
 _MODELS_PER_ARCHIVE = 2
 
@@ -33,6 +38,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", choices=RECIPES, required=True)
     parser.add_argument("--models", nargs="+", default=[*FOLDS, "all"])
+    parser.add_argument("--teachers", type=Path, nargs="+", help="for recipe distilled")
+    parser.add_argument(
+        "--experts", action="store_true", help="score gates and experts of the folds (experts.md)"
+    )
     parser.add_argument("--mpp", default="0.62005", help="pixel size of the images, um")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu")
     parser.add_argument("--threads", type=int, default=4, help="of each training")
@@ -40,6 +49,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="deadline")
     parser.add_argument("options", nargs="*", help="after --: further options of the trainings")
     arguments = parser.parse_args()
+    if (arguments.recipe == DISTILLED) != bool(arguments.teachers):
+        parser.error("recipe distilled needs --teachers, and no other recipe takes it")
     report = GpuReport(arguments.out, minutes=arguments.minutes)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         futures = [
@@ -48,25 +59,41 @@ def main() -> None:
         for future in futures:
             report.add(future.result())
     pack_models(arguments.out)
+    folds = [arguments.out / "released" / name for name in arguments.models if name in FOLDS]
+    folds = [folder for folder in folds if (folder / "model.json").exists()]
+    if arguments.experts and folds:
+        write_table(
+            folds,
+            arguments.data,
+            arguments.out,
+            device=arguments.device,
+            threads=arguments.threads,
+        )
     report.finish()
 
 
 def train_and_release(
     name: str, arguments: argparse.Namespace, report: GpuReport
 ) -> dict[str, object]:
-    """Train one model until the deadline, and write it with kernels in half precision."""
+    """Train one model until the deadline, and write it with kernels in half precision.
+
+    What an earlier call finished is kept.
+    """
     trained, released = (arguments.out / folder / name for folder in ("trained", "released"))
     log = arguments.out / f"{name}.log"
     start_s = time.monotonic()
     train = [
         *("train", "--data", str(arguments.data), "--mpp", arguments.mpp),
         *training_options(RECIPES[arguments.recipe], name),
+        *(teacher_options(name, arguments.teachers) if arguments.teachers else []),
         *("--device", arguments.device, "--threads", str(arguments.threads)),
         *("--out", str(trained), *arguments.options),
     ]
-    outcome = run_semimoe(train, log, report)
+    outcome = FINISHED
+    if not (trained / "model.json").exists():
+        outcome = run_semimoe(train, log, report)
     train_s = time.monotonic() - start_s
-    if outcome == FINISHED:
+    if outcome == FINISHED and not (released / "model.json").exists():
         release = ["release", "--model", str(trained), "--out", str(released)]
         outcome = run_semimoe([*release, "--licence", LICENCE], log, report)
     scores: dict[str, float] = {}

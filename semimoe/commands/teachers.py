@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from semimoe.datasets.image_folder import ImageFile, read_image
 from semimoe.datasets.image_lists import ListedImage
 from semimoe.datasets.image_resolution import Resolution
+from semimoe.fine_tuning import changed_meanings
 from semimoe.known_images import images_of_sources, known_images
 from semimoe.methods import METHODS
 from semimoe.model_card import WEIGHTS, ModelCard, load_card
@@ -17,13 +20,10 @@ from semimoe.settings import NetworkSettings, TrainingSettings
 from tiling.raster.atomic_files import file_checksum
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 _MAX_NAMES = 3  # in a message
-# Settings that give the outputs of a task their meaning.
-_MEANING_OF_OUTPUTS = (("sdf", "sdf_scale"), ("sdf", "sdf_um"), ("bnd", "boundary"))
 
 
 def check_pseudo_from(arguments: argparse.Namespace, training: TrainingSettings) -> None:
@@ -35,7 +35,9 @@ def check_pseudo_from(arguments: argparse.Namespace, training: TrainingSettings)
         The method has no unlabelled images, the pseudo-labels are those of a teacher that labels
         tiles at each step, or there are several processes.
     """
-    if arguments.pseudo_from is None:
+    if not arguments.pseudo_from:
+        if arguments.distil:
+            raise SettingsError("--distil: give the models to learn from, --pseudo-from FOLDER ...")
         return
     if not METHODS[arguments.method].uses_unlabelled:
         raise SettingsError(
@@ -56,12 +58,12 @@ def check_pseudo_from(arguments: argparse.Namespace, training: TrainingSettings)
 
 def load_teachers(arguments: argparse.Namespace) -> dict[Path, ModelCard]:
     """Folder -> card of the teachers that were given."""
-    folders = [arguments.start_from, arguments.pseudo_from]
+    folders = [arguments.start_from, *arguments.pseudo_from]
     return {folder: load_card(folder) for folder in folders if folder is not None}
 
 
 def check_teachers(
-    teachers: Mapping[Path, ModelCard], rows: Sequence[ListedImage], pseudo_from: Path | None
+    teachers: Mapping[Path, ModelCard], rows: Sequence[ListedImage], pseudo_from: Sequence[Path]
 ) -> list[str]:
     """Check that teachers were not trained on outlines which this run does not use.
 
@@ -73,12 +75,12 @@ def check_teachers(
     Raises
     ------
     DataError
-        The model of the pseudo-labels was trained on such outlines.
+        A model of the pseudo-labels was trained on such outlines.
     """
     warnings = []
     for folder, card in teachers.items():
         leaked = _leaked_images(card, rows)
-        if leaked and folder == pseudo_from:
+        if leaked and folder in pseudo_from:
             raise DataError(
                 f"--pseudo-from {folder}: was trained on the outlines of {_shortened(leaked)}, "
                 "which are unlabelled or held out here; give a model trained on the same list"
@@ -96,16 +98,20 @@ def check_teachers(
     return warnings
 
 
-def teacher_notes(teachers: Mapping[Path, ModelCard], pseudo_from: Path | None) -> dict[str, Any]:
+def teacher_notes(
+    teachers: Mapping[Path, ModelCard], pseudo_from: Sequence[Path]
+) -> dict[str, Any]:
     """Entries of the notes of a card that come from the teachers.
 
-    The licence of the model of the pseudo-labels holds for what is trained with them, too.
+    The licences of the models of the pseudo-labels hold for what is trained with them, too.
     """
     notes: dict[str, Any] = {}
-    if pseudo_from is not None:
-        notes["pseudo_from"] = file_checksum(pseudo_from / WEIGHTS)[:16]
-        if licence := teachers[pseudo_from].notes.licence:
-            notes["licence"] = licence
+    if pseudo_from:
+        checksums = [file_checksum(folder / WEIGHTS)[:16] for folder in pseudo_from]
+        notes["pseudo_from"] = ", ".join(checksums)
+        licences = [teachers[folder].notes.licence for folder in pseudo_from]
+        if any(licences):
+            notes["licence"] = " ".join(dict.fromkeys(text for text in licences if text))
     sources = images_of_sources(known_images(card) for card in teachers.values())
     if sources is not None:
         notes["known"] = sources
@@ -120,24 +126,33 @@ def make_pseudo_labels(
 ) -> "dict[str, NDArray[np.uint8]]":
     """Name of an image -> pseudo-labels of `--pseudo-from` at the working resolution.
 
+    Those of several models are made from the mean of their maps.
+
     Raises
     ------
     SettingsError
-        The teacher has another resolution, or its outputs have another meaning.
+        A teacher has another resolution, or its outputs have another meaning.
     """
     from semimoe.prediction.image_predictor import ImagePredictor
     from tiling.raster.quantise import quantise_pseudo_label
 
-    folder = arguments.pseudo_from
-    predictor = ImagePredictor(folder, device=arguments.device, threads=arguments.threads)
-    if predictor.resolution != resolution:
-        raise SettingsError(
-            f"--pseudo-from {folder}: works at {predictor.resolution}, this run at {resolution}"
-        )
-    _check_outputs(folder, predictor.card.network, network)
-    return {
-        file.name: quantise_pseudo_label(predictor.maps(read_image(file.image))) for file in files
-    }
+    predictors = []
+    for folder in arguments.pseudo_from:
+        predictor = ImagePredictor(folder, device=arguments.device, threads=arguments.threads)
+        if predictor.resolution != resolution:
+            raise SettingsError(
+                f"--pseudo-from {folder}: works at {predictor.resolution}, this run at {resolution}"
+            )
+        _check_outputs(folder, predictor.card.network, network)
+        predictors.append(predictor)
+
+    def pseudo_label(file: ImageFile) -> "NDArray[np.uint8]":
+        image = read_image(file.image)
+        maps = [predictor.maps(image) for predictor in predictors]
+        mean: NDArray[np.float32] = np.mean(np.stack(maps), axis=0)
+        return quantise_pseudo_label(mean)
+
+    return {file.name: pseudo_label(file) for file in files}
 
 
 def _leaked_images(card: ModelCard, rows: Sequence[ListedImage]) -> list[str]:
@@ -163,10 +178,5 @@ def _check_outputs(folder: Path, teacher: NetworkSettings, network: NetworkSetti
             f"--pseudo-from {folder}: has no expert of {', '.join(missing)}; take one that has, "
             "or set network.tasks"
         )
-    for task, key in _MEANING_OF_OUTPUTS:
-        theirs, ours = getattr(teacher, key), getattr(network, key)
-        if task in network.expert_tasks and theirs != ours:
-            raise SettingsError(
-                f"--pseudo-from {folder}: network.{key} is {theirs} there and {ours} here; "
-                "use the same value"
-            )
+    for change in changed_meanings(network, teacher):
+        raise SettingsError(f"--pseudo-from {folder}: {change}; use the same value")

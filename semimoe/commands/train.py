@@ -110,13 +110,15 @@ def _training_data(
 ) -> "TrainingData":
     from semimoe.training.recipe import TrainingData
 
-    pseudo = None
-    if arguments.pseudo_from is not None:
-        pseudo = make_pseudo_labels(arguments, images.unlabelled, resolution, network)
+    pseudo, unlabelled_files = None, images.unlabelled
+    if arguments.distil:
+        unlabelled_files = [*images.labelled, *images.unlabelled]
+    if arguments.pseudo_from:
+        pseudo = make_pseudo_labels(arguments, unlabelled_files, resolution, network)
     unlabelled, validation = None, None
-    if images.unlabelled:
+    if unlabelled_files:
         unlabelled = FolderImages(
-            images.unlabelled,
+            unlabelled_files,
             labels=arguments.unlabelled_truth,
             resolution=resolution,
             pseudo=pseudo,

@@ -1,8 +1,9 @@
-"""EfficientNet-Lite0 as an encoder pretrained on ImageNet, and a light decoder for it.
+"""EfficientNet-Lite as an encoder pretrained on ImageNet, and a light decoder for it.
 
-Tan and Le 2019 (arXiv 1905.11946). The Lite variant uses ReLU6 and no squeeze-and-excitation. A few
-outlined images are not enough to learn edges and textures from random weights; the pretrained
-weights already detect them.
+Tan and Le 2019 (arXiv 1905.11946). The Lite variants use ReLU6 and no squeeze-and-excitation.
+EfficientNet-Lite0 is described here, a larger one in a file of its own. A few outlined images are
+not enough to learn edges and textures from random weights; the pretrained weights already detect
+them.
 
 B batch, C width, H, W sides (multiples of 16), h, w sides of any feature.
 """
@@ -18,12 +19,10 @@ from torch.nn import functional
 from semimoe.model_errors import ModelError
 from tiling.raster.atomic_files import file_checksum
 
-_IMAGENET_SHA256 = "5e92801669c8785f4965c5863f3ccb8a02035d693c3bb348709aece5d2fb6d1f"
-IMAGENET_WEIGHTS = Path(__file__).parent / "imagenet" / "efficientnet-lite0.safetensors"
 _STEM_CHANNELS = 32
 
 
-class _EncoderStage(NamedTuple):
+class EncoderStage(NamedTuple):
     """Consecutive blocks with the same output size."""
 
     blocks: int
@@ -34,42 +33,64 @@ class _EncoderStage(NamedTuple):
     is_skip: bool  # the last stage of its resolution: its output goes to the decoder
 
 
+class LiteVariant(NamedTuple):
+    """One of the EfficientNet-Lite networks, without its last stage and the classifier.
+
+    Attributes
+    ----------
+    name : also of the file of its weights
+    sha256 : checksum of that file
+    """
+
+    name: str
+    sha256: str
+    stages: tuple[EncoderStage, ...]
+
+    @property
+    def weights(self) -> Path:
+        """File of the pretrained weights."""
+        return Path(__file__).parent / "imagenet" / f"{self.name}.safetensors"
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the images and of the features that the encoder returns."""
+        return (3, *(stage.channels for stage in self.stages if stage.is_skip))
+
+
 # Table 1 of the paper without the last stage (320 channels) and the classifier.
-_STAGES = (
-    _EncoderStage(1, 3, 1, 1, 16, True),
-    _EncoderStage(2, 3, 2, 6, 24, True),
-    _EncoderStage(2, 5, 2, 6, 40, True),
-    _EncoderStage(3, 3, 2, 6, 80, False),
-    _EncoderStage(3, 5, 1, 6, 112, True),
-    _EncoderStage(4, 5, 2, 6, 192, True),
+LITE0 = LiteVariant(
+    "efficientnet-lite0",
+    "5e92801669c8785f4965c5863f3ccb8a02035d693c3bb348709aece5d2fb6d1f",
+    (
+        EncoderStage(1, 3, 1, 1, 16, True),
+        EncoderStage(2, 3, 2, 6, 24, True),
+        EncoderStage(2, 5, 2, 6, 40, True),
+        EncoderStage(3, 3, 2, 6, 80, False),
+        EncoderStage(3, 5, 1, 6, 112, True),
+        EncoderStage(4, 5, 2, 6, 192, True),
+    ),
 )
 
 
 def make_encoder(width: int) -> "LiteEncoder":
     """Build the encoder with random weights; its channels do not depend on `width`."""
-    return LiteEncoder()
+    return LiteEncoder(LITE0)
 
 
 def make_decoder(width: int) -> "LightDecoder":
-    """Build the decoder that fits `LiteEncoder`."""
-    return LightDecoder(width)
+    """Build the decoder that fits the encoder."""
+    return LightDecoder(width, LITE0.channels)
 
 
 class LiteEncoder(nn.Module):
-    """Stem and stages of EfficientNet-Lite0 down to 1/32 of the resolution.
+    """Stem and stages of an EfficientNet-Lite down to 1/32 of the resolution."""
 
-    Attributes
-    ----------
-    channels : of the features that `forward` returns
-    """
-
-    channels = (3, *(stage.channels for stage in _STAGES if stage.is_skip))
-
-    def __init__(self) -> None:
+    def __init__(self, variant: LiteVariant) -> None:
         super().__init__()
+        self.variant = variant
         self.stem = _convolution_unit(3, _STEM_CHANNELS, kernel=3, stride=2)
         stages, in_channels = [], _STEM_CHANNELS
-        for stage in _STAGES:
+        for stage in variant.stages:
             stages.append(_stage_blocks(in_channels, stage))
             in_channels = stage.channels
         self.stages = nn.ModuleList(stages)
@@ -89,7 +110,7 @@ class LiteEncoder(nn.Module):
         """
         features = [x]
         x = self.stem(x)
-        for stage, module in zip(_STAGES, self.stages, strict=True):
+        for stage, module in zip(self.variant.stages, self.stages, strict=True):
             x = module(x)
             if stage.is_skip:
                 features.append(x)
@@ -112,8 +133,8 @@ class LiteEncoder(nn.Module):
             module.eval()
         return self
 
-    def load_pretrained(self, path: Path = IMAGENET_WEIGHTS) -> None:
-        """Load pretrained weights from a file.
+    def load_pretrained(self, path: Path | None = None) -> None:
+        """Load pretrained weights: those of the variant, or from another file.
 
         Raises
         ------
@@ -122,12 +143,13 @@ class LiteEncoder(nn.Module):
         """
         from semimoe.tensor_files import load_tensors
 
+        path = path or self.variant.weights
         if not path.is_file():
             raise ModelError(
                 f"{path}: the pretrained weights of the encoder are missing;"
                 " fetch the folder again, or set network.encoder: unet"
             )
-        if path == IMAGENET_WEIGHTS and file_checksum(path) != _IMAGENET_SHA256:
+        if path == self.variant.weights and file_checksum(path) != self.variant.sha256:
             raise ModelError(f"{path}: damaged (wrong checksum); fetch the file again")
         try:
             self.load_state_dict(load_tensors(path)[0])
@@ -143,12 +165,16 @@ class LightDecoder(nn.Module):
 
     One convolution follows each skip connection.
 
+    Parameters
+    ----------
+    channels : of the features of the encoder, finest first
+
     Attributes
     ----------
     level_channels : of the features of all levels, coarsest first
     """
 
-    def __init__(self, width: int, channels: Sequence[int] = LiteEncoder.channels) -> None:
+    def __init__(self, width: int, channels: Sequence[int]) -> None:
         super().__init__()
         *skip_channels, in_channels = channels
         up, merge = [], []
@@ -178,7 +204,7 @@ class LightDecoder(nn.Module):
         return levels
 
 
-def _stage_blocks(in_channels: int, stage: _EncoderStage) -> nn.Sequential:
+def _stage_blocks(in_channels: int, stage: EncoderStage) -> nn.Sequential:
     blocks = [_InvertedResidual(in_channels, stage.stride, stage)]
     blocks += [_InvertedResidual(stage.channels, 1, stage) for _ in range(stage.blocks - 1)]
     return nn.Sequential(*blocks)
@@ -190,7 +216,7 @@ class _InvertedResidual(nn.Module):
     The input is added to the result if both have the same shape.
     """
 
-    def __init__(self, in_channels: int, stride: int, stage: _EncoderStage) -> None:
+    def __init__(self, in_channels: int, stride: int, stage: EncoderStage) -> None:
         super().__init__()
         expanded = in_channels * stage.expansion
         units = []

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from semimoe.devices import RunDevice, start_device
 from semimoe.encoders import ENCODERS
+from semimoe.fine_tuning import changed_meanings
 from semimoe.methods.learner import Forward, Learner, LearnerContext, Outputs
 from semimoe.model_card import (
     WARM_START,
@@ -119,6 +120,11 @@ def start_run(
     _resume_or_begin(run, warm_start)
     if start_card is not None:
         _compare_resolution(run, start_card)
+        for change in changed_meanings(recipe.network, start_card.network):
+            run.warn(
+                f"starts from {folders.start_from}, with another meaning of its outputs: {change};"
+                " leave the setting out to keep that of the model, or train longer"
+            )
     return run
 
 

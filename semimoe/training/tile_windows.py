@@ -3,6 +3,7 @@
 B batch, S side of the windows.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from semimoe.training.recipe import Role, TileSource
 from semimoe.training.tile_geometry import Crop, random_crop, window_px
 from semimoe.training.tile_schedule import ScheduledBatch
 from tiling.raster.tile import Tile
+
+# Memory for compressed skeletons, as a share of that for tiles: 1 in this number.
+_SKELETON_SHARE = 8
 
 
 class TileWindows(NamedTuple):
@@ -64,7 +68,8 @@ class CachedTiles:
     ----------
     source : the tiles
     most_bytes : tiles that do not fit are read again each time
-    with_skeleton : compute the skeleton-aware distance of tiles with labels
+    with_skeleton : compute the skeleton-aware distance of tiles with labels; that of a tile which
+        does not fit is kept compressed, up to an eighth of `most_bytes` more
 
     Attributes
     ----------
@@ -75,7 +80,9 @@ class CachedTiles:
         self.source, self._with_skeleton = source, with_skeleton
         self.name: Callable[[int], str] | None = getattr(source, "name", None)
         self._free_bytes = most_bytes
+        self._free_skeleton_bytes = most_bytes // _SKELETON_SHARE
         self._tiles: dict[int, Tile] = {}
+        self._skeletons: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self.source)
@@ -85,12 +92,29 @@ class CachedTiles:
         if tile is None:
             tile = self.source[index]
             if self._with_skeleton and tile.labels is not None:
-                tile = tile._replace(skeleton=skeleton_distance(tile.labels))
+                tile = tile._replace(skeleton=self._skeleton(index, tile.labels))
             size = sum(array.nbytes for array in tile if array is not None)
             if size <= self._free_bytes:
                 self._free_bytes -= size
                 self._tiles[index] = tile
+            elif tile.skeleton is not None:
+                self._keep_skeleton(index, tile.skeleton)
         return tile
+
+    def _skeleton(self, index: int, labels: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """Skeleton-aware distance; it takes much longer than decoding a tile."""
+        compressed = self._skeletons.get(index)
+        if compressed is None:
+            return skeleton_distance(labels)
+        return np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(labels.shape)
+
+    def _keep_skeleton(self, index: int, skeleton: NDArray[np.uint8]) -> None:
+        if index in self._skeletons:
+            return
+        compressed = zlib.compress(skeleton.tobytes(), 1)
+        if len(compressed) <= self._free_skeleton_bytes:
+            self._free_skeleton_bytes -= len(compressed)
+            self._skeletons[index] = compressed
 
 
 def read_windows(

@@ -16,6 +16,7 @@ from short_runs import (
     train,
 )
 
+from semimoe.model_card import load_card
 from semimoe.model_errors import TrainingError
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
@@ -161,6 +162,25 @@ def test_without_validation_a_fine_tuned_model_keeps_threshold_and_split_of_its_
     assert (card["threshold"], card["split"]["growth_um"]) == (0.81, 7)
     assert card["threshold_from"] == "start model"
     assert any("is not known" in warning for warning in card["warnings"])
+
+
+def test_log_and_card_warn_if_outputs_get_another_meaning_than_in_the_start_model(
+    trained_models, tmp_path, discs, caplog
+) -> None:
+    start = trained_models["supervised"]
+    network = load_card(start).network
+    again = {"start_from": start, "training": ONE_STEP}
+    for name, changes in (("same", {}), ("other", {"sdf_um": 2 * network.sdf_um})):
+        changed = network.model_copy(update=changes)
+        train("supervised", tmp_path / name, discs(1, 48), network=changed, **again)
+    same, other = (
+        [text for text in load_card(tmp_path / name).warnings if "another meaning" in text]
+        for name in ("same", "other")
+    )
+    assert same == []
+    (warning,) = other
+    assert f"network.sdf_um is {2 * network.sdf_um} here and {network.sdf_um} there" in warning
+    assert warning in caplog.messages
 
 
 def test_log_and_card_warn_if_the_start_model_has_another_resolution(

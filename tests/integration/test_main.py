@@ -1,6 +1,7 @@
 """The commands on small folders: their output, and the input that they refuse with status 2."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from PIL import Image
 
 from semimoe.__main__ import main
-from semimoe.datasets.image_folder import image_size
+from semimoe.commands.teachers import make_pseudo_labels
+from semimoe.datasets.image_folder import find_images, image_size, read_image
 from semimoe.devices import native_precision
+from semimoe.prediction.image_predictor import ImagePredictor
 from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import load_tensors
+from tiling.raster.quantise import quantise_pseudo_label
 
 pytestmark = pytest.mark.xdist_group("trained_models")
 
@@ -516,6 +520,36 @@ def test_pseudo_labels_can_come_from_a_finished_model(pictures, capsys) -> None:
         == 2
     )
     assert "works at" in capsys.readouterr().err
+
+
+def test_a_network_is_distilled_from_the_mean_maps_of_several_models(pictures, capsys) -> None:
+    """All images are labelled; without --distil there is no pseudo-label."""
+    train = words("train --data", pictures / "data", ONE_STEP, "--labelled 1 --validation 0")
+    teachers = [pictures / f"teacher{seed}" for seed in (1, 2)]
+    for seed, teacher in enumerate(teachers):
+        assert run(*train, f"--method supervised --seed {seed} --out", teacher) == 0
+    student = pictures / "student"
+    assert run(*train, "--distil --out", student, "--pseudo-from", *teachers) == 0
+    card = json.loads((student / "model.json").read_text())
+    assert len(card["notes"]["pseudo_from"].split(", ")) == 2
+    assert not any("unlabelled" in warning for warning in card["warnings"])
+    header, row = (line.split(",") for line in (student / "history.csv").read_text().splitlines())
+    assert float(row[header.index("unsup_seg")]) > 0
+    # The pseudo-label of an image is that of the mean maps.
+    (file, *_) = find_images(pictures / "data" / "train")
+    predictors = [ImagePredictor(teacher, device="cpu", threads=1) for teacher in teachers]
+    labels = make_pseudo_labels(
+        Namespace(pseudo_from=teachers, device="cpu", threads=1),
+        [file],
+        predictors[0].resolution,
+        predictors[0].card.network,
+    )
+    first, second = (predictor.maps(read_image(file.image)) for predictor in predictors)
+    np.testing.assert_array_equal(labels[file.name], quantise_pseudo_label((first + second) / 2))
+    assert (labels[file.name] != quantise_pseudo_label(first)).any()
+    capsys.readouterr()
+    assert run(*train, "--distil --out", pictures / "none") == 2
+    assert "--distil: give the models to learn from" in capsys.readouterr().err
 
 
 def test_a_released_model_keeps_the_warnings_and_the_inherited_licence(pictures, capsys) -> None:

@@ -10,6 +10,11 @@ from tiling.raster.quantise import quantised_threshold
 from tiling.raster.reduced_depth import depth_steps
 
 SplitRule = Literal["depth", "prominence"]
+# Parameters that have an effect with one of the rules only.
+PARAMETERS_OF_RULES: dict[SplitRule, tuple[str, ...]] = {
+    "depth": ("seed_depth_um", "boundary_level", "growth_um"),
+    "prominence": ("prominence_um", "seed_threshold", "boundary_weight_um"),
+}
 
 
 @dataclass(frozen=True)

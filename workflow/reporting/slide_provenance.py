@@ -4,20 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tiling.raster.split_parameters import PARAMETERS_OF_RULES
 from workflow.job_record import JobRecord
 from workflow.reporting.outcome import RunOutcome
 from workflow.result_paths import ResultPaths, record_of_store
 
 _ID_DIGITS = 12
-# Parameters of each split rule, with their units.
-_SPLIT_PARAMETERS = {
-    "depth": (("seed_depth_um", " um"), ("boundary_level", ""), ("growth_um", " um")),
-    "prominence": (
-        ("prominence_um", " um"),
-        ("seed_threshold", ""),
-        ("boundary_weight_um", " um"),
-    ),
-}
 
 
 class SlideProvenance(NamedTuple):
@@ -78,8 +70,10 @@ def _split(glands: Path, outcome: RunOutcome) -> str:
     if not outcome.is_current(glands):
         return "not finished"
     split = GlandStore.read(glands).split
-    parameters = (("threshold", ""), *_SPLIT_PARAMETERS[split.rule], ("min_area_um2", " um2"))
-    return ", ".join(
-        f"{name.rsplit('_um', 1)[0].replace('_', ' ')} {getattr(split, name):g}{unit}"
-        for name, unit in parameters
-    )
+    parameters = ("threshold", *PARAMETERS_OF_RULES[split.rule], "min_area_um2")
+    texts = []
+    for parameter in parameters:
+        name, has_unit, exponent = parameter.partition("_um")
+        unit = f" um{exponent}" if has_unit else ""
+        texts.append(f"{name.replace('_', ' ')} {getattr(split, parameter):g}{unit}")
+    return ", ".join(texts)

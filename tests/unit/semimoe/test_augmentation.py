@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from semimoe.objectives.skeleton_distance import skeleton_distance
+from semimoe.training import tile_windows
 from semimoe.training.augmentation import AugmentedTiles, augment
 from semimoe.training.random_columns import NUMBERS_PER_TILE, Column
 from semimoe.training.tile_schedule import ScheduledBatch
@@ -195,6 +197,25 @@ def test_a_tile_is_decoded_once_while_it_fits_into_memory() -> None:
         for index in range(3):
             cached[index]
     assert source.read == [0, 1, 2, 2]
+
+
+def test_the_skeleton_of_a_tile_that_does_not_fit_into_memory_is_computed_once(monkeypatch) -> None:
+    computed = []
+
+    def count(labels: np.ndarray) -> np.ndarray:
+        computed.append(labels)
+        return skeleton_distance(labels)
+
+    monkeypatch.setattr(tile_windows, "skeleton_distance", count)
+    tiles = [disc_tile(48, pseudo=False)] * 2
+    bytes_of_a_tile = 48 * 48 * (3 + 4 + 1 + 1)
+    cached = CachedTiles(tiles, bytes_of_a_tile + 100, with_skeleton=True)
+    for _ in range(3):
+        for index in range(2):
+            np.testing.assert_array_equal(
+                cached[index].skeleton, skeleton_distance(tiles[index].labels)
+            )
+    assert len(computed) == 2
 
 
 def _largest_step(tile) -> int:

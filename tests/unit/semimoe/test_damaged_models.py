@@ -13,7 +13,7 @@ from short_runs import CARD_VALUES, NETWORK
 from semimoe.model_card import WEIGHTS, load_card, parse_card, save_card
 from semimoe.model_errors import ModelError
 from semimoe.model_weights import load_weights
-from semimoe.networks.efficientnet import IMAGENET_WEIGHTS, LiteEncoder
+from semimoe.networks.efficientnet import LITE0, LiteEncoder
 from semimoe.networks.mixture import SemiMoE
 from semimoe.prediction.image_predictor import ImagePredictor
 from semimoe.prediction.predictor import Predictor
@@ -109,11 +109,12 @@ def test_damaged_pretrained_weights_of_the_encoder_are_an_error(
 ) -> None:
     from semimoe.networks import efficientnet
 
-    copy = Path(shutil.copy(IMAGENET_WEIGHTS, tmp_path))
-    monkeypatch.setattr(efficientnet, "IMAGENET_WEIGHTS", copy)
+    (tmp_path / "imagenet").mkdir()
+    copy = Path(shutil.copy(LITE0.weights, tmp_path / "imagenet"))
+    monkeypatch.setattr(efficientnet, "__file__", str(tmp_path / "efficientnet.py"))
     flip_a_bit(copy, np.random.default_rng(0))
     with pytest.raises(ModelError, match=r"damaged .*fetch the file again"):
-        LiteEncoder().load_pretrained(copy)
+        LiteEncoder(LITE0).load_pretrained()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -11,7 +11,8 @@ from semimoe.methods import METHODS
 from semimoe.methods.optimizers import make_optimizers
 from semimoe.model_card import load_card
 from semimoe.model_errors import ModelError, SettingsError
-from semimoe.networks.efficientnet import IMAGENET_WEIGHTS, LightDecoder, LiteEncoder
+from semimoe.networks.efficientnet import LITE0, LightDecoder, LiteEncoder, LiteVariant
+from semimoe.networks.efficientnet_lite2 import LITE2
 from semimoe.networks.mixture import count_parameters
 from semimoe.networks.pretrained import freeze, load_pretrained
 from semimoe.objectives.losses import SumLoss
@@ -31,25 +32,36 @@ def build_network(method: str, settings: NetworkSettings) -> nn.Module:
 LITE = NetworkSettings(width=4, encoder="efficientnet-lite0", experts="shared")
 
 
-def test_features_equal_those_of_the_original_network() -> None:
-    """Expected values: from the reference implementation in fp32, on an image of sine waves.
+# Channels, side, mean, standard deviation and one value of each feature.
+FEATURES = {
+    LITE0: [
+        ((16, 32), 0.0869, 8.9883, -18.588),
+        ((24, 16), -0.7026, 12.5265, 10.100),
+        ((40, 8), -0.0801, 11.1034, -13.169),
+        ((112, 4), 0.6054, 6.1497, 2.1675),
+        ((192, 2), 0.1665, 9.0739, -8.0567),
+    ],
+    LITE2: [
+        ((16, 32), 0.5690, 10.1405, 13.6809),
+        ((24, 16), -1.1956, 13.2641, -7.7623),
+        ((48, 8), 0.4159, 11.4151, 9.4777),
+        ((120, 4), -0.3105, 6.2192, 0.4265),
+        ((208, 2), 0.8271, 11.0598, -21.4375),
+    ],
+}
 
-    For each feature: mean, standard deviation and one value.
-    """
-    encoder = LiteEncoder().eval()
+
+@pytest.mark.parametrize("variant", FEATURES, ids=lambda variant: variant.name)
+def test_features_equal_those_of_the_original_network(variant: LiteVariant) -> None:
+    """Expected values: from the reference implementation in fp32, on an image of sine waves."""
+    encoder = LiteEncoder(variant).eval()
     encoder.load_pretrained()
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     image = torch.stack([torch.sin(x / 3), torch.cos(y / 5), torch.sin((x + y) / 7)])[None]
     with torch.inference_mode():
         first_feature, *features = encoder(image)
     assert first_feature is image
-    expected = [
-        ((16, 32), 0.0869, 8.9883, -18.588),
-        ((24, 16), -0.7026, 12.5265, 10.100),
-        ((40, 8), -0.0801, 11.1034, -13.169),
-        ((112, 4), 0.6054, 6.1497, 2.1675),
-        ((192, 2), 0.1665, 9.0739, -8.0567),
-    ]
+    expected = FEATURES[variant]
     for feature, ((channels, side), mean, deviation, value) in zip(features, expected, strict=True):
         assert feature.shape == (1, channels, side, side)
         measured = torch.stack([feature.mean(), feature.std(), feature[0, 3, 1, 1]])
@@ -63,7 +75,8 @@ def test_features_equal_those_of_the_original_network() -> None:
 def test_the_feature_of_the_decoder_has_the_size_of_an_image_with_sides_that_are_multiples_of_16(
     side: int,
 ) -> None:
-    feature = LightDecoder(8)(LiteEncoder()(torch.rand(2, 3, side, 2 * side)))
+    decoder = LightDecoder(8, LITE0.channels)
+    feature = decoder(LiteEncoder(LITE0)(torch.rand(2, 3, side, 2 * side)))
     assert feature.shape == (2, 8, side, 2 * side)
 
 
@@ -77,7 +90,7 @@ def test_every_method_works_with_the_pretrained_encoder(method, experts) -> None
     assert len(encoders) == (
         3 if METHODS[method].has_gates and experts == "separate" else without_gates
     )
-    pretrained, _ = load_tensors(IMAGENET_WEIGHTS)
+    pretrained, _ = load_tensors(LITE0.weights)
     for encoder in encoders:
         torch.testing.assert_close(
             encoder.state_dict()["stem.0.weight"], pretrained["stem.0.weight"].float()
@@ -88,7 +101,17 @@ def test_every_method_works_with_the_pretrained_encoder(method, experts) -> None
 
 
 def test_the_encoder_has_as_many_parameters_as_stem_and_blocks_0_to_14_of_the_original() -> None:
-    assert count_parameters(LiteEncoder()) == 2_353_408
+    assert count_parameters(LiteEncoder(LITE0)) == 2_353_408
+
+
+def test_a_model_with_the_larger_encoder_has_at_most_15_mb_in_half_precision() -> None:
+    network = build_network(
+        "semimoe", NetworkSettings(encoder="efficientnet-lite2", experts="shared")
+    )
+    load_pretrained(network)
+    outputs = network.eval()(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
+    assert outputs.gates.seg.shape == (1, 2, 48, 48)
+    assert 2 * count_parameters(network) < 11e6
 
 
 def test_the_pretrained_encoder_has_its_own_learning_rate() -> None:
@@ -102,7 +125,7 @@ def test_the_pretrained_encoder_has_its_own_learning_rate() -> None:
         assert [(group["lr"], group["initial_lr"]) for group in groups] == pytest.approx(
             [(1e-2, 1e-2), (1e-3, 1e-3)]
         )
-        assert sum(p.numel() for p in groups[1]["params"]) == count_parameters(LiteEncoder())
+        assert sum(p.numel() for p in groups[1]["params"]) == count_parameters(LiteEncoder(LITE0))
         parameters = [p for group in groups for p in group["params"]]
         assert sum(p.numel() for p in parameters) == count_parameters(network)
     plain = build_network("unet", NetworkSettings(encoder="unet", experts="separate", width=4))
@@ -124,7 +147,7 @@ def test_training_starts_from_the_pretrained_weights_and_the_model_can_be_loaded
     )
     tensors, _ = load_tensors(tmp_path / "model" / "model.safetensors")
     trained = tensors["features.encoder.stem.0.weight"]
-    pretrained = load_tensors(IMAGENET_WEIGHTS)[0]["stem.0.weight"].float()
+    pretrained = load_tensors(LITE0.weights)[0]["stem.0.weight"].float()
     assert 0 < (trained - pretrained).abs().max() < 0.1
     maps = Predictor.load(tmp_path / "model", device="cpu", threads=1)(
         torch.zeros(1, 3, 48, 48, dtype=torch.uint8).numpy()
@@ -136,10 +159,10 @@ def test_missing_weights_and_weights_of_another_network_are_an_error_with_a_reme
     tmp_path,
 ) -> None:
     with pytest.raises(ModelError, match=r"missing.*network\.encoder: unet"):
-        LiteEncoder().load_pretrained(tmp_path / "encoder.safetensors")
+        LiteEncoder(LITE0).load_pretrained(tmp_path / "encoder.safetensors")
     save_tensors(tmp_path / "other.safetensors", nn.Conv2d(3, 4, 1).state_dict(), {})
     with pytest.raises(ModelError, match="not the weights of this encoder"):
-        LiteEncoder().load_pretrained(tmp_path / "other.safetensors")
+        LiteEncoder(LITE0).load_pretrained(tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize("stages", [0, 2])
@@ -157,7 +180,7 @@ def test_frozen_stages_do_not_change_and_later_stages_do(tmp_path, discs, stages
     data = TrainingData(discs(4, 40))
     fit_on_cpu("unet", data, network=LITE, training=training, out=tmp_path / "model")
     before, after = (
-        load_tensors(IMAGENET_WEIGHTS)[0],
+        load_tensors(LITE0.weights)[0],
         load_tensors(tmp_path / "model" / "model.safetensors")[0],
     )
     changed = {

@@ -11,7 +11,7 @@ from semimoe.datasets.image_folder import FolderImages, find_images
 from semimoe.methods.learner import LearnerContext, Step
 from semimoe.methods.semimoe import SemiMoELearner
 from semimoe.methods.supervised import SupervisedLearner
-from semimoe.model_errors import TrainingError
+from semimoe.model_errors import SettingsError, TrainingError
 from semimoe.networks.mixture import SemiMoE
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import Targets
@@ -255,6 +255,16 @@ def test_a_run_that_ran_out_of_memory_keeps_its_batch_size_and_logs_the_smaller_
 def test_a_batch_that_the_devices_cannot_share_equally_is_an_error(tmp_path, discs) -> None:
     with pytest.raises(ValueError, match="multiple of their number"):
         train(discs(2, 40), None, None, method="unet", out=tmp_path / "model", devices=3)
+
+
+def test_a_device_with_one_tile_cannot_mix_tiles_for_a_teacher(tmp_path, discs) -> None:
+    teacher = {"batch": 2, "pseudo": "teacher", "ema_decay": 0.9}
+    training = TrainingSettings(**SHORT_TRAINING | teacher)
+    with pytest.raises(SettingsError, match="give each device at least 2"):
+        train(
+            discs(2, 40), discs(2, 40), None, method="semimoe", out=tmp_path / "model",
+            training=training, devices=2,
+        )  # fmt: skip
 
 
 def test_an_error_about_a_loss_that_is_not_finite_names_the_images(tmp_path, discs) -> None:

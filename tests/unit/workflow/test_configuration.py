@@ -262,6 +262,8 @@ def test_a_teacher_needs_a_moving_average_and_stores_no_pseudo_labels() -> None:
     assert read_configuration({"training": teacher}).training.pseudo == "teacher"
     (problem,) = problems({"training": {"pseudo": "teacher"}})
     assert "teacher needs ema_decay above 0" in problem
+    (problem,) = problems({"training": {**teacher, "batch": 1}})
+    assert "batch must be at least 2" in problem
     (problem,) = problems({"training": {**teacher, "pseudo_labels": "stored"}})
     assert "teacher needs pseudo_labels: online" in problem
 

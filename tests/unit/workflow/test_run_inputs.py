@@ -11,6 +11,8 @@ from workflow.job_record import JobRecord, RecordedInput
 from workflow.result_paths import record_of_store
 from workflow.run_inputs import RunInputs, problems_text, read_run_inputs
 
+SHIPPED = Path(__file__).parents[3] / "models" / "glas"
+
 
 @pytest.fixture
 def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
@@ -54,6 +56,34 @@ def test_a_python_that_snakemake_cannot_start_is_named_before_the_run(
     problem, _ = read({}).problems
     assert problem.startswith("Python: /my slides/.venv/bin/python has ' ' in its path")
     assert "rename the folder" in problem
+
+
+def test_parameters_of_the_other_split_rule_are_named(values) -> None:
+    def named(**changes: object) -> list[str]:
+        return [one for one in read(values | changes).remarks if "no effect" in one]
+
+    assert named() == named(glands={"seed_depth_um": 2}) == []
+    assert named(glands={"rule": "prominence", "prominence_um": 5}) == []
+    (remark,) = named(glands={"prominence_um": 5, "seed_threshold": 0.8})
+    assert "glands.prominence_um, glands.seed_threshold: no effect with the split rule depth" in (
+        remark
+    )
+    (remark,) = named(training={"split_rule": "prominence"}, glands={"growth_um": 5})
+    assert "glands.growth_um: no effect with the split rule prominence" in remark
+    # The rule of the shipped model is depth.
+    (remark,) = named(model=str(SHIPPED), glands={"boundary_weight_um": 5})
+    assert "set glands.rule to prominence" in remark
+
+
+def test_fine_tuning_that_changes_the_meaning_of_outputs_is_named(values) -> None:
+    def named(**network: object) -> list[str]:
+        changes = {"start_from": str(SHIPPED), "network": network}
+        return [one for one in read(values | changes).remarks if "another meaning" in one]
+
+    assert named() == named(sdf_um=20) == []
+    (remark,) = named(sdf_um=40)
+    assert "network.sdf_um is 40 here and 20 there" in remark
+    assert len(named(sdf_scale="skeleton", boundary="outer")) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder without a disk")
