@@ -12,11 +12,11 @@ Hyper-parameters of the paper: lambda = 0.001 for a domain without labels. Here 
 `unsup_max` over the schedule, as for all methods of the table.
 
 Differences. The paper writes (2) as a sum over the pixels; its public code takes the mean, as here.
-It can also weight classes by their expected shares; this file does not. SSL4MIS and XNet apply the
-loss to the labelled tiles too (XNet with the weight 1); the paper and this file to the unlabelled
-ones only. The entropy is computed from logits, so that no constant is added inside the logarithm
-(1e-30 in the paper's code, 1e-6 in the others). Only the mask has an entropy loss; distance and
-boundary are learnt from labels.
+Its optional loss of expected class shares is left out. SSL4MIS and XNet apply the loss to the
+labelled tiles too (XNet with the weight 1); the paper and this file to the unlabelled ones only.
+The entropy is computed from logits, so that no constant is added inside the logarithm (1e-30 in the
+paper's code, 1e-6 in the others). Only the mask has an entropy loss; distance and boundary are
+learnt from labels.
 """
 
 import math
