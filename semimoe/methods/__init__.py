@@ -122,7 +122,7 @@ class Method:
 
 
 # Persistent homology.
-_GUDHI = OptionalPackage("gudhi", "gudhi==3.13.*")
+_GUDHI = OptionalPackage("gudhi", "gudhi==3.13.*", only_for_training=True)
 
 _ENTRIES = (
     Method(

@@ -37,7 +37,8 @@ is done here:
 
 The teacher, an average itself, predicts, and `ema_decay` has no effect.
 
-B batch, T facets, N structures, H, W sides, h, w those of reduced maps. It needs the package gudhi.
+B batch, T facets, N structures, H, W sides, h, w those of reduced maps. The training needs the
+package gudhi.
 """
 
 import copy
@@ -55,6 +56,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn import functional
 
+from semimoe.methods import METHODS
 from semimoe.methods.learner import LearnerContext, Step
 from semimoe.methods.toposemiseg import TopoSemiSegLearner
 from semimoe.networks.mixture import NetworkOutputs
@@ -90,6 +92,7 @@ class MatchLearner(TopoSemiSegLearner):
     snapshot_count: Tensor
 
     def __init__(self, context: LearnerContext) -> None:
+        METHODS["match"].check_package()
         super().__init__(context)
         self.snapshots = nn.ModuleList(
             copy.deepcopy(self.student).requires_grad_(False) for _ in range(_FACETS - 1)

@@ -26,14 +26,21 @@ Differences of the public code (the loss only): it computes squares of 100 px, h
 4-connected components, here 8-connected as in all masks; the Wasserstein distance of order 1 with
 the largest coordinate, here the sum of squares that the loss consists of.
 
-B batch, H, W sides. It needs the package gudhi.
+B batch, H, W sides. The training needs the package gudhi.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from semimoe.methods.learner import PhaseLoss, Step, pseudo_label_counts, unsupervised_mask_loss
+from semimoe.methods import METHODS
+from semimoe.methods.learner import (
+    LearnerContext,
+    PhaseLoss,
+    Step,
+    pseudo_label_counts,
+    unsupervised_mask_loss,
+)
 from semimoe.methods.mean_teacher import MeanTeacherLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.running_statistics import keep_running_statistics
@@ -56,6 +63,10 @@ class TopoSemiSegLearner(MeanTeacherLearner):
     """A student that learns the components of the teacher's map."""
 
     is_recordable = False  # persistent homology is computed on the CPU
+
+    def __init__(self, context: LearnerContext) -> None:
+        METHODS["toposemiseg"].check_package()
+        super().__init__(context)
 
     def consistency_phase(self, step: Step) -> PhaseLoss | None:
         """The student learns the probability of the teacher, and its components."""

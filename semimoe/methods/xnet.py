@@ -28,6 +28,7 @@ B batch, C channels, H, W sides, h, w sides of a feature.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import pywt
 import torch
@@ -128,7 +129,7 @@ class LowPass(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> float32 (B, C, H, W); H and W are even."""
         pad = self._padding
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x.device.type):
             kernel = self.kernel.expand(x.shape[1], -1, -1, -1)
             padded = functional.pad(x.float(), (pad,) * 4, mode="reflect")
             # The analysis filters are the synthesis filters in reverse order, and a convolution
@@ -221,6 +222,13 @@ class XNetLearner(UNetLearner):
     def _both_branches(self, images: Tensor) -> tuple[TaskLogits, TaskLogits]:
         assert isinstance(self.network, WaveletUNet)
         return self.network.branches(images)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[None]:
+    """Compute in fp32, also in a run with bf16; not every device has autocast."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def _feature_channels(encoder: nn.Module) -> list[int]:

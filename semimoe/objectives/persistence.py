@@ -11,7 +11,6 @@ N components, B batch, H, W sides. It needs the package gudhi.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import gudhi
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -48,11 +47,10 @@ class PersistencePairs(NamedTuple):
 
 
 def persistence_pairs(probability: NDArray[np.float32]) -> PersistencePairs:
-    """Pairs of the components of a map (H, W) with values in [0, 1].
+    """Pairs of the components of a map (H, W) with values in [0, 1]."""
+    # Models of the methods that use it predict without this package.
+    import gudhi
 
-    >>> persistence_pairs(np.array([[0.9, 0.2, 0.6]], np.float32)).persistence.round(3).tolist()
-    [0.4, 0.9]
-    """
     values = probability.astype(np.float64)
     # gudhi counts pixels by columns, and thresholds rise there.
     complex_of_map = gudhi.CubicalComplex(top_dimensional_cells=1 - values.T)

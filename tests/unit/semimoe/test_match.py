@@ -10,8 +10,6 @@ from learner_steps import SIDE, B, a_step, context
 from scipy import ndimage
 from short_runs import dice_of_short_run
 
-from semimoe.training.optimiser_step import divide
-
 if find_spec("gudhi") is None:
     pytest.skip("the package gudhi is not installed", allow_module_level=True)
 
@@ -175,19 +173,6 @@ def test_the_temporal_loss_begins_with_the_third_snapshot(monkeypatch) -> None:
     assert calls == [None, None, None, None, [3]]
     assert learner.consistency_phase(a_step(progress=0.5)).loss > 0
     assert len(calls) == 5
-
-
-def test_parts_of_a_batch_add_up_to_the_whole(monkeypatch) -> None:
-    monkeypatch.setattr(match, "_DROPOUT", 0.0)
-    learner = learner_at_the_end().eval()
-    learner.snapshot_count.fill_(3)
-    step = a_step(progress=0.9)
-    whole = learner.consistency_phase(step).loss
-    parts = [
-        learner.consistency_phase(step._replace(unlabelled=part)).loss
-        for part in divide(step.unlabelled, 1)
-    ]
-    torch.testing.assert_close(sum(parts), whole)
 
 
 def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase() -> None:

@@ -43,6 +43,16 @@ def test_a_method_whose_package_is_missing_says_how_to_install_it() -> None:
         method.load_learner()
 
 
+@pytest.mark.parametrize("name", ["toposemiseg", "match"])
+def test_only_the_training_of_a_method_with_topology_needs_its_package(name, monkeypatch) -> None:
+    package = OptionalPackage("no_such_module", "gudhi==3.13.*", only_for_training=True)
+    monkeypatch.setitem(METHODS, name, dataclasses.replace(METHODS[name], package=package))
+    learner = METHODS[name].load_learner()
+    learner.build_network(TINY_NETWORK)
+    with pytest.raises(MissingPackageError, match=f"{name} needs .*pip install 'gudhi==3"):
+        learner(context())
+
+
 @pytest.mark.parametrize("name", METHOD_NAMES)
 def test_every_method_trains_resumes_and_predicts(tmp_path, discs, monkeypatch, name) -> None:
     from semimoe.training.training_run import TrainingRun

@@ -9,8 +9,6 @@ from learner_steps import SIDE, B, a_step, context
 from short_runs import dice_of_short_run
 from torch.nn import functional
 
-from semimoe.training.optimiser_step import divide
-
 if find_spec("gudhi") is None:
     pytest.skip("the package gudhi is not installed", allow_module_level=True)
 
@@ -110,22 +108,6 @@ def test_the_teacher_gets_no_gradient_and_reads_the_weakly_augmented_tile() -> N
         for unlabelled in (step.unlabelled, other)
     ]
     assert counts[0] != counts[1]
-
-
-def test_parts_of_a_batch_add_up_to_the_whole() -> None:
-    torch.manual_seed(0)
-    learner = TopoSemiSegLearner(context()).eval()
-    step = a_step(progress=0.9)
-    weight = step.unlabelled.weight.clone()
-    weight[0, : SIDE // 2] = 0
-    step = step._replace(unlabelled=step.unlabelled._replace(weight=weight))
-    whole = learner.consistency_phase(step).loss
-    parts = [
-        learner.consistency_phase(step._replace(unlabelled=part)).loss
-        for part in divide(step.unlabelled, 1)
-    ]
-    assert len(parts) == B
-    torch.testing.assert_close(sum(parts), whole)
 
 
 def test_pixels_without_weight_have_no_topology() -> None:

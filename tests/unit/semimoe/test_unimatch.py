@@ -9,7 +9,6 @@ from torch.nn import functional
 from semimoe.methods.unimatch import UniMatchLearner, _strongly_augmented
 from semimoe.objectives.losses import Targets
 from semimoe.objectives.teacher_targets import PseudoTiles
-from semimoe.training.optimiser_step import divide
 
 
 def learner_with_constant_output(log_odds: float, **changes) -> UniMatchLearner:
@@ -129,23 +128,6 @@ def test_perturbed_features_lose_channels_and_the_clean_ones_do_not(monkeypatch)
         dropped += is_zero.sum().item()
     total = B * sum(feature.shape[1] for feature in expected)
     assert 0.3 * total < dropped < 0.7 * total
-
-
-def test_parts_of_a_batch_add_up_to_the_whole(monkeypatch) -> None:
-    # Rectangles are exchanged within a part, so that parts are mixed in another way.
-    monkeypatch.setattr("semimoe.methods.unimatch.exchange_rectangles", lambda tiles: tiles)
-    learner = learner_with_constant_output(3.0)
-    step = a_step(progress=1.0)
-    weight = step.unlabelled.weight.clone()
-    weight[0, : SIDE // 2] = 0
-    step = step._replace(unlabelled=step.unlabelled._replace(weight=weight))
-    whole = learner.consistency_phase(step).loss
-    first, second = (
-        learner.consistency_phase(step._replace(unlabelled=part)).loss
-        for part in divide(step.unlabelled, 1)
-    )
-    torch.testing.assert_close(2 * first, second)
-    torch.testing.assert_close(first + second, whole)
 
 
 @pytest.mark.parametrize(("statistics", "changes"), [("labelled", False), ("both", True)])

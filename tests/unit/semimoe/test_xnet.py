@@ -5,12 +5,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from learner_steps import SIDE, TINY_NETWORK, B, a_step, batch, context
+from learner_steps import TINY_NETWORK, a_step, batch, context
 from short_runs import dice_of_short_run
 
 from semimoe.objectives.losses import seg_dice
 from semimoe.settings import NetworkSettings
-from semimoe.training.optimiser_step import divide
 
 if find_spec("pywt") is None:
     pytest.skip("the package PyWavelets is not installed", allow_module_level=True)
@@ -116,21 +115,6 @@ def test_branches_that_agree_have_no_cross_loss_and_branches_that_disagree_have_
         learner.network.high.heads[0].bias.neg_()
     # Two losses of 1 - 1 / (H W + 1) for each class.
     assert learner.cross_phase(a_step(progress=1.0)).loss.item() == pytest.approx(2, abs=0.01)
-
-
-def test_parts_of_a_batch_add_up_to_the_whole() -> None:
-    learner = XNetLearner(context()).eval()
-    step = a_step(progress=1.0)
-    weight = step.unlabelled.weight.clone()
-    weight[0, : SIDE // 2] = 0
-    step = step._replace(unlabelled=step.unlabelled._replace(weight=weight))
-    whole = learner.cross_phase(step).loss
-    parts = [
-        learner.cross_phase(step._replace(unlabelled=part)).loss
-        for part in divide(step.unlabelled, 1)
-    ]
-    assert len(parts) == B
-    torch.testing.assert_close(sum(parts), whole)
 
 
 @pytest.mark.parametrize(("statistics", "changes"), [("labelled", False), ("both", True)])
