@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from learner_steps import batch, context
+from disc_pictures import fit_on_cpu
+from learner_steps import TINY_NETWORK, TINY_TRAINING, batch, context
 
 from semimoe.methods import METHODS
 from semimoe.methods.cross_consistency import context_masking, object_masking
@@ -10,6 +11,7 @@ from semimoe.methods.learner import Learner, Step
 from semimoe.methods.semimoe import SemiMoELearner
 from semimoe.objectives.batch import Batch
 from semimoe.training.optimiser_step import divide
+from semimoe.training.recipe import TrainingData
 
 NAMES = [
     pytest.param(
@@ -137,3 +139,16 @@ def test_reading_a_value_is_noticed_on_the_device_meta() -> None:
     step = step_of(four_tiles(labelled=True).to(meta), four_tiles(labelled=False).to(meta))
     with pytest.raises((RuntimeError, NotImplementedError)):
         one.phases()[1](step)
+
+
+def test_without_their_second_loss_methods_with_one_network_give_the_model_of_the_plain_unet(
+    tmp_path, discs
+) -> None:
+    """Initial weights, tiles and steps are those of the other rows of a table."""
+    data = TrainingData(discs(3, 40), discs(3, 40, seed=5, labels=False))
+    training = TINY_TRAINING.model_copy(update={"epochs": 1, "unsup_max": 0.0})
+    weights = set()
+    for name in ("unet", "entropy-minimisation", "cross-consistency"):
+        fit_on_cpu(name, data, network=TINY_NETWORK, training=training, out=tmp_path / name)
+        weights.add((tmp_path / name / "model.safetensors").read_bytes())
+    assert len(weights) == 1
