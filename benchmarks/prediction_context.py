@@ -37,7 +37,7 @@ from tiling.raster.blending import predict_image, tile_weights
 from tiling.raster.quantise import quantised_threshold
 
 _GLASS, _GLASS_NOISE = np.array([242, 241, 243]), 1.5  # mean colour, and standard deviation
-_OVERLAP_PX = 64  # of neighbouring tiles of a slide
+_OVERLAP_PX = 64  # of neighbouring tiles of a slide, by default
 
 
 def tiles_of_image(
@@ -56,7 +56,12 @@ def whole_image(predictor: Predictor, image: NDArray[np.uint8]) -> NDArray[np.fl
 
 
 def tiles_of_slide(
-    predictor: Predictor, image: NDArray[np.uint8], *, tile_px: int, glass: bool
+    predictor: Predictor,
+    image: NDArray[np.uint8],
+    *,
+    tile_px: int,
+    glass: bool,
+    overlap_px: int = _OVERLAP_PX,
 ) -> NDArray[np.float32]:
     """In a grid of tiles that begins anywhere, surrounded by glass or by its mirror image."""
     height, width = image.shape[1:]
@@ -67,7 +72,7 @@ def tiles_of_slide(
         inside = np.pad(np.ones((1, height, width), bool), around)
         noise = generator.normal(0, _GLASS_NOISE, (1, *padded.shape[1:]))
         padded = np.where(inside, padded, (_GLASS[:, None, None] + noise).astype(np.uint8))
-    stride = tile_px - _OVERLAP_PX
+    stride = tile_px - overlap_px
     first = generator.integers(1, stride + 1, 2)
     rows, columns = (
         np.arange(start, tile_px + side, stride)
@@ -91,6 +96,7 @@ ROWS: dict[str, Maps] = {
         for around in ("glass", "mirror")
         for side in (256, 384, 512)
     },
+    "glass 256 overlap 128": partial(tiles_of_slide, tile_px=256, glass=True, overlap_px=128),
 }
 
 
@@ -129,24 +135,24 @@ def main() -> None:
             predicted[row] = with_maps(images, maps, predictors)
             print(f"{row}: {time.process_time() - start_s:.0f} s of processor time", flush=True)
     threshold, split = first_choice(predicted[next(iter(predicted))], card, arguments.split_of)
-    print(f"\nthreshold {threshold:g}, {split}\n{'':20s}{SCORE_HEADER}", flush=True)
+    print(f"\nthreshold {threshold:g}, {split}\n{'':28s}{SCORE_HEADER}", flush=True)
     for row, one in predicted.items():
-        print(f"{row:20s}{scores(one, card, threshold, split)}", flush=True)
+        print(f"{row:28s}{scores(one, card, threshold, split)}", flush=True)
     if arguments.boundary_levels:
         name, one = next(iter(predicted.items()))
-        print(f"\n{name}, boundary levels of the seeds\n{'':20s}{SCORE_HEADER}", flush=True)
+        print(f"\n{name}, boundary levels of the seeds\n{'':28s}{SCORE_HEADER}", flush=True)
         for level in arguments.boundary_levels:
             changed = split.model_copy(update={"boundary_level": level})
             result = scores(one, card, threshold, changed, distances=False)
             removed = removed_seed_share(one, card, threshold, changed)
-            print(f"{level:<20g}{result} removes {removed:.4f} of the seeds' pixels", flush=True)
+            print(f"{level:<28g}{result} removes {removed:.4f} of the seeds' pixels", flush=True)
     if not arguments.choose:
         return
-    print(f"\nchosen for each row\n{'':20s}{SCORE_HEADER}", flush=True)
+    print(f"\nchosen for each row\n{'':28s}{SCORE_HEADER}", flush=True)
     for row, one in predicted.items():
         best = best_choice(one, card)
         result = scores(one, card, best.threshold, best.split)
-        print(f"{row:20s}{result} threshold {best.threshold:g}, {best.split}", flush=True)
+        print(f"{row:28s}{result} threshold {best.threshold:g}, {best.split}", flush=True)
 
 
 def removed_seed_share(

@@ -127,8 +127,8 @@ def _add_release(commands: Commands) -> None:
     release.add_argument(
         "--flips",
         action="store_true",
-        help="with --folds, threshold and split are chosen on means over four flips; the model then"
-        " predicts so where --flips or prediction.flips is auto",
+        help="with --folds, threshold and split are also chosen on means over four flips, for"
+        " predictions with flips",
     )
     release.add_argument(
         "--licence",
@@ -230,8 +230,8 @@ def _add_prediction_options(parser: argparse.ArgumentParser) -> None:
         const="on",
         choices=FLIPS_CHOICES,
         default="auto",
-        help="on: mean over the image and its three flips, four times as long; auto: on a GPU, if"
-        " the threshold of the model was chosen with flips",
+        help="on: mean over the image and its three flips, four times as long; auto: if the model"
+        " has a threshold for such means",
     )
     add_device_options(parser)
 

@@ -87,6 +87,19 @@ class StartModelScores(_CardPart):
     object_dice: float | None = None
 
 
+class ChoiceWithFlips(_CardPart):
+    """Threshold and split parameters for maps that are means over four flips.
+
+    Attributes
+    ----------
+    validation : scores on the validation images
+    """
+
+    threshold: Number = Field(gt=0, lt=1)
+    split: SplitChoice
+    validation: dict[str, Any] | None = None
+
+
 class TrainingNotes(_CardPart):
     """Where the data of a model came from. Every entry is optional.
 
@@ -133,6 +146,8 @@ class ModelCard(_CardPart):
     sdf_scale : "um", "skeleton", "tile", or "none" for a network without a distance head
     threshold, threshold_from : gland probability of the mask, and how it was chosen
         ("validation", "default", ...)
+    flips : what replaces `threshold`, `split` and `validation` for maps that are means over flips;
+        None: it was not chosen
     validation : scores on the validation images
     validation_before : scores of the model that was fine-tuned
     start_share : share of that model in the mean of its weights and the trained ones
@@ -156,6 +171,7 @@ class ModelCard(_CardPart):
     threshold: Number = Field(gt=0, lt=1)
     threshold_from: str = "unknown"
     split: SplitChoice
+    flips: ChoiceWithFlips | None = None
     seed: int | None = None
     epochs: Number | None = Field(None, gt=0)
     steps_per_epoch: int | None = None
@@ -189,10 +205,12 @@ class ModelCard(_CardPart):
         """
         return self.sdf_scale in ("um", "skeleton")
 
-    @property
-    def chosen_with_flips(self) -> bool:
-        """Whether threshold and split parameters were chosen on means over four flips."""
-        return self.training is not None and self.training.choose_with_flips
+    def for_prediction(self, *, flips: bool) -> "ModelCard":
+        """The card with the threshold and split parameters of the maps that are predicted."""
+        if not flips or self.flips is None:
+            return self
+        chosen = {name: getattr(self.flips, name) for name in ("threshold", "split", "validation")}
+        return self.model_copy(update=chosen)
 
     @property
     def glass_margin_um(self) -> float:

@@ -254,8 +254,8 @@ class TrainingOptions(StrictModel):
     )
     choose_with_flips: Switch = Field(
         False,
-        description="threshold and split parameters are chosen on maps that are means over four"
-        " flips; the model then predicts so where `prediction.flips` is auto",
+        description="threshold and split parameters are also chosen on maps that are means over"
+        " four flips, for predictions with flips (see `prediction.flips`)",
     )
 
     @model_validator(mode="after")

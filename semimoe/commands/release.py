@@ -4,7 +4,7 @@ import argparse
 import logging
 from typing import TYPE_CHECKING, Any
 
-from semimoe.model_card import CARD, ModelCard, load_card
+from semimoe.model_card import CARD, ChoiceWithFlips, ModelCard, load_card
 from semimoe.model_errors import SettingsError
 from semimoe.model_weights import load_weights, save_model
 
@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> ModelCard:
     """The card with threshold and split parameters that are best on the held-out images."""
     from semimoe.commands.release_folds import load_folds
+    from semimoe.prediction.flips import with_flips
     from semimoe.settings import TrainingSettings
     from semimoe.training.validation import ValidationSettings, choose
 
@@ -55,12 +56,15 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
             "choose_with_flips": arguments.flips or training.choose_with_flips,
         }
     )
-    folds = load_folds(arguments, card, flips=training.choose_with_flips)
-    choice = choose(
-        [(fold.predictor, fold.held_out) for fold in folds],
-        ValidationSettings(card.network, training, card.mpp_um),
-    )
+    folds = load_folds(arguments, card)
+    settings = ValidationSettings(card.network, training, card.mpp_um)
+    choice = choose([(fold.predictor, fold.held_out) for fold in folds], settings)
     log.info("threshold %g, split %s: %s", choice.threshold, choice.split, choice.scores)
+    flips = None
+    if training.choose_with_flips:
+        best = choose([(with_flips(fold.predictor), fold.held_out) for fold in folds], settings)
+        log.info("with flips: threshold %g, split %s: %s", best.threshold, best.split, best.scores)
+        flips = ChoiceWithFlips(threshold=best.threshold, split=best.split, validation=best.scores)
     warnings = [text for text in card.warnings if not text.startswith(_THRESHOLD_WARNINGS)]
     warnings += choice.warnings
     for fold in folds:
@@ -69,6 +73,7 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
         "threshold": choice.threshold,
         "threshold_from": f"cross-validation, {len(folds)} folds",
         "split": choice.split,
+        "flips": flips,
         "training": training if card.training or arguments.flips else None,
         "validation": {**choice.scores, "folds": len(folds)},
         "warnings": tuple(warnings),

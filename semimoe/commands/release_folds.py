@@ -38,13 +38,12 @@ class Fold(NamedTuple):
     warnings: list[str]
 
 
-def load_folds(arguments: argparse.Namespace, card: ModelCard, *, flips: bool) -> list[Fold]:
+def load_folds(arguments: argparse.Namespace, card: ModelCard) -> list[Fold]:
     """Check and load the models of `--folds`.
 
     Parameters
     ----------
     card : of the model that is released
-    flips : whether the folds predict means over flips
 
     Raises
     ------
@@ -69,9 +68,7 @@ def load_folds(arguments: argparse.Namespace, card: ModelCard, *, flips: bool) -
         warnings = _fold_warnings(folder.name, fold_card, held_out, dataset)
         for warning in warnings:
             log.warning("%s", warning)
-        predictor = Predictor.load(
-            folder, device=arguments.device, threads=arguments.threads, flips=flips
-        )
+        predictor = Predictor.load(folder, device=arguments.device, threads=arguments.threads)
         images = FolderImages([files[name] for name in held_out], resolution=resolution)
         folds.append(Fold(predictor, images, warnings))
     return folds

@@ -21,11 +21,11 @@ FLIPS = ((), (3,), (2,), (2, 3))
 def resolve_flips(requested: FlipsChoice, card: "ModelCard", device: Device) -> bool:
     """Whether maps are means over flips.
 
-    For auto they are on a GPU, if the threshold of the model was chosen on such maps: on a CPU the
-    network takes most of the time, and four times as long with flips.
+    For auto they are on a GPU, if the model has threshold and split parameters for such maps. On a
+    CPU the network takes most of the time, and four times as long with flips.
     """
     if requested == "auto":
-        return device == "gpu" and card.chosen_with_flips
+        return device == "gpu" and card.flips is not None
     return requested
 
 

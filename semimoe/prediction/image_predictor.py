@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semimoe.datasets.image_resolution import Resolution, enlarge_labels, isotropic_resolution
-from semimoe.model_card import ModelCard
+from semimoe.model_card import ModelCard, load_card
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import Device
 from tiling.raster.blending import predict_image
@@ -48,8 +48,10 @@ class ImagePredictor:
         batch : tiles in one call of the network
         image_mpp_um : pixel size of the images, um; None: that of the training images
         min_area_um2 : smaller objects are removed, um2; None: as in training
-        precision, flips : see `Predictor.load`
+        precision, flips : see `Predictor.load`; flips auto also on a CPU: images are small
         """
+        if flips == "auto":
+            flips = load_card(folder).flips is not None
         self._predictor = Predictor.load(
             folder, device=device, threads=threads, precision=precision, flips=flips
         )

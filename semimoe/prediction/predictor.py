@@ -43,7 +43,8 @@ class Predictor:
 
     Attributes
     ----------
-    card : content of `model.json` (threshold, split parameters, mpp_um, tile_px, ...)
+    card : content of `model.json` (threshold, split parameters, mpp_um, tile_px, ...); after `load`
+        with the threshold and split parameters that were chosen for these maps
     precision : fp32, or bf16 (autocast), whose maps differ by a few 1/255
     flips : maps and gate weights are means over the image and its three flips (test-time
         augmentation), which takes four times as long
@@ -121,13 +122,14 @@ class Predictor:
                 f"{folder}: {WEIGHTS} does not fit {CARD} ({str(error).splitlines()[0]}); "
                 "take both files from the same training run"
             ) from error
+        has_flips = resolve_flips(flips, card, device)
         return cls(
             model,
-            card,
+            card.for_prediction(flips=has_flips),
             choose_device(device, threads=threads),
             source=str(folder),
             precision=_resolved(precision, device, runtime),
-            flips=resolve_flips(flips, card, device),
+            flips=has_flips,
             runtime=runtime,
         )
 

@@ -9,7 +9,13 @@ import torch
 
 from semimoe.fine_tuning import START_SHARE
 from semimoe.known_images import KnownImages, images_of_sources, known_images
-from semimoe.model_card import WARM_START, ModelCard, StartModelScores, TrainingNotes
+from semimoe.model_card import (
+    WARM_START,
+    ChoiceWithFlips,
+    ModelCard,
+    StartModelScores,
+    TrainingNotes,
+)
 from semimoe.model_weights import load_weights, save_model
 from semimoe.networks.mixture import count_parameters
 from semimoe.prediction.flips import with_flips
@@ -26,7 +32,6 @@ from semimoe.training.validation import (
     scores_of,
 )
 from tiling.raster.atomic_files import write_atomic
-from tiling.raster.blending import PredictTiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +70,8 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
     write_atomic(out / "history.csv", to_csv(run.rows, COLUMNS))
     write_atomic(out / "timing.csv", to_csv(run.timings, TIMING_COLUMNS))
     card = _card(run, choice, scores_before, gate_notes)
+    if (flips := _choice_with_flips(run, validation)) is not None:
+        card = card.model_copy(update={"flips": flips})
     save_model(out, run.network.state_dict(), metadata, card)
     scores = ", ".join(f"{name.replace('_', ' ')} {v:.3f}" for name, v in choice.scores.items())
     log.info("%s: threshold %g; on validation: %s", out, choice.threshold, scores or "not measured")
@@ -91,13 +98,17 @@ def _average_with_start_model(run: TrainingRun, start_weights: "dict[str, Tensor
 
 def _choice(run: TrainingRun, validation: TileSource) -> Choice:
     log.info("choosing threshold and split parameters on %d validation images", len(validation))
-    return choose([(_predict(run), validation)], _validation_settings(run))
+    return choose([(run.predictor.maps, validation)], _validation_settings(run))
 
 
-def _predict(run: TrainingRun) -> PredictTiles:
-    """Prediction of the tiles on which threshold and split parameters are chosen."""
-    flips = run.recipe.training.choose_with_flips
-    return with_flips(run.predictor.maps) if flips else run.predictor.maps
+def _choice_with_flips(run: TrainingRun, validation: TileSource | None) -> ChoiceWithFlips | None:
+    """The choice for means over flips, if it is asked for; without validation the start model's."""
+    if not run.recipe.training.choose_with_flips:
+        return None
+    if validation is None:
+        return None if run.start_card is None else run.start_card.flips
+    choice = choose([(with_flips(run.predictor.maps), validation)], _validation_settings(run))
+    return ChoiceWithFlips(threshold=choice.threshold, split=choice.split, validation=choice.scores)
 
 
 def _validation_settings(run: TrainingRun) -> ValidationSettings:
@@ -129,7 +140,7 @@ def _score_start_model(
     """Scores of the start model on validation."""
     tuned = copied_state(run.network)
     run.network.load_state_dict(start_weights)
-    scores = scores_of(_predict(run), validation, _validation_settings(run))
+    scores = scores_of(run.predictor.maps, validation, _validation_settings(run))
     run.network.load_state_dict(tuned)
     best_dice = run.best.dice if run.best else None
     return StartModelScores(tuned_dice_at_half=best_dice, **scores)

@@ -127,7 +127,7 @@ class PredictionOptions(StrictModel):
     flips: Switch | Literal["auto"] = Field(
         "auto",
         description="test-time augmentation: maps are means over each tile and its three flips,"
-        " four times the work; auto: on a GPU, if the threshold of the model was chosen with flips"
+        " four times the work; auto: on a GPU, if the model has a threshold for such means"
         " (training.choose_with_flips, release --flips). The maps' attributes and the report record"
         " what was used",
     )

@@ -7,13 +7,14 @@ import pytest
 import torch
 from short_runs import CARD_VALUES
 
-from semimoe.model_card import load_card, parse_card, save_card
+from semimoe.model_card import ChoiceWithFlips, load_card, parse_card, save_card
 from semimoe.model_errors import DeviceError, ModelError
 from semimoe.networks.mixture import NetworkOutputs, SemiMoE, TaskLogits
 from semimoe.prediction.flips import resolve_flips, with_flips
+from semimoe.prediction.image_predictor import ImagePredictor
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.prediction.predictor import Predictor
-from semimoe.settings import NetworkSettings, TrainingSettings
+from semimoe.settings import NetworkSettings
 from semimoe.tensor_files import save_tensors
 
 NETWORK = NetworkSettings(encoder="unet", experts="separate", width=4)
@@ -151,17 +152,30 @@ def test_tiles_predicted_in_training_have_the_same_mean_over_flips() -> None:
 
 def test_flips_are_used_on_a_gpu_if_the_threshold_was_chosen_with_them(folder) -> None:
     card = load_card(folder)
-    with_flips_chosen = card.model_copy(
-        update={"training": TrainingSettings(choose_with_flips=True)}
+    chosen = ChoiceWithFlips(
+        threshold=0.6, split=card.split.model_copy(update={"growth_um": 5.0}), validation={}
     )
+    with_flips_chosen = card.model_copy(update={"flips": chosen})
     of_auto = {
-        (one.chosen_with_flips, device): resolve_flips("auto", one, device)
+        (one.flips is not None, device): resolve_flips("auto", one, device)
         for one in (card, with_flips_chosen)
         for device in ("cpu", "gpu")
     }
     assert [key for key, flips in of_auto.items() if flips] == [(True, "gpu")]
     assert resolve_flips(True, card, "cpu")
     assert not resolve_flips(False, with_flips_chosen, "gpu")
+    save_card(folder, with_flips_chosen)
+    used = {
+        flips: Predictor.load(folder, device="cpu", threads=1, flips=flips).card
+        for flips in (False, True)
+    }
+    assert {flips: (one.threshold, one.split.growth_um) for flips, one in used.items()} == {
+        False: (0.5, 10.0),
+        True: (0.6, 5.0),
+    }
+    for flips, expected in (("auto", True), (False, False)):
+        images = ImagePredictor(folder, device="cpu", threads=1, flips=flips)
+        assert (images.flips, images.card.threshold == 0.6) == (expected, expected)
 
 
 @pytest.mark.parametrize("axes", [(2,), (3,), (2, 3)])
