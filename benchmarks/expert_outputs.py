@@ -10,7 +10,6 @@ one card (--card), so none is chosen here. The last columns compare the images i
 
 import argparse
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +21,9 @@ from torch import Tensor, nn
 
 from semimoe.datasets.image_dataset import open_dataset
 from semimoe.datasets.image_folder import ImageFile, read_image, read_labels
-from semimoe.datasets.image_resolution import Resolution, enlarge_labels
+from semimoe.datasets.image_resolution import Resolution, enlarge_labels, isotropic_resolution
 from semimoe.devices import choose_device
-from semimoe.evaluation.protocols import OwnSizeScores, ScoredImage, scores_at_own_size
+from semimoe.evaluation.metrics import object_scores, pixel_scores
 from semimoe.methods import METHODS
 from semimoe.model_card import ModelCard, load_card
 from semimoe.model_weights import load_weights
@@ -41,7 +40,6 @@ _NAMES = {"seg": "mask", "sdf": "distance", "bnd": "boundary"}
 _LEAST_AREA_UM2, _LEAST_HOLE_UM2 = 500.0, 50.0  # defaults of the workflow
 _SDF_SOFTNESS = 0.1
 _SHIPPED = Path(__file__).parents[1] / "models" / "glas"
-_SHOWN = ("dice", "object_f1", "object_dice", "object_hausdorff_px")
 # Row -> maps (4, h, w)
 Maps = dict[str, NDArray[np.float32]]
 
@@ -86,15 +84,20 @@ class MixtureOutputs:
     Parameters
     ----------
     folder : of the model
+    image_mpp_um : pixel size of the images, um; None: that of the training images
     """
 
-    def __init__(self, folder: Path, *, device: str, threads: int) -> None:
+    def __init__(
+        self, folder: Path, *, device: str, threads: int, image_mpp_um: float | None = None
+    ) -> None:
         self.card = load_card(folder)
         if self.card.notes.resolution is None:
             raise SystemExit(f"{folder}: was not trained on a folder of images")
         if not METHODS[self.card.method].has_gates:
             raise SystemExit(f"{folder}: {self.card.method} has no gates")
         self.resolution = Resolution(**self.card.notes.resolution.model_dump())
+        if image_mpp_um is not None:
+            self.resolution = isotropic_resolution(image_mpp_um, self.card.mpp_um)
         self._device = choose_device(device, threads=threads)
         network = METHODS[self.card.method].load_learner().build_network(self.card.network)
         network.load_state_dict(load_weights(folder, self.card)[0])
@@ -156,10 +159,10 @@ def _single_experts(experts: Tensor, outputs: NetworkOutputs) -> dict[str, Tenso
 
 
 class Prediction(NamedTuple):
-    """Glands of one held-out image by row."""
+    """Glands of one held-out image by row, and the pixel size of the image."""
 
     fold: str
-    name: str
+    mpp_um: float
     truth: NDArray[np.int32]
     glands: dict[str, NDArray[np.int32]]
 
@@ -179,7 +182,7 @@ def predicted(
             row: glands_of_maps(row, maps, outputs, card, truth.shape)
             for row, maps in outputs.maps(read_image(file.image)).items()
         }
-        predictions.append(Prediction(fold, file.name, truth, glands))
+        predictions.append(Prediction(fold, outputs.resolution.image_mpp_um, truth, glands))
     print(f"{fold}: {len(predictions)} images", flush=True)
     return predictions
 
@@ -211,35 +214,45 @@ def table(predictions: list[Prediction]) -> list[dict[str, str]]:
     """One line for each row and scope: all images together, and each fold."""
     lines = []
     folds = list(dict.fromkeys(one.fold for one in predictions))
-    scopes = {"all": predictions}
-    if len(folds) > 1:
-        scopes |= {fold: [one for one in predictions if one.fold == fold] for fold in folds}
-    for scope, members in scopes.items():
-        scores = {row: _scores(members, row) for row in members[0].glands}
-        for row, of_row in scores.items():
-            pooled = of_row.pooled.to_json_dict()
-            line = {"scope": scope, "output": row, "images": str(len(members))}
-            line |= {key: "" if pooled[key] is None else f"{pooled[key]:.4f}" for key in _SHOWN}
-            line["pixel Dice: images lower, higher, p"] = _paired(
-                scores[GATES], of_row, lambda one: one.dice
-            )
-            line["object Dice: images lower, higher, p"] = _paired(
-                scores[GATES], of_row, lambda one: one.object_dice
-            )
+    of_image = {row: [scores([one], row) for one in predictions] for row in predictions[0].glands}
+    for scope in ["all", *(folds if len(folds) > 1 else [])]:
+        chosen = [i for i, one in enumerate(predictions) if scope in ("all", one.fold)]
+        for row, images in of_image.items():
+            pairs = [(of_image[GATES][i], images[i]) for i in chosen]
+            pooled = scores([predictions[i] for i in chosen], row)
+            line = {"scope": scope, "output": row, "images": str(len(chosen))}
+            line |= {name: f"{value:.4f}" for name, value in pooled._asdict().items()}
+            for name in ("pixel_dice", "object_dice"):
+                differences = [getattr(one, name) - getattr(gates, name) for gates, one in pairs]
+                line[f"{name}: images lower, higher, p"] = _paired(differences)
             lines.append(line)
     return lines
 
 
-def _scores(predictions: list[Prediction], row: str) -> OwnSizeScores:
-    images = [
-        ScoredImage(f"{one.fold}/{one.name}", one.truth, one.glands[row]) for one in predictions
-    ]
-    return scores_at_own_size(images, mpp_um=None)
+class Scores(NamedTuple):
+    """Scores pooled over images, without objects under `_LEAST_AREA_UM2`."""
+
+    pixel_dice: float
+    object_f1: float
+    object_dice: float
 
 
-def _paired(gates: OwnSizeScores, row: OwnSizeScores, score: Callable[..., float]) -> str:
+def scores(predictions: list[Prediction], row: str) -> Scores:
+    """Scores of one row."""
+    truth = [one.truth for one in predictions]
+    glands = [one.glands[row] for one in predictions]
+    objects = object_scores(
+        truth,
+        glands,
+        mpp_um=predictions[0].mpp_um,
+        min_object_um2=_LEAST_AREA_UM2,
+        distances=False,
+    )
+    return Scores(pixel_scores(truth, glands).dice, objects.object_f1, objects.object_dice)
+
+
+def _paired(differences: list[float]) -> str:
     """Images in which a row is lower and higher than the gates, and Wilcoxon's p."""
-    differences = [score(row.images[name]) - score(gates.images[name]) for name in gates.images]
     lower, higher = (sum(sign * one > 0 for one in differences) for sign in (-1, 1))
     if not lower + higher:
         return "0, 0, -"
@@ -253,18 +266,20 @@ def write_table(
     *,
     device: str,
     threads: int,
+    image_mpp_um: float | None = None,
     card: Path = _SHIPPED,
 ) -> None:
     """Score the held-out images of models: experts.csv and experts.md in `out`.
 
     Parameters
     ----------
+    image_mpp_um : pixel size of the images, um; None: that of the training images
     card : model whose threshold and split parameters all rows have
     """
     files = open_dataset(data).training_images()
     predictions = []
     for folder in folders:
-        outputs = MixtureOutputs(folder, device=device, threads=threads)
+        outputs = MixtureOutputs(folder, device=device, threads=threads, image_mpp_um=image_mpp_um)
         predictions += predicted(outputs, folder.name, files, load_card(card))
     lines = table(predictions)
     out.mkdir(parents=True, exist_ok=True)
@@ -291,6 +306,9 @@ def main() -> None:
         default=_SHIPPED,
         help="model whose threshold and split parameters all rows have",
     )
+    parser.add_argument(
+        "--mpp", type=float, help="pixel size of the images, um; default: of the training images"
+    )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -300,6 +318,7 @@ def main() -> None:
         arguments.out,
         device=arguments.device,
         threads=arguments.threads,
+        image_mpp_um=arguments.mpp,
         card=arguments.card,
     )
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semimoe.__main__ import _parser
+from semimoe.commands.training_settings import network_and_training_settings
 from semimoe.model_card import load_card
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "gpu"
@@ -186,61 +188,48 @@ def test_gpu_samples_between_the_first_and_the_last_busy_one(monkeypatch) -> Non
     assert figures_of([], slides=2)["GPU busy"] == "no GPU"
 
 
-def test_folds_and_the_final_model_are_trained_and_packed(tmp_path, monkeypatch) -> None:
-    write_glas(tmp_path / "glas")
-    run_script(
-        monkeypatch, "5_model_folds.py", "--data", str(tmp_path / "glas"), "--mpp", "1.24",
-        "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1", "--jobs", "2",
-        "--recipe", "skeleton", "--models", "fold1", "all", "--", "--epochs=1", "--steps=1",
-        "--width=4", "--tile=32", "--batch=1", "--set=network.encoder=unet",
-        "--set=training.validate_every=1",
-    )  # fmt: skip
-    rows = figures(tmp_path / "out")
-    assert [(row["model"], row["outcome"]) for row in rows] == [
-        ("fold1", "finished"), ("all", "finished"),
-    ]  # fmt: skip
-    with zipfile.ZipFile(tmp_path / "out" / "models-1.zip") as archive:
-        assert {"all/model.json", "fold1/model.safetensors"} <= set(archive.namelist())
-    card = load_card(tmp_path / "out" / "released" / "fold1")
-    assert (card.sdf_scale, card.kernels) == ("skeleton", "float16")
-    assert len(card.notes.images.validation) > 10
-
-
-def test_finished_folds_are_kept_and_a_network_is_distilled_from_two_seeds(
+def test_folds_are_trained_once_and_packed_and_a_network_learns_from_their_mean_maps(
     tmp_path, monkeypatch
 ) -> None:
-    """Gates and experts are scored. The second call of the first folder trains nothing."""
+    """The second call trains nothing; it scores gates and experts."""
     write_glas(tmp_path / "glas")
 
     def run(out: str, *options: str) -> list[tuple[str, str]]:
         run_script(
             monkeypatch, "5_model_folds.py", "--data", str(tmp_path / "glas"), "--mpp", "1.24",
-            "--out", str(tmp_path / out), "--device", "cpu", "--threads", "1", "--jobs", "1",
-            "--models", "fold1", *options, "--epochs=1", "--steps=1", "--width=4", "--tile=32",
-            "--batch=1", "--set=network.encoder=unet", "--set=training.validate_every=1",
+            "--out", str(tmp_path / out), "--device", "cpu", "--threads", "1", "--jobs", "2",
+            *options, "--", "--epochs=1", "--steps=1", "--width=4", "--tile=32", "--batch=1",
+            "--set=network.encoder=unet", "--set=training.validate_every=1",
+            "--set=network.sdf_scale=skeleton", "--set=network.sdf_bins=21",
         )  # fmt: skip
         return [(row["model"], row["outcome"]) for row in figures(tmp_path / out)]
 
-    assert run("a", "--recipe", "gates-pixels-balance", "--", "--seed=0") == [("fold1", "finished")]
-    weights = tmp_path / "a" / "released" / "fold1" / "model.safetensors"
-    first = weights.stat().st_mtime_ns
-    assert run("a", "--recipe", "gates-pixels-balance", "--experts", "--", "--seed=0") == [
-        ("fold1", "finished")
-    ]
-    assert weights.stat().st_mtime_ns == first
-    with (tmp_path / "a" / "experts.csv").open(newline="") as file:
+    finished = [("fold1", "finished"), ("all", "finished")]
+    first = ("--recipe", "skeleton", "--models", "fold1", "all")
+    assert run("first", *first) == finished
+    with zipfile.ZipFile(tmp_path / "first" / "models-1.zip") as archive:
+        assert {"all/model.json", "fold1/model.safetensors"} <= set(archive.namelist())
+    released = tmp_path / "first" / "released"
+    card = load_card(released / "fold1")
+    assert (card.sdf_scale, card.kernels) == ("skeleton", "float16")
+    assert len(card.notes.images.validation) > 10
+
+    written = (released / "fold1" / "model.safetensors").stat().st_mtime_ns
+    assert run("first", *first, "--experts") == finished
+    assert (released / "fold1" / "model.safetensors").stat().st_mtime_ns == written
+    with (tmp_path / "first" / "experts.csv").open(newline="") as file:
         rows = {row["output"]: row for row in csv.DictReader(file)}
-    assert rows["gates (the prediction)"]["object Dice: images lower, higher, p"] == "0, 0, -"
-    # With gates that use one expert, the mixture is the head of the gate on that expert.
     assert len(rows) == 9
-    assert all(0 <= float(row["dice"]) <= 1 for row in rows.values())
-    run("b", "--recipe", "average", "--", "--seed=1")
-    teachers = [str(tmp_path / name / "released") for name in ("a", "b")]
-    assert run("c", "--recipe", "distilled", "--teachers", *teachers, "--") == [
-        ("fold1", "finished")
-    ]
-    card = load_card(tmp_path / "c" / "released" / "fold1")
-    assert len(card.notes.pseudo_from.split(", ")) == 2
+    assert all(0 <= float(row["pixel_dice"]) <= 1 for row in rows.values())
+    gates = rows["gates (the prediction)"]
+    assert gates["images"] == str(len(card.notes.images.validation))
+    assert gates["object_dice: images lower, higher, p"] == "0, 0, -"
+
+    teachers = ("--teachers", str(released), str(released))
+    distilled = ("--recipe", "distilled", "--models", "fold1", *teachers)
+    assert run("second", *distilled) == [("fold1", "finished")]
+    notes = load_card(tmp_path / "second" / "released" / "fold1").notes
+    assert len(notes.pseudo_from.split(", ")) == 2
 
 
 def test_recipes_without_one_change_have_all_others(monkeypatch) -> None:
@@ -253,6 +242,23 @@ def test_recipes_without_one_change_have_all_others(monkeypatch) -> None:
         (missing,) = average - set(RECIPES[f"average-{name}"].options)
         assert missing in RECIPES[f"first+{name}"].options
     assert len({RECIPES[f"average-{name}"].options for name in changes}) == len(changes)
+
+
+def test_all_recipes_have_valid_settings_that_differ(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS.parent))
+    from glas_model import RECIPES, training_options
+
+    seen = {}
+    for name, recipe in RECIPES.items():
+        words = ["train", "--data", "GLAS", "--out", "OUT", *training_options(recipe, "fold1")]
+        arguments = _parser().parse_args(words)
+        network, training = network_and_training_settings(arguments)
+        key = (arguments.method, network, training)
+        assert key not in seen.values(), name
+        seen[name] = key
+    assert seen["crops-384"][2].tile_px == 384
+    assert seen["gates-separate"][1].experts == "separate"
+    assert seen["distilled"][0] == "semimoe"
 
 
 def test_a_rewritten_wheel_lists_its_files_and_keeps_its_program_executable(

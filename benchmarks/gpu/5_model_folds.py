@@ -68,6 +68,7 @@ def main() -> None:
             arguments.out,
             device=arguments.device,
             threads=arguments.threads,
+            image_mpp_um=float(arguments.mpp),
         )
     report.finish()
 
