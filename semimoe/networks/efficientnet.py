@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semimoe.model_errors import ModelError
+from semimoe.networks.cpu_operations import Rectifier, enlarge_and_join
 from tiling.raster.atomic_files import file_checksum
 
 _STEM_CHANNELS = 32
@@ -196,10 +197,7 @@ class LightDecoder(nn.Module):
         levels: list[Tensor] = []
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             # The convolution before the enlargement takes a quarter of the work.
-            enlarged = functional.interpolate(up(x), scale_factor=2.0)
-            # The encoder rounds odd sides up: remove the extra row and column.
-            x = enlarged[..., : skip.shape[-2], : skip.shape[-1]]
-            x = merge(torch.cat([x, skip], dim=1))
+            x = merge(enlarge_and_join(up(x), skip))
             levels.append(x)
         return levels
 
@@ -287,7 +285,7 @@ def _convolution_unit(
         nn.BatchNorm2d(out_channels, eps=1e-3),
     ]
     if activation:
-        layers.append(nn.ReLU6(inplace=True))
+        layers.append(Rectifier(6.0))
     return nn.Sequential(*layers)
 
 
@@ -295,5 +293,5 @@ def _decoder_convolution(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
+        Rectifier(),
     )

@@ -3,13 +3,14 @@
 B batch, E experts, G gates, C width, K output channels of all gates, H, W sides (multiples of 16).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from semimoe.networks.cpu_operations import pixels_of, products, with_mean
 from semimoe.networks.experts import SeparateExperts, SharedExperts
 from semimoe.networks.gates import PaperGate, PublicCodeGate
 from semimoe.settings import STRIDE_PX, NetworkSettings
@@ -92,12 +93,50 @@ class SemiMoE(nn.Module):
         """Images uint8 (B, 3, H, W) -> logits of experts and gates."""
         x = normalise_images(images, self.mean, self.std)
         features = self.features(x)  # E x (B, C, H, W)
+        if (
+            self.settings.gate_pooling == "tile"
+            and x.device.type == "cpu"
+            and torch.is_grad_enabled()
+        ):
+            return self._outputs_by_products(features)
         experts = logits_by_task(
             self.settings.expert_tasks,
             [head(feature) for head, feature in zip(self.expert_heads, features, strict=True)],
         )
         weights = self._gate_weights(features)
         return NetworkOutputs(experts, self._gate_logits(features, weights), weights.mean((3, 4)))
+
+    def _outputs_by_products(self, features: list[Tensor]) -> NetworkOutputs:
+        """The same outputs, by one product of each feature for the heads of its expert and gates.
+
+        For training on a CPU: with several operations on a feature, most time goes into the sum of
+        their gradients.
+        """
+        images, _, height, width = features[0].shape
+        pixels, means = zip(*(with_mean(pixels_of(feature)) for feature in features), strict=True)
+        pooled = torch.cat(means, dim=1)
+        weights = torch.stack([gate(pooled) for gate in self.gates], dim=1)  # (B, G, E)
+        kernel, bias = _joined_heads(self.gate_heads)
+        gate_kernels = weights[:, self.gate_indices, :, None].float() * kernel[:, None]  # (B,K,E,C)
+        experts, gate_parts = [], []
+        for i, head in enumerate(self.expert_heads):
+            expert_kernel, expert_bias = _joined_heads([head])
+            matrices = torch.cat([expert_kernel.expand(images, -1, -1), gate_kernels[:, :, i]], 1)
+            with torch.autocast(pixels[i].device.type, enabled=False):
+                planes = products(pixels[i], matrices.to(pixels[i].dtype))
+            of_expert, of_gates = torch.split(planes, [len(expert_kernel), len(kernel)], 1)
+            experts.append((of_expert + expert_bias[:, None]).view(images, -1, height, width))
+            gate_parts.append(of_gates)
+        mixed = (sum(gate_parts) + bias[:, None]).view(images, -1, height, width)
+        return NetworkOutputs(
+            logits_by_task(self.settings.expert_tasks, experts), self._by_gate(mixed), weights
+        )
+
+    def _by_gate(self, logits: Tensor) -> TaskLogits:
+        """Logits of all gates (B, K, H, W) by their tasks."""
+        tasks = self.settings.gate_tasks
+        sizes = [self.settings.channels(task) for task in tasks]
+        return logits_by_task(tasks, torch.split(logits, sizes, 1))
 
     def _gate_weights(self, features: list[Tensor]) -> Tensor:
         """Eq. 8: weights (B, G, E, 1, 1) of the tile, or (B, G, E, H, W) of each pixel."""
@@ -114,17 +153,19 @@ class SemiMoE(nn.Module):
         Both are equal, because the head is linear and the sum of the weights is 1. The second form
         reads each feature once for all tasks.
         """
-        tasks, heads = self.settings.gate_tasks, self.gate_heads
-        kernel = torch.cat([head.get_parameter("weight") for head in heads])  # (K, C, 1, 1)
-        bias = torch.cat([head.get_parameter("bias") for head in heads])  # (K,)
+        kernel, bias = _joined_heads(self.gate_heads)
         expert_weights = weights[:, self.gate_indices]  # (B, K, E, 1, 1) or (B, K, E, H, W)
         mixed = sum(
-            expert_weights[:, :, i] * functional.conv2d(feature, kernel)
+            expert_weights[:, :, i] * functional.conv2d(feature, kernel[..., None, None])
             for i, feature in enumerate(features)
         )  # (B, K, H, W)
-        sizes = [self.settings.channels(task) for task in tasks]
-        logits = torch.split(mixed + bias.view(1, -1, 1, 1), sizes, 1)
-        return logits_by_task(tasks, logits)
+        return self._by_gate(mixed + bias.view(1, -1, 1, 1))
+
+
+def _joined_heads(heads: Iterable[nn.Module]) -> tuple[Tensor, Tensor]:
+    """Kernels (K, C) and biases (K,) of all heads, which are 1 x 1 convolutions."""
+    kernel = torch.cat([head.get_parameter("weight") for head in heads]).flatten(1)
+    return kernel, torch.cat([head.get_parameter("bias") for head in heads])
 
 
 def logits_by_task(tasks: Sequence[str], logits: Sequence[Tensor]) -> TaskLogits:

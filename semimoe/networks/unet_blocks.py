@@ -6,6 +6,8 @@ B batch, C width, H, W sides (multiples of 16).
 import torch
 from torch import Tensor, nn
 
+from semimoe.networks.cpu_operations import Rectifier
+
 _LEVELS = 5
 
 
@@ -57,7 +59,7 @@ class UNetDecoder(nn.Module):
                 nn.Upsample(scale_factor=2),
                 nn.Conv2d(2 * size, size, 3, padding=1),
                 nn.BatchNorm2d(size),
-                nn.ReLU(inplace=True),
+                Rectifier(),
             )
             for size in sizes
         )
@@ -81,8 +83,8 @@ def _two_convolutions(in_channels: int, channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, 3, padding=1),
         nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
+        Rectifier(),
         nn.Conv2d(channels, channels, 3, padding=1),
         nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
+        Rectifier(),
     )

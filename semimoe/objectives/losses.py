@@ -88,7 +88,7 @@ def seg_dice(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """
     probability, truth = _weighted_classes(logits, mask, weight)  # (B, K, H W)
     overlap = (probability * truth).sum(2)
-    size = (probability**2).sum(2) + (truth**2).sum(2)
+    size = (probability * probability).sum(2) + (truth * truth).sum(2)
     return _image_mean(1 - (2 * overlap + _SEG_SMOOTHING) / (size + _SEG_SMOOTHING), weight)
 
 
@@ -128,7 +128,7 @@ def sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor, *, power: Literal[1, 
     _same_shape("sdf prediction", logits, "sdf target", sdf)
     _same_shape("sdf prediction without its channel", logits[:, 0], "weight", weight)
     difference = (signed_distance(logits) - sdf.float())[:, 0]  # (B, H, W)
-    return pixel_mean(difference.abs() if power == 1 else difference**2, weight)
+    return pixel_mean(difference.abs() if power == 1 else difference * difference, weight)
 
 
 def binned_sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor) -> Tensor:
@@ -260,7 +260,8 @@ def _weighted_classes(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[T
     _same_shape("target", target, "weight", weight)
     pixel_weight = weight.float()[:, None]  # (B, 1, H, W)
     probability = torch.softmax(logits.float(), dim=1) * pixel_weight
-    truth = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * pixel_weight
+    classes = torch.arange(logits.shape[1], device=target.device).view(1, -1, 1, 1)
+    truth = (target[:, None] == classes) * pixel_weight  # faster than functional.one_hot
     return probability.flatten(2), truth.flatten(2)
 
 

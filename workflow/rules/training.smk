@@ -27,8 +27,8 @@ for method in METHODS.values():
             method=method.name,
             settings=method_settings(CONFIGURATION, method.name).to_dict(),
             made_from=made_from,
-            # Version 4 averages fine-tuned weights with those of the start model.
-            code_version=5 if CONFIGURATION.start_from else 4,
+            # Fine-tuning has a number of its own since it averages weights with those of the start.
+            code_version=6 if CONFIGURATION.start_from else 5,
         script:
             "../scripts/train.py"
 
