@@ -141,14 +141,23 @@ def test_reading_a_value_is_noticed_on_the_device_meta() -> None:
         one.phases()[1](step)
 
 
-def test_without_their_second_loss_methods_with_one_network_give_the_model_of_the_plain_unet(
-    tmp_path, discs
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("unet", "entropy-minimisation", "cross-consistency", "unimatch"),
+        ("mean-teacher", "toposemiseg", "match"),
+    ],
+    ids=["trained", "average"],
+)
+def test_without_their_second_loss_methods_with_one_network_give_the_model_of_the_plain_one(
+    tmp_path, discs, names
 ) -> None:
     """Initial weights, tiles and steps are those of the other rows of a table."""
     data = TrainingData(discs(3, 40), discs(3, 40, seed=5, labels=False))
     training = TINY_TRAINING.model_copy(update={"epochs": 1, "unsup_max": 0.0})
+    installed = [name for name in names if METHODS[name].is_installed]
     weights = set()
-    for name in ("unet", "entropy-minimisation", "cross-consistency"):
+    for name in installed:
         fit_on_cpu(name, data, network=TINY_NETWORK, training=training, out=tmp_path / name)
         weights.add((tmp_path / name / "model.safetensors").read_bytes())
     assert len(weights) == 1
