@@ -92,6 +92,13 @@ def add_table_options(table: argparse.ArgumentParser) -> None:
         help="scores of the mean over an image and its three flips, for all rows",
     )
     table.add_argument(
+        "--pictures",
+        nargs="+",
+        default=[],
+        metavar="IMAGE",
+        help="test images to draw under all rows, with their errors (first part, lowest seed)",
+    )
+    table.add_argument(
         "--jobs",
         type=int,
         help="cells side by side; default: as many as cores and memory allow, or one per GPU",

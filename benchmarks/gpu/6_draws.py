@@ -7,7 +7,8 @@ A draw is a random choice of 17 labelled images of the 85; the other 68 are unla
 is held out, so threshold and split parameters are the defaults in all rows. All rows of a draw
 have the same labelled images, network, steps, augmentation and moving average. --known: figures.csv
 of earlier calls, whose cells are not run again. The last table compares each row with
-supervised-only: mean difference over the draws, paired t test, sign test.
+supervised-only: mean difference over the draws, paired t test (also with Holm's correction for the
+number of rows), sign test.
 """
 
 import argparse
@@ -21,8 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gpu_report import GpuReport
-from scipy import stats
 from timed_commands import FINISHED, run_semimoe
+
+from semimoe.evaluation.significance import compare_draws, holm, verdict
 
 _COMMON = [
     *("--labelled=0.2", "--validation=0", "--width=16", "--tile=256", "--batch=8"),
@@ -122,36 +124,40 @@ def pooled_scores(log: Path) -> list[str]:
 
 
 def paired_comparison(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Each row compared with supervised-only on the draws that both finished, as Markdown."""
+    """Each row compared with supervised-only on the draws that both finished, as Markdown.
+
+    Holm's correction is for the rows that are compared in one score.
+    """
     finished = [row for row in rows if row["outcome"] == FINISHED]
     lines = [
-        "| row | score | draws | mean difference to supervised | better in | p, t test | p, sign |",
-        "|---|---|---|---|---|---|---|",
+        "| row | score | draws | mean difference to supervised | better in | p, t test | p, sign"
+        " | p, t test, Holm | verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    base = {row["draw"]: row for row in finished if row["row"] == _SUPERVISED}
-    for name in dict.fromkeys(row["row"] for row in finished if row["row"] != _SUPERVISED):
-        of_row = [row for row in finished if row["row"] == name and row["draw"] in base]
-        pairs = [(row, base[row["draw"]]) for row in of_row]
-        for score in _SCORES:
-            sign = -1 if "Hausdorff" in score else 1
+    names = list(dict.fromkeys(row["row"] for row in finished if row["row"] != _SUPERVISED))
+    for score in _SCORES:
+        higher_is_better = "Hausdorff" not in score
+        values = {(row["row"], row["draw"]): float(row[score]) for row in finished if row[score]}
+        tests = {}
+        for name in names:
             differences = [
-                float(row[score]) - float(other[score])
-                for row, other in pairs
-                if row[score] and other[score]
+                values[name, draw] - values[_SUPERVISED, draw]
+                for row, draw in values
+                if row == name and (_SUPERVISED, draw) in values
             ]
-            better = sum(sign * difference > 0 for difference in differences)
-            unequal = sum(difference != 0 for difference in differences)
-            if len(differences) < 2 or not unequal:
-                continue
-            has_spread = max(differences) - min(differences) > 1e-9
-            t_test = f"{stats.ttest_1samp(differences, 0).pvalue:.3f}" if has_spread else "-"
-            sign_test = stats.binomtest(better, unequal).pvalue
-            mean = sum(differences) / len(differences)
-            lines.append(
-                f"| {name} | {score} | {len(differences)} | {mean:+.4f} | {better} |"
-                f" {t_test} | {sign_test:.3f} |"
-            )
+            if len(differences) > 1:
+                tests[name] = compare_draws(differences, higher_is_better=higher_is_better)
+        corrected = holm([test.t_p for test in tests.values()])
+        for (name, test), p in zip(tests.items(), corrected, strict=True):
+            said = verdict(test, p, None, higher_is_better=higher_is_better)
+            cells = [name, score, str(test.pairs), f"{test.mean:+.4f}", str(test.better)]
+            cells += [_p_text(test.t_p), _p_text(test.sign_p), _p_text(p), said]
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _p_text(p: float | None) -> str:
+    return "-" if p is None else f"{p:.3f}"
 
 
 if __name__ == "__main__":

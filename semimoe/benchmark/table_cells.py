@@ -132,7 +132,7 @@ class TableCell:
         request = self.request
         words = ["evaluate", f"--truth={request.data / part}", f"--model={self.model}"]
         words += [f"--protocol={request.protocol}", "--json", "--precision=fp32"]
-        words += _mpp_words(request) + (["--flips"] if request.flips else [])
+        words += [*_mpp_words(request), f"--flips={'on' if request.flips else 'off'}"]
         return [*words, *_device_words(request)]
 
     def settings(self) -> tuple[NetworkSettings, TrainingSettings]:

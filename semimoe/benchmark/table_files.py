@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 MARKDOWN, CSV, PLOT = "table.md", "table.csv", "table.svg"
 
 
-def write_table(cells: Sequence[TableCell], out: Path) -> str:
+def write_table(cells: Sequence[TableCell], out: Path, *, with_plot: bool = True) -> str:
     """Write the table of the finished cells; returns its Markdown, "" if no cell is finished."""
     scored = read_scored_cells(cells)
     if not scored:
@@ -25,6 +25,6 @@ def write_table(cells: Sequence[TableCell], out: Path) -> str:
     text = table_markdown(scored, dataset)
     write_atomic(out / MARKDOWN, text)
     write_atomic(out / CSV, table_csv(scored, dataset))
-    if not write_table_plot(scored, out / PLOT, dataset):
+    if with_plot and not write_table_plot(scored, out / PLOT, dataset):
         log.warning("no plot: matplotlib is not installed")
     return text

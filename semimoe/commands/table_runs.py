@@ -8,7 +8,8 @@ from pathlib import Path
 
 from semimoe.benchmark.cell_processes import log_file, run_cells
 from semimoe.benchmark.cell_times import CellTimes, duration_text, listed_cells
-from semimoe.benchmark.table_cells import TableCell, TableRequest
+from semimoe.benchmark.error_pictures import picture_files, write_error_picture
+from semimoe.benchmark.table_cells import TableCell, TableRequest, percent_text
 from semimoe.benchmark.table_files import write_table
 from semimoe.benchmark.table_plan import TableSelection, planned_cells, scored_parts
 from semimoe.commands.table_cell import run_cell
@@ -50,6 +51,7 @@ def run_table(arguments: argparse.Namespace) -> int:
         arguments.methods, arguments.variants, arguments.labelled, arguments.seeds
     )
     cells = planned_cells(request, selection)
+    picture_files(request.data / request.parts[0], arguments.pictures)
     missing = [cell for cell in cells if not cell.is_finished]
     jobs = min(arguments.jobs or _default_jobs(request), max(len(missing), 1))
     log.info("%d cells, %d finished; %d at a time", len(cells), len(cells) - len(missing), jobs)
@@ -58,6 +60,8 @@ def run_table(arguments: argparse.Namespace) -> int:
         return 0
     problems = _run_missing(missing, cells, jobs)
     print(write_table(cells, request.out), end="")
+    if arguments.pictures:
+        _draw_pictures(cells, arguments.pictures)
     for text in problems:
         log.error("failed: %s", text)
     return 1 if problems else 0
@@ -75,6 +79,8 @@ def _run_missing(missing: Sequence[TableCell], cells: Sequence[TableCell], jobs:
             problems.append(f"{cell.text}: {outcome.problem}, see {log_file(cell)}")
         else:
             times.add(cell, outcome.seconds)
+            # An interrupted run leaves the table of the cells that it finished.
+            write_table(cells, cell.request.out, with_plot=False)
         log.info(
             "%d of %d: %s: %s%s",
             number,
@@ -84,6 +90,18 @@ def _run_missing(missing: Sequence[TableCell], cells: Sequence[TableCell], jobs:
             times.remaining_text(left, jobs),
         )
     return problems
+
+
+def _draw_pictures(cells: Sequence[TableCell], names: Sequence[str]) -> None:
+    """One picture for each share of labelled images, of the lowest seed."""
+    finished = [cell for cell in cells if cell.is_finished]
+    for share in dict.fromkeys(cell.labelled for cell in finished):
+        seed = min(cell.seed for cell in finished if cell.labelled == share)
+        chosen = [cell for cell in finished if (cell.labelled, cell.seed) == (share, seed)]
+        request = chosen[0].request
+        path = request.out / "pictures" / f"errors-{percent_text(share)}-seed{seed}.png"
+        write_error_picture(chosen, request.parts[0], names, path)
+        log.info("picture: %s", path)
 
 
 def _default_jobs(request: TableRequest) -> int:

@@ -46,6 +46,7 @@ def test_every_command_is_accepted() -> None:
     names = [words[3] for words in COMMANDS]
     assert names == [
         *("data-check", "train", "evaluate", "evaluate", "table", "train", "predict"),
+        *("table", "table", "table", "table", "data-check", "table"),
     ]
     for words in COMMANDS:
         arguments = words[3:]
@@ -61,7 +62,8 @@ def test_the_commands_to_try_run_at_their_stated_cost(
     stated = COST.search(TEXT)
     assert stated is not None
     started_s = time.process_time()
-    for words in COMMANDS[-2:]:
+    first = next(n for n, words in enumerate(COMMANDS) if "models/try" in words)
+    for words in COMMANDS[first : first + 2]:
         assert main(words[3:]) == 0
     assert sorted(path.name for path in Path("masks").iterdir()) == ["overlays", "testA_1.png"]
     assert time.process_time() - started_s < 30

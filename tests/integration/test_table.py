@@ -106,6 +106,35 @@ def test_a_killed_table_of_all_methods_is_completed(data, tmp_path, capsys) -> N
     assert (out / "table.svg").read_text() == plot
 
 
+def test_a_folder_of_the_layout_of_crag_as_published(tmp_path) -> None:
+    """Images/ and Annotation/ in train/ and valid/: one labelled image of five, none held out."""
+    for part, count in (("train", 5), ("valid", 1)):
+        for folder in ("Images", "Annotation"):
+            (tmp_path / "crag" / part / folder).mkdir(parents=True)
+        for number in range(count):
+            one = Discs(count, 64, seed=number)[number]
+            name = f"{part}_{number + 1}.png"
+            pixels = np.ascontiguousarray(one.image.transpose(1, 2, 0))
+            Image.fromarray(pixels).save(tmp_path / "crag" / part / "Images" / name)
+            mask = Image.fromarray(one.labels.astype(np.uint8))
+            mask.save(tmp_path / "crag" / part / "Annotation" / name)
+    out = tmp_path / "out"
+    words = ["table", "--data", str(tmp_path / "crag"), "--out", str(out), "--mpp", "0.5"]
+    words += ["--recipe=paper-crag", "--protocol=as-published", "--methods", "cps", "--jobs=1"]
+    words += ["--labelled", "0.2", "--seeds", "0", "--set=network.width=4"]
+    words += ["--set=training.epochs=1", "--set=training.steps_per_epoch=1"]
+    words += ["--set=training.batch=1", "--set=training.precision=fp32"]
+    assert main([*words, "--pictures", "valid_1"]) == 0
+    with (out / "table.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["part"], row["protocol"], row["recipe"]) == ("valid", "as-published", "paper-crag")
+    assert (row["labelled"], row["unlabelled"], row["validation"]) == ("1", "4", "0")
+    assert (row["published_dice"], row["published_jaccard"]) == ("89.42", "80.87")
+    with Image.open(out / "pictures" / "errors-20-seed0.png") as picture:
+        assert picture.height > picture.width  # a line for the image and one for each row
+    assert main([*words, "--pictures", "valid_7"]) == 2
+
+
 def test_jobs_of_the_workflow_make_cells_and_table(data, tmp_path) -> None:
     values = {
         "results": str(tmp_path / "results"),

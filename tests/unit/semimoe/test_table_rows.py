@@ -1,0 +1,137 @@
+"""Rows, recipes and scores of the table of methods, without training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semimoe.benchmark.cell_cost import CellCost
+from semimoe.benchmark.error_pictures import FALSE, FOUND, MISSED, error_colours
+from semimoe.benchmark.published_scores import published_score
+from semimoe.benchmark.table_cells import TableCell, TableRequest, different_rows
+from semimoe.benchmark.table_recipes import TABLE_RECIPES
+from semimoe.benchmark.table_rows import METHOD_ROWS, TABLE_ROWS, VARIANT_ROWS, chosen_rows
+from semimoe.benchmark.table_scores import ScoredCell, compared_rows, table_groups
+from semimoe.benchmark.table_text import table_csv, table_markdown
+from semimoe.evaluation.results import GlandEvaluation
+from semimoe.methods import METHODS
+from semimoe.model_errors import SettingsError
+
+COST = CellCost(
+    parameters=1_000_000, trained_parameters=2_000_000, tile_px=256, multiply_adds=3 * 10**9,
+    training_s=600, peak_memory_mb=1024, hardware="a processor",
+)  # fmt: skip
+
+
+def cell(row: str, *, recipe: str = "cpu", labelled: float = 0.2, seed: int = 0) -> TableCell:
+    request = TableRequest(Path("glas"), Path("out"), "honest", recipe, ("testA",))
+    return TableCell(request, TABLE_ROWS[row], labelled, seed)
+
+
+def scored(row: str, seed: int, object_dice: float) -> ScoredCell:
+    """A cell with one object Dice; its ten images have it too."""
+    scores = {
+        "dice": 0.9, "jaccard": 0.8, "object_f1": 0.7, "object_dice": object_dice,
+        "object_hausdorff_px": 50.0, "object_hausdorff_um": 31.0, "tp": 1, "fp": 1, "fn": 1,
+        "hausdorff_missing": 0,
+    }  # fmt: skip
+    square = {"dice": 0.9, "jaccard": 0.8}
+    result = GlandEvaluation.model_validate(
+        {
+            "protocol": "honest", "mpp_um": 0.62, "min_object_um2": 0.0, "pooled": scores,
+            "mean": scores,
+            "images": {str(n): scores | {"object_dice": object_dice + n / 1e4} for n in range(10)},
+            "at_256": {"pooled": square, "mean": square},
+        }
+    )  # fmt: skip
+    return ScoredCell(cell(row, seed=seed), "testA", result, COST)
+
+
+@pytest.mark.parametrize("recipe", TABLE_RECIPES)
+def test_every_row_of_every_recipe_has_valid_settings_and_differs_in_what_it_names(recipe) -> None:
+    plain_network, plain_training = cell("semimoe", recipe=recipe).settings()
+    plain = {"network": plain_network.to_dict(), "training": plain_training.to_dict()}
+    for name, row in TABLE_ROWS.items():
+        network, training = cell(name, recipe=recipe).settings()
+        values = {"network": network.to_dict(), "training": training.to_dict()}
+        different = {
+            f"{group}.{key}"
+            for group in plain
+            for key in plain[group]
+            if values[group][key] != plain[group][key]
+        }
+        assert different <= {text.partition("=")[0] for text in row.settings}, name
+    kept = different_rows(cell("semimoe", recipe=recipe).request, list(TABLE_ROWS.values()))
+    assert set(METHOD_ROWS) <= {row.name for row in kept}
+    # Of two opposite switches one is the recipe itself.
+    names = {row.name for row in kept}
+    assert len(names & {"joint", "two-step"}) == 1
+    assert len(names & {"separate", "shared"}) == 1
+
+
+def test_rows_are_chosen_by_name_group_and_all() -> None:
+    assert [row.name for row in chosen_rows(["all"], [])] == list(METHODS)
+    assert len(chosen_rows([], ["all"])) == len(VARIANT_ROWS) + 1  # and the teacher of `stored`
+    with pytest.raises(SettingsError, match=r"--variants expert: .* did you mean experts\?"):
+        chosen_rows([], ["expert"])
+    with pytest.raises(SettingsError, match="no row"):
+        chosen_rows([], [])
+
+
+def test_published_figures_are_those_of_the_paper() -> None:
+    assert published_score("semimoe", "glas", 0.2).text == "90.40 / 82.48"
+    assert published_score("semimoe", "crag", 0.1).text == "89.27 / 80.61"
+    assert published_score("mean-teacher", "crag", 0.2).text == "89.77 / 81.43"
+    assert published_score("seg+bnd", "glas", 0.1).text == "88.81"
+    for row, dataset, share in (("supervised", "glas", 0.2), ("cps", "folder", 0.2),
+                                ("cps", "glas", 0.3)):  # fmt: skip
+        assert published_score(row, dataset, share) is None
+    # J = D / (200 - D) holds for rows of pooled pixels.
+    for row in ("semimoe", "cps", "mean-teacher", "cross-consistency"):
+        score = published_score(row, "glas", 0.2)
+        assert score.jaccard == pytest.approx(100 * score.dice / (200 - score.dice), abs=0.03)
+
+
+def test_a_difference_beyond_noise_is_told_and_a_small_one_is_noise() -> None:
+    """Eight draws: Mean Teacher is .10 better, U-Net differs by chance."""
+    cells = []
+    for seed in range(8):
+        wave = 0.01 * (-1) ** seed
+        cells += [
+            scored("supervised", seed, 0.7),
+            scored("mean-teacher", seed, 0.8 + wave / 2),
+            scored("unet", seed, 0.7 + wave),
+        ]
+    (group,) = table_groups(cells)
+    column = next(one for one in group.columns if one.key == "object_dice")
+    better, noise = compared_rows(group, "supervised", column)
+    assert (better.row, better.verdict, better.draws.pairs) == ("mean-teacher", "better", 8)
+    assert better.draws.mean == pytest.approx(0.1)
+    assert better.images is not None
+    assert better.images.pairs == 10
+    assert (noise.row, noise.verdict) == ("unet", "within noise")
+    text = table_markdown(cells, "glas")
+    assert "| +0.100, better |" in text
+    assert "| 1.00 | 2.00 | 3.00 | 10.0 ± 0.0 | 1.00 | 89.46 / 80.94 |" in text
+    lines = table_csv(cells, "glas").splitlines()
+    assert len(lines) == 1 + len(cells)
+    assert lines[0].startswith("row,method,variant,protocol,recipe,part,labelled_share")
+
+
+def test_pixels_have_the_colours_of_their_errors() -> None:
+    """Two squares of 6 px that overlap by half; the lines around them are 1 px wide."""
+    truth, predicted = np.zeros((10, 20), np.int32), np.zeros((10, 20), np.int32)
+    truth[2:8, 2:10] = 1
+    predicted[2:8, 6:14] = 1
+    image = np.full((3, 10, 20), 100, np.uint8)
+    pixels = error_colours(image, truth, predicted)
+
+    def blended(colour):
+        return tuple(round(0.4 * 100 + 0.6 * value) for value in colour)
+
+    assert tuple(pixels[0, 0]) == (100, 100, 100)
+    assert tuple(pixels[4, 4]) == blended(MISSED)
+    assert tuple(pixels[4, 7]) == blended(FOUND)
+    assert tuple(pixels[4, 12]) == blended(FALSE)
+    assert tuple(pixels[4, 2]) == (0, 0, 0)
+    assert tuple(pixels[4, 13]) == (255, 255, 255)
