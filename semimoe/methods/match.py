@@ -2,22 +2,25 @@
 
 As in TopoSemiSeg by the same authors, a student learns the pixels of a teacher and topology.
 A structure (component of a probability map) is reliable if it is found in all of several
-predictions (facets) of a tile, without a threshold on its persistence:
+predictions (facets) of a tile, without a threshold on its persistence (equations numbered here):
 
-    L = L_sup + lambda_cons L_cons + lambda_intra L_intra + lambda_temp L_temp
+(1) L = L_sup + lambda_cons L_cons + lambda_intra L_intra + lambda_temp L_temp
 
 The facets of L_intra are four predictions of the student with dropout, those of L_temp the student
 and snapshots of its weights from earlier steps (B_intra = B_temp = 4).
 
 MATCH-Pair compares the structures i, j of two facets by
 
-    S_ij = w_i w_j |M_i and M_j| / |M_i or M_j| (1 - d_ij / d_max)
+(2) S_ij = w_i w_j |M_i and M_j| / |M_i or M_j| (1 - d_ij / d_max)
 
 with the persistence w, the masks M (flood fill from the birth) and the distance d of the births;
 the Hungarian algorithm finds the matching with the largest sum. MATCH-Global joins the matchings of
 consecutive facets to a graph; its connected components are structures. With p_b, p_d the
-probabilities at birth and death, each facet adds (1 - p_b)^2 + p_d^2 for a shared structure and
-(p_b - p_d)^2 for another one. (The paper writes this with 1 - p.)
+probabilities at birth and death, the losses L_intra and L_temp are sums over the structures of
+
+(3) (1 - p_b)^2 + p_d^2 for a shared structure, (p_b - p_d)^2 for another one.
+
+The paper writes (3) with 1 - p.
 
 The paper has no public code (November 2026: its repository holds a title), and its text was not at
 hand: equations and the number of facets come from a public summary. What they leave open, and what

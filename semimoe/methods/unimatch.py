@@ -1,19 +1,21 @@
 """UniMatch (Yang et al. 2023, CVPR, arXiv 2208.09910): strong views learn from the weak one.
 
 The network predicts the weakly augmented tile. Where its probability p^w of the predicted class is
-at least tau, that class is the target (their eq. 2 and 6) of
+at least tau, that class is the target of
 
-- two strongly augmented views s1 and s2 of the same tile (section 3.3), and
-- the weak view with perturbed features (section 3.2): the decoder reads the encoder's features
-  after channel dropout of rate 1/2.
+- two strongly augmented views s1 and s2 of the same tile (dual-stream perturbations), and
+- the weak view with perturbed features fp: the decoder reads the encoder's features after channel
+  dropout of rate 1/2.
 
-    L_u = mean of 1[max p^w >= tau] (lambda H(p^w, p^fp) + mu / 2 (H(p^w, p^s1) + H(p^w, p^s2)))
+Equations, numbered here:
+
+(1) L = (L_s + L_u) / 2
+(2) L_u = mean of 1[max p^w >= tau] (lambda H(p^w, p^fp) + mu / 2 (H(p^w, p^s1) + H(p^w, p^s2)))
 
 H is the cross-entropy with the predicted class; the mean is over all pixels, certain or not. No
-gradient goes through p^w. Defaults of the paper and here: tau = 0.95, lambda = mu = 0.5. There the
-total is (L_s + L_u) / 2, so the weight of L_u is 1; here it is `unsup_max` over the schedule, as
-for all methods. There is no teacher: the trained network predicts, or its moving average if
-`ema_decay` is set.
+gradient goes through p^w. Defaults of the paper and here: tau = 0.95, lambda = mu = 0.5. In (1)
+L_u has the weight of L_s; here its weight is `unsup_max` over the schedule, as for all methods.
+There is no teacher: the trained network predicts, or its moving average if `ema_decay` is set.
 
 Differences. The paper's strong view is colour jitter, grey values, blur and CutMix, which makes
 pink nuclei blue; here it is the change of stain and focus of the augmentation `scanners`, which

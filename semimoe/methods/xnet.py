@@ -1,12 +1,14 @@
 """XNet (Zhou et al. 2023, ICCV, pp. 21085-21096): branches of low and high frequencies.
 
-A wavelet transform divides each image into its approximation LL and its details LH, HL, HH
-(section 3). One U-Net reads the low-frequency image, another one the high-frequency image; a fusion
-module gives the two coarsest features of each to the other. Both learn from the labelled tiles, and
-on unlabelled tiles each learns the class that the other one predicts, without gradient through it:
+A wavelet transform divides each image into its approximation LL and its details LH, HL, HH. One
+U-Net reads the low-frequency image, another one the high-frequency image; a fusion module gives the
+two coarsest features of each to the other. Both learn from the labelled tiles, and on unlabelled
+tiles each learns the class that the other one predicts, without gradient through it (equations as
+in the public code, numbered here; the paper's text was not at hand):
 
-    L = L_sup + lambda L_unsup,  L_sup = Dice(p_L, y) + Dice(p_H, y),
-    L_unsup = Dice(p_L, argmax p_H) + Dice(p_H, argmax p_L).
+(1) L = L_sup + lambda L_unsup
+(2) L_sup = Dice(p_L, y) + Dice(p_H, y)
+(3) L_unsup = Dice(p_L, argmax p_H) + Dice(p_H, argmax p_L)
 
 Defaults of the public code: wavelet db2, Dice loss, lambda grows linearly with the epochs to 5 on
 GlaS. Here lambda is `unsup_max` over the schedule, as for all methods, and L_sup has the losses of
