@@ -17,7 +17,7 @@ from tiling.raster.edges import inner_edges
 FOUND, FALSE, MISSED = (0, 114, 178), (213, 94, 0), (240, 228, 66)
 _TRUE_OUTLINE, _PREDICTED_OUTLINE = (0, 0, 0), (255, 255, 255)
 _OPACITY = 0.6
-_PANEL_PX, _GAP_PX, _TEXT_PX = 300, 4, 18
+_PANEL_PX, _GAP_PX, _TEXT_PX = 400, 4, 18
 
 
 def write_error_picture(
@@ -37,9 +37,9 @@ def write_error_picture(
     files = picture_files(request.data / part, names)
     images = [read_image(image) for image, _ in files]
     truths = [read_labels(mask) for _, mask in files]
-    lines: dict[str, list[NDArray[np.uint8]]] = {
+    lines = {
         "image, true outlines": [
-            error_colours(image, truth, None) for image, truth in zip(images, truths, strict=True)
+            _panel(image, truth, None) for image, truth in zip(images, truths, strict=True)
         ]
     }
     for cell in cells:
@@ -51,7 +51,7 @@ def write_error_picture(
             flips=request.flips,
         )
         lines[cell.row.label] = [
-            error_colours(
+            _panel(
                 image,
                 truth,
                 predictor.glands(predictor.maps(image), (truth.shape[0], truth.shape[1])),
@@ -116,22 +116,38 @@ def error_colours(
     return pixels.round().astype(np.uint8)
 
 
+def _panel(
+    image: NDArray[np.uint8], truth: NDArray[np.int32], predicted: NDArray[np.int32] | None
+) -> NDArray[np.uint8]:
+    """`error_colours` at the size of the picture: outlines are drawn after the reduction."""
+    size = (_PANEL_PX, round(_PANEL_PX * truth.shape[0] / truth.shape[1]))
+    pixels = Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))
+    small = np.asarray(pixels.resize(size, Image.Resampling.LANCZOS))
+    labels = [
+        one
+        if one is None
+        else np.asarray(Image.fromarray(one).resize(size, Image.Resampling.NEAREST))
+        for one in (truth, predicted)
+    ]
+    assert labels[0] is not None
+    return error_colours(np.moveaxis(small, -1, 0), labels[0], labels[1])
+
+
 def _composed(
     lines: Mapping[str, Sequence[NDArray[np.uint8]]], names: Sequence[str]
 ) -> Image.Image:
     """Panels side by side; above each line the label of its row."""
     first = next(iter(lines.values()))
-    heights = [round(_PANEL_PX * panel.shape[0] / panel.shape[1]) for panel in first]
-    line_px = max(heights) + _TEXT_PX + _GAP_PX
+    line_px = max(panel.shape[0] for panel in first) + _TEXT_PX + _GAP_PX
     width = len(names) * (_PANEL_PX + _GAP_PX)
     canvas = Image.new("RGB", (width, (len(lines) + 1) * line_px), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_TEXT_PX - 5)
     for row, (label, panels) in enumerate(lines.items()):
         top = row * line_px
         draw.text((2, top), label, fill="black", font=font)
-        for column, (panel, height) in enumerate(zip(panels, heights, strict=True)):
-            resized = Image.fromarray(panel).resize((_PANEL_PX, height), Image.Resampling.LANCZOS)
-            canvas.paste(resized, (column * (_PANEL_PX + _GAP_PX), top + _TEXT_PX))
+        for column, panel in enumerate(panels):
+            place = (column * (_PANEL_PX + _GAP_PX), top + _TEXT_PX)
+            canvas.paste(Image.fromarray(panel), place)
     top = len(lines) * line_px
     for column, name in enumerate(names):
         draw.text((2 + column * (_PANEL_PX + _GAP_PX), top), name, fill="black", font=font)

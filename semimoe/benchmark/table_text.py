@@ -236,5 +236,5 @@ def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
         notes.append(TOPOSEMISEG_NOTE)
     patients = [one.result.patients.note for one in scored if one.result.patients]
     notes += dict.fromkeys(patients)
-    warnings = [text for one in scored for text in one.result.warnings or []]
+    warnings = [f"{one.cell.text}: {text}" for one in scored for text in one.result.warnings or []]
     return notes + list(dict.fromkeys(warnings))
