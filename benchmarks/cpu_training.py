@@ -5,11 +5,12 @@ python benchmarks/cpu_training.py --other OLDER_CHECKOUT --rounds 7
 python benchmarks/cpu_training.py --gradients
 python benchmarks/cpu_training.py --profile
 python benchmarks/cpu_training.py --grouped
+python benchmarks/cpu_training.py --average
 
 With `--other`, the same steps by the code of another checkout take turns with this one.
 `--gradients` compares the gradients of a step in bf16 with those in fp32, `--profile` lists the
-operations that take most time, and `--grouped` compares three convolutions of the three decoders
-with one grouped convolution.
+operations that take most time, `--grouped` compares three convolutions of the three decoders with
+one grouped convolution, and `--average` measures an update of the moving average of the weights.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from training_step import random_batch
 from semimoe.devices import RunDevice, start_device
 from semimoe.methods import METHODS
 from semimoe.methods.learner import Learner, LearnerContext, Step
+from semimoe.networks.mixture import SemiMoE
+from semimoe.networks.moving_average import update_moving_average
 from semimoe.networks.pretrained import load_pretrained
 from semimoe.objectives.batch import Batch
 from semimoe.settings import NetworkSettings, Precision, TrainingSettings
@@ -179,6 +182,17 @@ def compare_grouped(arguments: argparse.Namespace) -> None:
             print(f"{channels} channels, {side} px, {name}: {middle:.1f} ms with gradients")
 
 
+def measure_average(arguments: argparse.Namespace) -> None:
+    """Processor time of an update of the moving average."""
+    average, latest = SemiMoE(NetworkSettings()).requires_grad_(False), SemiMoE(NetworkSettings())
+    times = []
+    for _ in range(10 * arguments.rounds):
+        start_s = time.process_time()
+        update_moving_average(average, latest, decay=0.9)
+        times.append(1e3 * (time.process_time() - start_s))
+    print(f"moving average: {statistics.median(times):.2f} ms")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -192,6 +206,7 @@ def main() -> None:
     parser.add_argument("--gradients", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--grouped", action="store_true")
+    parser.add_argument("--average", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
@@ -200,6 +215,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.grouped:
         compare_grouped(arguments)
+        return
+    if arguments.average:
+        measure_average(arguments)
         return
     for method in arguments.methods:
         if arguments.gradients:
