@@ -20,6 +20,9 @@ from workflow.config.configuration import Configuration
 from workflow.stages.job_resources import JobResources
 from workflow.stages.method_table import cell_files, make_cell, make_table, table_cells
 
+# One process starts the processes of all cells.
+pytestmark = pytest.mark.xdist_group("table")
+
 TINY = [
     "--recipe=cpu", "--mpp=1.24", "--labelled", "0.4", "--set=network.encoder=unet",
     "--set=network.width=8", "--set=training.frozen_stages=0", "--set=training.tile_px=64",

@@ -44,11 +44,13 @@ rule benchmark_cell:
 
 rule benchmark:
     input:
-        [file for cell in CELLS.values() for file in cell_files(cell)],
+        check_record("benchmark"),
+        cells=[file for cell in CELLS.values() for file in cell_files(cell)],
     output:
-        PATHS.benchmark / MARKDOWN,
-        PATHS.benchmark / CSV,
-        PATHS.benchmark / PLOT,
+        markdown=PATHS.benchmark / MARKDOWN,
+        csv=PATHS.benchmark / CSV,
+        plot=PATHS.benchmark / PLOT,
+        record=PATHS.record("benchmark"),
     log:
         PATHS.log("benchmark"),
     conda:
@@ -57,6 +59,7 @@ rule benchmark:
         mem_mb=1000,
     params:
         configuration=verbatim(benchmark_values(CONFIGURATION)),
+        made_from=made_from,
         code_version=1,
     script:
         "../scripts/benchmark.py"

@@ -1,10 +1,10 @@
 """Write the table of methods."""
 
-from workflow.job_log import job_log
+from workflow.recorded_job import recorded_job
 
 
 def main() -> None:
-    with job_log(snakemake.log[0]):
+    with recorded_job(snakemake):
         from workflow.stages.method_table import make_table
 
         make_table(snakemake.params.configuration)
