@@ -237,12 +237,14 @@ class TrainingOptions(StrictModel):
         "auto",
         description="bf16: autocast; auto: bf16 where the processor or GPU computes it natively",
     )
-    pseudo: Literal["gates", "derived", "teacher"] = Field(
+    pseudo: Literal["gates", "derived", "teacher", "teacher-glands"] = Field(
         "gates",
         description="online pseudo-labels of all gates, or of the mask gate, with distance and"
         " boundary derived from its mask (Table 4); teacher: of the gates of the moving average"
         " (`ema_decay`), on tiles without changes of stain and focus, where they are certain and"
-        " agree with the experts; the experts learn from mixed tiles (CutMix)",
+        " agree with the experts; the experts learn from mixed tiles (CutMix); teacher-glands: the"
+        " same, but distance and boundary are those of the glands that the split rule finds in the"
+        " teacher's maps",
     )
     validate_every: Integer = Field(
         1, ge=1, le=MOST_EPOCHS, description="epochs between validations"
@@ -258,13 +260,18 @@ class TrainingOptions(StrictModel):
         " four flips, for predictions with flips (see `prediction.flips`)",
     )
 
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the moving average makes the pseudo-labels at each step."""
+        return self.pseudo in ("teacher", "teacher-glands")
+
     @model_validator(mode="after")
     def _teacher_has_what_it_needs(self) -> Self:
-        if self.pseudo == "teacher" and not self.ema_decay:
-            raise ValueError("pseudo: teacher needs ema_decay above 0, for example 0.99")
-        if self.pseudo == "teacher" and self.batch < 2:
+        if self.has_teacher and not self.ema_decay:
+            raise ValueError(f"pseudo: {self.pseudo} needs ema_decay above 0, for example 0.99")
+        if self.has_teacher and self.batch < 2:
             raise ValueError(
-                "pseudo: teacher exchanges parts between the tiles of a batch (CutMix);"
+                f"pseudo: {self.pseudo} exchanges parts between the tiles of a batch (CutMix);"
                 " batch must be at least 2"
             )
         return self

@@ -50,3 +50,23 @@ class SplitChoice(BaseModel):
     def values(self) -> dict[str, Any]:
         """All values, by name."""
         return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+DEFAULT_SPLIT = SplitChoice(seed_depth_um=3.0, boundary_level=0.5, growth_um=10.0)
+
+
+def default_split(rule: SplitRule, *, sdf_um: float) -> SplitChoice:
+    """Parameters that are used where none can be chosen.
+
+    Predicted distances are clipped at `sdf_um`, so that no seed can be deeper.
+
+    >>> default_split("depth", sdf_um=4.0).seed_depth_um
+    2.0
+    """
+    half_um = sdf_um / 2
+    values = {
+        "rule": rule,
+        "seed_depth_um": min(DEFAULT_SPLIT.seed_depth_um, half_um),
+        "prominence_um": DEFAULT_PROMINENCE_UM if sdf_um > DEFAULT_PROMINENCE_UM else half_um,
+    }
+    return DEFAULT_SPLIT.model_copy(update=values)

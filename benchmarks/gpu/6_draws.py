@@ -34,12 +34,13 @@ _COMMON = [
     "--set=training.precision=auto",
 ]
 _SUPERVISED = "supervised"
+_WEIGHT_1 = ("--set=training.unsup_max=1", "--set=training.unsup_schedule=ramp")
 _ROWS = {
     _SUPERVISED: ["--method=supervised"],
     "semimoe, Algorithm 1": ["--method=semimoe"],
-    "semimoe, teacher": [
-        *("--method=semimoe", "--set=training.pseudo=teacher", "--set=training.unsup_max=1"),
-        "--set=training.unsup_schedule=ramp",
+    "semimoe, teacher": ["--method=semimoe", "--set=training.pseudo=teacher", *_WEIGHT_1],
+    "semimoe, teacher glands": [
+        *("--method=semimoe", "--set=training.pseudo=teacher-glands", *_WEIGHT_1)
     ],
 }
 _SCORES = ("pixel Dice", "object F1", "object Dice", "object Hausdorff px")

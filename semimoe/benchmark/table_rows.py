@@ -78,6 +78,15 @@ _VARIANTS = (
         "training.unsup_max=1",
         "training.unsup_schedule=ramp",
     ),
+    _variant(
+        "pseudo-labels",
+        "teacher-glands",
+        "glands of its moving average",
+        "training.pseudo=teacher-glands",
+        "training.ema_decay=0.99",
+        "training.unsup_max=1",
+        "training.unsup_schedule=ramp",
+    ),
     _variant("switches", "two-step", "two updates", "training.update=two-step"),
     _variant("switches", "joint", "one update", "training.update=joint"),
     _variant(

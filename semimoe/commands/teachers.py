@@ -44,9 +44,9 @@ def check_pseudo_from(arguments: argparse.Namespace, training: TrainingSettings)
             f"--pseudo-from: {arguments.method} takes no unlabelled image; leave it out, or give "
             "--method semimoe"
         )
-    if training.pseudo == "teacher":
+    if training.has_teacher:
         raise SettingsError(
-            "--pseudo-from: with training.pseudo=teacher the moving average makes the "
+            f"--pseudo-from: with training.pseudo={training.pseudo} the moving average makes the "
             "pseudo-labels; leave one of them out"
         )
     if arguments.devices > 1:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semimoe.methods.learner import (
@@ -27,11 +28,16 @@ from semimoe.objectives.skeleton_distance import QUANTISED_MAX, skeleton_distanc
 from semimoe.objectives.targets import make_targets
 from semimoe.objectives.teacher_targets import (
     PseudoTiles,
+    TeacherMaps,
+    certain_pixels,
     exchange_rectangles,
     flipped_back,
-    teacher_targets,
+    glands_of_maps,
+    targets_of_maps,
+    teacher_maps,
 )
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
+from semimoe.split_choice import default_split
 from tiling.raster.label_numbers import label_components
 
 # The teacher's pseudo-labels are means over these flips (axes of (B, C, H, W)).
@@ -43,9 +49,9 @@ class SemiMoELearner(SupervisedLearner):
 
     def __init__(self, context: LearnerContext) -> None:
         super().__init__(context)
-        # Otherwise targets are derived from the mask on the CPU.
+        # Otherwise targets are made from glands on the CPU.
         self.is_recordable = (
-            context.training.pseudo != "derived" and context.network.gates == "multi"
+            context.training.pseudo in ("gates", "teacher") and context.network.gates == "multi"
         )
 
     def phases(self) -> tuple[Phase, ...]:
@@ -101,11 +107,11 @@ class SemiMoELearner(SupervisedLearner):
         )
 
     def _labelled_by_teacher(self, step: Step, batch: Batch, *, most_tiles: int) -> Batch:
-        """Mixed tiles with labels of the gates of the moving average (`teacher_targets`).
+        """Mixed tiles with labels of the gates of the moving average (`teacher_maps`).
 
         A batch with labels, and every batch with another setting of `pseudo`, stays as it is.
         """
-        if self.context.training.pseudo != "teacher" or batch.targets is not None:
+        if not self.context.training.has_teacher or batch.targets is not None:
             return batch
         assert batch.weakly_augmented is not None  # the loader makes it for this setting
         parts = [
@@ -123,7 +129,7 @@ class SemiMoELearner(SupervisedLearner):
         return batch._replace(**tiles._asdict(), weakly_augmented=None)
 
     def _labels_of_teacher(self, step: Step, images: Tensor) -> tuple[Targets, Tensor]:
-        """Pseudo-labels of weakly augmented images, and where they count, see `teacher_targets`."""
+        """Pseudo-labels of weakly augmented images, and where they count, see `certain_pixels`."""
         assert self.average is not None  # the settings demand it
         self.average.eval()
         with torch.no_grad():
@@ -131,10 +137,28 @@ class SemiMoELearner(SupervisedLearner):
                 flipped_back(step.forward(self.average, images.flip(axes)), axes)
                 for axes in _TEACHER_FLIPS
             ]
-        pseudo, counts = teacher_targets(views)
-        if not _every_expert_has_a_gate(views[0]):
+        maps = teacher_maps(views)
+        pseudo, counts = targets_of_maps(maps), certain_pixels(maps, views)
+        if self.context.training.pseudo == "teacher-glands":
+            mask = pseudo.mask
+            pseudo = self._targets_of_glands(self._split(maps), mask.device)
+            # What the rule drops (small objects, pixels far from a seed) may be a part of a gland.
+            counts &= pseudo.mask == mask
+        elif not _every_expert_has_a_gate(views[0]):
             pseudo = self._targets_from_mask(pseudo.mask)
         return pseudo, counts
+
+    def _split(self, maps: TeacherMaps) -> list[NDArray[np.int32]]:
+        """Glands of each tile, by the split rule of the model with its default parameters."""
+        context = self.context
+        split = default_split(context.training.split_rule, sdf_um=context.network.sdf_um)
+        parameters = split.parameters(
+            threshold=0.5,
+            min_area_um2=context.training.min_area_um2,
+            sdf_um=context.network.sdf_um,
+            use_sdf=context.network.splits_by_distance,
+        )
+        return glands_of_maps(maps, mpp_um=context.mpp_um, parameters=parameters)
 
     def _online_pseudo_labels(self, outputs: NetworkOutputs) -> Targets:
         """Predictions of all gates, or targets computed from the mask of its gate (Table 4)."""
@@ -145,8 +169,12 @@ class SemiMoELearner(SupervisedLearner):
 
     def _targets_from_mask(self, mask: Tensor) -> Targets:
         """Targets whose glands are the 8-connected components of a mask int64 (B, H, W)."""
-        network = self.context.network
         labels = [label_components(image) for image in mask.cpu().numpy()]
+        return self._targets_of_glands(labels, mask.device)
+
+    def _targets_of_glands(self, labels: list[NDArray[np.int32]], device: torch.device) -> Targets:
+        """Targets of tiles with these glands, int32 (H, W)."""
+        network = self.context.network
         arrays = [
             make_targets(
                 image, np.ones(image.shape, np.uint8), mpp_um=self.context.mpp_um, network=network
@@ -154,14 +182,15 @@ class SemiMoELearner(SupervisedLearner):
             for image in labels
         ]
         sdf = torch.from_numpy(np.stack([one.sdf for one in arrays]))[:, None]
-        boundary = torch.from_numpy(np.stack([one.boundary for one in arrays]).astype(np.int64))
-        targets = Targets(mask, sdf.to(mask.device), boundary.to(mask.device))
+        mask, boundary = (
+            torch.from_numpy(np.stack(maps).astype(np.int64))
+            for maps in ([one.mask for one in arrays], [one.boundary for one in arrays])
+        )
+        targets = Targets(mask.to(device), sdf.to(device), boundary.to(device))
         if network.sdf_scale != "skeleton":
             return targets
         skeleton = np.stack([skeleton_distance(image) for image in labels])
-        return targets.with_skeleton_distance(
-            torch.from_numpy(skeleton).to(mask.device) / QUANTISED_MAX
-        )
+        return targets.with_skeleton_distance(torch.from_numpy(skeleton).to(device) / QUANTISED_MAX)
 
 
 def _every_expert_has_a_gate(outputs: NetworkOutputs) -> bool:

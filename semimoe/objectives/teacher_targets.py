@@ -9,11 +9,16 @@ B batch, H, W sides of a tile.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semimoe.networks.mixture import NetworkOutputs, TaskLogits, signed_distance
 from semimoe.objectives.losses import Targets
+from tiling.raster.quantise import quantise_probability, quantise_sdf
+from tiling.raster.split_parameters import SplitParameters
+from tiling.raster.split_rule import split_glands
 
 # A pixel counts if the teacher's probability of its class is at least this.
 _LEAST_CONFIDENCE = 0.9
@@ -39,35 +44,74 @@ class PseudoTiles(NamedTuple):
     truth_weight: Tensor
 
 
-def teacher_targets(views: list[NetworkOutputs]) -> tuple[Targets, Tensor]:
-    """Targets from the outputs of a teacher, and where they count.
+class TeacherMaps(NamedTuple):
+    """Means over the views of a teacher; a task without a gate has zeros.
+
+    Attributes
+    ----------
+    gland, boundary : float32 (B, H, W), probabilities
+    sdf : float32 (B, 1, H, W), [-1, 1]
+    """
+
+    gland: Tensor
+    sdf: Tensor
+    boundary: Tensor
+
+
+def teacher_maps(views: list[NetworkOutputs]) -> TeacherMaps:
+    """Mean outputs of the gates.
 
     Parameters
     ----------
     views : outputs for the same tiles, already flipped back
-
-    Returns
-    -------
-    targets : mask and boundary of the mean probability, mean distance
-    counts : bool (B, H, W), the mean probability is certain, and the experts for mask and distance
-        agree with it
     """
-    probability = _mean([torch.softmax(view.gates.seg.float(), 1)[:, 1] for view in views])
+    gland = _mean([torch.softmax(view.gates.seg.float(), 1)[:, 1] for view in views])
+    sdf, boundary = torch.zeros_like(gland)[:, None], torch.zeros_like(gland)
+    if views[0].gates.sdf is not None:
+        sdf = _mean([signed_distance(_present(view.gates.sdf)) for view in views])
+    if views[0].gates.bnd is not None:
+        logits = [_present(view.gates.bnd) for view in views]
+        boundary = _mean([torch.softmax(part.float(), 1)[:, 1] for part in logits])
+    return TeacherMaps(gland, sdf, boundary)
+
+
+def targets_of_maps(maps: TeacherMaps) -> Targets:
+    """Mask and boundary from a probability of .5, and the mean distance."""
+    return Targets((maps.gland >= 0.5).long(), maps.sdf, (maps.boundary >= 0.5).long())
+
+
+def certain_pixels(maps: TeacherMaps, views: list[NetworkOutputs]) -> Tensor:
+    """Where pseudo-labels count, bool (B, H, W).
+
+    The mean probability is certain, and the experts for mask and distance agree with it.
+    """
+    probability = maps.gland
     mask = (probability >= 0.5).long()
     counts = torch.maximum(probability, 1 - probability) >= _LEAST_CONFIDENCE
     expert = _mean([torch.softmax(view.experts.seg.float(), 1)[:, 1] for view in views])
     counts &= (expert >= 0.5).long() == mask
-    sdf = torch.zeros_like(probability)[:, None]
-    if views[0].gates.sdf is not None:
-        sdf = _mean([signed_distance(_present(view.gates.sdf)) for view in views])
     if views[0].experts.sdf is not None:
         expert_sdf = _mean([signed_distance(_present(view.experts.sdf)) for view in views])
         counts &= (expert_sdf[:, 0] > 0).long() == mask
-    boundary = torch.zeros_like(mask)
-    if views[0].gates.bnd is not None:
-        logits = [_present(view.gates.bnd) for view in views]
-        boundary = (_mean([torch.softmax(part.float(), 1)[:, 1] for part in logits]) >= 0.5).long()
-    return Targets(mask, sdf, boundary), counts
+    return counts
+
+
+def glands_of_maps(
+    maps: TeacherMaps, *, mpp_um: float, parameters: SplitParameters
+) -> list[NDArray[np.int32]]:
+    """Glands that the split rule finds in each tile, int32 (H, W)."""
+    gland, sdf, boundary = (
+        quantise(values.cpu().numpy())
+        for quantise, values in (
+            (quantise_probability, maps.gland),
+            (quantise_sdf, maps.sdf[:, 0]),
+            (quantise_probability, maps.boundary),
+        )
+    )
+    return [
+        split_glands(*tile, mpp_um=mpp_um, um2_per_px=mpp_um**2, parameters=parameters)
+        for tile in zip(gland, sdf, boundary, strict=True)
+    ]
 
 
 def flipped_back(outputs: NetworkOutputs, axes: tuple[int, ...]) -> NetworkOutputs:

@@ -150,7 +150,7 @@ def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
     truth_weight = tiles.weight * windows.has_labels[:, None, None]
     truth = (tiles.labels > 0).long()
     weakly_augmented = None
-    if recipe.training.pseudo == "teacher" or recipe.method.uses_weak_augmentation:
+    if recipe.training.has_teacher or recipe.method.uses_weak_augmentation:
         weakly_augmented = rounded(tiles.weakly_augmented)
     return Batch(
         tiles.image,

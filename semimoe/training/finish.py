@@ -19,9 +19,9 @@ from semimoe.model_card import (
 from semimoe.model_weights import load_weights, save_model
 from semimoe.networks.mixture import count_parameters
 from semimoe.prediction.flips import with_flips
+from semimoe.split_choice import default_split
 from semimoe.training.history import COLUMNS, TIMING_COLUMNS, to_csv
 from semimoe.training.recipe import TileSource
-from semimoe.training.split_scores import DEFAULT_SPLIT, prominence_candidates
 from semimoe.training.training_run import TrainingRun, copied_state
 from semimoe.training.validation import (
     DEFAULT_THRESHOLD,
@@ -125,11 +125,7 @@ def _default_choice(run: TrainingRun) -> Choice:
             " whether this model is better than the start model is not known"
         )
         return Choice(card.threshold, card.split, {}, [warning])
-    # Predicted distances are clipped at sdf_um, so that no seed can be deeper.
-    depth_um = min(DEFAULT_SPLIT.seed_depth_um, run.recipe.network.sdf_um / 2)
-    split = DEFAULT_SPLIT.model_copy(update={"seed_depth_um": depth_um})
-    if run.recipe.training.split_rule == "prominence":
-        split = prominence_candidates(run.recipe.network)[0]
+    split = default_split(run.recipe.training.split_rule, sdf_um=run.recipe.network.sdf_um)
     warning = "no validation: last epoch, threshold 0.5 and default split parameters"
     return Choice(DEFAULT_THRESHOLD, split, {}, [warning])
 

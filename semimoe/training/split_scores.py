@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from semimoe.evaluation.metrics import object_scores
 from semimoe.settings import NetworkSettings, TrainingSettings
-from semimoe.split_choice import DEFAULT_PROMINENCE_UM, SplitChoice
+from semimoe.split_choice import DEFAULT_PROMINENCE_UM, DEFAULT_SPLIT, SplitChoice
 from tiling.raster.prominence import BasinsOfMask
 from tiling.raster.split_rule import basins_of_maps, split_basins, split_glands
 
-DEFAULT_SPLIT = SplitChoice(seed_depth_um=3.0, boundary_level=0.5, growth_um=10.0)
 _SEED_DEPTHS_UM = (3.0, 0.0, 1.5, 6.0)
 _BOUNDARY_LEVELS = (0.5, 0.25, 1.01)
 _GROWTHS_UM = (10.0, 20.0)

@@ -135,10 +135,11 @@ def _check(recipe: Recipe, resources: RunResources) -> None:
             f"batch {training.batch} cannot be shared by {resources.devices} devices;"
             " it must be a multiple of their number"
         )
-    if training.pseudo == "teacher" and training.batch // resources.devices < 2:
+    if training.has_teacher and training.batch // resources.devices < 2:
         raise SettingsError(
-            f"batch {training.batch} on {resources.devices} devices: training.pseudo=teacher"
-            " exchanges parts between the tiles of a device (CutMix); give each device at least 2"
+            f"batch {training.batch} on {resources.devices} devices:"
+            f" training.pseudo={training.pseudo} exchanges parts between the tiles of a device"
+            " (CutMix); give each device at least 2"
         )
     encoder = ENCODERS[recipe.network.encoder]
     if training.frozen_stages and not encoder.pretrained:

@@ -43,7 +43,7 @@ def test_training_works_with_every_training_option_and_with_stored_pseudo_labels
             training=TrainingSettings(**base | changes),
         )
         assert np.isfinite(float(read_history(out)[-1]["loss"]))
-    teacher = {"pseudo": "teacher", "ema_decay": 0.9, "unsup_schedule": "ramp", "epochs": 1}
+    teacher = {"pseudo": "teacher-glands", "ema_decay": 0.9, "unsup_schedule": "ramp", "epochs": 1}
     train(
         "semimoe",
         tmp_path / "teacher",

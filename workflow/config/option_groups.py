@@ -101,8 +101,8 @@ class SlideTrainingOptions(TrainingOptions):
 
     @model_validator(mode="after")
     def _teacher_labels_tiles_at_each_step(self) -> Self:
-        if self.pseudo == "teacher" and self.pseudo_labels == "stored":
-            raise ValueError("pseudo: teacher needs pseudo_labels: online")
+        if self.has_teacher and self.pseudo_labels == "stored":
+            raise ValueError(f"pseudo: {self.pseudo} needs pseudo_labels: online")
         return self
 
 

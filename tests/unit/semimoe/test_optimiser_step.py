@@ -73,7 +73,7 @@ def take_step(
     )
     learner = SemiMoELearner(context(training)).eval()
     learner.start_average()
-    if pseudo == "teacher":
+    if training.has_teacher:
         make_certain_in_places(learner.average)
     network, aggregate = learner.network, learner.aggregate
     optimizers = {
@@ -86,7 +86,7 @@ def take_step(
         )
     stepper = make_stepper(learner, optimizers, micro_batch)
     unlabelled = batch(2, targets=False)
-    if pseudo == "teacher":
+    if training.has_teacher:
         unlabelled = for_teacher(unlabelled)
     torch.manual_seed(1)  # of the exchanged rectangles
     results = stepper.take(batch(1), unlabelled, progress=0.5)

@@ -2,17 +2,26 @@
 
 import pytest
 import torch
+from learner_steps import TINY_NETWORK, batch, context
+from torch import nn
 
+from semimoe.methods import METHODS
+from semimoe.methods.learner import Step
 from semimoe.networks.mixture import NetworkOutputs, TaskLogits
 from semimoe.objectives.losses import Targets
 from semimoe.objectives.teacher_targets import (
     PseudoTiles,
+    TeacherMaps,
+    certain_pixels,
     exchange_rectangles,
     flipped_back,
-    teacher_targets,
+    glands_of_maps,
+    targets_of_maps,
+    teacher_maps,
 )
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.settings import TrainingSettings
+from semimoe.split_choice import default_split
 
 
 def outputs(gate, expert, distance) -> NetworkOutputs:
@@ -30,10 +39,31 @@ def outputs(gate, expert, distance) -> NetworkOutputs:
     )
 
 
+def targets_and_counts(views: list[NetworkOutputs]) -> tuple[Targets, torch.Tensor]:
+    maps = teacher_maps(views)
+    return targets_of_maps(maps), certain_pixels(maps, views)
+
+
+def test_two_glands_of_one_certain_mask_are_separated_by_the_distance() -> None:
+    gland = torch.zeros(1, 32, 64)
+    gland[:, 4:28, 4:60] = 0.95
+    sdf = torch.full((1, 1, 32, 64), -0.2)
+    sdf[:, :, 4:28, 4:60] = 0.5
+    sdf[:, :, 4:28, 31:33] = 0.05  # between the glands: 1 um from an outline
+    split = default_split("depth", sdf_um=20.0)
+    parameters = split.parameters(threshold=0.5, min_area_um2=100.0, sdf_um=20.0, use_sdf=True)
+    maps = TeacherMaps(gland, sdf, torch.zeros(1, 32, 64))
+    (labels,) = glands_of_maps(maps, mpp_um=1.0, parameters=parameters)
+    assert labels.max() == 2
+    assert ((labels > 0) == (gland[0] > 0).numpy()).all()
+    assert (labels[16, :30] <= 1).all()
+    assert (labels[16, 34:60] == 2).all()
+
+
 def test_pseudo_labels_count_where_the_teacher_is_certain_and_agrees_with_its_experts() -> None:
     # log-odds 3 have the probability .953, log-odds 2 only .881
     view = outputs(gate=[3, -3, 2, 3, 3], expert=[1, -1, 1, -1, 1], distance=[1, -1, 1, 1, -1])
-    targets, counts = teacher_targets([view])
+    targets, counts = targets_and_counts([view])
     assert targets.mask.tolist() == [[[1, 0, 1, 1, 1]]]
     assert counts.tolist() == [[[True, True, False, False, False]]]
     torch.testing.assert_close(targets.sdf, torch.tanh(torch.tensor([[[[1.0, -1, 1, 1, -1]]]])))
@@ -44,8 +74,8 @@ def test_the_mean_of_a_view_and_its_flip_is_taken_on_the_pixels_of_the_image() -
     flipped = NetworkOutputs(
         *(TaskLogits(*(part.flip((2, 3)) for part in side)) for side in view[:2]), None
     )
-    once, counts = teacher_targets([view])
-    twice, counts_of_both = teacher_targets([view, flipped_back(flipped, (2, 3))])
+    once, counts = targets_and_counts([view])
+    twice, counts_of_both = targets_and_counts([view, flipped_back(flipped, (2, 3))])
     assert torch.equal(counts, counts_of_both)
     for one, both in zip(once, twice, strict=True):
         torch.testing.assert_close(one, both)
@@ -80,3 +110,32 @@ def test_the_weight_of_the_ramp_is_reached_after_a_tenth_of_the_schedule() -> No
     training = TrainingSettings(unsup_schedule="ramp", unsup_max=2.0)
     weights = [float(unsupervised_weight(torch.tensor(t), training)) for t in (0, 0.05, 0.1, 0.9)]
     assert weights == pytest.approx([0, 1, 2, 2])
+
+
+def test_targets_of_glands_have_a_line_between_them_and_small_objects_do_not_count() -> None:
+    mask = torch.zeros(2, 1, 32, 32, dtype=torch.bool)  # two equal tiles: mixing has no effect
+    mask[:, :, 2:30, 2:30] = True
+    mask[:, :, 0, 31] = True  # 1 um2, the least area is 20
+    odds = torch.where(mask, 9.0, -9.0)
+    distance = torch.where(mask, 0.5, -0.2)
+    distance[:, :, 2:30, 15:17] = 0.05
+    no_boundary = torch.cat([torch.full_like(odds, 9.0), torch.full_like(odds, -9.0)], 1)
+    logits = TaskLogits(torch.cat([-odds, odds], 1), distance.atanh(), no_boundary)
+    teacher = {"pseudo": "teacher-glands", "ema_decay": 0.9}
+    learner = METHODS["semimoe"].load_learner()(context(**teacher))
+    learner.start_average()
+    unlabelled = batch(1, labelled=False)
+
+    def forward(network: nn.Module, images: torch.Tensor) -> NetworkOutputs:
+        view = NetworkOutputs(logits, logits, None)
+        return view if torch.equal(images, unlabelled.image) else flipped_back(view, (2, 3))
+
+    step = Step(forward, unlabelled, unlabelled, torch.tensor(0.5))
+    labelled = learner.labelled_before_division(step, most_tiles=2).unlabelled
+    assert labelled is not None
+    assert labelled.targets is not None
+    assert labelled.targets.boundary[0, 4:28, 13:19].any(1).all()
+    sdf = labelled.targets.sdf[0, 0] * TINY_NETWORK.sdf_um
+    assert sdf[16].max() < 8  # the half of 14 px, not of 28 px
+    assert 0 < sdf[16, 13:19].min() < 1
+    assert (labelled.weight == 0).sum() == 2
