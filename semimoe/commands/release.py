@@ -64,7 +64,11 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
     if training.choose_with_flips:
         best = choose([(with_flips(fold.predictor), fold.held_out) for fold in folds], settings)
         log.info("with flips: threshold %g, split %s: %s", best.threshold, best.split, best.scores)
-        flips = ChoiceWithFlips(threshold=best.threshold, split=best.split, validation=best.scores)
+        flips = ChoiceWithFlips(
+            threshold=best.threshold,
+            split=best.split,
+            validation={**best.scores, "folds": len(folds)},
+        )
     warnings = [text for text in card.warnings if not text.startswith(_THRESHOLD_WARNINGS)]
     warnings += choice.warnings
     for fold in folds:
@@ -74,7 +78,7 @@ def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> Mo
         "threshold_from": f"cross-validation, {len(folds)} folds",
         "split": choice.split,
         "flips": flips,
-        "training": training if card.training or arguments.flips else None,
+        "training": training if card.training else None,
         "validation": {**choice.scores, "folds": len(folds)},
         "warnings": tuple(warnings),
     }

@@ -107,13 +107,16 @@ def _choice_with_flips(run: TrainingRun, validation: TileSource | None) -> Choic
         return None
     if validation is None:
         return None if run.start_card is None else run.start_card.flips
-    choice = choose([(with_flips(run.predictor.maps), validation)], _validation_settings(run))
+    settings = _validation_settings(run, flips=True)
+    choice = choose([(with_flips(run.predictor.maps), validation)], settings)
     return ChoiceWithFlips(threshold=choice.threshold, split=choice.split, validation=choice.scores)
 
 
-def _validation_settings(run: TrainingRun) -> ValidationSettings:
-    recipe, card = run.recipe, run.start_card
-    start = None if card is None else SplitWithThreshold(card.threshold, card.split)
+def _validation_settings(run: TrainingRun, *, flips: bool = False) -> ValidationSettings:
+    recipe, start = run.recipe, None
+    if run.start_card is not None:
+        card = run.start_card.for_prediction(flips=flips)
+        start = SplitWithThreshold(card.threshold, card.split)
     return ValidationSettings(recipe.network, recipe.training, recipe.mpp_um, start)
 
 

@@ -16,7 +16,7 @@ from short_runs import (
     train,
 )
 
-from semimoe.model_card import load_card
+from semimoe.model_card import ChoiceWithFlips, load_card, save_card
 from semimoe.model_errors import TrainingError
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
@@ -153,15 +153,44 @@ def test_without_validation_a_fine_tuned_model_keeps_threshold_and_split_of_its_
     start = tmp_path / "start"
     shutil.copytree(trained_models["supervised"], start)
     values = json.loads((start / "model.json").read_text())
+    values["flips"] = {"threshold": 0.77, "split": values["split"] | {"growth_um": 6}}
     values |= {"threshold": 0.81}
     values["split"] |= {"growth_um": 7}
     (start / "model.json").write_text(json.dumps(values))
-    again = {"start_from": start, "training": ONE_STEP}
+    flips = ONE_STEP.model_copy(update={"choose_with_flips": True})
+    again = {"start_from": start, "training": flips}
     tuned = train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), **again)
     card = json.loads((tuned / "model.json").read_text())
     assert (card["threshold"], card["split"]["growth_um"]) == (0.81, 7)
+    assert card["flips"] == values["flips"]
     assert card["threshold_from"] == "start model"
     assert any("is not known" in warning for warning in card["warnings"])
+
+
+def test_both_choices_of_the_start_model_stay_unless_others_are_better(
+    trained_models, tmp_path, discs, monkeypatch
+) -> None:
+    monkeypatch.setattr("semimoe.training.validation._GLAND_CHANGES", 100)  # none is better
+    start = tmp_path / "start"
+    shutil.copytree(trained_models["supervised"], start)
+    card = load_card(start)
+    for_flips = ChoiceWithFlips(
+        threshold=0.77, split=card.split.model_copy(update={"growth_um": 6.5})
+    )
+    save_card(start, card.model_copy(update={"flips": for_flips}))
+    tuned = load_card(
+        train(
+            "supervised",
+            tmp_path / "tuned",
+            discs(1, 48, seed=3),
+            validation=discs(1, 64, seed=9),
+            start_from=start,
+            training=ONE_STEP.model_copy(update={"choose_with_flips": True}),
+        )
+    )
+    assert (tuned.threshold, tuned.split) == (card.threshold, card.split)
+    assert tuned.flips is not None
+    assert (tuned.flips.threshold, tuned.flips.split) == (0.77, for_flips.split)
 
 
 def test_log_and_card_warn_if_outputs_get_another_meaning_than_in_the_start_model(

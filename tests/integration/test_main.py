@@ -1,6 +1,7 @@
 """The commands on small folders: their output, and the input that they refuse with status 2."""
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 
@@ -460,6 +461,18 @@ def test_a_released_model_has_the_threshold_of_its_folds(pictures, capsys, caplo
     assert card["flips"] is None
     assert other["flips"]["split"]["rule"] == "prominence"
     assert other["flips"]["validation"]["dice"] != other["validation"]["dice"]
+    assert other["flips"]["validation"]["folds"] == 2
+    for name in ("fold1", "fold2", "all"):
+        values = json.loads((pictures / name / "model.json").read_text())
+        del values["training"]
+        shutil.copytree(pictures / name, pictures / "older" / name)
+        (pictures / "older" / name / "model.json").write_text(json.dumps(values))
+    older = words("release --model", pictures / "older/all", "--licence tests-only --data", data)
+    folds_older = [str(pictures / "older" / f"fold{number}") for number in (1, 2)]
+    assert run(*older, "--folds", *folds_older, "--flips", "--out", pictures / "of-older") == 0
+    of_older = json.loads((pictures / "of-older" / "model.json").read_text())
+    assert of_older["training"] is None, "the settings of its training are not known"
+    assert of_older["flips"]["threshold"]
     # Half the bits, the same glands but for rounding.
     before, after = (
         Predictor.load(pictures / name, device="cpu", threads=1)(
