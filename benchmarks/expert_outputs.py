@@ -174,7 +174,7 @@ def predicted(
     names = set(outputs.card.notes.images.validation if outputs.card.notes.images else ())
     held_out = [file for file in files if file.name in names and file.mask is not None]
     if not held_out:
-        raise SystemExit(f"{fold}: held no image of --data out")
+        raise SystemExit(f"{fold}: none of its held-out images is in --data")
     predictions = []
     for file in held_out:
         truth = read_labels(file.mask)

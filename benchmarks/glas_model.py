@@ -79,7 +79,7 @@ RECIPES = {
     "bins": _with(_AVERAGE, "--set=network.sdf_bins=21", "--set=network.sdf_um=40"),
     "skeleton": _with(_AVERAGE, "--set=network.sdf_bins=21", "--set=network.sdf_scale=skeleton"),
     "lite2": _with(_AVERAGE, "--set=network.encoder=efficientnet-lite2"),
-    # Gates that matter; `expert_outputs.py` compares their output with that of each expert.
+    # Gates that may use several experts; `expert_outputs.py` compares them with each expert.
     "gates-balance": _with(_AVERAGE, "--set=training.gate_balance=0.1"),
     "gates-pixels": _with(_AVERAGE, "--set=network.gate_pooling=none"),
     "gates-pixels-balance": _with(
@@ -97,7 +97,7 @@ DISTILLED = "distilled"
 LICENCE = (
     "Trained on GlaS (Warwick QU), for non-commercial research only: "
     "cite Sirinukunwattana et al., Medical Image Analysis 35, 2017. "
-    "First weights of the encoder: EfficientNet-Lite0, Apache License 2.0, from ImageNet."
+    "First weights of the encoder: EfficientNet-Lite, Apache License 2.0, from ImageNet."
 )
 
 
@@ -144,7 +144,7 @@ def main() -> None:
     release = [
         *("release", "--model", str(arguments.out / "all"), "--data", str(arguments.data)),
         *("--folds", *(str(arguments.out / fold) for fold in FOLDS)),
-        *("--licence", LICENCE, "--out", str(arguments.out / "released")),
+        *("--flips", "--licence", LICENCE, "--out", str(arguments.out / "released")),
     ]
     subprocess.run([sys.executable, "-m", "semimoe", *release], check=True)
 
