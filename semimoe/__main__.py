@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from semimoe.model_errors import SettingsError
+from semimoe.setting_types import FLIPS_CHOICES
 from semimoe.setting_values import (
     LARGEST_AREA_UM2,
     LARGEST_MPP_UM,
@@ -21,7 +22,7 @@ from semimoe.setting_values import (
     MOST_TILES_AT_ONCE,
     PROTOCOLS,
 )
-from semimoe.settings import FLIPS_CHOICES, PREDICTION_BATCH
+from semimoe.settings import PREDICTION_BATCH
 from semimoe.table_options import add_table_options
 from semimoe.train_options import add_device_options, add_train_options
 from tiling.raster.option_help import Commands, OneLineParser, add_command

@@ -1,6 +1,6 @@
 """Types of settings: numbers and switches that are not taken for each other, and their groups."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WrapValidator
 
@@ -11,6 +11,9 @@ Number = Annotated[float, WrapValidator(keep_integer)]
 NO_BOOL = BeforeValidator(refuse_bool)
 Integer = Annotated[int, NO_BOOL]
 Switch = Annotated[bool, BeforeValidator(refuse_number)]
+FlipsChoice = Literal["auto"] | bool
+# Values of the option --flips.
+FLIPS_CHOICES: dict[str, FlipsChoice] = {"auto": "auto", "on": True, "off": False}
 
 
 class StrictModel(BaseModel):

@@ -26,9 +26,6 @@ Device = Literal["cpu", "gpu"]
 Precision = Literal["fp32", "bf16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 Runtime = Literal["torch", "openvino"]
-FlipsChoice = Literal["auto"] | bool
-# Values of the option --flips.
-FLIPS_CHOICES: dict[str, FlipsChoice] = {"auto": "auto", "on": True, "off": False}
 SdfScale = Literal["um", "skeleton", "tile"]
 Augmentation = Literal["slides", "scanners", "deform", "paper", "flips", "none"]
 

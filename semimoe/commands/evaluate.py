@@ -38,7 +38,7 @@ from semimoe.evaluation.results import (
 from semimoe.methods import METHODS
 from semimoe.model_card import ImageNames, ModelCard
 from semimoe.model_errors import DataError, SettingsError
-from semimoe.settings import FLIPS_CHOICES
+from semimoe.setting_types import FLIPS_CHOICES
 
 if TYPE_CHECKING:
     from semimoe.prediction.image_predictor import ImagePredictor

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from semimoe.datasets.image_folder import ImageFile, find_images, read_image
 from semimoe.model_errors import DataError
-from semimoe.settings import FLIPS_CHOICES
+from semimoe.setting_types import FLIPS_CHOICES
 
 if TYPE_CHECKING:
     from semimoe.prediction.image_predictor import ImagePredictor

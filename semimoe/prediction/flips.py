@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semimoe.settings import Device, FlipsChoice
+from semimoe.setting_types import FlipsChoice
+from semimoe.settings import Device
 from tiling.raster.blending import PredictTiles
 
 if TYPE_CHECKING:

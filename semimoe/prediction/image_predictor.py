@@ -17,7 +17,8 @@ from tiling.raster.split_parameters import SplitParameters
 from tiling.raster.split_rule import split_glands
 
 if TYPE_CHECKING:
-    from semimoe.settings import FlipsChoice, Precision, PrecisionChoice
+    from semimoe.setting_types import FlipsChoice
+    from semimoe.settings import Precision, PrecisionChoice
 
 
 class ImagePredictor:

@@ -17,10 +17,10 @@ from semimoe.model_weights import load_weights
 from semimoe.prediction.flips import FLIPS, mean_over_flips, resolve_flips
 from semimoe.prediction.memory_bounded_batches import MemoryBoundedBatches
 from semimoe.prediction.output_maps import gate_weights_by_task, maps_from_outputs
+from semimoe.setting_types import FlipsChoice
 from semimoe.settings import (
     STRIDE_PX,
     Device,
-    FlipsChoice,
     NetworkSettings,
     Precision,
     PrecisionChoice,
