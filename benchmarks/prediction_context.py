@@ -9,6 +9,7 @@ anywhere. All rows have the same threshold and split parameters; with --choose, 
 the best ones of each row. Maps are cached in --out.
 """
 
+import io
 import itertools
 import time
 from functools import partial
@@ -33,6 +34,7 @@ from semimoe.prediction.predictor import Predictor
 from semimoe.settings import STRIDE_PX
 from semimoe.split_choice import SplitChoice
 from semimoe.training.split_scores import ValidationImage
+from tiling.raster.atomic_files import write_atomic
 from tiling.raster.blending import predict_image, tile_weights
 from tiling.raster.quantise import quantised_threshold
 
@@ -171,14 +173,17 @@ def removed_seed_share(
 
 
 def cached(maps: Maps, folder: Path) -> Maps:
-    """The same maps, kept in a folder by the checksum of weights and image."""
+    """The same maps, kept in a folder by the checksum of weights, runtime, flips and image."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def read_or_predict(predictor: Predictor, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        key = sha256(str(predictor.card.weights_sha256).encode() + image.tobytes()).hexdigest()
+        made_by = (predictor.card.weights_sha256, predictor.runtime, predictor.flips)
+        key = sha256(repr(made_by).encode() + image.tobytes()).hexdigest()
         path = folder / f"{key[:16]}.npy"
         if not path.exists():
-            np.save(path, maps(predictor, image).astype(np.float16))
+            buffer = io.BytesIO()
+            np.save(buffer, maps(predictor, image).astype(np.float16))
+            write_atomic(path, buffer.getvalue())
         values: NDArray[np.float32] = np.load(path).astype(np.float32)
         return values
 

@@ -69,6 +69,29 @@ def test_a_tile_in_the_grid_of_slides_sees_what_surrounds_the_image(benchmark, i
     np.testing.assert_array_equal(alone, mirror)
 
 
+def test_kept_maps_are_those_of_the_same_weights_runtime_and_flips(
+    benchmark, image, tmp_path
+) -> None:
+    calls = []
+
+    def maps(predictor: SimpleNamespace, image: np.ndarray) -> np.ndarray:
+        calls.append(predictor)
+        return np.full((4, *image.shape[1:]), len(calls), np.float32)
+
+    cached = benchmark("prediction_context").cached(maps, tmp_path)
+    predictors = [
+        SimpleNamespace(card=SimpleNamespace(weights_sha256=weights), runtime=runtime, flips=flips)
+        for weights, runtime, flips in (
+            *(("a", "torch", False), ("b", "torch", False)),
+            *(("a", "openvino", False), ("a", "torch", True)),
+        )
+    ]
+    for _ in range(2):
+        values = [int(cached(predictor, image)[0, 0, 0]) for predictor in predictors]
+        assert values == [1, 2, 3, 4]
+    assert calls == predictors
+
+
 def test_adapted_statistics_are_those_of_the_tiles_by_their_share(benchmark, tmp_path) -> None:
     stain_shift = benchmark("stain_shift")
     torch.manual_seed(0)
