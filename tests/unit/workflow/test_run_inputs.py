@@ -86,6 +86,22 @@ def test_fine_tuning_that_changes_the_meaning_of_outputs_is_named(values) -> Non
     assert len(named(sdf_scale="skeleton", boundary="outer")) == 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 0),
+        ({"training": {"choose_with_flips": False}}, 1),
+        ({"training": {"choose_with_flips": False}, "prediction": {"flips": False}}, 0),
+        ({"training": {"choose_with_flips": False}, "tiles": {"mpp_um": 2.0}}, 0),
+    ],
+)
+def test_flips_of_the_start_model_alone_are_named(values, changes, count) -> None:
+    """At another resolution the start model is not compared."""
+    remarks = read(values | {"start_from": str(SHIPPED)} | changes).remarks
+    named = [one for one in remarks if "only the start model is predicted with flips" in one]
+    assert len(named) == count
+
+
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder without a disk")
 def test_a_working_directory_that_snakemake_cannot_write_is_named_before_the_run(
     monkeypatch: pytest.MonkeyPatch,
