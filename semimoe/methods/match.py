@@ -2,7 +2,7 @@
 
 As in TopoSemiSeg by the same authors, a student learns the pixels of a teacher and topology.
 A structure (component of a probability map) is reliable if it is found in all of several
-predictions (facets) of a tile, without a threshold on its persistence (equations numbered here):
+predictions (facets) of a tile (equations numbered here):
 
 (1) L = L_sup + lambda_cons L_cons + lambda_intra L_intra + lambda_temp L_temp
 
@@ -14,29 +14,33 @@ MATCH-Pair compares the structures i, j of two facets by
 (2) S_ij = w_i w_j |M_i and M_j| / |M_i or M_j| (1 - d_ij / d_max)
 
 with the persistence w, the masks M (flood fill from the birth) and the distance d of the births;
-the Hungarian algorithm finds the matching with the largest sum. MATCH-Global joins the matchings of
-consecutive facets to a graph; its connected components are structures. With p_b, p_d the
-probabilities at birth and death, the losses L_intra and L_temp are sums over the structures of
+the Hungarian algorithm finds the matching with the largest sum, of which pairs with S of at least
+0.1 are kept. MATCH-Global joins the matchings of consecutive facets to a graph; its connected
+components are structures. With p_b, p_d the probabilities at birth and death, the losses L_intra
+and L_temp are sums over the structures of
 
-(3) (1 - p_b)^2 + p_d^2 for a shared structure, (p_b - p_d)^2 for another one.
+(3) (1 - p_b)^2 + p_d^2 for a structure that all facets share, (p_b - p_d)^2 for another one.
 
-The paper writes (3) with 1 - p.
+The paper writes (3) with 1 - p. Structures with a persistence of at most 0.03 are never matched.
 
-The paper has no public code (November 2026: its repository holds a title), and its text was not at
-hand: equations and the number of facets come from a public summary. What they leave open, and what
+The paper's text was not at hand: equations and the number of facets come from a public summary,
+the limits of S and of the persistence, and the division of w by the largest persistence of the
+facet, from the public code. That code holds matching and loss alone. What both leave open, and what
 is done here:
 
 - lambda_cons: `unsup_max` over the schedule, as for all methods; lambda_intra = lambda_temp = 0.02
   lambda_cons and the start at three quarters of the schedule, as in TopoSemiSeg, L_cons too.
 - Dropout: rate 0.3 on all features of the encoder, because the U-Net has none of its own.
 - Snapshots: every 50 steps, without gradient; L_temp begins when there are three of them.
-- w: divided by the largest persistence of the facet. d_max: the diagonal of the tile.
-- M: the component of the birth just above the death. For the highest component, which never ends,
-  above 0.5: otherwise it would be the whole tile.
-- Structures are shared if their masks overlap by at least half (a part of S without a limit would
-  match any two that touch), from the first facet to the last one.
-- Cost: maps have half the sides, and only the 64 structures of the longest persistence count.
-- Sums over the structures, means over the facets that learn and over the tiles.
+
+Differences of the public code. d_max is the largest distance of two births, here the diagonal of
+the tile, so that a single pair is not refused; MATCH-Global refuses births further apart than 0.3
+d_max instead of the last factor of S. Pairs that are left are matched again, several to one, from
+S = 0.05 on; here each structure has one partner at most. M is the component of the birth just above
+the death; that of the highest component, which never ends, is the whole tile there, so that it is
+shared by any facets, and here the component above 0.5. Components are 4-connected, here 8-connected
+as in all masks. (3) is a sum over the facets, here the mean over those that learn. To save time,
+maps have half the sides here, and only the 64 structures of the longest persistence count.
 
 The teacher, an average itself, predicts, and `ema_decay` has no effect.
 
@@ -76,7 +80,8 @@ from semimoe.objectives.persistence import (
 _FACETS = 4
 _DROPOUT = 0.3
 _STEPS_PER_SNAPSHOT = 50
-_LEAST_OVERLAP = 0.5
+_LEAST_SIMILARITY = 0.1
+_LARGEST_NOISE = 0.03  # persistence
 _ENDLESS_LEVEL = 0.5
 _MOST_STRUCTURES = 64
 _REDUCTION = 2
@@ -209,26 +214,31 @@ def find_structures(probability: NDArray[np.float32]) -> Structures:
     return Structures(pairs, masks, probability.shape)
 
 
-def similarity(first: Structures, second: Structures) -> tuple[NDArray[np.float64], ...]:
-    """S of the structures of two facets, and the overlap of their masks, (N, N') each."""
+def similarity(first: Structures, second: Structures) -> NDArray[np.float64]:
+    """S of the structures of two facets (eq. 2), (N, N'); 0 for noise."""
     masks, others = first.masks.astype(np.float32), second.masks.astype(np.float32)
     common = masks @ others.T
     union = masks.sum(1)[:, None] + others.sum(1) - common
     overlap = common / np.maximum(union, 1)
     distance = np.linalg.norm(first.births[:, None] - second.births, axis=2)
     nearness = 1 - distance / np.hypot(*first.shape)
-    weights = [
-        one.pairs.persistence / max(one.pairs.persistence.max(), 1e-12) for one in (first, second)
-    ]
-    return np.outer(*weights) * overlap * nearness, overlap
+    score: NDArray[np.float64] = np.outer(_weights(first), _weights(second)) * overlap * nearness
+    return score
+
+
+def _weights(structures: Structures) -> NDArray[np.float64]:
+    """Persistence divided by the largest one, (N,); 0 for noise."""
+    persistence = structures.pairs.persistence
+    persistence = np.where(persistence <= _LARGEST_NOISE, 0.0, persistence)
+    weights: NDArray[np.float64] = persistence / max(persistence.max(), _LARGEST_NOISE)
+    return weights
 
 
 def match_pair(first: Structures, second: Structures) -> NDArray[np.intp]:
     """MATCH-Pair: structures of two facets that are the same, (matches, 2)."""
-    score, overlap = similarity(first, second)
-    score = np.where(overlap >= _LEAST_OVERLAP, score, 0)
+    score = similarity(first, second)
     own, other = linear_sum_assignment(score, maximize=True)
-    is_match = score[own, other] > 0
+    is_match = score[own, other] >= _LEAST_SIMILARITY
     return np.stack([own[is_match], other[is_match]], axis=1)
 
 

@@ -49,22 +49,51 @@ def test_the_highest_point_of_an_empty_tile_has_no_mask() -> None:
 
 def test_the_similarity_is_that_of_a_hand_computed_case() -> None:
     first, second = find_structures(glands(3, 11)), find_structures(glands(4, 11))
-    score, overlap = similarity(first, second)
+    score = similarity(first, second)
     # 3 x 2 common pixels of 12; births at a distance of 1; the diagonal of the tile is sqrt(320).
     far = 1 - 1 / np.sqrt(320)
     weight = 0.79 / 0.9  # persistence of the second gland, divided by that of the first one
-    np.testing.assert_allclose(overlap, [[0.5, 0], [0, 1]])
     np.testing.assert_allclose(score, [[0.5 * far, 0], [0, weight**2]], rtol=1e-5)
     assert match_pair(first, second).tolist() == [[0, 0], [1, 1]]
 
 
-def test_glands_whose_masks_hardly_overlap_are_not_the_same() -> None:
-    assert len(match_pair(find_structures(glands(3)), find_structures(glands(5)))) == 0
+def faint_gland(persistence: float) -> np.ndarray:
+    """A gland with the persistence 0.9, and one at column 11 with another persistence."""
+    values = np.zeros((8, 16), np.float32)
+    values[4, 3], values[4, 11] = 0.9, persistence
+    return values
+
+
+@pytest.mark.parametrize(("persistence", "is_match"), [(0.27, False), (0.3, True)])
+def test_structures_are_the_same_from_a_similarity_of_a_tenth_on(persistence, is_match) -> None:
+    """Equal masks and births: the similarity is (persistence / 0.9)^2, .09 or .11."""
+    structures = find_structures(faint_gland(persistence))
+    assert match_pair(structures, structures).tolist() == [[0, 0], [1, 1]][: 1 + is_match]
+
+
+def test_glands_that_share_a_fifth_of_their_pixels_match_and_those_with_a_tenth_do_not() -> None:
+    """3 of 15 common pixels 2 px apart, S = .18; 2 of 16 diagonally, S = .11; 1 of 17, S = .05."""
+    first = np.zeros((8, 16), np.float32)
+    first[3:6, 2:5] = 0.9
+    shifted = [np.roll(first, (down, 2), (0, 1)) for down in range(3)]
+    counts = [len(match_pair(find_structures(first), find_structures(one))) for one in shifted]
+    assert counts == [1, 1, 0]
+
+
+def test_noise_is_never_the_same_structure() -> None:
+    """A persistence of 0.02 is noise also where no structure is more persistent."""
+    for height, count in ((0.02, 0), (0.6, 1)):
+        values = np.full((8, 16), 0.6 - height, np.float32)
+        values[3:6, 3:6] = 0.6
+        pairs = find_structures(values).pairs
+        ending = pairs._replace(death=np.full(1, 0.6 - height))
+        structures = find_structures(values)._replace(pairs=ending)
+        assert len(match_pair(structures, structures)) == count
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_matching_has_the_largest_sum_of_all(seed, monkeypatch) -> None:
-    monkeypatch.setattr(match, "_LEAST_OVERLAP", 0.0)
+    monkeypatch.setattr(match, "_LEAST_SIMILARITY", 1e-9)
     monkeypatch.setattr(match, "_MOST_STRUCTURES", 5)
     rng = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(rng.random((20, 20)), 2)
@@ -74,7 +103,7 @@ def test_the_matching_has_the_largest_sum_of_all(seed, monkeypatch) -> None:
         )
         for _ in range(2)
     )
-    score, _ = similarity(first, second)
+    score = similarity(first, second)
     best = max(
         sum(score[i, j] for i, j in zip(order, range(score.shape[1]), strict=False))
         for order in permutations(range(score.shape[0]))
