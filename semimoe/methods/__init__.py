@@ -37,11 +37,13 @@ class OptionalPackage(NamedTuple):
     module : name to import
     requirement : name and version for pip, as in the lock file
     only_for_training : models of the method predict without it
+    dependencies : names to import of the packages in the brackets of `requirement`
     """
 
     module: str
     requirement: str
     only_for_training: bool = False
+    dependencies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,15 @@ class Method:
 
         >>> METHODS["unet"].package_problem()
         """
-        if self.package is None or find_spec(self.package.module) is not None:
+        if self.package is None:
             return None
-        return (
-            f"the method {self.name} needs the package {self.package.module}, which is not"
-            f" installed; install it with python -m pip install '{self.package.requirement}'"
-        )
+        for module in (self.package.module, *self.package.dependencies):
+            if find_spec(module) is None:
+                return (
+                    f"the method {self.name} needs the package {module}, which is not installed;"
+                    f" install it with python -m pip install '{self.package.requirement}'"
+                )
+        return None
 
     def check_package(self) -> None:
         """Raise an error with the remedy if the package of this method is not installed.
@@ -253,7 +258,9 @@ _ENTRIES = (
         "#8c564b",
         "a U-Net and a Transformer that label unlabelled tiles for each other",
         uses_unlabelled=True,
-        package=OptionalPackage("monai", "monai[einops]==1.6.*", only_for_training=True),
+        package=OptionalPackage(
+            "monai", "monai[einops]==1.6.*", only_for_training=True, dependencies=("einops",)
+        ),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),

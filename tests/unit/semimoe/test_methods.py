@@ -43,6 +43,14 @@ def test_a_method_whose_package_is_missing_says_how_to_install_it() -> None:
         method.load_learner()
 
 
+def test_a_package_without_its_own_dependency_is_not_complete() -> None:
+    package = OptionalPackage("pytest", "pytest[extra]==9.*", dependencies=("no_such_module",))
+    method = dataclasses.replace(METHODS["unet"], package=package)
+    problem = r"unet needs the package no_such_module, .*pip install 'pytest\[extra\]==9\.\*'"
+    with pytest.raises(MissingPackageError, match=problem):
+        method.check_package()
+
+
 @pytest.mark.parametrize("name", ["toposemiseg", "match"])
 def test_only_the_training_of_a_method_with_topology_needs_its_package(name, monkeypatch) -> None:
     package = OptionalPackage("no_such_module", "gudhi==3.13.*", only_for_training=True)
