@@ -32,17 +32,22 @@ def check_pseudo_from(arguments: argparse.Namespace, training: TrainingSettings)
     Raises
     ------
     SettingsError
-        The method has no unlabelled images, the pseudo-labels are those of a teacher that labels
-        tiles at each step, or there are several processes.
+        The method has no unlabelled images or makes its own pseudo-labels, these are those of a
+        teacher that labels tiles at each step, or there are several processes.
     """
     if not arguments.pseudo_from:
         if arguments.distil:
             raise SettingsError("--distil: give the models to learn from, --pseudo-from FOLDER ...")
         return
-    if not METHODS[arguments.method].uses_unlabelled:
+    method = METHODS[arguments.method]
+    if not method.learns_stored_pseudo_labels:
+        reason = (
+            "makes its own pseudo-labels"
+            if method.uses_unlabelled
+            else ("takes no unlabelled image")
+        )
         raise SettingsError(
-            f"--pseudo-from: {arguments.method} takes no unlabelled image; leave it out, or give "
-            "--method semimoe"
+            f"--pseudo-from: {method.name} {reason}; leave it out, or give --method semimoe"
         )
     if training.has_teacher:
         raise SettingsError(

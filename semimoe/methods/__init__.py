@@ -79,6 +79,11 @@ class Method:
     ignored_training: tuple[str, ...] = ()
 
     @property
+    def learns_stored_pseudo_labels(self) -> bool:
+        """Whether it learns from pseudo-labels that are stored with the unlabelled tiles."""
+        return self.uses_unlabelled and "pseudo_labels" not in self.ignored_training
+
+    @property
     def is_installed(self) -> bool:
         """Whether the package that it needs can be imported."""
         return self.package_problem() is None

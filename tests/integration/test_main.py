@@ -607,8 +607,10 @@ def test_a_teacher_is_refused_if_it_was_trained_on_held_out_images_or_has_other_
     for teacher, extra, message in (
         ("all", [], "was trained on the outlines of train_"),
         ("few", [], "has no expert of sdf, bnd"),
-        ("flat", [], "network.sdf_um is 10"),
+        ("flat", [], "network.sdf_um is 20 here and 10 there"),
         ("few", words("--method supervised"), "supervised takes no unlabelled image"),
+        ("few", words("--method mean-teacher"), "mean-teacher makes its own pseudo-labels"),
+        ("few", words("--method unimatch"), "unimatch makes its own pseudo-labels"),
         (
             "few",
             words("--set training.pseudo=teacher --set training.ema_decay=0.9"),
