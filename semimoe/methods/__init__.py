@@ -59,6 +59,8 @@ class Method:
     has_gates : whether its network has experts and gates
     uses_weak_augmentation : whether its batches of unlabelled tiles hold the weakly augmented
         images too
+    mixes_tiles : whether it exchanges parts between the unlabelled tiles of a batch, which needs
+        at least two of them on each device
     package : package that this method needs beside those of all methods
     starts_from : method whose training it continues after `warm_start_epochs`; None: it trains
         from the first epoch on
@@ -73,6 +75,7 @@ class Method:
     uses_unlabelled: bool = False
     has_gates: bool = False
     uses_weak_augmentation: bool = False
+    mixes_tiles: bool = False
     package: OptionalPackage | None = None
     starts_from: str | None = None
     ignored_network: tuple[str, ...] = ()
@@ -218,6 +221,7 @@ _ENTRIES = (
         "a U-Net whose prediction of a weakly augmented tile labels strongly augmented ones",
         uses_unlabelled=True,
         uses_weak_augmentation=True,
+        mixes_tiles=True,
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),

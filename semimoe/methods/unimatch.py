@@ -17,13 +17,15 @@ gradient goes through p^w. Defaults of the paper and here: tau = 0.95, lambda = 
 L_u has the weight of L_s; here its weight is `unsup_max` over the schedule, as for all methods.
 There is no teacher: the trained network predicts, or its moving average if `ema_decay` is set.
 
-Differences. The paper's strong view is colour jitter, grey values, blur and CutMix, which makes
-pink nuclei blue; here it is the change of stain and focus of the augmentation `scanners`, which
-also blurs, with two independent draws, whatever `augment` says. CutMix exchanges a rectangle of
-every tile with another tile of the batch (`exchange_rectangles`), there with probability 1/2 and
-a tile of another batch. The public code for medical images takes a Dice loss instead of H; the one
-for natural images the cross-entropy, as here. Only the mask has a consistency loss; distance and
-boundary are learnt from labels.
+Differences. The paper's strong view is colour jitter, grey values, blur and CutMix; a change of hue
+gives colours that no stain has. Here it is the change of stain and focus of the augmentation
+`scanners`, which also blurs, with two independent draws, whatever `augment` says. CutMix exchanges
+a rectangle of every tile with another tile of the batch (`exchange_rectangles`) before that change;
+there with probability 1/2, with a tile of another batch, and after it. If a batch is divided
+because memory is short, the other tile is one of the same part, and a part of one tile stays as it
+is. The public code for medical images takes a Dice loss instead of H; the one for natural images
+the cross-entropy, as here. Only the mask has a consistency loss; distance and boundary are learnt
+from labels.
 
 B batch, H, W sides.
 """

@@ -130,7 +130,7 @@ def flipped_back(outputs: NetworkOutputs, axes: tuple[int, ...]) -> NetworkOutpu
 def exchange_rectangles(tiles: PseudoTiles) -> PseudoTiles:
     """Replace a random rectangle of each tile by that of the tile before it in the batch.
 
-    A batch of one tile stays as it is; the settings refuse it.
+    A batch of one tile stays as it is; a run with such batches is refused.
     """
     count, height, width = tiles.weight.shape
     device = tiles.weight.device

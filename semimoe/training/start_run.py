@@ -135,11 +135,13 @@ def _check(recipe: Recipe, resources: RunResources) -> None:
             f"batch {training.batch} cannot be shared by {resources.devices} devices;"
             " it must be a multiple of their number"
         )
-    if training.has_teacher and training.batch // resources.devices < 2:
+    mixes_tiles = training.has_teacher or recipe.method.mixes_tiles
+    if mixes_tiles and training.batch // resources.devices < 2:
+        pseudo = f"training.pseudo={training.pseudo}"
+        cause = recipe.method_name if recipe.method.mixes_tiles else pseudo
         raise SettingsError(
-            f"batch {training.batch} on {resources.devices} devices:"
-            f" training.pseudo={training.pseudo} exchanges parts between the tiles of a device"
-            " (CutMix); give each device at least 2"
+            f"batch {training.batch} on {resources.devices} devices: {cause}"
+            " exchanges parts between the tiles of a device (CutMix); give each device at least 2"
         )
     encoder = ENCODERS[recipe.network.encoder]
     if training.frozen_stages and not encoder.pretrained:

@@ -257,13 +257,22 @@ def test_a_batch_that_the_devices_cannot_share_equally_is_an_error(tmp_path, dis
         train(discs(2, 40), None, None, method="unet", out=tmp_path / "model", devices=3)
 
 
-def test_a_device_with_one_tile_cannot_mix_tiles_for_a_teacher(tmp_path, discs) -> None:
-    teacher = {"batch": 2, "pseudo": "teacher", "ema_decay": 0.9}
-    training = TrainingSettings(**SHORT_TRAINING | teacher)
-    with pytest.raises(SettingsError, match="give each device at least 2"):
+@pytest.mark.parametrize(
+    ("method", "batch", "changes", "cause"),
+    [
+        ("semimoe", 2, {"pseudo": "teacher", "ema_decay": 0.9}, "training.pseudo=teacher"),
+        ("unimatch", 2, {}, "unimatch"),
+        ("unimatch", 1, {}, "unimatch"),
+    ],
+)
+def test_a_device_with_one_tile_cannot_mix_tiles(
+    tmp_path, discs, method, batch, changes, cause
+) -> None:
+    training = TrainingSettings(**SHORT_TRAINING | changes | {"batch": batch})
+    with pytest.raises(SettingsError, match=f"devices: {cause} exchanges.*device at least 2"):
         train(
-            discs(2, 40), discs(2, 40), None, method="semimoe", out=tmp_path / "model",
-            training=training, devices=2,
+            discs(2, 40), discs(2, 40), None, method=method, out=tmp_path / "model",
+            training=training, devices=batch,
         )  # fmt: skip
 
 
