@@ -67,8 +67,7 @@ def add_table_options(table: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--recipe",
         choices=tuple(TABLE_RECIPES),
-        default="default",
-        help=f"what all rows have in common. {_RECIPES}",
+        help=f"what all rows have in common; default: quick on a CPU, default on a GPU. {_RECIPES}",
     )
     table.add_argument(
         "--set",
@@ -107,6 +106,13 @@ def add_table_options(table: argparse.ArgumentParser) -> None:
         "-n",
         "--list",
         action="store_true",
-        help="only print which cells would run, and about how long",
+        help="only print which cells would run, and about how long, as far as finished cells or"
+        " --measure-times tell",
+    )
+    table.add_argument(
+        "--measure-times",
+        action="store_true",
+        help="with --list: first take three training steps of each row whose time is not known;"
+        " seconds for each, at the present load of the machine; kept in --out",
     )
     add_device_options(table)

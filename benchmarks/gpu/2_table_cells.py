@@ -19,7 +19,7 @@ from timed_commands import run_semimoe
 
 from semimoe.benchmark.table_recipes import TABLE_RECIPES
 
-_HONEST = ("cpu", "default")
+_HONEST = ("quick", "cpu", "default")
 _SHOWN = ("row", "labelled_share", "seed", "dice", "jaccard", "object_f1", "object_dice",
           "training_s", "hardware")  # fmt: skip
 

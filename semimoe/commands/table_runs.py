@@ -12,6 +12,7 @@ from semimoe.benchmark.error_pictures import picture_files, write_error_picture
 from semimoe.benchmark.table_cells import TableCell, TableRequest, percent_text
 from semimoe.benchmark.table_files import write_table
 from semimoe.benchmark.table_plan import TableSelection, planned_cells, scored_parts
+from semimoe.benchmark.table_recipes import default_recipe
 from semimoe.commands.table_cell import run_cell
 from semimoe.model_errors import SettingsError
 
@@ -35,11 +36,14 @@ def run_table(arguments: argparse.Namespace) -> int:
     """
     if arguments.out is None:
         raise SettingsError("--out: a folder for cells and tables is needed")
+    if arguments.measure_times and not arguments.list:
+        raise SettingsError("--measure-times: only with --list")
+    recipe = arguments.recipe or default_recipe(arguments.device)
     request = TableRequest(
         data=arguments.data,
         out=arguments.out,
         protocol=arguments.protocol,
-        recipe=arguments.recipe,
+        recipe=recipe,
         parts=scored_parts(arguments.data, arguments.parts),
         settings=tuple(arguments.set),
         image_mpp_um=arguments.mpp,
@@ -54,11 +58,15 @@ def run_table(arguments: argparse.Namespace) -> int:
     picture_files(request.data / request.parts[0], arguments.pictures)
     missing = [cell for cell in cells if not cell.is_finished]
     jobs = min(arguments.jobs or _default_jobs(request), max(len(missing), 1))
-    log.info("%d cells, %d finished; %d at a time", len(cells), len(cells) - len(missing), jobs)
+    finished = len(cells) - len(missing)
+    log.info("recipe %s: %d cells, %d finished; %d at a time", recipe, len(cells), finished, jobs)
+    times = CellTimes(cells)
     if arguments.list:
-        print(listed_cells(missing, cells, jobs))
+        if arguments.measure_times:
+            times.measure_steps(missing)
+        print(listed_cells(missing, times, jobs))
         return 0
-    problems = _run_missing(missing, cells, jobs)
+    problems = _run_missing(missing, cells, times, jobs)
     print(write_table(cells, request.out), end="")
     if arguments.pictures:
         _draw_pictures(cells, arguments.pictures)
@@ -67,11 +75,12 @@ def run_table(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _run_missing(missing: Sequence[TableCell], cells: Sequence[TableCell], jobs: int) -> list[str]:
+def _run_missing(
+    missing: Sequence[TableCell], cells: Sequence[TableCell], times: CellTimes, jobs: int
+) -> list[str]:
     """Run cells and log their progress; returns what failed."""
     problems = []
     left = list(missing)
-    times = CellTimes(cells)
     for number, outcome in enumerate(run_cells(missing, run_cell, jobs=jobs), start=1):
         cell = outcome.cell
         left.remove(cell)

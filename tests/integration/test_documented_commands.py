@@ -46,7 +46,7 @@ def test_every_command_is_accepted() -> None:
     names = [words[3] for words in COMMANDS]
     assert names == [
         *("data-check", "train", "evaluate", "evaluate", "table", "train", "predict"),
-        *("table", "table", "table", "table", "data-check", "table"),
+        *("table", "table", "table", "table", "table", "data-check", "table"),
     ]
     for words in COMMANDS:
         arguments = words[3:]

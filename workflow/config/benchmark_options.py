@@ -35,8 +35,9 @@ class BenchmarkOptions(StrictModel):
         "honest", description="how images are divided and how test scores are made"
     )
     recipe: str = Field(
-        "default",
-        description=f"what all rows have in common: {', '.join(TABLE_RECIPES)}",
+        "quick",
+        description=f"what all rows have in common: {', '.join(TABLE_RECIPES)}; quick suits a CPU,"
+        " default a GPU",
     )
     settings: list[str] = Field(
         [], description="other settings of all rows: network.KEY=VALUE, training.KEY=VALUE"
