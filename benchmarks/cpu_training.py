@@ -108,7 +108,12 @@ def compare(arguments: argparse.Namespace, method: str) -> None:
             assert process.stdout is not None
             process.stdin.write("\n")
             process.stdin.flush()
-            ms, mib = process.stdout.readline().split()
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit(
+                    f"{method}: a step by the code of {checkouts[i]} failed, see above"
+                )
+            ms, mib = line.split()
             times[i].append(float(ms))
             peaks[i] = int(mib)
     for process in processes:
