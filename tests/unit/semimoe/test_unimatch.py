@@ -130,17 +130,6 @@ def test_perturbed_features_lose_channels_and_the_clean_ones_do_not(monkeypatch)
     assert 0.3 * total < dropped < 0.7 * total
 
 
-@pytest.mark.parametrize(("statistics", "changes"), [("labelled", False), ("both", True)])
-def test_unlabelled_tiles_change_the_statistics_only_if_the_settings_say_so(
-    statistics: str, changes: bool
-) -> None:
-    learner = UniMatchLearner(context(statistics=statistics)).train()
-    norm = learner.network.encoder.levels[0][1]
-    before = norm.running_mean.clone()
-    learner.consistency_phase(a_step())
-    assert torch.equal(norm.running_mean, before) != changes
-
-
 def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase() -> None:
     assert UniMatchLearner(context(unsup_max=0)).consistency_phase(a_step()) is None
 

@@ -120,6 +120,46 @@ def test_losses_and_gradients_in_bf16_are_finite_and_near_those_of_fp32(name) ->
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_exactly_the_parameters_of_the_optimiser_get_a_gradient(name) -> None:
+    """No teacher, snapshot or moving average; no part that would never be trained."""
+    one = METHODS[name].load_learner()(context(ema_decay=0.9)).train()
+    one.start_average()
+    step = step_of(four_tiles(labelled=True), four_tiles(labelled=False))
+    for phase in one.phases():
+        phase(step).loss.backward()
+    (optimizer,) = one.optimizers(lr=0.1).values()
+    optimised = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in one.parameters() if p.grad is not None} == optimised
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("statistics", "changes"), [("labelled", False), ("both", True)])
+def test_unlabelled_tiles_change_running_statistics_only_if_the_settings_say_so(
+    name, statistics, changes
+) -> None:
+    """Those of a teacher and of snapshots are averages or copies: no forward pass changes them."""
+    one = METHODS[name].load_learner()(context(statistics=statistics)).train()
+    if name == "match":
+        one.snapshot_count.fill_(3)
+
+    def sums(*networks) -> list[float]:
+        return [
+            buffer.double().sum().item()
+            for network in networks
+            for buffer_name, buffer in network.named_buffers()
+            if buffer_name.endswith("running_mean")
+        ]
+
+    trained = one.trained_networks()[0]
+    fixed = [part for part in (one.network, getattr(one, "snapshots", None)) if part is not trained]
+    fixed = [part for part in fixed if part is not None]
+    before, fixed_before = sums(trained), sums(*fixed)
+    one.phases()[1](step_of(four_tiles(labelled=True), four_tiles(labelled=False)))
+    assert all((new != old) == changes for new, old in zip(sums(trained), before, strict=True))
+    assert sums(*fixed) == fixed_before
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n.values[0] not in NOT_RECORDED])
 def test_phases_that_are_recorded_read_no_value(name) -> None:
     """Tensors on the device `meta` have no values: reading one is an error."""

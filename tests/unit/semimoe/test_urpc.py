@@ -76,6 +76,24 @@ def test_the_mask_is_predicted_at_four_scales_from_features_of_four_resolutions(
     assert [f.shape[1] for f in decoder.levels(features)] == list(decoder.level_channels)
 
 
+@pytest.mark.parametrize("summand", [0, 1], ids=["consistency", "uncertainty"])
+def test_the_gradient_goes_through_the_mean_and_the_weights(summand) -> None:
+    """It is the difference quotient of the whole loss: no value is treated as a constant."""
+    logits = torch.stack([logits_of(0.9, 0.4), logits_of(0.5, 0.3)]).requires_grad_()
+    pyramid_losses(list(logits), ALL_COUNT)[summand].backward()
+    quotients = []
+    for index in range(logits.numel()):
+        change = torch.zeros(logits.numel())
+        change[index] = 0.01
+        up, down = (
+            pyramid_losses(list(logits.detach() + sign * change.view_as(logits)), ALL_COUNT)
+            for sign in (1, -1)
+        )
+        quotients.append((up[summand] - down[summand]) / 0.02)
+    expected = torch.stack(quotients).view_as(logits)
+    torch.testing.assert_close(logits.grad, expected, atol=5e-5, rtol=1e-3)
+
+
 def test_both_phases_train_all_scales_and_the_model_is_the_plain_network() -> None:
     torch.manual_seed(0)
     learner = PyramidConsistencyLearner(context(ema_decay=0.9)).train()

@@ -117,17 +117,6 @@ def test_branches_that_agree_have_no_cross_loss_and_branches_that_disagree_have_
     assert learner.cross_phase(a_step(progress=1.0)).loss.item() == pytest.approx(2, abs=0.01)
 
 
-@pytest.mark.parametrize(("statistics", "changes"), [("labelled", False), ("both", True)])
-def test_unlabelled_tiles_change_the_statistics_only_if_the_settings_say_so(
-    statistics: str, changes: bool
-) -> None:
-    learner = XNetLearner(context(statistics=statistics)).train()
-    norm = learner.network.to_low.levels[0][1]
-    before = norm.running_mean.clone()
-    learner.cross_phase(a_step())
-    assert torch.equal(norm.running_mean, before) != changes
-
-
 def test_the_model_is_the_moving_average_of_both_branches_if_the_settings_say_so() -> None:
     learner = XNetLearner(context(ema_decay=0.5))
     learner.start_average()
