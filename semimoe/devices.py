@@ -39,16 +39,29 @@ def choose_device(device: Device, *, threads: int) -> "torch.device":
     torch.set_num_threads(threads)
     if device == "cpu":
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise DeviceError(
-            f"a GPU was requested, but torch {torch.__version__} finds none; "
-            "run on the CPU with --resources gpu=0"
-        )
+    check_gpu()
     count = torch.cuda.device_count()
     index = claim_free_gpu(count)
     torch.cuda.set_device(index)  # streams and recorded operations use the current device
     log.info("using GPU %d of %d (%s)", index, count, torch.cuda.get_device_name(index))
     return torch.device("cuda", index)
+
+
+def check_gpu() -> None:
+    """Check that there is a GPU.
+
+    Raises
+    ------
+    DeviceError
+        There is none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            f"a GPU was requested, but torch {torch.__version__} finds none; "
+            "run on the CPU (--device cpu; in the workflow --resources gpu=0)"
+        )
 
 
 @dataclass(frozen=True)

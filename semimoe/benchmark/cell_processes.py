@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from semimoe.benchmark.table_cells import TableCell
@@ -26,6 +28,7 @@ _IMPORTED_FIRST = (
     "semimoe.benchmark.cell_cost",
     "torch._dynamo",  # the first optimiser step imports it, which takes a second
 )
+_SHOWN_CHARACTERS = 300
 CellFunction = Callable[[TableCell], None]
 
 
@@ -104,12 +107,26 @@ def log_file(cell: TableCell) -> "os.PathLike[str]":
 
 
 def _problem(one: _RunningCell) -> str:
+    """Why a process failed, with the last line of its log; "": it did not fail."""
     status = one.process.exitcode
     if status == 0:
         return ""
+    if status == -signal.SIGKILL:
+        return "killed, perhaps because memory was full (fewer --jobs need less)"
     if status is not None and status < 0:
         return f"ended by signal {-status}"
-    return f"status {status}"
+    message = _last_line(Path(log_file(one.cell)))
+    return f"status {status}" + (f" ({message})" if message else "")
+
+
+def _last_line(path: Path) -> str:
+    """The last line of a text that is not empty, shortened."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return last.rpartition("\r")[2][:_SHOWN_CHARACTERS]
 
 
 def _run_in_process(run_cell: CellFunction, cell: TableCell) -> None:

@@ -167,9 +167,17 @@ class TableCell:
             "images": {role: list(names) for role, names in images.items()},
         }
 
-    def settings_text(self, images: Mapping[str, Sequence[str]]) -> str:
-        """Content of the file of its settings."""
-        return json.dumps(self.described(images), indent=2) + "\n"
+    def settings_text(
+        self, images: Mapping[str, Sequence[str]], checksums: Mapping[str, str]
+    ) -> str:
+        """Content of the file of its settings.
+
+        Parameters
+        ----------
+        checksums : of the files of the training images and of the test parts
+        """
+        values = self.described(images) | {"checksums": dict(checksums)}
+        return json.dumps(values, indent=2) + "\n"
 
     @property
     def settings_file(self) -> Path:
@@ -197,15 +205,17 @@ def different_rows(request: TableRequest, rows: Sequence[TableRow]) -> list[Tabl
     return different
 
 
-def check_settings_file(cell: TableCell, images: Mapping[str, Sequence[str]]) -> None:
-    """Check that a cell that was begun has the same settings.
+def check_settings_file(
+    cell: TableCell, images: Mapping[str, Sequence[str]], checksums: Mapping[str, str]
+) -> None:
+    """Check that a cell that was begun has the same settings and data.
 
     A setting that did not exist then had its default.
 
     Raises
     ------
     SettingsError
-        It has others.
+        It has others, or a file of the images changed.
     """
     try:
         old = json.loads(cell.settings_file.read_text(encoding="utf-8"))
@@ -215,13 +225,13 @@ def check_settings_file(cell: TableCell, images: Mapping[str, Sequence[str]]) ->
         raise SettingsError(
             f"{cell.settings_file}: damaged ({error}); remove the folder {cell.folder}"
         ) from error
-    differences = _differences(old, json.loads(cell.settings_text(images)))
+    differences = _differences(old, json.loads(cell.settings_text(images, checksums)))
     if differences:
         more = len(differences) - _SHOWN_DIFFERENCES
         texts = ", ".join(differences[:_SHOWN_DIFFERENCES]) + (f" and {more} more" * (more > 0))
         raise SettingsError(
-            f"{cell.folder} was begun with other settings ({texts}); choose another output folder,"
-            " or remove this one"
+            f"{cell.folder} was begun with other settings or data ({texts}); choose another output"
+            " folder, or remove this one"
         )
 
 
@@ -239,7 +249,13 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     texts = []
     for key, value in new.items():
         before = old.get(key)
-        if key in defaults and isinstance(before, dict):
+        if key == "checksums":
+            texts += [
+                f"files of {name} images changed"
+                for name, checksum in value.items()
+                if isinstance(before, dict) and before.get(name, checksum) != checksum
+            ]
+        elif key in defaults and isinstance(before, dict):
             pairs = {name: (before.get(name, defaults[key][name]), value[name]) for name in value}
             texts += [
                 f"{key}.{name} {one}, now {other}"

@@ -13,6 +13,7 @@ from semimoe.benchmark.table_cells import (
     different_rows,
 )
 from semimoe.benchmark.table_rows import TableRow, chosen_rows
+from semimoe.datasets.image_checksums import training_files_checksum
 from semimoe.datasets.image_dataset import ImageDataset, open_dataset
 from semimoe.datasets.image_lists import (
     ListedImage,
@@ -67,7 +68,8 @@ def planned_cells(request: TableRequest, selection: TableSelection) -> list[Tabl
     cells = [TableCell(request, row, share, seed) for share, seed in lists for row in rows]
     for cell in cells:
         if cell.settings_file.exists():
-            check_settings_file(cell, _images_by_role(drawn_list(cell, dataset)))
+            listed = drawn_list(cell, dataset)
+            check_settings_file(cell, _images_by_role(listed), _checksums(cell, dataset, listed))
     return cells
 
 
@@ -77,8 +79,10 @@ def scored_parts(data: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
     Raises
     ------
     SettingsError
-        There is no folder of a part.
+        There is no folder of a part, or it is that of the training images.
     """
+    if asked and "train" in asked:
+        raise SettingsError("part train: its images are for training, so it is no test part")
     parts = open_dataset(data).parts
     folders = [part for part in parts if (data / part).is_dir()]
     chosen = asked or [part for part in _TEST_PARTS if part in folders][:1]
@@ -99,12 +103,13 @@ def prepare_cell(cell: TableCell) -> None:
     SettingsError
         It was begun with other settings.
     """
-    rows = drawn_list(cell, open_dataset(cell.request.data))
-    images = _images_by_role(rows)
-    check_settings_file(cell, images)
+    dataset = open_dataset(cell.request.data)
+    rows = drawn_list(cell, dataset)
+    images, checksums = _images_by_role(rows), _checksums(cell, dataset, rows)
+    check_settings_file(cell, images, checksums)
     write_atomic(cell.request.list_file(cell.labelled, cell.seed), image_list_csv(rows))
     if not cell.settings_file.exists():
-        write_atomic(cell.settings_file, cell.settings_text(images))
+        write_atomic(cell.settings_file, cell.settings_text(images, checksums))
 
 
 def drawn_list(cell: TableCell, dataset: ImageDataset) -> list[ListedImage]:
@@ -116,6 +121,23 @@ def drawn_list(cell: TableCell, dataset: ImageDataset) -> list[ListedImage]:
 
 def _images_by_role(rows: Sequence[ListedImage]) -> dict[str, list[str]]:
     return {role: images_with_role(rows, role) for role in ("labelled", "unlabelled", "validation")}
+
+
+def _checksums(
+    cell: TableCell, dataset: ImageDataset, rows: Sequence[ListedImage]
+) -> dict[str, str]:
+    """Checksums of the images and masks that a cell is trained on, and of its test parts."""
+    files = {file.name: file for file in dataset.training_images()}
+    roles = _images_by_role(rows)
+    outlined = [files[name] for role in ("labelled", "validation") for name in roles[role]]
+    checksums = {
+        "training": training_files_checksum(
+            outlined, [files[name] for name in roles["unlabelled"]], unlabelled_masks=False
+        )
+    }
+    for part in cell.request.parts:
+        checksums[part] = training_files_checksum(dataset.parts[part], [], unlabelled_masks=True)
+    return checksums
 
 
 def _installed_rows(rows: Sequence[TableRow], asked: Sequence[str]) -> list[TableRow]:

@@ -17,6 +17,7 @@ from semimoe.evaluation.significance import (
     holm,
     verdict,
 )
+from semimoe.model_errors import DataError
 
 
 class ScoreColumn(NamedTuple):
@@ -110,20 +111,24 @@ def read_scored_cells(cells: Sequence[TableCell]) -> list[ScoredCell]:
 
     Raises
     ------
-    DataError, ValueError
+    DataError
         A file of a cell is damaged.
     """
-    return [
-        ScoredCell(
-            cell,
-            part,
-            read_evaluation(cell.scores_file(part).read_text(encoding="utf-8")),
-            CellCost.model_validate_json(cell.cost_file.read_text(encoding="utf-8")),
-        )
-        for cell in cells
-        if cell.is_finished
-        for part in cell.request.parts
-    ]
+    scored = []
+    for cell in (one for one in cells if one.is_finished):
+        for part in cell.request.parts:
+            path = cell.cost_file
+            try:
+                cost = CellCost.model_validate_json(path.read_text(encoding="utf-8"))
+                path = cell.scores_file(part)
+                result = read_evaluation(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                problem = " ".join(str(error).split())
+                raise DataError(
+                    f"{path}: damaged ({problem}); remove this file, then run again"
+                ) from error
+            scored.append(ScoredCell(cell, part, result, cost))
+    return scored
 
 
 def table_groups(scored: Sequence[ScoredCell]) -> list[TableGroup]:
@@ -177,7 +182,13 @@ def compared_rows(group: TableGroup, base: str, column: ScoreColumn) -> list[Com
             images,
             p_draws,
             p_images,
-            verdict(draws, p_draws, p_images, higher_is_better=column.higher_is_better),
+            verdict(
+                draws,
+                p_draws,
+                p_images,
+                images=images,
+                higher_is_better=column.higher_is_better,
+            ),
         )
         for (name, draws, images), p_draws, p_images in zip(tests, draw_ps, image_ps, strict=True)
     ]

@@ -14,7 +14,9 @@ from semimoe.benchmark.table_files import write_table
 from semimoe.benchmark.table_plan import TableSelection, planned_cells, scored_parts
 from semimoe.benchmark.table_recipes import default_recipe
 from semimoe.commands.table_cell import run_cell
+from semimoe.devices import check_gpu
 from semimoe.model_errors import SettingsError
+from semimoe.setting_values import MOST_SEED
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,11 @@ def run_table(arguments: argparse.Namespace) -> int:
     """
     if arguments.out is None:
         raise SettingsError("--out: a folder for cells and tables is needed")
+    for seed in arguments.seeds:
+        if not 0 <= seed <= MOST_SEED:
+            raise SettingsError(f"--seeds {seed}: numbers from 0 to {MOST_SEED} are needed")
+    if arguments.device == "gpu" and not arguments.list:
+        check_gpu()
     if arguments.measure_times and not arguments.list:
         raise SettingsError("--measure-times: only with --list")
     recipe = arguments.recipe or default_recipe(arguments.device)
@@ -89,7 +96,10 @@ def _run_missing(
         else:
             times.add(cell, outcome.seconds)
             # An interrupted run leaves the table of the cells that it finished.
-            write_table(cells, cell.request.out, with_plot=False)
+            try:
+                write_table(cells, cell.request.out, with_plot=False)
+            except (OSError, ValueError) as error:  # must not end the cells that run
+                log.warning("the table is written at the end: %s", error)
         log.info(
             "%d of %d: %s: %s%s",
             number,

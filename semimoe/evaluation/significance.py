@@ -116,12 +116,17 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def verdict(
-    draws: DrawTest, p_draws: float | None, p_images: float | None, *, higher_is_better: bool = True
+    draws: DrawTest,
+    p_draws: float | None,
+    p_images: float | None,
+    *,
+    images: ImageTest | None = None,
+    higher_is_better: bool = True,
 ) -> str:
     """What may be said about a difference.
 
-    It is more than noise only if both tests say so: over draws and over images. Without scores of
-    single images, the draws decide.
+    It is more than noise only if both tests say so, over draws and over images, in the same
+    direction. Without scores of single images, the draws decide.
 
     Parameters
     ----------
@@ -131,6 +136,8 @@ def verdict(
         return "no difference"
     if p_draws is None:
         return "too few draws"
+    if images is not None and images.mean * draws.mean <= 0:
+        return "within noise"
     if p_draws < LEVEL and (p_images is None or p_images < LEVEL):
         return "better" if (draws.mean > 0) == higher_is_better else "worse"
     return "within noise"

@@ -75,6 +75,18 @@ def test_finished_cells_are_kept_and_other_settings_are_refused(data, tmp_path, 
     assert [path.stat().st_mtime_ns for path in cards] == times
     assert main([*words, "--set=training.lr=0.1"]) == 2
     assert "training.lr 0.002, now 0.1" in capsys.readouterr().err
+    mask = data / "testA" / "testA_1_anno.bmp"
+    before = mask.read_bytes()
+    try:
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
+        assert main(words) == 2
+        assert "files of testA images changed" in capsys.readouterr().err
+    finally:
+        mask.write_bytes(before)
+    cost = out / "cells" / "unet-40-seed0" / "cost.json"
+    cost.write_text("{")
+    assert main(words) == 2
+    assert f"{cost}: damaged" in capsys.readouterr().err
 
 
 def test_a_killed_table_of_all_methods_is_completed(data, tmp_path, capsys) -> None:
@@ -177,6 +189,7 @@ def test_a_failed_cell_is_named_and_the_others_run(data, tmp_path, capsys, caplo
     assert main([*words, "--methods", "unet", "--variants", "stored", "--jobs", "1"]) == 1
     assert "needs the model of supervised, 40 %, seed 0" in caplog.text
     assert f"see {out}/cells/supervised-40-seed0/log.txt" in caplog.text
+    assert f"status 2 (semimoe train: {blocked}" in caplog.text
     assert str(blocked) in (blocked.parent / "log.txt").read_text()
     assert "| U-Net |" in capsys.readouterr().out
 
@@ -190,10 +203,14 @@ def test_a_failed_cell_is_named_and_the_others_run(data, tmp_path, capsys, caplo
         (["a.json", "--data", "DATA"], "a.json: give either results or --data"),
         (["--data", "DATA", "--out", "o", "--methods", "unett"], "did you mean unet?"),
         (["--data", "DATA", "--out", "o", "--parts", "testC"], "no folder testC"),
+        (["--data", "DATA", "--out", "o", "--parts", "train"], "it is no test part"),
+        (["--data", "DATA", "--out", "o", "--seeds", "-1"], "--seeds -1: numbers from 0"),
+        (["--data", "DATA", "--out", "o", "--device", "gpu"], "a GPU was requested"),
         (["--data", "DATA", "--out", "o", "--labelled", "0"], "a share in (0, 1] is needed"),
     ],
 )
 def test_wrong_requests_are_one_line(data, words, message, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
     assert main(["table", *(str(data) if word == "DATA" else word for word in words)]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -8,6 +8,7 @@ from scipy import stats
 
 from semimoe.evaluation.significance import (
     DrawTest,
+    ImageTest,
     compare_draws,
     compare_images,
     holm,
@@ -92,3 +93,7 @@ def test_a_difference_is_more_than_noise_only_over_draws_and_over_images() -> No
     assert verdict(draws, 0.04, 0.04, higher_is_better=False) == "worse"
     assert verdict(draws, 0.06, 0.001) == "within noise"
     assert verdict(draws, 0.001, 0.06) == "within noise"
+    # All images together are better, but most single images are worse: nothing may be said.
+    opposite = ImageTest(60, -0.01, -0.02, -0.005, 0.001)
+    assert verdict(draws, 0.04, 0.04, images=opposite) == "within noise"
+    assert verdict(draws, 0.04, 0.04, images=opposite._replace(mean=0.01)) == "better"
