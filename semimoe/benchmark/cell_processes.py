@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from semimoe.benchmark.table_cells import TableCell
+from tiling.raster.file_lock import is_locked
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -73,7 +74,8 @@ def run_cells(
     try:
         while waiting or running:
             unfinished = {cell.name for cell in waiting} | {one.cell.name for one in running}
-            for cell in list(waiting):
+            # Cells that another call is making now come last.
+            for cell in sorted(waiting, key=lambda one: is_locked(one.being_made)):
                 teacher = cell.teacher
                 if teacher is not None and teacher.name in failed:
                     waiting.remove(cell)

@@ -80,6 +80,11 @@ class TableCell:
         return self.request.out / "cells" / self.name
 
     @property
+    def being_made(self) -> Path:
+        """Path whose lock is held by the process that makes the cell."""
+        return self.folder / "cell"
+
+    @property
     def model(self) -> Path:
         """Folder of its model."""
         return self.folder / "model"

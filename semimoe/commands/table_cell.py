@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import shlex
 import sys
 
@@ -11,10 +12,13 @@ from semimoe.benchmark.cell_cost import measure_cost
 from semimoe.benchmark.table_cells import TableCell
 from semimoe.benchmark.table_plan import prepare_cell
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.file_lock import is_locked, locked
 
 
 def run_cell(cell: TableCell) -> None:
     """Make what is missing of a cell; a killed training continues.
+
+    While another process makes it, this one waits, and then makes what is still missing.
 
     Raises
     ------
@@ -23,6 +27,13 @@ def run_cell(cell: TableCell) -> None:
     SystemExit
         A command failed; its message is on stderr.
     """
+    if is_locked(cell.being_made):
+        print("another process makes this cell; waiting for it", file=sys.stderr, flush=True)
+    with locked(cell.being_made, wait_s=math.inf):
+        _make_missing(cell)
+
+
+def _make_missing(cell: TableCell) -> None:
     prepare_cell(cell)
     if not cell.is_trained:
         _run_command(cell.train_words())

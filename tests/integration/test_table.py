@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from PIL import Image
 from semimoe.__main__ import main
 from semimoe.methods import METHODS
 from semimoe.model_errors import SettingsError
+from tiling.raster.file_lock import locked
 from workflow.config.configuration import Configuration
 from workflow.stages.job_resources import JobResources
 from workflow.stages.method_table import cell_files, make_cell, make_table, table_cells
@@ -216,3 +219,30 @@ def test_wrong_requests_are_one_line(data, words, message, tmp_path, monkeypatch
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not any(tmp_path.iterdir())
+
+
+def test_a_cell_that_another_process_makes_comes_last_and_is_not_made_twice(
+    data, tmp_path, caplog
+) -> None:
+    """This process holds the lock of the first cell while the second one is made."""
+    caplog.set_level("INFO")
+    out = tmp_path / "out"
+    words = ["table", "--data", str(data), "--out", str(out), *TINY, "--seeds", "0"]
+    first, second = out / "cells" / "supervised-40-seed0", out / "cells" / "unet-40-seed0"
+
+    def release_after_the_second_cell() -> None:
+        with locked(first / "cell"):
+            held.set()
+            deadline = time.monotonic() + 120
+            while not list(second.glob("scores-*.json")) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert not list(first.glob("model/model.json"))
+
+    held = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(release_after_the_second_cell)
+        assert held.wait(10)
+        assert main([*words, "--methods", "supervised", "unet", "--jobs", "1"]) == 0
+        other.result()
+    finished = [line for line in caplog.messages if "finished in" in line]
+    assert ["unet" in line for line in finished] == [True, False]

@@ -55,6 +55,22 @@ def locked(path: Path, *, wait_s: float = _LOCK_WAIT_S, writer: str = "") -> Ite
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a path now; False if that cannot be told."""
+    try:
+        file = path.with_name(path.name + ".lock").open("a+")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
 def _acquire(file: IO[str], lock: Path, path: Path, wait_s: float) -> None:
     """Lock an open lock file; try again for `wait_s` while another process has the lock."""
     deadline = time.monotonic() + wait_s
