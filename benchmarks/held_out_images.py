@@ -95,6 +95,17 @@ def held_out_images(
     return images
 
 
+def images_of_folds(arguments: argparse.Namespace) -> list[HeldOutImage]:
+    """The held-out images of all folds, by the options of `fold_arguments`."""
+    return [
+        image
+        for fold in arguments.folds
+        for image in held_out_images(
+            fold, arguments.data, mpp_um=arguments.mpp, count=arguments.images
+        )
+    ]
+
+
 def with_maps(
     images: Sequence[HeldOutImage], maps: Maps, predictors: dict[Path, Predictor]
 ) -> list[ValidationImage]:

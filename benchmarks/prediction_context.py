@@ -23,7 +23,7 @@ from held_out_images import (
     best_choice,
     first_choice,
     fold_arguments,
-    held_out_images,
+    images_of_folds,
     scores,
     with_maps,
 )
@@ -113,13 +113,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, nargs="+", choices=(0, 1), default=[0])
     arguments = parser.parse_args()
     card = load_card(arguments.folds[0])
-    images = [
-        one
-        for fold in arguments.folds
-        for one in held_out_images(
-            fold, arguments.data, mpp_um=arguments.mpp, count=arguments.images
-        )
-    ]
+    images = images_of_folds(arguments)
     predicted: dict[str, list[ValidationImage]] = {}
     for flips in arguments.flips:
         load = partial(

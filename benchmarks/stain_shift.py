@@ -24,7 +24,7 @@ from held_out_images import (
     HeldOutImage,
     first_choice,
     fold_arguments,
-    held_out_images,
+    images_of_folds,
     scores,
     with_maps,
 )
@@ -131,13 +131,7 @@ def main() -> None:
     parser.add_argument("--adapt", type=float, nargs="*", default=[], help="shares, from 0 to 1")
     arguments = parser.parse_args()
     card = load_card(arguments.folds[0])
-    images = [
-        one
-        for fold in arguments.folds
-        for one in held_out_images(
-            fold, arguments.data, mpp_um=arguments.mpp, count=arguments.images
-        )
-    ]
+    images = images_of_folds(arguments)
     predictors = {
         fold: Predictor.load(
             fold, device="cpu", threads=arguments.threads, runtime=arguments.runtime

@@ -150,9 +150,9 @@ def paired_comparison(rows: Sequence[dict[str, str]]) -> list[str]:
                 tests[name] = compare_draws(differences, higher_is_better=higher_is_better)
         corrected = holm([test.t_p for test in tests.values()])
         for (name, test), p in zip(tests.items(), corrected, strict=True):
-            said = verdict(test, p, None, higher_is_better=higher_is_better)
+            verdict_text = verdict(test, p, None, higher_is_better=higher_is_better)
             cells = [name, score, str(test.pairs), f"{test.mean:+.4f}", str(test.better)]
-            cells += [_p_text(test.t_p), _p_text(test.sign_p), _p_text(p), said]
+            cells += [_p_text(test.t_p), _p_text(test.sign_p), _p_text(p), verdict_text]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 

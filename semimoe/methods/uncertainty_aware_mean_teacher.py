@@ -28,16 +28,12 @@ Only the mask has a consistency loss.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from semimoe.methods.learner import (
-    PLACEHOLDER_MEAN,
-    PLACEHOLDER_STD,
-    Network,
     PhaseLoss,
     Step,
     pseudo_label_counts,
@@ -48,7 +44,6 @@ from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.image_means import weighted_image_mean
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
-from semimoe.settings import NetworkSettings
 
 _PASSES = 8
 _DROPOUT = 0.5
@@ -69,16 +64,7 @@ class DropoutUNet(UNet):
 class UncertaintyAwareMeanTeacherLearner(MeanTeacherLearner):
     """A student that learns from its moving average where this teacher is certain."""
 
-    @classmethod
-    def build_network(
-        cls,
-        settings: NetworkSettings,
-        *,
-        mean: Sequence[float] = PLACEHOLDER_MEAN,
-        std: Sequence[float] = PLACEHOLDER_STD,
-    ) -> Network:
-        """See `Learner`."""
-        return DropoutUNet(settings, mean=mean, std=std)
+    network_class = DropoutUNet
 
     def consistency_phase(self, step: Step) -> PhaseLoss | None:
         """The student learns the mask probability of the teacher where it is certain (eq. 3)."""

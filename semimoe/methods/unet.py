@@ -1,6 +1,7 @@
 """A plain U-Net on labelled tiles: the baseline without experts, gates and pseudo-labels."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
 
@@ -24,7 +25,14 @@ from semimoe.settings import NetworkSettings
 
 
 class UNetLearner(Learner):
-    """One U-Net with a head for each task, and the plain sum of their losses."""
+    """One U-Net with a head for each task, and the plain sum of their losses.
+
+    Attributes
+    ----------
+    network_class : network that predicts; a method may have a U-Net of its own
+    """
+
+    network_class: ClassVar[type[UNet]] = UNet
 
     @classmethod
     def build_network(
@@ -35,7 +43,7 @@ class UNetLearner(Learner):
         std: Sequence[float] = PLACEHOLDER_STD,
     ) -> Network:
         """See `Learner`."""
-        return UNet(settings, mean=mean, std=std)
+        return cls.network_class(settings, mean=mean, std=std)
 
     def build_aggregate(self) -> AdaptiveLoss | SumLoss:
         """Build the plain sum: the adaptive scales are a part of Semi-MoE."""

@@ -40,7 +40,6 @@ from torch.nn import functional
 from semimoe.methods.learner import (
     PLACEHOLDER_MEAN,
     PLACEHOLDER_STD,
-    Network,
     Phase,
     PhaseLoss,
     Step,
@@ -179,16 +178,7 @@ class XNetLearner(UNetLearner):
     network : both branches; it predicts with the mean of their logits
     """
 
-    @classmethod
-    def build_network(
-        cls,
-        settings: NetworkSettings,
-        *,
-        mean: Sequence[float] = PLACEHOLDER_MEAN,
-        std: Sequence[float] = PLACEHOLDER_STD,
-    ) -> Network:
-        """See `Learner`."""
-        return WaveletUNet(settings, mean=mean, std=std)
+    network_class = WaveletUNet
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""

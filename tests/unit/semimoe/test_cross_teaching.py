@@ -36,9 +36,12 @@ def test_each_network_has_the_gradient_of_the_dice_loss_to_a_fixed_mask_of_the_o
     both, step = learner(), a_step(progress=1.0)
     both.cross_phase(step).loss.backward()
     cnn, transformer = both.trained_networks()
-    found = [gradients(network) for network in (cnn, transformer)]
+    own_gradients = [gradients(network) for network in (cnn, transformer)]
     weight, images = step.unlabelled.weight, step.unlabelled.image
-    for network, other, own in ((cnn, transformer, found[0]), (transformer, cnn, found[1])):
+    for network, other, own in (
+        (cnn, transformer, own_gradients[0]),
+        (transformer, cnn, own_gradients[1]),
+    ):
         with torch.no_grad():
             fixed = other(images).gates.seg.argmax(1)
         seg_dice(network(images).gates.seg, fixed, weight).backward()
@@ -69,8 +72,8 @@ def test_the_transformer_takes_every_size_that_the_cnn_takes(height: int, width:
     settings = TINY_NETWORK.model_copy(update={"sdf_bins": 4})
     cnn = UNet(settings)
     images = torch.randint(256, (2, 3, height, width), dtype=torch.uint8)
-    found, expected = TransformerUNet(cnn)(images).experts, cnn(images).experts
-    assert [tuple(part.shape) for part in found] == [tuple(part.shape) for part in expected]
+    logits, expected = TransformerUNet(cnn)(images).experts, cnn(images).experts
+    assert [tuple(part.shape) for part in logits] == [tuple(part.shape) for part in expected]
 
 
 @needs_monai

@@ -33,11 +33,11 @@ MAP = np.array(
 def test_births_and_deaths_of_a_map_are_found_at_their_pixels() -> None:
     """0.8 joins 0.9 at the diagonal neighbour 0.3, 0.7 joins them at 0.1; 0.9 never ends."""
     pairs = persistence_pairs(MAP)
-    found = {
+    birth_and_death = {
         round(float(birth), 2): (divmod(int(pixel), 5), round(float(death), 2))
         for birth, pixel, death in zip(pairs.birth, pairs.birth_pixel, pairs.death, strict=True)
     }
-    assert found == {0.9: ((0, 1), 0.0), 0.8: ((2, 3), 0.3), 0.7: ((3, 0), 0.1)}
+    assert birth_and_death == {0.9: ((0, 1), 0.0), 0.8: ((2, 3), 0.3), 0.7: ((3, 0), 0.1)}
     ends = {round(float(b), 2): int(p) for b, p in zip(pairs.birth, pairs.death_pixel, strict=True)}
     assert ends[0.9] == NO_PIXEL
     assert divmod(ends[0.8], 5) == (1, 2)

@@ -68,8 +68,8 @@ def test_descent_along_the_loss_separates_two_glands_that_the_teacher_separates(
         optimiser.zero_grad()
         noise_aware_loss(torch.sigmoid(logits), teacher).backward()
         optimiser.step()
-    found = torch.sigmoid(logits.detach()).flatten()
-    assert found[[1, 2, 3]].tolist() == pytest.approx([0.95, 0.02, 0.98], abs=0.01)
+    probability = torch.sigmoid(logits.detach()).flatten()
+    assert probability[[1, 2, 3]].tolist() == pytest.approx([0.95, 0.02, 0.98], abs=0.01)
 
 
 def test_a_tile_without_a_gland_has_no_loss_at_its_highest_pixel() -> None:

@@ -88,7 +88,7 @@ def test_no_gradient_of_cross_supervision_goes_through_a_pseudo_label() -> None:
     learner = XNetLearner(context()).train()
     step = a_step(progress=1.0)
     learner.cross_phase(step).loss.backward()
-    found = [parameter.grad for parameter in learner.network.parameters()]
+    gradients = [parameter.grad for parameter in learner.network.parameters()]
     with torch.no_grad():
         masks = [logits.seg.argmax(1) for logits in learner.network.branches(step.unlabelled.image)]
     low, high = learner.network.branches(step.unlabelled.image)
@@ -96,7 +96,7 @@ def test_no_gradient_of_cross_supervision_goes_through_a_pseudo_label() -> None:
     loss = seg_dice(low.seg, masks[1], weight) + seg_dice(high.seg, masks[0], weight)
     parameters = list(learner.network.parameters())
     expected = torch.autograd.grad(loss, parameters, allow_unused=True)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(gradients, expected, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
