@@ -51,6 +51,12 @@ VARIANT_GROUPS = {
     "pseudo-labels": "who makes the pseudo-labels",
     "switches": "where text and code of the paper, or their defaults here, differ",
 }
+# A moving average that labels with full weight after a tenth of the schedule.
+_OF_TEACHER = (
+    "training.ema_decay=0.99",
+    "training.unsup_max=1",
+    "training.unsup_schedule=ramp",
+)
 _VARIANTS = (
     _variant("experts", "seg+sdf", "mask and distance", "network.tasks=seg+sdf"),
     _variant("experts", "seg+bnd", "mask and boundary", "network.tasks=seg+bnd"),
@@ -74,18 +80,14 @@ _VARIANTS = (
         "teacher",
         "labels of its moving average",
         "training.pseudo=teacher",
-        "training.ema_decay=0.99",
-        "training.unsup_max=1",
-        "training.unsup_schedule=ramp",
+        *_OF_TEACHER,
     ),
     _variant(
         "pseudo-labels",
         "teacher-glands",
         "glands of its moving average",
         "training.pseudo=teacher-glands",
-        "training.ema_decay=0.99",
-        "training.unsup_max=1",
-        "training.unsup_schedule=ramp",
+        *_OF_TEACHER,
     ),
     _variant("switches", "two-step", "two updates", "training.update=two-step"),
     _variant("switches", "joint", "one update", "training.update=joint"),
