@@ -190,7 +190,13 @@ class TableCell:
         return self.folder / _SETTINGS_FILE
 
     def _assignments(self) -> tuple[str, ...]:
-        return (*_recipe(self.request).settings, *self.request.settings, *self.row.settings)
+        weight = METHODS[self.row.method].published_weight
+        return (
+            *_recipe(self.request).settings,
+            *(weight.assignments if weight else ()),
+            *self.request.settings,
+            *self.row.settings,
+        )
 
 
 def different_rows(request: TableRequest, rows: Sequence[TableRow]) -> list[TableRow]:

@@ -23,7 +23,7 @@ from semimoe.benchmark.table_scores import (
 )
 from semimoe.evaluation.results import GlandEvaluation
 from semimoe.evaluation.significance import LEVEL
-from semimoe.methods import MAIN_METHOD
+from semimoe.methods import MAIN_METHOD, METHODS
 
 # The score whose differences are judged in the table itself; without objects, the first one.
 _JUDGED = "object_dice"
@@ -195,6 +195,22 @@ def _comparison_cells(one: Comparison, base: str) -> list[str]:
     ]
 
 
+def _weight_notes(scored: Sequence[ScoredCell]) -> list[str]:
+    weights = {}
+    for cell in (one.cell for one in scored):
+        method = METHODS[cell.row.method]
+        if method.uses_unlabelled:
+            training = cell.settings()[1]
+            source = method.published_weight.source if method.published_weight else "the recipe"
+            weights[cell.row.label] = (
+                f"{cell.row.label} {training.unsup_max:g} {training.unsup_schedule} ({source})"
+            )
+    if not weights:
+        return []
+    texts = "; ".join(weights.values())
+    return [f"largest weight of the unsupervised loss, its schedule and where it is from: {texts}"]
+
+
 def _p_text(p: float | None) -> str:
     return "-" if p is None else f"{p:.3f}"
 
@@ -215,6 +231,7 @@ def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
         " except for what the name of a variant says",
         "images: labelled + unlabelled + held out; values: mean ± standard deviation over seeds;"
         " a seed is a draw of the lists of images, the same for all rows",
+        *_weight_notes(scored),
         "multiply-adds: prediction of one tile of"
         f" {scored[0].cost.tile_px} x {scored[0].cost.tile_px} px; parameters: of the network that"
         " predicts; trained: of all networks that the optimiser updates; training: with validation;"

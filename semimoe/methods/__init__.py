@@ -6,7 +6,7 @@ A new method is one file in this folder and one entry here (docs/extending.md).
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from semimoe.model_errors import MissingPackageError
 
@@ -46,6 +46,28 @@ class OptionalPackage(NamedTuple):
     dependencies: tuple[str, ...] = ()
 
 
+class PublishedWeight(NamedTuple):
+    """Weight of the unsupervised loss in the publication of a method.
+
+    Attributes
+    ----------
+    unsup_max, unsup_schedule : see `TrainingSettings`
+    source : where it is published
+    """
+
+    unsup_max: float
+    unsup_schedule: Literal["linear", "gaussian", "ramp"]
+    source: str = "its paper"
+
+    @property
+    def assignments(self) -> tuple[str, ...]:
+        """As settings, `GROUP.KEY=VALUE`."""
+        return (
+            f"training.unsup_max={self.unsup_max}",
+            f"training.unsup_schedule={self.unsup_schedule}",
+        )
+
+
 @dataclass(frozen=True)
 class Method:
     """One training method.
@@ -61,6 +83,8 @@ class Method:
         images too
     mixes_tiles : whether it exchanges parts between the unlabelled tiles of a batch, which needs
         at least two of them on each device
+    published_weight : the weight of its unsupervised loss in tables of methods; None: that of the
+        recipe
     package : package that this method needs beside those of all methods
     starts_from : method whose training it continues after `warm_start_epochs`; None: it trains
         from the first epoch on
@@ -76,6 +100,7 @@ class Method:
     has_gates: bool = False
     uses_weak_augmentation: bool = False
     mixes_tiles: bool = False
+    published_weight: PublishedWeight | None = None
     package: OptionalPackage | None = None
     starts_from: str | None = None
     ignored_network: tuple[str, ...] = ()
@@ -134,6 +159,9 @@ class Method:
         return factory
 
 
+# The paper of Mean Teacher segments no images, that of XNet was not at hand: the weights with which
+# the public code of XNet trains them on GlaS.
+_XNET_CODE = "the public code of XNet"
 # Persistent homology.
 _GUDHI = OptionalPackage("gudhi", "gudhi==3.13.*", only_for_training=True)
 
@@ -169,6 +197,7 @@ _ENTRIES = (
         "#2f7f86",
         "a U-Net whose moving average is its teacher on unlabelled tiles",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(5, "linear", _XNET_CODE),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
     ),
@@ -178,6 +207,7 @@ _ENTRIES = (
         "#c2504d",
         "two U-Nets that label unlabelled tiles for each other",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(1.5, "ramp"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
@@ -188,6 +218,7 @@ _ENTRIES = (
         "two U-Nets, for low and for high frequencies of wavelets, that label unlabelled tiles for"
         " each other",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(5, "linear", _XNET_CODE),
         package=OptionalPackage("pywt", "PyWavelets==1.9.*"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
@@ -199,6 +230,7 @@ _ENTRIES = (
         "a Mean Teacher whose student also learns the components of the teacher's map",
         uses_unlabelled=True,
         uses_weak_augmentation=True,
+        published_weight=PublishedWeight(0.1, "gaussian"),
         package=_GUDHI,
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
@@ -210,6 +242,7 @@ _ENTRIES = (
         "TopoSemiSeg with structures that predictions with dropout and of earlier steps share",
         uses_unlabelled=True,
         uses_weak_augmentation=True,
+        published_weight=PublishedWeight(0.1, "gaussian", "TopoSemiSeg, by the same authors"),
         package=_GUDHI,
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
@@ -222,6 +255,7 @@ _ENTRIES = (
         uses_unlabelled=True,
         uses_weak_augmentation=True,
         mixes_tiles=True,
+        published_weight=PublishedWeight(1, "ramp"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
@@ -231,6 +265,7 @@ _ENTRIES = (
         "#7a6a53",
         "a U-Net that learns to be certain on unlabelled tiles",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(0.001, "ramp"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
@@ -240,6 +275,7 @@ _ENTRIES = (
         "#4f9d69",
         "Mean Teacher whose student learns only where the teacher is certain",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(0.1, "gaussian"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES, "ema_decay"),
     ),
@@ -249,6 +285,7 @@ _ENTRIES = (
         "#b565a7",
         "a U-Net whose encoder also learns from auxiliary decoders of perturbed features",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(30, "ramp"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
@@ -258,6 +295,7 @@ _ENTRIES = (
         "#c98a2b",
         "a U-Net that predicts the mask at several scales, and learns their mean",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(0.1, "gaussian"),
         ignored_network=_GATES,
         ignored_training=(*_PSEUDO_LABELS, *_LOSS_SCALES),
     ),
@@ -267,6 +305,7 @@ _ENTRIES = (
         "#8c564b",
         "a U-Net and a Transformer that label unlabelled tiles for each other",
         uses_unlabelled=True,
+        published_weight=PublishedWeight(0.1, "gaussian"),
         package=OptionalPackage(
             "monai", "monai[einops]==1.6.*", only_for_training=True, dependencies=("einops",)
         ),

@@ -2,7 +2,8 @@
 
 Two networks of the same structure and different initial weights learn from the labelled tiles. On
 unlabelled tiles each learns, by cross-entropy, the mask that the other one predicts (their eq. 2);
-no gradient goes through a pseudo-label. The weight of this loss is `unsup_max` over the schedule.
+no gradient goes through a pseudo-label. The weight of this loss is `unsup_max` over the schedule
+(the paper: a constant 1.5 on PASCAL VOC).
 Chen et al. apply this loss to the labelled tiles too; the public code base of Table 1 and this file
 apply it to the unlabelled ones only. The first network predicts.
 """

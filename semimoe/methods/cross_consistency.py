@@ -19,9 +19,8 @@ Perturbations and hyper-parameters of the paper, one decoder each:
 - DropOut of channels with the rate .5
 - Obj-Msk and Con-Msk: pixels of the predicted glands, or all others, are set to 0
 
-The weight of the paper is omega = 30 after a ramp over the first tenth of the training; here it is
-`unsup_max` over the schedule, as for all methods of the table (`unsup_schedule: ramp` has the
-length of the paper's ramp).
+The weight of the paper is omega = 30 after a ramp over the first tenth of the training
+(`unsup_schedule: ramp`); here it is `unsup_max` over the schedule.
 
 Differences. The paper has 30 small decoders (6, 6, 6, 2, 2 of these kinds, 6 of guided cutout and 2
 of virtual adversarial perturbation) on one feature of a ResNet. Here a decoder is that of a U-Net,

@@ -8,7 +8,7 @@ that the other one predicts. With their mask probabilities p_c and p_t (equation
 (3) L = L_sup(CNN) + L_sup(Transformer) + lambda L_ctl
 
 Hyper-parameters of the paper: lambda(t) = .1 exp(-5 (1 - t/T_max)^2), here `unsup_max` over the
-schedule, as for all methods of the table. Unlike in cross pseudo supervision (`cps`), the two
+schedule. Unlike in cross pseudo supervision (`cps`), the two
 networks have different structures, and (2) has the Dice loss instead of cross-entropy. The CNN
 predicts, as in the paper.
 

@@ -9,7 +9,7 @@ the softmax P of the mask at pixel v and C = 2 classes (equations numbered here)
 (3) L = L_sup + lambda L_ent
 
 Hyper-parameters of the paper: lambda = 0.001 for a domain without labels. Here lambda is
-`unsup_max` over the schedule, as for all methods of the table.
+`unsup_max` over the schedule.
 
 Differences. The paper writes (2) as a sum over the pixels; its public code takes the mean, as here.
 Its optional loss of expected class shares is left out. SSL4MIS and XNet apply the loss to the

@@ -28,8 +28,9 @@ the limits of S and of the persistence, and the division of w by the largest per
 facet, from the public code. That code holds matching and loss alone. What both leave open, and what
 is done here:
 
-- lambda_cons: `unsup_max` over the schedule, as for all methods; lambda_intra = lambda_temp = 0.02
-  lambda_cons and the start at three quarters of the schedule, as in TopoSemiSeg, L_cons too.
+- lambda_cons: `unsup_max` over the schedule, in tables that of TopoSemiSeg; lambda_intra =
+  lambda_temp = 0.02 lambda_cons and the start at three quarters of the schedule, as in TopoSemiSeg,
+  L_cons too.
 - Dropout: rate 0.3 on all features of the encoder, because the U-Net has none of its own.
 - Snapshots: every 50 steps, without gradient; L_temp begins when there are three of them.
 

@@ -4,7 +4,8 @@ A student learns from labelled tiles. On unlabelled tiles it learns the mask pro
 teacher, which predicts the same tiles with noise. The teacher's weights are the exponential moving
 average of the student's (their eq. 2). The teacher is the network that predicts later. The
 consistency loss is the mean squared difference of the softmax outputs (their section 2), weighted
-by `unsup_max` over the schedule. Only the mask has a consistency loss; distance and boundary are
+by `unsup_max` over the schedule (100 in the paper, for classes of images; 5 linear in the public
+code of XNet, for GlaS). Only the mask has a consistency loss; distance and boundary are
 learnt from labels.
 """
 

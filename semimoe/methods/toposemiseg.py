@@ -19,7 +19,7 @@ The paper's text was not at hand: numbers of equations and defaults are those th
 implementations name. Defaults: phi = 0.7, lambda_1 up to 0.1 (Gaussian ramp), lambda_2 = 0.002,
 decay of the moving average 0.999; 12,000 iterations without the topological loss, then 500 epochs
 with it (on GlaS about a quarter of all iterations). Here lambda_1 is `unsup_max` over the schedule,
-as for all methods, with the same ratio lambda_2 / lambda_1; the topological loss begins at three
+with the same ratio lambda_2 / lambda_1; the topological loss begins at three
 quarters of the schedule; the decay is that of Mean Teacher, because the runs are a tenth as long.
 The teacher, an average itself, predicts, and `ema_decay` has no effect.
 

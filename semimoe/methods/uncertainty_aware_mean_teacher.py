@@ -12,8 +12,7 @@ probabilities p_t at pixel v, those of the student f and of one more pass of the
 (5) teacher = .99 teacher + .01 student, less than .99 in the first steps
 
 Hyper-parameters of the paper: T = 8, dropout .5 in training only, noise with standard deviation .1,
-cut at .2; decay .99; lambda(t) = .1 exp(-5 (1 - t/T_max)^2), here `unsup_max` over the schedule, as
-for all methods of the table.
+cut at .2; decay .99; lambda(t) = .1 exp(-5 (1 - t/T_max)^2), here `unsup_max` over the schedule.
 
 Differences. |.|^2 is the mean over the classes, as in `mean_teacher`. (3) is computed per image, as
 it is written, and averaged over the images; SSL4MIS, XNet and the paper's code divide once for the

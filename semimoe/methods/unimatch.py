@@ -14,7 +14,7 @@ Equations, numbered here:
 
 H is the cross-entropy with the predicted class; the mean is over all pixels, certain or not. No
 gradient goes through p^w. Defaults of the paper and here: tau = 0.95, lambda = mu = 0.5. In (1)
-L_u has the weight of L_s; here its weight is `unsup_max` over the schedule, as for all methods.
+L_u has the weight of L_s; here its weight is `unsup_max` over the schedule.
 There is no teacher: the trained network predicts, or its moving average if `ema_decay` is set.
 
 Differences. The paper's strong view is colour jitter, grey values, blur and CutMix; a change of hue

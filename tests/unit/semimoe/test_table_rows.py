@@ -1,5 +1,6 @@
 """Rows, recipes and scores of the table of methods, without training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +61,29 @@ def test_every_row_of_every_recipe_has_valid_settings_and_differs_in_what_it_nam
             for key in plain[group]
             if values[group][key] != plain[group][key]
         }
-        assert different <= {text.partition("=")[0] for text in row.settings}, name
+        weight = METHODS[row.method].published_weight
+        named = (*(weight.assignments if weight else ()), *row.settings)
+        assert different <= {text.partition("=")[0] for text in named}, name
     kept = different_rows(cell("semimoe", recipe=recipe).request, list(TABLE_ROWS.values()))
     assert set(METHOD_ROWS) <= {row.name for row in kept}
     # Of two opposite switches one is the recipe itself.
     names = {row.name for row in kept}
     assert len(names & {"joint", "two-step"}) == 1
     assert len(names & {"separate", "shared"}) == 1
+
+
+def test_methods_have_their_published_weight_in_every_recipe_unless_it_is_set() -> None:
+    for recipe in TABLE_RECIPES:
+        training = cell("cross-consistency", recipe=recipe).settings()[1]
+        assert (training.unsup_max, training.unsup_schedule) == (30, "ramp")
+    changed = replace(cell("cps").request, settings=("training.unsup_max=2",))
+    assert TableCell(changed, TABLE_ROWS["cps"], 0.2, 0).settings()[1].unsup_max == 2
+    assert cell("semimoe", recipe="paper").settings()[1].unsup_max == 5
+    for method in METHODS.values():
+        if method.published_weight:
+            assert method.uses_unlabelled
+    text = table_markdown([scored("cps", 0, 0.7), scored("mean-teacher", 0, 0.7)], "glas")
+    assert "is from: CPS 1.5 ramp (its paper); Mean Teacher 5 linear (the public code" in text
 
 
 def test_rows_are_chosen_by_name_group_and_all() -> None:
