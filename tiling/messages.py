@@ -1,6 +1,5 @@
-"""Numbers with their nouns, durations, and remedies, for messages."""
+"""Numbers with their nouns, and remedies, for messages."""
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -25,17 +24,6 @@ def listed(names: Sequence[str], most: int) -> str:
     """
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in seconds, minutes or hours, rounded up.
-
-    >>> duration_text(7.2), duration_text(150), duration_text(3600 * 5.5)
-    ('8 s', '3 min', '5.5 h')
-    """
-    if seconds < 100:
-        return f"{math.ceil(seconds)} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def for_command_line(message: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from tiling.messages import duration_text
+from tiling.raster.durations import duration_text
 from tiling.raster.progress import current_progress
 
 # A little less than a minute: at least one line appears in every minute.

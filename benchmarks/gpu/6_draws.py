@@ -103,11 +103,15 @@ def run_cell(
     seconds = time.monotonic() - start_s
     scores = ["" for _ in _SCORES]
     if outcome == FINISHED:
-        log = model.with_suffix(".json")
-        log.unlink(missing_ok=True)
-        evaluate = ["evaluate", "--truth", str(arguments.data / "testA"), "--model", str(model)]
-        outcome = run_semimoe([*evaluate, "--json", *common], log, report)
-        scores = pooled_scores(log) if outcome == FINISHED else scores
+        kept = model.with_suffix(".json")
+        if not kept.exists():
+            log = model.with_suffix(".scoring.log")
+            log.unlink(missing_ok=True)
+            evaluate = ["evaluate", "--truth", str(arguments.data / "testA"), "--model", str(model)]
+            outcome = run_semimoe([*evaluate, "--json", *common], log, report)
+            if outcome == FINISHED:
+                log.rename(kept)
+        scores = pooled_scores(kept) if kept.exists() else scores
     return {
         "draw": draw,
         "row": row,

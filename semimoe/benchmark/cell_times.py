@@ -14,6 +14,7 @@ from semimoe.datasets.image_dataset import open_dataset
 from semimoe.datasets.image_lists import images_with_role
 from semimoe.methods import METHODS
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.durations import duration_text
 
 log = logging.getLogger(__name__)
 
@@ -124,17 +125,6 @@ def listed_cells(missing: Sequence[TableCell], times: CellTimes, jobs: int) -> s
             " steps of each"
         )
     return "\n".join(lines)
-
-
-def duration_text(seconds: float) -> str:
-    """A duration for a message.
-
-    >>> duration_text(7.2), duration_text(150), duration_text(3600 * 5.5)
-    ('7 s', '2 min', '5.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _training_seconds(cell: TableCell) -> float:

@@ -1,5 +1,6 @@
 """The same test images under all rows of a table, with their errors (as Fig. 3 of the paper)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ FOUND, FALSE, MISSED = (0, 114, 178), (213, 94, 0), (240, 228, 66)
 _TRUE_OUTLINE, _PREDICTED_OUTLINE = (0, 0, 0), (255, 255, 255)
 _OPACITY = 0.6
 _PANEL_PX, _GAP_PX, _TEXT_PX = 400, 4, 18
+_BLOCK_GAP_PX = 24
 
 
 def write_error_picture(
@@ -136,19 +138,27 @@ def _panel(
 def _composed(
     lines: Mapping[str, Sequence[NDArray[np.uint8]]], names: Sequence[str]
 ) -> Image.Image:
-    """Panels side by side; above each line the label of its row."""
+    """Panels side by side; above each line the label of its row.
+
+    Lines are arranged in blocks side by side, so that the picture is not much higher than wide.
+    """
     first = next(iter(lines.values()))
     line_px = max(panel.shape[0] for panel in first) + _TEXT_PX + _GAP_PX
-    width = len(names) * (_PANEL_PX + _GAP_PX)
-    canvas = Image.new("RGB", (width, (len(lines) + 1) * line_px), "white")
+    block_px = len(names) * (_PANEL_PX + _GAP_PX)
+    blocks = max(round(math.sqrt(len(lines) * line_px / block_px)), 1)
+    lines_per_block = -(-len(lines) // blocks)
+    blocks = -(-len(lines) // lines_per_block)
+    width = blocks * (block_px + _BLOCK_GAP_PX) - _BLOCK_GAP_PX
+    canvas = Image.new("RGB", (width, (lines_per_block + 1) * line_px), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_TEXT_PX - 5)
-    for row, (label, panels) in enumerate(lines.items()):
-        top = row * line_px
-        draw.text((2, top), label, fill="black", font=font)
+    for number, (label, panels) in enumerate(lines.items()):
+        block, line = divmod(number, lines_per_block)
+        left, top = block * (block_px + _BLOCK_GAP_PX), line * line_px
+        draw.text((left + 2, top), label, fill="black", font=font)
         for column, panel in enumerate(panels):
-            place = (column * (_PANEL_PX + _GAP_PX), top + _TEXT_PX)
+            place = (left + column * (_PANEL_PX + _GAP_PX), top + _TEXT_PX)
             canvas.paste(Image.fromarray(panel), place)
-    top = len(lines) * line_px
+    top = lines_per_block * line_px
     for column, name in enumerate(names):
         draw.text((2 + column * (_PANEL_PX + _GAP_PX), top), name, fill="black", font=font)
     for number, (text, colour) in enumerate(

@@ -46,9 +46,19 @@ def write_table_plot(scored: Sequence[ScoredCell], path: Path, dataset: str) -> 
                 _plot_column(axes, group, column, dataset)
             labelled = percent_text(group.labelled)
             row_axes[0].set_title(f"{labelled} % labelled, {group.part}", loc="left")
+        figure.supxlabel(_explanation(scored[0]), x=0.01, ha="left", fontsize=7, color="0.3")
         with partial_file(path) as partial:
             figure.savefig(partial, format="svg", metadata={"Date": None})
     return True
+
+
+def _explanation(scored: ScoredCell) -> str:
+    text = (
+        "points: seeds; bars: mean and standard deviation; grey line: mean of"
+        f" {TABLE_ROWS[BASELINE].label}"
+    )
+    is_comparable = scored.cell.request.protocol == _AS_PUBLISHED
+    return text + ("; diamonds: published" if is_comparable else "")
 
 
 def _plot_column(axes: "Axes", group: TableGroup, column: ScoreColumn, dataset: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semimoe.benchmark.cell_processes import log_file, run_cells
-from semimoe.benchmark.cell_times import CellTimes, duration_text, listed_cells
+from semimoe.benchmark.cell_times import CellTimes, listed_cells
 from semimoe.benchmark.error_pictures import picture_files, write_error_picture
 from semimoe.benchmark.table_cells import TableCell, TableRequest, percent_text
 from semimoe.benchmark.table_files import write_table
@@ -17,6 +17,7 @@ from semimoe.commands.table_cell import run_cell
 from semimoe.devices import check_gpu
 from semimoe.model_errors import SettingsError
 from semimoe.setting_values import MOST_SEED
+from tiling.raster.durations import duration_text
 
 log = logging.getLogger(__name__)
 

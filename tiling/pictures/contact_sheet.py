@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tiling.messages import counted, duration_text
+from tiling.messages import counted
 from tiling.pictures.canvas import ERROR_COLOUR, TEXT_COLOUR, font, png_bytes, truncated_text
 from tiling.pictures.slide_summary import PICTURE_PX, SlideSummary, data_uri, read_slide_summary
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.durations import duration_text
 
 _TEMPLATE = Path(__file__).parent / "templates" / "contact_sheet.html"
 _MAX_COLUMNS = 4

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from semimoe.methods import METHODS
 from semimoe.settings import Device
-from tiling.messages import duration_text
 from tiling.raster.atomic_files import write_atomic
+from tiling.raster.durations import duration_text
 from workflow.config.method_settings import MethodSettings
 
 _MAX_MEASUREMENT_S = 180

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from semimoe.methods import METHODS
 from semimoe.settings import TrainingSettings
-from tiling.messages import counted, duration_text
+from tiling.messages import counted
+from tiling.raster.durations import duration_text
 from tiling.slide_errors import StoreError
 from workflow.config.configuration import Configuration
 from workflow.config.method_settings import MethodSettings, method_settings

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from semimoe.benchmark.cell_cost import CellCost
-from semimoe.benchmark.error_pictures import FALSE, FOUND, MISSED, error_colours
+from semimoe.benchmark.error_pictures import FALSE, FOUND, MISSED, _composed, error_colours
 from semimoe.benchmark.published_scores import published_score
 from semimoe.benchmark.table_cells import TableCell, TableRequest, different_rows
 from semimoe.benchmark.table_recipes import TABLE_RECIPES
@@ -152,3 +152,16 @@ def test_pixels_have_the_colours_of_their_errors() -> None:
     assert tuple(pixels[4, 12]) == blended(FALSE)
     assert tuple(pixels[4, 2]) == (0, 0, 0)
     assert tuple(pixels[4, 13]) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(("rows", "images"), [(2, 1), (15, 3), (29, 1), (29, 3)])
+def test_a_picture_of_many_rows_is_not_much_higher_than_wide(rows, images) -> None:
+    panels = {
+        f"row {row}": [np.full((300, 400, 3), row + 1, np.uint8) for _ in range(images)]
+        for row in range(rows)
+    }
+    picture = np.asarray(_composed(panels, [f"image {number}" for number in range(images)]))
+    assert picture.shape[0] < 1.6 * picture.shape[1] + 400
+    for row in range(rows):
+        # Text has the same grey values at its edges, but not so many pixels of them.
+        assert (picture == row + 1).all(-1).sum() >= images * 300 * 400

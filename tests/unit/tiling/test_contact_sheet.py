@@ -8,11 +8,11 @@ import pytest
 from example_stores import tile_attributes
 from PIL import Image
 
-from tiling.messages import duration_text
 from tiling.pictures.canvas import ANNOTATED_COLOUR, ERROR_COLOUR, IGNORED_COLOUR, REGION_COLOUR
 from tiling.pictures.contact_sheet import size_text, write_contact_sheet
 from tiling.pictures.slide_summary import write_slide_summary
 from tiling.qupath.annotation_source import AnnotationFile, ReadingRules
+from tiling.raster.durations import duration_text
 from tiling.raster.geometry import Geometry
 from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group, create_table
