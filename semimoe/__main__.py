@@ -117,26 +117,29 @@ def _add_release(commands: Commands) -> None:
         "--folds",
         type=Path,
         nargs="+",
-        help="models with the same settings; their held-out images decide threshold and split",
+        help="folders of models with the same settings; their held-out images decide threshold and"
+        " split parameters",
     )
-    release.add_argument("--data", type=Path, help="the images that the folds were trained on")
+    release.add_argument(
+        "--data", type=Path, help="folder of the images that the folds were trained on"
+    )
     release.add_argument(
         "--split-rule",
         choices=get_args(SplitRule),
-        help="how touching glands are separated, with --folds; default: as in training",
+        help="with --folds: how touching glands are separated; default: as in training",
     )
     release.add_argument(
         "--flips",
         action="store_true",
-        help="with --folds, threshold and split are also chosen on means over four flips, for"
-        " predictions with flips",
+        help="with --folds: threshold and split parameters are also chosen on means over four"
+        " flips, for predictions with flips",
     )
     release.add_argument(
         "--licence",
         required=True,
         help="terms of the data; they apply to all results and models made from it",
     )
-    release.add_argument("--out", type=Path, required=True)
+    release.add_argument("--out", type=Path, required=True, help="folder of the model to write")
     add_device_options(release)
 
 
@@ -148,7 +151,8 @@ def _add_predict(commands: Commands) -> None:
         "--out",
         type=Path,
         required=True,
-        help="X.png per image: 0 background, 1..N glands (16 bit); overlays/X.png: its outlines",
+        help="folder to write: X.png per image X, 0 background, 1..N glands (16 bit);"
+        " overlays/X.png, its outlines",
     )
     predict.add_argument(
         "--mpp",
@@ -162,13 +166,13 @@ def _add_predict(commands: Commands) -> None:
         "--min-area-um2",
         type=float,
         default=None,
-        help="smaller objects are removed; default: as in training",
+        help="smaller objects are removed, um2; default: as in training",
     )
     predict.add_argument(
         "--min-hole-um2",
         type=float,
         default=MIN_HOLE_UM2,
-        help="smaller holes in glands are filled; 0: none",
+        help="smaller holes in glands are filled, um2; 0: none",
     )
     _add_prediction_options(predict)
 
@@ -176,17 +180,26 @@ def _add_predict(commands: Commands) -> None:
 def _add_evaluate(commands: Commands) -> None:
     evaluate = add_command(commands, "evaluate", "score masks, or a model, against masks")
     evaluate.add_argument(
-        "--truth", type=Path, required=True, help="masks X_anno.*, or X.* without X_anno.*"
+        "--truth",
+        type=Path,
+        required=True,
+        help="folder of the true masks: X_anno.*, or X.* if there is no X_anno.*",
     )
-    evaluate.add_argument("--prediction", type=Path, help="X_anno.* or X.*, one per mask")
     evaluate.add_argument(
-        "--model", type=Path, help="a trained model, for the images in the folder of the masks"
+        "--prediction",
+        type=Path,
+        help="folder of the predicted masks, X_anno.* or X.* for each true mask; give this or"
+        " --model",
+    )
+    evaluate.add_argument(
+        "--model", type=Path, help="folder of a trained model, which predicts the images in --truth"
     )
     evaluate.add_argument(
         "--protocol",
         choices=PROTOCOLS,
-        help="honest: threshold from validation; as-published: 256 x 256, threshold from the test "
-        "images; default for a model: honest",
+        help="honest: threshold of the model, scores at the size of the images; as-published:"
+        " threshold with the best score on these images, scores at 256 x 256; default for a model:"
+        " honest",
     )
     evaluate.add_argument(
         "--mpp",
@@ -197,15 +210,15 @@ def _add_evaluate(commands: Commands) -> None:
         "--min-object-um2",
         type=float,
         default=0.0,
-        help="additional scores without smaller objects in truth and prediction",
+        help="also scores without smaller objects in truth and prediction, um2; 0: none",
     )
-    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.add_argument("--json", action="store_true", help="print JSON, which `table` reads")
     _add_prediction_options(evaluate)
 
 
 def _add_data_check(commands: Commands) -> None:
     check = add_command(commands, "data-check", "which data set a folder holds, and its faults")
-    check.add_argument("folder", type=Path, help="GlaS, CRAG, or images with masks")
+    check.add_argument("folder", type=Path, help="folder of GlaS, CRAG, or images with masks")
     check.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -213,8 +226,16 @@ def _add_splits(commands: Commands) -> None:
     splits = add_command(
         commands, "splits", "write the lists of labelled, unlabelled and validation images"
     )
-    splits.add_argument("--data", type=Path, required=True)
-    splits.add_argument("--out", type=Path, required=True)
+    splits.add_argument(
+        "--data", type=Path, required=True, help="folder of the images, see `train --help`"
+    )
+    splits.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder to write: a csv for each protocol, share (20, 10 %%) and seed (0 to 2), five"
+        " folds of whole patients, and their numbers of images in lists.json",
+    )
 
 
 def _add_prediction_options(parser: argparse.ArgumentParser) -> None:

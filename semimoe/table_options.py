@@ -26,7 +26,9 @@ def add_table_options(table: argparse.ArgumentParser) -> None:
         help="results of `evaluate --json` to print side by side; without them, the cells of a"
         " table are trained and scored (--data, --out)",
     )
-    table.add_argument("--data", type=Path, help="GlaS or CRAG folder, or own images with parts")
+    table.add_argument(
+        "--data", type=Path, help="folder with train/ and a test part: GlaS, CRAG or own images"
+    )
     table.add_argument(
         "--out", type=Path, help="folder of cells, lists and tables; finished cells are kept"
     )
@@ -74,13 +76,14 @@ def add_table_options(table: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="GROUP.KEY=VALUE",
-        help="any setting of all rows: network.KEY, training.KEY",
+        help="any setting of all rows, network.KEY or training.KEY; give it once for each",
     )
     table.add_argument(
         "--parts",
         nargs="+",
         metavar="PART",
-        help="test parts that are scored; default: the first of testA, test, valid that is there",
+        help="test parts (folders of --data) that are scored; default: the first of testA, test and"
+        " valid that is there",
     )
     table.add_argument(
         "--mpp", type=float, help="pixel size of the images, um; default: 0.62005, that of GlaS"
@@ -95,7 +98,8 @@ def add_table_options(table: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="IMAGE",
-        help="test images to draw under all rows, with their errors (first part, lowest seed)",
+        help="test images of the first part to draw for all rows, with their errors; one picture"
+        " for each share of labelled images, of the lowest seed",
     )
     table.add_argument(
         "--jobs",

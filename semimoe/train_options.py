@@ -15,7 +15,7 @@ def add_train_options(train: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         required=True,
-        help="GlaS or CRAG folder, or images X.png with masks X_anno.png",
+        help="folder of the images: GlaS, CRAG, or images X.png with masks X_anno.png",
     )
     train.add_argument(
         "--method",
@@ -33,19 +33,20 @@ def add_train_options(train: argparse.ArgumentParser) -> None:
         "--protocol",
         choices=PROTOCOLS,
         default="honest",
-        help="honest: whole patients are held out; as-published: no image is",
+        help="honest: the images of whole patients are held out; as-published: no image is",
     )
     train.add_argument(
         "--validation",
         type=float,
         default=0.15,
-        help="smallest share of images held out to choose checkpoint and threshold",
+        help="smallest share of the images that is held out (protocol honest); they choose"
+        " checkpoint and threshold",
     )
     train.add_argument(
         "--split",
         type=Path,
-        help="list of images and roles (csv, see `splits`) instead of the three options above;"
-        " default: the list is drawn at random",
+        help="list of images and roles (csv, see `splits`) instead of --labelled, --protocol and"
+        " --validation; default: the list is drawn at random",
     )
     train.add_argument(
         "--mpp", type=float, help="pixel size of the images, um; default: 0.62005, that of GlaS"
@@ -71,24 +72,30 @@ def add_train_options(train: argparse.ArgumentParser) -> None:
         "--preset",
         choices=tuple(PRESETS),
         default="default",
-        help="settings: those of the workflow, of the paper's text, or of the public code",
+        help="settings: those of the workflow (default), of the paper's text (paper; paper-crag:"
+        " for CRAG), or of its public code (public-code)",
     )
     train.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="GROUP.KEY=VALUE",
-        help="any setting: network.KEY, training.KEY (docs/configuration.md lists the defaults)",
+        help="any setting, network.KEY or training.KEY; give it once for each"
+        " (docs/configuration.md lists keys and defaults)",
     )
     for option, kind, text, default in (
         ("--lr", float, "learning rate of experts and gates", training.lr),
         ("--width", int, "channels of the finest level of the network", network.width),
-        ("--epochs", int, "length of the schedule", training.epochs),
+        ("--epochs", int, "length of the schedule, epochs", training.epochs),
         ("--steps", int, "steps per epoch", "one pass over the images, at most 500"),
         ("--batch", int, "labelled and unlabelled tiles per step, each", training.batch),
         ("--tile", int, "side of a training tile, px", training.tile_px),
     ):
-        train.add_argument(option, type=kind, help=f"{text}; default of the preset: {default}")
+        train.add_argument(
+            option,
+            type=kind,
+            help=f"{text}; default: that of the preset (without --preset: {default})",
+        )
     train.add_argument(
         "--start-from",
         type=Path,
@@ -108,8 +115,15 @@ def add_train_options(train: argparse.ArgumentParser) -> None:
         help="--pseudo-from labels the labelled images too: the experts learn them twice, from "
         "outlines and from pseudo-labels",
     )
-    train.add_argument("--seed", type=int, default=0, help="seed of everything random")
-    train.add_argument("--out", type=Path, required=True)
+    train.add_argument(
+        "--seed", type=int, default=0, help="of the drawn list and of everything else random"
+    )
+    train.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder of the model to write; a stopped run continues from the folder OUT.resume",
+    )
     add_device_options(train, several=True)
 
 

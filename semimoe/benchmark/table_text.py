@@ -108,7 +108,7 @@ def _score_lines(group: TableGroup, dataset: str) -> list[list[str]]:
     }
     head = ["row", "images", "seeds", *(column.title for column in group.columns)]
     head += [f"{judged.title} against {TABLE_ROWS[base].label}" for base in verdicts]
-    head += ["parameters M", "trained M", "multiply-adds G", "training min", "memory GB"]
+    head += ["parameters M", "trained M", "multiply-adds G", "training min", "memory GiB"]
     head.append("published Dice / Jaccard %")
     lines = [head]
     for name, cells in group.rows.items():
@@ -223,7 +223,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
-    flips = "mean over an image and its three flips" if request.flips else "one prediction"
+    flips = "mean over an image and its three flips" if request.flips else "one pass"
     changes = f", with {', '.join(request.settings)}" if request.settings else ""
     notes = [
         f"recipe {request.recipe}{changes}: network width, encoder, augmentation, images, steps,"

@@ -219,7 +219,7 @@ def _text(result: Evaluation) -> str:
         pooled = result.pooled.to_json_dict()
         return "\n".join([*lines, text_table({"pooled": pooled}, ("dice", "jaccard"))])
     assert isinstance(result, GlandEvaluation)  # there are two kinds of results
-    lines.append(f"objects of at least {result.min_object_um2:g} um2 count, those of the challenge")
+    lines.append("every object counts, as in the challenge, unless a row says otherwise")
     rows: dict[str, dict[str, Cell]] = {
         name: scores.to_json_dict() for name, scores in result.images.items()
     }

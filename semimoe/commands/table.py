@@ -17,11 +17,11 @@ def run(arguments: argparse.Namespace) -> int | None:
         Exit status: 1 if a cell failed.
     """
     if arguments.results and arguments.data:
-        raise SettingsError(f"{arguments.results[0]}: give either results or --data")
+        raise SettingsError(f"{arguments.results[0]}: give either files of results or --data")
     if arguments.data:
         return run_table(arguments)
     if not arguments.results:
-        raise SettingsError("give results of `evaluate --json`, or --data and --out")
+        raise SettingsError("give files written by `evaluate --json`, or --data and --out")
     results: dict[str, Result] = {}
     for path in arguments.results:
         text = path.read_text(encoding="utf-8")

@@ -41,7 +41,7 @@ def test_a_shown_default_is_the_default() -> None:
         for command, action, text in options(semimoe.__main__._parser())
     }
     assert shown["train", "--seed"].endswith("(default: 0)")
-    assert shown["train", "--lr"].endswith("default of the preset: 0.002")
+    assert shown["train", "--lr"].endswith("default: that of the preset (without --preset: 0.002)")
     assert shown["predict", "--flips"].endswith("(default: auto)")
     assert shown["predict", "--batch"].endswith("(default: 16)")
 

@@ -12,7 +12,7 @@ SUMMARY = "outlines to an int32 label image at full resolution"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("annotations", type=Path, help="GeoJSON")
+    parser.add_argument("annotations", type=Path, help="GeoJSON to read")
     parser.add_argument("slide", type=Path, help="slide file or folder")
     parser.add_argument("out", type=Path, help="TIFF to write")
     parser.add_argument("--gland-class", default=GLAND, help="class of a gland")
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objects",
         choices=("annotations", "all"),
         default="annotations",
-        help="also read detections: all",
+        help="annotations: detections are left out; all: they are read too",
     )
 
 

@@ -12,7 +12,7 @@ SUMMARY = "a label image to outlines that QuPath opens"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("labels", type=Path, help="label image")
+    parser.add_argument("labels", type=Path, help="label image to read")
     parser.add_argument("out", type=Path, help="GeoJSON to write")
 
 

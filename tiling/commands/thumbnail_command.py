@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-px",
         type=number_between(int, 1, 32768),
         default=1024,
-        help="longest side",
+        help="longest side, px",
     )
 
 

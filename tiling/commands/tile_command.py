@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overlap-px",
         type=number_between(int, 0, 4096),
         default=64,
-        help="overlap of neighbouring tiles",
+        help="overlap of neighbouring tiles, stored pixels",
     )
     parser.add_argument(
         "--tissue-mpp",
         type=number_between(float, 1, 64),
         default=8.0,
-        help="um per pixel at which tissue is found",
+        help="resolution at which tissue is found, um per pixel",
     )
     parser.add_argument(
         "--min-tissue",
@@ -51,13 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tissue", type=Path, help="GeoJSON or mask image that replaces the tissue found"
     )
-    parser.add_argument("--roi", type=Path, help="GeoJSON or mask image that restricts it")
+    parser.add_argument(
+        "--roi", type=Path, help="GeoJSON or mask image outside which there is no tissue"
+    )
     add_origin(parser)
     parser.add_argument(
         "--icc",
         choices=("keep", "apply"),
         default="keep",
-        help="embedded colour profile",
+        help="keep the pixels of the file, or apply its colour profile (to sRGB)",
     )
     parser.add_argument(
         "--scratch",
