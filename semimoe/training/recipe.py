@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from semimoe.methods import METHODS, Method
+from semimoe.methods import METHODS
+from semimoe.methods.method import Method
 from semimoe.model_errors import TrainingError
 from semimoe.settings import Device, NetworkSettings, TrainingSettings
 from tiling.raster.tile import Tile

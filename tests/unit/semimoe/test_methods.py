@@ -10,9 +10,10 @@ import torch
 from disc_pictures import fit_on_cpu
 from learner_steps import METHOD_NAMES, TINY_NETWORK, TINY_TRAINING, a_step, context
 
-from semimoe.methods import MAIN_METHOD, METHODS, OptionalPackage
+from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.methods.cps import CrossPseudoSupervisionLearner
 from semimoe.methods.mean_teacher import MeanTeacherLearner
+from semimoe.methods.method import OptionalPackage
 from semimoe.model_errors import MissingPackageError
 from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import save_tensors
