@@ -140,8 +140,7 @@ def compare_gradients(arguments: argparse.Namespace, method: str) -> None:
         step = Step(forward, *batches(arguments, method), torch.tensor(_PROGRESS))
         torch.manual_seed(0)
         for phase in learner.phases():
-            if (result := phase(step)) is not None:
-                result.loss.backward()
+            phase(step).loss.backward()
         gradients[precision] = {
             name: parameter.grad
             for name, parameter in learner.named_parameters()

@@ -17,11 +17,9 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.objectives.losses import pixel_mean
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 
 class CrossPseudoSupervisionLearner(UNetLearner):
@@ -55,12 +53,9 @@ class CrossPseudoSupervisionLearner(UNetLearner):
         first, second = (self.supervised_loss(step, network) for network in networks)
         return first._replace(loss=first.loss + second.loss, plain=first.plain + second.plain)
 
-    def cross_phase(self, step: Step) -> PhaseLoss | None:
+    def cross_phase(self, step: Step) -> PhaseLoss:
         """Each network learns the mask of the other one on the unlabelled batch."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
-        weight = unsupervised_weight(step.progress, training)
+        batch = step.unlabelled_batch
         first, second = (
             self.forward_unlabelled(step, network, batch.image).gates.seg  # (B, 2, H, W)
             for network in self.trained_networks()
@@ -71,7 +66,8 @@ class CrossPseudoSupervisionLearner(UNetLearner):
             _cross_entropy(first, pseudo_of_second, batch.weight)
             + _cross_entropy(second, pseudo_of_first, batch.weight)
         )
-        return unsupervised_mask_loss(cross, weight, pseudo_label_counts(pseudo_of_first, batch))
+        counts = pseudo_label_counts(pseudo_of_first, batch)
+        return self.unsupervised_mask_loss(step, cross, counts)
 
 
 def _cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:

@@ -19,16 +19,18 @@ Perturbations and hyper-parameters of the paper, one decoder each:
 - DropOut of channels with the rate .5
 - Obj-Msk and Con-Msk: pixels of the predicted glands, or all others, are set to 0
 
-The weight of the paper is omega = 30 after a ramp over the first tenth of the training
-(`unsup_schedule: ramp`); here it is `unsup_max` over the schedule.
+The weight of the paper is omega = 30 after a ramp exp(-5 (1 - t)^2) over the first tenth of the
+training; here it is `unsup_max` over the schedule (`ramp` is linear).
 
-Differences. The paper has 30 small decoders (6, 6, 6, 2, 2 of these kinds, 6 of guided cutout and 2
-of virtual adversarial perturbation) on one feature of a ResNet. Here a decoder is that of a U-Net,
-and all features that go to it are perturbed, skip connections included, as in SSL4MIS and XNet:
-otherwise it would read the mask from them. Those two have three auxiliary decoders (noise, dropout,
-F-Drop), which also learn from labels, and their target keeps its gradient. The two kinds that are
-left out need outlines of the predicted objects, or a second gradient. Only the mask has auxiliary
-decoders.
+Differences. |.|^2 is the mean over the classes, as in the paper's code; that has 21 classes, so
+that with the same omega a pixel counts about ten times as much here. SSL4MIS has .1 and XNet 1 for
+omega, for 4 and 2 classes. The paper has 30 small decoders (6, 6, 6, 2, 2 of these kinds, 6 of
+guided cutout and 2 of virtual adversarial perturbation) on one feature of a ResNet. Here a decoder
+is that of a U-Net, and all features that go to it are perturbed, skip connections included, as in
+SSL4MIS and XNet: otherwise it would read the mask from them. Those two have three auxiliary
+decoders (noise, dropout, F-Drop), which also learn from labels, and their target keeps its
+gradient. The two kinds that are left out need outlines of the predicted objects, or a second
+gradient. Only the mask has auxiliary decoders.
 """
 
 from collections.abc import Callable
@@ -43,14 +45,12 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.experts import make_decoder
 from semimoe.networks.mixture import initialise_weights
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.losses import pixel_mean
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.settings import NetworkSettings
 
 _NOISE = 0.3
@@ -157,11 +157,9 @@ class CrossConsistencyLearner(UNetLearner):
         """See `Learner`."""
         return self.supervised_phase, self.consistency_phase
 
-    def consistency_phase(self, step: Step) -> PhaseLoss | None:
+    def consistency_phase(self, step: Step) -> PhaseLoss:
         """The auxiliary decoders learn the mask probability of the main one (eq. 1)."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         with self.statistics_of_unlabelled(self.network):
             main, auxiliary = step.forward(self.mask_logits, batch.image)
         target = torch.softmax(main.float(), 1)  # (B, 2, H, W)
@@ -169,11 +167,9 @@ class CrossConsistencyLearner(UNetLearner):
             (torch.softmax(logits.float(), 1) - target).square().mean(1) for logits in auxiliary
         ]
         error = torch.stack(errors).mean(0)  # (B, H, W)
-        return unsupervised_mask_loss(
-            batch.share.pixels * pixel_mean(error, batch.weight),
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(target.argmax(1), batch),
-        )
+        consistency = batch.share.pixels * pixel_mean(error, batch.weight)
+        counts = pseudo_label_counts(target.argmax(1), batch)
+        return self.unsupervised_mask_loss(step, consistency, counts)
 
     def mask_logits(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Mask logits (B, 2, H, W) of the main decoder, without gradient, and of the others."""

@@ -35,13 +35,11 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.mixture import NetworkOutputs, logits_by_task, normalise_images
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.losses import seg_dice
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 # SwinUNETR halves the resolution five times, and normalises more than one pixel of the last level.
 _TRANSFORMER_STRIDE_PX = 32
@@ -84,11 +82,9 @@ class CrossTeachingLearner(UNetLearner):
         )
         return cnn._replace(loss=cnn.loss + transformer.loss, plain=cnn.plain + transformer.plain)
 
-    def cross_phase(self, step: Step) -> PhaseLoss | None:
+    def cross_phase(self, step: Step) -> PhaseLoss:
         """Each network learns the mask of the other one on the unlabelled batch (eq. 2)."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         cnn, transformer = (
             self.forward_unlabelled(step, network, batch.image).gates.seg
             for network in self.trained_networks()
@@ -98,11 +94,8 @@ class CrossTeachingLearner(UNetLearner):
         cross = seg_dice(cnn, mask_of_transformer, batch.weight) + seg_dice(
             transformer, mask_of_cnn, batch.weight
         )
-        return unsupervised_mask_loss(
-            batch.share.images * cross,
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(mask_of_cnn, batch),
-        )
+        counts = pseudo_label_counts(mask_of_cnn, batch)
+        return self.unsupervised_mask_loss(step, batch.share.images * cross, counts)
 
 
 class TransformerUNet(nn.Module):

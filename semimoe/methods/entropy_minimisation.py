@@ -29,11 +29,9 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.objectives.losses import pixel_mean
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 
 class EntropyMinimisationLearner(UNetLearner):
@@ -43,18 +41,13 @@ class EntropyMinimisationLearner(UNetLearner):
         """See `Learner`."""
         return self.supervised_phase, self.entropy_phase
 
-    def entropy_phase(self, step: Step) -> PhaseLoss | None:
+    def entropy_phase(self, step: Step) -> PhaseLoss:
         """Learn a certain mask on the unlabelled batch."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         logits = self.forward_unlabelled(step, self.network, batch.image).gates.seg
         entropy = batch.share.pixels * pixel_mean(normalised_entropy(logits), batch.weight)
-        return unsupervised_mask_loss(
-            entropy,
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(logits.detach().argmax(1), batch),
-        )
+        counts = pseudo_label_counts(logits.detach().argmax(1), batch)
+        return self.unsupervised_mask_loss(step, entropy, counts)
 
 
 def normalised_entropy(logits: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from semimoe.networks.plain_unet import UNet
 from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import AdaptiveLoss, SumLoss, TaskLosses
+from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.settings import NetworkSettings, TrainingSettings
 
 Network = SemiMoE | UNet
@@ -64,6 +65,12 @@ class Step(NamedTuple):
     unlabelled: Batch | None
     progress: Tensor
 
+    @property
+    def unlabelled_batch(self) -> Batch:
+        """The unlabelled batch, in an unsupervised phase: it is left out in steps without one."""
+        assert self.unlabelled is not None
+        return self.unlabelled
+
 
 class PhaseLoss(NamedTuple):
     """Result of a phase.
@@ -88,7 +95,7 @@ class PhaseLoss(NamedTuple):
     gate_weights: Tensor | None
 
 
-Phase = Callable[[Step], PhaseLoss | None]
+Phase = Callable[[Step], PhaseLoss]
 
 
 class Learner(nn.Module):
@@ -160,7 +167,8 @@ class Learner(nn.Module):
     def phases(self) -> tuple[Phase, ...]:
         """Functions that compute the losses of one step; every method must define them.
 
-        If there are two, the second one is the unsupervised loss.
+        If there are two, the second one is the unsupervised loss. It is left out if there is no
+        unlabelled batch, or if its weight is 0.
         """
         raise NotImplementedError
 
@@ -179,6 +187,19 @@ class Learner(nn.Module):
         keeps_statistics = self.context.training.statistics == "labelled"
         with keep_running_statistics(network) if keeps_statistics else nullcontext():
             yield
+
+    def unsupervised_mask_loss(
+        self, step: Step, loss: Tensor, counts: dict[str, Tensor]
+    ) -> PhaseLoss:
+        """Result of a phase whose only loss is that of the mask on unlabelled tiles.
+
+        Parameters
+        ----------
+        loss : scalar, multiplied by the share of the batch, not yet by its weight over the schedule
+        counts : see `pseudo_label_counts`
+        """
+        weight, detached = unsupervised_weight(step.progress, self.context.training), loss.detach()
+        return PhaseLoss(weight * loss, weight * detached, {"unsup_seg": detached}, counts, None)
 
     def labelled_before_division(self, step: Step, *, most_tiles: int) -> Step:
         """Label the unlabelled batch of a step that will be divided, as far as a method needs it.
@@ -234,19 +255,6 @@ def weight_sdf_loss(losses: TaskLosses, training: TrainingSettings) -> TaskLosse
 def detached_sum(losses: TaskLosses) -> Tensor:
     """Sum of the task losses without scales and gradient, for `PhaseLoss.plain`."""
     return torch.stack(list(losses.present().values())).sum().detach()
-
-
-def unsupervised_mask_loss(loss: Tensor, weight: Tensor, counts: dict[str, Tensor]) -> PhaseLoss:
-    """Result of a phase whose only loss is that of the mask on unlabelled tiles.
-
-    Parameters
-    ----------
-    loss : scalar, multiplied by the share of the batch, not yet by its weight
-    weight : scalar, see `unsupervised_weight`
-    counts : see `pseudo_label_counts`
-    """
-    detached = loss.detach()
-    return PhaseLoss(weight * loss, weight * detached, {"unsup_seg": detached}, counts, None)
 
 
 def pseudo_label_counts(mask: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -4,9 +4,8 @@ A student learns from labelled tiles. On unlabelled tiles it learns the mask pro
 teacher, which predicts the same tiles with noise. The teacher's weights are the exponential moving
 average of the student's (their eq. 2). The teacher is the network that predicts later. The
 consistency loss is the mean squared difference of the softmax outputs (their section 2), weighted
-by `unsup_max` over the schedule (100 in the paper, for classes of images; 5 linear in the public
-code of XNet, for GlaS). Only the mask has a consistency loss; distance and boundary are
-learnt from labels.
+by `unsup_max` over the schedule (100 in the paper, for classes of images; 5, linear, in the public
+code of XNet). Only the mask has a consistency loss; distance and boundary are learnt from labels.
 """
 
 import copy
@@ -20,14 +19,12 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.moving_average import update_moving_average
 from semimoe.networks.running_statistics import keep_running_statistics
 from semimoe.objectives.losses import pixel_mean
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 # Decay of the moving average. In the first steps it is smaller, so that the teacher changes as fast
 # as the student (their section 3.1 and public code).
@@ -69,17 +66,14 @@ class MeanTeacherLearner(UNetLearner):
         """The student learns from the labelled batch."""
         return self.supervised_loss(step, self.student)
 
-    def consistency_phase(self, step: Step) -> PhaseLoss | None:
+    def consistency_phase(self, step: Step) -> PhaseLoss:
         """The student learns the mask probability of the teacher on the unlabelled batch."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
-        weight = unsupervised_weight(step.progress, training)
+        batch = step.unlabelled_batch
         target = self.teacher_probability(step, batch.image)
         error = (self.student_probability(step, batch.image) - target) ** 2  # (B, 2, H, W)
         consistency = batch.share.pixels * pixel_mean(error.mean(1), batch.weight)
         counts = pseudo_label_counts(target.argmax(1), batch)
-        return unsupervised_mask_loss(consistency, weight, counts)
+        return self.unsupervised_mask_loss(step, consistency, counts)
 
     def teacher_probability(self, step: Step, images: Tensor) -> Tensor:
         """Mask probability (B, 2, H, W) of the teacher for unlabelled images with noise."""

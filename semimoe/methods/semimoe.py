@@ -58,26 +58,23 @@ class SemiMoELearner(SupervisedLearner):
         """See `Learner`."""
         return self.supervised_phase, self.unsupervised_phase
 
-    def unsupervised_phase(self, step: Step) -> PhaseLoss | None:
+    def unsupervised_phase(self, step: Step) -> PhaseLoss:
         """The experts learn from pseudo-labels of the unlabelled batch (eqs. 5 and 6).
 
         The gates get no gradient. Pseudo-labels come from the same forward pass, or are stored
         with the tiles.
         """
-        training, batch = self.context.training, step.unlabelled
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         batch = self._labelled_by_teacher(step, batch, most_tiles=len(batch.image))
         outputs = self.forward_unlabelled(step, self.network, batch.image)
         pseudo = batch.targets or self._online_pseudo_labels(outputs)
-        return self._unsupervised_loss(
-            outputs, pseudo, batch, unsupervised_weight(step.progress, training)
-        )
+        weight = unsupervised_weight(step.progress, self.context.training)
+        return self._unsupervised_loss(outputs, pseudo, batch, weight)
 
     def labelled_before_division(self, step: Step, *, most_tiles: int) -> Step:
         """See `Learner`: the teacher decides which pixels count."""
         batch = step.unlabelled
-        if batch is None or self.context.training.unsup_max == 0:
+        if batch is None:
             return step
         return step._replace(
             unlabelled=self._labelled_by_teacher(step, batch, most_tiles=most_tiles)

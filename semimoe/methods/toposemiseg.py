@@ -26,7 +26,8 @@ The teacher, an average itself, predicts, and `ema_decay` has no effect.
 Differences of the public code (the loss only): it computes squares of 100 px, here the whole tile;
 4-connected components, here 8-connected as in all masks; the Wasserstein distance of order 1 with
 the largest coordinate, here the sum of squares that the loss consists of; a signal without partner
-moves twice as far there, as noise does.
+moves twice as far there, as noise does; a matched signal moves to 1 minus the probabilities of its
+partner there, because diagrams of 1 - p are compared with p.
 
 B batch, H, W sides. The training needs the package gudhi.
 """
@@ -41,7 +42,6 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.mean_teacher import MeanTeacherLearner
 from semimoe.networks.mixture import NetworkOutputs
@@ -54,7 +54,6 @@ from semimoe.objectives.persistence import (
     match_diagrams,
     persistence_pairs,
 )
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 _LEAST_SIGNAL = 0.7  # phi
 _TOPOLOGY_RATIO = 0.002 / 0.1  # lambda_2 / lambda_1
@@ -70,11 +69,9 @@ class TopoSemiSegLearner(MeanTeacherLearner):
         METHODS["toposemiseg"].check_package()
         super().__init__(context)
 
-    def consistency_phase(self, step: Step) -> PhaseLoss | None:
+    def consistency_phase(self, step: Step) -> PhaseLoss:
         """The student learns the probability of the teacher, and its components."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         assert batch.weakly_augmented is not None  # the table of methods asks for it
         with torch.no_grad(), keep_running_statistics(self.network):
             outputs: NetworkOutputs = step.forward(self.network, batch.weakly_augmented)
@@ -86,11 +83,8 @@ class TopoSemiSegLearner(MeanTeacherLearner):
             student = torch.softmax(logits, 1)[:, 1]
             topology = self.topological_loss(step, batch, student, target[:, 1])
             consistency = consistency + batch.share.tiles * _TOPOLOGY_RATIO * topology
-        return unsupervised_mask_loss(
-            consistency,
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(target.argmax(1), batch),
-        )
+        counts = pseudo_label_counts(target.argmax(1), batch)
+        return self.unsupervised_mask_loss(step, consistency, counts)
 
     def topological_loss(
         self, step: Step, batch: Batch, student: Tensor, teacher: Tensor

@@ -36,13 +36,11 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.mean_teacher import MeanTeacherLearner
 from semimoe.networks.mixture import NetworkOutputs
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.image_means import weighted_image_mean
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 _PASSES = 8
 _DROPOUT = 0.5
@@ -65,21 +63,16 @@ class UncertaintyAwareMeanTeacherLearner(MeanTeacherLearner):
 
     network_class = DropoutUNet
 
-    def consistency_phase(self, step: Step) -> PhaseLoss | None:
+    def consistency_phase(self, step: Step) -> PhaseLoss:
         """The student learns the mask probability of the teacher where it is certain (eq. 3)."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         target = self.teacher_probability(step, batch.image)
         is_certain = self.uncertainty(step, batch.image) < uncertainty_threshold(step.progress)
         certain = batch._replace(weight=batch.weight * is_certain)
         error = (self.student_probability(step, batch.image) - target) ** 2  # (B, 2, H, W)
         consistency = weighted_image_mean(error.mean(1), certain.weight, batch.weight)
-        return unsupervised_mask_loss(
-            batch.share.images * consistency,
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(target.argmax(1), certain),
-        )
+        counts = pseudo_label_counts(target.argmax(1), certain)
+        return self.unsupervised_mask_loss(step, batch.share.images * consistency, counts)
 
     def uncertainty(self, step: Step, images: Tensor) -> Tensor:
         """Entropy of the mean mask probability of the teacher (B, H, W), in [0, log 2] (eq. 2)."""

@@ -39,14 +39,12 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.image_changes import STRONG_STAIN_CHANGE, change_focus, change_stain
 from semimoe.objectives.losses import Targets
 from semimoe.objectives.teacher_targets import PseudoTiles, exchange_rectangles
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 _LEAST_CONFIDENCE = 0.95  # tau
 _FEATURE_WEIGHT, _IMAGE_WEIGHT = 0.5, 0.5  # lambda, mu
@@ -60,11 +58,9 @@ class UniMatchLearner(UNetLearner):
         """See `Learner`."""
         return self.supervised_phase, self.consistency_phase
 
-    def consistency_phase(self, step: Step) -> PhaseLoss | None:
+    def consistency_phase(self, step: Step) -> PhaseLoss:
         """Two strong views and perturbed features learn the mask of the weak view."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         weak = batch.weakly_augmented
         assert weak is not None  # the table of methods asks for it
         with self.statistics_of_unlabelled(self.network):
@@ -80,11 +76,8 @@ class UniMatchLearner(UNetLearner):
         image_error = _error_sum(strong[0], first) + _error_sum(strong[1], second)
         error = _FEATURE_WEIGHT * feature_error + _IMAGE_WEIGHT / 2 * image_error
         certain = batch._replace(weight=batch.weight * is_certain)
-        return unsupervised_mask_loss(
-            batch.share.pixels * error / batch.weight.sum().clamp(min=1),
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(mask, certain),
-        )
+        mean = batch.share.pixels * error / batch.weight.sum().clamp(min=1)
+        return self.unsupervised_mask_loss(step, mean, pseudo_label_counts(mask, certain))
 
     def _clean_and_perturbed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the mask (B, 2, H, W) without and with perturbed features."""

@@ -40,7 +40,6 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.model_errors import TrainingError
@@ -48,7 +47,6 @@ from semimoe.networks.mixture import NetworkOutputs, TaskLogits, initialise_weig
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.image_means import weighted_image_mean
 from semimoe.objectives.losses import pixel_mean, task_losses
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 
 _SCALES = 4
 
@@ -94,19 +92,15 @@ class PyramidConsistencyLearner(UNetLearner):
         mean = torch.stack([losses.seg, *masks]).mean()
         return self.sum_of_losses(losses._replace(seg=mean), batch)
 
-    def pyramid_phase(self, step: Step) -> PhaseLoss | None:
+    def pyramid_phase(self, step: Step) -> PhaseLoss:
         """Each scale learns the mean of all scales on the unlabelled batch (eq. 5)."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         with self.statistics_of_unlabelled(self.network):
             outputs, coarse = step.forward(self.pyramid, batch.image)
         consistency, uncertainty = pyramid_losses([outputs.gates.seg, *coarse], batch.weight)
-        return unsupervised_mask_loss(
-            batch.share.images * consistency + batch.share.pixels * uncertainty,
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(outputs.gates.seg.detach().argmax(1), batch),
-        )
+        loss = batch.share.images * consistency + batch.share.pixels * uncertainty
+        counts = pseudo_label_counts(outputs.gates.seg.detach().argmax(1), batch)
+        return self.unsupervised_mask_loss(step, loss, counts)
 
     def pyramid(self, images: Tensor) -> tuple[NetworkOutputs, list[Tensor]]:
         """Outputs at the finest scale, and mask logits (B, 2, H, W) of the others."""

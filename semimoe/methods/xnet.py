@@ -44,7 +44,6 @@ from semimoe.methods.learner import (
     PhaseLoss,
     Step,
     pseudo_label_counts,
-    unsupervised_mask_loss,
 )
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.mixture import (
@@ -55,7 +54,6 @@ from semimoe.networks.mixture import (
 )
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.losses import seg_dice
-from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.settings import NetworkSettings
 
 _WAVELET = "db2"
@@ -193,11 +191,9 @@ class XNetLearner(UNetLearner):
         )
         return low._replace(loss=low.loss + high.loss, plain=low.plain + high.plain)
 
-    def cross_phase(self, step: Step) -> PhaseLoss | None:
+    def cross_phase(self, step: Step) -> PhaseLoss:
         """Each branch learns the mask of the other one on the unlabelled batch."""
-        batch, training = step.unlabelled, self.context.training
-        if batch is None or training.unsup_max == 0:
-            return None
+        batch = step.unlabelled_batch
         with self.statistics_of_unlabelled(self.network):
             low, high = step.forward(self._both_branches, batch.image)
         mask_of_low, mask_of_high = (logits.seg.detach().argmax(1) for logits in (low, high))
@@ -205,11 +201,7 @@ class XNetLearner(UNetLearner):
             seg_dice(low.seg, mask_of_high, batch.weight)
             + seg_dice(high.seg, mask_of_low, batch.weight)
         )
-        return unsupervised_mask_loss(
-            cross,
-            unsupervised_weight(step.progress, training),
-            pseudo_label_counts(mask_of_low, batch),
-        )
+        return self.unsupervised_mask_loss(step, cross, pseudo_label_counts(mask_of_low, batch))
 
     def _both_branches(self, images: Tensor) -> tuple[TaskLogits, TaskLogits]:
         assert isinstance(self.network, WaveletUNet)

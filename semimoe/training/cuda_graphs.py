@@ -67,14 +67,12 @@ class PhaseGraphs:
     backward : computes the loss and the gradients of one phase for one step
     """
 
-    def __init__(
-        self, learner: Learner, backward: Callable[[Phase, Step], PhaseLoss | None]
-    ) -> None:
+    def __init__(self, learner: Learner, backward: Callable[[Phase, Step], PhaseLoss]) -> None:
         self._learner, self._backward = learner, backward
         self._recordings: dict[tuple[Phase, ...], _Recording] = {}
         self._gradients: dict[tuple[Phase, ...], list[tuple[nn.Parameter, Tensor]]] = {}
 
-    def gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss | None]:
+    def gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss]:
         """Losses of phases; their gradients are added up. All steps have the same shapes.
 
         The results are overwritten by the next call with the same phases.
@@ -86,7 +84,7 @@ class PhaseGraphs:
                 for parameter in self._learner.parameters()
                 if parameter.grad is not None
             ]
-        results: list[PhaseLoss | None] = self._recordings[phases].replay(step)
+        results: list[PhaseLoss] = self._recordings[phases].replay(step)
         for parameter, gradient in self._gradients[phases]:
             parameter.grad = gradient
         return results
@@ -95,7 +93,7 @@ class PhaseGraphs:
         state = {name: tensor.clone() for name, tensor in self._learner.state_dict().items()}
         random_state = torch.cuda.get_rng_state()
 
-        def compute(static_step: Step) -> list[PhaseLoss | None]:
+        def compute(static_step: Step) -> list[PhaseLoss]:
             return [self._backward(phase, static_step) for phase in phases]
 
         def restore() -> None:

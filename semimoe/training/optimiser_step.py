@@ -63,8 +63,10 @@ class Stepper:
 
     def take(
         self, labelled: Batch, unlabelled: Batch | None, *, progress: float
-    ) -> list[PhaseLoss | None]:
+    ) -> list[PhaseLoss]:
         """One optimiser step on all phases (joint), or one on each (two-step).
+
+        Without an unlabelled batch, or if the weight of its loss is 0, the supervised phase alone.
 
         Parameters
         ----------
@@ -73,7 +75,7 @@ class Stepper:
         Returns
         -------
         list of PhaseLoss
-            Result of each phase for the whole batch; None if the phase had no loss.
+            Result of each phase for the whole batch.
 
         Raises
         ------
@@ -83,6 +85,9 @@ class Stepper:
             A single tile does not fit into memory.
         """
         self._steps_taken += 1
+        phases = self._learner.phases()
+        if unlabelled is None or self._training.unsup_max == 0:
+            unlabelled, phases = None, phases[:1]
         tiles = StepTiles(labelled.numbers, None if unlabelled is None else unlabelled.numbers)
         step = Step(
             self._forward,
@@ -92,13 +97,11 @@ class Stepper:
         )
         if self.average is not None:
             step = self._with_shares(step, self.average)
-        phases = self._learner.phases()
         groups = [phases] if self._training.update == "joint" else [(phase,) for phase in phases]
-        losses: list[PhaseLoss | None] = []
+        losses: list[PhaseLoss] = []
         for group in groups:
             results = self._gradients(group, step)
-            if any(result is not None for result in results):
-                self._update(tiles, group, results)
+            self._update(tiles, group, results)
             losses.extend(results)
         return losses
 
@@ -115,7 +118,7 @@ class Stepper:
         unread, self._unread = self._unread, []
         check_finite(unread, latest_step=self._steps_taken)
 
-    def _gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss | None]:
+    def _gradients(self, phases: tuple[Phase, ...], step: Step) -> list[PhaseLoss]:
         """Losses of phases with their gradients added up.
 
         When memory runs out, it starts again with half as many tiles at a time.
@@ -146,29 +149,26 @@ class Stepper:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _phase(self, phase: Phase, step: Step) -> PhaseLoss | None:
+    def _phase(self, phase: Phase, step: Step) -> PhaseLoss:
         parts = divide(step.labelled, self.micro_batch)
         others: list[Batch] | list[None] = [None] * len(parts)
         if step.unlabelled is not None:
             others = divide(step.unlabelled, self.micro_batch)
-        results = []
-        for part, other in zip(parts, others, strict=True):
-            result = self._part_gradients(phase, step._replace(labelled=part, unlabelled=other))
-            if result is None:
-                return None
-            results.append(result)
-        return sum_of_parts(results)
+        return sum_of_parts(
+            [
+                self._part_gradients(phase, step._replace(labelled=part, unlabelled=other))
+                for part, other in zip(parts, others, strict=True)
+            ]
+        )
 
-    def _part_gradients(self, phase: Phase, step: Step) -> PhaseLoss | None:
+    def _part_gradients(self, phase: Phase, step: Step) -> PhaseLoss:
         """Loss of a phase, without gradient; the gradients of the parameters are added up."""
         result = phase(step)
-        if result is None:
-            return None
         result.loss.backward()  # type: ignore[no-untyped-call]
         return result._replace(loss=result.loss.detach())
 
     def _update(
-        self, tiles: StepTiles, phases: tuple[Phase, ...], results: list[PhaseLoss | None]
+        self, tiles: StepTiles, phases: tuple[Phase, ...], results: list[PhaseLoss]
     ) -> None:
         gradients = [parameter.grad for parameter in self._parameters(*self._optimizers)]
         if self.average is not None:
@@ -185,7 +185,6 @@ class Stepper:
             losses = {
                 f"the loss of {getattr(phase, '__name__', 'a phase')}": result.loss
                 for phase, result in zip(phases, results, strict=True)
-                if result is not None
             }
             values = losses | values
         self._unread.append(

@@ -146,8 +146,7 @@ class TrainingRun:
         assert self.means is not None  # set by begin_epoch
         losses = self.stepper.take(labelled, unlabelled, progress=epochs_done / training.epochs)
         for number, result in enumerate(losses):
-            if result is not None:
-                self.means.add(number, result)
+            self.means.add(number, result)
         steps_done = self.epoch * self.steps + step
         self.learner.after_update(steps_done)
         self.learner.update_average(steps_done)

@@ -74,12 +74,5 @@ def test_steps_on_the_entropy_loss_make_the_network_certain() -> None:
     assert values[-1] < 0.8 * values[0]
 
 
-def test_without_unlabelled_tiles_or_with_a_weight_of_0_there_is_no_second_loss() -> None:
-    step = a_step()
-    assert EntropyMinimisationLearner(context(unsup_max=0)).entropy_phase(step) is None
-    learner = EntropyMinimisationLearner(context())
-    assert learner.entropy_phase(step._replace(unlabelled=None)) is None
-
-
 def test_a_short_run_learns(tmp_path, discs) -> None:
     assert dice_of_short_run("entropy-minimisation", tmp_path, discs) > 0.8

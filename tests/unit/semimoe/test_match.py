@@ -204,10 +204,6 @@ def test_the_temporal_loss_begins_with_the_third_snapshot(monkeypatch) -> None:
     assert len(calls) == 5
 
 
-def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase() -> None:
-    assert MatchLearner(context(unsup_max=0)).consistency_phase(a_step()) is None
-
-
 def test_a_short_run_learns(tmp_path, discs, monkeypatch) -> None:
     monkeypatch.setattr("semimoe.methods.toposemiseg._TOPOLOGY_START", 0.5)
     monkeypatch.setattr(match, "_STEPS_PER_SNAPSHOT", 8)

@@ -221,11 +221,6 @@ def test_the_two_networks_have_different_initial_weights_and_both_are_trained() 
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2 * len(pairs)
 
 
-@pytest.mark.parametrize("learner", [MeanTeacherLearner, CrossPseudoSupervisionLearner])
-def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase(learner) -> None:
-    assert learner(context(unsup_max=0)).phases()[1](a_step()) is None
-
-
 def test_a_checkpoint_holds_every_module_and_buffer_of_a_learner(tmp_path) -> None:
     saved, loaded = MeanTeacherLearner(context()), MeanTeacherLearner(context())
     for learner, step in ((saved, 3.0), (loaded, 0.0)):

@@ -141,6 +141,25 @@ def undivided_step(update: str, pseudo: str):
     return take_step(B, update=update, pseudo=pseudo)[:2]
 
 
+@pytest.mark.parametrize("update", ["joint", "two-step"])
+def test_without_unlabelled_tiles_or_with_a_weight_of_0_a_step_is_supervised(update) -> None:
+    def step(unlabelled: Batch | None, unsup_max: float):
+        torch.manual_seed(0)
+        changes = {"update": update, "unsup_max": unsup_max}
+        learner = SemiMoELearner(context(TrainingSettings(**SHORT_TRAINING | changes))).train()
+        stepper = make_stepper(learner, learner.optimizers(lr=0.1), B)
+        return stepper.take(batch(1), unlabelled, progress=0.5), learner.state_dict()
+
+    unlabelled = batch(2, targets=False)
+    results, without = step(None, 1.0)
+    results_of_zero, of_zero = step(unlabelled, 0.0)
+    assert len(results) == len(results_of_zero) == 1
+    assert all(torch.equal(tensor, of_zero[name]) for name, tensor in without.items())
+    both, changed = step(unlabelled, 1.0)
+    assert len(both) == 2
+    assert any(not torch.equal(tensor, changed[name]) for name, tensor in without.items())
+
+
 @pytest.mark.parametrize(
     ("update", "pseudo"), [("joint", "gates"), ("two-step", "gates"), ("joint", "teacher")]
 )

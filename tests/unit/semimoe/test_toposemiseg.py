@@ -124,10 +124,6 @@ def test_pixels_without_weight_have_no_topology() -> None:
     assert not student.grad[weight == 0].any()
 
 
-def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase() -> None:
-    assert TopoSemiSegLearner(context(unsup_max=0)).consistency_phase(a_step()) is None
-
-
 def test_a_short_run_learns(tmp_path, discs, monkeypatch) -> None:
     monkeypatch.setattr("semimoe.methods.toposemiseg._TOPOLOGY_START", 0.0)
     assert dice_of_short_run("toposemiseg", tmp_path, discs, epochs=3) > 0.8

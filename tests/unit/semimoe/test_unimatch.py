@@ -130,10 +130,6 @@ def test_perturbed_features_lose_channels_and_the_clean_ones_do_not(monkeypatch)
     assert 0.3 * total < dropped < 0.7 * total
 
 
-def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase() -> None:
-    assert UniMatchLearner(context(unsup_max=0)).consistency_phase(a_step()) is None
-
-
 def test_a_short_run_learns(tmp_path, discs, monkeypatch) -> None:
     # So soon no pixel reaches the threshold of the paper.
     monkeypatch.setattr("semimoe.methods.unimatch._LEAST_CONFIDENCE", 0.6)

@@ -127,9 +127,5 @@ def test_the_model_is_the_moving_average_of_both_branches_if_the_settings_say_so
     torch.testing.assert_close(learner.predicting_network.high.heads[0].bias, before + 0.5)
 
 
-def test_an_unsupervised_weight_of_zero_skips_the_unsupervised_phase() -> None:
-    assert XNetLearner(context(unsup_max=0)).cross_phase(a_step()) is None
-
-
 def test_a_short_run_learns(tmp_path, discs) -> None:
     assert dice_of_short_run("xnet", tmp_path, discs) > 0.8
