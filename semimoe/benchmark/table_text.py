@@ -27,6 +27,9 @@ from semimoe.methods import MAIN_METHOD, METHODS
 
 # The score whose differences are judged in the table itself; without objects, the first one.
 _JUDGED = "object_dice"
+# Of the same network on labelled tiles alone (most methods have that of the U-Net), and the main
+# method.
+_COMPARED_WITH = (BASELINE, "unet", MAIN_METHOD.name)
 _COLUMNS = (
     "row", "method", "variant", "protocol", "recipe", "part", "labelled_share", "labelled",
     "unlabelled", "validation", "seed", "threshold", "dice", "jaccard", "dice_mean_of_images",
@@ -168,7 +171,7 @@ def _comparison_lines(group: TableGroup) -> list[list[str]]:
             "verdict",
         ]
     ]  # fmt: skip
-    for base in (BASELINE, MAIN_METHOD.name):
+    for base in _COMPARED_WITH:
         for column in group.columns:
             for one in compared_rows(group, base, column):
                 lines.append(_comparison_cells(one, TABLE_ROWS[base].label))
@@ -200,15 +203,20 @@ def _weight_notes(scored: Sequence[ScoredCell]) -> list[str]:
     for cell in (one.cell for one in scored):
         method = METHODS[cell.row.method]
         if method.uses_unlabelled:
-            training = cell.settings()[1]
-            source = method.published_weight.source if method.published_weight else "the recipe"
+            training, published = cell.settings()[1], method.published_weight
+            source = "the recipe" if published is None else published.source
+            if published and published[:2] != (training.unsup_max, training.unsup_schedule):
+                source = "--set"
             weights[cell.row.label] = (
                 f"{cell.row.label} {training.unsup_max:g} {training.unsup_schedule} ({source})"
             )
     if not weights:
         return []
     texts = "; ".join(weights.values())
-    return [f"largest weight of the unsupervised loss, its schedule and where it is from: {texts}"]
+    return [
+        "largest weight of the unsupervised loss, its schedule (ramp: constant after a tenth of the"
+        f" steps) and where it is from: {texts}"
+    ]
 
 
 def _p_text(p: float | None) -> str:
@@ -234,8 +242,8 @@ def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
         *_weight_notes(scored),
         "multiply-adds: prediction of one tile of"
         f" {scored[0].cost.tile_px} x {scored[0].cost.tile_px} px; parameters: of the network that"
-        " predicts; trained: of all networks that the optimiser updates; training: with validation;"
-        " memory: largest of the training",
+        " predicts; trained: of all networks that the optimiser updates; training: its steps,"
+        " without validation; memory: largest of the training",
         f"hardware: {'; '.join(dict.fromkeys(one.cost.hardware for one in scored))}; threads of a"
         f" cell: {request.threads}; other jobs on the machine make times longer",
         f"better, worse: p < {LEVEL} after Holm's correction for the number of rows, both over the"

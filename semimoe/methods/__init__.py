@@ -22,8 +22,8 @@ _LOSS_SCALES = ("aggregate", "gamma", "amol_lr", "amol_weight_decay", "gate_bala
 _GATES = ("experts", "gates", "gate", "gate_pooling", "gate_heads", "dropout")
 
 
-# The paper of Mean Teacher classifies images, and that of XNet was not at hand: these are the
-# weights with which the public code of XNet trains both on GlaS.
+# The paper of Mean Teacher classifies images, and that of XNet was not at hand: the public code of
+# XNet has the same weight for both.
 _XNET_CODE = "the public code of XNet"
 # Persistent homology.
 _GUDHI = OptionalPackage("gudhi", "gudhi==3.13.*", only_for_training=True)

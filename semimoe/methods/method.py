@@ -43,8 +43,12 @@ class PublishedWeight(NamedTuple):
 
     @property
     def assignments(self) -> tuple[str, ...]:
-        """As settings, `GROUP.KEY=VALUE`."""
+        """As settings, `GROUP.KEY=VALUE`.
+
+        In all publications one optimiser step is taken on the sum of both losses.
+        """
         return (
+            "training.update=joint",
             f"training.unsup_max={self.unsup_max}",
             f"training.unsup_schedule={self.unsup_schedule}",
         )

@@ -84,6 +84,12 @@ def test_methods_have_their_published_weight_in_every_recipe_unless_it_is_set() 
             assert method.uses_unlabelled
     text = table_markdown([scored("cps", 0, 0.7), scored("mean-teacher", 0, 0.7)], "glas")
     assert "is from: CPS 1.5 ramp (its paper); Mean Teacher 5 linear (the public code" in text
+    result = scored("cps", 0, 0.7)
+    result = result._replace(cell=TableCell(changed, TABLE_ROWS["cps"], 0.2, 0))
+    assert "is from: CPS 2 ramp (--set)" in table_markdown([result], "glas")
+    # Two optimiser steps (Algorithm 1) are those of Semi-MoE.
+    updates = [cell(name, recipe="paper").settings()[1].update for name in ("cps", "semimoe")]
+    assert updates == ["joint", "two-step"]
 
 
 def test_rows_are_chosen_by_name_group_and_all() -> None:
@@ -129,6 +135,7 @@ def test_a_difference_beyond_noise_is_told_and_a_small_one_is_noise() -> None:
     assert (noise.row, noise.verdict) == ("unet", "within noise")
     text = table_markdown(cells, "glas")
     assert "| +0.100, better |" in text
+    assert "| Mean Teacher | U-Net | object Dice | 8 | +0.1000 |" in text
     assert "| 1.00 | 2.00 | 3.00 | 10.0 ± 0.0 | 1.00 | 89.46 / 80.94 |" in text
     lines = table_csv(cells, "glas").splitlines()
     assert len(lines) == 1 + len(cells)
