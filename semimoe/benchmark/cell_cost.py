@@ -18,7 +18,8 @@ class CellCost(JsonModel):
     parameters : of the network that predicts
     trained_parameters : of all networks that the optimiser updates
     tile_px, multiply_adds : side of a tile, and operations to predict one (None: not countable)
-    training_s, peak_memory_mb : from the log of the training
+    training_s : time of the training steps, without validation, s
+    peak_memory_mb : largest memory of the training, MiB
     hardware : processor or GPU that trained it
     """
 
