@@ -30,7 +30,9 @@ class BenchmarkOptions(StrictModel):
     labelled: list[_Share] = Field(
         [0.1, 0.2], description="shares of all images whose masks are used"
     )
-    seeds: list[_Seed] = Field([0, 1, 2], description="of lists and trainings")
+    seeds: list[_Seed] = Field(
+        [0, 1, 2], description="seeds of the lists of images and of the trainings"
+    )
     protocol: SplitProtocol = Field(
         "honest", description="how images are divided and how test scores are made"
     )
@@ -50,8 +52,8 @@ class BenchmarkOptions(StrictModel):
     mpp_um: Annotated[Number, Field(gt=0, le=LARGEST_MPP_UM)] | None = Field(
         None, description="pixel size of the images, um; null: that of GlaS, 0.62005"
     )
-    flips: Switch = Field(False, description="scores of the mean over an image and its flips")
-    threads: Integer = Field(1, ge=1, le=1024, description="of each cell")
+    flips: Switch = Field(False, description="scores of means over an image and its three flips")
+    threads: Integer = Field(1, ge=1, le=1024, description="threads of each cell")
 
     @field_validator("recipe")
     @classmethod
