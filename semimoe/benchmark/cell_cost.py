@@ -43,13 +43,13 @@ def measure_cost(model: Path, *, device: Device) -> CellCost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from semimoe.methods.learner import LearnerContext
+    from semimoe.methods.learner import PLACEHOLDER_MEAN, PLACEHOLDER_STD, LearnerContext
     from semimoe.networks.mixture import count_parameters
 
     card = load_card(model)
     assert card.training is not None  # of a model that was trained here
     context = LearnerContext(
-        card.network, card.training, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), card.mpp_um
+        card.network, card.training, PLACEHOLDER_MEAN, PLACEHOLDER_STD, card.mpp_um
     )
     learner = METHODS[card.method].load_learner()(context).eval()
     trained = {id(one): one for net in learner.trained_networks() for one in net.parameters()}

@@ -71,7 +71,7 @@ class TableCell:
 
     @property
     def text(self) -> str:
-        """For messages."""
+        """Row, share and seed, for messages."""
         return f"{self.row.name}, {percent_text(self.labelled)} %, seed {self.seed}"
 
     @property
@@ -116,7 +116,7 @@ class TableCell:
 
     @property
     def cost_file(self) -> Path:
-        """What the training cost, and predictions cost, see `semimoe.benchmark.cell_cost`."""
+        """Costs of its training and of predictions, see `semimoe.benchmark.cell_cost`."""
         return self.folder / "cost.json"
 
     def train_words(self) -> list[str]:

@@ -8,9 +8,8 @@ that the other one predicts. With their mask probabilities p_c and p_t (equation
 (3) L = L_sup(CNN) + L_sup(Transformer) + lambda L_ctl
 
 Hyper-parameters of the paper: lambda(t) = .1 exp(-5 (1 - t/T_max)^2), here `unsup_max` over the
-schedule. Unlike in cross pseudo supervision (`cps`), the two
-networks have different structures, and (2) has the Dice loss instead of cross-entropy. The CNN
-predicts, as in the paper.
+schedule. Unlike in cross pseudo supervision (`cps`), the two networks have different structures,
+and (2) has the Dice loss instead of cross-entropy. The CNN predicts, as in the paper.
 
 The Transformer is the Swin-based U-Net of MONAI (SwinUNETR) with its default sizes (6.3 million
 parameters) and random weights. It predicts all tasks and learns them from labels, as the CNN does.

@@ -28,9 +28,9 @@ the limits of S and of the persistence, and the division of w by the largest per
 facet, from the public code. That code holds matching and loss alone. What both leave open, and what
 is done here:
 
-- lambda_cons: `unsup_max` over the schedule, in tables that of TopoSemiSeg; lambda_intra =
-  lambda_temp = 0.02 lambda_cons and the start at three quarters of the schedule, as in TopoSemiSeg,
-  L_cons too.
+- lambda_cons: `unsup_max` over the schedule; in a table of methods it is the weight of TopoSemiSeg.
+- As in TopoSemiSeg: L_cons, lambda_intra = lambda_temp = 0.02 lambda_cons, and the start of L_intra
+  and L_temp at three quarters of the schedule.
 - Dropout: rate 0.3 on all features of the encoder, because the U-Net has none of its own.
 - Snapshots: every 50 steps, without gradient; L_temp begins when there are three of them.
 
@@ -43,7 +43,7 @@ shared by any facets, and here the component above 0.5. Components are 4-connect
 as in all masks. (3) is a sum over the facets, here the mean over those that learn. To save time,
 maps have half the sides here, and only the 64 structures of the longest persistence count.
 
-The teacher, an average itself, predicts, and `ema_decay` has no effect.
+The teacher, which is a moving average already, predicts, and `ema_decay` has no effect.
 
 B batch, T facets, N structures, H, W sides, h, w those of reduced maps. The training needs the
 package gudhi.

@@ -19,9 +19,9 @@ The paper's text was not at hand: numbers of equations and defaults are those th
 implementations name. Defaults: phi = 0.7, lambda_1 up to 0.1 (Gaussian ramp), lambda_2 = 0.002,
 decay of the moving average 0.999; 12,000 iterations without the topological loss, then 500 epochs
 with it (on GlaS about a quarter of all iterations). Here lambda_1 is `unsup_max` over the schedule,
-with the same ratio lambda_2 / lambda_1; the topological loss begins at three
-quarters of the schedule; the decay is that of Mean Teacher, because the runs are a tenth as long.
-The teacher, an average itself, predicts, and `ema_decay` has no effect.
+with the same ratio lambda_2 / lambda_1; the topological loss begins at three quarters of the
+schedule; the decay is that of Mean Teacher, because the runs are a tenth as long. The teacher,
+which is a moving average already, predicts, and `ema_decay` has no effect.
 
 Differences of the public code (the loss only): it computes squares of 100 px, here the whole tile;
 4-connected components, here 8-connected as in all masks; the Wasserstein distance of order 1 with

@@ -21,7 +21,7 @@ Differences. The paper's strong view is colour jitter, grey values, blur and Cut
 gives colours that no stain has. Here it is the change of stain and focus of the augmentation
 `scanners`, which also blurs, with two independent draws, whatever `augment` says. CutMix exchanges
 a rectangle of every tile with another tile of the batch (`exchange_rectangles`) before that change;
-there with probability 1/2, with a tile of another batch, and after it. If a batch is divided
+in the paper with probability 1/2, with a tile of another batch, and after it. If a batch is divided
 because memory is short, the other tile is one of the same part, and a part of one tile stays as it
 is. The public code for medical images takes a Dice loss instead of H; the one for natural images
 the cross-entropy, as here. Only the mask has a consistency loss; distance and boundary are learnt

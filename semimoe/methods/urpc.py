@@ -13,8 +13,7 @@ p_s of scale s, enlarged to the size of the tile (equations numbered here):
 (6) L = L_sup + lambda L_unsup
 
 Hyper-parameters of the paper: S = 4, lambda(t) = .1 exp(-5 (1 - t/T_max)^2), here `unsup_max` over
-the schedule. No value is treated as a constant: the gradient goes
-through p_c and w_s.
+the schedule. No value is treated as a constant: the gradient goes through p_c and w_s.
 
 The finest scale predicts, as in SSL4MIS and XNet: the model is the U-Net of the other rows, and the
 heads of coarser scales belong to the training alone. The mean p_c would need them in the model.

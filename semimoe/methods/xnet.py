@@ -11,8 +11,8 @@ in the public code, numbered here; the paper's text was not at hand):
 (3) L_unsup = Dice(p_L, argmax p_H) + Dice(p_H, argmax p_L)
 
 Defaults of the public code: wavelet db2, Dice loss, lambda grows linearly with the epochs to 5 on
-GlaS. Here lambda is `unsup_max` over the schedule, and L_sup has the losses of
-all tasks; L_unsup is that of the mask.
+GlaS. Here lambda is `unsup_max` over the schedule, and L_sup has the losses of all tasks; L_unsup
+is that of the mask.
 
 Differences. The paper and its public code store LL and the sum LH + HL + HH as pictures of half the
 size, each scaled to its own range, and enlarge them; the high-frequency picture is grey there. Here
