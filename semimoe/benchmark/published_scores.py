@@ -14,7 +14,9 @@ PROTOCOL_NOTE = (
     " not published. So these figures can only be compared with protocol as-published, and not"
     " image by image"
 )
-TOPOSEMISEG_NOTE = "the paper gives TopoSemiSeg in another metric"
+TOPOSEMISEG_NOTE = (
+    "the paper's figures of TopoSemiSeg are in another metric than those of its other rows"
+)
 
 
 class PublishedScore(NamedTuple):

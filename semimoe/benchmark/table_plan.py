@@ -90,7 +90,8 @@ def scored_parts(data: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
     if missing or not chosen:
         wanted = ", ".join(missing) or "a test part (testA, test or valid)"
         raise SettingsError(
-            f"{data}: no folder {wanted}; docs/glas.md has the layout, and other parts can be named"
+            f"{data}: no folder {wanted}; docs/glas.md has the layout, and other folders can be"
+            " named (--parts, in a workflow benchmark.parts)"
         )
     return tuple(dict.fromkeys(chosen))
 

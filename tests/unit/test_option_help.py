@@ -42,6 +42,7 @@ def test_a_shown_default_is_the_default() -> None:
     }
     assert shown["train", "--seed"].endswith("(default: 0)")
     assert shown["train", "--lr"].endswith("default: that of the preset (without --preset: 0.002)")
+    assert shown["table", "--labelled"].endswith("(default: 0.1 0.2)")
     assert shown["predict", "--flips"].endswith("(default: auto)")
     assert shown["predict", "--batch"].endswith("(default: 16)")
 

@@ -27,6 +27,8 @@ class DefaultsInHelp(argparse.HelpFormatter):
             default = "none"
         elif action.default is False:
             default = "off"
+        elif isinstance(action.default, list):  # as it is written on the command line
+            default = " ".join(map(str, action.default))
         return f"{text} (default: {default})".strip()
 
 
