@@ -174,7 +174,7 @@ def image_statistics(source: TileSource) -> tuple[list[float], list[float]]:
 
 
 def _targets(tiles: AugmentedTiles, recipe: Recipe) -> Targets:
-    if tiles.labels.device.type == "cuda":
+    if tiles.labels.device.type != "cpu":
         return make_device_targets(
             tiles.labels, tiles.weight, mpp_um=recipe.mpp_um, network=recipe.network
         )
