@@ -104,9 +104,10 @@ class PyramidConsistencyLearner(UNetLearner):
     def pyramid(self, images: Tensor) -> tuple[NetworkOutputs, list[Tensor]]:
         """Outputs at the finest scale, and mask logits (B, 2, H, W) of the others."""
         features = self._decoder().levels(self.network.encode(images))  # coarsest first
+        # In fp32: on a GPU, the gradient of an enlargement is added up in the type of its input.
         coarse = [
             functional.interpolate(
-                head(feature), size=images.shape[2:], mode="bilinear", align_corners=False
+                head(feature).float(), size=images.shape[2:], mode="bilinear", align_corners=False
             )
             for head, feature in zip(self.heads, features[-_SCALES:-1], strict=True)
         ]

@@ -137,3 +137,12 @@ def test_an_encoder_whose_decoder_has_no_levels_is_refused(monkeypatch) -> None:
 
 def test_a_short_run_learns(tmp_path, discs) -> None:
     assert dice_of_short_run("urpc", tmp_path, discs, epochs=3) > 0.8
+
+
+def test_coarse_scales_are_enlarged_in_fp32_also_in_a_run_with_bf16() -> None:
+    """In bf16 a GPU rounds after each of the 256 pixels that are added to a gradient."""
+    learner = PyramidConsistencyLearner(context())
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, coarse = learner.pyramid(a_step().unlabelled.image)
+    assert outputs.gates.seg.dtype == torch.bfloat16
+    assert {logits.dtype for logits in coarse} == {torch.float32}
