@@ -127,7 +127,8 @@ def _record(
             restore()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # The thread that reads tiles allocates pinned memory, which would end a global recording.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         results = function(static_inputs)
     return _Recording(graph, static, results)
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from semimoe.devices import resolve_precision
 from semimoe.model_card import TrainingNotes
@@ -73,6 +74,8 @@ def seconds_per_step(recipe: Recipe, resources: RunResources, *, unlabelled: boo
         for step in range(run.steps):
             others = next(other_batches) if other_batches is not None else None
             run.step(step, next(labelled_batches), others)
+            if run.device.device.type == "cuda":
+                torch.cuda.synchronize()  # a step only starts its operations
             ended_s.append(time.monotonic())
     # The first step also initialises libraries.
     return (ended_s[-1] - ended_s[0]) / _TIMED_STEPS * recipe.training.batch / batch
