@@ -13,6 +13,7 @@ from PIL import Image
 
 from semimoe.__main__ import _parser
 from semimoe.commands.training_settings import network_and_training_settings
+from semimoe.methods import METHODS
 from semimoe.model_card import load_card
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "gpu"
@@ -171,6 +172,9 @@ def test_the_wheels_of_the_gpu_machine_are_in_the_lock_file(monkeypatch) -> None
 
     locked = {line.split("==")[0] for line in collect_wheels.LOCK.read_text().splitlines()}
     assert set(collect_wheels.NAMES) <= locked
+    requirements = {one.package.requirement for one in METHODS.values() if one.package}
+    packages = {text.split("==")[0] for text in requirements} - {"monai[einops]"}
+    assert packages <= set(collect_wheels.TRAINING_NAMES)
     kept = collect_wheels.KEPT["pulp"]
     assert kept.match("pulp/pulp.py")
     assert kept.match("pulp/solverdir/cbc/linux/i64/cbc")
@@ -203,9 +207,9 @@ def test_folds_are_trained_once_and_packed_and_a_network_learns_from_their_mean_
             "--set=network.encoder=unet", "--set=training.validate_every=1",
             "--set=network.sdf_scale=skeleton", "--set=network.sdf_bins=21",
         )  # fmt: skip
-        return [(row["model"], row["outcome"]) for row in figures(tmp_path / out)]
+        return sorted((row["model"], row["outcome"]) for row in figures(tmp_path / out))
 
-    finished = [("fold1", "finished"), ("all", "finished")]
+    finished = [("all", "finished"), ("fold1", "finished")]
     first = ("--recipe", "skeleton", "--models", "fold1", "all")
     assert run("first", *first) == finished
     with zipfile.ZipFile(tmp_path / "first" / "models-1.zip") as archive:
@@ -231,6 +235,40 @@ def test_folds_are_trained_once_and_packed_and_a_network_learns_from_their_mean_
     assert run("second", *distilled) == [("fold1", "finished")]
     notes = load_card(tmp_path / "second" / "released" / "fold1").notes
     assert len(notes.pseudo_from.split(", ")) == 2
+
+
+def test_archives_of_models_are_at_most_as_large_as_what_comes_back(tmp_path) -> None:
+    """Models of 40, 40, 70 and 120 bytes, at most 100 in an archive."""
+    script = runpy.run_path(str(SCRIPTS / "5_model_folds.py"), run_name="script")
+    script["pack_models"].__globals__["_ARCHIVE_BYTES"] = 100
+    for name, size in (("a", 40), ("b", 40), ("c", 70), ("d", 120)):
+        folder = tmp_path / "released" / name
+        folder.mkdir(parents=True)
+        (folder / "model.json").write_bytes(b"0" * 10)
+        (folder / "model.safetensors").write_bytes(b"0" * (size - 10))
+    script["pack_models"](tmp_path)
+    packed = []
+    for number in (1, 2, 3):
+        with zipfile.ZipFile(tmp_path / f"models-{number}.zip") as archive:
+            packed.append(sorted({name.split("/")[0] for name in archive.namelist()}))
+    assert packed == [["a", "b"], ["c"], ["d"]]
+    assert not (tmp_path / "models-4.zip").exists()
+
+
+def test_a_model_is_scored_after_the_deadline_and_logs_of_cells_are_packed(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from gpu_report import GpuReport
+    from timed_commands import FINISHED, run_semimoe
+
+    report = GpuReport(tmp_path, minutes=-1)
+    log = tmp_path / "log.txt"
+    assert run_semimoe(["--help"], log, report, least_s=0.01) == "stopped by the deadline"
+    assert run_semimoe(["--help"], log, report, least_s=60) == FINISHED
+    report.finish()
+    with zipfile.ZipFile(tmp_path / "figures.zip") as archive:
+        assert b"usage" in archive.read("log.txt")
 
 
 def test_recipes_without_one_change_have_all_others(monkeypatch) -> None:

@@ -6,7 +6,7 @@ Five folds of whole patients, and a model of all training images; several traini
 test image is read. Finished models are kept, so that the next call with the same folder continues.
 Recipe distilled also needs --teachers: the folders `released` of two or more calls with recipe
 average and other seeds (`-- --seed=1`). Each model is written with kernels in half precision:
-OUT/models-1.zip, ..., two models in each (16 MB). `benchmarks/separation.py` compares rules for
+OUT/models-1.zip, ..., at most 16 MB in each. `benchmarks/separation.py` compares rules for
 glands on them. With --experts, `benchmarks/expert_outputs.py` scores the gates of the folds against
 their experts.
 GlaS at half resolution (31 MB as PNG) is enough: give its pixel size, --mpp 1.2401.
@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from expert_outputs import write_table
 from glas_model import DISTILLED, FOLDS, LICENCE, RECIPES, teacher_options, training_options
 
-_MODELS_PER_ARCHIVE = 2
+_ARCHIVE_BYTES = 16_000_000
+_RELEASE_S = 30.0  # a training that ends at the deadline is still released
 
 
 def main() -> None:
@@ -52,13 +53,19 @@ def main() -> None:
     if (arguments.recipe == DISTILLED) != bool(arguments.teachers):
         parser.error("recipe distilled needs --teachers, and no other recipe takes it")
     report = GpuReport(arguments.out, minutes=arguments.minutes)
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = [
-            pool.submit(train_and_release, name, arguments, report) for name in arguments.models
-        ]
+    try:
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            futures = [pool.submit(add_model, name, arguments, report) for name in arguments.models]
         for future in futures:
-            report.add(future.result())
-    pack_models(arguments.out)
+            future.result()
+        pack_models(arguments.out)
+        score_experts(arguments)
+    finally:
+        report.finish()
+
+
+def score_experts(arguments: argparse.Namespace) -> None:
+    """Scores of gates and experts of the finished folds, if they are asked for."""
     folds = [arguments.out / "released" / name for name in arguments.models if name in FOLDS]
     folds = [folder for folder in folds if (folder / "model.json").exists()]
     if arguments.experts and folds:
@@ -70,7 +77,11 @@ def main() -> None:
             threads=arguments.threads,
             image_mpp_um=float(arguments.mpp),
         )
-    report.finish()
+
+
+def add_model(name: str, arguments: argparse.Namespace, report: GpuReport) -> None:
+    """Train and release one model, and report it."""
+    report.add(train_and_release(name, arguments, report))
 
 
 def train_and_release(
@@ -96,7 +107,7 @@ def train_and_release(
     train_s = time.monotonic() - start_s
     if outcome == FINISHED and not (released / "model.json").exists():
         release = ["release", "--model", str(trained), "--out", str(released)]
-        outcome = run_semimoe([*release, "--licence", LICENCE], log, report)
+        outcome = run_semimoe([*release, "--licence", LICENCE], log, report, least_s=_RELEASE_S)
     scores: dict[str, float] = {}
     if outcome == FINISHED:
         scores = json.loads((released / "model.json").read_text())["validation"]
@@ -112,13 +123,21 @@ def train_and_release(
 
 
 def pack_models(out: Path) -> None:
-    """Archives of at most `_MODELS_PER_ARCHIVE` finished models each."""
-    models = sorted(path.parent for path in out.glob("released/*/model.json"))
-    for number, first in enumerate(range(0, len(models), _MODELS_PER_ARCHIVE), start=1):
+    """Archives of finished models: as many in each as `_ARCHIVE_BYTES` hold, at least one."""
+    archives: list[list[Path]] = []
+    free = 0
+    for model in sorted(path.parent for path in out.glob("released/*/model.json")):
+        files = sorted(model.iterdir())
+        size = sum(path.stat().st_size for path in files)
+        if not archives or size > free:
+            archives.append([])
+            free = _ARCHIVE_BYTES
+        archives[-1] += files
+        free -= size
+    for number, files in enumerate(archives, start=1):
         with zipfile.ZipFile(out / f"models-{number}.zip", "w") as archive:
-            for model in models[first : first + _MODELS_PER_ARCHIVE]:
-                for path in sorted(model.iterdir()):
-                    archive.write(path, f"{model.name}/{path.name}")
+            for path in files:
+                archive.write(path, f"{path.parent.name}/{path.name}")
 
 
 if __name__ == "__main__":

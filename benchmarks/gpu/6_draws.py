@@ -45,6 +45,7 @@ _ROWS = {
 }
 _SCORES = ("pixel Dice", "object F1", "object Dice", "object Hausdorff px")
 _KEYS = ("dice", "object_f1", "object_dice", "object_hausdorff_px")
+_SCORING_S = 40.0  # a training that ends at the deadline is still scored
 
 
 def main() -> None:
@@ -68,20 +69,25 @@ def main() -> None:
     if arguments.known:
         with arguments.known.open(newline="") as file:
             known = {(row["draw"], row["row"]): row for row in csv.DictReader(file)}
-    cells = list(itertools.product(map(str, arguments.draws), arguments.rows))
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        new = {
-            cell: pool.submit(run_cell, *cell, arguments, report)
-            for cell in cells
-            if known.get(cell, {}).get("outcome") != FINISHED
-        }
-        rows = [new[cell].result() if cell in new else known[cell] for cell in cells]
-    for row in rows:
+    rows: list[dict[str, str]] = []
+
+    def add_cell(cell: tuple[str, str]) -> None:
+        is_known = known.get(cell, {}).get("outcome") == FINISHED
+        row = known[cell] if is_known else run_cell(*cell, arguments, report)
+        rows.append(row)
         report.add(dict(row))
-    report.finish()
-    lines = paired_comparison(rows)
-    (arguments.out / "paired.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+
+    try:
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            cells = itertools.product(map(str, arguments.draws), arguments.rows)
+            futures = [pool.submit(add_cell, cell) for cell in cells]
+        for future in futures:
+            future.result()
+    finally:
+        lines = paired_comparison(rows)
+        (arguments.out / "paired.md").write_text("\n".join(lines) + "\n")
+        report.finish()
+        print("\n".join(lines))
 
 
 def run_cell(
@@ -108,7 +114,7 @@ def run_cell(
             log = model.with_suffix(".scoring.log")
             log.unlink(missing_ok=True)
             evaluate = ["evaluate", "--truth", str(arguments.data / "testA"), "--model", str(model)]
-            outcome = run_semimoe([*evaluate, "--json", *common], log, report)
+            outcome = run_semimoe([*evaluate, "--json", *common], log, report, least_s=_SCORING_S)
             if outcome == FINISHED:
                 log.rename(kept)
         scores = pooled_scores(kept) if kept.exists() else scores

@@ -1,10 +1,12 @@
 """Wheels that the workflow needs on a bare GPU machine with Python 3.12, torch and no registry.
 
 python benchmarks/gpu/collect_wheels.py --out WHEELS
+python benchmarks/gpu/collect_wheels.py --out WHEELS --training
 
-The versions are those of requirements.lock. Files that the workflow does not load there (codecs of
-imagecodecs, solver programs of PuLP for other systems, debugging symbols) are removed from the
-wheels. On the machine: python3 -m pip install --no-index --no-deps WHEELS/*.whl
+With --training, only those that trainings need. The versions are those of requirements.lock.
+Files that are not loaded there (codecs of imagecodecs, solver programs of PuLP for other systems,
+tests of PyWavelets, debugging symbols) are removed from the wheels.
+On the machine: python3 -m pip install --no-index --no-deps WHEELS/*.whl
 """
 
 import argparse
@@ -17,16 +19,20 @@ import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
+# Settings; packages of the methods xnet, toposemiseg and match.
+TRAINING_NAMES = (
+    *("pydantic", "pydantic_core", "annotated-types", "typing-inspection"),
+    *("PyWavelets", "gudhi"),
+)
 NAMES = (
+    *TRAINING_NAMES,
     # Stores, slides and outlines.
     *("zarr", "numcodecs", "donfig", "google-crc32c", "imagecodecs", "shapely"),
     *("openslide-python", "openslide-bin", "tiffslide"),
-    # Settings.
-    *("pydantic", "pydantic_core", "annotated-types", "typing-inspection"),
     # Snakemake and what it imports.
     *("snakemake", "snakemake-interface-common", "snakemake-interface-executor-plugins"),
     *("snakemake-interface-logger-plugins", "snakemake-interface-report-plugins"),
@@ -47,14 +53,19 @@ _IMAGECODECS = re.compile(
     r"|imagecodecs\.libs/lib(zstd|jpeg|openjp2|lcms2|deflate)-"
 )
 _PULP = re.compile(r"(?!pulp/(solverdir|tests)/)|pulp/solverdir/(__init__|cbc/linux/i64/)")
-KEPT: Mapping[str, re.Pattern[str]] = {"imagecodecs": _IMAGECODECS, "pulp": _PULP}
+_PYWAVELETS = re.compile(r"(?!pywt/tests/)")
+KEPT: Mapping[str, re.Pattern[str]] = {
+    "imagecodecs": _IMAGECODECS,
+    "pulp": _PULP,
+    "pywavelets": _PYWAVELETS,
+}
 _WITH_SYMBOLS = ("numcodecs", "sqlalchemy", "greenlet")
 
 
-def download(out: Path) -> None:
-    """Download the wheels of `NAMES` in the versions of the lock file."""
+def download(out: Path, names: Sequence[str]) -> None:
+    """Download the wheels of packages in the versions of the lock file."""
     lock = dict(line.split("==") for line in LOCK.read_text().splitlines() if "==" in line)
-    pins = [f"{name}=={lock[name]}" for name in NAMES]
+    pins = [f"{name}=={lock[name]}" for name in names]
     pip = [sys.executable, "-m", "pip"]
     target = ["--python-version=3.12", "--implementation=cp", "--only-binary=:all:"]
     target += [f"--platform=manylinux_{version}_x86_64" for version in _PLATFORMS]
@@ -62,8 +73,9 @@ def download(out: Path) -> None:
     wheels = [pin for pin in pins if not pin.startswith(_BUILT)]
     command = [*pip, "download", "--quiet", "--no-deps", *target, "-d", str(out), *wheels]
     subprocess.run(command, check=True)
-    built = [pin for pin in pins if pin.startswith(_BUILT)]
-    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "-w", str(out), *built], check=True)
+    if built := [pin for pin in pins if pin.startswith(_BUILT)]:
+        wheel = [*pip, "wheel", "--quiet", "--no-deps", "-w", str(out)]
+        subprocess.run([*wheel, *built], check=True)
 
 
 def rewrite(wheel: Path, keep: Callable[[str], bool], *, strip: bool) -> None:
@@ -106,9 +118,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
+    parser.add_argument("--training", action="store_true", help="only what trainings need")
+    arguments = parser.parse_args()
+    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    download(out)
+    download(out, TRAINING_NAMES if arguments.training else NAMES)
     for wheel in sorted(out.glob("*.whl")):
         name = wheel.name.split("-")[0]
         kept = KEPT.get(name)

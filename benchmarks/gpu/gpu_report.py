@@ -6,6 +6,9 @@ import time
 import zipfile
 from pathlib import Path
 
+# Logs of the cells of a table are texts.
+_PACKED = (".csv", ".md", ".log", ".json", ".txt")
+
 
 class GpuReport:
     """Rows of figures in `figures.csv`, and at the end a table and one small archive.
@@ -46,5 +49,5 @@ class GpuReport:
             print(table)
         with zipfile.ZipFile(self._out / "figures.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(self._out.rglob("*")):
-                if path.suffix in (".csv", ".md", ".log", ".json") and path.is_file():
+                if path.suffix in _PACKED and path.is_file():
                     archive.write(path, path.relative_to(self._out))

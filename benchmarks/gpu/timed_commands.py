@@ -9,8 +9,12 @@ from gpu_report import GpuReport
 FINISHED = "finished"
 
 
-def run_semimoe(command: list[str], log: Path, report: GpuReport) -> str:
+def run_semimoe(command: list[str], log: Path, report: GpuReport, *, least_s: float = 1) -> str:
     """Run a command of `semimoe` until the deadline; its output goes to the log.
+
+    Parameters
+    ----------
+    least_s : so much time it has also at the deadline: a model without it would be lost
 
     Returns
     -------
@@ -23,7 +27,7 @@ def run_semimoe(command: list[str], log: Path, report: GpuReport) -> str:
                 [sys.executable, "-m", "semimoe", *command],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                timeout=max(report.left_s(), 1),
+                timeout=max(report.left_s(), least_s),
                 check=False,
             )
         except subprocess.TimeoutExpired:
