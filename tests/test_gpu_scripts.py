@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from semimoe.__main__ import _parser
@@ -19,13 +20,13 @@ from semimoe.model_card import load_card
 SCRIPTS = Path(__file__).parents[1] / "benchmarks" / "gpu"
 
 
-def run_script(monkeypatch, name: str, *options: str) -> None:
+def run_script(monkeypatch, name: str, *options: str, status: int = 0) -> None:
     """Run a script in this process as if it were called."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(sys, "argv", [name, *options])
     with pytest.raises(SystemExit) as exit_info:
         runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-    assert not exit_info.value.code
+    assert (exit_info.value.code or 0) == status
 
 
 def figures(out: Path) -> list[dict[str, str]]:
@@ -45,6 +46,29 @@ def write_glas(folder: Path) -> None:
         image = np.where(mask[..., None] > 0, 90, 210) + rng.integers(0, 30, (32, 32, 3))
         Image.fromarray(image.astype(np.uint8)).save(f"{path}.png")
         Image.fromarray(mask).save(f"{path}_anno.png")
+
+
+def test_checks_before_a_measurement_compare_windows_maps_and_steps(tmp_path, monkeypatch) -> None:
+    run_script(
+        monkeypatch, "0_checks.py", "--out", str(tmp_path), "--device", "cpu", "--threads", "1",
+        "--tile", "32", "--batch", "2", "--timed", "1", "--checks", "windows", "flips", "steps",
+        "--cases", "unimatch",
+    )  # fmt: skip
+    rows = {row["check"]: row for row in figures(tmp_path)}
+    assert {row["outcome"] for row in rows.values()} == {"passed"}
+    assert {"windows, deform", "flips", "unimatch"} <= set(rows)
+    # The rectangles that it exchanges are other ones in each step.
+    assert rows["unimatch"]["random"] == "True, recorded True"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_failed_check_is_reported_and_does_not_end_the_others(tmp_path, monkeypatch) -> None:
+    options = ["--out", str(tmp_path), "--checks", "windows"]
+    run_script(monkeypatch, "0_checks.py", *options, status=1)
+    rows = figures(tmp_path)
+    assert len(rows) == 3
+    assert all(row["outcome"].startswith("DeviceError: a GPU was requested") for row in rows)
+    assert (tmp_path / "errors.log").read_text().count("Traceback") == 3
 
 
 def test_training_steps_are_measured_until_the_deadline(tmp_path, monkeypatch, capsys) -> None:
@@ -269,6 +293,27 @@ def test_a_model_is_scored_after_the_deadline_and_logs_of_cells_are_packed(
     report.finish()
     with zipfile.ZipFile(tmp_path / "figures.zip") as archive:
         assert b"usage" in archive.read("log.txt")
+
+
+def test_images_at_half_resolution_have_their_masks_and_grades(tmp_path, monkeypatch) -> None:
+    from semimoe.datasets.image_dataset import open_dataset
+    from semimoe.datasets.image_folder import read_image, read_labels
+
+    write_glas(tmp_path / "glas")
+    (tmp_path / "glas" / "Grade.csv").write_text("name,patient ID,grade (GlaS)\n")
+    half = tmp_path / "half"
+    run_script(
+        monkeypatch, "reduced_images.py", "--data", str(tmp_path / "glas"), "--out", str(half)
+    )
+    files = open_dataset(half).training_images()
+    assert len(files) == 85
+    assert (half / "Grade.csv").is_file()
+    expected = np.zeros((16, 16), np.int32)
+    expected[4:12, 4:12] = 1
+    np.testing.assert_array_equal(read_labels(files[0].mask), expected)
+    image = read_image(tmp_path / "glas" / "train" / "train_1.png").astype(float)
+    means = image.reshape(3, 16, 2, 16, 2).mean((2, 4))
+    np.testing.assert_allclose(read_image(files[0].image), means, atol=0.51)
 
 
 def test_recipes_without_one_change_have_all_others(monkeypatch) -> None:

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
+from blob_images import BlobImages
 from gpu_report import GpuReport
-from scipy import ndimage
 
 from semimoe.model_card import TrainingNotes
 from semimoe.presets import preset
@@ -28,7 +27,6 @@ from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingDa
 from semimoe.training.start_run import start_run
 from semimoe.training.tile_schedule import BatchPlan
 from semimoe.training.tile_windows import CachedTiles
-from tiling.raster.tile import Tile
 
 _SETTLING_STEPS = 12
 _PROFILED_STEPS = 5
@@ -43,25 +41,6 @@ class Case(NamedTuple):
     method: str
     network: NetworkSettings
     training: TrainingSettings
-
-
-class BlobImages:
-    """Random images with dark blobs."""
-
-    def __init__(self, count: int, height: int, width: int) -> None:
-        rng = np.random.default_rng(0)
-        self._tiles = []
-        for _ in range(count):
-            field = ndimage.gaussian_filter(rng.normal(size=(height, width)), 12)
-            labels = ndimage.label(field > 0.012)[0].astype(np.int32)
-            grey = np.where(labels > 0, 110, 215)[None] + rng.normal(0, 25, (3, height, width))
-            self._tiles.append(Tile(np.clip(grey, 0, 255).astype(np.uint8), labels))
-
-    def __len__(self) -> int:
-        return len(self._tiles)
-
-    def __getitem__(self, index: int) -> Tile:
-        return self._tiles[index]
 
 
 def cases(tile_px: int, batch_sizes: list[int]) -> list[Case]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
 # Imported once, by the process that the processes of the cells are copies of.
-_IMPORTED_FIRST = (
+IMPORTED_FIRST = (
     "semimoe.commands.train",
     "semimoe.commands.evaluate",
     "semimoe.training.fit",
@@ -67,7 +67,7 @@ def run_cells(
     jobs : most cells at a time
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED_FIRST))
+    context.set_forkserver_preload(list(IMPORTED_FIRST))
     waiting = list(cells)
     running: list[_RunningCell] = []
     failed: set[str] = set()
