@@ -261,8 +261,9 @@ def test_folds_are_trained_once_and_packed_and_a_network_learns_from_their_mean_
     assert len(notes.pseudo_from.split(", ")) == 2
 
 
-def test_archives_of_models_are_at_most_as_large_as_what_comes_back(tmp_path) -> None:
+def test_archives_of_models_are_at_most_as_large_as_what_comes_back(tmp_path, monkeypatch) -> None:
     """Models of 40, 40, 70 and 120 bytes, at most 100 in an archive."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     script = runpy.run_path(str(SCRIPTS / "5_model_folds.py"), run_name="script")
     script["pack_models"].__globals__["_ARCHIVE_BYTES"] = 100
     for name, size in (("a", 40), ("b", 40), ("c", 70), ("d", 120)):
