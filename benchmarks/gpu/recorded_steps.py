@@ -45,7 +45,7 @@ class Steps(NamedTuple):
     Attributes
     ----------
     losses : of all phases and steps
-    change : of all parameters after the last step
+    change : of all trained weights after the last step
     is_random : whether the same tiles and weights give other losses in each step
     waits : of one step for the GPU
     """
@@ -103,7 +103,7 @@ def take_steps(case: StepCase, arguments: argparse.Namespace, *, records: bool) 
         batches(images, role, recipe, BatchPlan(_STEPS), device)
         for role in ("labelled", "unlabelled")
     )
-    before = parameters_of(learner)
+    before = trained_weights(learner)
     torch.manual_seed(1)
     losses: list[float] = []
     for step in range(_STEPS):
@@ -113,7 +113,7 @@ def take_steps(case: StepCase, arguments: argparse.Namespace, *, records: bool) 
         losses += [float(result.loss) for result in results if result is not None]
         learner.after_update(step)
         learner.update_average(step)
-    change = parameters_of(learner) - before
+    change = trained_weights(learner) - before
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = 0.0
@@ -145,9 +145,18 @@ def make_learner(case: StepCase, device: torch.device) -> Learner:
     return learner.to(device).train()
 
 
-def parameters_of(learner: Learner) -> Tensor:
-    """All weights of the learner, on the CPU."""
-    return torch.cat([one.detach().flatten() for one in learner.parameters()]).cpu()
+def trained_weights(learner: Learner) -> Tensor:
+    """Weights of the networks that the optimiser updates, on the CPU.
+
+    Not the scales of the adaptive loss: their steps are so large that they would hide the others.
+    """
+    return torch.cat(
+        [
+            weights.detach().flatten()
+            for network in learner.trained_networks()
+            for weights in network.parameters()
+        ]
+    ).cpu()
 
 
 def waits_of(take: Callable[[], object], device: torch.device) -> int:
