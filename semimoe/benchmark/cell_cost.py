@@ -1,9 +1,13 @@
 """What a cell costs: parameters, multiply-adds of a prediction, time and memory of the training."""
 
 import csv
+import hashlib
 import platform
+from functools import cache
 from pathlib import Path
 
+import semimoe
+import tiling.raster
 from semimoe.json_model import JsonModel
 from semimoe.methods import METHODS
 from semimoe.model_card import load_card
@@ -21,6 +25,7 @@ class CellCost(JsonModel):
     training_s : time of the training steps, without validation, s
     peak_memory_mb : largest memory of the training, MiB
     hardware : processor or GPU that trained it
+    software : version of torch, and a checksum of the code, see `software_text`
     """
 
     parameters: int
@@ -30,6 +35,7 @@ class CellCost(JsonModel):
     training_s: float
     peak_memory_mb: float | None
     hardware: str
+    software: str = "not recorded"
 
 
 def measure_cost(model: Path, *, device: Device) -> CellCost:
@@ -67,7 +73,24 @@ def measure_cost(model: Path, *, device: Device) -> CellCost:
         training_s=sum(float(row["seconds"]) for row in rows),
         peak_memory_mb=max(peaks, default=None),
         hardware=_hardware(device),
+        software=software_text(),
     )
+
+
+@cache
+def software_text() -> str:
+    """Version of torch, and a checksum of the code that trains, predicts and scores.
+
+    Cells are kept when the code changes: so a table can tell which cells an older code made.
+    """
+    from importlib.metadata import version
+
+    packages = Path(semimoe.__path__[0]), Path(tiling.raster.__path__[0])
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return f"torch {version('torch')}, code {digest.hexdigest()[:12]}"
 
 
 def _timings(path: Path) -> list[dict[str, str]]:

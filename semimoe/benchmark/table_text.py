@@ -35,7 +35,7 @@ _COLUMNS = (
     "unlabelled", "validation", "seed", "threshold", "dice", "jaccard", "dice_mean_of_images",
     "dice_256", "object_f1", "object_dice", "object_hausdorff_px", "parameters",
     "trained_parameters", "multiply_adds", "tile_px", "training_s", "peak_memory_mb", "hardware",
-    "published_dice", "published_jaccard",
+    "software", "published_dice", "published_jaccard",
 )  # fmt: skip
 
 
@@ -246,6 +246,7 @@ def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
         " without validation; memory: largest of the training",
         f"hardware: {'; '.join(dict.fromkeys(one.cost.hardware for one in scored))}; threads of a"
         f" cell: {request.threads}; other jobs on the machine make times longer",
+        f"software: {'; '.join(dict.fromkeys(one.cost.software for one in scored))}",
         f"better, worse: p < {LEVEL} after Holm's correction for the number of rows, both over the"
         " draws (paired t test) and over the test images (signed-rank test of the mean over the"
         " draws; images of one patient are not independent). All else is within noise",

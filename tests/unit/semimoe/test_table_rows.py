@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semimoe.benchmark.cell_cost import CellCost
+import semimoe
+from semimoe.benchmark.cell_cost import CellCost, software_text
 from semimoe.benchmark.error_pictures import FALSE, FOUND, MISSED, _composed, error_colours
 from semimoe.benchmark.published_scores import published_score
 from semimoe.benchmark.table_cells import TableCell, TableRequest, different_rows
@@ -90,6 +91,21 @@ def test_methods_have_their_published_weight_in_every_recipe_unless_it_is_set() 
     # Two optimiser steps (Algorithm 1) are those of Semi-MoE.
     updates = [cell(name, recipe="paper").settings()[1].update for name in ("cps", "semimoe")]
     assert updates == ["joint", "two-step"]
+
+
+def test_a_table_names_each_code_that_made_its_cells(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(semimoe, "__path__", [str(tmp_path)])
+    texts = []
+    for content in ("a = 1\n", "a = 2\n", "a = 1\n"):
+        (tmp_path / "module.py").write_text(content)
+        texts.append(software_text.__wrapped__())
+    assert texts[0] == texts[2] != texts[1]
+    cells = [scored("unet", seed, 0.7) for seed in range(2)]
+    cells = [
+        one._replace(cost=one.cost.model_copy(update={"software": text}))
+        for one, text in zip(cells, texts, strict=False)
+    ]
+    assert f"- software: {texts[0]}; {texts[1]}" in table_markdown(cells, "glas")
 
 
 def test_rows_are_chosen_by_name_group_and_all() -> None:
