@@ -201,9 +201,9 @@ def test_a_failed_cell_is_named_and_the_others_run(data, tmp_path, capsys, caplo
     ("words", "message"),
     [
         (["--data", "DATA", "--out", "o", "--measure-times"], "only with --list"),
-        ([], "give results of `evaluate --json`, or --data and --out"),
+        ([], "give files written by `evaluate --json`, or --data and --out"),
         (["--data", "DATA"], "--out: a folder for cells and tables is needed"),
-        (["a.json", "--data", "DATA"], "a.json: give either results or --data"),
+        (["a.json", "--data", "DATA"], "a.json: give either files of results or --data"),
         (["--data", "DATA", "--out", "o", "--methods", "unett"], "did you mean unet?"),
         (["--data", "DATA", "--out", "o", "--parts", "testC"], "no folder testC"),
         (["--data", "DATA", "--out", "o", "--parts", "train"], "it is no test part"),
