@@ -44,7 +44,7 @@ check: $(STAMP)
 	$(BIN)/snakemake --lint --configfile workflow/demo.yaml
 
 test: check
-	$(TESTS) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(TESTS) $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # Random inputs for every parser, and random faults of jobs and runs. FIRST (for faults of runs:
 # FIRST_RUN) continues after a deadline of MINUTES.
