@@ -9,10 +9,10 @@ _WORKFLOW = Path(__file__).parent / "workflow"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Divide the tests with real Snakemake runs among two processes.
+    """Order the tests for three processes on two cores.
 
-    One process makes the shared run and does the tests of group `run` first. The other one does
-    all other tests meanwhile, and at the end the test that kills runs, which is the longest.
+    One process makes the shared run and does the tests of group `run`. The test that kills runs is
+    the longest: it comes first of those without a group, and waits for the shared run.
     """
     items.sort(key=_place)
 
@@ -28,6 +28,4 @@ def pytest_collection_finish() -> None:
 
 
 def _place(item: pytest.Item) -> int:
-    if item.path.name == "test_kill.py":
-        return 2
     return 0 if _WORKFLOW in item.path.parents else 1
