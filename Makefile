@@ -28,7 +28,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Download about 0.6 GB, 2.2 GB on disk, 1 to 5 minutes; PyTorch with CUDA: some GB more. pip is silent until it is done."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
-	@# pip compiles modules in one process, and the tests of all packages too.
+	@# pip compiles modules in one process, and the tests of all packages too. As with pip, a module
+	@# that cannot be compiled (a template, for example) is no error.
 	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -110,7 +110,7 @@ def take_steps(case: StepCase, arguments: argparse.Namespace, *, records: bool) 
         tiles = next(labelled)
         others = next(unlabelled) if recipe.method.uses_unlabelled else None
         results = stepper.take(tiles, others, progress=_LATE + step / 100)
-        losses += [float(result.loss) for result in results if result is not None]
+        losses += [float(result.loss) for result in results]
         learner.after_update(step)
         learner.update_average(step)
     change = trained_weights(learner) - before
@@ -118,9 +118,7 @@ def take_steps(case: StepCase, arguments: argparse.Namespace, *, records: bool) 
         for group in optimizer.param_groups:
             group["lr"] = 0.0
     take = partial(stepper.take, tiles, others, progress=_LATE)
-    first, second = (
-        [float(result.plain) for result in take() if result is not None] for _ in range(2)
-    )
+    first, second = ([float(result.plain) for result in take()] for _ in range(2))
     is_random = not np.allclose(first, second, rtol=1e-6, atol=0)
     return Steps(
         losses,

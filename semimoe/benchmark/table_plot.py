@@ -57,8 +57,12 @@ def _explanation(scored: ScoredCell) -> str:
         "points: seeds; bars: mean and standard deviation; grey line: mean of"
         f" {TABLE_ROWS[BASELINE].label}"
     )
-    is_comparable = scored.cell.request.protocol == _AS_PUBLISHED
-    return text + ("; diamonds: published" if is_comparable else "")
+    return text + ("; diamonds: published" if _is_comparable(scored) else "")
+
+
+def _is_comparable(scored: ScoredCell) -> bool:
+    """Whether its score was made by the protocol of the published figures."""
+    return scored.cell.request.protocol == _AS_PUBLISHED
 
 
 def _plot_column(axes: "Axes", group: TableGroup, column: ScoreColumn, dataset: str) -> None:
@@ -77,7 +81,7 @@ def _plot_column(axes: "Axes", group: TableGroup, column: ScoreColumn, dataset: 
         if name == BASELINE and numbers:
             axes.axvline(float(np.mean(numbers)), color="0.75", linewidth=0.8, zorder=0)
         published = published_score(name, dataset, group.labelled)
-        is_comparable = next(iter(cells.values())).cell.request.protocol == _AS_PUBLISHED
+        is_comparable = _is_comparable(next(iter(cells.values())))
         if published is not None and is_comparable and column.key == "dice":
             axes.plot([published.dice / 100], [place], "D", color="black", fillstyle="none")
     axes.set_yticks(range(len(group.rows)), [TABLE_ROWS[name].label for name in group.rows])

@@ -51,7 +51,7 @@ class CrossPseudoSupervisionLearner(UNetLearner):
         """Both networks learn from the labelled batch; the log shows the first one."""
         networks = self.trained_networks()
         first, second = (self.supervised_loss(step, network) for network in networks)
-        return first._replace(loss=first.loss + second.loss, plain=first.plain + second.plain)
+        return first.with_loss_of(second)
 
     def cross_phase(self, step: Step) -> PhaseLoss:
         """Each network learns the mask of the other one on the unlabelled batch."""

@@ -79,7 +79,7 @@ class CrossTeachingLearner(UNetLearner):
         cnn, transformer = (
             self.supervised_loss(step, network) for network in self.trained_networks()
         )
-        return cnn._replace(loss=cnn.loss + transformer.loss, plain=cnn.plain + transformer.plain)
+        return cnn.with_loss_of(transformer)
 
     def cross_phase(self, step: Step) -> PhaseLoss:
         """Each network learns the mask of the other one on the unlabelled batch (eq. 2)."""

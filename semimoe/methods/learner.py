@@ -94,6 +94,10 @@ class PhaseLoss(NamedTuple):
     counts: dict[str, Tensor]
     gate_weights: Tensor | None
 
+    def with_loss_of(self, other: "PhaseLoss") -> "PhaseLoss":
+        """Add the loss of another network; log, counts and gate weights stay those of this one."""
+        return self._replace(loss=self.loss + other.loss, plain=self.plain + other.plain)
+
 
 Phase = Callable[[Step], PhaseLoss]
 

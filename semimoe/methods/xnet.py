@@ -189,7 +189,7 @@ class XNetLearner(UNetLearner):
             self.loss_of_logits(logits, batch)
             for logits in step.forward(self._both_branches, batch.image)
         )
-        return low._replace(loss=low.loss + high.loss, plain=low.plain + high.plain)
+        return low.with_loss_of(high)
 
     def cross_phase(self, step: Step) -> PhaseLoss:
         """Each branch learns the mask of the other one on the unlabelled batch."""
