@@ -234,14 +234,15 @@ class TrainingOptions(StrictModel):
         "auto",
         description="bf16: autocast; auto: bf16 where the processor or GPU computes it natively",
     )
-    pseudo: Literal["gates", "derived", "teacher", "teacher-glands"] = Field(
+    pseudo: Literal["gates", "derived", "teacher", "teacher-glands", "teacher-mask"] = Field(
         "gates",
         description="online pseudo-labels of all gates, or of the mask gate, with distance and"
         " boundary derived from its mask (Table 4); teacher: of the gates of the moving average"
         " (`ema_decay`), on tiles without changes of stain and focus, where they are certain and"
         " agree with the experts; the experts learn from mixed tiles (CutMix); teacher-glands: the"
         " same, but distance and boundary are those of the glands that the split rule finds in the"
-        " teacher's maps",
+        " teacher's maps; teacher-mask: mask expert and mask gate learn the teacher's mask,"
+        " distance and boundary are learnt from outlines only",
     )
     validate_every: Integer = Field(
         1, ge=1, le=MOST_EPOCHS, description="epochs between validations"
@@ -260,7 +261,7 @@ class TrainingOptions(StrictModel):
     @property
     def has_teacher(self) -> bool:
         """Whether the moving average makes the pseudo-labels at each step."""
-        return self.pseudo in ("teacher", "teacher-glands")
+        return self.pseudo in ("teacher", "teacher-glands", "teacher-mask")
 
     @model_validator(mode="after")
     def _teacher_has_what_it_needs(self) -> Self:

@@ -42,6 +42,7 @@ _ROWS = {
     "semimoe, teacher glands": [
         *("--method=semimoe", "--set=training.pseudo=teacher-glands", *_WEIGHT_1)
     ],
+    "semimoe, teacher mask": ["--method=semimoe", "--set=training.pseudo=teacher-mask", *_WEIGHT_1],
 }
 _SCORES = ("pixel Dice", "object F1", "object Dice", "object Hausdorff px")
 _KEYS = ("dice", "object_f1", "object_dice", "object_hausdorff_px")

@@ -71,6 +71,7 @@ def step_cases(tile_px: int, batch: int) -> list[StepCase]:
     ]
     for name, networks, trainings in (
         ("teacher", {}, {"pseudo": "teacher"}),
+        ("teacher-mask", {}, {"pseudo": "teacher-mask"}),
         ("gates of pixels", {"gate_pooling": "none"}, {"gate_balance": 0.1}),
         ("bins", {"sdf_bins": 21}, {"mask_loss": "dice+ce"}),
         ("lite2, deform", {"encoder": "efficientnet-lite2"}, {"augment": "deform"}),

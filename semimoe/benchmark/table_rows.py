@@ -89,6 +89,13 @@ _VARIANTS = (
         "training.pseudo=teacher-glands",
         *_OF_TEACHER,
     ),
+    _variant(
+        "pseudo-labels",
+        "teacher-mask",
+        "mask of its moving average",
+        "training.pseudo=teacher-mask",
+        *_OF_TEACHER,
+    ),
     _variant("switches", "two-step", "two updates", "training.update=two-step"),
     _variant("switches", "joint", "one update", "training.update=joint"),
     _variant(

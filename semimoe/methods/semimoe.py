@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from semimoe.methods.learner import (
     LearnerContext,
@@ -51,7 +52,8 @@ class SemiMoELearner(SupervisedLearner):
         super().__init__(context)
         # Otherwise targets are made from glands on the CPU.
         self.is_recordable = (
-            context.training.pseudo in ("gates", "teacher") and context.network.gates == "multi"
+            context.training.pseudo in ("gates", "teacher", "teacher-mask")
+            and context.network.gates == "multi"
         )
 
     def phases(self) -> tuple[Phase, ...]:
@@ -61,12 +63,14 @@ class SemiMoELearner(SupervisedLearner):
     def unsupervised_phase(self, step: Step) -> PhaseLoss:
         """The experts learn from pseudo-labels of the unlabelled batch (eqs. 5 and 6).
 
-        The gates get no gradient. Pseudo-labels come from the same forward pass, or are stored
-        with the tiles.
+        The gates get no gradient, except with `teacher-mask`. Pseudo-labels come from the same
+        forward pass, from the moving average, or are stored with the tiles.
         """
         batch = step.unlabelled_batch
         batch = self._labelled_by_teacher(step, batch, most_tiles=len(batch.image))
         outputs = self.forward_unlabelled(step, self.network, batch.image)
+        if self.context.training.pseudo == "teacher-mask":
+            return self._mask_consistency(step, outputs, batch)
         pseudo = batch.targets or self._online_pseudo_labels(outputs)
         weight = unsupervised_weight(step.progress, self.context.training)
         return self._unsupervised_loss(outputs, pseudo, batch, weight)
@@ -102,6 +106,22 @@ class SemiMoELearner(SupervisedLearner):
             pseudo_label_counts(pseudo.mask, batch),
             None,
         )
+
+    def _mask_consistency(self, step: Step, outputs: NetworkOutputs, batch: Batch) -> PhaseLoss:
+        """The masks of expert and gate learn the teacher's mask; distance and boundary do not.
+
+        Mean of the cross-entropy over all pixels, 0 where the teacher is not certain, as in
+        UniMatch: few certain pixels have little weight.
+        """
+        assert batch.targets is not None  # of the teacher
+        mask = batch.targets.mask
+        errors = [
+            functional.cross_entropy(logits.seg.float(), mask, reduction="none")
+            for logits in (outputs.experts, outputs.gates)
+        ]
+        error = (torch.stack(errors).mean(0) * batch.weight).mean()
+        counts = pseudo_label_counts(mask, batch)
+        return self.unsupervised_mask_loss(step, batch.share.tiles * error, counts)
 
     def _labelled_by_teacher(self, step: Step, batch: Batch, *, most_tiles: int) -> Batch:
         """Mixed tiles with labels of the gates of the moving average (`teacher_maps`).
@@ -141,7 +161,7 @@ class SemiMoELearner(SupervisedLearner):
             pseudo = self._targets_of_glands(self._split(maps), mask.device)
             # What the rule drops (small objects, pixels far from a seed) may be a part of a gland.
             counts &= pseudo.mask == mask
-        elif not _every_expert_has_a_gate(views[0]):
+        elif self.context.training.pseudo == "teacher" and not _every_expert_has_a_gate(views[0]):
             pseudo = self._targets_from_mask(pseudo.mask)
         return pseudo, counts
 

@@ -161,7 +161,8 @@ def test_without_unlabelled_tiles_or_with_a_weight_of_0_a_step_is_supervised(upd
 
 
 @pytest.mark.parametrize(
-    ("update", "pseudo"), [("joint", "gates"), ("two-step", "gates"), ("joint", "teacher")]
+    ("update", "pseudo"),
+    [("joint", "gates"), ("two-step", "gates"), ("joint", "teacher"), ("joint", "teacher-mask")],
 )
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
 def test_a_step_in_parts_changes_the_weights_like_a_step_on_the_whole_batch(

@@ -139,3 +139,54 @@ def test_targets_of_glands_have_a_line_between_them_and_small_objects_do_not_cou
     assert sdf[16].max() < 8  # the half of 14 px, not of 28 px
     assert 0 < sdf[16, 13:19].min() < 1
     assert (labelled.weight == 0).sum() == 2
+
+
+def test_only_the_masks_of_expert_and_gate_learn_the_mask_of_the_teacher() -> None:
+    training = {"pseudo": "teacher-mask", "ema_decay": 0.9, "unsup_schedule": "ramp"}
+    learner = METHODS["semimoe"].load_learner()(context(**training, unsup_max=0.5))
+    learner.start_average()
+    unlabelled = batch(1, labelled=False)
+    count, _, height, width = unlabelled.image.shape
+    odds = torch.full((count, 1, height, width), -9.0)
+    odds[:, :, : height // 4] = 9.0
+    odds[:, :, height // 2 :] = 2.0  # the teacher is not certain
+    distance = torch.where(odds > 0, 0.5, -0.5)
+    certain = TaskLogits(two_classes_of(odds), distance, two_classes_of(odds))
+
+    def student_logits(seg_odds: float) -> TaskLogits:
+        parts = (
+            two_classes_of(torch.full_like(odds, seg_odds)),
+            distance.clone(),
+            two_classes_of(odds),
+        )
+        return TaskLogits(*(part.requires_grad_() for part in parts))
+
+    experts, gates = student_logits(1.0), student_logits(-2.0)
+
+    def forward(network: nn.Module, images: torch.Tensor) -> NetworkOutputs:
+        if network is learner.network:
+            return NetworkOutputs(experts, gates, None)
+        view = NetworkOutputs(certain, certain, None)
+        return view if torch.equal(images, unlabelled.image) else flipped_back(view, (2, 3))
+
+    result = learner.unsupervised_phase(Step(forward, unlabelled, unlabelled, torch.tensor(0.5)))
+    error = torch.nn.functional.softplus  # cross-entropy of log-odds: softplus(-odds) for glands
+    of_expert = error(torch.tensor(-1.0)) + error(torch.tensor(1.0))
+    of_gate = error(torch.tensor(2.0)) + error(torch.tensor(-2.0))
+    # A quarter of the pixels is certainly gland, a quarter certainly not.
+    mean = (of_expert + of_gate) / 2 / 4
+    torch.testing.assert_close(result.log["unsup_seg"], mean)
+    torch.testing.assert_close(result.loss, 0.5 * mean)
+    result.loss.backward()
+    for logits in (experts, gates):
+        assert logits.seg.grad is not None
+        assert (logits.seg.grad[:, :, : height // 2] != 0).all()
+        assert (logits.seg.grad[:, :, height // 2 :] == 0).all()
+        assert logits.sdf.grad is None
+        assert logits.bnd.grad is None
+    assert learner.aggregate.s.grad is None
+
+
+def two_classes_of(odds: torch.Tensor) -> torch.Tensor:
+    """Logits (B, 2, H, W) with these log-odds (B, 1, H, W)."""
+    return torch.cat([-odds / 2, odds / 2], 1)
