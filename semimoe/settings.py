@@ -239,10 +239,9 @@ class TrainingOptions(StrictModel):
         description="online pseudo-labels of all gates, or of the mask gate, with distance and"
         " boundary derived from its mask (Table 4); teacher: of the gates of the moving average"
         " (`ema_decay`), on tiles without changes of stain and focus, where they are certain and"
-        " agree with the experts; the experts learn from mixed tiles (CutMix); teacher-glands: the"
-        " same, but distance and boundary are those of the glands that the split rule finds in the"
-        " teacher's maps; teacher-mask: mask expert and mask gate learn the teacher's mask,"
-        " distance and boundary are learnt from outlines only",
+        " agree with the experts; the experts learn from mixed tiles (CutMix); teacher-glands: also"
+        " so, with distance and boundary of the glands that the split rule finds in these maps;"
+        " teacher-mask: mask expert and mask gate learn the teacher's mask, nothing else is learnt",
     )
     validate_every: Integer = Field(
         1, ge=1, le=MOST_EPOCHS, description="epochs between validations"
