@@ -23,6 +23,7 @@ from tiling.raster.geometry import Geometry, Window
 _MARGIN = 1.15  # side of the picture, in lengths of a large gland
 _SMALL_GLAND_MARGIN = 2  # the same for a small gland
 _MAX_ENLARGEMENT = 4
+_SHOWN_EDGE_PX = 5  # thickness of the outline of the object that is shown; of others it is two
 _MAX_SIDE_PX = 4096  # only the middle of a larger gland is shown
 _MIN_AREA_OF_MEDIAN = 0.25
 Reason = Literal["largest", "least certain", "touching"]
@@ -30,6 +31,36 @@ Reason = Literal["largest", "least certain", "touching"]
 Suits = Callable[[int, Sequence[int], bool], bool]
 _MIN_TISSUE = 0.6
 _MOST_OVERLAP = 0.2
+
+
+class ChosenObject(NamedTuple):
+    """An object that is shown.
+
+    Attributes
+    ----------
+    reason : why
+    row : of the object
+    is_first : no other object of the slide is larger, less certain, or touches others more
+    """
+
+    reason: Reason
+    row: int
+    is_first: bool
+
+    @property
+    def reason_text(self) -> str:
+        """The reason for the caption: only one object is the largest, or the least certain one.
+
+        >>> ChosenObject("largest", 3, True).reason_text
+        'largest'
+        >>> ChosenObject("largest", 4, False).reason_text
+        'among the largest'
+        >>> ChosenObject("touching", 5, False).reason_text
+        'touching'
+        """
+        if self.is_first or self.reason == "touching":
+            return self.reason
+        return f"among the {self.reason}"
 
 
 class CloseUp(NamedTuple):
@@ -51,8 +82,8 @@ def choose_close_ups(
     contact_px: NDArray[np.int64],
     count: int,
     suits: Suits = lambda row, chosen, any_tissue: True,
-) -> list[tuple[Reason, int]]:
-    """Objects that are shown, each once: why, and its row.
+) -> list[ChosenObject]:
+    """Objects that are shown, each once.
 
     The reasons alternate. An object smaller than a quarter of the median area is never shown as
     the least certain one: such fragments would fill every picture.
@@ -65,7 +96,8 @@ def choose_close_ups(
         chosen rows; with `any_tissue`, it may show mostly glass (if there are not enough others)
 
     >>> area = np.array([100, 900, 110, 5])
-    >>> choose_close_ups(area, np.array([3.0, 1, 9, 200]), np.array([7, 0, 2, 0]), 3)
+    >>> chosen = choose_close_ups(area, np.array([3.0, 1, 9, 200]), np.array([7, 0, 2, 0]), 3)
+    >>> [(one.reason, one.row) for one in chosen]
     [('largest', 1), ('least certain', 2), ('touching', 0)]
     """
     if not len(area_px):
@@ -78,7 +110,7 @@ def choose_close_ups(
         "least certain": [row for row in by_disagreement if is_large_enough[row]],
         "touching": [row for row in by_contact if contact_px[row]],
     }
-    chosen: dict[int, Reason] = {}
+    chosen: dict[int, ChosenObject] = {}
     for any_tissue in (False, True):
         while len(chosen) < min(count, len(area_px)):
             count_before = len(chosen)
@@ -86,22 +118,10 @@ def choose_close_ups(
                 new = (row for row in rows if row not in chosen)
                 row = next((row for row in new if suits(row, list(chosen), any_tissue)), None)
                 if row is not None and len(chosen) < count:
-                    chosen[row] = reason
+                    chosen[row] = ChosenObject(reason, row, row == rows[0])
             if len(chosen) == count_before:
                 break
-    return [(reason, row) for row, reason in chosen.items()]
-
-
-def texts_of_reasons(reasons: Sequence[Reason]) -> list[str]:
-    """The reasons for the captions: only one gland is the largest, or the least certain one.
-
-    >>> texts_of_reasons(["largest", "least certain", "touching", "largest", "touching"])
-    ['largest', 'least certain', 'touching', 'largest elsewhere', 'touching']
-    """
-    return [
-        f"{reason} elsewhere" if reason != "touching" and reason in reasons[:index] else reason
-        for index, reason in enumerate(reasons)
-    ]
+    return list(chosen.values())
 
 
 class CloseUpPlaces:
@@ -161,8 +181,10 @@ def draw_close_up(
     window_px: NDArray[np.int64],
     thumbnail: Thumbnail,
     panel_px: int,
+    *,
+    label: int,
 ) -> CloseUp:
-    """One object and its surroundings with all outlines.
+    """One object and its surroundings with all outlines; its own outline is the thickest.
 
     A stored pixel is one pixel of the picture, several for a small object, and less than one for a
     large object.
@@ -173,6 +195,7 @@ def draw_close_up(
     window_px : y, x, height, width of the object
     thumbnail : of the slide; shown where no pixels are stored
     panel_px : side of the picture
+    label : of the object
     """
     geometry = thumbnail.geometry
     window = _window_around(Window(*window_px.tolist()), geometry, panel_px)
@@ -191,7 +214,11 @@ def draw_close_up(
         ((np.arange(count) + 0.5) * side / count).astype(int)
         for count, side in zip(image.size[::-1], window_labels.shape, strict=True)
     )
-    edges = _thick_edges(window_labels[np.ix_(rows_of_image, columns_of_image)])
+    labels_of_image = window_labels[np.ix_(rows_of_image, columns_of_image)]
+    shown = labels_of_image == label
+    # Beyond the picture the object may go on: its border is no edge.
+    inner = ndimage.binary_erosion(shown, iterations=_SHOWN_EDGE_PX, border_value=1)
+    edges = _thick_edges(labels_of_image) | (shown & ~inner)
     image = colour_mask(image, edges, OUTLINE_COLOUR)
     um_per_pixel = geometry.mpp_x * window.width / image.width
     return CloseUp(with_scale_bar(image, um_per_pixel), window)

@@ -10,7 +10,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tiling.messages import counted
-from tiling.pictures.canvas import ERROR_COLOUR, TEXT_COLOUR, font, png_bytes, truncated_text
+from tiling.pictures.canvas import (
+    ERROR_COLOUR,
+    TEXT_COLOUR,
+    Colour,
+    font,
+    png_bytes,
+    text_width,
+    truncated_text,
+)
 from tiling.pictures.slide_summary import PICTURE_PX, SlideSummary, data_uri, read_slide_summary
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.durations import duration_text
@@ -23,6 +31,11 @@ _CELL_TEXT_PX = 96  # height of a cell without its picture
 _MIN_PICTURE_HEIGHT_PX = 60
 _LINE_PX = 19
 _NAME_FONT, _TEXT_FONT = 18, 14
+_COLOURS = "Teal: tissue. Magenta: pen. Grey: tiles. Orange: tiles left out (pen, out of focus)."
+_ANNOTATION_COLOURS = (
+    "Blue: regions. Yellow: outlines of glands. Brown, hatched: areas without weight."
+)
+_MOST_LINES = 99
 
 
 def write_contact_sheet(
@@ -41,11 +54,14 @@ def write_contact_sheet(
 
     slides = [read_slide_summary(path) for path in summaries]
     tiles = sum(slide.tiles for slide in slides)
+    annotated = [slide for slide in slides if slide.annotation is not None]
+    colours = f"{_COLOURS} {_ANNOTATION_COLOURS}" if annotated else _COLOURS
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         summaries=slides,
-        annotated=[slide for slide in slides if slide.annotation is not None],
+        annotated=annotated,
+        colours=colours,
         failed=sum(slide.error is not None for slide in slides),
         tiles=tiles,
         tissue_mm2=sum(slide.tissue_mm2 for slide in slides),
@@ -59,7 +75,7 @@ def write_contact_sheet(
         uri=data_uri,
         counted=counted,
     )
-    write_atomic(png, png_bytes(_montage(slides)))
+    write_atomic(png, png_bytes(_montage(slides, colours)))
     write_atomic(html, page)
 
 
@@ -74,20 +90,30 @@ def size_text(size: float) -> str:
     return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
-def _montage(summaries: Sequence[SlideSummary]) -> Image.Image:
-    """All slides in rows, on white."""
+def _montage(summaries: Sequence[SlideSummary], colours: str) -> Image.Image:
+    """All slides in rows, on white; below them what the colours mean."""
     columns = max(min(_MAX_COLUMNS, len(summaries)), 1)
     heights = [summary.picture.height for summary in summaries if summary.picture is not None]
     cell_height = max(heights, default=_MIN_PICTURE_HEIGHT_PX) + _CELL_TEXT_PX
     cell_width = PICTURE_PX + _MARGIN_PX
     rows = max(-(-len(summaries) // columns), 1)
-    size = (columns * cell_width + _MARGIN_PX, rows * cell_height + _MARGIN_PX)
+    width, below = columns * cell_width + _MARGIN_PX, rows * cell_height + _MARGIN_PX
+    legend = _wrapped(colours, _TEXT_FONT, _MOST_LINES, width - 2 * _MARGIN_PX)
+    size = (width, below + len(legend) * _LINE_PX + _MARGIN_PX)
     page = Image.new("RGB", size, "white")
     for index, summary in enumerate(summaries):
         x = _MARGIN_PX + index % columns * cell_width
         y = _MARGIN_PX + index // columns * cell_height
         _draw_cell(page, summary, x, y, max_lines=(cell_height - 50) // _LINE_PX)
+    _draw_lines(ImageDraw.Draw(page), legend, _MARGIN_PX, below, TEXT_COLOUR)
     return page
+
+
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, lines: Sequence[str], x: int, y: int, colour: Colour
+) -> None:
+    for line, text in enumerate(lines):
+        draw.text((x, y + _LINE_PX * line), text, fill=colour, font=font(_TEXT_FONT))
 
 
 def _draw_cell(page: Image.Image, summary: SlideSummary, x: int, y: int, *, max_lines: int) -> None:
@@ -97,10 +123,8 @@ def _draw_cell(page: Image.Image, summary: SlideSummary, x: int, y: int, *, max_
     draw.text((x, y), name, fill=TEXT_COLOUR, font=font(_NAME_FONT))
     y_text = y + 26
     if summary.picture is None:
-        lines = _wrapped(draw, f"failed: {summary.error}", _TEXT_FONT, max_lines)
-        for line, text in enumerate(lines):
-            place = (x, y_text + _LINE_PX * line)
-            draw.text(place, text, fill=ERROR_COLOUR, font=font(_TEXT_FONT))
+        lines = _wrapped(f"failed: {summary.error}", _TEXT_FONT, max_lines, PICTURE_PX)
+        _draw_lines(draw, lines, x, y_text, ERROR_COLOUR)
         return
     tiles = counted(summary.tiles, "tile")
     facts = f"{tiles}, {summary.tissue_mm2:.2f} mm², {summary.mpp_um:.3g} µm/px"
@@ -124,11 +148,11 @@ def _draw_annotation_facts(
     draw.text((x, y), line, fill=colour, font=font(_TEXT_FONT))
 
 
-def _wrapped(draw: ImageDraw.ImageDraw, text: str, size: int, max_lines: int) -> list[str]:
-    """The text in lines as wide as a picture; a path without spaces is broken anywhere."""
+def _wrapped(text: str, size: int, max_lines: int, max_px: int) -> list[str]:
+    """The text in lines of at most `max_px`; a path without spaces is broken anywhere."""
     lines, line = [], ""
     for letter in text.replace("\n", " "):
-        if draw.textlength(line + letter, font=font(size)) > PICTURE_PX:
+        if text_width(line + letter, size) > max_px:
             # Break at the last space, unless that leaves half a line empty.
             last_space = line.rfind(" ")
             end = last_space + 1 if last_space > len(line) // 2 else len(line)

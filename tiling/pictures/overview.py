@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from tiling.messages import counted
 from tiling.pictures.canvas import Thumbnail, png_bytes, slide_thumbnail
 from tiling.pictures.close_ups import (
+    ChosenObject,
     CloseUpPlaces,
-    Reason,
     choose_close_ups,
     draw_close_up,
-    texts_of_reasons,
 )
 from tiling.pictures.drawn_annotation import annotation_on_thumbnail, stored_annotation
 from tiling.pictures.heat_maps import draw_heat_map
@@ -129,18 +128,19 @@ def _close_ups(
     chosen = choose_close_ups(
         glands.area_px, scan.disagreement, scan.contact_px, count, places.suits
     )
-    reason_texts = texts_of_reasons([reason for reason, _ in chosen])
-    for index, (reason, row) in enumerate(chosen):
-        close_up = draw_close_up(pixels, labels, glands.windows_px[row], thumbnail, panel_px)
-        fact = _reason_text(reason, row, glands, thumbnail)
-        caption = f"{letter_of(index)}  {reason_texts[index]}: gland {row + 1}, {fact}"
+    for index, one in enumerate(chosen):
+        window_px, label = glands.windows_px[one.row], one.row + 1
+        close_up = draw_close_up(pixels, labels, window_px, thumbnail, panel_px, label=label)
+        fact = _reason_value(one, glands, thumbnail)
+        caption = f"{letter_of(index)}  {one.reason_text}: gland {label}, {fact}"
         panels.append(Panel(caption, close_up.image))
         windows.append(close_up.window_px)
     return panels, windows
 
 
-def _reason_text(reason: Reason, row: int, glands: _GlandScan, thumbnail: Thumbnail) -> str:
+def _reason_value(chosen: ChosenObject, glands: _GlandScan, thumbnail: Thumbnail) -> str:
     """The value for which a gland is shown."""
+    reason, row, _ = chosen
     geometry = thumbnail.geometry
     if reason == "least certain":
         return f"disagreement {restore_probability(glands.scan.disagreement[row]):.2f}"

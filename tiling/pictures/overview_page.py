@@ -208,9 +208,9 @@ def _legend(annotated: bool) -> Image.Image:
             ("missed", MISSED_COLOUR, "missed"),
             ("false", FALSE_COLOUR, "false"),
             ("annotated region", REGION_COLOUR, ""),
-            ("ignored", IGNORED_COLOUR, ""),
+            ("ignored", IGNORED_COLOUR, "ignored"),
         ]
-    entries.append(("close-up", TEXT_COLOUR, ""))
+    entries.append(("close-up (thick outline: its gland)", TEXT_COLOUR, ""))
     widths = [_SAMPLE_PX + 8 + text_width(text, _FACTS_FONT) + 18 for text, _, _ in entries]
     legend = Image.new("RGB", (sum(widths), _LEGEND_PX), "white")
     left = 0
@@ -224,11 +224,13 @@ def _legend(annotated: bool) -> Image.Image:
 
 
 def _legend_sample(colour: Colour, kind: str) -> Image.Image:
-    """A frame of one colour; of missed and false glands a part with stripes, as in the picture."""
+    """A frame of one colour; with stripes where the picture has them."""
     sample = Image.new("RGB", (_SAMPLE_PX, _LEGEND_PX - 8), _TISSUE_SAMPLE if kind else "white")
     if kind:
         inside = np.ones((sample.height, sample.width), bool)
         nothing = np.zeros_like(inside)
+        if kind == "ignored":
+            return AnnotationOnThumbnail(nothing, nothing, inside).draw(sample)
         masks = (inside, nothing) if kind == "missed" else (nothing, inside)
         return GlandComparison(0, 0, 0, *masks).draw(sample)
     line_px = 1 if colour == TEXT_COLOUR else 3

@@ -133,7 +133,7 @@ rule overview_slide:
     params:
         title=lambda wildcards: f"{wildcards.slide} ({SHEET[wildcards.slide].split})",
         made_from=made_from,
-        code_version=7,
+        code_version=8,
     script:
         "../scripts/overview_slide.py"
 

@@ -105,6 +105,6 @@ rule preview:
             include={"precision", "flips", "runtime"}
         ),
         made_from=made_from,
-        code_version=4,
+        code_version=5,
     script:
         "../scripts/preview.py"

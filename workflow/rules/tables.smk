@@ -55,7 +55,7 @@ rule report:
         config=CONFIGURATION.model_dump(exclude=PATH_KEYS | {"benchmark"}),
         paths=CONFIGURATION.model_dump(include=PATH_KEYS),
         made_from=made_from,
-        code_version=3,
+        code_version=4,
     script:
         "../scripts/report.py"
 

@@ -197,6 +197,17 @@ def test_an_annotation_that_cannot_be_read_has_its_reason(tmp_path):
     assert "<b>" not in page
 
 
+def test_the_picture_of_one_slide_explains_its_colours_in_lines_that_fit(tmp_path):
+    record_failure(tmp_path / "t.zarr", SlideError("x"), {})
+    summaries = summaries_of([tmp_path / "t.zarr"])
+    write_contact_sheet(summaries, tmp_path / "p.png", tmp_path / "p.html", tiles_per_s=1.0)
+    is_ink = (picture(tmp_path / "p.png") < 128).all(axis=-1)
+    rows_with_text = is_ink[180:].any(axis=1)
+    assert np.count_nonzero(np.diff(rows_with_text.astype(int)) == 1) >= 2, "two lines of text"
+    assert is_ink[180:, 300:444].any()
+    assert not is_ink[:, 444:].any(), "nothing in the margin"
+
+
 def test_without_usable_slides_there_is_a_page(tmp_path):
     record_failure(tmp_path / "t.zarr", SlideError("x" * 2000), {})
     write_contact_sheet(

@@ -178,7 +178,11 @@ def test_reduced_mean_is_the_mean_of_each_square(tmp_path, step, block):
 def test_close_ups_are_the_largest_the_least_certain_and_touching_ones():
     area = np.array([88400, 10000, 10000, 8000])
     chosen = choose_close_ups(area, np.array([10.0, 10, 10, 240]), np.array([0, 100, 100, 0]), 3)
-    assert chosen == [("largest", 0), ("least certain", 3), ("touching", 1)]
+    assert chosen == [
+        ("largest", 0, True),
+        ("least certain", 3, True),
+        ("touching", 1, True),
+    ]
     assert len(choose_close_ups(area, np.zeros(4), np.zeros(4, int), 9)) == 4
     assert choose_close_ups(area[:0], np.zeros(0), np.zeros(0, int), 3) == []
 
@@ -194,12 +198,19 @@ def test_close_ups_are_not_mostly_glass_and_do_not_show_a_place_twice():
     places = CloseUpPlaces(windows, tissue, frame, 200)
     area = np.array([10000, 8100, 8100, 6400])
     chosen = choose_close_ups(area, np.zeros(4), np.zeros(4, int), 3, places.suits)
-    assert chosen == [("largest", 0), ("least certain", 2), ("largest", 3)]
+    assert [one[:2] for one in chosen] == [("largest", 0), ("least certain", 2), ("largest", 3)]
+    assert [one.reason_text for one in chosen[::2]] == ["largest", "among the largest"]
     tissue[90:] = False
     assert not places.suits(2, [], False)
     assert places.suits(2, [], True)
     again = choose_close_ups(area, np.zeros(4), np.zeros(4, int), 4, places.suits)
-    assert [row for _, row in again] == [0, 3, 2], "glass is better than no picture"
+    assert [one.row for one in again] == [0, 3, 2], "glass is better than no picture"
+    area[2] = 20000
+    texts = [
+        (one.row, one.reason_text)
+        for one in choose_close_ups(area, np.zeros(4), np.zeros(4, int), 1, places.suits)
+    ]
+    assert texts == [(0, "among the largest")], "the largest one is on glass and not shown"
 
 
 def test_thumbnail_is_the_slide_and_never_enlarged(tmp_path, glands):
@@ -240,6 +251,7 @@ def test_pixels_that_are_not_stored_have_the_colour_of_glass(tmp_path):
         np.array([300, 480, 40, 80]),
         thumbnail,
         400,
+        label=1,
     )
     close_up = np.asarray(result.image)[:400]
     assert close_up.shape[1] == 400
@@ -345,7 +357,8 @@ def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gl
         open_array(open_store(paths["glands"]), "labels"),
     )
     thumbnail = slide_thumbnail(paths["tiles"], 300)
-    result = draw_close_up(pixels, array, np.array([300, 500, gland_px, gland_px]), thumbnail, 400)
+    window_px = np.array([300, 500, gland_px, gland_px])
+    result = draw_close_up(pixels, array, window_px, thumbnail, 400, label=2)
     top, left, h, w = result.window_px
     assert (h, w) == (400 // times, 400 // times)
     assert abs(top + h / 2 - 300 - gland_px / 2) <= 1 or top + h == HEIGHT
@@ -358,6 +371,10 @@ def test_close_ups_show_whole_stored_pixels_larger_for_small_glands(tmp_path, gl
     inside = (labels[top : top + h, left : left + w] == 1).repeat(times, 0).repeat(times, 1)
     two = inside & ~ndimage.binary_erosion(inside, iterations=2)
     np.testing.assert_array_equal(drawn, two)
+    result = draw_close_up(pixels, array, window_px, thumbnail, 400, label=1)
+    shown = np.asarray(result.image)[: len(expected), : len(expected)]
+    five = inside & ~ndimage.binary_erosion(inside, iterations=5)
+    np.testing.assert_array_equal((shown == OUTLINE_COLOUR).all(axis=-1), five)
 
 
 def test_a_gland_larger_than_its_panel_is_shown_completely(tmp_path):
@@ -369,7 +386,8 @@ def test_a_gland_larger_than_its_panel_is_shown_completely(tmp_path):
         open_array(open_store(paths["glands"]), "labels"),
     )
     thumbnail = slide_thumbnail(paths["tiles"], 300)
-    result = draw_close_up(pixels, array, np.array([100, 300, 1800, 200]), thumbnail, 400)
+    window_px = np.array([100, 300, 1800, 200])
+    result = draw_close_up(pixels, array, window_px, thumbnail, 400, label=1)
     top, left, h, w = result.window_px
     assert (h, w) == (2000, 1200)
     assert (top, left) == (0, 0)
@@ -460,3 +478,11 @@ def test_letters_of_the_widest_overview_can_be_read_in_the_report():
     widest_px = 1600 + 2 * overview_page.MARGIN_PX
     sizes = (overview_page._FACTS_FONT, overview_page._CAPTION_FONT, overview_page._LABEL_FONT)
     assert min(*sizes, SCALE_BAR_FONT_PX) * 1172 / widest_px >= 12
+
+
+def test_the_legend_shows_ignored_areas_with_the_stripes_of_the_picture():
+    sample = np.asarray(overview_page._legend_sample(IGNORED_COLOUR, "ignored"))
+    is_line = (sample == IGNORED_COLOUR).all(axis=-1)
+    assert is_line[[0, -1]].all()
+    assert is_line[:, [0, -1]].all()
+    assert 0.1 < is_line[1:-1, 1:-1].mean() < 0.3, "stripes one pixel wide, five pixels apart"
