@@ -149,7 +149,15 @@ def _composed(
     lines_per_block = -(-len(lines) // blocks)
     blocks = -(-len(lines) // lines_per_block)
     width = blocks * (block_px + _BLOCK_GAP_PX) - _BLOCK_GAP_PX
-    canvas = Image.new("RGB", (width, (lines_per_block + 1) * line_px), "white")
+    legend = (
+        ("found", FOUND),
+        ("false", FALSE),
+        ("missed", MISSED),
+        ("true outline", _TRUE_OUTLINE),
+        ("predicted outline", _PREDICTED_OUTLINE),
+    )
+    height = lines_per_block * line_px + (len(legend) + 1) * (_TEXT_PX + 2) + _GAP_PX
+    canvas = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_TEXT_PX - 5)
     for number, (label, panels) in enumerate(lines.items()):
         block, line = divmod(number, lines_per_block)
@@ -161,11 +169,9 @@ def _composed(
     top = lines_per_block * line_px
     for column, name in enumerate(names):
         draw.text((2 + column * (_PANEL_PX + _GAP_PX), top), name, fill="black", font=font)
-    for number, (text, colour) in enumerate(
-        (("found", FOUND), ("false", FALSE), ("missed", MISSED))
-    ):
+    for number, (text, colour) in enumerate(legend):
         y = top + (number + 1) * (_TEXT_PX + 2)
-        draw.rectangle((2, y, 2 + _TEXT_PX, y + _TEXT_PX - 4), fill=colour)
+        outline = "grey" if colour == _PREDICTED_OUTLINE else None  # white on white
+        draw.rectangle((2, y, 2 + _TEXT_PX, y + _TEXT_PX - 4), fill=colour, outline=outline)
         draw.text((8 + _TEXT_PX, y), text, fill="black", font=font)
-    legend_px = 4 * (_TEXT_PX + 2) + _GAP_PX
-    return canvas.crop((0, 0, width, min(top + legend_px, canvas.height)))
+    return canvas

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PLOTTED = ("dice", "object_f1", "object_dice")
 _AS_PUBLISHED = "as-published"
+_MIN_SPAN = 0.02  # of an axis of scores: smaller differences are chance, and must not look large
+_MOST_TICKS = 5
 
 
 def write_table_plot(scored: Sequence[ScoredCell], path: Path, dataset: str) -> bool:
@@ -86,5 +88,15 @@ def _plot_column(axes: "Axes", group: TableGroup, column: ScoreColumn, dataset: 
             axes.plot([published.dice / 100], [place], "D", color="black", fillstyle="none")
     axes.set_yticks(range(len(group.rows)), [TABLE_ROWS[name].label for name in group.rows])
     axes.set_ylim(len(group.rows) - 0.5, -0.5)
+    _widen(axes)
+    axes.locator_params(axis="x", nbins=_MOST_TICKS)
     axes.set_xlabel(column.title)
     axes.grid(axis="x", linewidth=0.3)
+
+
+def _widen(axes: "Axes") -> None:
+    """Make the axis of the scores at least `_MIN_SPAN` long."""
+    low, high = axes.get_xlim()
+    if high - low < _MIN_SPAN:
+        middle = (low + high) / 2
+        axes.set_xlim(middle - _MIN_SPAN / 2, middle + _MIN_SPAN / 2)

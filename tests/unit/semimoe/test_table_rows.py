@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import semimoe
 from semimoe.benchmark.cell_cost import CellCost, software_text
 from semimoe.benchmark.error_pictures import FALSE, FOUND, MISSED, _composed, error_colours
 from semimoe.benchmark.published_scores import published_score
 from semimoe.benchmark.table_cells import TableCell, TableRequest, different_rows
+from semimoe.benchmark.table_plot import _widen
 from semimoe.benchmark.table_recipes import TABLE_RECIPES
 from semimoe.benchmark.table_rows import METHOD_ROWS, TABLE_ROWS, VARIANT_ROWS, chosen_rows
 from semimoe.benchmark.table_scores import ScoredCell, compared_rows, table_groups
@@ -188,3 +190,20 @@ def test_a_picture_of_many_rows_is_not_much_higher_than_wide(rows, images) -> No
     pixels_of_grey = np.bincount(picture[..., 0].ravel(), minlength=256)
     # Text has the same grey values at its edges, but not so many pixels of them.
     assert (pixels_of_grey[1 : rows + 1] >= images * 300 * 400).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"), [((0.656, 0.658), (0.647, 0.667)), ((0.5, 0.7), (0.49, 0.71))]
+)
+def test_differences_of_chance_do_not_fill_the_plot(values, shown) -> None:
+    axes = Figure().subplots()
+    axes.plot(values, [0, 1])
+    _widen(axes)
+    assert axes.get_xlim() == pytest.approx(shown)
+
+
+def test_the_legend_of_errors_is_complete_below_flat_images() -> None:
+    picture = np.asarray(_composed({"row": [np.full((20, 400, 3), 200, np.uint8)]}, ["image"]))
+    samples = picture[42:, 10]
+    for colour in (FOUND, FALSE, MISSED, (0, 0, 0), (255, 255, 255)):
+        assert ((samples == colour).all(axis=-1).sum()) >= 10
