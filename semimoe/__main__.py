@@ -1,7 +1,7 @@
 """`python -m semimoe`: training, prediction and scores on folders of images, without slides.
 
 Exit status: 0 if everything that was requested was written, 1 if a cell of a table failed, 2 for
-wrong input (one line on stderr names it).
+wrong input (one line on stderr names it), 130 after Ctrl-C.
 """
 
 import argparse
@@ -37,6 +37,9 @@ _MOST = {
     "batch": MOST_TILES_AT_ONCE,
 }
 
+_CONTINUED = ("train", "table")  # commands that keep what they have finished
+_INTERRUPTED = 130  # exit status after Ctrl-C, as of a shell
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -59,6 +62,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"semimoe {arguments.command}: {_one_line(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        remedy = "; the same command continues" if arguments.command in _CONTINUED else ""
+        print(f"\nsemimoe {arguments.command}: stopped{remedy}", file=sys.stderr)
+        return _INTERRUPTED
     return status or 0
 
 

@@ -315,7 +315,9 @@ def test_a_warning_names_patients_that_are_both_trained_on_and_held_out(pictures
     assert "patients 1 are both trained on and held out" in caplog.text
 
 
-def test_an_interrupted_run_starts_afresh_after_a_mask_was_corrected(pictures, monkeypatch) -> None:
+def test_an_interrupted_run_starts_afresh_after_a_mask_was_corrected(
+    pictures, monkeypatch, capsys
+) -> None:
     data = pictures / "data"
     small = words(ONE_STEP, "--method supervised")
 
@@ -326,8 +328,8 @@ def test_an_interrupted_run_starts_afresh_after_a_mask_was_corrected(pictures, m
         patched.setattr(
             "semimoe.training.finish.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt())
         )
-        with pytest.raises(KeyboardInterrupt):
-            train("killed")
+        assert train("killed") == 130
+    assert "semimoe train: stopped; the same command continues" in capsys.readouterr().err
     assert (pictures / "killed.resume").is_dir()
     for i in range(1, 6):
         save(data / "train" / f"train_{i}_anno.bmp", np.pad(np.ones((20, 20), np.uint8), 18))
