@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from semimoe.methods import METHODS
 
@@ -15,17 +16,18 @@ if TYPE_CHECKING:
 
 
 class ExpertStyle(NamedTuple):
-    """How figures show the expert of one task: key in `history.csv`, label and colour."""
+    """How figures show the expert of one task: key in `history.csv`, label, colour and line."""
 
     key: str
     label: str
     colour: str
+    line: str
 
 
 _EXPERTS = (
-    ExpertStyle("seg", "segmentation", "#1b6ca8"),
-    ExpertStyle("sdf", "distance", "#2a9d5c"),
-    ExpertStyle("bnd", "boundary", "#d98324"),
+    ExpertStyle("seg", "segmentation", "#1b6ca8", "-"),
+    ExpertStyle("sdf", "distance", "#2a9d5c", "-."),
+    ExpertStyle("bnd", "boundary", "#d98324", ":"),
 )
 
 
@@ -63,10 +65,9 @@ def gate_figure(history: "pd.DataFrame") -> str:
         for expert in _EXPERTS:
             weights = history[f"gate_{task.key}_{expert.key}"]
             label = f"{expert.label} expert"
-            axes.plot(history["epoch"], weights, color=expert.colour, label=label)
+            axes.plot(history["epoch"], weights, color=expert.colour, ls=expert.line, label=label)
         axes.axhline(1 / 3, color="0.6", lw=0.8, ls="--")
-        axes.set(title=f"gate of the {task.label} task", xlabel="epoch")
-        axes.grid(alpha=0.3)
+        _label_axes(axes, f"gate of the {task.label} task")
     axes.legend(fontsize=7, frameon=False)
     return _svg(figure)
 
@@ -80,9 +81,14 @@ def _plot_unlabelled(axes: Axes, history: "pd.DataFrame", method: str) -> None:
     axes.set_ylim(0, 1)
 
 
-def _decorate(axes: Axes, title: str) -> None:
+def _label_axes(axes: Axes, title: str) -> None:
     axes.set(title=title, xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
+
+
+def _decorate(axes: Axes, title: str) -> None:
+    _label_axes(axes, title)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, frameon=False)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from semimoe.methods import MAIN_METHOD, METHODS
 from semimoe.model_card import CARD, ModelCard, load_card
 from semimoe.split_choice import SplitChoice
+from tiling.messages import counted
 from tiling.raster.atomic_files import write_atomic
 from tiling.raster.earlier_results import reading_result
 from workflow.config.configuration import Configuration
@@ -121,6 +122,7 @@ def write_report(
         left_out={} if configuration.model or card is None else card.notes.left_out or {},
         config=json.dumps(configuration.to_dict(), indent=1),
         results=str(paths.folder),
+        counted=counted,
     )
     write_atomic(page, html)
 
@@ -212,7 +214,10 @@ def _figures(
                 histories[method] = pd.read_csv(path).astype({"epoch": float})
     if not histories:
         return []
-    caption = "Training: losses, validation Dice, and pseudo-labels over the epochs"
+    caption = (
+        "Training: losses, validation Dice, and pseudo-labels over the epochs. The loss of a "
+        "method that uses unlabelled tiles contains theirs: do not compare losses of methods."
+    )
     figures = [ReportFigure(caption, training_figure(histories))]
     if MAIN_METHOD.has_gates and MAIN_METHOD.name in histories:
         caption = (

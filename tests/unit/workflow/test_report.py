@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from example_stores import map_attributes
 
@@ -17,6 +18,7 @@ from tiling.stores.manifest import seal_store
 from workflow.config.checks import read_configuration
 from workflow.config.configuration import Configuration
 from workflow.job_record import JobRecord, RecordedInput
+from workflow.reporting.curves import gate_figure
 from workflow.reporting.outcome import FailedJob, RunOutcome
 from workflow.reporting.report import _parameters_source, write_report
 from workflow.result_paths import ResultPaths, record_of_store
@@ -67,6 +69,17 @@ def test_curves_are_drawn_from_the_history(tmp_path: Path, card: dict) -> None:
     history = "\n".join(",".join(map(str, row)) for row in [columns, *rows])
     write_model(tmp_path, card, history + "\n")
     assert report_of(tmp_path).count("<svg") == 2
+
+
+def test_experts_have_different_lines_and_epochs_are_whole_numbers() -> None:
+    tasks = ("seg", "sdf", "bnd")
+    history = pd.DataFrame({"epoch": [8.0, 9, 10]})
+    for number, (task, expert) in enumerate((a, b) for a in tasks for b in tasks):
+        history[f"gate_{task}_{expert}"] = number / 10
+    svg = gate_figure(history)
+    # The dashed line at 1/3, and two of the three experts; the third one has a solid line.
+    assert len(set(re.findall(r"stroke-dasharray: ([^;]+)", svg))) == 3
+    assert re.findall(r">([89][.0-9]*|10[.0-9]*)<", svg) == ["8", "9", "10"] * 3
 
 
 def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dict) -> None:
