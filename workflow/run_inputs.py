@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tiling.messages import counted
 from workflow.config.checks import ConfigurationError, read_configuration
 from workflow.config.configuration import DEFAULT_MPP_UM, Configuration
 from workflow.config.configuration_remarks import configuration_remarks
@@ -150,7 +151,8 @@ def read_run_inputs(
 
 def problems_text(problems: Sequence[str]) -> str:
     """The problems for the user, one on each line."""
-    title = f"{len(problems)} problem(s) in configuration and sheet; nothing was started:"
+    count = counted(len(problems), "problem")
+    title = f"{count} in configuration and sheet; nothing was started:"
     lines = [title, *problems[:_MAX_LISTED]]
     if len(problems) > _MAX_LISTED:
         lines.append(f"... and {len(problems) - _MAX_LISTED} more")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tiling.messages import listed
+from tiling.messages import counted, listed
 from workflow.check_cache import CheckCache
 from workflow.file_state import FileState, file_state
 from workflow.sheet import SheetRow, is_demo_file
@@ -90,7 +90,8 @@ def probe_report(
     explained = unusable if reasons_follow else unusable[:_MAX_LINES]
     if unusable and reasons_follow:
         lines = [
-            f"WARNING {len(unusable)} slide(s) cannot be used ({listed(unusable, _MAX_LINES)});"
+            f"WARNING {counted(len(unusable), 'slide')} cannot be used"
+            f" ({listed(unusable, _MAX_LINES)});"
             " the preview lists the reasons at its end"
         ]
     else:
@@ -103,5 +104,5 @@ def probe_report(
         lines.append(f"... and {more} more slides that cannot be used")
     left = sum(row.slide not in probes for row in rows)
     if left:
-        lines.append(f"{left} slide(s) were not opened yet; the run does it when it starts")
+        lines.append(f"not opened yet: {counted(left, 'slide')}; the run does it when it starts")
     return ProbeReport(lines, frozenset(explained))

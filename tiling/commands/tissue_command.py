@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tiling.commands.shared_arguments import add_origin
+from tiling.messages import counted
 
 NAME = "tissue"
 SUMMARY = "the tissue found in a tile store, to be corrected in QuPath"
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     count = tissue_to_geojson(arguments.store, arguments.out, origin=arguments.origin)
     print(
-        f"{count} area(s) of tissue; correct them in QuPath, export, "
+        f"{counted(count, 'area')} of tissue; correct them in QuPath, export, "
         "and give the file as tissue (in a sheet: column 'tissue'; `tile`: option --tissue)",
         file=sys.stderr,
     )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import PIL.Image
 
+from tiling.messages import counted
 from tiling.slide_errors import SlideError
 from tiling.slides.child_probe import fatal_problems
 from tiling.slides.dicom_series import is_dicom, series_uid
@@ -137,8 +138,8 @@ def _slide_files(folder: Path) -> tuple[list[Path], list[str]]:
             if len(thumbnails) > _MAX_LISTED:
                 listed += ", ..."
             left_out.append(
-                f"{path}: {len(thumbnails)} image(s) of at most {_THUMBNAIL_PX} px beside slides, "
-                f"taken for thumbnails ({listed})"
+                f"{path}: {counted(len(thumbnails), 'image')} of at most {_THUMBNAIL_PX} px"
+                f" beside slides, taken for thumbnails ({listed})"
             )
         slides.extend(path / name for name in names if name not in thumbnails)
     return sorted(slides), left_out

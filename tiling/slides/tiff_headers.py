@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from tiling.messages import counted
 from tiling.slides.alpha import has_unused_channel
 from tiling.slides.backend import positive_number
 from tiling.slides.pixel_size import PixelSize
@@ -116,7 +117,7 @@ def _sample_problem(page: tifffile.TiffPage, channels: int) -> str | None:
     if page.dtype != np.uint8:
         return f"pixels are {page.dtype}, not 8-bit RGB"
     if page.samplesperpixel not in (3, 4):
-        return f"{channels} channel(s) of {page.dtype}, not RGB"
+        return f"{counted(channels, 'channel')} of {page.dtype}, not RGB"
     return None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tiling.messages import counted
 from workflow.config.configuration import Configuration
 from workflow.config.start_model import compared_models
 from workflow.reporting.failure_record import record_failure_of_run, remove_table_records
@@ -44,13 +45,13 @@ def preview_text(sheet: Sheet, configuration: Configuration) -> tuple[str, bool]
     slides, annotations, warnings = _preview_failures(sheet, configuration, paths)
     if slides:
         lines += [
-            f"{len(slides)} of {len(sheet.rows)} slide(s) cannot be used; "
+            f"{len(slides)} of {counted(len(sheet.rows), 'slide')} cannot be used; "
             "repair them, or give them the split `skip` in the sheet:",
             *slides,
         ]
     if annotations:
         lines += [
-            f"{len(annotations)} annotation(s) cannot be used; correct them, or set "
+            f"{counted(len(annotations), 'annotation')} cannot be used; correct them, or set "
             "`annotations.unusable` to leave_out:",
             *annotations,
         ]
@@ -136,7 +137,7 @@ def _outline_lines(
     files = [path for slide in slides if (path := current_outlines(slide, configuration, outcome))]
     if not files:
         return []
-    lines = [f"Outlines: {len(files)} slide(s), drag the files onto the slides in QuPath:"]
+    lines = [f"Outlines: {counted(len(files), 'slide')}, drag the files onto the slides in QuPath:"]
     lines += [f"          {path}" for path in files[:_MAX_LISTED]]
     if len(files) > _MAX_LISTED:
         lines.append(f"          ... and {len(files) - _MAX_LISTED} more")

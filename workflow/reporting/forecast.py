@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiling.messages import counted
 from workflow.reporting.outcome import PlannedJob
 from workflow.sheet import Sheet
 from workflow.sheet_probes import CACHE, probe_rows
@@ -103,7 +104,7 @@ def forecast_text(expected: RunForecast, free_bytes: float) -> str:
     ]
     not_counted = f" ({', '.join(others)})" if others else ""
     summary = (
-        f"To do: {expected.slides} slide(s){not_counted}, "
+        f"To do: {counted(expected.slides, 'slide')}{not_counted}, "
         f"{_billions(expected.pixels)} Gpx at the working resolution; "
         f"disk about {_gigabytes(expected.expected_bytes)} "
         f"(at most {_gigabytes(expected.max_bytes)}), free {_gigabytes(free_bytes)}."

@@ -110,7 +110,7 @@ def test_small_images_are_thumbnails_beside_slides_and_slides_elsewhere(tmp_path
     rows, left_out = sheet_from_folder(tmp_path)
     assert [row.name for row in rows] == ["a/large.png", "a/s.tiff", "a/unreadable.png", "b/s.png"]
     assert left_out == [
-        f"{tmp_path / 'a'}: 2 image(s) of at most 2048 px beside slides, "
+        f"{tmp_path / 'a'}: 2 images of at most 2048 px beside slides, "
         "taken for thumbnails (s.png, t.jpg)"
     ]
 

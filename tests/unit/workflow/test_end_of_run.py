@@ -75,7 +75,7 @@ def test_a_preview_lists_failed_slides_last_and_is_made_again(tmp_path: Path) ->
     write_summary(paths, "bad", "bad.svs: the file is truncated; copy it again")
     text, all_usable = preview_text(sheet("good", "bad"), config(tmp_path))
     assert not all_usable
-    assert "1 of 2 slide(s) cannot be used" in text
+    assert "1 of 2 slides cannot be used" in text
     assert text.splitlines()[-1] == "bad: bad.svs: the file is truncated; copy it again"
     assert not paths.record("preview").exists()
 
@@ -101,7 +101,7 @@ def test_a_preview_lists_annotations_that_cannot_be_used(
     text, usable = preview_text(Sheet((SheetRow("a", "a.svs", split),)), settings)
     assert usable == all_usable
     assert "a: a.geojson: no tissue under the glands of region 1" in text
-    assert ("1 annotation(s) cannot be used" in text) == (not all_usable)
+    assert ("1 annotation cannot be used" in text) == (not all_usable)
 
 
 def test_the_last_lines_name_outlines_and_scores(tmp_path: Path) -> None:

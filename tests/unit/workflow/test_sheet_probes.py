@@ -66,7 +66,7 @@ def test_records_of_another_version_are_ignored(rows: list[SheetRow]) -> None:
 
 def test_slides_for_which_the_time_is_too_short_are_counted(rows: list[SheetRow]) -> None:
     report = probe_report(rows[:2], probe_rows(rows, 1.0, budget_s=-1.0))
-    assert report.lines == ["2 slide(s) were not opened yet; the run does it when it starts"]
+    assert report.lines == ["not opened yet: 2 slides; the run does it when it starts"]
 
 
 def test_a_dry_run_names_a_hostile_slide_and_goes_on(rows: list[SheetRow]) -> None:
@@ -89,11 +89,11 @@ def test_a_preview_names_an_unusable_slide_at_its_start_and_the_reason_once_at_i
     values = {"slides": "s.tsv", "model": str(Path(__file__).parents[3] / "models" / "glas")}
     inputs = read_run_inputs(values, ("--cores", "2", "preview"), is_main_process=True)
     assert [line for line in inputs.remarks if "WARNING" in line] == [
-        "WARNING 1 slide(s) cannot be used (b); the preview lists the reasons at its end"
+        "WARNING 1 slide cannot be used (b); the preview lists the reasons at its end"
     ]
     jobs = [PlannedJob("tile_slide", "b", Path("b.log"))]
     assert len(forecast(inputs.sheet, 1.0, jobs).problems) == 1
     expected = forecast(inputs.sheet, 1.0, jobs, explained=inputs.explained)
     text = forecast_text(expected, 1e12)
-    assert "0 slide(s) (1 more cannot be used)" in text
+    assert "0 slides (1 more cannot be used)" in text
     assert "loop" not in text
