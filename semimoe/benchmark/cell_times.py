@@ -106,18 +106,18 @@ class CellTimes:
 
 
 def listed_cells(missing: Sequence[TableCell], times: CellTimes, jobs: int) -> str:
-    """Cells that would run, each with its expected time, and the sum; nothing is measured."""
+    """Cells that would run, the expected times of their trainings, and the sum."""
     lines = []
     for cell in missing:
         seconds = times.of_cell(cell)
         text = "time not known" if seconds is None else f"about {duration_text(seconds)}"
         lines.append(
-            f"{cell.text}: " + ("score" if cell.is_trained else f"train and score, {text}")
+            f"{cell.text}: " + ("score" if cell.is_trained else f"train ({text}) and score")
         )
     noun = "cell" if len(missing) == 1 else "cells"
     total = times.of_cells(missing, jobs)
     text = "time not known" if total is None else f"about {duration_text(total)}"
-    lines.append(f"{len(missing)} {noun}, {text}, {jobs} at a time")
+    lines.append(f"{len(missing)} {noun}, training {text}, {jobs} at a time")
     unknown = {cell.row.name for cell in missing if times.of_cell(cell) is None}
     if unknown:
         lines.append(

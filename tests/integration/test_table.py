@@ -54,16 +54,16 @@ def test_finished_cells_are_kept_and_other_settings_are_refused(data, tmp_path, 
     words += ["--methods", "unet", "--variants", "stored"]
     assert main([*words, "--list"]) == 0
     *lines, total, advice = capsys.readouterr().out.splitlines()
-    assert [line.split(": train and score, time not known")[0] for line in lines] == [
+    assert [line.split(": train (time not known) and score")[0] for line in lines] == [
         "supervised, 40 %, seed 0", "unet, 40 %, seed 0", "stored, 40 %, seed 0",
     ]  # fmt: skip
-    assert total.startswith("3 cells, time not known")
+    assert total.startswith("3 cells, training time not known")
     assert advice.startswith("3 of the rows have no known time: --measure-times")
     assert not out.exists()  # nothing was measured or written
     assert main([*words, "--list", "--measure-times"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert all(": train and score, about " in line for line in lines[:3])
-    assert lines[3].startswith("3 cells, about ")
+    assert all(": train (about " in line for line in lines[:3])
+    assert lines[3].startswith("3 cells, training about ")
     assert [path.name for path in out.iterdir()] == ["step_times.json"]
     assert main([*words, "--list"]) == 0
     assert capsys.readouterr().out.splitlines() == lines  # they were kept
@@ -73,7 +73,7 @@ def test_finished_cells_are_kept_and_other_settings_are_refused(data, tmp_path, 
     times = [path.stat().st_mtime_ns for path in cards]
     (out / "cells" / "unet-40-seed0" / "scores-testA-honest.json").unlink()
     assert main([*words, "--list"]) == 0
-    assert "unet, 40 %, seed 0: score\n1 cell, about 0 s" in capsys.readouterr().out
+    assert "unet, 40 %, seed 0: score\n1 cell, training about 0 s" in capsys.readouterr().out
     assert main(words) == 0
     assert [path.stat().st_mtime_ns for path in cards] == times
     assert main([*words, "--set=training.lr=0.1"]) == 2

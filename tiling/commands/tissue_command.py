@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     count = tissue_to_geojson(arguments.store, arguments.out, origin=arguments.origin)
     print(
-        f"{counted(count, 'area')} of tissue; correct them in QuPath, export, "
+        f"{counted(count, 'area')} of tissue; correct the outlines in QuPath, export, "
         "and give the file as tissue (in a sheet: column 'tissue'; `tile`: option --tissue)",
         file=sys.stderr,
     )
