@@ -12,24 +12,18 @@ from semimoe.benchmark.published_scores import (
     published_score,
 )
 from semimoe.benchmark.table_cells import TableRequest, percent_text
-from semimoe.benchmark.table_rows import BASELINE, TABLE_ROWS
-from semimoe.benchmark.table_scores import (
-    Comparison,
-    ScoredCell,
-    TableGroup,
-    compared_rows,
-    mean_and_deviation,
-    table_groups,
+from semimoe.benchmark.table_differences import (
+    DIFFERENCES,
+    GroupDifferences,
+    csv_cell,
+    difference_tables,
 )
+from semimoe.benchmark.table_rows import TABLE_ROWS
+from semimoe.benchmark.table_scores import ScoredCell, TableGroup, mean_and_deviation
 from semimoe.evaluation.results import GlandEvaluation
 from semimoe.evaluation.significance import LEVEL
-from semimoe.methods import MAIN_METHOD, METHODS
+from semimoe.methods import METHODS
 
-# The score whose differences are judged in the table itself; without objects, the first one.
-_JUDGED = "object_dice"
-# Of the same network on labelled tiles alone (most methods have that of the U-Net), and the main
-# method.
-_COMPARED_WITH = (BASELINE, "unet", MAIN_METHOD.name)
 _COLUMNS = (
     "row", "method", "variant", "protocol", "recipe", "part", "labelled_share", "labelled",
     "unlabelled", "validation", "seed", "threshold", "dice", "jaccard", "dice_mean_of_images",
@@ -39,25 +33,27 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def table_markdown(scored: Sequence[ScoredCell], dataset: str) -> str:
-    """One table for each test part and share of labelled images, with tests and notes.
+def table_markdown(
+    scored: Sequence[ScoredCell], differences: Sequence[GroupDifferences], dataset: str
+) -> str:
+    """Tables for each test part and share of labelled images, with differences and notes.
 
     Parameters
     ----------
+    differences : of the scored cells
     dataset : kind of the data set, see `ImageDataset`
     """
     request = scored[0].cell.request
     parts = [
         f"# Methods on {request.data.name}: protocol {request.protocol}, recipe {request.recipe}"
     ]
-    for group in table_groups(scored):
+    for one in differences:
+        group = one.group
         labelled = percent_text(group.labelled)
         parts.append(f"## {labelled} % of the images labelled, test images of {group.part}")
         parts.append(_markdown(_score_lines(group, dataset)))
-        comparisons = _comparison_lines(group)
-        if len(comparisons) > 1:
-            parts.append(f"### Differences, {labelled} %, {group.part}")
-            parts.append(_markdown(comparisons))
+        for heading, lines in difference_tables(one):
+            parts += [f"### {heading}, {labelled} %, {group.part}", _markdown(lines)]
     parts.append("## Notes")
     parts.append("\n".join(f"- {note}" for note in _notes(scored, request)))
     return "\n\n".join(parts) + "\n"
@@ -96,21 +92,11 @@ def _csv_row(one: ScoredCell, dataset: str) -> dict[str, object]:
         row["dice_256"] = result.at_256.pooled.dice
     if published is not None:
         row |= {"published_dice": published.dice, "published_jaccard": published.jaccard}
-    return {name: _csv_cell(value) for name, value in row.items()}
-
-
-def _csv_cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return {name: csv_cell(value) for name, value in row.items()}
 
 
 def _score_lines(group: TableGroup, dataset: str) -> list[list[str]]:
-    judged = next((column for column in group.columns if column.key == _JUDGED), group.columns[0])
-    verdicts = {
-        base: {one.row: one for one in compared_rows(group, base, judged)}
-        for base in (BASELINE, MAIN_METHOD.name)
-    }
     head = ["row", "images", "seeds", *(column.title for column in group.columns)]
-    head += [f"{judged.title} against {TABLE_ROWS[base].label}" for base in verdicts]
     head += ["parameters M", "trained M", "multiply-adds G", "training min", "memory GiB"]
     head.append("published Dice / Jaccard %")
     lines = [head]
@@ -128,7 +114,6 @@ def _score_lines(group: TableGroup, dataset: str) -> list[list[str]]:
                     )
                     for column in group.columns
                 ),
-                *(_verdict_text(verdicts[base].get(name)) for base in verdicts),
                 *_cost_cells(list(cells.values())),
                 "-" if published is None else published.text,
             ]
@@ -144,12 +129,6 @@ def _image_counts(one: ScoredCell) -> str:
     return f"{model.labelled} + {model.unlabelled} + {model.validation}"
 
 
-def _verdict_text(comparison: Comparison | None) -> str:
-    if comparison is None:
-        return "-"
-    return f"{comparison.draws.mean:+.{comparison.column.digits}f}, {comparison.verdict}"
-
-
 def _cost_cells(cells: Sequence[ScoredCell]) -> list[str]:
     costs = [one.cost for one in cells]
     adds, memory = costs[0].multiply_adds, [cost.peak_memory_mb for cost in costs]
@@ -160,41 +139,6 @@ def _cost_cells(cells: Sequence[ScoredCell]) -> list[str]:
         "-" if adds is None else f"{adds / 1e9:.2f}",
         mean_and_deviation([cost.training_s / 60 for cost in costs], 1),
         f"{max(known) / 1024:.2f}" if known else "-",
-    ]
-
-
-def _comparison_lines(group: TableGroup) -> list[list[str]]:
-    lines = [
-        [
-            "row", "against", "score", "draws", "mean difference", "better in", "p, t test",
-            "p, sign test", "p, t test, Holm", "images", "95 % interval", "p, images, Holm",
-            "verdict",
-        ]
-    ]  # fmt: skip
-    for base in _COMPARED_WITH:
-        for column in group.columns:
-            for one in compared_rows(group, base, column):
-                lines.append(_comparison_cells(one, TABLE_ROWS[base].label))
-    return lines
-
-
-def _comparison_cells(one: Comparison, base: str) -> list[str]:
-    digits = one.column.digits + 1
-    images = one.images
-    return [
-        TABLE_ROWS[one.row].label,
-        base,
-        one.column.title,
-        str(one.draws.pairs),
-        f"{one.draws.mean:+.{digits}f}",
-        str(one.draws.better),
-        _p_text(one.draws.t_p),
-        _p_text(one.draws.sign_p),
-        _p_text(one.p_draws),
-        "-" if images is None else str(images.pairs),
-        "-" if images is None else f"{images.low:+.{digits}f} to {images.high:+.{digits}f}",
-        _p_text(one.p_images),
-        one.verdict,
     ]
 
 
@@ -217,10 +161,6 @@ def _weight_notes(scored: Sequence[ScoredCell]) -> list[str]:
         "largest weight of the unsupervised loss, its schedule (ramp: constant after a tenth of the"
         f" steps) and where it is from: {texts}"
     ]
-
-
-def _p_text(p: float | None) -> str:
-    return "-" if p is None else f"{p:.3f}"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -247,9 +187,12 @@ def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
         f"hardware: {'; '.join(dict.fromkeys(one.cost.hardware for one in scored))}; threads of a"
         f" cell: {request.threads}; other jobs on the machine make times longer",
         f"software: {'; '.join(dict.fromkeys(one.cost.software for one in scored))}",
-        f"better, worse: p < {LEVEL} after Holm's correction for the number of rows, both over the"
-        " draws (paired t test) and over the test images (signed-rank test of the mean over the"
-        " draws; images of one patient are not independent). All else is within noise",
+        "differences: mean over the draws of the score minus that of the other row with the same"
+        f" draw, and in how many draws the row is better; better, worse: p < {LEVEL} after Holm's"
+        " correction for the number of rows, both over the draws (paired t test) and over the test"
+        " images (signed-rank test of the mean over the draws; images of one patient are not"
+        f" independent). All else is within noise, or has too few draws. {DIFFERENCES} has all p"
+        " values and intervals",
         PROTOCOL_NOTE + f" ({SOURCE})",
         "Table 3 of the paper: "
         + "; ".join(

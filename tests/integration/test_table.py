@@ -177,7 +177,8 @@ def test_jobs_of_the_workflow_make_cells_and_table(data, tmp_path) -> None:
     assert all(Path(file).is_file() for file in cell_files(cell))
     make_table(values)
     out = tmp_path / "results" / "benchmark"
-    assert {"table.md", "table.csv", "table.svg"} <= {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir()}
+    assert {"table.md", "table.csv", "differences.csv", "table.svg"} <= names
     values["benchmark"]["settings"].append("network.width=12")
     with pytest.raises(SettingsError, match="width 8, now 12"):
         table_cells(Configuration(**values))

@@ -2,6 +2,7 @@
 
 import re
 
+from semimoe.benchmark.table_differences import DIFFERENCES
 from semimoe.benchmark.table_files import CSV, MARKDOWN, PLOT
 from workflow.stages.method_table import benchmark_values, cell_files, table_cells
 
@@ -49,6 +50,7 @@ rule benchmark:
     output:
         markdown=PATHS.benchmark / MARKDOWN,
         csv=PATHS.benchmark / CSV,
+        differences=PATHS.benchmark / DIFFERENCES,
         plot=PATHS.benchmark / PLOT,
         record=PATHS.record("benchmark"),
     log:
@@ -60,6 +62,6 @@ rule benchmark:
     params:
         configuration=verbatim(benchmark_values(CONFIGURATION)),
         made_from=made_from,
-        code_version=1,
+        code_version=2,
     script:
         "../scripts/benchmark.py"

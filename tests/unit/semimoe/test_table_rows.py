@@ -1,5 +1,6 @@
 """Rows, recipes and scores of the table of methods, without training."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from semimoe.benchmark.cell_cost import CellCost, software_text
 from semimoe.benchmark.error_pictures import FALSE, FOUND, MISSED, _composed, error_colours
 from semimoe.benchmark.published_scores import published_score
 from semimoe.benchmark.table_cells import TableCell, TableRequest, different_rows
+from semimoe.benchmark.table_differences import differences_csv, table_differences
 from semimoe.benchmark.table_plot import _widen
 from semimoe.benchmark.table_recipes import TABLE_RECIPES
 from semimoe.benchmark.table_rows import METHOD_ROWS, TABLE_ROWS, VARIANT_ROWS, chosen_rows
 from semimoe.benchmark.table_scores import ScoredCell, compared_rows, table_groups
-from semimoe.benchmark.table_text import table_csv, table_markdown
+from semimoe.benchmark.table_text import table_csv
+from semimoe.benchmark.table_text import table_markdown as markdown_of_differences
 from semimoe.evaluation.results import GlandEvaluation
 from semimoe.methods import METHODS
 from semimoe.model_errors import SettingsError
@@ -30,6 +33,10 @@ COST = CellCost(
 def cell(row: str, *, recipe: str = "cpu", labelled: float = 0.2, seed: int = 0) -> TableCell:
     request = TableRequest(Path("glas"), Path("out"), "honest", recipe, ("testA",))
     return TableCell(request, TABLE_ROWS[row], labelled, seed)
+
+
+def table_markdown(cells: list[ScoredCell]) -> str:
+    return markdown_of_differences(cells, table_differences(cells), "glas")
 
 
 def scored(row: str, seed: int, object_dice: float) -> ScoredCell:
@@ -85,11 +92,11 @@ def test_methods_have_their_published_weight_in_every_recipe_unless_it_is_set() 
     for method in METHODS.values():
         if method.published_weight:
             assert method.uses_unlabelled
-    text = table_markdown([scored("cps", 0, 0.7), scored("mean-teacher", 0, 0.7)], "glas")
+    text = table_markdown([scored("cps", 0, 0.7), scored("mean-teacher", 0, 0.7)])
     assert "is from: CPS 1.5 ramp (its paper); Mean Teacher 5 linear (the public code" in text
     result = scored("cps", 0, 0.7)
     result = result._replace(cell=TableCell(changed, TABLE_ROWS["cps"], 0.2, 0))
-    assert "is from: CPS 2 ramp (--set)" in table_markdown([result], "glas")
+    assert "is from: CPS 2 ramp (--set)" in table_markdown([result])
     # Two optimiser steps (Algorithm 1) are those of Semi-MoE.
     updates = [cell(name, recipe="paper").settings()[1].update for name in ("cps", "semimoe")]
     assert updates == ["joint", "two-step"]
@@ -107,7 +114,7 @@ def test_a_table_names_each_code_that_made_its_cells(tmp_path, monkeypatch) -> N
         one._replace(cost=one.cost.model_copy(update={"software": text}))
         for one, text in zip(cells, texts, strict=False)
     ]
-    assert f"- software: {texts[0]}; {texts[1]}" in table_markdown(cells, "glas")
+    assert f"- software: {texts[0]}; {texts[1]}" in table_markdown(cells)
 
 
 def test_rows_are_chosen_by_name_group_and_all() -> None:
@@ -151,9 +158,26 @@ def test_a_difference_beyond_noise_is_told_and_a_small_one_is_noise() -> None:
     assert better.images is not None
     assert better.images.pairs == 10
     assert (noise.row, noise.verdict) == ("unet", "within noise")
-    text = table_markdown(cells, "glas")
-    assert "| +0.100, better |" in text
-    assert "| Mean Teacher | U-Net | object Dice | 8 | +0.1000 |" in text
+    text = table_markdown(cells)
+    of_baseline, of_unet = text.split("### Difference to ")[1:3]
+    assert "supervised-only, 20 %, testA" in of_baseline
+    assert (
+        "| Mean Teacher | 8 | +0.000 (0 of 8) | +0.000 (0 of 8) | +0.100 (8 of 8), **better** |"
+        in (of_baseline)
+    )
+    assert "| U-Net | 8 | +0.000 (0 of 8) | +0.000 (0 of 8) | +0.000 (4 of 8) |" in of_baseline
+    assert "| supervised-only | 8 |" in of_unet
+    table = csv.DictReader(differences_csv(table_differences(cells)).splitlines())
+    lines = [line for line in table if line["score"] == "object_dice"]
+    assert [(line["row"], line["against"]) for line in lines] == [
+        ("mean-teacher", "supervised"), ("unet", "supervised"),
+        ("supervised", "unet"), ("mean-teacher", "unet"),
+    ]  # fmt: skip
+    first = lines[0]
+    assert float(first["mean_difference"]) == pytest.approx(0.1)
+    assert (first["draws"], first["better_draws"], first["images"]) == ("8", "8", "10")
+    assert float(first["p_t_holm"]) == pytest.approx(2 * float(first["p_t"]))
+    assert (first["verdict"], lines[1]["verdict"]) == ("better", "within noise")
     assert "| 1.00 | 2.00 | 3.00 | 10.0 ± 0.0 | 1.00 | 89.46 / 80.94 |" in text
     lines = table_csv(cells, "glas").splitlines()
     assert len(lines) == 1 + len(cells)
