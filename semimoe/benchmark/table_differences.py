@@ -62,11 +62,10 @@ def difference_tables(differences: GroupDifferences) -> list[tuple[str, list[lis
         by_row: dict[str, dict[str, Comparison]] = {}
         for one in comparisons:
             by_row.setdefault(one.row, {})[one.column.key] = one
-        lines = [["row", "draws", *(column.title for column in columns)]]
+        lines = [["row", *(column.title for column in columns)]]
         for row, scores in by_row.items():
-            draws = max(one.draws.pairs for one in scores.values())
             cells = [_difference_text(scores.get(column.key)) for column in columns]
-            lines.append([TABLE_ROWS[row].label, str(draws), *cells])
+            lines.append([TABLE_ROWS[row].label, *cells])
         if by_row:
             tables.append((f"Difference to {TABLE_ROWS[base].label}", lines))
     return tables
