@@ -73,8 +73,8 @@ def _torch() -> list[MachineCheck]:
 
     cuda = torch.version.cuda
     build = f"CUDA {cuda}" if cuda else "CPU only"
-    threads = torch.get_num_threads()
-    version = MachineCheck(True, f"torch {torch.__version__}, built for {build}, {threads} threads")
+    text = f"torch {torch.__version__}, built for {build}, threads: {torch.get_num_threads()}"
+    version = MachineCheck(True, text)
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         bf16 = "yes" if torch.cuda.is_bf16_supported() else "no"

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     card = card.model_copy(update={"notes": notes, "kernels": "float16"})
     tensors, metadata = load_weights(arguments.model, card)
     save_model(arguments.out, _with_half_kernels(tensors), metadata, card)
+    log.info("%s: model with kernels in half precision; licence: %s", arguments.out, licence)
 
 
 def _with_cross_validation(card: ModelCard, arguments: argparse.Namespace) -> ModelCard:

@@ -67,7 +67,7 @@ def run_table(arguments: argparse.Namespace) -> int:
     missing = [cell for cell in cells if not cell.is_finished]
     jobs = min(arguments.jobs or _default_jobs(request), max(len(missing), 1))
     finished = len(cells) - len(missing)
-    log.info("recipe %s: %d cells, %d finished; %d at a time", recipe, len(cells), finished, jobs)
+    log.info("recipe %s: %d of %d cells finished; %d at a time", recipe, finished, len(cells), jobs)
     times = CellTimes(cells)
     if arguments.list:
         if arguments.measure_times:

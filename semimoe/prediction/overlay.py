@@ -6,7 +6,7 @@ from PIL import Image
 
 from tiling.raster.edges import inner_edges
 
-_OUTLINE_COLOUR = (40, 225, 60)
+_OUTLINE_COLOUR = (0, 190, 255)  # that of the overviews of slides
 
 
 def draw_overlay(image: NDArray[np.uint8], labels: NDArray[np.int32]) -> Image.Image:

@@ -76,9 +76,9 @@ def test_train_predict_evaluate_and_table_on_a_challenge_folder(pictures, capsys
     for mask in sorted(out.glob("*.png")):
         with Image.open(mask) as labels, Image.open(out / "overlays" / mask.name) as overlay:
             assert overlay.size == labels.size
-            is_green = (np.asarray(overlay) == (40, 225, 60)).all(axis=-1)
-            assert is_green.any() == (np.asarray(labels) > 0).any()
-            assert (np.asarray(labels)[is_green] > 0).all()
+            is_outline = (np.asarray(overlay) == (0, 190, 255)).all(axis=-1)
+            assert is_outline.any() == (np.asarray(labels) > 0).any()
+            assert (np.asarray(labels)[is_outline] > 0).all()
     assert run("evaluate --truth", data / "testA", "--prediction", out, "--json") == 0
     printed = capsys.readouterr().out
     result = json.loads(printed)

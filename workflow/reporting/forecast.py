@@ -29,7 +29,7 @@ class RunForecast:
     pixels : their pixels at the working resolution
     expected_bytes : disk space, if 40 % of each slide is tissue
     max_bytes : disk space, if all of each slide is tissue
-    unreadable : slides that cannot be opened yet; their jobs will report why
+    not_made : slides of the demo that this run makes first
     unusable : slides that cannot be used
     problems : why slides that are to be tiled cannot be used, where the user was not told before
     tiles_slides : whether slides are to be tiled; otherwise the preview shows the time already
@@ -39,7 +39,7 @@ class RunForecast:
     pixels: float
     expected_bytes: float
     max_bytes: float
-    unreadable: int
+    not_made: int
     unusable: int = 0
     problems: tuple[str, ...] = ()
     tiles_slides: bool = False
@@ -81,7 +81,7 @@ def forecast(
         pixels=sum(pixels.values()),
         expected_bytes=_TISSUE_SHARE * max_bytes,
         max_bytes=max_bytes,
-        unreadable=len(rows) - len(probes),
+        not_made=len(rows) - len(probes),
         unusable=sum(bool(probe.problem) for probe in probes.values()),
         problems=tuple(
             probes[slide].problem
@@ -97,7 +97,7 @@ def forecast_text(expected: RunForecast, free_bytes: float) -> str:
     others = [
         f"{number} more {what}"
         for number, what in (
-            (expected.unreadable, "cannot be read yet"),
+            (expected.not_made, "that this run makes first"),
             (expected.unusable, "cannot be used"),
         )
         if number

@@ -44,7 +44,7 @@ def test_pixels_and_bytes_are_those_of_the_working_resolution(slide: Path) -> No
     expected = forecast(
         sheet(slide, ("a", "predict")), MPP_UM, jobs(("tile_slide", "a"), ("predict_slide", "a"))
     )
-    assert (expected.slides, expected.pixels, expected.unreadable) == (1, 256**2, 0)
+    assert (expected.slides, expected.pixels, expected.not_made) == (1, 256**2, 0)
     assert expected.max_bytes == 256**2 * (4 + 4)
     assert expected.expected_bytes == pytest.approx(0.4 * expected.max_bytes)
 
@@ -71,13 +71,13 @@ def test_a_slide_that_cannot_be_opened_does_not_stop_the_forecast(
     broken.write_text("no slide")
     both = Sheet((*sheet(slide, ("a", "predict")).rows, *sheet(broken, ("b", "predict")).rows))
     expected = forecast(both, MPP_UM, jobs(("tile_slide", "a"), ("tile_slide", "b")))
-    assert (expected.slides, expected.unreadable, expected.unusable) == (1, 0, 1)
+    assert (expected.slides, expected.not_made, expected.unusable) == (1, 0, 1)
     assert "1 more cannot be used" in forecast_text(expected, 1e12)
 
 
 def test_a_run_that_does_not_fit_is_refused_with_advice() -> None:
     expected = RunForecast(
-        slides=300, pixels=300e10, expected_bytes=9e12, max_bytes=2e13, unreadable=0
+        slides=300, pixels=300e10, expected_bytes=9e12, max_bytes=2e13, not_made=0
     )
     message = refusal(expected, 1e12, max_disk_gb=None)
     assert message is not None
@@ -89,7 +89,7 @@ def test_a_run_that_does_not_fit_is_refused_with_advice() -> None:
 
 def test_the_advice_can_be_followed() -> None:
     """With a given model the resolution is that of the model; a single slide is one at a time."""
-    expected = RunForecast(1, 1e10, expected_bytes=9e12, max_bytes=2e13, unreadable=0)
+    expected = RunForecast(1, 1e10, expected_bytes=9e12, max_bytes=2e13, not_made=0)
     message = refusal(expected, 1e12, max_disk_gb=None, resolution_is_free=False)
     assert str(message).endswith("does not fit in 1000 GB: choose `results` on a larger disk")
     message = refusal(expected, 1e12, max_disk_gb=500, resolution_is_free=False)

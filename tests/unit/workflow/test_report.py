@@ -111,7 +111,7 @@ def test_the_report_shows_how_each_slide_was_predicted(tmp_path: Path, card: dic
         seal_store(store)
     page = report_of(tmp_path, "a", "b", "c", "none")
     lines = [line for line in page.splitlines() if "batches of 16 tiles" in line]
-    rows = [re.findall("<td class=.t.>(.*?)</td>", line) for line in lines]
+    rows = [re.findall("<td class=.t wide.>(.*?)</td>", line) for line in lines]
     batches = "fp32, batches of 16 tiles"
     assert rows == [
         ["a", "0123456789ab", batches, "not finished"],
