@@ -54,6 +54,26 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit status.
     """
     arguments = _parser().parse_args(words)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        remedy = "; the same command continues" if arguments.command in _CONTINUED else ""
+        print(f"\nsemimoe {arguments.command}: stopped{remedy}", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run one command for another program, as `main` does; Ctrl-C ends that program too.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C.
+    """
+    return _run(_parser().parse_args(words))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = import_module(f"semimoe.commands.{arguments.command.replace('-', '_')}")
     try:
@@ -62,10 +82,6 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"semimoe {arguments.command}: {_one_line(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        remedy = "; the same command continues" if arguments.command in _CONTINUED else ""
-        print(f"\nsemimoe {arguments.command}: stopped{remedy}", file=sys.stderr)
-        return _INTERRUPTED
     return status or 0
 
 

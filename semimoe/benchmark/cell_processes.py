@@ -133,7 +133,11 @@ def _last_line(path: Path) -> str:
 
 def _run_in_process(run_cell: CellFunction, cell: TableCell) -> None:
     """Run a cell in this process, whose output goes to the log."""
+    from tqdm import tqdm
+
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # The default lock is shared by processes. If this one is terminated, Python warns of it.
+    tqdm.set_lock(threading.RLock())
     cell.folder.mkdir(parents=True, exist_ok=True)
     with open(log_file(cell), "a", buffering=1, encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)

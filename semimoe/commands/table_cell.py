@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 
-from semimoe.__main__ import main
+from semimoe.__main__ import run_command
 from semimoe.benchmark.cell_cost import measure_cost
 from semimoe.benchmark.table_cells import TableCell
 from semimoe.benchmark.table_plan import prepare_cell
@@ -50,7 +50,7 @@ def _run_command(words: list[str]) -> str:
     print(f"python -m semimoe {shlex.join(words)}", file=sys.stderr, flush=True)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        status = main(words)
+        status = run_command(words)
     if status:
         raise SystemExit(status)
     return output.getvalue()
