@@ -239,9 +239,9 @@ class TrainingOptions(StrictModel):
         description="online pseudo-labels of all gates, or of the mask gate, with distance and"
         " boundary derived from its mask (Table 4); teacher: of the gates of the moving average"
         " (`ema_decay`), on tiles without changes of stain and focus, where they are certain and"
-        " agree with the experts; the experts learn from mixed tiles (CutMix); teacher-glands: also"
-        " so, with distance and boundary of the glands that the split rule finds in these maps;"
-        " teacher-mask: mask expert and mask gate learn the teacher's mask, nothing else is learnt",
+        " agree with the experts; the experts learn from mixed tiles (CutMix); teacher-glands: the"
+        " same mask, with distance and boundary of the glands that the split rule finds in these"
+        " maps; teacher-mask: only the masks of mask expert and mask gate learn from these labels",
     )
     validate_every: Integer = Field(
         1, ge=1, le=MOST_EPOCHS, description="epochs between validations"

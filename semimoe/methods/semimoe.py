@@ -51,9 +51,8 @@ class SemiMoELearner(SupervisedLearner):
     def __init__(self, context: LearnerContext) -> None:
         super().__init__(context)
         # Otherwise targets are made from glands on the CPU.
-        self.is_recordable = (
-            context.training.pseudo in ("gates", "teacher", "teacher-mask")
-            and context.network.gates == "multi"
+        self.is_recordable = context.training.pseudo == "teacher-mask" or (
+            context.training.pseudo in ("gates", "teacher") and context.network.gates == "multi"
         )
 
     def phases(self) -> tuple[Phase, ...]:
@@ -110,8 +109,9 @@ class SemiMoELearner(SupervisedLearner):
     def _mask_consistency(self, step: Step, outputs: NetworkOutputs, batch: Batch) -> PhaseLoss:
         """The masks of expert and gate learn the teacher's mask; distance and boundary do not.
 
-        Mean of the cross-entropy over all pixels, 0 where the teacher is not certain, as in
-        UniMatch: few certain pixels have little weight.
+        Mean of the cross-entropy over all pixels of the tiles, 0 where the teacher is not certain,
+        similar to UniMatch: few certain pixels have little weight. The features of all experts get
+        a gradient, through the mask gate.
         """
         assert batch.targets is not None  # of the teacher
         mask = batch.targets.mask

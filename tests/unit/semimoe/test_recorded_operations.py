@@ -92,6 +92,10 @@ def test_phases_read_values_only_if_a_method_says_that_it_cannot_be_recorded(met
     [
         (TINY_NETWORK, TEACHER),
         (TINY_NETWORK, TEACHER | {"pseudo": "teacher-mask"}),
+        (
+            TINY_NETWORK.model_copy(update={"gates": "single"}),
+            TEACHER | {"pseudo": "teacher-mask"},
+        ),
         (TINY_NETWORK, {"update": "two-step", "mask_loss": "dice+ce", "sdf_loss": "l1"}),
         (
             NetworkSettings(
