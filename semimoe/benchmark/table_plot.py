@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _PLOTTED = ("dice", "object_f1", "object_dice")
 _AS_PUBLISHED = "as-published"
-_MIN_SPAN = 0.02  # of an axis of scores: smaller differences are chance, and must not look large
-_MOST_TICKS = 5
+_MIN_SPAN = 0.02  # of an axis of scores: small differences must not look large
+_MOST_INTERVALS = 5  # between labels of an axis
 
 
 def write_table_plot(scored: Sequence[ScoredCell], path: Path, dataset: str) -> bool:
@@ -89,7 +89,7 @@ def _plot_column(axes: "Axes", group: TableGroup, column: ScoreColumn, dataset: 
     axes.set_yticks(range(len(group.rows)), [TABLE_ROWS[name].label for name in group.rows])
     axes.set_ylim(len(group.rows) - 0.5, -0.5)
     _widen(axes)
-    axes.locator_params(axis="x", nbins=_MOST_TICKS)
+    axes.locator_params(axis="x", nbins=_MOST_INTERVALS)
     axes.set_xlabel(column.title)
     axes.grid(axis="x", linewidth=0.3)
 

@@ -191,8 +191,8 @@ def _notes(scored: Sequence[ScoredCell], request: TableRequest) -> list[str]:
         f" draw, and in how many draws the row is better; better, worse: p < {LEVEL} after Holm's"
         " correction for the number of rows, both over the draws (paired t test) and over the test"
         " images (signed-rank test of the mean over the draws; images of one patient are not"
-        f" independent). All else is within noise, or has too few draws. {DIFFERENCES} has all p"
-        " values and intervals",
+        " independent; without scores of images, the draws decide). All else is within noise, or"
+        f" has too few draws. {DIFFERENCES} has all p values and intervals",
         PROTOCOL_NOTE + f" ({SOURCE})",
         "Table 3 of the paper: "
         + "; ".join(

@@ -40,7 +40,8 @@ class ChosenObject(NamedTuple):
     ----------
     reason : why
     row : of the object
-    is_first : no other object of the slide is larger, less certain, or touches others more
+    is_first : no other object that may be shown for this reason is larger, less certain, or touches
+        others more
     """
 
     reason: Reason

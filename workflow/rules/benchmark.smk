@@ -62,6 +62,6 @@ rule benchmark:
     params:
         configuration=verbatim(benchmark_values(CONFIGURATION)),
         made_from=made_from,
-        code_version=2,
+        code_version=3,
     script:
         "../scripts/benchmark.py"

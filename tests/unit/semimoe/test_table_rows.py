@@ -20,7 +20,7 @@ from semimoe.benchmark.table_rows import METHOD_ROWS, TABLE_ROWS, VARIANT_ROWS, 
 from semimoe.benchmark.table_scores import ScoredCell, compared_rows, table_groups
 from semimoe.benchmark.table_text import table_csv
 from semimoe.benchmark.table_text import table_markdown as markdown_of_differences
-from semimoe.evaluation.results import GlandEvaluation
+from semimoe.evaluation.results import GlandEvaluation, PublishedEvaluation
 from semimoe.methods import METHODS
 from semimoe.model_errors import SettingsError
 
@@ -180,6 +180,50 @@ def test_a_difference_beyond_noise_is_told_and_a_small_one_is_noise() -> None:
     lines = table_csv(cells, "glas").splitlines()
     assert len(lines) == 1 + len(cells)
     assert lines[0].startswith("row,method,variant,protocol,recipe,part,labelled_share")
+
+
+def test_a_score_that_is_missing_in_a_draw_is_compared_in_the_others() -> None:
+    cells = [scored(row, seed, 0.7) for row in ("unet", "cps", "semimoe") for seed in (0, 1)]
+    for number, distance in ((2, 40.0), (3, None), (4, None), (5, None)):
+        result = cells[number].result
+        pooled = result.pooled.model_copy(update={"object_hausdorff_px": distance})
+        images = {
+            name: scores.model_copy(update={"object_hausdorff_px": distance})
+            for name, scores in result.images.items()
+        }
+        changed = result.model_copy(update={"pooled": pooled, "images": images})
+        cells[number] = cells[number]._replace(result=changed)
+    differences = table_differences(cells)
+    table = csv.DictReader(differences_csv(differences).splitlines())
+    of_unet = [line for line in table if line["against"] == "unet"]
+    (line,) = [line for line in of_unet if line["score"] == "object_hausdorff_px"]
+    assert (line["row"], line["draws"], line["mean_difference"]) == ("cps", "1", "-10")
+    assert (line["better_draws"], line["verdict"]) == ("1", "too few draws")
+    assert line["p_t"] == line["p_t_holm"] == ""
+    lines = table_markdown(cells).splitlines()
+    same = "+0.000 (0 of 2)"
+    assert f"| CPS | {same} | {same} | {same} | -10.0 (1 of 1) |" in lines
+    assert f"| Semi-MoE | {same} | {same} | {same} | - |" in lines
+
+
+def test_without_scores_of_images_the_draws_are_compared() -> None:
+    cells = []
+    for row, dice in (("supervised", 0.7), ("unet", 0.8)):
+        for seed in range(8):
+            pooled = {"dice": dice + seed * (dice - 0.7) / 100, "jaccard": 0.6}
+            result = PublishedEvaluation.model_validate(
+                {
+                    "protocol": "as-published", "threshold": {"value": 0.5, "chosen_on": "test"},
+                    "size": "256", "pooled": pooled, "warnings": [], "dice_by_threshold": {},
+                    "mpp_um": 0.62,
+                }
+            )  # fmt: skip
+            cells.append(ScoredCell(cell(row, seed=seed), "testA", result, COST))
+    table = csv.DictReader(differences_csv(table_differences(cells)).splitlines())
+    dice, jaccard, *_ = table
+    assert (dice["row"], dice["against"], dice["score"]) == ("unet", "supervised", "dice")
+    assert dice["images"] == dice["low_95"] == dice["high_95"] == dice["p_images_holm"] == ""
+    assert (dice["verdict"], jaccard["verdict"]) == ("better", "no difference")
 
 
 def test_pixels_have_the_colours_of_their_errors() -> None:
