@@ -98,5 +98,6 @@ def _difference_text(comparison: Comparison | None) -> str:
     if comparison is None:
         return "-"
     draws, digits = comparison.draws, comparison.column.digits
-    text = f"{draws.mean:+.{digits}f} ({draws.better} of {draws.pairs})"
+    mean = round(draws.mean, digits) + 0.0  # not -0.0
+    text = f"{mean:+.{digits}f} ({draws.better} of {draws.pairs})"
     return f"{text}, **{comparison.verdict}**" if comparison.verdict in _DECIDED else text
