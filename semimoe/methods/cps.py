@@ -9,7 +9,6 @@ apply it to the unlabelled ones only. The first network predicts.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from semimoe.methods.learner import (
     LearnerContext,
@@ -19,7 +18,7 @@ from semimoe.methods.learner import (
     pseudo_label_counts,
 )
 from semimoe.methods.unet import UNetLearner
-from semimoe.objectives.losses import pixel_mean
+from semimoe.objectives.losses import pixel_cross_entropy, pixel_mean
 
 
 class CrossPseudoSupervisionLearner(UNetLearner):
@@ -72,8 +71,7 @@ class CrossPseudoSupervisionLearner(UNetLearner):
 
 def _cross_entropy(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Mean over the pixels that count."""
-    error = functional.cross_entropy(logits.float(), mask, reduction="none")  # (B, H, W)
-    return pixel_mean(error, weight)
+    return pixel_mean(pixel_cross_entropy(logits, mask), weight)
 
 
 METHOD_LEARNER = CrossPseudoSupervisionLearner

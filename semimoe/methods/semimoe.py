@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from semimoe.methods.learner import (
     LearnerContext,
@@ -21,6 +20,7 @@ from semimoe.networks.mixture import NetworkOutputs
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import (
     Targets,
+    pixel_cross_entropy,
     pseudo_targets,
     total_loss,
     unsupervised_losses,
@@ -116,8 +116,7 @@ class SemiMoELearner(SupervisedLearner):
         assert batch.targets is not None  # of the teacher
         mask = batch.targets.mask
         errors = [
-            functional.cross_entropy(logits.seg.float(), mask, reduction="none")
-            for logits in (outputs.experts, outputs.gates)
+            pixel_cross_entropy(logits.seg, mask) for logits in (outputs.experts, outputs.gates)
         ]
         error = (torch.stack(errors).mean(0) * batch.weight).mean()
         counts = pseudo_label_counts(mask, batch)

@@ -43,7 +43,7 @@ from semimoe.methods.learner import (
 from semimoe.methods.unet import UNetLearner
 from semimoe.networks.plain_unet import UNet
 from semimoe.objectives.image_changes import STRONG_STAIN_CHANGE, change_focus, change_stain
-from semimoe.objectives.losses import Targets
+from semimoe.objectives.losses import Targets, pixel_cross_entropy
 from semimoe.objectives.teacher_targets import PseudoTiles, exchange_rectangles
 
 _LEAST_CONFIDENCE = 0.95  # tau
@@ -108,8 +108,7 @@ def _mask_targets(mask: Tensor) -> Targets:
 
 def _error_sum(logits: Tensor, tiles: PseudoTiles) -> Tensor:
     """Sum of the cross-entropy over the pixels that count."""
-    error = functional.cross_entropy(logits.float(), tiles.targets.mask, reduction="none")
-    return (error * tiles.weight).sum()
+    return (pixel_cross_entropy(logits, tiles.targets.mask) * tiles.weight).sum()
 
 
 METHOD_LEARNER = UniMatchLearner

@@ -111,10 +111,21 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """
     _same_shape("prediction without its channel", logits[:, 0], "target", target)
     _same_shape("target", target, "weight", weight)
-    error = functional.cross_entropy(logits.float(), target, reduction="none")  # (B, H, W)
+    error = pixel_cross_entropy(logits, target)
     pixels = weight.float()
     means = (error * pixels).sum((1, 2)) / pixels.sum((1, 2)).clamp(min=1.0)  # (B,)
     return _image_mean(means[:, None], weight)
+
+
+def pixel_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of each pixel, (B, H, W), in float32.
+
+    Parameters
+    ----------
+    logits : (B, K, H, W)
+    target : int64 (B, H, W)
+    """
+    return functional.cross_entropy(logits.float(), target, reduction="none")
 
 
 def sdf_error(logits: Tensor, sdf: Tensor, weight: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
