@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
+
+from child_processes import wait_for_file
 
 SCRIPT = """
 import sys
@@ -45,11 +46,7 @@ def test_ctrl_c_ends_a_cell_with_a_progress_bar_without_a_message(tmp_path) -> N
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("out/cells/*/started")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_file(process, tmp_path, "out/cells/*/started", most_s=60)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, errors = process.communicate(timeout=60)
     finally:

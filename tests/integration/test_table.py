@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from child_processes import wait_for_file
 from disc_pictures import Discs
 from PIL import Image
 
@@ -103,11 +104,7 @@ def test_a_killed_table_of_all_methods_is_completed(data, tmp_path, capsys) -> N
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("cells/*/scores-*.json")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_file(process, out, "cells/*/scores-*.json", most_s=120)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -18,8 +18,7 @@ from semimoe.benchmark.table_plot import _widen
 from semimoe.benchmark.table_recipes import TABLE_RECIPES
 from semimoe.benchmark.table_rows import METHOD_ROWS, TABLE_ROWS, VARIANT_ROWS, chosen_rows
 from semimoe.benchmark.table_scores import ScoredCell, compared_rows, table_groups
-from semimoe.benchmark.table_text import table_csv
-from semimoe.benchmark.table_text import table_markdown as markdown_of_differences
+from semimoe.benchmark.table_text import table_csv, table_markdown
 from semimoe.evaluation.results import GlandEvaluation, PublishedEvaluation
 from semimoe.methods import METHODS
 from semimoe.model_errors import SettingsError
@@ -35,8 +34,8 @@ def cell(row: str, *, recipe: str = "cpu", labelled: float = 0.2, seed: int = 0)
     return TableCell(request, TABLE_ROWS[row], labelled, seed)
 
 
-def table_markdown(cells: list[ScoredCell]) -> str:
-    return markdown_of_differences(cells, table_differences(cells), "glas")
+def markdown(cells: list[ScoredCell]) -> str:
+    return table_markdown(cells, table_differences(cells), "glas")
 
 
 def scored(row: str, seed: int, object_dice: float) -> ScoredCell:
@@ -92,11 +91,11 @@ def test_methods_have_their_published_weight_in_every_recipe_unless_it_is_set() 
     for method in METHODS.values():
         if method.published_weight:
             assert method.uses_unlabelled
-    text = table_markdown([scored("cps", 0, 0.7), scored("mean-teacher", 0, 0.7)])
+    text = markdown([scored("cps", 0, 0.7), scored("mean-teacher", 0, 0.7)])
     assert "is from: CPS 1.5 ramp (its paper); Mean Teacher 5 linear (the public code" in text
     result = scored("cps", 0, 0.7)
     result = result._replace(cell=TableCell(changed, TABLE_ROWS["cps"], 0.2, 0))
-    assert "is from: CPS 2 ramp (--set)" in table_markdown([result])
+    assert "is from: CPS 2 ramp (--set)" in markdown([result])
     # Two optimiser steps (Algorithm 1) are those of Semi-MoE.
     updates = [cell(name, recipe="paper").settings()[1].update for name in ("cps", "semimoe")]
     assert updates == ["joint", "two-step"]
@@ -114,7 +113,7 @@ def test_a_table_names_each_code_that_made_its_cells(tmp_path, monkeypatch) -> N
         one._replace(cost=one.cost.model_copy(update={"software": text}))
         for one, text in zip(cells, texts, strict=False)
     ]
-    assert f"- software: {texts[0]}; {texts[1]}" in table_markdown(cells)
+    assert f"- software: {texts[0]}; {texts[1]}" in markdown(cells)
 
 
 def test_rows_are_chosen_by_name_group_and_all() -> None:
@@ -158,7 +157,7 @@ def test_a_difference_beyond_noise_is_told_and_a_small_one_is_noise() -> None:
     assert better.images is not None
     assert better.images.pairs == 10
     assert (noise.row, noise.verdict) == ("unet", "within noise")
-    text = table_markdown(cells)
+    text = markdown(cells)
     of_baseline, of_unet = text.split("### Difference to ")[1:3]
     assert "supervised-only, 20 %, testA" in of_baseline
     same = "+0.000 (0 of 8)"
@@ -200,7 +199,7 @@ def test_a_score_that_is_missing_in_a_draw_is_compared_in_the_others() -> None:
     assert (line["row"], line["draws"], line["mean_difference"]) == ("cps", "1", "-10")
     assert (line["better_draws"], line["verdict"]) == ("1", "too few draws")
     assert line["p_t"] == line["p_t_holm"] == ""
-    lines = table_markdown(cells).splitlines()
+    lines = markdown(cells).splitlines()
     same = "+0.000 (0 of 2)"
     assert f"| CPS | {same} | {same} | {same} | -10.0 (1 of 1) |" in lines
     assert f"| Semi-MoE | {same} | {same} | {same} | - |" in lines
