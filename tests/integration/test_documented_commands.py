@@ -1,9 +1,8 @@
-"""The commands of docs/glas.md, on a small folder of images: they run, at the stated cost."""
+"""The commands of docs/glas.md, on a small folder of images: they run, in the stated memory."""
 
 import re
 import resource
 import shlex
-import time
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +54,15 @@ def test_every_command_is_accepted() -> None:
         assert _parser().parse_args(arguments).command == arguments[0]
 
 
-def test_the_commands_to_try_run_at_their_stated_cost(
+def test_the_commands_to_try_run_in_their_stated_memory(
     glas: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(glas.parent)
     stated = COST.search(TEXT)
     assert stated is not None
-    started_s = time.process_time()
     first = next(n for n, words in enumerate(COMMANDS) if "models/try" in words)
     for words in COMMANDS[first : first + 2]:
         assert main(words[3:]) == 0
     assert sorted(path.name for path in Path("masks").iterdir()) == ["overlays", "testA_1.png"]
-    assert time.process_time() - started_s < 30
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     assert peak_gb < 4 * float(stated[1])  # other tests of this process are in it

