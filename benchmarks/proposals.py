@@ -219,13 +219,14 @@ def report(rows: list[dict[str, str]], out: Path) -> None:
                 row for row in rows if int(row["regions"]) == count and row["arm"] in (arm, "both")
             ]
             f1 = np.array([float(row["object_f1"]) for row in group])
+            deviation = f1.std(ddof=1) if len(f1) > 1 else 0.0
             glands = np.mean([float(row["outlined_glands"]) for row in group])
             print(
-                f"{count:>8} {arm:>9} {f1.mean():>14.3f} ({f1.std():.3f}) {glands:>16.1f} "
+                f"{count:>8} {arm:>9} {f1.mean():>14.3f} ({deviation:.3f}) {glands:>16.1f} "
                 f"{len(f1):>6}"
             )
             means.append(f1.mean())
-            deviations.append(f1.std())
+            deviations.append(deviation)
         axes.errorbar(counts, means, deviations, marker=marker, capsize=3, label=f"{arm} regions")
     axes.set(xlabel="outlined regions", ylabel="object F1 on another slide")
     axes.legend()

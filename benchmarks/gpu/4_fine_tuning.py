@@ -1,6 +1,6 @@
 r"""Both schedules of fine-tuning, on folds of whole training patients of GlaS.
 
-python benchmarks/gpu/4_fine_tuning.py --data GLAS --mpp 1.2401 --out OUT
+python benchmarks/gpu/4_fine_tuning.py --data GLAS-HALF --mpp 1.2401 --out OUT
 
 For each fold a model is trained on the images of the other folds, and fine-tuned on 5 images of the
 fold: with the schedule that the workflow's defaults give for 5 regions (60 epochs of 105 steps),

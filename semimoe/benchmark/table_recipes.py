@@ -36,7 +36,7 @@ _WORK_MPP_UM = 1.24
 
 TABLE_RECIPES = {
     "quick": TableRecipe(
-        "3 to 10 minutes for each training on one core (cross-teaching: 21), at a lower resolution;"
+        "3 to 12 minutes for each training on one core (cross-teaching: 20), at a lower resolution;"
         " compares rows, but scores are below those of other recipes",
         "default",
         (
@@ -52,7 +52,7 @@ TABLE_RECIPES = {
         2.0,
     ),
     "cpu": TableRecipe(
-        "6 to 15 minutes for each training on one core: a small width and an encoder pretrained"
+        "3 to 40 minutes for each training on one core: a small width and an encoder pretrained"
         " on ImageNet, not the paper's network",
         "default",
         (

@@ -135,8 +135,8 @@ class PredictionOptions(StrictModel):
         None,
         description="glass up to this distance from tissue is predicted too (lumina that open to"
         " it), um, within tiles; elsewhere maps are 0. null: 100 for a model trained with glass at"
-        " the edges of its tiles (training.augment: scanners), unless the sheet gives tissue or"
-        " roi; otherwise 0",
+        " the edges of its tiles (training.augment: scanners or deform), unless the sheet gives"
+        " tissue or roi; otherwise 0",
     )
 
 
