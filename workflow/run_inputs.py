@@ -114,6 +114,7 @@ def read_run_inputs(
         allow_patients=tuple(configuration.allow_patients),
         training=training,
         check_files=is_main_process,
+        results=Path(configuration.results) if is_main_process else None,
     )
     problems += sheet.problems
     if not is_main_process:

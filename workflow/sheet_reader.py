@@ -21,7 +21,12 @@ from workflow.sheet import (
 from workflow.sheet_columns import Header, read_header
 from workflow.sheet_consistency import problems_of_rows
 from workflow.sheet_text import SheetTextError, problem_of_text, read_lines
-from workflow.user_paths import problem_of_file, problem_of_path, with_home
+from workflow.user_paths import (
+    problem_in_results,
+    problem_of_file,
+    problem_of_path,
+    with_home,
+)
 
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
 # Common names of the splits.
@@ -41,6 +46,7 @@ class _RowChecks(NamedTuple):
     folder: Path
     training: bool
     check_files: bool
+    results: Path | None
 
 
 def read_sheet(
@@ -49,6 +55,7 @@ def read_sheet(
     allow_patients: tuple[str, ...] = (),
     training: bool = True,
     check_files: bool = True,
+    results: Path | None = None,
 ) -> Sheet:
     """Read and check a sheet; problems are returned in the sheet.
 
@@ -58,6 +65,7 @@ def read_sheet(
     allow_patients : patients that may have slides both for training and for scoring
     training : the run trains a model, so that outlines are required
     check_files : report files that do not exist, and copies of one slide in two splits
+    results : folder that the run writes to: files in it are reported
     """
     try:
         first, *lines = read_lines(path)
@@ -68,7 +76,7 @@ def read_sheet(
     if header_problems:
         return Sheet((), tuple(f"{path}: {problem}" for problem in header_problems))
 
-    checks = _RowChecks(path.parent, training, check_files)
+    checks = _RowChecks(path.parent, training, check_files, results)
     problems: list[str] = []
     rows: list[SheetRow] = []
     for line in lines:
@@ -197,6 +205,8 @@ def _read_file(
         problem = problem_of_path(text) or problem_of_path(file)
         if problem is None and checks.check_files:
             problem = problem_of_file(file, text)
+        if problem is None and checks.results is not None:
+            problem = problem_in_results(file, checks.results)
     return file, problem and f"{column}: {short_text} {problem}"
 
 

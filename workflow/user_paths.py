@@ -103,6 +103,25 @@ def problem_of_file(path: str, typed: str) -> str | None:
     return None
 
 
+def problem_in_results(path: str, results: Path) -> str | None:
+    """Why a run cannot read a file of its own folder of results; None if the file is elsewhere.
+
+    Snakemake would take the file for the output of a rule, and write it again.
+
+    Parameters
+    ----------
+    path : relative to the working directory
+    results : the folder, which need not exist yet
+    """
+    folder = os.path.realpath(results) + os.sep
+    parent, name = os.path.split(path)
+    # The second one is the place of a link that leads out of the folder.
+    places = os.path.realpath(path), os.path.join(os.path.realpath(parent), name)
+    if not any(place.startswith(folder) for place in places):
+        return None
+    return f"is in {results}, and this run writes files there; copy it to another folder"
+
+
 def absolute_place(path: str) -> str:
     """The absolute path, and for a relative one where it starts, for a message."""
     absolute = str(Path(path).absolute())

@@ -245,3 +245,13 @@ def test_only_a_target_asks_for_the_preview(
     values: dict[str, object], words: tuple[str, ...], expected: bool
 ) -> None:
     assert read(values, *words).asks_for_preview is expected
+
+
+def test_outlines_in_the_folder_of_results_are_refused(values) -> None:
+    Path("results/proposals").mkdir(parents=True)
+    Path("results/proposals/x.geojson").write_text("{}")
+    Path("s.tsv").write_text(
+        "slide\tpath\tsplit\tannotation\nx\ta.svs\tpredict\tresults/proposals/x.geojson\n"
+    )
+    problems = read(values | {"slides": "s.tsv", "results": "results"}).problems
+    assert any("column annotation: results/proposals/x.geojson is in" in text for text in problems)

@@ -144,3 +144,26 @@ def test_semicolons_may_separate(tmp_path):
     (tmp_path / "a.svs").write_bytes(b"x")
     (tmp_path / "s.csv").write_text("slide;path;split\nx;a.svs;predict\n")
     assert read_sheet(tmp_path / "s.csv", training=False).ids() == ["x"]
+
+
+@pytest.mark.parametrize("column", ["path", "annotation", "tissue", "roi"])
+@pytest.mark.parametrize("place", ["relative", "absolute", "link into", "link out of"])
+def test_a_file_that_the_run_would_write_again_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside, outside = Path("results/proposals/x.geojson"), Path("corrected.geojson")
+    inside.parent.mkdir(parents=True)
+    written, link = (outside, inside) if place == "link out of" else (inside, outside)
+    written.write_text("{}")
+    if place.startswith("link"):
+        link.symlink_to(tmp_path / written)
+    named = {"relative": inside, "absolute": inside.absolute(), "link into": outside}
+    cells = {"path": "a.svs", column: str(named.get(place, inside))}
+    cells = {"slide": "x", "split": "predict"} | cells
+    Path("a.svs").touch()
+    Path("s.tsv").write_text("\t".join(cells) + "\n" + "\t".join(cells.values()) + "\n")
+    (problem,) = read_sheet(Path("s.tsv"), training=False, results=Path("results")).problems
+    assert f"row 2, column {column}: {cells[column]} is in results" in problem
+    assert "this run writes files there; copy it to another folder" in problem
+    assert not read_sheet(Path("s.tsv"), training=False, results=Path("result")).problems
