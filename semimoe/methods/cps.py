@@ -40,7 +40,7 @@ class CrossPseudoSupervisionLearner(UNetLearner):
         return self.network, self.second
 
     def after_loading(self) -> None:
-        """Keep the random weights of the second network: equal networks would stay equal."""
+        """Keep the initial weights of the second network: equal networks would stay equal."""
 
     def phases(self) -> tuple[Phase, ...]:
         """See `Learner`."""

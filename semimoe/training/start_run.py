@@ -196,11 +196,10 @@ def _build_learner(recipe: Recipe, normalisation: Normalisation) -> Learner:
 
 
 def _load_weights(learner: Learner, folders: RunFolders) -> None:
+    load_pretrained(learner)  # also of networks that a start model does not hold
     if folders.start_from is not None:
         load_start_weights(folders.start_from, learner.network)
         learner.after_loading()
-    else:
-        load_pretrained(learner)
 
 
 def _run_checksum(

@@ -18,6 +18,8 @@ from short_runs import (
 
 from semimoe.model_card import ChoiceWithFlips, load_card, save_card
 from semimoe.model_errors import TrainingError
+from semimoe.networks.experts import make_encoder
+from semimoe.networks.pretrained import load_pretrained
 from semimoe.prediction.predictor import Predictor
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.tensor_files import load_tensors
@@ -342,3 +344,22 @@ def test_a_checkpoint_of_another_seed_is_not_used(tmp_path, discs, monkeypatch) 
     assert read_files(train("supervised", tmp_path / "model", discs(2, 40), seed=1)) == read_files(
         expected
     )
+
+
+def test_with_a_start_model_the_second_network_of_cps_keeps_its_pretrained_encoder(
+    tmp_path, discs, monkeypatch
+) -> None:
+    """All its stages are frozen: with random weights they would stay random."""
+    network = NetworkSettings(encoder="efficientnet-lite0", width=4, tasks="seg")
+    frozen = ONE_STEP.model_copy(update={"frozen_stages": 6, "statistics": "frozen"})
+    settings = {"network": network, "training": frozen}
+    data = (discs(2, 40), discs(2, 40, seed=5, labels=False))
+    first = train("unet", tmp_path / "first", data[0], **settings)
+    runs = []
+    monkeypatch.setattr("semimoe.training.finish.finish", lambda run, *_: runs.append(run))
+    train("cps", tmp_path / "tuned", *data, start_from=first, **settings)
+    pretrained = make_encoder(network)
+    load_pretrained(pretrained)
+    (run,) = runs
+    for name, expected in pretrained.state_dict().items():
+        assert torch.equal(run.learner.second.encoder.state_dict()[name], expected), name
