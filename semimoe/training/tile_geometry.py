@@ -75,7 +75,8 @@ class Positions(NamedTuple):
 
     Attributes
     ----------
-    yx : float32 (B, T, T, 2), coordinates, mirrored at the edges of the tile that was read
+    yx : float32 (B, T, T, 2), coordinates, mirrored at the edges of the tile that was read; none is
+        nearer to an edge than the centre of the outermost pixel
     in_tile : bool (B, T, T), False where the tile that was read does not reach
     """
 
@@ -115,7 +116,10 @@ def random_positions(
     in_tile = ((yx >= 0) & (yx < size)).all(-1)
     folded = torch.remainder(yx, 2 * size)
     mirrored = torch.minimum(folded, 2 * size - folded)
-    return Positions(mirrored, in_tile)
+    # Beyond the centres of the outermost pixels, interpolation would take in what lies beside the
+    # tile in its window: zeros.
+    inside = torch.minimum(mirrored, size - 0.5).clamp(min=0.5)
+    return Positions(inside, in_tile)
 
 
 def sample_bilinear(pixels: Tensor, positions: Positions) -> Tensor:

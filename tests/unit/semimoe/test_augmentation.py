@@ -76,6 +76,22 @@ def test_a_small_tile_is_mirrored_and_the_padding_does_not_count() -> None:
     np.testing.assert_array_equal(result.labels, np.pad(tile.labels, 12))
 
 
+@pytest.mark.parametrize("augmentation", ["slides", "scanners", "deform", "paper"])
+def test_pixels_at_the_edges_of_a_tile_are_not_mixed_with_what_lies_beside_it(augmentation) -> None:
+    """A tile that is lower than its window, of one colour and one distance."""
+    pixels = np.full((40, 97), 200, np.uint8)
+    tile = Tile(
+        np.stack([pixels] * 3),
+        pixels.astype(np.int32),
+        None,
+        np.stack([pixels > 0, pixels, pixels > 0]),
+    )
+    numbers = np.random.default_rng(0).random((60, NUMBERS_PER_TILE))
+    result = augmented_batch(tile, numbers, tile_px=64, augmentation=augmentation)
+    np.testing.assert_allclose(result.pseudo[:, 1][result.inside > 0], 200, atol=1e-3)
+    assert augmentation in ("scanners", "deform") or (np.ptp(result.image, axis=(2, 3)) == 0).all()
+
+
 def test_padding_is_outside_of_a_tile_without_annotation_too() -> None:
     tile = disc_tile(40)._replace(weight=np.zeros((40, 40), np.uint8))
     result = augmented(tile, 0, augmentation="none")
