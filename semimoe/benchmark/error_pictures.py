@@ -15,7 +15,8 @@ from tiling.raster.atomic_files import partial_file
 from tiling.raster.edges import inner_edges
 
 # Of the palette of Okabe and Ito: they differ for all kinds of colour vision, and in brightness.
-FOUND, FALSE, MISSED = (0, 114, 178), (213, 94, 0), (240, 228, 66)
+# What is missed is orange, as in the overviews of slides.
+FOUND, FALSE, MISSED = (0, 114, 178), (240, 228, 66), (213, 94, 0)
 _TRUE_OUTLINE, _PREDICTED_OUTLINE = (0, 0, 0), (255, 255, 255)
 _OPACITY = 0.6
 _PANEL_PX, _GAP_PX, _TEXT_PX = 400, 4, 18

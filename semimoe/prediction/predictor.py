@@ -45,7 +45,7 @@ class Predictor:
     ----------
     card : content of `model.json` (threshold, split parameters, mpp_um, tile_px, ...); after `load`
         with the threshold and split parameters that were chosen for these maps
-    precision : fp32, or bf16 (autocast), whose maps differ by a few 1/255
+    precision : fp32, or bf16 (autocast), whose maps differ by about 1/255 (single pixels: 74/255)
     flips : maps and gate weights are means over the image and its three flips (test-time
         augmentation), which takes four times as long
     runtime : library that computes the network; on a GPU always torch

@@ -114,9 +114,9 @@ class PredictionOptions(StrictModel):
     )
     precision: PrecisionChoice = Field(
         "auto",
-        description="bf16: autocast, the gland probability changes by a few 1/255; fp32: equal on"
-        " all machines except for rounding; auto: bf16 where the processor or GPU computes it"
-        " natively. The maps' attributes and the report record what was used",
+        description="bf16: autocast, maps change by about 1/255 (at single pixels by 74); fp32:"
+        " equal on all machines except for rounding; auto: bf16 where the processor or GPU computes"
+        " it natively. The maps' attributes and the report record what was used",
     )
     runtime: Runtime = Field(
         "torch",
