@@ -18,6 +18,18 @@ from typing import Any
 _MAX_ADDRESS_SPACE = 4 << 30
 # The child ends itself at its limit. A process that waits for a lost mount cannot even be ended.
 _MARGIN_S = 5.0
+# Errors of the code that runs, and what a library does if it gets no memory (GLib: SIGTRAP). Other
+# signals come from outside, for example SIGKILL where the memory of the machine runs out.
+_CRASH_SIGNALS = frozenset(
+    {
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGSEGV,
+        signal.SIGTRAP,
+    }
+)
 
 
 class ChildEndedError(Exception):
@@ -26,11 +38,16 @@ class ChildEndedError(Exception):
     Attributes
     ----------
     status_text : "status 1" or "signal 11, SIGSEGV"; "" if it ran out of time
+    is_crash : whether its own code ended it; otherwise it ran out of time, something else ended it,
+        or it could not start, and another try may succeed
+    is_killed : whether it got SIGKILL, usually because the memory of the machine ran out
     """
 
-    def __init__(self, status_text: str) -> None:
-        super().__init__(status_text)
-        self.status_text = status_text
+    def __init__(self, status: int) -> None:
+        self.status_text = "" if status == -signal.SIGALRM else _status_text(status)
+        self.is_crash = -status in _CRASH_SIGNALS
+        self.is_killed = status == -signal.SIGKILL
+        super().__init__(self.status_text)
 
 
 class ChildProcess:
@@ -98,8 +115,8 @@ class ChildProcess:
             )
         return self._process
 
-    def _how_it_ended(self) -> str:
-        """Its status; a process that still runs is ended."""
+    def _how_it_ended(self) -> int:
+        """Its status, -SIGALRM if it ran out of time; a process that still runs is ended."""
         assert self._process is not None
         process, self._process = self._process, None
         try:
@@ -109,7 +126,7 @@ class ChildProcess:
             process.wait()
             status = -signal.SIGALRM
         _close_pipes(process)
-        return "" if status == -signal.SIGALRM else _status_text(status)
+        return status
 
 
 def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Snakemake keeps its own records there.
 CACHE = Path(".snakemake") / "slide_probes.json"
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _MAX_LINES = 40
 
 
@@ -35,7 +35,7 @@ def probe_rows(
     ----------
     mpp_um : working resolution, um per pixel
     budget_s : most seconds for all slides together
-    cache : results for files that have not changed
+    cache : results for slides of one file that has not changed
     """
     # The process of each job reads the Snakefile, and opens no slide.
     from tiling.slides.child_probe import probe_slides
@@ -57,10 +57,20 @@ def probe_rows(
     for (row, key, state), answer in zip(waiting, answers, strict=True):
         if answer is not None:
             probes[row.slide] = answer
-            if not answer.is_fatal:  # a slow disk may be faster next time
+            if not answer.is_fatal and not answer.may_be_repeated and _has_one_file(row):
                 results.put(key, state, answer.to_json())
     results.save()
     return probes
+
+
+def _has_one_file(row: SheetRow) -> bool:
+    """Whether the state of the named file shows every change of the slide."""
+    from tiling.slides.slide_files import has_one_file
+
+    try:
+        return has_one_file(Path(row.path))
+    except OSError:
+        return False
 
 
 class ProbeReport(NamedTuple):
@@ -96,7 +106,7 @@ def probe_report(
         ]
     else:
         lines = [
-            f"WARNING slide {slide} cannot be used, the run leaves it out: {probes[slide].problem}"
+            f"WARNING slide {slide} {_consequence(probes[slide])}: {probes[slide].problem}"
             for slide in explained
         ]
     if len(unusable) > len(explained):
@@ -106,3 +116,9 @@ def probe_report(
     if left:
         lines.append(f"not opened yet: {counted(left, 'slide')}; the run does it when it starts")
     return ProbeReport(lines, frozenset(explained))
+
+
+def _consequence(probe: "SlideProbe") -> str:
+    if probe.may_be_repeated:
+        return "could not be opened, its job tries again"
+    return "cannot be used, the run leaves it out"

@@ -22,6 +22,11 @@ from tiling.slides.tiff_directories import is_tiff
 # To start a child takes as long as to open some twenty slides.
 _SLIDES_PER_CHILD = 25
 _MAX_CHILDREN = 4
+_LIMIT_S = 120.0
+
+
+class UnansweredProbeError(OSError):
+    """A probe ended without an answer, and the slide need not be the cause: try again."""
 
 
 def probe_slides(
@@ -47,7 +52,7 @@ def probe_slides(
         try:
             check_is_file(Path(request.path))
         except (SlideError, OSError) as error:  # no reason to start a process
-            return SlideProbe(None, str(error))
+            return SlideProbe(None, str(error), may_be_repeated=isinstance(error, OSError))
         if not hasattr(local, "child"):
             local.child = ChildProcess("tiling.slides.probe")
             children.append(local.child)
@@ -67,16 +72,18 @@ def check_not_fatal(path: Path) -> None:
     Raises
     ------
     SlideError
-        The child process ended or ran out of time, or `path` is no file.
+        The library that decodes it ended the child process, or `path` is no file.
+    UnansweredProbeError
+        The child process ran out of time, was killed, or could not start.
     """
     check_is_file(path)
-    problem = fatal_problems([path]).get(path)
-    if problem is not None:
-        raise SlideError(problem)
+    probe = _fatal_probes([path], limit_s=_LIMIT_S).get(path)
+    if probe is not None:
+        raise (UnansweredProbeError if probe.may_be_repeated else SlideError)(probe.problem)
 
 
-def fatal_problems(paths: Sequence[Path], *, limit_s: float = 120.0) -> dict[Path, str]:
-    """Why some slides would end the process that opens them.
+def fatal_problems(paths: Sequence[Path], *, limit_s: float = _LIMIT_S) -> dict[Path, str]:
+    """Why some slides would end the process that opens them, or could not be probed.
 
     Images, and TIFFs without a vendor's format, are not probed: their readers are safe.
 
@@ -84,10 +91,14 @@ def fatal_problems(paths: Sequence[Path], *, limit_s: float = 120.0) -> dict[Pat
     ----------
     limit_s : most seconds for each slide
     """
+    return {path: probe.problem for path, probe in _fatal_probes(paths, limit_s=limit_s).items()}
+
+
+def _fatal_probes(paths: Sequence[Path], *, limit_s: float) -> dict[Path, SlideProbe]:
     paths = [path for path in paths if _needs_probe(path)]
     probes = probe_slides([ProbeRequest(str(path), limit_s=limit_s) for path in paths])
     return {
-        path: probe.problem
+        path: probe
         for path, probe in zip(paths, probes, strict=True)
         if probe is not None and probe.is_fatal
     }
@@ -123,8 +134,30 @@ def _probe_in_child(child: ChildProcess, request: ProbeRequest) -> SlideProbe:
     try:
         return SlideProbe.from_json(child.answer(asdict(request), request.limit_s))
     except ChildEndedError as end:
-        problem = "opening it does not end within the time limit"
-        if end.status_text:
-            problem = f"the library that decodes it ends the process ({end.status_text})"
-        remedy = "copy it again, or convert it to a tiled pyramidal TIFF"
-        return SlideProbe(None, f"{request.path}: {problem}; {remedy}", is_fatal=True)
+        reason = _crash_reason(end) if end.is_crash else _unanswered_reason(end, request.limit_s)
+        return SlideProbe(
+            None, f"{request.path}: {reason}", is_fatal=True, may_be_repeated=not end.is_crash
+        )
+
+
+def _crash_reason(end: ChildEndedError) -> str:
+    return (
+        f"the library that decodes it ends the process ({end.status_text}); copy it again, or"
+        " convert it to a tiled pyramidal TIFF"
+    )
+
+
+def _unanswered_reason(end: ChildEndedError, limit_s: float) -> str:
+    if not end.status_text:
+        return (
+            f"opening it does not end within the time limit ({limit_s:.0f} s); run again when the"
+            " disk is faster; if this repeats, copy it again, or convert it to a tiled pyramidal"
+            " TIFF"
+        )
+    ended = f"the process that opens it first ended ({end.status_text})"
+    if end.is_killed:
+        return (
+            f"{ended}, usually because memory ran out; run again with fewer jobs at a time, or"
+            " with more memory"
+        )
+    return f"{ended} before it read the slide; check the installation (`make doctor`), run again"

@@ -47,11 +47,14 @@ class SlideProbe:
     geometry : of the tiles; None if the slide cannot be used, and without a working resolution
     problem : why the slide cannot be used, "" if it can
     is_fatal : whether the process that probed the slide ended, or ran out of time
+    may_be_repeated : whether the problem may be one of the disk or of the machine (time limit,
+        memory), so that another try may succeed
     """
 
     geometry: Geometry | None = None
     problem: str = ""
     is_fatal: bool = False
+    may_be_repeated: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -78,7 +81,7 @@ def probe_slide(request: ProbeRequest) -> SlideProbe:
                 geometry = plan_scale(slide.metadata, request.mpp_um).geometry
         return SlideProbe(geometry, truncation_problem(path) or "")
     except (ValueError, OSError) as error:
-        return SlideProbe(None, str(error))
+        return SlideProbe(None, str(error), may_be_repeated=isinstance(error, OSError))
 
 
 def _read_centres(slide: Slide) -> None:

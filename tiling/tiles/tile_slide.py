@@ -104,7 +104,7 @@ def tile_slide(
     LockError
         Another process writes the same store.
     OSError
-        A disk or a mount fails.
+        A disk or a mount fails, or the probe of the slide does not answer.
     """
     recorded = {
         # Without its folder: the same from every working directory.

@@ -15,8 +15,13 @@ import pytest
 import tifffile
 
 from tiling.__main__ import main
-from tiling.slides.child_probe import fatal_problems, probe_slides
+from tiling.child_process import ChildProcess
+from tiling.slide_errors import SlideError
+from tiling.slides import child_probe
+from tiling.slides.child_probe import UnansweredProbeError, fatal_problems, probe_slides
 from tiling.slides.probe import ProbeRequest, probe_slide
+from tiling.tiles.slide_source import SlideSource
+from tiling.tiles.tile_slide import TileParameters, tile_slide
 
 
 def write_ndpi(path: Path, size_px: int) -> Path:
@@ -63,6 +68,7 @@ def test_a_slide_that_ends_the_process_is_named_and_the_others_are_looked_at(
     assert first.geometry is not None
     assert (first.geometry.width_px, first.geometry.height_px) == (115, 75)
     assert second.is_fatal
+    assert not second.may_be_repeated
     assert f"{fatal}: the library that decodes it ends the process" in second.problem
 
 
@@ -91,9 +97,55 @@ def test_a_slide_that_takes_too_long_is_named(tmp_path: Path) -> None:
     probes = probe_slides([slow, quick])
     assert probes[0] is not None
     assert probes[0].is_fatal
+    assert probes[0].may_be_repeated
     assert "does not end within the time limit" in probes[0].problem
     assert probes[1] is not None
     assert probes[1].problem == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "messages"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", ("9, SIGKILL", "memory ran out", "fewer jobs")),
+        ("signal.alarm(1); time.sleep(60)", ("time limit", "run again when the disk is faster")),
+        ("import missing_package", ("status 1", "make doctor")),
+    ],
+)
+def test_a_probe_that_the_slide_does_not_end_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, messages: tuple[str, ...]
+) -> None:
+    (tmp_path / "ending.py").write_text(f"import os, signal, time\n{end}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(child_probe, "ChildProcess", lambda _: ChildProcess("ending"))
+    source = SlideSource("s", write_ndpi(tmp_path / "s.ndpi", 64), None)
+    store = tmp_path / "s.zarr"
+    with pytest.raises(UnansweredProbeError) as caught:
+        tile_slide(source, store, parameters=TileParameters(), code_version=1)
+    for message in (str(source.path), *messages):
+        assert message in str(caught.value)
+    assert not store.exists()
+
+
+def test_an_error_of_the_disk_may_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, **_: object) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    request = ProbeRequest(str(write_slide(tmp_path / "a.tiff")))
+    monkeypatch.setattr("tiling.slides.probe.open_slide", failing)
+    assert probe_slide(request).may_be_repeated
+
+
+@pytest.mark.parametrize("name", ["SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP"])
+def test_a_crash_of_the_library_is_an_error_of_the_slide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "ending.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(child_probe, "ChildProcess", lambda _: ChildProcess("ending"))
+    with pytest.raises(SlideError, match=f"ends the process .*{name}.*copy it again"):
+        child_probe.check_not_fatal(write_ndpi(tmp_path / "s.ndpi", 64))
 
 
 def test_what_the_time_does_not_suffice_for_is_not_looked_at(tmp_path: Path) -> None:

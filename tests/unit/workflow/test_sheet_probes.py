@@ -48,6 +48,29 @@ def test_what_is_known_is_not_looked_at_again_until_the_file_changes(rows: list[
     assert probe_rows(rows, 1.0)["b"].geometry == first["a"].geometry
 
 
+def test_a_slide_of_several_files_is_looked_at_again(rows: list[SheetRow]) -> None:
+    """The state of the named file does not show that the other files were completed."""
+    Path("d.mrxs").write_bytes(b"\xff\xd8 index without its folder")
+    several = [SheetRow("d", "d.mrxs", "predict")]
+    assert probe_rows(several, 1.0)["d"].problem
+    assert probe_rows([*several, rows[1]], 1.0, budget_s=-1.0) == {}
+    probe_rows(rows[1:2], 1.0)
+    assert sorted(probe_rows([*several, rows[1]], 1.0, budget_s=-1.0)) == ["b"]
+
+
+def test_an_error_of_the_disk_is_named_and_looked_at_again(
+    rows: list[SheetRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tiling.slides.child_probe.check_is_file", failing)
+        (line,) = probe_report(rows[:1], probe_rows(rows[:1], 1.0)).lines
+    assert line.startswith("WARNING slide a could not be opened, its job tries again: [Errno 5]")
+    assert not probe_rows(rows[:1], 1.0)["a"].problem
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"version": 1, "entries": {"x": 1}}'])
 def test_a_damaged_record_is_ignored(rows: list[SheetRow], content: str) -> None:
     CACHE.parent.mkdir()
