@@ -139,7 +139,11 @@ onstart:
 
     jobs = planned_jobs(workflow.dag, with_finished=True)
     expected = forecast(
-        SHEET, CONFIGURATION.tiles.mpp_um, jobs, explained=INPUTS.explained
+        SHEET,
+        CONFIGURATION.tiles.mpp_um,
+        jobs,
+        explained=INPUTS.explained,
+        removed=SLIDES_WITH_REMOVED_TILES,
     )
     free_bytes = free_space(PATHS.folder)
     reason = refusal(

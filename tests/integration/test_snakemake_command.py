@@ -26,6 +26,31 @@ def test_a_plan_from_dotted_keys_two_configs_and_a_target_without_dashes(tmp_pat
     assert "without the check of its command line" not in done.stderr
 
 
+def test_slides_are_predicted_before_more_are_tiled_if_tiles_are_not_kept(tmp_path: Path) -> None:
+    """A tiling starts only where a prediction could start, which then has the higher priority."""
+    (tmp_path / "a.svs").touch()
+    (tmp_path / "s.tsv").write_text("slide\tpath\tsplit\nx\ta.svs\tpredict\n")
+    arguments = [
+        "-n", "--quiet", "host", "--cores", "16", "--snakefile", str(REPO / "Snakefile"),
+        "--directory", str(tmp_path), "--config", "slides=s.tsv",
+        f"model={REPO / 'models' / 'glas'}",
+    ]  # fmt: skip
+    needs: dict[str, dict[str, dict[str, int]]] = {}
+    for keep in ("[]", "[tiles]"):
+        done = subprocess.run(
+            [sys.executable, "-m", "workflow.command_line", *arguments, f"keep={keep}"],
+            capture_output=True, text=True, check=False, cwd=REPO,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        needs[keep] = _needs_of_rules(done.stdout)
+    assert needs["[]"]["tile_slide"] == {"threads": 8}
+    assert needs["[]"]["predict_slide"] == {"priority": 1, "threads": 8}
+    for rule in ("preview_slide", "stitch_slide", "overview_slide", "propose_regions"):
+        assert needs["[]"][rule]["priority"] == 1
+    assert needs["[]"]["remove_tiles"]["priority"] == 2
+    assert needs["[tiles]"]["tile_slide"] == {"threads": 2}
+
+
 def test_a_benchmark_is_a_job_for_each_cell_and_needs_no_slides(tmp_path: Path) -> None:
     """The teacher of a variant is a job before it; other targets still need a sheet."""
     for part, count in (("train", 10), ("testA", 1)):
@@ -59,3 +84,16 @@ def test_snakemake_started_as_a_module_is_checked_by_the_snakefile(tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert "snakemake: --configfile twice.yaml: seed is given twice; join the two" in done.stderr
+
+
+def _needs_of_rules(plan: str) -> dict[str, dict[str, int]]:
+    """Priority and threads of each rule of a plan, as far as they are not 0 and 1."""
+    needs: dict[str, dict[str, int]] = {}
+    rule = ""
+    for name, _, value in (line.strip().partition(": ") for line in plan.splitlines()):
+        if name.startswith(("rule ", "localrule ")):
+            rule = name.split()[1].rstrip(":")
+            needs[rule] = {}
+        elif name in ("priority", "threads"):
+            needs[rule][name] = int(value)
+    return needs

@@ -27,7 +27,8 @@ class RunForecast:
     ----------
     slides : slides to tile or to predict that can be used
     pixels : their pixels at the working resolution
-    expected_bytes : disk space, if 40 % of each slide is tissue
+    expected_bytes : disk space, if 40 % of each slide is tissue; of the tiles that are removed,
+        only those of the largest slide count
     max_bytes : disk space, if all of each slide is tissue
     not_made : slides of the demo that this run makes first
     unusable : slides that cannot be used
@@ -51,6 +52,7 @@ def forecast(
     jobs: Iterable[PlannedJob],
     *,
     explained: Container[str] = (),
+    removed: Container[str] = (),
     cache: Path = CACHE,
 ) -> RunForecast:
     """The forecast of a run, from the headers of the slides that its jobs tile or predict.
@@ -59,27 +61,26 @@ def forecast(
     ----------
     mpp_um : working resolution, um per pixel
     explained : slides whose problem the user was told when the run was planned
+    removed : slides whose tiles the run removes
     cache : see `workflow.sheet_probes`
     """
-    bytes_per_px: dict[str, float] = {}
-    tiled = set()
-    for job in jobs:
-        if job.rule in (_TILE_RULE, *_PREDICT_RULES):
-            bytes_per_px[job.subject] = bytes_per_px.get(job.subject, 0.0) + _BYTES_PER_PX
-        if job.rule == _TILE_RULE:
-            tiled.add(job.subject)
-    rows = [row for row in sheet.rows if row.slide in bytes_per_px]
+    stores = [job for job in jobs if job.rule in (_TILE_RULE, *_PREDICT_RULES)]
+    tiled = {job.subject for job in stores if job.rule == _TILE_RULE}
+    subjects = {job.subject for job in stores}
+    rows = [row for row in sheet.rows if row.slide in subjects]
     probes = probe_rows(rows, mpp_um, cache=cache)
     pixels = {
         slide: float(probe.geometry.width_px) * probe.geometry.height_px
         for slide, probe in probes.items()
         if probe.geometry is not None and not probe.problem
     }
-    max_bytes = sum(size * bytes_per_px[slide] for slide, size in pixels.items())
+    max_bytes = _BYTES_PER_PX * sum(pixels.get(job.subject, 0.0) for job in stores)
+    removed_px = [pixels.get(slide, 0.0) for slide in tiled if slide in removed]
+    removed_later = _BYTES_PER_PX * (sum(removed_px) - max(removed_px, default=0.0))
     return RunForecast(
         slides=len(pixels),
         pixels=sum(pixels.values()),
-        expected_bytes=_TISSUE_SHARE * max_bytes,
+        expected_bytes=_TISSUE_SHARE * (max_bytes - removed_later),
         max_bytes=max_bytes,
         not_made=len(rows) - len(probes),
         unusable=sum(bool(probe.problem) for probe in probes.values()),

@@ -24,6 +24,22 @@ SLIDES_WITH_REMOVED_TILES = (
 )
 
 
+# Slides whose tiles are removed are predicted before the next ones are tiled. So the jobs between
+# tiles and their removal have a higher priority than tile_slide. That alone is not enough: a
+# prediction waits until all the cores that it needs are free, and jobs that need fewer cores would
+# take each core that becomes free. So tile_slide then needs as many cores as predict_slide. This
+# costs cores that are idle while one slide is stitched and drawn. Tiles that stay are therefore
+# made with few threads, several slides at a time.
+THREADS_OF_PREDICTION = 8
+BEFORE_TILING = 1
+REMOVAL_FIRST = 2
+
+
+def threads_of_tiling(wildcards):
+    """Threads with which the slide of a job is tiled."""
+    return THREADS_OF_PREDICTION if wildcards.slide in SLIDES_WITH_REMOVED_TILES else 2
+
+
 def readers_of_tiles(slide):
     """Records of the jobs of this run that read the tiles of a slide."""
     summary = {"summary": PATHS.record("preview_slide", slide)}

@@ -6,6 +6,7 @@ rule stitch_slide:
         record=record_of_store(PATHS.glands("{slide}")),
     log:
         PATHS.log("stitch_slide", "{slide}"),
+    priority: BEFORE_TILING
     conda:
         "../../environment.yml"
     threads: 2
@@ -76,6 +77,7 @@ rule propose_regions:
         record=PATHS.record("propose_regions", "{slide}"),
     log:
         PATHS.log("propose_regions", "{slide}"),
+    priority: BEFORE_TILING
     conda:
         "../../environment.yml"
     resources:
@@ -126,6 +128,7 @@ rule overview_slide:
         record=PATHS.record("overview_slide", "{slide}"),
     log:
         PATHS.log("overview_slide", "{slide}"),
+    priority: BEFORE_TILING
     conda:
         "../../environment.yml"
     resources:

@@ -7,9 +7,10 @@ rule predict_slide:
         record=record_of_store(PATHS.maps("{slide}")),
     log:
         PATHS.log("predict_slide", "{slide}"),
+    priority: BEFORE_TILING
     conda:
         "../../environment.yml"
-    threads: 8
+    threads: THREADS_OF_PREDICTION
     resources:
         gpu=1,
         mem_mb=4000,

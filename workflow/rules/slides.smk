@@ -8,9 +8,10 @@ rule tile_slide:
         PATHS.log("tile_slide", "{slide}"),
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: threads_of_tiling
     resources:
-        mem_mb=2000,
+        # Each thread holds a few shards of 4096 x 4096 pixels.
+        mem_mb=lambda wildcards, threads: 1000 + 500 * threads,
     params:
         tiles=CONFIGURATION.tiles.to_dict(),
         mpp=lambda wildcards: SHEET[wildcards.slide].mpp,
@@ -35,6 +36,7 @@ rule label_slide:
         record=record_of_store(PATHS.labels("{slide}")),
     log:
         PATHS.log("label_slide", "{slide}"),
+    priority: BEFORE_TILING
     conda:
         "../../environment.yml"
     resources:
@@ -59,6 +61,7 @@ rule preview_slide:
         record=PATHS.record("preview_slide", "{slide}"),
     log:
         PATHS.log("preview_slide", "{slide}"),
+    priority: BEFORE_TILING
     conda:
         "../../environment.yml"
     resources:

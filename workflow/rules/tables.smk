@@ -69,6 +69,7 @@ rule remove_tiles:
         note=PATHS.tiles_removed("{slide}"),
     log:
         PATHS.log("remove_tiles", "{slide}"),
+    priority: REMOVAL_FIRST
     conda:
         "../../environment.yml"
     resources:

@@ -16,6 +16,7 @@ for method in METHODS.values():
             **training_outputs(method),
         log:
             PATHS.log(training_rule_name(method), method.name),
+        priority: BEFORE_TILING
         conda:
             "../../environment.yml"
         threads: 8
@@ -43,6 +44,7 @@ rule pseudo_label:
         record=record_of_store(PATHS.pseudo_labels("{slide}")),
     log:
         PATHS.log("pseudo_label", "{slide}"),
+    priority: BEFORE_TILING
     conda:
         "../../environment.yml"
     threads: 8

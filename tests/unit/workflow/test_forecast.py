@@ -55,6 +55,15 @@ def test_a_slide_scored_by_two_methods_has_maps_twice(slide: Path) -> None:
     assert expected.max_bytes == 256**2 * (4 + 4)
 
 
+def test_of_tiles_that_are_removed_only_the_largest_slide_counts(slide: Path) -> None:
+    rows = sheet(slide, ("a", "predict"), ("b", "predict"), ("c", "test"))
+    names = ("a", "b", "c")
+    planned = jobs(*((rule, name) for rule in ("tile_slide", "predict_slide") for name in names))
+    expected = forecast(rows, MPP_UM, planned, removed={"a", "b"})
+    assert expected.max_bytes == 256**2 * 6 * 4
+    assert expected.expected_bytes == pytest.approx(0.4 * 256**2 * 5 * 4)
+
+
 def test_only_planned_jobs_count(slide: Path) -> None:
     expected = forecast(
         sheet(slide, ("a", "predict"), ("b", "predict")),
