@@ -3,8 +3,9 @@
 It shows what will be read, which slides are left out, and the expected time and disk space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -39,7 +40,13 @@ _MOST_LINES = 99
 
 
 def write_contact_sheet(
-    summaries: Sequence[Path], png: Path, html: Path, *, tiles_per_s: float, training_text: str = ""
+    summaries: Sequence[Path],
+    png: Path,
+    html: Path,
+    *,
+    tiles_per_s: float | None,
+    training_text: str = "",
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write the preview of all slides, as a picture and as one self-contained page.
 
@@ -47,12 +54,14 @@ def write_contact_sheet(
     ----------
     summaries : files of `tiling.pictures.slide_summary.write_slide_summary`
     png, html : outputs; each appears when it is complete
-    tiles_per_s : speed of prediction, measured on the CPU
+    tiles_per_s : speed of prediction, measured on the CPU; None: not known, and no times are shown
     training_text : expected time of the trainings; "" if the run does not train
+    failed : slides without a summary, and the reason
     """
     from jinja2 import Environment, StrictUndefined
 
     slides = [read_slide_summary(path) for path in summaries]
+    slides += [SlideSummary(slide, reason) for slide, reason in failed.items()]
     tiles = sum(slide.tiles for slide in slides)
     annotated = [slide for slide in slides if slide.annotation is not None]
     colours = f"{_COLOURS} {_ANNOTATION_COLOURS}" if annotated else _COLOURS
@@ -67,7 +76,7 @@ def write_contact_sheet(
         tissue_mm2=sum(slide.tissue_mm2 for slide in slides),
         rate=tiles_per_s,
         training=training_text,
-        duration=duration_text(tiles / tiles_per_s),
+        duration=duration_text(tiles / tiles_per_s) if tiles_per_s else "",
         stored=sum(slide.stored_bytes for slide in slides),
         results=sum(slide.result_bytes for slide in slides),
         size=size_text,

@@ -70,7 +70,9 @@ def report_after_failure(
     *,
     started_s: float,
 ) -> str:
-    """Write tables and report of a run that failed, from its current results.
+    """Write preview, tables and report of a run that failed, from its current results.
+
+    Pages that the run did not plan, or had already written, stay as they are.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def report_after_failure(
     Returns
     -------
     str
-        What failed and where the report is, for the user.
+        What failed and where the pages are, for the user.
     """
     paths = ResultPaths(Path(configuration.results))
     outcome = run_outcome(sheet, paths, unfinished, started_s=started_s)
@@ -88,20 +90,45 @@ def report_after_failure(
         f"FAILED {failure.rule}/{failure.subject}: {failure.reason} (log: {failure.log})"
         for failure in outcome.failures
     ]
-    if not any(job.rule == "report" for job in unfinished):  # the user asked for other files
+    pages = {job.rule for job in unfinished} & {"preview", "report"}
+    if not pages:  # the user asked for other files
         return "\n".join(["", *failures])
+    results, locations = "", []
     try:
         remove_table_records(paths)
-        try:
+        record_failure_of_run(paths, failures)
+        if "preview" in pages:
+            preview_after_failure(sheet, paths, outcome)
+            locations.append(f"The preview, which names slides that failed: {paths.preview_page}")
+        if "report" in pages:
             tables_after_failure(sheet, configuration, outcome)
             write_report(sheet.ids(), configuration, paths.report, outcome)
-        finally:
-            record_failure_of_run(paths, failures)
+            results = run_text(sheet.ids(), configuration, outcome) + "\n"
+            locations.append(
+                f"The report with all current results and all failures: {paths.report}"
+            )
     except Exception as error:  # for example a full disk; the failures must be printed anyway
-        problem = f"The report could not be written: {type(error).__name__}: {error}"
-        return "\n".join(["", *failures, problem])
-    location = f"The report with all current results and all failures: {paths.report}"
-    return "\n".join([run_text(sheet.ids(), configuration, outcome), "", *failures, location])
+        locations.append(f"Not all pages could be written: {type(error).__name__}: {error}")
+    return "\n".join([results, *failures, *locations])
+
+
+def preview_after_failure(sheet: Sheet, paths: ResultPaths, outcome: RunOutcome) -> None:
+    """Write the preview of the slides that have current summaries, without expected times.
+
+    The other slides are listed with the reason. The preview of an earlier run does not stay.
+    """
+    from tiling.pictures.contact_sheet import write_contact_sheet
+
+    for page in (paths.preview_page, paths.preview_picture):
+        page.unlink(missing_ok=True)
+    slides = [slide for slide in sheet.ids() if slide not in outcome.without_summary]
+    write_contact_sheet(
+        [paths.slide_summary(slide) for slide in slides],
+        paths.preview_picture,
+        paths.preview_page,
+        tiles_per_s=None,
+        failed=outcome.without_summary,
+    )
 
 
 def tables_after_failure(sheet: Sheet, configuration: Configuration, outcome: RunOutcome) -> None:

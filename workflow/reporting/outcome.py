@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -73,7 +73,8 @@ class RunOutcome:
     Attributes
     ----------
     failures : jobs that started and did not finish
-    without_outlines, without_scores : slides without current outlines or scores, with the reason
+    without_outlines, without_scores, without_summary : slides without current outlines, scores or
+        slide summary, with the reason
     outdated : files that this run should have written and did not; if one exists, it belongs to an
         earlier run
     """
@@ -81,6 +82,7 @@ class RunOutcome:
     failures: tuple[FailedJob, ...] = ()
     without_outlines: Mapping[str, str] = field(default_factory=dict)
     without_scores: Mapping[str, str] = field(default_factory=dict)
+    without_summary: Mapping[str, str] = field(default_factory=dict)
     outdated: frozenset[str] = frozenset()
 
     def is_current(self, path: Path) -> bool:
@@ -137,16 +139,22 @@ def run_outcome(
         if _has_started(job, outdated, since_s=started_s - _MAX_CLOCK_DIFFERENCE_S)
     }
     job_of_output = {path: job for job in jobs for path in job.outputs}
-    without_outlines, without_scores = {}, {}
-    for slide in sheet.ids():
-        path = str(paths.gland_table(slide))
-        if path in outdated or not Path(path).exists():
-            without_outlines[slide] = _reason(slide, path, job_of_output, failed_jobs)
-    for slide in sheet.evaluated():
-        path = str(paths.metrics(slide))
-        if path in outdated or not Path(path).exists():
-            without_scores[slide] = _reason(slide, path, job_of_output, failed_jobs)
-    return RunOutcome(tuple(failed_jobs.values()), without_outlines, without_scores, outdated)
+
+    def reasons(slides: Iterable[str], path_of: Callable[[str], Path]) -> dict[str, str]:
+        """Why the slides without a current file have none."""
+        return {
+            slide: _reason(slide, str(path), job_of_output, failed_jobs)
+            for slide, path in ((slide, path_of(slide)) for slide in slides)
+            if str(path) in outdated or not path.exists()
+        }
+
+    return RunOutcome(
+        tuple(failed_jobs.values()),
+        without_outlines=reasons(sheet.ids(), paths.gland_table),
+        without_scores=reasons(sheet.evaluated(), paths.metrics),
+        without_summary=reasons(sheet.ids(), paths.slide_summary),
+        outdated=outdated,
+    )
 
 
 def _planned_job(job: SnakemakeJob) -> PlannedJob:

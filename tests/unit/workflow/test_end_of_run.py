@@ -61,6 +61,46 @@ def test_after_a_failed_run_tables_and_report_have_no_record(tmp_path: Path) -> 
     assert "FAILED predict_slide/bad: bad.svs" in paths.last_failure.read_text()
 
 
+def test_a_failed_tiling_costs_the_preview_of_no_other_slide(tmp_path: Path) -> None:
+    paths = ResultPaths(tmp_path / "r")
+    log = paths.log("tile_slide", "bad")
+    write_atomic(log, "ERROR bad.svs: opening it does not end within the time limit\n")
+    write_summary(paths, "good", None)
+    write_summary(paths, "bad", None)  # of an earlier run
+    for path in (paths.preview_page, paths.preview_picture, paths.record("preview")):
+        write_atomic(path, "of an earlier run")
+    tiles, summary = (frozenset({str(path("bad"))}) for path in (paths.tiles, paths.slide_summary))
+    jobs = (
+        PlannedJob("tile_slide", "bad", log, outputs=tiles),
+        PlannedJob("preview_slide", "bad", Path("none"), tiles, summary),
+        PlannedJob("preview", "all", Path("none"), summary),
+    )
+    text = report_after_failure(sheet("good", "bad"), config(paths.folder), jobs, started_s=0)
+    assert f"The preview, which names slides that failed: {paths.preview_page}" in text
+    page = paths.preview_page.read_text()
+    assert "<td>good</td>" in page
+    assert "bad.svs: opening it does not end within the time limit" in page
+    assert "The run ended before the time of the prediction was measured" in page
+    assert paths.preview_picture.read_bytes().startswith(b"\x89PNG")
+    assert not paths.record("preview").exists()
+    assert not paths.report.exists()
+
+
+def test_a_preview_that_cannot_be_written_leaves_none_of_an_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    paths = ResultPaths(tmp_path)
+    write_atomic(paths.preview_page, "of an earlier run")
+    monkeypatch.setattr("tiling.pictures.contact_sheet.write_atomic", full_disk)
+    jobs = (PlannedJob("preview", "all", Path("none")),)
+    text = report_after_failure(sheet("a"), config(tmp_path), jobs, started_s=0)
+    assert "Not all pages could be written: OSError: [Errno 28]" in text
+    assert not paths.preview_page.exists()
+
+
 def test_a_preview_lists_failed_slides_last_and_is_made_again(tmp_path: Path) -> None:
     paths = ResultPaths(tmp_path)
     write_summary(paths, "good", None)
