@@ -86,6 +86,25 @@ def test_snakemake_started_as_a_module_is_checked_by_the_snakefile(tmp_path: Pat
     assert "snakemake: --configfile twice.yaml: seed is given twice; join the two" in done.stderr
 
 
+def test_the_memory_of_the_report_grows_with_the_number_of_slides(tmp_path: Path) -> None:
+    names = [f"s{number}" for number in range(50)]
+    (tmp_path / "a.svs").touch()
+    rows = "".join(f"{name}\ta.svs\tpredict\n" for name in names)
+    (tmp_path / "s.tsv").write_text(f"slide\tpath\tsplit\n{rows}")
+    arguments = [
+        "-n", "--quiet", "host", "--cores", "1", "--snakefile", str(REPO / "Snakefile"),
+        "--directory", str(tmp_path), "--config", "slides=s.tsv",
+        f"model={REPO / 'models' / 'glas'}", "--", "results/report.html",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "workflow.command_line", *arguments],
+        capture_output=True, text=True, check=False, cwd=REPO,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = done.stdout[done.stdout.index("rule report:") :]
+    assert "mem_mb=1200," in report
+
+
 def _needs_of_rules(plan: str) -> dict[str, dict[str, int]]:
     """Priority and threads of each rule of a plan, as far as they are not 0 and 1."""
     needs: dict[str, dict[str, int]] = {}

@@ -154,7 +154,9 @@ rule evaluate_slide:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=4000,
+        # About 35 bytes per pixel of the annotated regions: 4000 for 100 megapixels, the next
+        # attempt for 400.
+        mem_mb=lambda wildcards, attempt: 4000 * 4 ** (attempt - 1),
     params:
         split=lambda wildcards: SHEET[wildcards.slide].split,
         method=METHOD,

@@ -49,7 +49,8 @@ rule report:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
+        # The page holds a picture of each slide.
+        mem_mb=1000 + 4 * len(SHEET.rows),
     params:
         slides=SHEET.ids(),
         config=CONFIGURATION.model_dump(exclude=PATH_KEYS | {"benchmark"}),
