@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from tiling.raster.geometry import Block
 
-# A resolution that differs by less than this share from the one asked for is used as it is.
-RESOLUTION_TOLERANCE = 0.05
+# A resolution that differs by at most this share from the one asked for is used as it is. The
+# quotient of sizes that differ by exactly 5 % may be rounded up: 1 / (0.5 / 0.525) - 1 > 0.05.
+RESOLUTION_TOLERANCE = 0.05 * (1 + 1e-9)
 # A last output pixel that would cover less than this part of a source pixel is a rounding error.
 _SLIVER_PX = 1e-3
 
@@ -38,8 +39,8 @@ def preferred_reduction(reduction: float) -> float:
 
     Output pixels then end on source pixels.
 
-    >>> preferred_reduction(1.96), preferred_reduction(2.5)
-    (2.0, 2.5)
+    >>> preferred_reduction(1.96), preferred_reduction(2.5), preferred_reduction(0.5 / 0.525)
+    (2.0, 2.5, 1.0)
     """
     nearest_integer = max(round(reduction), 1)
     is_close = abs(nearest_integer / reduction - 1) <= RESOLUTION_TOLERANCE

@@ -57,6 +57,12 @@ def test_level_within_five_per_cent_is_used_as_it_is():
     assert plan.geometry.mpp_x == pytest.approx(0.97)
 
 
+@pytest.mark.parametrize("working", [0.25, 0.5, 1.0, 1.2401, 2.0])
+def test_a_slide_exactly_five_per_cent_coarser_is_not_enlarged(working):
+    plan = plan_scale(metadata(mpp=working * 1.05), working)
+    assert (plan.reduction_x, plan.reduction_y) == (1.0, 1.0)
+
+
 def test_one_level_slide_gets_the_same_grid_as_a_pyramid():
     pyramid, single = (
         plan_scale(metadata(levels=levels, mpp=0.2527), 1.0).geometry
