@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Snakemake keeps its own records there. The file only saves time: nothing depends on it.
 CACHE = Path(".snakemake") / "annotation_checks.json"
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 _MAX_LINES = 40
 _MAX_NAMES = 5
 _MAX_MESSAGES = 3  # of one file

@@ -84,8 +84,9 @@ def check_file(
         counts, drawn = _parsed(path, gland_class)
     except AnnotationError as error:
         return FileCheck(problem=_without_path(error, path))
+    read_glands = counts.glands if isinstance(drawn, AnnotationError) else len(drawn.glands)
     check = FileCheck(
-        text=_counts_text(counts, annotated),
+        text=_counts_text(counts, annotated, left_out=counts.glands - read_glands),
         glands=counts.glands,
         left_out=_left_out(counts, gland_class),
         problem=_problem(counts, annotated, gland_class),
@@ -176,9 +177,11 @@ def _is_inside(check: FileCheck, viewer_px: tuple[int, int]) -> bool:
     return left >= 0 and top >= 0 and right <= viewer_px[0] and bottom <= viewer_px[1]
 
 
-def _counts_text(counts: AnnotationCounts, annotated: Annotated) -> str:
+def _counts_text(counts: AnnotationCounts, annotated: Annotated, *, left_out: int) -> str:
+    """The numbers of a file; `left_out` of its glands are not read."""
     regions = "whole slide" if annotated == "whole" else counted(counts.regions, "region")
-    parts = [regions, counted(counts.glands, "gland")]
+    glands = counted(counts.glands, "gland") + (f" ({left_out} left out)" if left_out else "")
+    parts = [regions, glands]
     if counts.ignored:
         parts.append(f"{counts.ignored} {IGNORE}")
     return ", ".join(parts)

@@ -250,6 +250,11 @@ def test_every_slide_has_a_line_with_what_is_used_and_left_out(tmp_path: Path) -
     assert not result.problems
 
 
+def test_the_line_of_a_slide_says_how_many_of_its_glands_are_left_out(tmp_path: Path) -> None:
+    result = checked(row(write(tmp_path, REGION, GLAND, CROSSED)))
+    assert result.lines()[1] == "  a  1 region, 2 glands (1 left out)"
+
+
 @pytest.mark.parametrize("split", ["labelled", "validation", "test"])
 @pytest.mark.parametrize("how", ["leave_out", "preview"])
 def test_the_configuration_and_the_preview_go_on_with_a_warning(
