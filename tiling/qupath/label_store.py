@@ -142,7 +142,8 @@ def write_labels(
         if not annotated_px:
             raise AnnotationError(
                 f"{parameters['annotation']}: no annotated pixel is left "
-                "(regions off the slide, or all of it ignored)"
+                "(regions off the slide, or all of it ignored); move a region onto the slide, or "
+                "make `Ignore*` smaller"
             )
         for message in messages:
             log.info("%s", message)

@@ -98,7 +98,9 @@ def without_failures(slides: TrainingSlides) -> tuple[TrainingSlides, dict[str, 
     )
     if not usable.labelled:
         errors = "; ".join(f"{slide}: {error}" for slide, error in left_out.items())
-        raise AnnotationError(f"no labelled slide is left: {errors}")
+        raise AnnotationError(
+            f"no labelled slide is left: {errors}; repair one of them, or label another slide"
+        )
     return usable, left_out
 
 

@@ -7,10 +7,12 @@ import pytest
 from example_stores import label_attributes, tile_attributes
 
 from tiling.raster.geometry import Geometry, Window
+from tiling.slide_errors import AnnotationError, SlideError
 from tiling.stores.arrays import create_array, create_group
+from tiling.stores.attributes import record_failure
 from tiling.stores.layout import StoredRegion
 from tiling.stores.manifest import seal_store
-from workflow.stages.training_slides import TrainingSlide
+from workflow.stages.training_slides import TrainingSlide, TrainingSlides, without_failures
 from workflow.stages.training_sources import sources_with_held_out_regions
 
 SIDE = 900
@@ -56,6 +58,13 @@ def test_no_training_window_overlaps_a_held_out_region(tmp_path: Path, seed: int
     assert len(sources.training) > 0
     assert "optimistic" in sources.validation_note
     assert not (covered_pixels(sources.training) & covered_pixels(sources.validation)).any()
+
+
+def test_without_a_labelled_slide_the_errors_and_the_remedy_are_named(tmp_path: Path) -> None:
+    record_failure(tmp_path / "t.zarr", SlideError("s.svs: truncated"), {})
+    failed = TrainingSlides([TrainingSlide("s", tmp_path / "t.zarr")])
+    with pytest.raises(AnnotationError, match=r"s\.svs: truncated; repair one of them, or label"):
+        without_failures(failed)
 
 
 def test_a_single_region_is_not_split(tmp_path: Path) -> None:
