@@ -73,7 +73,8 @@ class Configuration(StrictModel):
         ["tiles"],
         json_schema_extra={"uniqueItems": True},
         description="what is kept of slides that are only predicted (split predict) after export;"
-        " []: their tiles are removed, and made again only when something needs them",
+        " []: their tiles are removed, and made again only when something needs them; a preview"
+        " removes them too, so give [] only to the run",
     )
     scratch: str | None = Field(
         None,
