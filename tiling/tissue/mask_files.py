@@ -25,7 +25,8 @@ from tiling.slides.read_errors import FileReadError, file_read_errors
 log = logging.getLogger(__name__)
 _MAX_MESSAGES = 30
 _MAX_CHANNELS = 4
-_MAX_MASK_BYTES = 1 << 29
+# Checking a mask takes ten times its memory, and the job has 2000 MB.
+_MAX_MASK_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,9 @@ def _inside(path: Path, column: str) -> NDArray[np.bool_]:
             raise SlideError(f"{path}: an array of shape {shape} is not a mask image")
         if math.prod(shape) * image.dtype.itemsize > _MAX_MASK_BYTES:
             raise SlideError(
-                f"{path}: {shape[1]} x {shape[0]} px are too many for a mask; save it at a lower "
-                "resolution"
+                f"{path}: {shape[1]} x {shape[0]} px are too many for a mask (at most "
+                f"{_MAX_MASK_BYTES >> 20} MiB without compression); save it at a lower resolution, "
+                "with one channel of 8 bits"
             )
         try:
             with file_read_errors():
@@ -212,7 +214,7 @@ def _stretched(path: Path, inside: NDArray[np.bool_], geometry: Geometry) -> NDA
     if not slide_ratio / tolerance <= width / height <= slide_ratio * tolerance:
         raise SlideError(
             f"{path}: {width} x {height} px does not have the proportions of the slide "
-            f"({slide_width} x {slide_height})"
+            f"({slide_width} x {slide_height}); export the mask of the whole slide, at any scale"
         )
     centres_y = (np.arange(geometry.height_px) + 0.5) * geometry.downsample_y
     centres_x = (np.arange(geometry.width_px) + 0.5) * geometry.downsample_x

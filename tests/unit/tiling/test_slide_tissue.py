@@ -100,9 +100,16 @@ def test_mask_image_is_stretched_over_the_slide(tmp_path):
 def test_mask_image_with_other_proportions_is_refused(tmp_path):
     PIL.Image.fromarray(np.zeros((30, 20), np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(
-        SlideError, match=r"m\.png: 20 x 30 px does not have the proportions of the slide"
+        SlideError,
+        match=r"m\.png: 20 x 30 px does not have the proportions of the slide.*at any scale",
     ):
         mask_from_file(tmp_path / "m.png", frame(), origin="bounds")
+
+
+def test_a_mask_image_that_needs_more_memory_than_the_job_has_is_refused(tmp_path):
+    tifffile.memmap(tmp_path / "m.tif", shape=(11_600, 11_600), dtype=np.uint8)
+    with pytest.raises(SlideError, match=r"11600 x 11600 px are too many for a mask.*128 MiB"):
+        mask_from_file(tmp_path / "m.tif", frame(), origin="bounds")
 
 
 @pytest.mark.parametrize("keep", [10, 60])
