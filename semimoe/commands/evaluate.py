@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from semimoe.commands.evaluated_files import (
     truth_patients,
 )
 from semimoe.datasets.image_dataset import GLAS_MPP_UM, part_of_image
-from semimoe.datasets.image_folder import read_image, read_labels
+from semimoe.datasets.image_folder import ImageFile, read_image, read_labels
 from semimoe.evaluation.protocols import (
     ScoredImage,
     scores_as_published,
@@ -35,6 +35,7 @@ from semimoe.evaluation.results import (
     Settings,
     Threshold,
 )
+from semimoe.known_images import known_images
 from semimoe.methods import METHODS
 from semimoe.model_card import ImageNames, ModelCard
 from semimoe.model_errors import DataError, SettingsError
@@ -100,25 +101,42 @@ def _evaluate_model(arguments: argparse.Namespace) -> GlandEvaluation | Publishe
         model=_evaluated_model(predictor.card),
         prediction=PredictionMode(precision=predictor.precision, flips=predictor.flips),
     )
+    card, files = predictor.card, files_with_masks(arguments.truth)
+    warnings = _known_images_warnings(card, [file for file, _ in files])
     if head.protocol == "as-published":
-        return _published_evaluation(head, predictor, arguments.truth)
-    card = predictor.card
+        return _published_evaluation(head, predictor, files, warnings)
     return _gland_evaluation(
         head,
-        _predicted_images(predictor, arguments.truth),
+        _predicted_images(predictor, files),
         arguments.min_object_um2,
-        warnings=list(card.warnings),
+        warnings=[*card.warnings, *warnings],
         threshold=Threshold(value=card.threshold, chosen_on=card.threshold_from),
     )
 
 
+def _known_images_warnings(card: ModelCard, files: Sequence[ImageFile]) -> list[str]:
+    """A warning if outlines of the images that are scored were used for the model."""
+    known = known_images(card).chosen
+    count = sum(file.name in known for file in files)
+    if not count:
+        return []
+    return [
+        f"{count} of these {len(files)} images were trained on or chose threshold and epoch "
+        "(unless other images have the same names): scores are optimistic"
+    ]
+
+
 def _published_evaluation(
-    head: Evaluation, predictor: "ImagePredictor", truth: Path
+    head: Evaluation,
+    predictor: "ImagePredictor",
+    files: Sequence[tuple[ImageFile, Path]],
+    warnings: list[str],
 ) -> PublishedEvaluation:
     truths, probabilities = [], []
-    for file, mask in files_with_masks(truth):
-        truths.append(read_labels(mask))
-        probabilities.append(predictor.maps(read_image(file.image))[0])
+    for file, mask in files:
+        image, true = _read_pair(file, mask)
+        truths.append(true)
+        probabilities.append(predictor.maps(image)[0])
     scores = scores_as_published(truths, probabilities)
     return PublishedEvaluation(
         **dict(head),
@@ -127,21 +145,29 @@ def _published_evaluation(
         ),
         size="256 x 256",
         pooled=scores.pooled,
-        warnings=[scores.warning] if scores.warning else [],
+        warnings=[*warnings, scores.warning] if scores.warning else warnings,
         dice_by_threshold={
             str(threshold): dice for threshold, dice in scores.dice_by_threshold.items()
         },
     )
 
 
-def _predicted_images(predictor: "ImagePredictor", truth: Path) -> list[ScoredImage]:
+def _predicted_images(
+    predictor: "ImagePredictor", files: Sequence[tuple[ImageFile, Path]]
+) -> list[ScoredImage]:
     images = []
-    for file, mask in files_with_masks(truth):
-        image, true = read_image(file.image), read_labels(mask)
+    for file, mask in files:
+        image, true = _read_pair(file, mask)
         predicted = predictor.glands(predictor.maps(image), (image.shape[1], image.shape[2]))
-        _check_size(predicted, true, f"{mask}: its image is {file.image.name}")
         images.append(ScoredImage(file.name, true, predicted))
     return images
+
+
+def _read_pair(file: ImageFile, mask: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """An image uint8 (3, H, W) and its true labels int32 (H, W)."""
+    image, true = read_image(file.image), read_labels(mask)
+    _check_size(image[0], true, f"{mask}: its image is {file.image.name}")
+    return image, true
 
 
 def _gland_evaluation(
@@ -205,7 +231,7 @@ def _pseudo_label_source(card: ModelCard) -> str:
     return "online" if card.notes.pseudo_from is None else "of a given model"
 
 
-def _check_size(predicted: NDArray[np.int32], true: NDArray[np.int32], place: str) -> None:
+def _check_size(predicted: NDArray[Any], true: NDArray[np.int32], place: str) -> None:
     if true.shape != predicted.shape:
         raise DataError(
             f"{place}; the prediction has {predicted.shape[::-1]} px, the truth "

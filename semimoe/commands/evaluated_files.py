@@ -13,10 +13,16 @@ def truth_name(truth: Path) -> str:
 
 
 def truth_patients(truth: Path) -> SharedPatients | None:
-    """Whether test patients are also training patients, for GlaS; None for other folders."""
+    """Whether test patients are also training patients, for GlaS; None for other folders.
+
+    Raises
+    ------
+    DataError
+        `Grade.csv` is damaged.
+    """
     try:
         dataset = open_dataset(truth)
-    except DataError:  # a folder of masks without images
+    except NoImageError:  # a folder of masks without images
         return None
     return dataset.shared_patients() if dataset.kind == "glas" else None
 
@@ -58,7 +64,10 @@ def mask_pairs(truth: Path, prediction: Path) -> list[tuple[str, Path, Path]]:
         else:
             pairs.append((name, mask, predicted))
     if missing:
-        raise DataError(f"{prediction}: no prediction for {', '.join(missing)}")
+        raise DataError(
+            f"{prediction}: no prediction for {', '.join(missing)}; predict these images, or "
+            "remove their masks from the truth folder"
+        )
     return pairs
 
 
@@ -72,5 +81,5 @@ def _true_masks(truth: Path) -> dict[str, Path]:
         if stem.endswith("_anno"):  # masks whose images are not in the folder
             masks.setdefault(stem.removesuffix("_anno"), path)
     if not masks:
-        raise DataError(f"{truth}: no mask")
+        raise DataError(f"{truth}: no mask; give the folder of masks X_anno.* or X.*")
     return masks

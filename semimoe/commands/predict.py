@@ -55,11 +55,23 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_output_folder(files: list[ImageFile], folder: Path) -> None:
+    inputs = {
+        path.resolve(): kind
+        for file in files
+        for path, kind in ((file.image, "images"), (file.mask, "true masks"))
+        if path is not None
+    }
     for file in files:
-        if (folder / f"{file.name}.png").resolve() == file.image.resolve():
-            raise DataError(
-                f"--out {folder}: the masks would replace the images; give another folder"
-            )
+        for target in _targets(file, folder):
+            if kind := inputs.get(target.resolve()):
+                raise DataError(
+                    f"--out {folder}: {target} would replace the {kind}; give another folder"
+                )
+
+
+def _targets(file: ImageFile, folder: Path) -> tuple[Path, Path]:
+    """Files of the mask and of the overlay of an image."""
+    return folder / f"{file.name}.png", folder / OVERLAYS / f"{file.name}.png"
 
 
 def _write_mask(
@@ -77,6 +89,7 @@ def _write_mask(
             f"{file.image}: a mask of 16 bits holds at most {_MAX_LABEL} glands, but {glands} "
             "were found; divide the image into parts"
         )
-    Image.fromarray(labels.astype(np.uint16)).save(folder / f"{file.name}.png")
-    draw_overlay(image, labels).save(folder / OVERLAYS / f"{file.name}.png")
+    mask, overlay = _targets(file, folder)
+    Image.fromarray(labels.astype(np.uint16)).save(mask)
+    draw_overlay(image, labels).save(overlay)
     return glands

@@ -73,8 +73,7 @@ def shared_patients_warnings(
     held_out: set[str] = set()
     used: set[str] = set()
     for row in rows:
-        patient = dataset.grade_record(row.image).patient
-        (held_out if row.role == "validation" else used).add(patient)
+        (held_out if row.role == "validation" else used).add(_patient(row, dataset))
     shared = sorted(held_out & used)
     if not shared:
         return []
@@ -82,6 +81,12 @@ def shared_patients_warnings(
         f"{list_file}: patients {', '.join(shared)} are both trained on and held out: "
         "validation is optimistic"
     ]
+
+
+def _patient(row: ListedImage, dataset: ImageDataset) -> str:
+    """Patient of an image by `Grade.csv`, or else by the list; without both, one of its own."""
+    record = dataset.grade_records.get(row.image)
+    return record.patient if record else row.patient or row.image
 
 
 def _check_list(

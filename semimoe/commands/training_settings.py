@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from semimoe.datasets.image_dataset import GLAS_MPP_UM, ImageDataset
+from semimoe.datasets.image_dataset import GLAS_MPP_UM, ImageDataset, has_glas_sizes
 from semimoe.datasets.image_folder import image_size
 from semimoe.datasets.image_resolution import (
     SQUARE_PX,
@@ -55,9 +55,12 @@ def working_resolution(arguments: argparse.Namespace, dataset: ImageDataset) -> 
         `--work-mpp` was given with a resize to a square.
     """
     image_mpp_um = arguments.mpp or GLAS_MPP_UM
-    if arguments.mpp is None and dataset.kind != "glas":
+    if arguments.mpp is None and not (
+        dataset.kind == "glas" and has_glas_sizes(dataset.training_images())
+    ):
         log.warning(
-            "%s is not GlaS and --mpp was not given: pixels of %g um are assumed",
+            "%s: not the names and sizes of GlaS, and --mpp was not given: pixels of %g um are "
+            "assumed",
             arguments.data,
             image_mpp_um,
         )

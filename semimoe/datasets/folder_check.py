@@ -9,6 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from semimoe.datasets.image_dataset import (
+    GLAS_COMMON_SIZE,
+    GLAS_RARE_SIZES,
     GRADES_FILE,
     ImageDataset,
     SharedPatients,
@@ -19,10 +21,8 @@ from semimoe.datasets.image_folder import ImageFile, image_size, mask_values, re
 from semimoe.json_model import JsonModel
 from semimoe.model_errors import DataError
 
-# GlaS as released on 2016-07-08: images by part, and (height, width) of the images in px.
+# GlaS as released on 2016-07-08: images by part.
 _GLAS_COUNTS = {"train": 85, "testA": 60, "testB": 20}
-_GLAS_COMMON_SIZE = (522, 775)
-_GLAS_RARE_SIZES = {(453, 589), (433, 574), (442, 581), (430, 567), (433, 578)}
 _CRAG_COUNTS = {"train": 173, "test": 40}
 _RELEASED_COUNTS = {"glas": _GLAS_COUNTS, "crag": _CRAG_COUNTS, "folder": {}}
 _TINY_PX = 100
@@ -232,7 +232,7 @@ def _glas_name(parts: dict[str, PartCheck]) -> str:
         for size in check.sizes_px:
             width, height = size.split("x")
             sizes.add((int(height), int(width)))
-    has_sizes = _GLAS_COMMON_SIZE in sizes and sizes <= {_GLAS_COMMON_SIZE, *_GLAS_RARE_SIZES}
+    has_sizes = GLAS_COMMON_SIZE in sizes and sizes <= {GLAS_COMMON_SIZE, *GLAS_RARE_SIZES}
     has_counts = all(
         parts[part].images == count for part, count in _GLAS_COUNTS.items() if part in parts
     )

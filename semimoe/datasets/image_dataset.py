@@ -7,11 +7,12 @@ images may be used for training.
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from semimoe.datasets.image_folder import ImageFile, find_images
+from semimoe.datasets.image_folder import ImageFile, find_images, image_size
 from semimoe.json_model import JsonModel
 from semimoe.model_errors import DataError
 
@@ -19,6 +20,9 @@ PARTS = ("train", "valid", "test", "testA", "testB")
 GRADES_FILE = "Grade.csv"
 # Challenge page: 20x, every part.
 GLAS_MPP_UM = 0.62005
+# (height, width) of the images in px, as released on 2016-07-08.
+GLAS_COMMON_SIZE = (522, 775)
+GLAS_RARE_SIZES = frozenset({(453, 589), (433, 574), (442, 581), (430, 567), (433, 578)})
 _GLAS_TEST_PARTS = ("testA", "testB")
 _GLAS_TRAINING_PATIENTS = 15
 
@@ -153,6 +157,17 @@ def _has_glas_names(parts: dict[str, list[ImageFile]]) -> bool:
     return all(
         part_of_image(file.name).startswith(part) for part, files in parts.items() for file in files
     )
+
+
+def has_glas_sizes(files: Sequence[ImageFile]) -> bool:
+    """Whether all images have sizes of GlaS: other folders may use the same names.
+
+    Raises
+    ------
+    DataError
+        A file is not an image.
+    """
+    return {image_size(file.image) for file in files} <= {GLAS_COMMON_SIZE, *GLAS_RARE_SIZES}
 
 
 def _grades_file(folder: Path) -> Path | None:

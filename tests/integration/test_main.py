@@ -12,7 +12,11 @@ from PIL import Image
 
 from semimoe.__main__ import main
 from semimoe.commands.teachers import make_pseudo_labels
-from semimoe.datasets.image_folder import find_images, image_size, read_image
+from semimoe.commands.training_images import shared_patients_warnings
+from semimoe.commands.training_settings import working_resolution
+from semimoe.datasets.image_dataset import open_dataset
+from semimoe.datasets.image_folder import find_images, image_size, read_image, read_labels
+from semimoe.datasets.image_lists import ListedImage
 from semimoe.devices import native_precision
 from semimoe.prediction.image_predictor import ImagePredictor
 from semimoe.prediction.predictor import Predictor
@@ -134,7 +138,7 @@ def test_predicted_masks_have_the_size_of_the_images(pictures, asked, mpp_um, sq
     )
     assert (card["training"]["lr"], card["training"]["steps_per_epoch"]) == (0.001, 1)
     assert run("predict --model", model, "--images", data / "testA", "--out", out) == 0
-    assert image_size(out / "testA_1.png") == (56, 56)
+    assert read_labels(out / "testA_1.png").shape == (56, 56)
 
 
 def test_masks_of_unlabelled_images_are_never_read(pictures, capsys) -> None:
@@ -280,6 +284,28 @@ def test_both_protocols_score_the_same_model(pictures, capsys) -> None:
     assert run("predict --model", model, "--images", data / "testA", "--out", out, *other_way) == 0
 
 
+@pytest.mark.parametrize("protocol", ["honest", "as-published"])
+def test_images_that_the_model_knows_are_counted_and_masks_of_another_size_refused(
+    pictures, capsys, protocol
+) -> None:
+    data, split = pictures / "data", pictures / "list.csv"
+    split.write_text("image,role\ntrain_1,labelled\ntrain_2,labelled\ntrain_3,validation\n")
+    model = words("--model", pictures / "model", "--protocol", protocol)
+    train = words("train --data", data, "--method supervised --split", split, ONE_STEP)
+    assert run(*train, "--out", pictures / "model") == 0
+    known = "3 of these 5 images were trained on or chose threshold and epoch (unless other images"
+    for part, is_known in (("train", True), ("testA", False)):
+        capsys.readouterr()
+        assert run("evaluate --truth", data / part, *model) == 0
+        assert (f"warning: {known}" in capsys.readouterr().out) is is_known
+        assert run("evaluate --truth", data / part, *model, "--json") == 0
+        warnings = json.loads(capsys.readouterr().out)["warnings"]
+        assert any(text.startswith(known) for text in warnings) is is_known
+    save(data / "testA" / "testA_1_anno.bmp", np.ones((28, 28), np.uint8))
+    assert run("evaluate --truth", data / "testA", *model) == 2
+    assert "testA_1_anno.bmp: its image is testA_1.bmp; the predict" in capsys.readouterr().err
+
+
 def test_images_without_a_mask_are_not_used_if_their_patient_is_held_out(pictures) -> None:
     data = pictures / "data"
     patients = {1: "p", 2: "p", 3: "q", 4: "q", 5: "r"}
@@ -315,6 +341,33 @@ def test_a_warning_names_patients_that_are_both_trained_on_and_held_out(pictures
     assert "patients 1 are both trained on and held out" in caplog.text
 
 
+def test_patients_of_the_list_count_where_grade_csv_names_none(pictures) -> None:
+    data = pictures / "data"
+    rows = [
+        ListedImage("train_1", "own", "", "labelled"),
+        ListedImage("train_2", "", "", "labelled"),
+        ListedImage("train_3", "own", "", "validation"),
+    ]
+    (warning,) = shared_patients_warnings(rows, open_dataset(data), pictures / "list.csv")
+    assert "patients own are both trained on and held out" in warning
+    (data / "Grade.csv").write_text("name,patient ID, grade\ntrain_1,1, benign\n")
+    assert shared_patients_warnings(rows, open_dataset(data), pictures / "list.csv") == []
+
+
+def test_a_pixel_size_is_assumed_without_a_warning_for_glas_alone(pictures, caplog) -> None:
+    arguments = Namespace(
+        mpp=None, data=pictures / "data", resize="area", preset="default", work_mpp=None,
+        start_from=None,
+    )  # fmt: skip
+    working_resolution(arguments, open_dataset(arguments.data))
+    assert "not the names and sizes of GlaS" in caplog.text
+    caplog.clear()
+    for path in (arguments.data / "train").glob("train_?.bmp"):
+        save(path, np.zeros((522, 775, 3), np.uint8))
+    working_resolution(arguments, open_dataset(arguments.data))
+    assert caplog.text == ""
+
+
 def test_an_interrupted_run_starts_afresh_after_a_mask_was_corrected(
     pictures, monkeypatch, capsys
 ) -> None:
@@ -342,8 +395,21 @@ def test_an_interrupted_run_starts_afresh_after_a_mask_was_corrected(
 def test_an_error_names_a_missing_prediction(pictures, capsys) -> None:
     truth = pictures / "data" / "testA"
     save(pictures / "masks" / "testA_1.png", np.zeros((56, 56), np.uint8))
-    assert run("evaluate --truth", truth, "--prediction", pictures / "masks") == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    command = words("evaluate --truth", truth, "--prediction", pictures / "masks")
+    assert run(*command) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "no prediction for testA_2; predict these images, or remove" in message
+    (pictures / "none").mkdir()
+    assert run("evaluate --truth", pictures / "none", "--prediction", pictures / "masks") == 2
+    assert "no mask; give the folder of masks X_anno.* or X.*" in capsys.readouterr().err
+
+
+def test_a_damaged_table_of_patients_is_an_error_of_evaluate(pictures, capsys) -> None:
+    truth = pictures / "data" / "testA"
+    (truth / "Grade.csv").write_text("name,patient ID, grade\ntestA_1,1, mild\n")
+    assert run("evaluate --truth", truth, "--prediction", truth) == 2
+    assert "Grade.csv, row 2: name, patient, and benign or malignant" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -392,15 +458,21 @@ def test_a_number_that_is_not_above_zero_is_refused_with_its_option(
     assert f"{command[-2]} {command[-1]}" in message
 
 
-def test_masks_never_replace_the_images(pictures, capsys) -> None:
+def test_masks_never_replace_images_or_true_masks(pictures, capsys) -> None:
     folder = pictures / "own"
     save(folder / "a.png", np.zeros((32, 32, 3), np.uint8))
     small = words(SMALL, "--epochs 1 --steps 1 --validation 0")
     data = words("--data", pictures / "data", "--out", pictures / "m")
     assert run("train", *data, "--method supervised", *small) == 0
-    assert run("predict --model", pictures / "m", "--images", folder, "--out", folder) == 2
+    predict = words("predict --model", pictures / "m", "--images", folder, "--out")
+    assert run(*predict, folder) == 2
     assert "would replace the images" in capsys.readouterr().err
     assert image_size(folder / "a.png") == (32, 32)
+    save(folder / "Annotation" / "a.png", np.full((32, 32), 7, np.uint8))
+    assert run(*predict, folder / "Annotation") == 2
+    assert "a.png would replace the true masks; give another folder" in capsys.readouterr().err
+    assert read_labels(folder / "Annotation" / "a.png").max() == 1
+    save(folder / "Annotation" / "a.png", np.full((32, 32), 7, np.uint8))
 
 
 def test_an_error_names_a_mask_of_another_size(pictures, capsys) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semimoe.datasets.image_dataset import GradeRecord, open_dataset
+from semimoe.datasets.image_dataset import GradeRecord, has_glas_sizes, open_dataset
 from semimoe.model_errors import DataError
 
 TABLE = """name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)
@@ -109,3 +109,14 @@ def test_an_error_names_the_row_of_a_damaged_table(glas, row) -> None:
     (glas / "Grade.csv").write_text(TABLE + row + "\n")
     with pytest.raises(DataError, match=r"Grade\.csv, row 6"):
         open_dataset(glas)
+
+
+def test_sizes_of_glas_are_recognised(tmp_path) -> None:
+    """Other folders may use its names."""
+    for number, size in enumerate(((522, 775), (430, 567)), start=1):
+        save(tmp_path / f"train_{number}.png", np.zeros((*size, 3), np.uint8))
+    assert has_glas_sizes(open_dataset(tmp_path).training_images())
+    save(tmp_path / "train_3.png", np.zeros((522, 774, 3), np.uint8))
+    dataset = open_dataset(tmp_path)
+    assert dataset.kind == "glas"
+    assert not has_glas_sizes(dataset.training_images())
