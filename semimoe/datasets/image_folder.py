@@ -5,7 +5,8 @@ in a folder of masks such as `Annotation/`.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ _IMAGE_FOLDERS = ("Images", "images")
 _MASK_FOLDERS = ("Annotation", "annotations", "masks", "labels")
 # Decoding takes up to 11 bytes a pixel.
 _MAX_PX = 90_000_000
+_LABEL_LIMIT = 2**31  # int32; a number that float32 has, too
 _READ_ERRORS: tuple[type[Exception], ...] = (*PARSER_ERRORS, Image.DecompressionBombError)
 
 
@@ -113,7 +115,10 @@ def find_images(folder: Path) -> list[ImageFile]:
     files = files_by_stem(image_folder)
     images = {stem: path for stem, path in files.items() if not stem.endswith(_MASK_ENDING)}
     if not images:
-        raise NoImageError(f"{folder}: no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise NoImageError(
+            f"{folder}: no image ({', '.join(IMAGE_SUFFIXES)}); give the folder that holds the "
+            "images themselves"
+        )
     # The mask in the folder of the image, or in the first folder of masks that has one.
     masks = {
         stem.removesuffix(_MASK_ENDING): path
@@ -149,18 +154,16 @@ def files_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """An RGB image, uint8 (3, H, W).
+    """An RGB image, uint8 (3, H, W); transparent pixels are white, as those of slides.
 
     Raises
     ------
     DataError
-        The file is missing or not an image.
+        The file is missing or not an image, or has more than 8 bits per channel.
     """
-    try:
-        with _open(path) as file:
-            array = np.asarray(file.convert("RGB"))
-    except _READ_ERRORS as error:
-        raise DataError(f"{path}: cannot be read as an image ({error})") from error
+    with _opened(path, "an image") as file:
+        _check_mode(file, path)
+        array = np.asarray(_over_white(file))
     return np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
@@ -170,13 +173,11 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises
     ------
     DataError
-        The file is missing or not an image.
+        As of `read_image`.
     """
-    try:
-        with _open(path) as file:
-            return file.height, file.width
-    except _READ_ERRORS as error:
-        raise DataError(f"{path}: cannot be read as an image ({error})") from error
+    with _opened(path, "an image") as file:
+        _check_mode(file, path)
+        return file.height, file.width
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
@@ -188,7 +189,8 @@ def read_labels(path: Path) -> NDArray[np.int32]:
     Raises
     ------
     DataError
-        The file is not an image of one channel, or its numbers break `mask_rules`.
+        The file is not an image of one channel, or its numbers break `mask_rules` or are too
+        large for int32.
     """
     array = _read_mask(path)
     numbers = np.unique(array)
@@ -217,17 +219,51 @@ def mask_values(path: Path) -> list[int]:
 
 
 def _read_mask(path: Path) -> NDArray[Any]:
-    try:
-        with _open(path) as file:
-            array = np.asarray(file)
-    except _READ_ERRORS as error:
-        raise DataError(f"{path}: cannot be read as a mask ({error})") from error
+    with _opened(path, "a mask") as file:
+        array = np.asarray(file)
     if array.size == 0:
         raise DataError(f"{path}: has no pixels")
+    if array.max() >= _LABEL_LIMIT:
+        raise DataError(
+            f"{path}: numbers of {_LABEL_LIMIT} or more in it; give one whole number per gland, "
+            "from 1 on"
+        )
     try:
         return one_channel(array)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _check_mode(image: Image.Image, path: Path) -> None:
+    """Refuse grey values of more than 8 bits, which Pillow would clip at 255 without an error."""
+    if image.mode.startswith(("I", "F")):
+        raise DataError(
+            f"{path}: an image of mode {image.mode}; 8 bits per channel are needed; convert it"
+        )
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """An image as RGB; white is seen through transparent pixels."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    colours = image if image.mode == "RGBA" else image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(colours, mask=colours)
+    return white
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Image.Image]:
+    """See `_open`; errors of Pillow become `DataError`."""
+    try:
+        with _open(path) as file:
+            yield file
+    except DataError:
+        raise
+    except _READ_ERRORS as error:
+        raise DataError(
+            f"{path}: cannot be read as {kind} ({error}); export or copy it again"
+        ) from error
 
 
 def _open(path: Path) -> Image.Image:

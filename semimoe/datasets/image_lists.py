@@ -96,9 +96,18 @@ def draw_training_list(
     """Draw the role of each training image of a data set, see `draw_image_list`.
 
     Images without a mask are unlabelled, except for those of held-out patients, which are left out.
+
+    Raises
+    ------
+    SettingsError, DataError
+        As of `draw_image_list`; or no image has a mask.
     """
     files = dataset.training_images()
     records = {file.name: dataset.grade_record(file.name) for file in files if file.mask}
+    if not records:
+        raise DataError(
+            f"{files[0].image.parent}: no image has a mask; name the mask of X.png X_anno.png"
+        )
     rows = draw_image_list(
         records, protocol=protocol, labelled=labelled, seed=seed, validation=validation
     )

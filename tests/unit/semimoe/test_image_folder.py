@@ -187,3 +187,47 @@ def test_changed_bytes_of_images_are_read_or_refused(tmp_path) -> None:
         except DataError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_images_of_more_than_8_bits_are_refused_and_not_clipped(tmp_path, dtype) -> None:
+    path = tmp_path / "a.tif"
+    save(path, np.full((2, 4), 3000, dtype))
+    for read in (read_image, image_size):
+        with pytest.raises(DataError, match=r"^\S+a\.tif: an image of mode .*; convert it$"):
+            read(path)
+
+
+def test_transparent_pixels_of_an_image_are_white(tmp_path) -> None:
+    """Colour 200 with opacity 0, 51, 255: 255, 255 - 55 / 5, 200."""
+    grey, alpha = np.full((1, 3), 200, np.uint8), np.array([[0, 51, 255]], np.uint8)
+    save(tmp_path / "rgba.png", np.stack([grey, grey, grey, alpha], 2))
+    save(tmp_path / "la.png", np.stack([grey, alpha], 2))
+    for name in ("rgba.png", "la.png"):
+        assert read_image(tmp_path / name).tolist() == [[[255, 244, 200]]] * 3
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    assert read_image(tmp_path / "palette.png").transpose(1, 2, 0).tolist() == [
+        [[255, 255, 255], [10, 20, 30]]
+    ]
+
+
+@pytest.mark.parametrize("number", [2.0**31, 1e30, np.inf])
+def test_mask_numbers_that_do_not_fit_into_labels_are_refused(tmp_path, number) -> None:
+    path = tmp_path / "m.tif"
+    Image.fromarray(np.array([[0, 1, number]], np.float32)).save(path)
+    with pytest.raises(DataError, match=r"m\.tif: numbers of 2147483648 or more in it; give"):
+        read_labels(path)
+
+
+def test_messages_about_folders_and_damaged_files_have_a_remedy(tmp_path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    for read in (read_image, image_size, read_labels):
+        with pytest.raises(DataError, match=r"; export or copy it again$"):
+            read(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"; give the folder that holds the images themselves$"):
+        find_images(_empty(tmp_path))
+    claimed_png(tmp_path / "a.png", 10000, 10000)
+    with pytest.raises(DataError, match=r"^\S+a\.png: 10000 x 10000 px are too many .* workflow$"):
+        read_image(tmp_path / "a.png")

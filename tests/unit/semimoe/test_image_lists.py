@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from semimoe.datasets.image_dataset import GradeRecord
+from semimoe.datasets.image_dataset import GradeRecord, open_dataset
 from semimoe.datasets.image_lists import (
     draw_image_list,
+    draw_training_list,
     image_list_csv,
     images_with_role,
     patient_folds,
@@ -148,3 +150,9 @@ def test_a_list_is_read_as_it_was_written(tmp_path) -> None:
     rows = draw_image_list(GLAS, protocol="honest", labelled=0.2, seed=0)
     (tmp_path / "list.csv").write_text(image_list_csv(rows))
     assert read_image_list(tmp_path / "list.csv") == rows
+
+
+def test_a_folder_without_masks_says_how_masks_are_named(tmp_path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=f"{tmp_path}: no image has a mask; name .* X_anno.png"):
+        draw_training_list(open_dataset(tmp_path), protocol="honest", labelled=1, seed=0)
