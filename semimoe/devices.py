@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -122,11 +123,13 @@ def start_device(device: Device, *, devices: int, threads: int, precision: Preci
         keep_freed_memory()
     if devices == 1:
         return RunDevice(choose_device(device, threads=threads), precision)
-    if device == "gpu" and torch.cuda.device_count() < devices:
-        raise DeviceError(
-            f"{devices} GPUs were requested, but torch {torch.__version__} finds "
-            f"{torch.cuda.device_count()}"
-        )
+    if device == "gpu":
+        check_gpu()
+        if (found := torch.cuda.device_count()) < devices:
+            raise DeviceError(
+                f"{devices} GPUs were requested, but torch {torch.__version__} finds {found}; "
+                f"give --devices {found}"
+            )
     # Imported here: the import takes seconds, and one process does not need it.
     from lightning.fabric import Fabric
 
@@ -191,7 +194,7 @@ def claim_free_gpu(count: int, folder: Path | None = None) -> int:
     Raises
     ------
     DeviceError
-        Other jobs use all GPUs.
+        Other jobs use all GPUs, or a lock file cannot be opened.
     """
     if count == 1:
         return 0
@@ -224,6 +227,17 @@ def _gpu_name(index: int, count: int) -> str:
 def _open_lock_file(path: Path) -> IO[str]:
     """The file, created if it is missing; another user's file is opened for reading."""
     try:
-        return path.open("a")
-    except PermissionError:
-        return path.open()
+        with suppress(FileExistsError):
+            file = path.open("x")
+            # Only of a new file, which is no link; a umask may forbid other users to open it.
+            os.fchmod(file.fileno(), 0o644)
+            return file
+        try:
+            return path.open("a")
+        except PermissionError:
+            return path.open()
+    except OSError as error:
+        raise DeviceError(
+            f"{path}: the lock file of a GPU cannot be opened ({error.strerror}); its owner must "
+            "delete it, or set TMPDIR to another folder"
+        ) from error

@@ -35,13 +35,17 @@ def shortened(text: str, limit: int = 80) -> str:
 
 
 def validation_problems(error: ValidationError, *, where: str = "") -> list[str]:
-    """One sentence for each wrong value, with its key and the value."""
+    """One sentence for each wrong value, with its key and the value.
+
+    The value of a whole group is left out: it would be all keys that were given.
+    """
     problems = []
     for problem in error.errors():
         key = ".".join(str(part) for part in (where, *problem["loc"]) if str(part))
         reason = problem["msg"].removeprefix("Value error, ")
         reason = REASONS.get(problem["type"], reason)
-        has_no_value = problem["type"] == "missing" or not problem["loc"]
+        is_group = not problem["loc"] or isinstance(problem["input"], Mapping)
+        has_no_value = problem["type"] == "missing" or is_group
         value_text = "" if has_no_value else f" {shortened(repr(problem['input']))};"
         problems.append(f"{key}:{value_text} {reason[0].lower()}{reason[1:]}")
     return problems

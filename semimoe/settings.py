@@ -264,13 +264,11 @@ class TrainingOptions(StrictModel):
 
     @model_validator(mode="after")
     def _teacher_has_what_it_needs(self) -> Self:
+        teacher = f"training.pseudo={self.pseudo}"
         if self.has_teacher and not self.ema_decay:
-            raise ValueError(f"pseudo: {self.pseudo} needs ema_decay above 0, for example 0.99")
+            raise ValueError(f"{teacher} needs training.ema_decay above 0, for example 0.99")
         if self.has_teacher and self.batch < 2:
-            raise ValueError(
-                f"pseudo: {self.pseudo} exchanges parts between the tiles of a batch (CutMix);"
-                " batch must be at least 2"
-            )
+            raise ValueError(f"{teacher} mixes tiles (CutMix); training.batch must be at least 2")
         return self
 
 

@@ -2,19 +2,21 @@
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import BaseModel, ValidationError
 
 from semimoe import devices
-from semimoe.devices import choose_device, claim_free_gpu
+from semimoe.devices import choose_device, claim_free_gpu, start_device
 from semimoe.model_errors import DeviceError, SettingsError
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.presets import preset
-from semimoe.setting_problems import checked
+from semimoe.setting_problems import checked, validation_problems
 from semimoe.settings import NetworkSettings, TrainingSettings
 from semimoe.training.schedule import lr_factor, steps_per_epoch
 
@@ -201,3 +203,53 @@ def test_a_gpu_locked_by_another_user_is_skipped_and_used_once_it_is_free(
         assert claim_free_gpu(2, tmp_path) == 1
     locked_gpus.pop(1).close()
     assert claim_free_gpu(2, tmp_path) == 0
+
+
+def test_other_users_can_open_a_lock_file_that_a_private_umask_created(
+    tmp_path, locked_gpus
+) -> None:
+    before = os.umask(0o077)
+    try:
+        claim_free_gpu(2, tmp_path)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "semimoe-gpu-0.lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_file_that_cannot_be_opened_is_named_with_a_remedy(tmp_path, monkeypatch) -> None:
+    path_open = Path.open
+
+    def refuse(path, mode="r", *more):
+        if mode == "x":
+            return path_open(path, mode, *more)
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "semimoe-gpu-0.lock").touch()
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DeviceError, match=r"gpu-0\.lock: .*Permission denied.* set TMPDIR"):
+        claim_free_gpu(2, tmp_path)
+
+
+def test_too_few_gpus_are_an_error_with_the_number_that_is_there(monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(DeviceError, match=r"3 GPUs were requested, .* finds 1; give --devices 1"):
+        start_device("gpu", devices=3, threads=1, precision="fp32")
+
+
+def test_the_problem_of_a_group_is_said_without_all_its_values() -> None:
+    for values, message in (
+        ({"pseudo": "teacher"}, "training.pseudo=teacher needs training.ema_decay above 0"),
+        (
+            {"pseudo": "teacher", "ema_decay": 0.9, "batch": 1},
+            "training.pseudo=teacher mixes tiles (CutMix); training.batch must be at least 2",
+        ),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            _Configuration(training=values)
+        (problem,) = validation_problems(caught.value)
+        assert problem.startswith(f"training: {message}")
+
+
+class _Configuration(BaseModel):
+    training: TrainingSettings

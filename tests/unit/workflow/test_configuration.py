@@ -261,7 +261,7 @@ def test_a_teacher_needs_a_moving_average_and_stores_no_pseudo_labels() -> None:
     teacher = {"pseudo": "teacher", "ema_decay": 0.99}
     assert read_configuration({"training": teacher}).training.pseudo == "teacher"
     (problem,) = problems({"training": {"pseudo": "teacher"}})
-    assert "teacher needs ema_decay above 0" in problem
+    assert problem.startswith("config training: training.pseudo=teacher needs training.ema_decay")
     (problem,) = problems({"training": {**teacher, "batch": 1}})
     assert "batch must be at least 2" in problem
     (problem,) = problems({"training": {**teacher, "pseudo_labels": "stored"}})
