@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from semimoe.encoders import ENCODERS
 from semimoe.fine_tuning import changed_meanings
 from semimoe.methods.learner import Forward, Learner, LearnerContext, Outputs
 from semimoe.model_card import (
+    CARD,
     WARM_START,
     WEIGHTS,
     ModelCard,
@@ -20,6 +22,7 @@ from semimoe.model_card import (
     load_card,
 )
 from semimoe.model_errors import SettingsError, TrainingError
+from semimoe.model_weights import load_weights
 from semimoe.networks.pretrained import freeze, load_pretrained
 from semimoe.settings import Precision
 from semimoe.tensor_files import load_metadata
@@ -78,7 +81,7 @@ def start_run(
     )
     warm_start = _load_warm_start(folders)
     start_card = load_card(folders.start_from) if folders.start_from else None
-    normalisation = _normalisation(recipe, data.labelled, warm_start, start_card)
+    normalisation = _normalisation(recipe, data.labelled, warm_start, folders.start_from)
     learner = _build_learner(recipe, normalisation)
     if warm_start is None:
         _load_weights(learner, folders)
@@ -171,18 +174,34 @@ def _normalisation(
     recipe: Recipe,
     labelled: TileSource,
     warm_start: _WarmStart | None,
-    start_card: ModelCard | None,
+    start_from: Path | None,
 ) -> Normalisation:
     """Normalisation of the start model, of the pretrained encoder, or of the labelled tiles."""
     if warm_start is not None:
         return warm_start.normalisation
-    if start_card is not None:
-        return start_card.normalisation
+    if start_from is not None:
+        return _normalisation_of_model(start_from)
     encoder = ENCODERS[recipe.network.encoder]
     if encoder.image_mean is not None and encoder.image_std is not None:
         return Normalisation(mean=encoder.image_mean, std=encoder.image_std)
     mean, std = image_statistics(labelled)
     return Normalisation(mean=tuple(mean), std=tuple(std))
+
+
+def _normalisation_of_model(folder: Path) -> Normalisation:
+    """That of the card; a card may leave it out, and the weights have it too."""
+    card = load_card(folder)
+    if card.normalisation.mean:
+        return card.normalisation
+    tensors, _ = load_weights(folder, card)
+    try:
+        mean, std = (tuple(tensors[name].flatten().tolist()) for name in ("mean", "std"))
+    except KeyError as error:
+        raise TrainingError(
+            f"start_from {folder}: neither {CARD} nor {WEIGHTS} has the mean and the standard"
+            " deviation of the images; take another model"
+        ) from error
+    return Normalisation(mean=mean, std=std)
 
 
 def _build_learner(recipe: Recipe, normalisation: Normalisation) -> Learner:

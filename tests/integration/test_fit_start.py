@@ -363,3 +363,17 @@ def test_with_a_start_model_the_second_network_of_cps_keeps_its_pretrained_encod
     (run,) = runs
     for name, expected in pretrained.state_dict().items():
         assert torch.equal(run.learner.second.encoder.state_dict()[name], expected), name
+
+
+def test_a_card_without_normalisation_has_that_of_its_weights(
+    trained_models, tmp_path, discs
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(trained_models["supervised"], start)
+    values = json.loads((start / "model.json").read_text())
+    expected, values["normalisation"] = values["normalisation"], {}
+    (start / "model.json").write_text(json.dumps(values))
+    again = {"start_from": start, "training": ONE_STEP}
+    tuned = load_card(train("supervised", tmp_path / "tuned", discs(1, 48, seed=3), **again))
+    assert tuned.normalisation.mean == pytest.approx(expected["mean"], abs=1e-6)
+    assert tuned.normalisation.std == pytest.approx(expected["std"], abs=1e-6)
