@@ -84,6 +84,8 @@ def test_training_steps_are_measured_until_the_deadline(tmp_path, monkeypatch, c
     assert "deadline: default, semimoe" in capsys.readouterr().out
     with zipfile.ZipFile(tmp_path / "figures.zip") as archive:
         assert {"figures.csv", "table.md"} <= set(archive.namelist())
+    operations = (tmp_path / "operations-default-supervised-batch-2.txt").read_text()
+    assert "aten::convolution" in operations or "aten::mkldnn_convolution" in operations
 
 
 def test_cells_of_the_table_are_trained_and_scored(tmp_path, monkeypatch) -> None:

@@ -3,11 +3,13 @@
 python benchmarks/gpu/1_training_steps.py --out OUT
 python benchmarks/gpu/1_training_steps.py --out OUT --device cpu --tile 64 --batches 2 --seconds 1
 
-About 3 minutes. Needs no data: images and labels are random blobs.
+About 3 minutes. Needs no data: images and labels are random blobs. OUT/operations-*.txt list the
+operations that take most of a step.
 """
 
 import argparse
 import gc
+import re
 import sys
 import tempfile
 import time
@@ -30,6 +32,7 @@ from semimoe.training.tile_windows import CachedTiles
 
 _SETTLING_STEPS = 12
 _PROFILED_STEPS = 5
+_LISTED_OPERATIONS = 30
 _CACHE_BYTES = 2**31
 _STEPS_PER_EPOCH = 1000  # the order of the tiles of an epoch is drawn before its first step
 
@@ -91,13 +94,15 @@ def measure(case: Case, images: BlobImages, arguments: argparse.Namespace) -> di
     first_step_s = time.monotonic() - start_s
     step_s = mean_seconds(take_step, arguments.seconds)
     tiles = training.batch * (2 if recipe.method.uses_unlabelled else 1)
+    operations = arguments.out / f"operations-{re.sub('[^a-z0-9]+', '-', case.name)}.txt"
+    busy_s = profile_step(take_step, operations)
     return {
         "case": case.name,
         "precision": precision,
         "first step s": round(first_step_s, 1),
         "step ms": round(1e3 * step_s, 2),
         "tiles/s": round(tiles / step_s),
-        "GPU busy": gpu_share(take_step, step_s),
+        "GPU busy": "no GPU" if busy_s is None else f"{busy_s / step_s:.0%}",
         "memory MiB": peak_mib(),
     }
 
@@ -114,19 +119,30 @@ def mean_seconds(take_step: Callable[[], None], seconds: float) -> float:
     return (time.monotonic() - start_s) / steps
 
 
-def gpu_share(take_step: Callable[[], None], step_s: float) -> str:
-    """Time of all operations on the GPU, as a share of the time of a step."""
-    if not torch.cuda.is_available():
-        return "no GPU"
+def profile_step(take_step: Callable[[], None], operations: Path) -> float | None:
+    """Seconds of a step in which the GPU works, None without a GPU.
+
+    Parameters
+    ----------
+    operations : file for the operations that take most time, on the CPU without a GPU
+    """
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA]) as recorded:
-        for _ in range(_PROFILED_STEPS):
+    on_gpu = torch.cuda.is_available()
+    activity, unit = (ProfilerActivity.CUDA, "cuda") if on_gpu else (ProfilerActivity.CPU, "cpu")
+    steps = _PROFILED_STEPS if on_gpu else 1
+    with profile(activities=[activity]) as recorded:
+        for _ in range(steps):
             take_step()
         wait()
+    table = recorded.key_averages().table(
+        sort_by=f"self_{unit}_time_total", row_limit=_LISTED_OPERATIONS, max_name_column_width=80
+    )
+    operations.write_text(f"{steps} steps\n{table}")
+    if not on_gpu:
+        return None
     events = [event for event in recorded.events() if event.device_type.name == "CUDA"]
-    busy_us = sum(event.device_time for event in events)
-    return f"{busy_us / 1e6 / _PROFILED_STEPS / step_s:.0%}"
+    return float(sum(event.device_time for event in events)) / 1e6 / steps
 
 
 def wait() -> None:
