@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tiling.child_process import ChildProcess
 from tiling.qupath.file_check import check_file
 from tiling.qupath.mask_check import LargeMaskChecks
 from workflow.config.checks import read_configuration
@@ -225,6 +226,20 @@ def test_a_mask_for_which_the_time_does_not_suffice_is_left_to_the_job(tmp_path:
         assert "all its pixels are checked when its labels are made" in check.text
         assert check.may_be_repeated == may_be_repeated
     assert "when its labels are made" in check_file(path, annotated="whole").text
+
+
+@pytest.mark.parametrize(("end", "is_wrong"), [("SIGKILL", False), ("SIGSEGV", True)])
+def test_a_mask_whose_check_is_killed_from_outside_is_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, is_wrong: bool
+) -> None:
+    path = write_mask(tmp_path / "a.png", masks(1100)["right"][0])
+    (tmp_path / "ending.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{end})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with LargeMaskChecks() as large_masks:
+        monkeypatch.setattr(large_masks, "_child", ChildProcess("ending"))
+        check = check_file(path, annotated="whole", large_masks=large_masks)
+    assert check.may_be_repeated == (not is_wrong)
+    assert ("ends the process" in (check.problem or "")) == is_wrong
 
 
 def test_a_picture_is_no_mask(tmp_path: Path) -> None:
