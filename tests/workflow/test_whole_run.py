@@ -211,7 +211,7 @@ def test_a_setting_of_prediction_predicts_again_and_does_not_retrain(run: Run, c
 
 def test_a_setting_of_pseudo_labels_retrains_semimoe_alone(run: Run) -> None:
     unchanged = (
-        "epochs: 4, warm_start_epochs: 2, steps_per_epoch: 18, batch: 8, "
+        "epochs: 4, warm_start_epochs: 2, steps_per_epoch: 16, lr: 0.006, batch: 8, "
         "tiles_per_slide: 20, min_confidence: 0.5"
     )
     changed = "pseudo: derived"

@@ -143,7 +143,7 @@ def write_labels(
             raise AnnotationError(
                 f"{parameters['annotation']}: no annotated pixel is left "
                 "(regions off the slide, or all of it ignored); move a region onto the slide, or "
-                "make `Ignore*` smaller"
+                f"make `{IGNORE}` smaller"
             )
         for message in messages:
             log.info("%s", message)

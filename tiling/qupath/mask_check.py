@@ -85,7 +85,9 @@ class LargeMaskChecks:
         try:
             answer = self._child.answer({"path": str(path)}, self._limit_s)
         except ChildEndedError as end:
-            if not end.is_crash:  # out of time, or ended from outside: the mask need not be the cause
+            if (
+                not end.is_crash
+            ):  # out of time, or ended from outside: the mask need not be the cause
                 return MaskCheck(is_complete=False, may_be_repeated=bool(end.status_text))
             raise AnnotationError(
                 f"{path}: the library that decodes it ends the process ({end.status_text}); "
