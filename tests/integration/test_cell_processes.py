@@ -8,6 +8,7 @@ import sys
 from child_processes import wait_for_file
 
 SCRIPT = """
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ def run_cell(cell):
 
 
 if __name__ == "__main__":
+    # A program that a script starts in the background ignores Ctrl-C, and so do its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cell_processes.IMPORTED_FIRST = ()
     request = TableRequest(Path("data"), Path(sys.argv[1]), "honest", "cpu", ("testA",))
     cell = TableCell(request, TABLE_ROWS["unet"], 0.2, 0)
@@ -39,17 +42,17 @@ if __name__ == "__main__":
 
 def test_ctrl_c_ends_a_cell_with_a_progress_bar_without_a_message(tmp_path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "out")],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    try:
-        wait_for_file(process, tmp_path, "out/cells/*/started", most_s=60)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            wait_for_file(process, tmp_path, "out/cells/*/started", most_s=60)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            _, errors = process.communicate(timeout=60)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     assert (process.returncode, errors) == (130, "")
