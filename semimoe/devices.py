@@ -125,10 +125,11 @@ def start_device(device: Device, *, devices: int, threads: int, precision: Preci
         return RunDevice(choose_device(device, threads=threads), precision)
     if device == "gpu":
         check_gpu()
-        if (found := torch.cuda.device_count()) < devices:
+        gpu_count = torch.cuda.device_count()
+        if gpu_count < devices:
             raise DeviceError(
-                f"{devices} GPUs were requested, but torch {torch.__version__} finds {found}; "
-                f"give --devices {found}"
+                f"{devices} GPUs were requested, but torch {torch.__version__} finds {gpu_count}; "
+                f"give --devices {gpu_count}"
             )
     # Imported here: the import takes seconds, and one process does not need it.
     from lightning.fabric import Fabric

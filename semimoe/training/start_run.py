@@ -80,8 +80,8 @@ def start_run(
         precision=_resolved_precision(recipe),
     )
     warm_start = _load_warm_start(folders)
-    start_card = load_card(folders.start_from) if folders.start_from else None
-    normalisation = _normalisation(recipe, data.labelled, warm_start, folders.start_from)
+    start_card = _load_start_card(folders.start_from) if folders.start_from else None
+    normalisation = _normalisation(recipe, data.labelled, warm_start, start_card)
     learner = _build_learner(recipe, normalisation)
     if warm_start is None:
         _load_weights(learner, folders)
@@ -174,13 +174,13 @@ def _normalisation(
     recipe: Recipe,
     labelled: TileSource,
     warm_start: _WarmStart | None,
-    start_from: Path | None,
+    start_card: ModelCard | None,
 ) -> Normalisation:
     """Normalisation of the start model, of the pretrained encoder, or of the labelled tiles."""
     if warm_start is not None:
         return warm_start.normalisation
-    if start_from is not None:
-        return _normalisation_of_model(start_from)
+    if start_card is not None:
+        return start_card.normalisation
     encoder = ENCODERS[recipe.network.encoder]
     if encoder.image_mean is not None and encoder.image_std is not None:
         return Normalisation(mean=encoder.image_mean, std=encoder.image_std)
@@ -188,11 +188,11 @@ def _normalisation(
     return Normalisation(mean=tuple(mean), std=tuple(std))
 
 
-def _normalisation_of_model(folder: Path) -> Normalisation:
-    """That of the card; a card may leave it out, and the weights have it too."""
+def _load_start_card(folder: Path) -> ModelCard:
+    """The card of a start model. If it has no normalisation, that of the weights is filled in."""
     card = load_card(folder)
     if card.normalisation.mean:
-        return card.normalisation
+        return card
     tensors, _ = load_weights(folder, card)
     try:
         mean, std = (tuple(tensors[name].flatten().tolist()) for name in ("mean", "std"))
@@ -201,7 +201,7 @@ def _normalisation_of_model(folder: Path) -> Normalisation:
             f"start_from {folder}: neither {CARD} nor {WEIGHTS} has the mean and the standard"
             " deviation of the images; take another model"
         ) from error
-    return Normalisation(mean=mean, std=std)
+    return card.model_copy(update={"normalisation": Normalisation(mean=mean, std=std)})
 
 
 def _build_learner(recipe: Recipe, normalisation: Normalisation) -> Learner:

@@ -5,21 +5,27 @@ import sys
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
+MODEL = f"model={REPO / 'models' / 'glas'}"
 
 
-def test_a_plan_from_dotted_keys_two_configs_and_a_target_without_dashes(tmp_path: Path) -> None:
-    (tmp_path / "a.svs").touch()
-    (tmp_path / "s.tsv").write_text("slide\tpath\tsplit\nx\ta.svs\tpredict\n")
+def planned(folder: Path, *words: str, cores: int = 1) -> subprocess.CompletedProcess[str]:
+    """A plan with the sheet `s.tsv` of the folder; `words` follow the first value of --config."""
     arguments = [
-        "-n", "--quiet", "host", "--cores", "1", "--snakefile", str(REPO / "Snakefile"),
-        "--directory", str(tmp_path), "--config", "slides=s.tsv", "tiles.mpp_um=2", "--config",
-        "results=out", "preview",
+        "-n", "--quiet", "host", "--cores", str(cores), "--snakefile", str(REPO / "Snakefile"),
+        "--directory", str(folder), "--config", "slides=s.tsv", *words,
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "workflow.command_line", *arguments],
         capture_output=True, text=True, check=False, cwd=REPO,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_plan_from_dotted_keys_two_configs_and_a_target_without_dashes(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").touch()
+    (tmp_path / "s.tsv").write_text("slide\tpath\tsplit\nx\ta.svs\tpredict\n")
+    done = planned(tmp_path, "tiles.mpp_um=2", "--config", "results=out", "preview")
     assert "output: out/preview.html" in done.stdout
     assert "predict_slide" not in done.stdout
     assert "the values of all --config are used" in done.stderr
@@ -30,18 +36,9 @@ def test_slides_are_predicted_before_more_are_tiled_if_tiles_are_not_kept(tmp_pa
     """A tiling starts only where a prediction could start, which then has the higher priority."""
     (tmp_path / "a.svs").touch()
     (tmp_path / "s.tsv").write_text("slide\tpath\tsplit\nx\ta.svs\tpredict\n")
-    arguments = [
-        "-n", "--quiet", "host", "--cores", "16", "--snakefile", str(REPO / "Snakefile"),
-        "--directory", str(tmp_path), "--config", "slides=s.tsv",
-        f"model={REPO / 'models' / 'glas'}",
-    ]  # fmt: skip
     needs: dict[str, dict[str, dict[str, int]]] = {}
     for keep in ("[]", "[tiles]"):
-        done = subprocess.run(
-            [sys.executable, "-m", "workflow.command_line", *arguments, f"keep={keep}"],
-            capture_output=True, text=True, check=False, cwd=REPO,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = planned(tmp_path, MODEL, f"keep={keep}", cores=16)
         needs[keep] = _needs_of_rules(done.stdout)
     assert needs["[]"]["tile_slide"] == {"threads": 8}
     assert needs["[]"]["predict_slide"] == {"priority": 1, "threads": 8}
@@ -91,16 +88,7 @@ def test_the_memory_of_the_report_grows_with_the_number_of_slides(tmp_path: Path
     (tmp_path / "a.svs").touch()
     rows = "".join(f"{name}\ta.svs\tpredict\n" for name in names)
     (tmp_path / "s.tsv").write_text(f"slide\tpath\tsplit\n{rows}")
-    arguments = [
-        "-n", "--quiet", "host", "--cores", "1", "--snakefile", str(REPO / "Snakefile"),
-        "--directory", str(tmp_path), "--config", "slides=s.tsv",
-        f"model={REPO / 'models' / 'glas'}", "--", "results/report.html",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "workflow.command_line", *arguments],
-        capture_output=True, text=True, check=False, cwd=REPO,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = planned(tmp_path, MODEL, "--", "results/report.html")
     report = done.stdout[done.stdout.index("rule report:") :]
     assert "mem_mb=1200," in report
 
