@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semimoe.datasets.image_folder import ImageFile, find_images, read_image
+from semimoe.datasets.image_folder import ImageFile, find_images, mask_folders, read_image
 from semimoe.model_errors import DataError
 from semimoe.setting_types import FLIPS_CHOICES
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         flips=FLIPS_CHOICES[arguments.flips],
     )
     files = find_images(arguments.images)
-    _check_output_folder(files, arguments.out)
+    _check_output_folder(arguments.images, files, arguments.out)
     (arguments.out / OVERLAYS).mkdir(parents=True, exist_ok=True)
     glands = 0
     for file in tqdm(files, desc="predict", unit="image", disable=not sys.stderr.isatty()):
@@ -54,19 +54,20 @@ def run(arguments: argparse.Namespace) -> None:
         log.info("licence of the weights: %s", licence)
 
 
-def _check_output_folder(files: list[ImageFile], folder: Path) -> None:
-    inputs = {
-        path.resolve(): kind
-        for file in files
-        for path, kind in ((file.image, "images"), (file.mask, "true masks"))
-        if path is not None
-    }
+def _check_output_folder(images: Path, files: list[ImageFile], folder: Path) -> None:
+    """Refuse a folder that holds images or true masks.
+
+    Results there would replace them, or have the same names without suffix, by which later commands
+    find them.
+    """
+    inputs = {path.resolve(): "true masks" for path in mask_folders(images)}
     for file in files:
-        for target in _targets(file, folder):
-            if kind := inputs.get(target.resolve()):
-                raise DataError(
-                    f"--out {folder}: {target} would replace the {kind}; give another folder"
-                )
+        for path, kind in ((file.mask, "true masks"), (file.image, "images")):
+            if path is not None:
+                inputs[path.parent.resolve()] = inputs[path.resolve().parent] = kind
+    for target in (folder, folder / OVERLAYS):
+        if kind := inputs.get(target.resolve()):
+            raise DataError(f"--out {folder}: {target} is the folder of {kind}; give another one")
 
 
 def _targets(file: ImageFile, folder: Path) -> tuple[Path, Path]:

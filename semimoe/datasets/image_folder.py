@@ -5,7 +5,7 @@ in a folder of masks such as `Annotation/`.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,10 +108,7 @@ def find_images(folder: Path) -> list[ImageFile]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    image_folder = next(
-        (folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), folder
-    )
-    mask_folders = [folder / name for name in _MASK_FOLDERS if (folder / name).is_dir()]
+    image_folder = next(iter(_subfolders(folder, _IMAGE_FOLDERS)), folder)
     files = files_by_stem(image_folder)
     images = {stem: path for stem, path in files.items() if not stem.endswith(_MASK_ENDING)}
     if not images:
@@ -125,10 +122,18 @@ def find_images(folder: Path) -> list[ImageFile]:
         for stem, path in files.items()
         if stem.endswith(_MASK_ENDING)
     }
-    for mask_folder in mask_folders:
+    for mask_folder in _subfolders(folder, _MASK_FOLDERS):
         masks = files_by_stem(mask_folder) | masks
     names = sorted(images, key=_natural_sort_key)
     return [ImageFile(name, images[name], masks.get(name)) for name in names]
+
+
+def mask_folders(folder: Path) -> list[Path]:
+    """Folders of masks in a folder of images, and beside it if it is the folder `Images`."""
+    folders = _subfolders(folder, _MASK_FOLDERS)
+    if folder.resolve().name in _IMAGE_FOLDERS:
+        folders += _subfolders(folder.resolve().parent, _MASK_FOLDERS)
+    return folders
 
 
 def files_by_stem(folder: Path) -> dict[str, Path]:
@@ -220,6 +225,9 @@ def mask_values(path: Path) -> list[int]:
 
 def _read_mask(path: Path) -> NDArray[Any]:
     with _opened(path, "a mask") as file:
+        mode = _mode_of_16_bits(file)
+        if mode and not mode.startswith("I"):  # Pillow keeps only the high byte of colours
+            raise DataError(f"{path}: a mask of mode {mode}; save it with one channel")
         array = np.asarray(file)
     if array.size == 0:
         raise DataError(f"{path}: has no pixels")
@@ -235,11 +243,25 @@ def _read_mask(path: Path) -> NDArray[Any]:
 
 
 def _check_mode(image: Image.Image, path: Path) -> None:
-    """Refuse grey values of more than 8 bits, which Pillow would clip at 255 without an error."""
-    if image.mode.startswith(("I", "F")):
+    """Refuse more than 8 bits per channel.
+
+    Without an error, Pillow would clip grey values at 255, and keep only the high byte of colours.
+    """
+    mode = _mode_of_16_bits(image) or image.mode
+    if ";16" in mode or mode.startswith(("I", "F")):
         raise DataError(
-            f"{path}: an image of mode {image.mode}; 8 bits per channel are needed; convert it"
+            f"{path}: an image of mode {mode}; 8 bits per channel are needed; convert it"
         )
+
+
+def _mode_of_16_bits(image: Image.Image) -> str:
+    """The mode of the stored pixels, such as "RGB;16B", if they have 16 bits per channel, or ""."""
+    for tile in image.tile:  # of an image whose pixels are not decoded yet
+        arguments = (tile.args,) if isinstance(tile.args, str) else (tile.args or ())
+        for argument in arguments:
+            if isinstance(argument, str) and ";16" in argument:
+                return argument
+    return ""
 
 
 def _over_white(image: Image.Image) -> Image.Image:
@@ -291,6 +313,11 @@ def _check_size(image: Image.Image, path: Path) -> None:
     problem = claim_problem(image.format, width, height, path.stat().st_size)
     if problem is not None:
         raise DataError(f"{path}: {problem}; export or copy it again")
+
+
+def _subfolders(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Those of the named subfolders that exist."""
+    return [folder / name for name in names if (folder / name).is_dir()]
 
 
 def _natural_sort_key(name: str) -> tuple[str, int, str]:

@@ -15,7 +15,12 @@ from semimoe.commands.teachers import make_pseudo_labels
 from semimoe.commands.training_images import shared_patients_warnings
 from semimoe.commands.training_settings import working_resolution
 from semimoe.datasets.image_dataset import open_dataset
-from semimoe.datasets.image_folder import find_images, image_size, read_image, read_labels
+from semimoe.datasets.image_folder import (
+    find_images,
+    mask_values,
+    read_image,
+    read_labels,
+)
 from semimoe.datasets.image_lists import ListedImage
 from semimoe.devices import native_precision
 from semimoe.prediction.image_predictor import ImagePredictor
@@ -459,20 +464,23 @@ def test_a_number_that_is_not_above_zero_is_refused_with_its_option(
 
 
 def test_masks_never_replace_images_or_true_masks(pictures, capsys) -> None:
+    """A mask beside `a.bmp` would make two images of one name; `Images` may be given itself."""
     folder = pictures / "own"
-    save(folder / "a.png", np.zeros((32, 32, 3), np.uint8))
     small = words(SMALL, "--epochs 1 --steps 1 --validation 0")
     data = words("--data", pictures / "data", "--out", pictures / "m")
     assert run("train", *data, "--method supervised", *small) == 0
-    predict = words("predict --model", pictures / "m", "--images", folder, "--out")
-    assert run(*predict, folder) == 2
-    assert "would replace the images" in capsys.readouterr().err
-    assert image_size(folder / "a.png") == (32, 32)
+    save(folder / "Images" / "a.bmp", np.zeros((32, 32, 3), np.uint8))
     save(folder / "Annotation" / "a.png", np.full((32, 32), 7, np.uint8))
-    assert run(*predict, folder / "Annotation") == 2
-    assert "a.png would replace the true masks; give another folder" in capsys.readouterr().err
-    assert read_labels(folder / "Annotation" / "a.png").max() == 1
-    save(folder / "Annotation" / "a.png", np.full((32, 32), 7, np.uint8))
+    save(folder / "Images" / "a_anno.png", np.full((32, 32), 7, np.uint8))
+    before = sorted(folder.rglob("*"))
+    for images in (folder, folder / "Images"):
+        for out, kind in (("Images", "images"), ("Annotation", "true masks")):
+            command = words("predict --model", pictures / "m", "--images", images, "--out")
+            assert run(*command, folder / out) == 2
+            assert f"{out} is the folder of {kind}; give another one" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+    assert read_image(folder / "Images" / "a.bmp").max() == 0
+    assert mask_values(folder / "Annotation" / "a.png") == [7]
 
 
 def test_an_error_names_a_mask_of_another_size(pictures, capsys) -> None:

@@ -4,8 +4,10 @@ import io
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from semimoe.datasets.image_folder import (
@@ -196,6 +198,28 @@ def test_images_of_more_than_8_bits_are_refused_and_not_clipped(tmp_path, dtype)
     for read in (read_image, image_size):
         with pytest.raises(DataError, match=r"^\S+a\.tif: an image of mode .*; convert it$"):
             read(path)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_colours_of_16_bits_are_refused_and_not_reduced_to_their_high_byte(
+    tmp_path, channels, ending
+) -> None:
+    pixels = np.full((2, 4, channels), 3000, np.uint16)
+    path = tmp_path / f"a.{ending}"
+    if ending == "png":
+        path.write_bytes(imagecodecs.png_encode(pixels))
+    elif channels == 2:
+        pytest.skip("Pillow opens no TIFF of two channels")
+    else:
+        photometric = {"photometric": "rgb", "extrasamples": ("unassalpha",) * (channels == 4)}
+        tifffile.imwrite(path, pixels, **photometric)
+    with pytest.raises(
+        DataError, match=r"mode \S+;16\w+; 8 bits per channel are needed"
+    ):
+        read_image(path)
+    with pytest.raises(DataError, match=r"a mask of mode \S+;16\w+; save it with one channel$"):
+        read_labels(path)
 
 
 def test_transparent_pixels_of_an_image_are_white(tmp_path) -> None:
