@@ -144,6 +144,7 @@ onstart:
         jobs,
         explained=INPUTS.explained,
         removed=SLIDES_WITH_REMOVED_TILES,
+        tiles_are_few=tiles_are_few(),
     )
     free_bytes = free_space(PATHS.folder)
     reason = refusal(

@@ -5,6 +5,15 @@ from pathlib import Path
 
 from semimoe.model_card import CARD, WARM_START, WEIGHTS
 
+# Folders and files in the folder of results: `ResultPaths` has no path below another one.
+NAMES_IN_RESULTS = frozenset(
+    (
+        *("tiles", "labels", "pseudo_labels", "maps", "glands", "previews", "proposals"),
+        *("overviews", "metrics", "models", "compare", "qupath", "records", "benchmark", "logs"),
+        *("metrics.csv", "cohort.csv", "preview.html", "preview.png", "report.html"),
+        *("run", "last_failure.txt"),
+    )
+)
 _STORE_SUFFIX = ".zarr"
 _RECORD_SUFFIX = ".json"
 

@@ -96,22 +96,28 @@ def probe_report(
     reasons_follow : the run ends with a list of the reasons: the slides are named only
     """
     rows = [row for row in rows if not is_demo_file(row.path)]
-    unusable = [row.slide for row in rows if row.slide in probes and probes[row.slide].problem]
-    explained = unusable if reasons_follow else unusable[:_MAX_LINES]
-    if unusable and reasons_follow:
+    with_problem = [row.slide for row in rows if row.slide in probes and probes[row.slide].problem]
+    explained = with_problem if reasons_follow else with_problem[:_MAX_LINES]
+    if with_problem and reasons_follow:
+        repeated = [slide for slide in with_problem if probes[slide].may_be_repeated]
+        unusable = [slide for slide in with_problem if slide not in repeated]
         lines = [
-            f"WARNING {counted(len(unusable), 'slide')} cannot be used"
-            f" ({listed(unusable, _MAX_LINES)});"
+            f"WARNING {counted(len(slides), 'slide')} {what} ({listed(slides, _MAX_LINES)});"
             " the preview lists the reasons at its end"
+            for slides, what in (
+                (unusable, "cannot be used"),
+                (repeated, "could not be opened and will be tried again"),
+            )
+            if slides
         ]
     else:
         lines = [
             f"WARNING slide {slide} {_consequence(probes[slide])}: {probes[slide].problem}"
             for slide in explained
         ]
-    if len(unusable) > len(explained):
-        more = len(unusable) - len(explained)
-        lines.append(f"... and {more} more slides that cannot be used")
+    if len(with_problem) > len(explained):
+        more = len(with_problem) - len(explained)
+        lines.append(f"... and {more} more slides that cannot be used or opened")
     left = sum(row.slide not in probes for row in rows)
     if left:
         lines.append(f"not opened yet: {counted(left, 'slide')}; the run does it when it starts")

@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+from workflow.result_paths import NAMES_IN_RESULTS
+
 # In the working directory: Snakemake keeps its locks, logs and state there.
 SNAKEMAKE_FOLDER = ".snakemake"
 _MAX_NAME_BYTES = 255
@@ -104,7 +106,7 @@ def problem_of_file(path: str, typed: str) -> str | None:
 
 
 def problem_in_results(path: str, results: Path) -> str | None:
-    """Why a run cannot read a file of its own folder of results; None if the file is elsewhere.
+    """Why a run cannot read a file of its own results; None if it does not write there.
 
     Snakemake would take the file for the output of a rule, and write it again.
 
@@ -117,9 +119,14 @@ def problem_in_results(path: str, results: Path) -> str | None:
     parent, name = os.path.split(path)
     # The second one is the place of a link that leads out of the folder.
     places = os.path.realpath(path), os.path.join(os.path.realpath(parent), name)
-    if not any(place.startswith(folder) for place in places):
-        return None
-    return f"is in {results}, and this run writes files there; copy it to another folder"
+    for place in places:
+        name = place.removeprefix(folder).split(os.sep)[0]
+        if place.startswith(folder) and name in NAMES_IN_RESULTS:
+            return (
+                f"is in {results / name}, and this run writes files there; copy it to another"
+                " folder, or choose other `results`"
+            )
+    return None
 
 
 def absolute_place(path: str) -> str:

@@ -38,7 +38,7 @@ _WEIGHT_1 = ("--set=training.unsup_max=1", "--set=training.unsup_schedule=ramp")
 _ROWS = {
     _SUPERVISED: ["--method=supervised"],
     "semimoe, same pass": ["--method=semimoe"],  # weight and single step of the public code
-    "semimoe, Algorithm 1": [
+    "semimoe, two steps": [  # Algorithm 1 of the text
         *("--method=semimoe", "--set=training.update=two-step"),
         *("--set=training.unsup_max=5", "--set=training.unsup_schedule=gaussian"),
     ],

@@ -13,17 +13,13 @@ def truth_name(truth: Path) -> str:
 
 
 def truth_patients(truth: Path) -> SharedPatients | None:
-    """Whether test patients are also training patients, for GlaS; None for other folders.
-
-    Raises
-    ------
-    DataError
-        `Grade.csv` is damaged.
-    """
+    """Whether test patients are also training patients, for GlaS; None for other folders."""
     try:
         dataset = open_dataset(truth)
     except NoImageError:  # a folder of masks without images
         return None
+    except DataError as error:  # `Grade.csv` is damaged, or not the file of GlaS
+        return SharedPatients(known=False, note=f"patients are not known ({error})")
     return dataset.shared_patients() if dataset.kind == "glas" else None
 
 

@@ -66,7 +66,8 @@ def _check_output_folder(images: Path, files: list[ImageFile], folder: Path) -> 
             if path is not None:
                 inputs[path.parent.resolve()] = inputs[path.resolve().parent] = kind
     for target in (folder, folder / OVERLAYS):
-        if kind := inputs.get(target.resolve()):
+        if target.resolve() in inputs:
+            kind = inputs[target.resolve()]
             raise DataError(f"--out {folder}: {target} is the folder of {kind}; give another one")
 
 

@@ -256,7 +256,8 @@ def _check_mode(image: Image.Image, path: Path) -> None:
 
 def _mode_of_16_bits(image: Image.Image) -> str:
     """The mode of the stored pixels, such as "RGB;16B", if they have 16 bits per channel, or ""."""
-    for tile in image.tile:  # of an image whose pixels are not decoded yet
+    # An image whose pixels are not decoded yet lists how they are stored.
+    for tile in image.tile:  # type: ignore[attr-defined]  # of opened images only
         arguments = (tile.args,) if isinstance(tile.args, str) else (tile.args or ())
         for argument in arguments:
             if isinstance(argument, str) and ";16" in argument:

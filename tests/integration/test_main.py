@@ -410,11 +410,14 @@ def test_an_error_names_a_missing_prediction(pictures, capsys) -> None:
     assert "no mask; give the folder of masks X_anno.* or X.*" in capsys.readouterr().err
 
 
-def test_a_damaged_table_of_patients_is_an_error_of_evaluate(pictures, capsys) -> None:
+def test_a_damaged_table_of_patients_is_named_in_the_scores(pictures, capsys) -> None:
+    """The scores do not depend on it, and it may be a file of another data set."""
     truth = pictures / "data" / "testA"
     (truth / "Grade.csv").write_text("name,patient ID, grade\ntestA_1,1, mild\n")
-    assert run("evaluate --truth", truth, "--prediction", truth) == 2
-    assert "Grade.csv, row 2: name, patient, and benign or malignant" in capsys.readouterr().err
+    assert run("evaluate --json --truth", truth, "--prediction", truth) == 0
+    patients = json.loads(capsys.readouterr().out)["patients"]
+    assert not patients["known"]
+    assert "Grade.csv, row 2: name, patient, and benign or malignant" in patients["note"]
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,13 @@ def check_not_fatal(path: Path) -> None:
         The child process ran out of time, was killed, or could not start.
     """
     check_is_file(path)
-    probe = _fatal_probes([path], limit_s=_LIMIT_S).get(path)
+    probe = fatal_probes([path]).get(path)
     if probe is not None:
         raise (UnansweredProbeError if probe.may_be_repeated else SlideError)(probe.problem)
 
 
-def fatal_problems(paths: Sequence[Path], *, limit_s: float = _LIMIT_S) -> dict[Path, str]:
-    """Why some slides would end the process that opens them, or could not be probed.
+def fatal_probes(paths: Sequence[Path], *, limit_s: float = _LIMIT_S) -> dict[Path, SlideProbe]:
+    """Probes of the slides that end the process that opens them, or could not be probed.
 
     Images, and TIFFs without a vendor's format, are not probed: their readers are safe.
 
@@ -91,10 +91,6 @@ def fatal_problems(paths: Sequence[Path], *, limit_s: float = _LIMIT_S) -> dict[
     ----------
     limit_s : most seconds for each slide
     """
-    return {path: probe.problem for path, probe in _fatal_probes(paths, limit_s=limit_s).items()}
-
-
-def _fatal_probes(paths: Sequence[Path], *, limit_s: float) -> dict[Path, SlideProbe]:
     paths = [path for path in paths if _needs_probe(path)]
     probes = probe_slides([ProbeRequest(str(path), limit_s=limit_s) for path in paths])
     return {
@@ -160,4 +156,7 @@ def _unanswered_reason(end: ChildEndedError, limit_s: float) -> str:
             f"{ended}, usually because memory ran out; run again with fewer jobs at a time, or"
             " with more memory"
         )
-    return f"{ended} before it read the slide; check the installation (`make doctor`), run again"
+    return (
+        f"{ended} without a message; run again; if this repeats, check the installation"
+        " (`make doctor`), and copy the slide again"
+    )

@@ -19,8 +19,9 @@ import PIL.Image
 
 from tiling.messages import counted
 from tiling.slide_errors import SlideError
-from tiling.slides.child_probe import fatal_problems
+from tiling.slides.child_probe import fatal_probes
 from tiling.slides.dicom_series import is_dicom, series_uid
+from tiling.slides.probe import SlideProbe
 from tiling.slides.slide_problems import correctable_problems, unusable_problems
 from tiling.slides.slide_reader import open_slide
 
@@ -61,7 +62,8 @@ class FolderRow:
     ----------
     slide : id, unique ignoring case
     path : the file
-    split : "predict", or "skip" for a file that cannot be read or is truncated
+    split : "predict", or "skip" for a file that cannot be read or is truncated; a file whose
+        process was killed or ran out of time is "predict"
     mpp : always "": the pixel size of the file is used; a person enters it where `check` says so
     name : original path inside the folder
     check : what a person must check, "" when there is nothing
@@ -106,7 +108,7 @@ def sheet_from_folder(folder: Path) -> FolderSheet:
         lines = [f"{folder}: no slide in it (looked for {endings})", *left_out]
         raise SlideError("; ".join(lines))
     names = [path.relative_to(folder) for path in files]
-    fatal = fatal_problems(files)
+    fatal = fatal_probes(files)
     rows = [
         _row(slide, path, name, fatal.get(path))
         for slide, path, name in zip(unique_ids(names), files, names, strict=True)
@@ -194,9 +196,11 @@ def _is_small(image_file: Path) -> bool:
         return False
 
 
-def _row(slide: str, path: Path, name: Path, fatal: str | None) -> FolderRow:
+def _row(slide: str, path: Path, name: Path, fatal: SlideProbe | None) -> FolderRow:
     if fatal is not None:
-        return FolderRow(slide, path, "skip", "", str(name), fatal.removeprefix(f"{path}: "))
+        # Memory may have run out for a moment, or the disk was slow: the run tries again.
+        split = "predict" if fatal.may_be_repeated else "skip"
+        return FolderRow(slide, path, split, "", str(name), fatal.problem.removeprefix(f"{path}: "))
     remarks: list[str] = []
     if path.suffix.lower() in _IMAGE_ENDINGS and _MASK_NAME.search(path.stem):
         remarks.append("looks like a mask, not a slide")

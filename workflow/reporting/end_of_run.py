@@ -94,21 +94,29 @@ def report_after_failure(
     if not pages:  # the user asked for other files
         return "\n".join(["", *failures])
     results, locations = "", []
-    try:
+
+    def write_notes() -> None:
         remove_table_records(paths)
         record_failure_of_run(paths, failures)
-        if "preview" in pages:
-            preview_after_failure(sheet, paths, outcome)
-            locations.append(f"The preview, which names slides that failed: {paths.preview_page}")
-        if "report" in pages:
-            tables_after_failure(sheet, configuration, outcome)
-            write_report(sheet.ids(), configuration, paths.report, outcome)
-            results = run_text(sheet.ids(), configuration, outcome) + "\n"
-            locations.append(
-                f"The report with all current results and all failures: {paths.report}"
-            )
-    except Exception as error:  # for example a full disk; the failures must be printed anyway
-        locations.append(f"Not all pages could be written: {type(error).__name__}: {error}")
+
+    def write_preview() -> None:
+        preview_after_failure(sheet, paths, outcome)
+        relation = ", which names slides that failed" if outcome.without_summary else ""
+        locations.append(f"The preview{relation}: {paths.preview_page}")
+
+    def write_tables_and_report() -> None:
+        nonlocal results
+        tables_after_failure(sheet, configuration, outcome)
+        write_report(sheet.ids(), configuration, paths.report, outcome)
+        results = run_text(sheet.ids(), configuration, outcome) + "\n"
+        locations.append(f"The report with all current results and all failures: {paths.report}")
+
+    writers = {"preview": write_preview, "report": write_tables_and_report}
+    for write in (write_notes, *(writers[page] for page in sorted(pages))):
+        try:
+            write()
+        except Exception as error:  # for example a full disk; the failures must be printed anyway
+            locations.append(f"Not all pages could be written: {type(error).__name__}: {error}")
     return "\n".join([results, *failures, *locations])
 
 

@@ -27,11 +27,12 @@ class RunForecast:
     ----------
     slides : slides to tile or to predict that can be used
     pixels : their pixels at the working resolution
-    expected_bytes : disk space, if 40 % of each slide is tissue; of the tiles that are removed,
-        only those of the largest slide count
+    expected_bytes : disk space, if 40 % of each slide is tissue; where tiles are removed before
+        the next slide is tiled, only those of the largest slide count
     max_bytes : disk space, if all of each slide is tissue
     not_made : slides of the demo that this run makes first
     unusable : slides that cannot be used
+    tried_again : slides that could not be opened; their jobs try again
     problems : why slides that are to be tiled cannot be used, where the user was not told before
     tiles_slides : whether slides are to be tiled; otherwise the preview shows the time already
     """
@@ -42,6 +43,7 @@ class RunForecast:
     max_bytes: float
     not_made: int
     unusable: int = 0
+    tried_again: int = 0
     problems: tuple[str, ...] = ()
     tiles_slides: bool = False
 
@@ -53,6 +55,7 @@ def forecast(
     *,
     explained: Container[str] = (),
     removed: Container[str] = (),
+    tiles_are_few: bool = True,
     cache: Path = CACHE,
 ) -> RunForecast:
     """The forecast of a run, from the headers of the slides that its jobs tile or predict.
@@ -62,6 +65,8 @@ def forecast(
     mpp_um : working resolution, um per pixel
     explained : slides whose problem the user was told when the run was planned
     removed : slides whose tiles the run removes
+    tiles_are_few : whether a slide whose tiles are removed is predicted before the next one is
+        tiled; otherwise the tiles of all slides may be on the disk at the same time
     cache : see `workflow.sheet_probes`
     """
     stores = [job for job in jobs if job.rule in (_TILE_RULE, *_PREDICT_RULES)]
@@ -75,15 +80,18 @@ def forecast(
         if probe.geometry is not None and not probe.problem
     }
     max_bytes = _BYTES_PER_PX * sum(pixels.get(job.subject, 0.0) for job in stores)
-    removed_px = [pixels.get(slide, 0.0) for slide in tiled if slide in removed]
+    removed_px = [pixels.get(slide, 0.0) for slide in tiled if slide in removed and tiles_are_few]
     removed_later = _BYTES_PER_PX * (sum(removed_px) - max(removed_px, default=0.0))
+    with_problem = [probe for probe in probes.values() if probe.problem]
+    tried_again = sum(probe.may_be_repeated for probe in with_problem)
     return RunForecast(
         slides=len(pixels),
         pixels=sum(pixels.values()),
         expected_bytes=_TISSUE_SHARE * (max_bytes - removed_later),
         max_bytes=max_bytes,
         not_made=len(rows) - len(probes),
-        unusable=sum(bool(probe.problem) for probe in probes.values()),
+        unusable=len(with_problem) - tried_again,
+        tried_again=tried_again,
         problems=tuple(
             probes[slide].problem
             for slide in probes
@@ -100,6 +108,7 @@ def forecast_text(expected: RunForecast, free_bytes: float) -> str:
         for number, what in (
             (expected.not_made, "that this run makes first"),
             (expected.unusable, "cannot be used"),
+            (expected.tried_again, "could not be opened and will be tried again"),
         )
         if number
     ]

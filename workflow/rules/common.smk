@@ -40,6 +40,19 @@ def threads_of_tiling(wildcards):
     return THREADS_OF_PREDICTION if wildcards.slide in SLIDES_WITH_REMOVED_TILES else 2
 
 
+def tiles_are_few():
+    """Whether a slide whose tiles are removed is predicted before the next one is tiled.
+
+    On a cluster, or with cores that are free beside a tiling, other slides are tiled ahead.
+    """
+    return workflow.local_exec and all(
+        job.threads >= workflow.cores
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "tile_slide"
+        and job.wildcards.slide in SLIDES_WITH_REMOVED_TILES
+    )
+
+
 def readers_of_tiles(slide):
     """Records of the jobs of this run that read the tiles of a slide."""
     summary = {"summary": PATHS.record("preview_slide", slide)}

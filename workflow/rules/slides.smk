@@ -22,7 +22,7 @@ rule tile_slide:
             else "slide"
         ),
         made_from=made_from,
-        code_version=6,
+        code_version=7,
     script:
         "../scripts/tile_slide.py"
 
@@ -89,6 +89,8 @@ rule preview:
         record=PATHS.record("preview"),
     log:
         PATHS.log("preview"),
+    # Users wait for it, and it takes seconds: before trainings and predictions.
+    priority: REMOVAL_FIRST
     conda:
         "../../environment.yml"
     threads: 8

@@ -18,7 +18,8 @@ from tiling.__main__ import main
 from tiling.child_process import ChildProcess
 from tiling.slide_errors import SlideError
 from tiling.slides import child_probe
-from tiling.slides.child_probe import UnansweredProbeError, fatal_problems, probe_slides
+from tiling.slides.child_probe import UnansweredProbeError, fatal_probes, probe_slides
+from tiling.slides.folder_sheet import sheet_from_folder
 from tiling.slides.probe import ProbeRequest, probe_slide
 from tiling.tiles.slide_source import SlideSource
 from tiling.tiles.tile_slide import TileParameters, tile_slide
@@ -88,7 +89,7 @@ def test_the_commands_refuse_a_slide_that_ends_the_process(
 
 def test_a_usable_slide_of_a_vendor_is_no_fatal_problem(tmp_path: Path) -> None:
     path = write_ndpi(tmp_path / "s.ndpi", 64)
-    assert fatal_problems([path]) == {}
+    assert fatal_probes([path]) == {}
 
 
 def test_a_slide_that_takes_too_long_is_named(tmp_path: Path) -> None:
@@ -124,6 +125,9 @@ def test_a_probe_that_the_slide_does_not_end_is_tried_again(
     for message in (str(source.path), *messages):
         assert message in str(caught.value)
     assert not store.exists()
+    (row,) = sheet_from_folder(tmp_path).rows
+    assert row.split == "predict"  # a sheet outlives a moment without memory
+    assert messages[0] in row.check
 
 
 def test_an_error_of_the_disk_may_be_repeated(

@@ -101,6 +101,28 @@ def test_a_preview_that_cannot_be_written_leaves_none_of_an_earlier_run(
     assert not paths.preview_page.exists()
 
 
+def test_a_preview_that_cannot_be_written_costs_neither_tables_nor_report(tmp_path: Path) -> None:
+    paths = ResultPaths(tmp_path / "r")
+    (paths.preview_page / "kept").mkdir(parents=True)  # a folder cannot be replaced by a file
+    log = paths.log("train")
+    write_atomic(log, "ERROR no memory\n")
+    write_summary(paths, "a", None)
+    jobs = (
+        PlannedJob("train", "all", log),
+        PlannedJob("preview", "all", Path("none")),
+        PlannedJob("report", "all", Path("none")),
+    )
+    text = report_after_failure(sheet("a"), config(paths.folder), jobs, started_s=0)
+    assert "Not all pages could be written: IsADirectoryError" in text
+    assert "FAILED train/all: no memory" in text
+    assert paths.report.is_file()
+    assert paths.cohort_table.is_file()
+    (paths.preview_page / "kept").rmdir()
+    paths.preview_page.rmdir()
+    text = report_after_failure(sheet("a"), config(paths.folder), jobs, started_s=0)
+    assert f"The preview: {paths.preview_page}" in text  # no slide failed
+
+
 def test_a_preview_lists_failed_slides_last_and_is_made_again(tmp_path: Path) -> None:
     paths = ResultPaths(tmp_path)
     write_summary(paths, "good", None)

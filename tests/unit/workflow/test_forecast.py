@@ -62,6 +62,8 @@ def test_of_tiles_that_are_removed_only_the_largest_slide_counts(slide: Path) ->
     expected = forecast(rows, MPP_UM, planned, removed={"a", "b"})
     assert expected.max_bytes == 256**2 * 6 * 4
     assert expected.expected_bytes == pytest.approx(0.4 * 256**2 * 5 * 4)
+    ahead = forecast(rows, MPP_UM, planned, removed={"a", "b"}, tiles_are_few=False)
+    assert ahead.expected_bytes == pytest.approx(0.4 * 256**2 * 6 * 4)
 
 
 def test_only_planned_jobs_count(slide: Path) -> None:

@@ -164,6 +164,18 @@ def test_a_file_that_the_run_would_write_again_is_refused(
     Path("a.svs").touch()
     Path("s.tsv").write_text("\t".join(cells) + "\n" + "\t".join(cells.values()) + "\n")
     (problem,) = read_sheet(Path("s.tsv"), training=False, results=Path("results")).problems
-    assert f"row 2, column {column}: {cells[column]} is in results" in problem
-    assert "this run writes files there; copy it to another folder" in problem
+    assert f"row 2, column {column}: {cells[column]} is in results/proposals" in problem
+    assert "this run writes files there; copy it to another folder, or choose" in problem
     assert not read_sheet(Path("s.tsv"), training=False, results=Path("result")).problems
+
+
+def test_files_beside_what_a_run_writes_may_be_in_the_folder_of_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    slide = tmp_path / "study" / "scans" / "a.svs"
+    slide.parent.mkdir(parents=True)
+    slide.touch()
+    Path("s.tsv").write_text("slide\tpath\tsplit\na\tstudy/scans/a.svs\tpredict\n")
+    for results in ("study", "."):
+        assert not read_sheet(Path("s.tsv"), training=False, results=Path(results)).problems
