@@ -15,13 +15,8 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from semimoe.datasets.image_folder import (
-    FolderImages,
-    ImageFile,
-    find_images,
-    read_image,
-    read_labels,
-)
+from semimoe.datasets.image_files import read_image, read_labels
+from semimoe.datasets.image_folder import FolderImages, ImageFile, find_images
 from semimoe.evaluation.metrics import object_scores, pixel_scores
 from semimoe.prediction.image_predictor import ImagePredictor
 from semimoe.prediction.predictor import Predictor

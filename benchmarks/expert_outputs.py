@@ -20,7 +20,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from semimoe.datasets.image_dataset import open_dataset
-from semimoe.datasets.image_folder import ImageFile, read_image, read_labels
+from semimoe.datasets.image_files import read_image, read_labels
+from semimoe.datasets.image_folder import ImageFile
 from semimoe.datasets.image_resolution import Resolution, enlarge_labels, isotropic_resolution
 from semimoe.devices import choose_device
 from semimoe.evaluation.metrics import object_scores, pixel_scores

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semimoe.datasets.image_dataset import open_dataset
-from semimoe.datasets.image_folder import read_image, read_labels
+from semimoe.datasets.image_files import read_image, read_labels
 from semimoe.datasets.image_resolution import Resolution, isotropic_resolution
 from semimoe.evaluation.metrics import ObjectScores, object_scores, pixel_scores
 from semimoe.model_card import ModelCard, load_card

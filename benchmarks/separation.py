@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from semimoe.datasets.image_dataset import open_dataset
-from semimoe.datasets.image_folder import read_image, read_labels
+from semimoe.datasets.image_files import read_image, read_labels
 from semimoe.datasets.image_resolution import Resolution, enlarge_labels
 from semimoe.evaluation.metrics import ObjectScores, object_scores
 from semimoe.model_card import WEIGHTS, load_card

@@ -300,7 +300,7 @@ def test_a_model_is_scored_after_the_deadline_and_logs_of_cells_are_packed(
 
 def test_images_at_half_resolution_have_their_masks_and_grades(tmp_path, monkeypatch) -> None:
     from semimoe.datasets.image_dataset import open_dataset
-    from semimoe.datasets.image_folder import read_image, read_labels
+    from semimoe.datasets.image_files import read_image, read_labels
 
     write_glas(tmp_path / "glas")
     (tmp_path / "glas" / "Grade.csv").write_text("name,patient ID,grade (GlaS)\n")

@@ -21,7 +21,7 @@ from gpu_report import GpuReport
 from timed_commands import FINISHED, run_semimoe
 
 from semimoe.datasets.image_dataset import open_dataset
-from semimoe.datasets.image_folder import read_image, read_labels
+from semimoe.datasets.image_files import read_image, read_labels
 from semimoe.datasets.image_lists import (
     ListedImage,
     image_list_csv,

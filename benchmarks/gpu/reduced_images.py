@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from semimoe.datasets.image_dataset import GLAS_MPP_UM, GRADES_FILE
-from semimoe.datasets.image_folder import find_images, read_image, read_labels
+from semimoe.datasets.image_files import read_image, read_labels
+from semimoe.datasets.image_folder import find_images
 from semimoe.datasets.image_resolution import isotropic_resolution
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from semimoe.benchmark.table_cells import TableCell
-from semimoe.datasets.image_folder import find_images, read_image, read_labels
+from semimoe.datasets.image_files import read_image, read_labels
+from semimoe.datasets.image_folder import find_images
 from semimoe.model_errors import SettingsError
 from tiling.raster.atomic_files import partial_file
 from tiling.raster.edges import inner_edges

@@ -16,7 +16,8 @@ from semimoe.commands.evaluated_files import (
     truth_patients,
 )
 from semimoe.datasets.image_dataset import GLAS_MPP_UM, part_of_image
-from semimoe.datasets.image_folder import ImageFile, read_image, read_labels
+from semimoe.datasets.image_files import read_image, read_labels
+from semimoe.datasets.image_folder import ImageFile
 from semimoe.evaluation.protocols import (
     ScoredImage,
     scores_as_published,

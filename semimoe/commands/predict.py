@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from semimoe.datasets.image_folder import ImageFile, find_images, mask_folders, read_image
+from semimoe.datasets.image_files import read_image
+from semimoe.datasets.image_folder import ImageFile, find_images, mask_folders
 from semimoe.model_errors import DataError
 from semimoe.setting_types import FLIPS_CHOICES
 

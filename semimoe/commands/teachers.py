@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semimoe.datasets.image_folder import ImageFile, read_image
+from semimoe.datasets.image_files import read_image
+from semimoe.datasets.image_folder import ImageFile
 from semimoe.datasets.image_lists import ListedImage
 from semimoe.datasets.image_resolution import Resolution
 from semimoe.fine_tuning import changed_meanings

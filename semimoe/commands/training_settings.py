@@ -4,7 +4,7 @@ import argparse
 import logging
 
 from semimoe.datasets.image_dataset import GLAS_MPP_UM, ImageDataset, has_glas_sizes
-from semimoe.datasets.image_folder import image_size
+from semimoe.datasets.image_files import image_size
 from semimoe.datasets.image_resolution import (
     SQUARE_PX,
     Resolution,

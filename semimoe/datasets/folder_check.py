@@ -17,7 +17,8 @@ from semimoe.datasets.image_dataset import (
     open_dataset,
     part_of_image,
 )
-from semimoe.datasets.image_folder import ImageFile, image_size, mask_values, read_labels
+from semimoe.datasets.image_files import image_size, mask_values, read_labels
+from semimoe.datasets.image_folder import ImageFile
 from semimoe.json_model import JsonModel
 from semimoe.model_errors import DataError
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from semimoe.datasets.image_folder import ImageFile, find_images, image_size
+from semimoe.datasets.image_files import image_size
+from semimoe.datasets.image_folder import ImageFile, find_images
 from semimoe.json_model import JsonModel
 from semimoe.model_errors import DataError
 

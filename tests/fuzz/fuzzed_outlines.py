@@ -16,7 +16,7 @@ from changed_inputs import changed_bytes, changed_json_text
 from fuzzed_parser import FuzzedParser
 from PIL import Image
 
-from semimoe.datasets.image_folder import image_size, read_image, read_labels
+from semimoe.datasets.image_files import image_size, read_image, read_labels
 from semimoe.model_errors import DataError
 from tiling.outlines.mask_image import mask_shape
 from tiling.qupath.annotation_source import ReadingRules, open_annotation

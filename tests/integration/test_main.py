@@ -15,12 +15,8 @@ from semimoe.commands.teachers import make_pseudo_labels
 from semimoe.commands.training_images import shared_patients_warnings
 from semimoe.commands.training_settings import working_resolution
 from semimoe.datasets.image_dataset import open_dataset
-from semimoe.datasets.image_folder import (
-    find_images,
-    mask_values,
-    read_image,
-    read_labels,
-)
+from semimoe.datasets.image_files import mask_values, read_image, read_labels
+from semimoe.datasets.image_folder import find_images
 from semimoe.datasets.image_lists import ListedImage
 from semimoe.devices import native_precision
 from semimoe.prediction.image_predictor import ImagePredictor

@@ -10,13 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from semimoe.datasets.image_folder import (
-    FolderImages,
-    find_images,
-    image_size,
-    read_image,
-    read_labels,
-)
+from semimoe.datasets.image_files import image_size, read_image, read_labels
+from semimoe.datasets.image_folder import FolderImages, find_images
 from semimoe.model_errors import DataError
 
 MASK = np.array([[3, 3, 0, 0], [0, 0, 0, 8]], np.uint8)
