@@ -60,6 +60,8 @@ def _of_gland(
             widths[axis] = (_PADDING_PX, 0) if side == 0 else (0, _PADDING_PX)
             padded = np.pad(padded, widths, mode="edge" if is_cut else "constant")
     inner = tuple(slice(_PADDING_PX, _PADDING_PX + length) for length in gland.shape)
+    if padded.all():  # no outline is known: all of it is deep inside
+        return np.full(gland.shape, QUANTISED_MAX, np.uint8)
     to_outline = ndimage.distance_transform_edt(padded)[inner] - 0.5
     smooth = ndimage.gaussian_filter(padded.astype(np.float32), _SMOOTHING_PX) > 0.5
     thin = skeletonize(smooth & padded)  # type: ignore[no-untyped-call]

@@ -56,6 +56,8 @@ class AugmentedTiles(NamedTuple):
     skeleton : float32 (B, T, T), skeleton-aware distance in [0, 1]; or None
     scale : float32 (B,), the content is this many times larger than in the tile that was read; the
         sdf channel keeps the distances of the tile that was read
+    to_glass_px : float32 (B, T, T), distance to the glass that was added, negative in the glass;
+        None for augmentations without glass
     """
 
     image: Tensor
@@ -66,6 +68,7 @@ class AugmentedTiles(NamedTuple):
     pseudo: Tensor | None
     skeleton: Tensor | None
     scale: Tensor
+    to_glass_px: Tensor | None
 
 
 def augment(
@@ -103,6 +106,7 @@ def augment(
     if windows.skeleton is not None:
         skeleton = sample_bilinear(windows.skeleton[:, None], positions)[:, 0] / QUANTISED_MAX
     weakly_augmented = image
+    to_glass_px = None
     if augmentation in _STAIN_CHANGES:
         image = change_stain(
             image,
@@ -113,8 +117,10 @@ def augment(
     if augmentation in GLASS_AUGMENTATIONS:
         edges = numbers[:, Column.EDGES].view(len(numbers), GLASS_EDGES, -1)
         noise = _glass_noise(numbers, tile_px)
-        for edge in edges.unbind(1):
-            is_glass = _glass(edge, tile_px)
+        to_edge_px = [_distance_to_glass(edge, tile_px) for edge in edges.unbind(1)]
+        to_glass_px = torch.stack(to_edge_px).amin(0)
+        for edge, distance_px in zip(edges.unbind(1), to_edge_px, strict=True):
+            is_glass = distance_px < 0
             glass = _glass_colour(edge) + noise
             image, weakly_augmented = (
                 torch.where(is_glass[:, None], glass, view) for view in (image, weakly_augmented)
@@ -131,6 +137,7 @@ def augment(
         pseudo,
         skeleton,
         tile_px / windows.side,
+        to_glass_px,
     )
 
 
@@ -146,10 +153,11 @@ def _sample_pseudo(pseudo: Tensor, positions: Positions) -> Tensor:
     return torch.stack([mask, sdf.round(), boundary], dim=1)
 
 
-def _glass(edge: Tensor, tile_px: int) -> Tensor:
-    """Where a random edge, at most one half of the tile beyond it, gives glass: bool (B, T, T).
+def _distance_to_glass(edge: Tensor, tile_px: int) -> Tensor:
+    """Distance to the glass beyond a random edge, px: float32 (B, T, T), negative in the glass.
 
-    Training images are crops of tissue, but tiles of slides may contain glass. The edge is straight
+    At most one half of the tile lies beyond the edge; without an edge the distance is infinite. At a
+    wavy edge it is that to the tangent. Training images are crops of tissue, but tiles of slides may contain glass. The edge is straight
     (as of a tissue core) or wavy (as of a section). A gland that crosses it ends there.
 
     Parameters
@@ -170,9 +178,12 @@ def _glass(edge: Tensor, tile_px: int) -> Tensor:
     amplitude = _LARGEST_WAVE * column(EdgeColumn.AMPLITUDE)
     amplitude = amplitude * (column(EdgeColumn.IS_WAVY) < 0.5)
     waves = 1 + 3 * column(EdgeColumn.WAVES)
-    wave = amplitude * torch.sin(2 * math.pi * (waves * along + column(EdgeColumn.PHASE)))
+    phase = 2 * math.pi * (waves * along + column(EdgeColumn.PHASE))
+    slope = amplitude * 2 * math.pi * waves * torch.cos(phase)
     offset = 0.05 + 0.4 * column(EdgeColumn.OFFSET)
-    return (across + wave > offset) & (column(EdgeColumn.IS_PRESENT) < 0.5)
+    beyond = across + amplitude * torch.sin(phase) - offset
+    distance_px = -beyond * tile_px / torch.sqrt(1 + slope**2)
+    return torch.where(column(EdgeColumn.IS_PRESENT) < 0.5, distance_px, math.inf)
 
 
 def _glass_colour(edge: Tensor) -> Tensor:

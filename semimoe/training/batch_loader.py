@@ -19,7 +19,7 @@ from torch import Tensor
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.device_targets import make_device_targets
 from semimoe.objectives.losses import Targets
-from semimoe.objectives.targets import make_targets
+from semimoe.objectives.targets import RING_PX, make_targets
 from semimoe.settings import SdfScale
 from semimoe.training.augmentation import AugmentedTiles, augment, rounded
 from semimoe.training.cuda_graphs import RecordedFunction
@@ -141,11 +141,16 @@ def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
     if role == "labelled":
         targets = _targets(tiles, recipe)
         if tiles.skeleton is not None:
-            targets = targets.with_skeleton_distance(tiles.skeleton)
+            skeleton = tiles.skeleton
+            if tiles.to_glass_px is not None:
+                skeleton = torch.minimum(skeleton, _positive_share(tiles.to_glass_px, recipe))
+            targets = targets.with_skeleton_distance(skeleton)
         return Batch(tiles.image, tiles.weight, targets, targets.mask, tiles.weight, unknown)
     pseudo = None
     if tiles.pseudo is not None:
         pseudo = _stored_targets(tiles.pseudo, tiles.scale, recipe.network.sdf_scale)
+        if tiles.to_glass_px is not None:
+            pseudo = _ending_at_glass(pseudo, tiles.to_glass_px, recipe)
     # All pixels inside the image count; the labels of an unlabelled tile are for the log only.
     truth_weight = tiles.weight * windows.has_labels[:, None, None]
     truth = (tiles.labels > 0).long()
@@ -204,6 +209,26 @@ def _stored_targets(pseudo: Tensor, scale: Tensor, sdf_scale: SdfScale) -> Targe
             stays |= sdf > 0  # a position between outline and skeleton
         sdf = torch.where(stays, sdf, scaled)
     return Targets((mask > 0).long(), sdf[:, None], (boundary > 0).long())
+
+
+def _ending_at_glass(targets: Targets, to_glass_px: Tensor, recipe: Recipe) -> Targets:
+    """Targets of glands that end at the glass, as in labelled tiles.
+
+    Parameters
+    ----------
+    to_glass_px : float32 (B, T, T)
+    """
+    boundary = targets.boundary | ((targets.mask > 0) & (to_glass_px < RING_PX)).long()
+    targets = targets._replace(boundary=boundary)
+    if recipe.network.sdf_scale == "tile":
+        return targets
+    sdf = torch.minimum(targets.sdf, _positive_share(to_glass_px, recipe)[:, None])
+    return targets._replace(sdf=sdf)
+
+
+def _positive_share(distance_px: Tensor, recipe: Recipe) -> Tensor:
+    """A distance in units of `sdf_um`, in [0, 1]."""
+    return (distance_px * (recipe.mpp_um / recipe.network.sdf_um)).clamp(0, 1)
 
 
 @cache

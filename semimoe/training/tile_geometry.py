@@ -140,7 +140,8 @@ def sample_nearest(pixels: Tensor, positions: Positions) -> Tensor:
 
 def _rotations(numbers: Tensor, augmentation: Augmentation) -> Tensor:
     """Matrices (B, 2, 2) that flip and turn positions."""
-    turns = (numbers[:, Column.QUARTER_TURNS] * 4).floor()
+    # A float64 just below 1 is 1 in float32.
+    turns = (numbers[:, Column.QUARTER_TURNS] * 4).floor().clamp(max=3)
     cos = (1 - turns) * (turns != 3)  # 1, 0, -1, 0
     sin = (2 - turns) * (turns != 0)  # 0, 1, 0, -1
     flip = torch.where(numbers[:, Column.FLIP] < 0.5, -1.0, 1.0)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from semimoe.methods import METHODS
 from semimoe.model_errors import DataError
@@ -110,6 +111,52 @@ def test_only_distances_in_um_are_scaled_with_the_tile(sdf_scale) -> None:
     outside, inside = {"um": (2, 2), "skeleton": (2, 1), "tile": (1, 1)}[sdf_scale]
     expected = [-1.0, outside * stored[1], inside * stored[2], 1.0]
     assert result == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sdf_scale", ["um", "skeleton"])
+def test_glands_end_at_the_glass_in_all_targets(sdf_scale) -> None:
+    """A tile inside a gland is deep everywhere; beyond an edge of glass its outline is known."""
+    side, tile_px = 96, 64
+    everywhere = np.ones((side, side), np.int32)
+    deep = np.stack([everywhere, 255 * everywhere, 0 * everywhere]).astype(np.uint8)
+    tile = Tile(
+        np.full((3, side, side), 90, np.uint8),
+        everywhere,
+        pseudo=deep,
+        skeleton=np.full((side, side), 255, np.uint8),
+    )
+    network = NETWORK.model_copy(update={"sdf_scale": sdf_scale, "sdf_um": 20.0})
+    training = TRAINING.model_copy(update={"augment": "scanners", "tile_px": tile_px})
+    recipe = Recipe("semimoe", network, training, 1.0, 0)
+    labelled, unlabelled = (
+        list(batches([tile] * 20, role, recipe, BatchPlan(10), torch.device("cpu")))
+        for role in ("labelled", "unlabelled")
+    )
+    seen = 0
+    for batch in labelled:
+        glass = (batch.targets.mask == 0).numpy()
+        for of_tile, sdf in zip(glass, batch.targets.sdf[:, 0].numpy(), strict=True):
+            if of_tile.any() and not of_tile.all():
+                seen += 1
+                depth_px = distance_transform_edt(~of_tile) - 0.5
+                inside = ~of_tile
+                error = np.abs(sdf - np.clip(depth_px / 20, 0, 1))[inside]
+                assert np.quantile(error, 0.9) < 0.15
+    assert seen > 3
+    seen = 0
+    for batch in unlabelled:
+        glass = batch.weight.numpy() == 0
+        targets = batch.targets
+        parts = (targets.sdf[:, 0].numpy(), targets.boundary.numpy())
+        for of_tile, sdf, boundary in zip(glass, *parts, strict=True):
+            if of_tile.any() and not of_tile.all():
+                seen += 1
+                depth_px = distance_transform_edt(~of_tile) - 0.5
+                error = np.abs(sdf - np.clip(depth_px / 20, 0, 1))[~of_tile]
+                assert np.quantile(error, 0.9) < 0.15
+                assert boundary[(depth_px > 0) & (depth_px < 1)].mean() > 0.9
+                assert boundary[depth_px > 6].mean() < 0.03  # glass just outside of the tile
+    assert seen > 3
 
 
 def test_labelled_tiles_without_labels_are_an_error(discs) -> None:

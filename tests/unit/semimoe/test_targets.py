@@ -217,3 +217,8 @@ def test_distances_of_a_gpu_are_measured_to_annotated_pixels_only(seed) -> None:
         expected = brute_force_um(labels[tile] * weight[tile], weight[tile], sdf_um=10 / 0.7)
         counts = weight[tile]
         np.testing.assert_allclose(sdf[tile][counts], expected[counts], atol=1e-5)
+
+
+def test_a_gland_without_any_outline_in_sight_is_deep_everywhere() -> None:
+    everywhere = np.ones((40, 60), np.int32)
+    assert (skeleton_distance(everywhere) == 255).all()
