@@ -156,9 +156,10 @@ def _sample_pseudo(pseudo: Tensor, positions: Positions) -> Tensor:
 def _distance_to_glass(edge: Tensor, tile_px: int) -> Tensor:
     """Distance to the glass beyond a random edge, px: float32 (B, T, T), negative in the glass.
 
-    At most one half of the tile lies beyond the edge; without an edge the distance is infinite. At a
-    wavy edge it is that to the tangent. Training images are crops of tissue, but tiles of slides may contain glass. The edge is straight
-    (as of a tissue core) or wavy (as of a section). A gland that crosses it ends there.
+    At most one half of the tile lies beyond the edge; without an edge the distance is infinite. At
+    a wavy edge it is that to the tangent. Training images are crops of tissue, but tiles of slides
+    may contain glass. The edge is straight (as of a tissue core) or wavy (as of a section). A gland
+    that crosses it ends there.
 
     Parameters
     ----------

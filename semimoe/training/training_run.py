@@ -121,7 +121,9 @@ class TrainingRun:
 
     def begin_epoch(self) -> None:
         """Seed the random generator, and start the sums of the epoch."""
-        seeds = np.random.SeedSequence([self.recipe.seed, self.epoch])
+        # Each process of a training draws its own numbers; the first one those of a single process.
+        rank = [self.device.rank] if self.device.rank else []
+        seeds = np.random.SeedSequence([self.recipe.seed, self.epoch, *rank])
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
         self.learner.train()
         if self.recipe.training.statistics == "frozen":

