@@ -68,6 +68,10 @@ def write_labels(
     create_array(group, "labels", weight.shape, np.int32)[...] = values
     create_array(group, "weight", weight.shape, np.uint8)[...] = weight
     regions = [StoredRegion(f"r{number}", Window(*window)) for number, window in enumerate(windows)]
+    numbers = np.zeros(weight.shape, np.uint16)
+    for number, region in enumerate(regions, start=1):
+        numbers[region.window.slices] = number
+    create_array(group, "region", weight.shape, np.uint16)[...] = numbers
     geometry = Geometry.uniform(weight.shape[1], weight.shape[0])
     label_attributes(geometry, regions).write(group)
     seal_store(path)

@@ -14,6 +14,7 @@ from tiling.stores.chunk_cache import CachedChunks
 from tiling.stores.ome_pyramid import WHITE
 from tiling.stores.window_reading import read_window
 from tiling.tiles.tissue_store import StoredTissue
+from tiling.tiles.training_windows import RegionParts
 
 
 class StoredTiles:
@@ -89,6 +90,36 @@ class StoredTiles:
                 CachedChunks(array, max_bytes=self._cache_bytes) if cached else array
             )
         return self._arrays[name]
+
+
+class RegionTiles(StoredTiles):
+    """Parts of annotated regions with their surroundings, for validation.
+
+    On a slide the network sees what is around a region, so it must see it here. Only the pixels of
+    the part that belong to its region count.
+
+    Parameters
+    ----------
+    tiles, labels : stores of one slide
+    parts : of its regions
+    margin_px : width of the surroundings on each side
+    """
+
+    def __init__(self, tiles: Path, parts: RegionParts, *, labels: Path, margin_px: int) -> None:
+        margin = np.array([-margin_px, -margin_px, 2 * margin_px, 2 * margin_px])
+        super().__init__(tiles, parts.windows_px + margin, labels=labels)
+        self._label_store, self._regions, self._margin_px = labels, parts.regions, margin_px
+
+    def __getitem__(self, index: int) -> Tile:
+        tile = super().__getitem__(index)
+        assert tile.weight is not None  # there are labels
+        numbers = self._array("region", self._label_store)
+        region = read_window(numbers, self.windows_px[index], fill=0)
+        weight = np.zeros_like(tile.weight)
+        height, width = (side - self._margin_px for side in weight.shape)
+        part = np.s_[self._margin_px : height, self._margin_px : width]
+        weight[part] = (tile.weight * (region == self._regions[index]))[part]
+        return tile._replace(weight=weight)
 
 
 class JoinedTiles:

@@ -5,7 +5,7 @@ slide.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,24 @@ def region_windows(labels: Path, *, read_px: int, stride_px: int) -> WindowTable
     return np.concatenate([table, np.full_like(table, read_px)], axis=1)
 
 
-def region_parts(labels: Path, *, max_px: int, multiple: int = 16) -> WindowTable:
+class RegionParts(NamedTuple):
+    """Parts of annotated regions.
+
+    Attributes
+    ----------
+    windows_px : int64 (N, 4); the last part of a region may overhang it and reach into another one
+    regions : int64 (N,), number of the region of each part, as in the array `region`
+    """
+
+    windows_px: WindowTable
+    regions: NDArray[np.int64]
+
+    def chosen(self, rows: NDArray[np.bool_]) -> "RegionParts":
+        """Some of the parts: bool (N,)."""
+        return RegionParts(self.windows_px[rows], self.regions[rows])
+
+
+def region_parts(labels: Path, *, max_px: int, multiple: int = 16) -> RegionParts:
     """Windows that cover each region's bounding window once, in parts of nearly equal size.
 
     Parameters
@@ -87,17 +104,18 @@ def region_parts(labels: Path, *, max_px: int, multiple: int = 16) -> WindowTabl
     labels : label store
     max_px : longest side of a part
     multiple : sides are rounded up to multiples of this, because the network halves its input four
-        times. The last part of a region may overhang it and reach into a neighbouring region: count
-        pixels by the array `region`, or take regions that are far apart.
+        times
     """
     parts: list[Window] = []
-    for region in LabelStore.read(labels).regions:
+    numbers: list[int] = []
+    for number, region in enumerate(LabelStore.read(labels).regions, start=1):
         y, x, height, width = region.window
         columns = partition_axis(width, max_px, multiple)
         for top, part_height in partition_axis(height, max_px, multiple):
             for left, part_width in columns:
                 parts.append(Window(y + top, x + left, part_height, part_width))
-    return np.array(parts, np.int64).reshape(-1, 4)
+                numbers.append(number)
+    return RegionParts(np.array(parts, np.int64).reshape(-1, 4), np.array(numbers, np.int64))
 
 
 def _origins_around(

@@ -10,8 +10,13 @@ from tiling.raster.geometry import Window
 from tiling.stores.arrays import read_table
 from tiling.stores.layout import LabelStore, PseudoLabelStore
 from tiling.tiles.held_out_regions import hold_out_regions, overlaps_any
-from tiling.tiles.tile_source import JoinedTiles, StoredTiles
-from tiling.tiles.training_windows import WindowTable, region_parts, region_windows
+from tiling.tiles.tile_source import JoinedTiles, RegionTiles, StoredTiles
+from tiling.tiles.training_windows import (
+    RegionParts,
+    WindowTable,
+    region_parts,
+    region_windows,
+)
 from workflow.stages.training_slides import TrainingSlide
 
 log = logging.getLogger(__name__)
@@ -21,6 +26,8 @@ _WINDOW_FACTOR = 1.25
 _WINDOW_MULTIPLE_PX = 16
 _STRIDES_PER_TILE = 8
 _MAX_PART_PX = 1024
+# Validation sees a quarter of a tile around a region, the overlap of tiles in a prediction.
+_MARGINS_PER_TILE = 4
 
 
 class LabelledSources(NamedTuple):
@@ -57,7 +64,7 @@ def sources_of_slides(
     """Sources with validation slides of their own."""
     return LabelledSources(
         _joined([_labelled(slide, _windows(slide, tile_px)) for slide in labelled]),
-        _joined([_labelled(slide, _parts(slide)) for slide in validation]),
+        _joined([_validation(slide, _parts(slide), tile_px) for slide in validation]),
         tuple(slide.slide for slide in validation),
     )
 
@@ -87,7 +94,8 @@ def sources_with_held_out_regions(
     for slide, regions in zip(labelled, held_out.windows, strict=True):
         windows, parts = _windows(slide, tile_px), _parts(slide)
         training_parts.append(_labelled(slide, windows[~overlaps_any(windows, regions)]))
-        validation_parts.append(_labelled(slide, parts[overlaps_any(parts, regions)]))
+        held_out_parts = parts.chosen(overlaps_any(parts.windows_px, regions))
+        validation_parts.append(_validation(slide, held_out_parts, tile_px))
     counts = f"{held_out.held_out_count} of {held_out.group_count}"
     return LabelledSources(
         _joined(training_parts),
@@ -115,6 +123,11 @@ def _labelled(slide: TrainingSlide, windows: WindowTable) -> StoredTiles:
     return StoredTiles(slide.tiles, windows, labels=slide.labels)
 
 
+def _validation(slide: TrainingSlide, parts: RegionParts, tile_px: int) -> RegionTiles:
+    margin_px = -(-tile_px // _MARGINS_PER_TILE // 8) * 8  # sides stay multiples of 16
+    return RegionTiles(slide.tiles, parts, labels=slide.required_labels(), margin_px=margin_px)
+
+
 def _unlabelled(slide: TrainingSlide, *, stored_targets: bool) -> StoredTiles:
     assert slide.pseudo is not None  # the rule gives a pseudo-label store per unlabelled slide
     table = read_table(slide.pseudo, PseudoLabelStore.TABLE, ("window_px", "chosen"))
@@ -138,7 +151,7 @@ def _windows(slide: TrainingSlide, tile_px: int) -> WindowTable:
     )
 
 
-def _parts(slide: TrainingSlide) -> WindowTable:
+def _parts(slide: TrainingSlide) -> RegionParts:
     """Windows that cover all regions of a slide once."""
     return region_parts(slide.required_labels(), max_px=_MAX_PART_PX)
 

@@ -7,8 +7,8 @@ from tiling.slide_errors import SlideError
 from tiling.stores.arrays import create_array, create_group
 from tiling.stores.attributes import record_failure, set_attributes
 from tiling.stores.manifest import seal_store
-from tiling.tiles.tile_source import JoinedTiles, StoredTiles
-from tiling.tiles.training_windows import tile_windows
+from tiling.tiles.tile_source import JoinedTiles, RegionTiles, StoredTiles
+from tiling.tiles.training_windows import region_parts, tile_windows
 
 HEIGHT, WIDTH = 300, 400
 
@@ -45,6 +45,23 @@ def test_a_window_inside_is_the_stored_pixels_with_labels_and_weight(labelled, i
         np.uint8,
         None,
     )
+
+
+def test_a_part_of_a_region_has_surroundings_that_do_not_count(tmp_path, image):
+    """The second region begins where the first part's window overhangs the first region."""
+    weight = np.ones((HEIGHT, WIDTH), np.uint8)
+    weight[5, 20] = 0  # ignored
+    tiles = write_tiles(tmp_path / "t.zarr", image)
+    labels = write_labels(tmp_path / "l.zarr", weight, [(0, 10, 60, 40), (0, 52, 60, 40)])
+    parts = region_parts(labels, max_px=64)
+    assert parts.windows_px.tolist() == [[0, 10, 64, 48], [0, 52, 64, 48]]
+    tile = RegionTiles(tiles, parts, labels=labels, margin_px=16)[0]
+    assert tile.image.shape == (3, 96, 80)
+    np.testing.assert_array_equal(tile.image[:, 16:, 6:], image[:, :80, :74])
+    expected = np.zeros((96, 80), np.uint8)
+    expected[16:76, 16:56] = 1
+    expected[21, 26] = 0
+    np.testing.assert_array_equal(tile.weight, expected)
 
 
 def test_the_overhang_is_white_and_has_neither_labels_nor_weight(labelled, image):

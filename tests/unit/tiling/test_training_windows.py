@@ -135,10 +135,13 @@ def test_parts_cover_an_axis_once_within_the_limits(size, max_px):
 def test_region_parts_are_windows_of_the_regions(tmp_path):
     weight = np.zeros((HEIGHT, WIDTH), np.uint8)
     labels = write_labels(tmp_path / "l.zarr", weight, [(0, 0, 60, 100), (100, 100, 20, 20)])
-    assert region_parts(labels, max_px=64).tolist() == [
+    parts = region_parts(labels, max_px=64)
+    assert parts.windows_px.tolist() == [
         [0, 0, 64, 64],
         [0, 64, 64, 48],
         [100, 100, 32, 32],
     ]
+    assert parts.regions.tolist() == [1, 1, 2]
+    assert parts.chosen(np.array([False, False, True])).regions.tolist() == [2]
     with pytest.raises(ValueError, match="max_px 10 is less than 16"):
         region_parts(labels, max_px=10)
