@@ -54,8 +54,9 @@ class AugmentedTiles(NamedTuple):
     inside : uint8 (B, T, T), 0 where the image was padded or is not tissue
     pseudo : float32 (B, 3, T, T), mask 0/1, quantised sdf, boundary 0/1; or None
     skeleton : float32 (B, T, T), skeleton-aware distance in [0, 1]; or None
-    scale : float32 (B,), the content is this many times larger than in the tile that was read; the
-        sdf channel keeps the distances of the tile that was read
+    scale : float32 (B, 1, 1), or (B, T, T) after an elastic deformation; the content is this many
+        times larger than in the tile that was read; the sdf channel keeps the distances of the tile
+        that was read
     to_glass_px : float32 (B, T, T), distance to the glass that was added, negative in the glass;
         None for augmentations without glass
     """
@@ -136,7 +137,7 @@ def augment(
         inside,
         pseudo,
         skeleton,
-        tile_px / windows.side,
+        _scale(windows.side, positions, tile_px=tile_px, augmentation=augmentation),
         to_glass_px,
     )
 
@@ -144,6 +145,25 @@ def augment(
 def rounded(image: Tensor) -> Tensor:
     """Values of an image as uint8."""
     return image.clamp(0, 255).round().to(torch.uint8)
+
+
+def _scale(
+    side: Tensor, positions: Positions, *, tile_px: int, augmentation: Augmentation
+) -> Tensor:
+    """How many times larger the content is than in the tile that was read, see `AugmentedTiles`.
+
+    Parameters
+    ----------
+    side : float32 (B,), of the crops
+    """
+    scale = (tile_px / side)[:, None, None]
+    if augmentation != "deform":
+        return scale
+    # An area of the tile that was read becomes one pixel: the root of the determinant.
+    down, across = torch.gradient(positions.yx, dim=(1, 2))
+    area = (down[..., 0] * across[..., 1] - down[..., 1] * across[..., 0]).abs()
+    # Mirrored pixels, which do not count, may have no area.
+    return area.sqrt().reciprocal().clamp(scale / 2, scale * 2)
 
 
 def _sample_pseudo(pseudo: Tensor, positions: Positions) -> Tensor:

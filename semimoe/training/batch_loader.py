@@ -197,13 +197,13 @@ def _targets(tiles: AugmentedTiles, recipe: Recipe) -> Targets:
 def _stored_targets(pseudo: Tensor, scale: Tensor, sdf_scale: SdfScale) -> Targets:
     """Convert stored pseudo-labels float32 (B, 3, T, T) to targets.
 
-    Distances in um are multiplied by the scale of the tile. The extreme values -1 and 1 stay: the
-    true distance may be larger than the stored one.
+    Distances in um are multiplied by the scale, float32 (B, 1, 1) or (B, T, T). The extreme values
+    -1 and 1 stay: the true distance may be larger than the stored one.
     """
     mask, quantised_sdf, boundary = pseudo.unbind(1)
     sdf = _sdf_of_quantised(pseudo.device)[quantised_sdf.long()]
     if sdf_scale != "tile":
-        scaled = (sdf * scale[:, None, None]).clamp(-1, 1)
+        scaled = (sdf * scale).clamp(-1, 1)
         stays = sdf.abs() >= 1
         if sdf_scale == "skeleton":
             stays |= sdf > 0  # a position between outline and skeleton

@@ -107,7 +107,7 @@ def test_only_distances_in_um_are_scaled_with_the_tile(sdf_scale) -> None:
     sdf = torch.tensor([[[-1.0, -0.2, 0.2, 1.0]]])
     pseudo = torch.stack([(sdf > 0).float(), ((sdf + 1) * 127.5).round(), 0 * sdf], dim=1)
     stored = restore_sdf(pseudo[0, 1].numpy().astype(np.uint8))[0].tolist()
-    result = _stored_targets(pseudo, torch.tensor([2.0]), sdf_scale).sdf[0, 0, 0].tolist()
+    result = _stored_targets(pseudo, torch.tensor([[[2.0]]]), sdf_scale).sdf[0, 0, 0].tolist()
     outside, inside = {"um": (2, 2), "skeleton": (2, 1), "tile": (1, 1)}[sdf_scale]
     expected = [-1.0, outside * stored[1], inside * stored[2], 1.0]
     assert result == pytest.approx(expected)
