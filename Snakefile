@@ -41,16 +41,13 @@ if workflow.is_main_process:
             print(remark, file=sys.stderr)
     except CommandLineError as error:
         sys.exit(f"snakemake: {error}")
-# The executor is not known yet; a run of a cluster limits the number of jobs, and no cores.
-RUNS_ON_CLUSTER = (
-    workflow.global_resources["_nodes"].value is not None
-    and workflow.global_resources["_cores"].value is None
-)
 INPUTS = read_run_inputs(
     config,
     sys.argv[1:],
     is_main_process=workflow.is_main_process,
-    jobs_run_here=not RUNS_ON_CLUSTER,
+    # The executor is not known yet; only a run of a cluster needs a number of jobs beside that of
+    # cores.
+    jobs_run_here=workflow.global_resources["_nodes"].value is None,
 )
 CONFIGURATION, SHEET = INPUTS.configuration, INPUTS.sheet
 for remark in INPUTS.remarks:
@@ -136,22 +133,24 @@ if workflow.is_main_process:
     )
     if typed_wrongly:
         sys.exit(typed_wrongly)
-    gpu_limit = workflow.global_resources.get("gpu")
-    if RUNS_ON_CLUSTER and gpu_limit is not None and gpu_limit.value == 0:
-        # Snakemake does not tell the limit to the jobs, which would ask for a GPU again.
-        without_gpu = [
-            f"{rule.name}:gpu=0" for rule in workflow.rules if "gpu" in rule.resources
-        ]
-        sys.exit(
-            "snakemake: on a cluster, each rule needs a limit of its own: in place of "
-            f"`--resources gpu=0` give `--set-resources {' '.join(without_gpu)}`"
-        )
 
 
 onstart:
     # The process of each job reads this file too: there the checks would be imported in vain.
     from workflow.reporting.annotation_fit import misfits
 
+    gpu_limit = workflow.global_resources.get("gpu")
+    if not workflow.local_exec and gpu_limit is not None and gpu_limit.value == 0:
+        # Snakemake does not tell the limit to the jobs, which would ask for a GPU again.
+        without_gpu = [
+            f"{rule.name}:gpu=0"
+            for rule in workflow.rules
+            if "gpu" in rule.resources
+        ]
+        raise WorkflowError(
+            "on a cluster, each rule needs a limit of its own: in place of "
+            f"`--resources gpu=0` give `--set-resources {' '.join(without_gpu)}`"
+        )
     jobs = planned_jobs(workflow.dag, with_finished=True)
     expected = forecast(
         SHEET,

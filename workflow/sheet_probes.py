@@ -99,22 +99,18 @@ def probe_report(
     with_problem = [row.slide for row in rows if row.slide in probes and probes[row.slide].problem]
     explained = with_problem if reasons_follow else with_problem[:_MAX_LINES]
     if with_problem and reasons_follow:
+        # If the next try of a slide succeeds, no list names the reason: it is printed now.
         repeated = [slide for slide in with_problem if probes[slide].may_be_repeated]
         unusable = [slide for slide in with_problem if slide not in repeated]
-        lines = [
-            f"WARNING {counted(len(slides), 'slide')} {what} ({listed(slides, _MAX_LINES)});"
-            " the preview lists the reasons at its end"
-            for slides, what in (
-                (unusable, "cannot be used"),
-                (repeated, "could not be opened and will be tried again"),
+        lines = [_line(slide, probes[slide]) for slide in repeated]
+        if unusable:
+            lines.append(
+                f"WARNING {counted(len(unusable), 'slide')} cannot be used"
+                f" ({listed(unusable, _MAX_LINES)});"
+                " the preview lists the reasons at its end"
             )
-            if slides
-        ]
     else:
-        lines = [
-            f"WARNING slide {slide} {_consequence(probes[slide])}: {probes[slide].problem}"
-            for slide in explained
-        ]
+        lines = [_line(slide, probes[slide]) for slide in explained]
     if len(with_problem) > len(explained):
         more = len(with_problem) - len(explained)
         lines.append(f"... and {more} more slides that cannot be used or opened")
@@ -122,6 +118,10 @@ def probe_report(
     if left:
         lines.append(f"not opened yet: {counted(left, 'slide')}; the run does it when it starts")
     return ProbeReport(lines, frozenset(explained))
+
+
+def _line(slide: str, probe: "SlideProbe") -> str:
+    return f"WARNING slide {slide} {_consequence(probe)}: {probe.problem}"
 
 
 def _consequence(probe: "SlideProbe") -> str:

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_output_folder(images: Path, files: list[ImageFile], folder: Path) -> None:
-    """Refuse a folder that holds images or true masks.
+    """Refuse a folder of images or true masks, also one that would be taken for it later.
 
     Results there would replace them, or have the same names without suffix, by which later commands
     find them.

@@ -24,6 +24,7 @@ from tiling.raster.parser_errors import PARSER_ERRORS
 
 # Decoding takes up to 11 bytes a pixel.
 _MAX_PX = 90_000_000
+_TIFF_BITS_PER_SAMPLE = 258
 _LABEL_LIMIT = 2**31  # int32; a number that float32 has, too
 _READ_ERRORS: tuple[type[Exception], ...] = (*PARSER_ERRORS, Image.DecompressionBombError)
 
@@ -126,6 +127,9 @@ def _check_mode(image: Image.Image, path: Path) -> None:
 
 def _mode_of_16_bits(image: Image.Image) -> str:
     """The mode of the stored pixels, such as "RGB;16B", if they have 16 bits per channel, or ""."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    if image.mode.startswith(("RGB", "LA")) and 16 in tags.get(_TIFF_BITS_PER_SAMPLE, ()):
+        return f"{image.mode};16"
     # An image whose pixels are not decoded yet lists how they are stored.
     for tile in image.tile:  # type: ignore[attr-defined]  # of opened images only
         arguments = (tile.args,) if isinstance(tile.args, str) else (tile.args or ())

@@ -113,11 +113,14 @@ def find_images(folder: Path) -> list[ImageFile]:
 
 
 def mask_folders(folder: Path) -> list[Path]:
-    """Folders of masks in a folder of images, and beside it if it is the folder `Images`."""
-    folders = _subfolders(folder, _MASK_FOLDERS)
+    """Where masks are looked for: in a folder of images, and beside it if it is called `Images`.
+
+    The folders need not exist.
+    """
+    places = [folder]
     if folder.resolve().name in _IMAGE_FOLDERS:
-        folders += _subfolders(folder.resolve().parent, _MASK_FOLDERS)
-    return folders
+        places.append(folder.resolve().parent)
+    return [place / name for place in places for name in _MASK_FOLDERS]
 
 
 def files_by_stem(folder: Path) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.device_targets import make_device_targets
 from semimoe.objectives.losses import Targets
-from semimoe.objectives.targets import RING_PX, make_targets
+from semimoe.objectives.targets import make_targets
 from semimoe.settings import SdfScale
 from semimoe.training.augmentation import AugmentedTiles, augment, rounded
 from semimoe.training.cuda_graphs import RecordedFunction
@@ -212,14 +212,14 @@ def _stored_targets(pseudo: Tensor, scale: Tensor, sdf_scale: SdfScale) -> Targe
 
 
 def _ending_at_glass(targets: Targets, to_glass_px: Tensor, recipe: Recipe) -> Targets:
-    """Targets of glands that end at the glass, as in labelled tiles.
+    """Distances of glands that end at the glass, as in labelled tiles.
+
+    Their boundary lies in the glass, where unlabelled pixels do not count.
 
     Parameters
     ----------
     to_glass_px : float32 (B, T, T)
     """
-    boundary = targets.boundary | ((targets.mask > 0) & (to_glass_px < RING_PX)).long()
-    targets = targets._replace(boundary=boundary)
     if recipe.network.sdf_scale == "tile":
         return targets
     sdf = torch.minimum(targets.sdf, _positive_share(to_glass_px, recipe)[:, None])

@@ -473,7 +473,9 @@ def test_masks_never_replace_images_or_true_masks(pictures, capsys) -> None:
     save(folder / "Images" / "a_anno.png", np.full((32, 32), 7, np.uint8))
     before = sorted(folder.rglob("*"))
     for images in (folder, folder / "Images"):
-        for out, kind in (("Images", "images"), ("Annotation", "true masks")):
+        # `masks` would be a folder of true masks as soon as it exists.
+        kinds = {"Images": "images", "Annotation": "true masks", "masks": "true masks"}
+        for out, kind in kinds.items():
             command = words("predict --model", pictures / "m", "--images", images, "--out")
             assert run(*command, folder / out) == 2
             assert f"{out} is the folder of {kind}; give another one" in capsys.readouterr().err

@@ -29,7 +29,7 @@ for method in METHODS.values():
             settings=method_settings(CONFIGURATION, method.name).to_dict(),
             made_from=made_from,
             # Fine-tuning has a number of its own since it averages weights with those of the start.
-            code_version=7 if CONFIGURATION.start_from else 6,
+            code_version=8 if CONFIGURATION.start_from else 7,
         script:
             "../scripts/train.py"
 

@@ -135,6 +135,7 @@ def test_glands_end_at_the_glass_in_all_targets(sdf_scale) -> None:
     seen = 0
     for batch in labelled:
         glass = (batch.targets.mask == 0).numpy()
+        assert not batch.targets.boundary.numpy()[~glass].any()  # the ring lies in the glass
         for of_tile, sdf in zip(glass, batch.targets.sdf[:, 0].numpy(), strict=True):
             if of_tile.any() and not of_tile.all():
                 seen += 1
@@ -146,16 +147,13 @@ def test_glands_end_at_the_glass_in_all_targets(sdf_scale) -> None:
     seen = 0
     for batch in unlabelled:
         glass = batch.weight.numpy() == 0
-        targets = batch.targets
-        parts = (targets.sdf[:, 0].numpy(), targets.boundary.numpy())
-        for of_tile, sdf, boundary in zip(glass, *parts, strict=True):
+        assert not batch.targets.boundary.numpy()[~glass].any()
+        for of_tile, sdf in zip(glass, batch.targets.sdf[:, 0].numpy(), strict=True):
             if of_tile.any() and not of_tile.all():
                 seen += 1
                 depth_px = distance_transform_edt(~of_tile) - 0.5
                 error = np.abs(sdf - np.clip(depth_px / 20, 0, 1))[~of_tile]
-                assert error.mean() < 0.12  # wavy edges: the distance is that to the tangent
-                assert boundary[(depth_px > 0) & (depth_px < 1)].mean() > 0.9
-                assert boundary[depth_px > 6].mean() < 0.03  # glass just outside of the tile
+                assert error.mean() < 0.12
     assert seen > 3
 
 

@@ -209,9 +209,13 @@ def test_colours_of_16_bits_are_refused_and_not_reduced_to_their_high_byte(
     else:
         photometric = {"photometric": "rgb", "extrasamples": ("unassalpha",) * (channels == 4)}
         tifffile.imwrite(path, pixels, **photometric)
-    with pytest.raises(DataError, match=r"mode \S+;16\w+; 8 bits per channel are needed"):
+        planes = tmp_path / "planes.tif"
+        tifffile.imwrite(planes, np.moveaxis(pixels, -1, 0), planarconfig="separate", **photometric)
+        with pytest.raises(DataError, match=r"8 bits per channel are needed"):
+            read_image(planes)
+    with pytest.raises(DataError, match=r"mode \S+;16\w*; 8 bits per channel are needed"):
         read_image(path)
-    with pytest.raises(DataError, match=r"a mask of mode \S+;16\w+; save it with one channel$"):
+    with pytest.raises(DataError, match=r"a mask of mode \S+;16\w*; save it with one channel$"):
         read_labels(path)
 
 
