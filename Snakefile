@@ -148,8 +148,8 @@ onstart:
             if "gpu" in rule.resources
         ]
         raise WorkflowError(
-            "on a cluster, each rule needs a limit of its own: in place of "
-            f"`--resources gpu=0` give `--set-resources {' '.join(without_gpu)}`"
+            "on a cluster, `--resources gpu=0` does not reach the jobs; give "
+            f"`--set-resources {' '.join(without_gpu)}` in its place"
         )
     jobs = planned_jobs(workflow.dag, with_finished=True)
     expected = forecast(
@@ -157,8 +157,7 @@ onstart:
         CONFIGURATION.tiles.mpp_um,
         jobs,
         explained=INPUTS.explained,
-        removed=SLIDES_WITH_REMOVED_TILES,
-        tiles_are_few=tiles_are_few(),
+        removed=SLIDES_WITH_REMOVED_TILES if slides_follow_each_other() else (),
     )
     free_bytes = free_space(PATHS.folder)
     reason = refusal(

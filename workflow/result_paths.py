@@ -5,7 +5,7 @@ from pathlib import Path
 
 from semimoe.model_card import CARD, WARM_START, WEIGHTS
 
-# Folders and files in the folder of results: `ResultPaths` has no path below another one.
+# Names in the folder of results: every path of `ResultPaths` begins with one of them.
 NAMES_IN_RESULTS = frozenset(
     (
         *("tiles", "labels", "pseudo_labels", "maps", "glands", "previews", "proposals"),

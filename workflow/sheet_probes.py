@@ -101,7 +101,7 @@ def probe_report(
     if with_problem and reasons_follow:
         # If the next try of a slide succeeds, no list names the reason: it is printed now.
         repeated = [slide for slide in with_problem if probes[slide].may_be_repeated]
-        unusable = [slide for slide in with_problem if slide not in repeated]
+        unusable = [slide for slide in with_problem if not probes[slide].may_be_repeated]
         lines = [_line(slide, probes[slide]) for slide in repeated]
         if unusable:
             lines.append(

@@ -120,11 +120,11 @@ def problem_in_results(path: str, results: Path) -> str | None:
     # The second one is the place of a link that leads out of the folder.
     places = os.path.realpath(path), os.path.join(os.path.realpath(parent), name)
     for place in places:
-        name = place.removeprefix(folder).split(os.sep)[0]
-        if place.startswith(folder) and name in NAMES_IN_RESULTS:
+        name_in_results = place.removeprefix(folder).split(os.sep)[0]
+        if place.startswith(folder) and name_in_results in NAMES_IN_RESULTS:
             return (
-                f"is in {results / name}, and this run writes files there; copy it to another"
-                " folder, or choose other `results`"
+                f"is in {results / name_in_results}, and this run writes files there; copy it to"
+                " another folder, or choose other `results`"
             )
     return None
 

@@ -113,9 +113,9 @@ def find_images(folder: Path) -> list[ImageFile]:
 
 
 def mask_folders(folder: Path) -> list[Path]:
-    """Where masks are looked for: in a folder of images, and beside it if it is called `Images`.
+    """Possible folders of the masks of a folder of images; they need not exist.
 
-    The folders need not exist.
+    They are its subfolders, such as `masks`, and those of its parent if it is called `Images`.
     """
     places = [folder]
     if folder.resolve().name in _IMAGE_FOLDERS:

@@ -54,11 +54,11 @@ class AugmentedTiles(NamedTuple):
     inside : uint8 (B, T, T), 0 where the image was padded or is not tissue
     pseudo : float32 (B, 3, T, T), mask 0/1, quantised sdf, boundary 0/1; or None
     skeleton : float32 (B, T, T), skeleton-aware distance in [0, 1]; or None
-    scale : float32 (B, 1, 1), or (B, T, T) after an elastic deformation; the content is this many
-        times larger than in the tile that was read; the sdf channel keeps the distances of the tile
-        that was read
+    scale : float32 (B, 1, 1), or (B, T, T) with `pseudo` after an elastic deformation; the content
+        is this many times larger than in the tile that was read; the sdf channel keeps the
+        distances of the tile that was read
     to_glass_px : float32 (B, T, T), distance to the glass that was added, negative in the glass;
-        None for augmentations without glass
+        None for augmentations without glass, and without `pseudo` and `skeleton`
     """
 
     image: Tensor
@@ -118,10 +118,12 @@ def augment(
     if augmentation in GLASS_AUGMENTATIONS:
         edges = numbers[:, Column.EDGES].view(len(numbers), GLASS_EDGES, -1)
         noise = _glass_noise(numbers, tile_px)
-        to_edge_px = [_distance_to_glass(edge, tile_px) for edge in edges.unbind(1)]
-        to_glass_px = torch.stack(to_edge_px).amin(0)
-        for edge, distance_px in zip(edges.unbind(1), to_edge_px, strict=True):
-            is_glass = distance_px < 0
+        glass_edges = [_glass_edge(edge, tile_px) for edge in edges.unbind(1)]
+        if pseudo is not None or skeleton is not None:  # other targets are made from the labels
+            distances_px = [edge.distance_px(tile_px) for edge in glass_edges]
+            to_glass_px = torch.stack(distances_px).amin(0)
+        for edge, glass_edge in zip(edges.unbind(1), glass_edges, strict=True):
+            is_glass = glass_edge.beyond > 0
             glass = _glass_colour(edge) + noise
             image, weakly_augmented = (
                 torch.where(is_glass[:, None], glass, view) for view in (image, weakly_augmented)
@@ -129,6 +131,9 @@ def augment(
             labels = labels.masked_fill(is_glass, 0)
             inside = inside.masked_fill(is_glass, 0)
         image = change_focus(image, numbers[:, Column.FOCUS], numbers[:, Column.CHANGES_FOCUS])
+    scale = (tile_px / windows.side)[:, None, None]
+    if augmentation == "deform" and pseudo is not None:
+        scale = _local_scale(positions, scale)
     return AugmentedTiles(
         rounded(image),
         weakly_augmented,
@@ -137,7 +142,7 @@ def augment(
         inside,
         pseudo,
         skeleton,
-        _scale(windows.side, positions, tile_px=tile_px, augmentation=augmentation),
+        scale,
         to_glass_px,
     )
 
@@ -147,18 +152,13 @@ def rounded(image: Tensor) -> Tensor:
     return image.clamp(0, 255).round().to(torch.uint8)
 
 
-def _scale(
-    side: Tensor, positions: Positions, *, tile_px: int, augmentation: Augmentation
-) -> Tensor:
-    """How many times larger the content is than in the tile that was read, see `AugmentedTiles`.
+def _local_scale(positions: Positions, scale: Tensor) -> Tensor:
+    """How many times larger the content is at each pixel of deformed tiles: float32 (B, T, T).
 
     Parameters
     ----------
-    side : float32 (B,), of the crops
+    scale : float32 (B, 1, 1), of the whole tiles
     """
-    scale = (tile_px / side)[:, None, None]
-    if augmentation != "deform":
-        return scale
     # An area of the tile that was read becomes one pixel: the root of the determinant.
     down, across = torch.gradient(positions.yx, dim=(1, 2))
     area = (down[..., 0] * across[..., 1] - down[..., 1] * across[..., 0]).abs()
@@ -173,13 +173,35 @@ def _sample_pseudo(pseudo: Tensor, positions: Positions) -> Tensor:
     return torch.stack([mask, sdf.round(), boundary], dim=1)
 
 
-def _distance_to_glass(edge: Tensor, tile_px: int) -> Tensor:
-    """Distance to the glass beyond a random edge, px: float32 (B, T, T), negative in the glass.
+class _GlassEdge(NamedTuple):
+    """An edge with glass beyond it.
 
-    At most one half of the tile lies beyond the edge; without an edge the distance is infinite. At
-    a wavy edge it is that to the tangent. Training images are crops of tissue, but tiles of slides
-    may contain glass. The edge is straight (as of a tissue core) or wavy (as of a section). A gland
-    that crosses it ends there.
+    Attributes
+    ----------
+    beyond : float32 (B, T, T), how far a pixel lies beyond the edge, across it, as a share of the
+        tile's side; negative before the edge, - infinite without an edge
+    phase : float32 (B, T, T), of the wave of the edge
+    steepness : float32 (B, 1, 1), largest slope of the wave
+    """
+
+    beyond: Tensor
+    phase: Tensor
+    steepness: Tensor
+
+    def distance_px(self, tile_px: int) -> Tensor:
+        """Distance to the glass, px, negative in it: float32 (B, T, T).
+
+        At a wavy edge it is that to the tangent.
+        """
+        slope = self.steepness * torch.cos(self.phase)
+        return -self.beyond * tile_px / torch.sqrt(1 + slope**2)
+
+
+def _glass_edge(edge: Tensor, tile_px: int) -> _GlassEdge:
+    """A random edge of glass; at most one half of the tile lies beyond it.
+
+    Training images are crops of tissue, but tiles of slides may contain glass. The edge is straight
+    (as of a tissue core) or wavy (as of a section). A gland that crosses it ends there.
 
     Parameters
     ----------
@@ -200,11 +222,12 @@ def _distance_to_glass(edge: Tensor, tile_px: int) -> Tensor:
     amplitude = amplitude * (column(EdgeColumn.IS_WAVY) < 0.5)
     waves = 1 + 3 * column(EdgeColumn.WAVES)
     phase = 2 * math.pi * (waves * along + column(EdgeColumn.PHASE))
-    slope = amplitude * 2 * math.pi * waves * torch.cos(phase)
     offset = 0.05 + 0.4 * column(EdgeColumn.OFFSET)
     beyond = across + amplitude * torch.sin(phase) - offset
-    distance_px = -beyond * tile_px / torch.sqrt(1 + slope**2)
-    return torch.where(column(EdgeColumn.IS_PRESENT) < 0.5, distance_px, math.inf)
+    is_present = column(EdgeColumn.IS_PRESENT) < 0.5
+    return _GlassEdge(
+        torch.where(is_present, beyond, -math.inf), phase, amplitude * 2 * math.pi * waves
+    )
 
 
 def _glass_colour(edge: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ def _make_batch(inputs: _BatchInputs, *, role: Role, recipe: Recipe) -> Batch:
         if tiles.skeleton is not None:
             skeleton = tiles.skeleton
             if tiles.to_glass_px is not None:
-                skeleton = torch.minimum(skeleton, _positive_share(tiles.to_glass_px, recipe))
+                skeleton = torch.minimum(skeleton, _clipped_distance(tiles.to_glass_px, recipe))
             targets = targets.with_skeleton_distance(skeleton)
         return Batch(tiles.image, tiles.weight, targets, targets.mask, tiles.weight, unknown)
     pseudo = None
@@ -222,12 +222,12 @@ def _ending_at_glass(targets: Targets, to_glass_px: Tensor, recipe: Recipe) -> T
     """
     if recipe.network.sdf_scale == "tile":
         return targets
-    sdf = torch.minimum(targets.sdf, _positive_share(to_glass_px, recipe)[:, None])
+    sdf = torch.minimum(targets.sdf, _clipped_distance(to_glass_px, recipe)[:, None])
     return targets._replace(sdf=sdf)
 
 
-def _positive_share(distance_px: Tensor, recipe: Recipe) -> Tensor:
-    """A distance in units of `sdf_um`, in [0, 1]."""
+def _clipped_distance(distance_px: Tensor, recipe: Recipe) -> Tensor:
+    """A distance in px as a share of `sdf_um`, clipped to [0, 1]: 0 in the glass."""
     return (distance_px * (recipe.mpp_um / recipe.network.sdf_um)).clamp(0, 1)
 
 

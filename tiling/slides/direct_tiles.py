@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,14 +57,12 @@ class DirectTilesBackend:
         self._tiles: TiffTiles | None = None
         if self._description.vendor not in DIRECT_VENDORS:
             return
-        with file_read_errors():
-            try:
-                self._tiff = open_tiff(path)
-                pages = self._pages(tiff_pages(self._tiff))
-                self._tiles = TiffTiles(path, pages, missing_value=None)
-            except BaseException:
-                self.close()
-                raise
+        with file_read_errors(), ExitStack() as on_error:
+            on_error.callback(self.close)
+            self._tiff = open_tiff(path)
+            pages = self._pages(tiff_pages(self._tiff))
+            self._tiles = TiffTiles(path, pages, missing_value=None)
+            on_error.pop_all()
         decoded = [page for page in pages if page is not None]
         if decoded:
             self._description = replace(

@@ -1,6 +1,7 @@
 """TIFFs without a vendor's format: tiled and untiled ones, OME-TIFF, QPTIFF, read by tifffile."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import tifffile
@@ -34,14 +35,11 @@ class TiffBackend:
     """
 
     def __init__(self, path: Path) -> None:
-        with file_read_errors():
-            self._tiff = open_tiff(path)
-            try:
-                self._image, self._others = slide_image(self._tiff)
-                self._tiles = TiffTiles(path, self._image.levels, missing_value=_WHITE)
-            except BaseException:
-                self._tiff.close()
-                raise
+        with file_read_errors(), ExitStack() as on_error:
+            self._tiff = on_error.enter_context(open_tiff(path))
+            self._image, self._others = slide_image(self._tiff)
+            self._tiles = TiffTiles(path, self._image.levels, missing_value=_WHITE)
+            on_error.pop_all()
         self._path = path
 
     def describe(self) -> FileDescription:

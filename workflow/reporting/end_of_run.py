@@ -93,7 +93,8 @@ def report_after_failure(
     pages = {job.rule for job in unfinished} & {"preview", "report"}
     if not pages:  # the user asked for other files
         return "\n".join(["", *failures])
-    results, locations = "", []
+    results: list[str] = []
+    locations: list[str] = []
 
     def write_notes() -> None:
         remove_table_records(paths)
@@ -105,10 +106,9 @@ def report_after_failure(
         locations.append(f"The preview{relation}: {paths.preview_page}")
 
     def write_tables_and_report() -> None:
-        nonlocal results
         tables_after_failure(sheet, configuration, outcome)
         write_report(sheet.ids(), configuration, paths.report, outcome)
-        results = run_text(sheet.ids(), configuration, outcome) + "\n"
+        results.append(run_text(sheet.ids(), configuration, outcome) + "\n")
         locations.append(f"The report with all current results and all failures: {paths.report}")
 
     writers = {"preview": write_preview, "report": write_tables_and_report}
@@ -117,7 +117,7 @@ def report_after_failure(
             write()
         except Exception as error:  # for example a full disk; the failures must be printed anyway
             locations.append(f"Not all pages could be written: {type(error).__name__}: {error}")
-    return "\n".join([results, *failures, *locations])
+    return "\n".join([*(results or [""]), *failures, *locations])
 
 
 def preview_after_failure(sheet: Sheet, paths: ResultPaths, outcome: RunOutcome) -> None:

@@ -55,7 +55,6 @@ def forecast(
     *,
     explained: Container[str] = (),
     removed: Container[str] = (),
-    tiles_are_few: bool = True,
     cache: Path = CACHE,
 ) -> RunForecast:
     """The forecast of a run, from the headers of the slides that its jobs tile or predict.
@@ -64,9 +63,7 @@ def forecast(
     ----------
     mpp_um : working resolution, um per pixel
     explained : slides whose problem the user was told when the run was planned
-    removed : slides whose tiles the run removes
-    tiles_are_few : whether a slide whose tiles are removed is predicted before the next one is
-        tiled; otherwise the tiles of all slides may be on the disk at the same time
+    removed : slides whose tiles the run removes before it tiles the next one
     cache : see `workflow.sheet_probes`
     """
     stores = [job for job in jobs if job.rule in (_TILE_RULE, *_PREDICT_RULES)]
@@ -80,7 +77,7 @@ def forecast(
         if probe.geometry is not None and not probe.problem
     }
     max_bytes = _BYTES_PER_PX * sum(pixels.get(job.subject, 0.0) for job in stores)
-    removed_px = [pixels.get(slide, 0.0) for slide in tiled if slide in removed and tiles_are_few]
+    removed_px = [pixels.get(slide, 0.0) for slide in tiled if slide in removed]
     removed_later = _BYTES_PER_PX * (sum(removed_px) - max(removed_px, default=0.0))
     with_problem = [probe for probe in probes.values() if probe.problem]
     tried_again = sum(probe.may_be_repeated for probe in with_problem)

@@ -33,6 +33,8 @@ SLIDES_WITH_REMOVED_TILES = (
 THREADS_OF_PREDICTION = 8
 BEFORE_TILING = 1
 REMOVAL_FIRST = 2
+# Users wait for the preview, and it takes seconds: before trainings and predictions.
+PREVIEW_FIRST = 2
 
 
 def threads_of_tiling(wildcards):
@@ -40,7 +42,7 @@ def threads_of_tiling(wildcards):
     return THREADS_OF_PREDICTION if wildcards.slide in SLIDES_WITH_REMOVED_TILES else 2
 
 
-def tiles_are_few():
+def slides_follow_each_other():
     """Whether a slide whose tiles are removed is predicted before the next one is tiled.
 
     On a cluster, or with cores that are free beside a tiling, other slides are tiled ahead.

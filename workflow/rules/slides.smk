@@ -89,8 +89,7 @@ rule preview:
         record=PATHS.record("preview"),
     log:
         PATHS.log("preview"),
-    # Users wait for it, and it takes seconds: before trainings and predictions.
-    priority: REMOVAL_FIRST
+    priority: PREVIEW_FIRST
     conda:
         "../../environment.yml"
     threads: 8

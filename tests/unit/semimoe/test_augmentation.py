@@ -113,7 +113,7 @@ def test_the_scale_of_the_content_is_part_of_the_result() -> None:
 def test_the_scale_of_a_deformed_tile_is_local() -> None:
     """The squares of a chessboard have the area that the scale says, wherever they are."""
     squares = np.add.outer(np.arange(160) // 20 * 100, np.arange(160) // 20 + 1).astype(np.int32)
-    tile = disc_tile(160)._replace(labels=squares, pseudo=None)
+    tile = disc_tile(160)._replace(labels=squares)
     squares_seen = 0
     for seed in range(12):
         result = augmented(tile, seed, tile_px=96, augmentation="deform")

@@ -8,21 +8,21 @@ from workflow.result_paths import NAMES_IN_RESULTS, ResultPaths
 
 def all_paths(paths: ResultPaths) -> list[Path]:
     """The result of each method, with an id for each argument, and each property."""
-    found: list[Path] = []
+    written: list[Path] = []
     for name, member in vars(ResultPaths).items():
         if isinstance(member, property):
-            found.append(getattr(paths, name))
+            written.append(getattr(paths, name))
         elif inspect.isfunction(member) and not name.startswith("_") and name != "compared":
             parameters = list(inspect.signature(member).parameters.values())[1:]
             words = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
             flags = {p.name: True for p in parameters if p.kind is p.KEYWORD_ONLY}
-            found.append(member(paths, *("x" for _ in words), **flags))
-    return found
+            written.append(member(paths, *("x" for _ in words), **flags))
+    return written
 
 
 def test_all_names_in_the_folder_of_results_are_listed() -> None:
     folder = Path("results")
     paths = ResultPaths(folder)
-    found = all_paths(paths) + all_paths(paths.compared("unet"))
-    assert len(found) > 40
-    assert {path.relative_to(folder).parts[0] for path in found} == NAMES_IN_RESULTS
+    written = all_paths(paths) + all_paths(paths.compared("unet"))
+    assert len(written) > 40
+    assert {path.relative_to(folder).parts[0] for path in written} == NAMES_IN_RESULTS
