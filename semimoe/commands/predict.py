@@ -14,6 +14,7 @@ from semimoe.datasets.image_files import read_image
 from semimoe.datasets.image_folder import ImageFile, find_images, mask_folders
 from semimoe.model_errors import DataError
 from semimoe.setting_types import FLIPS_CHOICES
+from tiling.raster.atomic_files import partial_file
 
 if TYPE_CHECKING:
     from semimoe.prediction.image_predictor import ImagePredictor
@@ -69,7 +70,8 @@ def _check_output_folder(images: Path, files: list[ImageFile], folder: Path) -> 
     for target in (folder, folder / OVERLAYS):
         if target.resolve() in inputs:
             kind = inputs[target.resolve()]
-            raise DataError(f"--out {folder}: {target} is the folder of {kind}; give another one")
+            verb = "is" if target.exists() else "would be"
+            raise DataError(f"--out {folder}: {target} {verb} a folder of {kind}; give another one")
 
 
 def _targets(file: ImageFile, folder: Path) -> tuple[Path, Path]:
@@ -93,6 +95,9 @@ def _write_mask(
             "were found; divide the image into parts"
         )
     mask, overlay = _targets(file, folder)
-    Image.fromarray(labels.astype(np.uint16)).save(mask)
-    draw_overlay(image, labels).save(overlay)
+    # The mask last: where it is, its overlay is complete.
+    with partial_file(overlay) as partial:
+        draw_overlay(image, labels).save(partial, "PNG")
+    with partial_file(mask) as partial:
+        Image.fromarray(labels.astype(np.uint16)).save(partial, "PNG")
     return glands

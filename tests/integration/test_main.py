@@ -473,12 +473,15 @@ def test_masks_never_replace_images_or_true_masks(pictures, capsys) -> None:
     save(folder / "Images" / "a_anno.png", np.full((32, 32), 7, np.uint8))
     before = sorted(folder.rglob("*"))
     for images in (folder, folder / "Images"):
-        # `masks` would be a folder of true masks as soon as it exists.
-        kinds = {"Images": "images", "Annotation": "true masks", "masks": "true masks"}
-        for out, kind in kinds.items():
+        places = {
+            "Images": "is a folder of images",
+            "Annotation": "is a folder of true masks",
+            "masks": "would be a folder of true masks",
+        }
+        for out, place in places.items():
             command = words("predict --model", pictures / "m", "--images", images, "--out")
             assert run(*command, folder / out) == 2
-            assert f"{out} is the folder of {kind}; give another one" in capsys.readouterr().err
+            assert f"{out} {place}; give another one" in capsys.readouterr().err
     assert sorted(folder.rglob("*")) == before
     assert read_image(folder / "Images" / "a.bmp").max() == 0
     assert mask_values(folder / "Annotation" / "a.png") == [7]

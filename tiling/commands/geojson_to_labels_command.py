@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tiling.commands.shared_arguments import check_output_file
 from tiling.qupath.class_names import GLAND
 
 NAME = "geojson-to-labels"
@@ -28,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the label image; what was skipped, clipped or repaired goes to stderr."""
     from tiling.qupath.level0_labels import geojson_to_labels
 
+    check_output_file(arguments.out, arguments.annotations, arguments.slide)
     messages = geojson_to_labels(
         arguments.annotations,
         arguments.slide,

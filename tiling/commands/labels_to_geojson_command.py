@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tiling.commands.shared_arguments import check_output_file
 from tiling.messages import counted
 
 NAME = "labels-to-geojson"
@@ -20,5 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the GeoJSON; the number of glands goes to stderr."""
     from tiling.qupath.level0_labels import labels_to_geojson
 
+    check_output_file(arguments.out, arguments.labels)
     count = labels_to_geojson(arguments.labels, arguments.out)
     print(counted(count, "gland"), file=sys.stderr)

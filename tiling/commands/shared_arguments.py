@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 _Number = TypeVar("_Number", int, float)
@@ -34,3 +35,16 @@ def add_origin(parser: argparse.ArgumentParser) -> None:
         default="bounds",
         help="what GeoJSON counts from; bounds: as QuPath",
     )
+
+
+def check_output_file(out: Path, *inputs: Path) -> None:
+    """Refuse to write over a file that the command reads.
+
+    Raises
+    ------
+    ValueError
+        `out` is one of `inputs`, also by a link.
+    """
+    for path in inputs:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ValueError(f"{out}: is a file that this command reads; name another one to write")

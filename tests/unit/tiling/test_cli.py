@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -39,10 +40,37 @@ def test_info_prints_the_facts_as_json(tmp_path, capsys):
     assert facts["level_sizes_px"] == [[400, 300]]
 
 
-def test_a_picture_into_a_missing_folder_is_named(tmp_path, capsys):
-    slide, out = write_slide(tmp_path / "s.tiff"), tmp_path / "new" / "s.png"
-    assert main(["thumbnail", slide, str(out)]) == 2
-    assert capsys.readouterr().err.startswith(f"{out}: no such file, or no such folder")
+def test_a_picture_may_be_the_first_file_of_its_folder(tmp_path):
+    slide, out = write_slide(tmp_path / "s.tiff"), tmp_path / "new" / "s.JPG"
+    assert main(["thumbnail", slide, str(out)]) == 0
+    with PIL.Image.open(out) as picture:
+        assert picture.format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    ("command", "replaced"),
+    [
+        ("thumbnail s.png s.png", "s.png"),
+        ("thumbnail s.png link.png", "s.png"),
+        ("geojson-to-labels a.geojson s.png s.png", "s.png"),
+        ("geojson-to-labels a.geojson s.png a.geojson", "a.geojson"),
+        ("labels-to-geojson s.png s.png", "s.png"),
+    ],
+)
+def test_a_command_never_writes_over_a_file_that_it_reads(
+    tmp_path, monkeypatch, capsys, command, replaced
+):
+    monkeypatch.chdir(tmp_path)
+    PIL.Image.new("L", (64, 64), 1).save("s.png")
+    Path("link.png").symlink_to("s.png")
+    Path("a.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    before = Path(replaced).read_bytes()
+    assert main(command.split()) == 2
+    out = command.split()[-1]
+    assert capsys.readouterr().err == (
+        f"{out}: is a file that this command reads; name another one to write\n"
+    )
+    assert Path(replaced).read_bytes() == before
 
 
 def test_info_reports_an_impossible_pixel_size_with_the_remedy_and_succeeds(tmp_path, capsys):
@@ -174,6 +202,7 @@ def test_thumbnail_is_a_picture_of_the_whole_slide(tmp_path):
         ["tile", "x"],
         ["nonsense"],
         ["info", "s", "--mpp", "half"],
+        ["thumbnail", "s", "t.gif"],
         ["thumbnail", "s", "t.png", "--max-px", "0"],
         ["thumbnail", "s", "t.png", "--max-px", "1000000000"],
         *(
