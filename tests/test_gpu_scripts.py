@@ -396,3 +396,29 @@ def test_draws_are_compared_in_pairs_and_known_cells_are_not_run_again(
     lines = (tmp_path / "out" / "paired.md").read_text().splitlines()
     mean = ((new - 0.80) + 0.02 + 0.01) / 3
     assert f"| semimoe, teacher | pixel Dice | 3 | {mean:+.4f} | 2 |" in lines[2]
+
+
+def test_rows_that_learn_from_finished_models_need_these_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_glas(tmp_path / "glas")
+    call = [
+        "6_draws.py", "--data", str(tmp_path / "glas"), "--mpp", "1.24", "--draws", "0",
+        "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1",
+    ]  # fmt: skip
+    small = [
+        "--epochs=1", "--steps=1", "--width=4", "--tile=32", "--batch=2",
+        "--set=network.encoder=unet",
+    ]  # fmt: skip
+    rows = ["semimoe, finished model", "semimoe, distilled"]
+    run_script(monkeypatch, *call, "--rows", *rows, "--", *small)
+    assert [row["outcome"] for row in figures(tmp_path / "out")] == [
+        "needs finished models of: supervised",
+        "needs finished models of: supervised; semimoe, finished model",
+    ]
+    run_script(monkeypatch, *call, "--rows", "supervised", *rows, "--", *small)
+    assert {row["outcome"] for row in figures(tmp_path / "out")} == {"finished"}
+    folders = [tmp_path / "out" / "draw0" / name for name in ("supervised", "semimoe-distilled")]
+    teacher, distilled = (json.loads((f / "model.json").read_text()) for f in folders)
+    assert distilled["notes"]["pseudo_from"].count(",") == 1
+    assert teacher["notes"].get("pseudo_from") is None

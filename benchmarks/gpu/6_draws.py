@@ -5,15 +5,15 @@ python benchmarks/gpu/6_draws.py --data GLAS-HALF --mpp 1.2401 --out OUT --known
 
 A draw is a random choice of 17 labelled images of the 85; the other 68 are unlabelled and no image
 is held out, so threshold and split parameters are the defaults in all rows. All rows of a draw
-have the same labelled images, network, steps, augmentation and moving average. --known: figures.csv
-of earlier calls, whose cells are not run again. The last table compares each row with
+have the same labelled images, network, steps, augmentation and moving average. The last two rows
+learn from finished models of their draw, whose trainings come before their own. --known:
+figures.csv of earlier calls, whose cells are not run again. The last table compares each row with
 supervised-only: mean difference over the draws, paired t test (also with Holm's correction for the
 number of rows), sign test.
 """
 
 import argparse
 import csv
-import itertools
 import json
 import sys
 import time
@@ -33,7 +33,7 @@ _COMMON = [
     *("--set=training.sdf_loss=l1", "--set=training.weight_decay=0.01"),
     "--set=training.precision=auto",
 ]
-_SUPERVISED = "supervised"
+_SUPERVISED, _FINISHED_MODEL = "supervised", "semimoe, finished model"
 _WEIGHT_1 = ("--set=training.unsup_max=1", "--set=training.unsup_schedule=ramp")
 _ROWS = {
     _SUPERVISED: ["--method=supervised"],
@@ -47,6 +47,14 @@ _ROWS = {
         *("--method=semimoe", "--set=training.pseudo=teacher-glands", *_WEIGHT_1)
     ],
     "semimoe, teacher mask": ["--method=semimoe", "--set=training.pseudo=teacher-mask", *_WEIGHT_1],
+    _FINISHED_MODEL: ["--method=semimoe", *_WEIGHT_1],
+    # The maps of both models label the labelled images, too.
+    "semimoe, distilled": ["--method=semimoe", "--distil", *_WEIGHT_1],
+}
+# Rows of the same draw whose finished models make the pseudo-labels.
+_TEACHERS = {
+    _FINISHED_MODEL: (_SUPERVISED,),
+    "semimoe, distilled": (_SUPERVISED, _FINISHED_MODEL),
 }
 _SCORES = ("pixel Dice", "object F1", "object Dice", "object Hausdorff px")
 _KEYS = ("dice", "object_f1", "object_dice", "object_hausdorff_px")
@@ -77,16 +85,18 @@ def main() -> None:
             known = {(row["draw"], row["row"]): row for row in csv.DictReader(file)}
     rows: list[dict[str, str]] = []
 
-    def add_cell(cell: tuple[str, str]) -> None:
-        is_known = known.get(cell, {}).get("outcome") == FINISHED
-        row = _NO_FIGURES | known[cell] if is_known else run_cell(*cell, arguments, report)
-        rows.append(row)
-        report.add(dict(row))
+    def add_draw(draw: str) -> None:
+        for name in arguments.rows:
+            cell = draw, name
+            is_known = known.get(cell, {}).get("outcome") == FINISHED
+            row = _NO_FIGURES | known[cell] if is_known else run_cell(*cell, arguments, report)
+            rows.append(row)
+            report.add(dict(row))
 
     try:
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            cells = itertools.product(map(str, arguments.draws), arguments.rows)
-            futures = [pool.submit(add_cell, cell) for cell in cells]
+            # The rows of a draw one after the other: some learn from models of earlier ones.
+            futures = [pool.submit(add_draw, str(draw)) for draw in arguments.draws]
         for future in futures:
             future.result()
     finally:
@@ -100,16 +110,20 @@ def run_cell(
     draw: str, row: str, arguments: argparse.Namespace, report: GpuReport
 ) -> dict[str, str]:
     """Train and score one model; a cell is not begun after the deadline."""
-    model = arguments.out / f"draw{draw}" / row.replace(", ", "-").replace(" ", "-")
+    model = model_folder(arguments.out, draw, row)
     model.parent.mkdir(exist_ok=True)
+    teachers = [model_folder(arguments.out, draw, name) for name in _TEACHERS.get(row, ())]
     common = ["--mpp", arguments.mpp, "--device", arguments.device]
     common += ["--threads", str(arguments.threads)]
     train = ["train", "--data", str(arguments.data), "--out", str(model), "--seed", draw]
     train += [*_COMMON, *_ROWS[row], *common, *arguments.options]
+    train += ["--pseudo-from", *map(str, teachers)] if teachers else []
     start_s = time.monotonic()
     outcome = "not begun before the deadline"
     if (model / "model.json").exists():
         outcome = FINISHED
+    elif not all((teacher / "model.json").exists() for teacher in teachers):
+        outcome = "needs finished models of: " + "; ".join(_TEACHERS[row])
     elif report.left_s() > 0:
         outcome = run_semimoe(train, model.with_suffix(".log"), report)
     seconds = time.monotonic() - start_s
@@ -126,6 +140,11 @@ def run_cell(
         scores = pooled_scores(kept) if kept.exists() else scores
     figures = {"draw": draw, "row": row, "training s": str(round(seconds)), "outcome": outcome}
     return _NO_FIGURES | figures | dict(zip(_SCORES, scores, strict=True))
+
+
+def model_folder(out: Path, draw: str, row: str) -> Path:
+    """Folder of a trained model."""
+    return out / f"draw{draw}" / row.replace(", ", "-").replace(" ", "-")
 
 
 def pooled_scores(log: Path) -> list[str]:
