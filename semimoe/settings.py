@@ -59,7 +59,9 @@ class NetworkSettings(StrictModel):
         "seg+sdf+bnd", description="the experts, one per task (Table 2 of the paper)"
     )
     experts: Literal["separate", "shared"] = Field(
-        "shared", description="three networks (the paper), or one encoder with three decoders"
+        "shared",
+        description="three networks (the public code), or one encoder with three decoders (the text of"
+        " the paper)",
     )
     gates: Literal["multi", "single"] = Field(
         "multi",
@@ -143,7 +145,7 @@ class TrainingOptions(StrictModel):
     steps_per_epoch: Annotated[int, Field(ge=1, le=MOST_STEPS), NO_BOOL] | None = Field(
         None,
         description="optimiser steps per epoch, the same for all methods; null: one pass over the"
-        " labelled tiles, at most 500 steps",
+        " labelled or the unlabelled tiles, whichever are more, at most 500 steps",
     )
     batch: Integer = Field(
         8, ge=1, le=MOST_TILES_AT_ONCE, description="labelled and unlabelled tiles per step, each"
@@ -176,7 +178,7 @@ class TrainingOptions(StrictModel):
         0,
         ge=0,
         le=LARGEST_RATE,
-        description="weight decay of the scales s (public code: 5e-5)",
+        description="weight decay of the scales s (public code, and the presets of the paper: 5e-5)",
     )
     max_grad_norm: Annotated[Number, Field(gt=0, le=LARGEST_FACTOR)] | None = Field(
         5,
@@ -217,7 +219,7 @@ class TrainingOptions(StrictModel):
     ema_decay: Annotated[Number, Field(ge=0, lt=1)] = Field(
         0,
         description="the model is the exponential moving average of the trained weights, with this"
-        " decay per step (less in the first steps); 0: the trained weights",
+        " decay per step, but at most (t + 1) / (t + 10) after t steps; 0: the trained weights",
     )
     statistics: Literal["labelled", "both", "frozen"] = Field(
         "labelled",

@@ -32,7 +32,8 @@ class CrossPseudoSupervisionLearner(UNetLearner):
 
     def __init__(self, context: LearnerContext) -> None:
         super().__init__(context)
-        # Its initial weights differ from those of the first network.
+        # Its random initial weights differ from those of the first network; pretrained ones do not,
+        # and stay equal in frozen stages.
         self.second = self.build_network(context.network, mean=context.mean, std=context.std)
 
     def trained_networks(self) -> tuple[nn.Module, ...]:

@@ -29,8 +29,9 @@ from semimoe.objectives.losses import pixel_mean
 # Decay of the moving average. In the first steps it is smaller, so that the teacher changes as fast
 # as the student (their section 3.1 and public code).
 _DECAY = 0.99
-# Noise of the teacher's images: standard deviation and largest value, in standard deviations of the
-# images (as in the code bases of segmentation benchmarks).
+# Noise of the teacher's images: standard deviation and largest value, in units of the normalised
+# input of the network (as in the code bases of segmentation benchmarks). With a pretrained encoder
+# the deviation is 13 of 255, with an encoder from random weights a tenth of that of the images.
 _NOISE, _LARGEST_NOISE = 0.1, 0.2
 
 
@@ -90,7 +91,7 @@ class MeanTeacherLearner(UNetLearner):
         update_moving_average(self.network, self.student, decay=decay)
 
     def _with_noise(self, images: Tensor) -> Tensor:
-        """Images uint8 (B, 3, H, W) with Gaussian noise."""
+        """Images uint8 (B, 3, H, W) with Gaussian noise; `std` divides images before the network."""
         noise = (torch.randn(images.shape, device=images.device) * _NOISE).clamp(
             -_LARGEST_NOISE, _LARGEST_NOISE
         )

@@ -22,7 +22,8 @@ are multiplied by a constant instead of scaled to their range, so that a pixel d
 distant ones. Branches are the U-Net of the other methods instead of residual ones; in the fusion
 module one convolution per level and branch replaces those of the paper. The public code keeps the
 branch with the better score on the test images (for GlaS that of the high frequencies); here the
-prediction is the mean of the logits of both branches.
+prediction is the mean of the logits of both branches. With a pretrained encoder both branches start
+from the same weights, and with `frozen_stages` these stages stay equal.
 
 The filters come from PyWavelets; the transform is a convolution on the device of the network.
 
