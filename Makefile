@@ -20,6 +20,7 @@ help:
 	@echo "make check   lint and types only"
 	@echo "make bench   speed and memory, compared with other programs"
 	@echo "make doctor  check this machine (disk, torch and driver, OpenSlide)"
+	@echo "make clean   delete $(VENV) and the demo (results/demo, data/demo)"
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -88,5 +89,6 @@ bench-demo: $(STAMP)
 doctor: $(STAMP)
 	$(BIN)/python -m workflow.doctor
 
+# .snakemake stays: it has the locks of runs that are going on here.
 clean:
-	rm -rf $(VENV) .snakemake results/demo data/demo
+	rm -rf $(VENV) results/demo data/demo

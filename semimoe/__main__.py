@@ -178,6 +178,9 @@ def _add_predict(commands: Commands) -> None:
         " overlays/X.png, its outlines",
     )
     predict.add_argument(
+        "--overwrite", action="store_true", help="replace masks that are in --out already"
+    )
+    predict.add_argument(
         "--mpp",
         type=float,
         help="pixel size of the images, um; default: that of the training images",

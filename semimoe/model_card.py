@@ -22,6 +22,7 @@ from tiling.raster.atomic_files import write_atomic
 from tiling.raster.geometry import MOST_TILE_PX
 
 CARD = "model.json"
+HISTORY = "history.csv"
 WEIGHTS = "model.safetensors"
 WARM_START = "warm_start.safetensors"
 # Gland lumina that are open to glass are at most about this wide.

@@ -60,8 +60,8 @@ class NetworkSettings(StrictModel):
     )
     experts: Literal["separate", "shared"] = Field(
         "shared",
-        description="three networks (the public code), or one encoder with three decoders (the text of"
-        " the paper)",
+        description="three networks (the public code), or one encoder with three decoders (the"
+        " text of the paper)",
     )
     gates: Literal["multi", "single"] = Field(
         "multi",
@@ -178,7 +178,7 @@ class TrainingOptions(StrictModel):
         0,
         ge=0,
         le=LARGEST_RATE,
-        description="weight decay of the scales s (public code, and the presets of the paper: 5e-5)",
+        description="weight decay of the scales s (public code and presets of the paper: 5e-5)",
     )
     max_grad_norm: Annotated[Number, Field(gt=0, le=LARGEST_FACTOR)] | None = Field(
         5,

@@ -122,7 +122,8 @@ def add_train_options(train: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         required=True,
-        help="folder of the model to write; a stopped run continues from the folder OUT.resume",
+        help="folder of the model to write; a stopped run continues from the folder OUT.resume"
+        " (with other settings it begins again, and keeps that folder as OUT.resume.replaced)",
     )
     add_device_options(train, several=True)
 

@@ -14,6 +14,8 @@ NAMES_IN_RESULTS = frozenset(
         *("run", "last_failure.txt"),
     )
 )
+# Where one of these is, a run has written before.
+FOLDERS_OF_EVERY_RUN = ("records", "logs", "benchmark")
 _STORE_SUFFIX = ".zarr"
 _RECORD_SUFFIX = ".json"
 

@@ -21,6 +21,8 @@ from workflow.stages.job_resources import scratch_folder
 from workflow.typed_targets import misspelt_target, typed_targets
 from workflow.user_paths import (
     SNAKEMAKE_FOLDER,
+    foreign_results,
+    problem_in_results,
     problem_of_interpreter,
     problem_of_output_folder,
 )
@@ -106,6 +108,11 @@ def read_run_inputs(
         if not is_benchmark:
             problems.append(_GIVE_SHEET)
         return RunInputs(configuration, Sheet(()), tuple(problems))
+    if is_main_process:
+        results = Path(configuration.results)
+        if problem := problem_in_results(configuration.slides, results):
+            problems.append(f"config slides: {configuration.slides} {problem}")
+        problems += foreign_results(results)
     asks_for_preview = _asks_for_preview(command_line)
     # A preview needs no labelled slide: users look at the slides before they outline glands.
     training = is_main_process and not configuration.model and not asks_for_preview

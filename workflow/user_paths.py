@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from workflow.result_paths import NAMES_IN_RESULTS
+from workflow.result_paths import FOLDERS_OF_EVERY_RUN, NAMES_IN_RESULTS
 
 # In the working directory: Snakemake keeps its locks, logs and state there.
 SNAKEMAKE_FOLDER = ".snakemake"
@@ -64,7 +64,7 @@ def problem_of_interpreter(path: str) -> str | None:
         return None
     return (
         f"{path} has {match.group()!r} in its path, with which Snakemake starts no job; rename the"
-        " folder and set up again (`make clean`, then `make demo`)"
+        " folder and set up again (`rm -rf .venv`, then `make demo`)"
     )
 
 
@@ -127,6 +127,18 @@ def problem_in_results(path: str, results: Path) -> str | None:
                 " another folder, or choose other `results`"
             )
     return None
+
+
+def foreign_results(results: Path) -> list[str]:
+    """Files that a run would replace in a folder of results that no run has written to."""
+    if any((results / name).is_dir() for name in FOLDERS_OF_EVERY_RUN):
+        return []
+    files = sorted(name for name in NAMES_IN_RESULTS if (results / name).is_file())
+    return [
+        f"config results: {results / name} is not from a run of this pipeline, and this run would"
+        " replace it; name another folder"
+        for name in files
+    ]
 
 
 def absolute_place(path: str) -> str:

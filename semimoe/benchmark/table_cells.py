@@ -19,6 +19,7 @@ from semimoe.setting_overrides import overridden
 from semimoe.setting_values import SplitProtocol
 from semimoe.settings import Device, NetworkSettings, TrainingSettings
 
+CELLS = "cells"  # folder of the cells, beside the tables
 _SETTINGS_FILE = "settings.json"
 _SHOWN_DIFFERENCES = 4
 
@@ -77,7 +78,7 @@ class TableCell:
     @property
     def folder(self) -> Path:
         """Folder of everything that is made for it."""
-        return self.request.out / "cells" / self.name
+        return self.request.out / CELLS / self.name
 
     @property
     def being_made(self) -> Path:

@@ -22,7 +22,8 @@ _COMPARED_WITH = (BASELINE, "unet", MAIN_METHOD.name)
 _DECIDED = ("better", "worse")
 _COLUMNS = (
     "part", "labelled_share", "row", "against", "score", "draws", "mean_difference", "better_draws",
-    "p_t", "p_sign", "p_t_holm", "images", "images_low_95", "images_high_95", "p_images_holm", "verdict",
+    "p_t", "p_sign", "p_t_holm", "images", "images_low_95", "images_high_95",
+    "p_images_holm", "verdict",
 )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
         flips=FLIPS_CHOICES[arguments.flips],
     )
     files = find_images(arguments.images)
-    _check_output_folder(arguments.images, files, arguments.out)
+    _check_output_folder(arguments.images, files, arguments.out, overwrite=arguments.overwrite)
     (arguments.out / OVERLAYS).mkdir(parents=True, exist_ok=True)
     glands = 0
     for file in tqdm(files, desc="predict", unit="image", disable=not sys.stderr.isatty()):
@@ -56,22 +56,42 @@ def run(arguments: argparse.Namespace) -> None:
         log.info("licence of the weights: %s", licence)
 
 
-def _check_output_folder(images: Path, files: list[ImageFile], folder: Path) -> None:
+def _check_output_folder(
+    images: Path, files: list[ImageFile], folder: Path, *, overwrite: bool
+) -> None:
     """Refuse a folder of images or true masks, also one that would be taken for it later.
 
     Results there would replace them, or have the same names without suffix, by which later commands
-    find them.
+    find them. Masks of other images, or masks that a person has corrected, are replaced only with
+    `overwrite`.
     """
-    inputs = {path.resolve(): "true masks" for path in mask_folders(images)}
+    inputs = {_identity(path): "true masks" for path in mask_folders(images)}
     for file in files:
         for path, kind in ((file.mask, "true masks"), (file.image, "images")):
             if path is not None:
-                inputs[path.parent.resolve()] = inputs[path.resolve().parent] = kind
+                inputs[_identity(path.parent)] = inputs[_identity(path.resolve().parent)] = kind
     for target in (folder, folder / OVERLAYS):
-        if target.resolve() in inputs:
-            kind = inputs[target.resolve()]
+        if _identity(target) in inputs:
+            kind = inputs[_identity(target)]
             verb = "is" if target.exists() else "would be"
             raise DataError(f"--out {folder}: {target} {verb} a folder of {kind}; give another one")
+
+    existing = [path for file in files for path in _targets(file, folder) if path.exists()]
+    if existing and not overwrite:
+        raise DataError(
+            f"--out {folder}: {existing[0]} exists already"
+            + (f", and {len(existing) - 1} more" if len(existing) > 1 else "")
+            + "; give another folder, or --overwrite to replace them"
+        )
+
+
+def _identity(folder: Path) -> object:
+    """The same for all names of a folder, also of a mount or in another case."""
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return folder.resolve()
+    return status.st_dev, status.st_ino
 
 
 def _targets(file: ImageFile, folder: Path) -> tuple[Path, Path]:

@@ -4,7 +4,8 @@ import argparse
 import logging
 from typing import TYPE_CHECKING, Any
 
-from semimoe.model_card import CARD, ChoiceWithFlips, ModelCard, load_card
+from semimoe.commands.model_folder import check_model_folder
+from semimoe.model_card import ChoiceWithFlips, ModelCard, load_card
 from semimoe.model_errors import SettingsError
 from semimoe.model_weights import load_weights, save_model
 
@@ -21,10 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     With `--folds`, threshold and split parameters come from a cross-validation.
     """
-    if (arguments.out / CARD).exists():
-        raise SettingsError(
-            f"--out {arguments.out}: holds a model already; give another folder, or remove it"
-        )
+    check_model_folder(arguments.out)
     for option, value in (("--split-rule", arguments.split_rule), ("--flips", arguments.flips)):
         if value and not arguments.folds:
             raise SettingsError(

@@ -13,6 +13,7 @@ from semimoe.datasets.image_lists import (
     image_list_csv,
     patient_folds,
 )
+from semimoe.model_errors import SettingsError
 from semimoe.setting_values import PROTOCOLS
 from tiling.raster.atomic_files import write_atomic
 
@@ -40,13 +41,20 @@ def run(arguments: argparse.Namespace) -> None:
             )
     for number, rows in enumerate(patient_folds(records, count=_FOLDS), start=1):
         lists[f"fold{number}of{_FOLDS}"] = rows
-    for name, rows in lists.items():
-        write_atomic(arguments.out / f"{name}.csv", image_list_csv(rows))
     summary = {
         "patients": dataset.shared_patients().to_json_dict(),
         "lists": {name: _counts_by_role(rows) for name, rows in lists.items()},
     }
-    write_atomic(arguments.out / "lists.json", json.dumps(summary, indent=2) + "\n")
+    texts = {arguments.out / f"{name}.csv": image_list_csv(rows) for name, rows in lists.items()}
+    texts[arguments.out / "lists.json"] = json.dumps(summary, indent=2) + "\n"
+    for path, text in texts.items():
+        if path.exists() and path.read_bytes() != text.encode():
+            raise SettingsError(
+                f"--out {arguments.out}: {path} has another content, which would be replaced; give"
+                " another folder, or remove it"
+            )
+    for path, text in texts.items():
+        write_atomic(path, text)
     print(f"{len(lists)} lists in {arguments.out}")
 
 

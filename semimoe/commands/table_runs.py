@@ -9,8 +9,8 @@ from pathlib import Path
 from semimoe.benchmark.cell_processes import log_file, run_cells
 from semimoe.benchmark.cell_times import CellTimes, listed_cells
 from semimoe.benchmark.error_pictures import picture_files, write_error_picture
-from semimoe.benchmark.table_cells import TableCell, TableRequest, percent_text
-from semimoe.benchmark.table_files import write_table
+from semimoe.benchmark.table_cells import CELLS, TableCell, TableRequest, percent_text
+from semimoe.benchmark.table_files import CSV, MARKDOWN, PLOT, write_table
 from semimoe.benchmark.table_plan import TableSelection, planned_cells, scored_parts
 from semimoe.benchmark.table_recipes import default_recipe
 from semimoe.commands.table_cell import run_cell
@@ -42,6 +42,7 @@ def run_table(arguments: argparse.Namespace) -> int:
     for seed in arguments.seeds:
         if not 0 <= seed <= MOST_SEED:
             raise SettingsError(f"--seeds {seed}: numbers from 0 to {MOST_SEED} are needed")
+    _check_folder(arguments.out)
     if arguments.device == "gpu" and not arguments.list:
         check_gpu()
     if arguments.measure_times and not arguments.list:
@@ -122,6 +123,13 @@ def _draw_pictures(cells: Sequence[TableCell], names: Sequence[str]) -> None:
         path = request.out / "pictures" / f"errors-{percent_text(share)}-seed{seed}.png"
         write_error_picture(chosen, request.parts[0], names, path)
         log.info("picture: %s", path)
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder without cells that holds a table of something else."""
+    existing = [out / name for name in (MARKDOWN, CSV, PLOT) if (out / name).exists()]
+    if existing and not (out / CELLS).is_dir():
+        raise SettingsError(f"--out {out}: {existing[0]} would be replaced; give another folder")
 
 
 def _default_jobs(request: TableRequest) -> int:

@@ -4,6 +4,7 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
+from semimoe.commands.model_folder import check_model_folder
 from semimoe.commands.teachers import (
     check_pseudo_from,
     check_teachers,
@@ -21,8 +22,7 @@ from semimoe.datasets.image_checksums import training_files_checksum
 from semimoe.datasets.image_dataset import ImageDataset, open_dataset
 from semimoe.datasets.image_folder import FolderImages
 from semimoe.datasets.image_resolution import Resolution
-from semimoe.model_card import CARD, ImageResolution, TrainingNotes
-from semimoe.model_errors import SettingsError
+from semimoe.model_card import ImageResolution, TrainingNotes
 from semimoe.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ def run(arguments: argparse.Namespace) -> None:
     from semimoe.training.fit import fit
     from semimoe.training.recipe import Recipe, RunFolders, RunResources
 
-    if (arguments.out / CARD).exists():
-        raise SettingsError(
-            f"--out {arguments.out}: holds a finished model; give another folder, or remove it"
-        )
+    checkpoint = arguments.out.with_name(arguments.out.name + ".resume")
+    check_model_folder(arguments.out, checkpoint=checkpoint)
     network, training = network_and_training_settings(arguments)
     dataset = open_dataset(arguments.data)
     images = choose_training_images(arguments, dataset)
@@ -56,11 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     fit(
         _training_data(arguments, images, resolution, network),
         Recipe(arguments.method, network, training, resolution.mpp_um, arguments.seed),
-        folders=RunFolders(
-            arguments.out,
-            checkpoint=arguments.out.with_name(arguments.out.name + ".resume"),
-            start_from=arguments.start_from,
-        ),
+        folders=RunFolders(arguments.out, checkpoint=checkpoint, start_from=arguments.start_from),
         resources=RunResources(arguments.device, arguments.threads, arguments.devices),
         notes=notes,
     )

@@ -91,7 +91,7 @@ class MeanTeacherLearner(UNetLearner):
         update_moving_average(self.network, self.student, decay=decay)
 
     def _with_noise(self, images: Tensor) -> Tensor:
-        """Images uint8 (B, 3, H, W) with Gaussian noise; `std` divides images before the network."""
+        """Images uint8 (B, 3, H, W) with Gaussian noise; the network divides images by `std`."""
         noise = (torch.randn(images.shape, device=images.device) * _NOISE).clamp(
             -_LARGEST_NOISE, _LARGEST_NOISE
         )

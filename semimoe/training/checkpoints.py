@@ -7,6 +7,7 @@ and the best weights so far. Its JSON metadata holds numbers and the rows of the
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -184,6 +185,24 @@ def is_resumable(path: Path, checksum: str) -> bool:
         return False
     log.info("resuming after epoch %d", metadata["epoch"])
     return True
+
+
+def set_aside(folder: Path) -> None:
+    """Rename the folder of a checkpoint that does not fit, until the new training is finished.
+
+    A setting that was typed wrongly then costs no training: rename the folder back.
+    """
+    if not folder.is_dir():
+        return
+    old = replaced_checkpoint(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    log.warning("the earlier checkpoint is kept in %s until this training is finished", old)
+
+
+def replaced_checkpoint(folder: Path) -> Path:
+    """Where `set_aside` puts the folder of a checkpoint."""
+    return folder.with_name(f"{folder.name}.replaced")
 
 
 def _modules(learner: "Learner") -> "Iterator[tuple[str, nn.Module]]":

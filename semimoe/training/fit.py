@@ -9,8 +9,9 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from semimoe.devices import resolve_precision
-from semimoe.model_card import TrainingNotes
+from semimoe.model_card import CARD, TrainingNotes
 from semimoe.model_errors import TrainingError
+from semimoe.training.checkpoints import replaced_checkpoint
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
 from tiling.raster.file_lock import locked
 from tiling.raster.progress import count_progress
@@ -51,14 +52,16 @@ def fit(
     Raises
     ------
     TrainingError
-        There are no labelled tiles, a loss or weight is not finite, or `start_from` or
-        `warm_start` does not fit the settings.
+        The folder holds a finished model, there are no labelled tiles, a loss or weight is not
+        finite, or `start_from` or `warm_start` does not fit the settings.
     LockError
         Another process trains into the same folder.
     """
     # With several devices, the first process has the lock for all of them.
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     with locked(folders.out) if is_first else nullcontext():
+        if is_first and (folders.out / CARD).exists():  # perhaps while this process waited
+            raise TrainingError(f"{folders.out}: holds a finished model; name another folder")
         _fit(data, recipe, folders, resources, notes or TrainingNotes())
 
 
@@ -97,7 +100,8 @@ def _fit(
         if run.is_main_process:
             finish(run, data.validation, folders.out)
     if run.is_main_process:
-        shutil.rmtree(folders.checkpoint, ignore_errors=True)
+        for folder in (folders.checkpoint, replaced_checkpoint(folders.checkpoint)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _cached(data: TrainingData, recipe: Recipe) -> TrainingData:

@@ -1,6 +1,5 @@
 """Start of a run: from random weights, another model, or the checkpoint of a killed run."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ from semimoe.training.checkpoints import (
     is_resumable,
     load_checkpoint,
     load_start_weights,
+    set_aside,
     values_checksum,
 )
 from semimoe.training.optimiser_step import Stepper
@@ -249,7 +249,7 @@ def _resume_or_begin(run: TrainingRun, warm_start: _WarmStart | None) -> None:
     if resumes:
         return
     if run.is_main_process:
-        shutil.rmtree(run.folders.checkpoint, ignore_errors=True)
+        set_aside(run.folders.checkpoint)
     if warm_start is not None and run.folders.warm_start is not None:
         path = run.folders.warm_start / WARM_START
         load_checkpoint(path, run.learner, run.optimizers)

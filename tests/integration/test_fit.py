@@ -9,6 +9,7 @@ import torch
 from short_runs import NETWORK, SHORT_TRAINING, dice_on, read_history, train
 
 from semimoe.devices import RunDevice
+from semimoe.model_errors import TrainingError
 from semimoe.networks.mixture import SemiMoE
 from semimoe.prediction.output_maps import maps_from_outputs
 from semimoe.prediction.predictor import Predictor
@@ -145,6 +146,24 @@ def test_without_validation_the_card_has_the_default_threshold_and_a_warning(
     )
     assert (card["threshold"], card["threshold_from"], card["best_epoch"]) == (0.5, "default", 2)
     assert "no validation" in card["warnings"][0]
+
+
+def test_a_finished_model_is_never_trained_over(tmp_path, discs) -> None:
+    """Also if it was finished while another process waited for the lock of the folder."""
+    weights = train("supervised", tmp_path / "model", discs(2, 40)) / "model.safetensors"
+    before = weights.read_bytes()
+    with pytest.raises(TrainingError, match="model: holds a finished model; name another folder"):
+        train("supervised", tmp_path / "model", discs(2, 40), seed=1)
+    assert weights.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_settings_is_deleted_when_the_training_is_finished(
+    tmp_path, discs
+) -> None:
+    (tmp_path / "model.resume").mkdir()
+    (tmp_path / "model.resume" / "epoch.safetensors").write_bytes(b"of other settings")
+    train("supervised", tmp_path / "model", discs(2, 40))
+    assert [path.name for path in tmp_path.iterdir() if "resume" in path.name] == []
 
 
 def test_log_and_card_warn_if_semimoe_has_no_unlabelled_tiles(tmp_path, discs, caplog) -> None:

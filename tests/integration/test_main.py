@@ -155,7 +155,7 @@ def test_masks_of_unlabelled_images_are_never_read(pictures, capsys) -> None:
             mask.write_bytes(b"no image")
     capsys.readouterr()
     assert run(*command) == 2
-    assert "holds a finished model" in capsys.readouterr().err
+    assert "holds model.json, which would be replaced" in capsys.readouterr().err
     command[command.index(str(pictures / "model"))] = str(pictures / "again")
     assert run(*command) == 0
     capsys.readouterr()
@@ -282,6 +282,9 @@ def test_both_protocols_score_the_same_model(pictures, capsys) -> None:
     ]
     assert run("evaluate --truth", data / "testA", "--model", model, *other_way) == 0
     assert "prediction: bf16, mean over four flips" in capsys.readouterr().out
+    assert run("predict --model", model, "--images", data / "testA", "--out", out, *other_way) == 2
+    assert "testA_1.png exists already, and 3 more" in capsys.readouterr().err
+    other_way.append("--overwrite")
     assert run("predict --model", model, "--images", data / "testA", "--out", out, *other_way) == 0
 
 
@@ -487,6 +490,32 @@ def test_masks_never_replace_images_or_true_masks(pictures, capsys) -> None:
     assert mask_values(folder / "Annotation" / "a.png") == [7]
 
 
+def test_masks_and_images_of_another_folder_are_replaced_only_on_request(pictures, capsys) -> None:
+    folder, other = pictures / "own", pictures / "other"
+    small = words(SMALL, "--epochs 1 --steps 1 --validation 0")
+    data = words("--data", pictures / "data", "--out", pictures / "m")
+    assert run("train", *data, "--method supervised", *small) == 0
+    save(folder / "a.png", np.zeros((32, 32, 3), np.uint8))
+    save(other / "a.png", np.full((32, 32, 3), 7, np.uint8))
+    command = words("predict --model", pictures / "m", "--images", folder, "--out", other)
+    assert run(*command) == 2
+    message = f"{other / 'a.png'} exists already; give another folder, or --overwrite"
+    assert message in capsys.readouterr().err
+    assert read_image(other / "a.png").max() == 7
+    assert run(*command, "--overwrite") == 0
+    assert mask_values(other / "a.png") != [7]
+
+
+def test_a_folder_with_weights_or_lists_is_not_written_to(pictures, capsys) -> None:
+    (pictures / "m").mkdir()
+    (pictures / "m" / "model.safetensors").write_bytes(b"of somebody")
+    data = words("--data", pictures / "data")
+    small = words("--method supervised", SMALL, "--epochs 1 --steps 1 --validation 0")
+    assert run("train", *data, "--out", pictures / "m", *small) == 2
+    assert "holds model.safetensors, which would be replaced" in capsys.readouterr().err
+    assert (pictures / "m" / "model.safetensors").read_bytes() == b"of somebody"
+
+
 def test_an_error_names_a_mask_of_another_size(pictures, capsys) -> None:
     train = pictures / "data" / "train"
     save(train / "train_1_anno.bmp", np.ones((5, 5), np.uint8))
@@ -572,7 +601,7 @@ def test_a_released_model_has_the_threshold_of_its_folds(pictures, capsys, caplo
     for wrong_options, message in (
         (["--folds", folds[0], folds[0]], "train_1 held out twice"),
         (words("--folds", pictures / "all"), "held nothing out"),
-        (words("--out", pictures / "released"), "holds a model already"),
+        (words("--out", pictures / "released"), "holds model.json, which would be replaced"),
         (words("--split-rule depth"), "--split-rule needs --folds"),
         (["--flips"], "--flips needs --folds"),
     ):

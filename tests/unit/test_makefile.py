@@ -22,6 +22,15 @@ def test_the_set_up_tells_size_and_time_before_packages_are_installed(tmp_path: 
     assert f"{locked} packages" in text.stdout
 
 
+def test_clean_keeps_the_locks_of_runs_and_help_says_what_it_deletes() -> None:
+    def printed(*words: str) -> str:
+        command = ["make", "--no-print-directory", *words]
+        return subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
+
+    assert printed("--dry-run", "clean") == "rm -rf .venv results/demo data/demo\n"
+    assert "make clean   delete .venv and the demo (results/demo, data/demo)" in printed("help")
+
+
 @pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["--halp"], 2)])
 def test_the_check_of_the_machine_tells_what_it_does_without_doing_it(
     words: list[str], status: int, capsys: pytest.CaptureFixture[str]

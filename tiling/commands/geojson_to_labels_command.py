@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the label image; what was skipped, clipped or repaired goes to stderr."""
     from tiling.qupath.level0_labels import geojson_to_labels
 
-    check_output_file(arguments.out, arguments.annotations, arguments.slide)
+    check_output_file(arguments.out)
     messages = geojson_to_labels(
         arguments.annotations,
         arguments.slide,

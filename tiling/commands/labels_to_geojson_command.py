@@ -21,6 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the GeoJSON; the number of glands goes to stderr."""
     from tiling.qupath.level0_labels import labels_to_geojson
 
-    check_output_file(arguments.out, arguments.labels)
+    check_output_file(arguments.out)
     count = labels_to_geojson(arguments.labels, arguments.out)
     print(counted(count, "gland"), file=sys.stderr)

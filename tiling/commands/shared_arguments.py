@@ -37,14 +37,13 @@ def add_origin(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_output_file(out: Path, *inputs: Path) -> None:
-    """Refuse to write over a file that the command reads.
+def check_output_file(out: Path) -> None:
+    """Refuse to replace a file, which may be a slide, or outlines that a person has corrected.
 
     Raises
     ------
     ValueError
-        `out` is one of `inputs`, also by a link.
+        `out` exists.
     """
-    for path in inputs:
-        if out.exists() and path.exists() and out.samefile(path):
-            raise ValueError(f"{out}: is a file that this command reads; name another one to write")
+    if out.exists():
+        raise ValueError(f"{out}: exists already; name another file, or delete it")

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tiling.slides.scaled_reading import read_thumbnail
     from tiling.slides.slide_reader import open_slide
 
-    check_output_file(arguments.out, arguments.slide)
+    check_output_file(arguments.out)
     check_not_fatal(arguments.slide)
     with open_slide(arguments.slide) as slide:
         picture = PIL.Image.fromarray(read_thumbnail(slide, arguments.max_px))

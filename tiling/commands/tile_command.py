@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiling.commands.shared_arguments import add_origin, number_between
 from tiling.raster.geometry import MOST_TILE_PX
-from tiling.slide_errors import StoreError
+from tiling.slide_errors import FailedSlideError, StoreError
 
 NAME = "tile"
 SUMMARY = "tile a slide into an OME-Zarr store"
@@ -108,16 +108,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _check_store(out: Path) -> None:
-    """Refuse a path whose content is not a store: writing a store deletes what is there."""
-    from tiling.stores.arrays import open_store
+    """Refuse a path whose content is no tile store: writing a store deletes what is there."""
+    from tiling.stores.layout import TileStore
 
     if out.suffix != ".zarr":
         raise ValueError(f"{out}: the store to write must be named *.zarr")
     is_empty_folder = out.is_dir() and not any(out.iterdir())
     if out.exists() and not is_empty_folder:
         try:
-            open_store(out)
-        except StoreError as error:
+            TileStore.read(out)
+        except (StoreError, FailedSlideError) as error:
             raise ValueError(
-                f"{out}: exists and is not a store of this pipeline; name another ({error})"
+                f"{out}: exists and is not a finished tile store; name another, or delete it"
             ) from error

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tiling.commands.shared_arguments import add_origin
+from tiling.commands.shared_arguments import add_origin, check_output_file
 from tiling.messages import counted
 
 NAME = "tissue"
@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the areas; what to do with them goes to stderr."""
     from tiling.qupath.tissue_outlines import tissue_to_geojson
 
+    check_output_file(arguments.out)
     count = tissue_to_geojson(arguments.store, arguments.out, origin=arguments.origin)
     print(
         f"{counted(count, 'area')} of tissue; correct the outlines in QuPath, export, "

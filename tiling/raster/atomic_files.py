@@ -3,22 +3,33 @@
 import hashlib
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# A file name has at most 255 bytes on most file systems; what is added to it here has less than 35.
+_MOST_NAME_BYTES = 220
 
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
     """A hidden path beside `path` to write to: renamed to `path` at the end, deleted on an error.
 
-    The hidden file is `.{name}.{process id}.partial`. Its content is on the disk before it is
+    For the name of the hidden file see `partial_path`. Its content is on the disk before it is
     renamed: after a power cut, `path` is never empty. The folder is created if it is missing.
     Hidden files that killed processes left are deleted first.
+
+    Raises
+    ------
+    OSError
+        `path` is a folder, a device or a pipe, or the disk fails.
     """
+    if path.exists() and not path.is_file():  # renaming would replace a device by a file
+        raise OSError(f"{path}: exists and is not a regular file; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_partial_files(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path, os.getpid())
     try:
         yield partial
         sync_to_disk(partial)
@@ -36,14 +47,24 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 def remove_partial_files(path: Path) -> None:
     """Delete what processes that were killed while they wrote `path` left in the folder.
 
-    The file of a process that runs on this machine stays.
+    The files of processes that run, and of other machines, stay.
     """
-    name = re.compile(re.escape(f".{path.name}.") + r"(\d{1,9})\.partial")
+    name = re.compile(re.escape(_partial_start(path)) + r"(\d{1,9})\.partial")
     with os.scandir(path.parent) as entries:
         matches = [(entry.path, name.fullmatch(entry.name)) for entry in entries]
     for leftover, match in matches:
         if match is not None and not _is_running(int(match[1])):
             Path(leftover).unlink(missing_ok=True)
+
+
+def partial_path(path: Path, process_id: int) -> Path:
+    """The hidden path to which a process of this machine writes the content of `path`.
+
+    It is `.{name}.{host}-{process id}.partial`. The host is a checksum of the name of the machine,
+    because process ids of two machines that share a folder may be equal. A long name is replaced
+    by its checksum.
+    """
+    return path.with_name(f"{_partial_start(path)}{process_id}.partial")
 
 
 def sync_to_disk(path: Path) -> None:
@@ -65,6 +86,14 @@ def file_checksum(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _partial_start(path: Path) -> str:
+    """The name of a hidden file up to the process id."""
+    name = os.fsencode(path.name)
+    shown = path.name if len(name) <= _MOST_NAME_BYTES else hashlib.sha256(name).hexdigest()
+    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return f".{shown}.{host}-"
 
 
 def _is_running(process_id: int) -> bool:

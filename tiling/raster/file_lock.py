@@ -11,12 +11,15 @@ from typing import IO
 
 _LOCK_WAIT_S = 10.0
 _LOCK_RETRY_S = 0.2
+# The content of every lock file that a process wrote begins with this.
+_CONTENT_START = "host "
 
 
 class LockError(ValueError):
     """A path that this process must not write now. The job fails.
 
-    Another process writes it, this user may not, or the file system has no locks.
+    Another process writes it, this user may not, the file system has no locks, or a file of
+    somebody else has the name of the lock.
     """
 
 
@@ -34,13 +37,13 @@ def locked(path: Path, *, wait_s: float = _LOCK_WAIT_S, writer: str = "") -> Ite
     Raises
     ------
     LockError
-        Another running process writes the same path, its lock is not writable for this user, or
-        the file system has no locks (flock).
+        Another running process writes the same path, its lock is not writable for this user, the
+        file system has no locks (flock), or a file that is no lock has the name of the lock.
     """
     lock = path.with_name(path.name + ".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+")
+        file = lock.open("a+", errors="replace")
     except PermissionError:
         raise LockError(
             f"{lock}: not writable for this user, perhaps made by another one; write to another"
@@ -48,9 +51,10 @@ def locked(path: Path, *, wait_s: float = _LOCK_WAIT_S, writer: str = "") -> Ite
         ) from None
     with file:
         _acquire(file, lock, path, wait_s)
+        _check_content(file, lock)
         file.truncate(0)
         job = os.environ.get("SLURM_JOB_ID", "-")
-        file.write(f"host {socket.gethostname()}, pid {os.getpid()}, job {job}{writer}")
+        file.write(f"{_CONTENT_START}{socket.gethostname()}, pid {os.getpid()}, job {job}{writer}")
         file.flush()
         yield
 
@@ -93,3 +97,14 @@ def _acquire(file: IO[str], lock: Path, path: Path, wait_s: float) -> None:
             ) from error
         else:
             return
+
+
+def _check_content(file: IO[str], lock: Path) -> None:
+    """Refuse a file that no process wrote as a lock: to write the lock empties it."""
+    file.seek(0)
+    if file.read(len(_CONTENT_START)) not in ("", _CONTENT_START):
+        raise LockError(
+            f"{lock}: has the name of a lock, but is another file; rename it, or delete it if it is"
+            " not needed"
+        )
+    file.seek(0)

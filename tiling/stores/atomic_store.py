@@ -8,6 +8,7 @@ written without interruption. A finished store lists its files, see `tiling.stor
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import threading
@@ -21,6 +22,8 @@ import google_crc32c
 from tiling.raster.atomic_files import sync_to_disk, write_atomic
 from tiling.raster.file_lock import locked
 from tiling.stores.manifest import seal_store
+
+log = logging.getLogger(__name__)
 
 
 class UnfinishedStore:
@@ -76,7 +79,7 @@ def write_store(
 
     Parameters
     ----------
-    path : the finished store, a folder
+    path : the finished store, a folder; a link there is replaced, what it leads to stays
     parameters : all values that the bytes depend on; an unfinished store of other parameters is
         deleted
     resume : keep the finished blocks of an earlier run with the same parameters
@@ -92,7 +95,7 @@ def write_store(
     with locked(path):
         resumed = resume and folder.is_dir() and _recorded_checksum(journal) == checksum
         if not resumed:
-            shutil.rmtree(folder, ignore_errors=True)
+            _delete(folder)
             folder.mkdir(parents=True)
             write_atomic(journal, json.dumps(["parameters", checksum]) + "\n")
         for metadata in folder.rglob("zarr.json"):
@@ -104,20 +107,16 @@ def write_store(
         seal_store(folder)
         _replace_store(path, folder)
         journal.unlink()
-        shutil.rmtree(_replaced_store(path), ignore_errors=True)
+        _delete(_replaced_store(path))
 
 
 def remove_store(path: Path) -> None:
     """Remove a finished store, if there is one; other programs see all of it or nothing.
 
     It is renamed first: a process that is killed in the middle of a removal must not leave a part
-    of a store at `path`.
+    of a store at `path`. Of a link to a store only the link is removed.
     """
-    old = _replaced_store(path)
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        os.replace(path, old)
-        shutil.rmtree(old, ignore_errors=True)
+    _delete(_move_away(path))
 
 
 def _replace_store(path: Path, folder: Path) -> None:
@@ -126,12 +125,28 @@ def _replace_store(path: Path, folder: Path) -> None:
     The old store is renamed before it is deleted: a process that is killed in the middle of a
     deletion leaves a part of the store, which would still open and read as fill values.
     """
-    old = _replaced_store(path)
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        os.replace(path, old)
+    _move_away(path)
     os.replace(folder, path)
     sync_to_disk(path.parent)
+
+
+def _move_away(path: Path) -> Path:
+    """Rename the store at `path`, if there is one; returns its new path, which may be missing."""
+    old = _replaced_store(path)
+    _delete(old)
+    if path.is_symlink():
+        log.warning("%s: the link is removed; %s stays as it is", path, path.readlink())
+    if os.path.lexists(path):
+        os.replace(path, old)
+    return old
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder if it exists; of a link to a folder only the link."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replaced_store(path: Path) -> Path:

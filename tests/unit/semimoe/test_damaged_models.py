@@ -18,7 +18,7 @@ from semimoe.networks.mixture import SemiMoE
 from semimoe.prediction.image_predictor import ImagePredictor
 from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import load_metadata, load_tensors, save_tensors
-from semimoe.training.checkpoints import is_resumable
+from semimoe.training.checkpoints import is_resumable, set_aside
 from tiling.raster.atomic_files import file_checksum
 
 CARD = {**CARD_VALUES, "network": NETWORK.to_dict()}
@@ -72,6 +72,23 @@ def test_a_damaged_checkpoint_starts_the_training_again(
     assert not is_resumable(tmp_path / "c", "1")
     assert "damaged (wrong checksum)" in caplog.text
     assert "starting from the first epoch" in caplog.text
+
+
+def test_a_checkpoint_of_other_settings_is_kept_until_the_next_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, kept = tmp_path / "m.resume", tmp_path / "m.resume.replaced"
+    set_aside(folder)  # nothing to keep
+    for epoch in (1, 2):
+        folder.mkdir()
+        (folder / "epoch").write_text(str(epoch))
+        set_aside(folder)
+        assert (kept / "epoch").read_text() == str(epoch)
+        assert not folder.exists()
+    assert (
+        caplog.messages
+        == [f"the earlier checkpoint is kept in {kept} until this training is finished"] * 2
+    )
 
 
 def test_weights_of_another_training_are_an_error(tmp_path: Path) -> None:

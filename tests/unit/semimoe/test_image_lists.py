@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from semimoe.__main__ import main
 from semimoe.datasets.image_dataset import GradeRecord, open_dataset
 from semimoe.datasets.image_lists import (
     draw_image_list,
@@ -75,6 +76,25 @@ def test_the_lists_in_the_repository_are_drawn_again() -> None:
     assert set(json.loads((LISTS / "lists.json").read_text())["lists"]) == {
         path.stem for path in LISTS.glob("*.csv")
     }
+
+
+def test_a_list_that_a_person_changed_is_not_replaced(tmp_path, capsys) -> None:
+    rows = read_image_list(LISTS / "honest_20_seed0.csv")
+    grades = "".join(f"{row.image},{row.patient}, {row.grade}\n" for row in rows)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Grade.csv").write_text("name,patient ID, grade\n" + grades)
+    for row in rows:
+        for name in (f"{row.image}.bmp", f"{row.image}_anno.bmp"):
+            Image.new("L", (2, 2), 1).save(tmp_path / "data" / name)
+    command = ["splits", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "lists")]
+    assert main(command) == 0
+    assert main(command) == 0  # the same files again
+    path = tmp_path / "lists" / "fold1of5.csv"
+    assert path.read_bytes() == (LISTS / "fold1of5.csv").read_bytes()
+    path.write_text("mine")
+    assert main(command) == 2
+    assert "fold1of5.csv has another content, which would be replaced" in capsys.readouterr().err
+    assert path.read_text() == "mine"
 
 
 def test_folds_have_whole_patients_similar_sizes_and_all_images() -> None:

@@ -2,11 +2,20 @@
 
 import hashlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from tiling.raster.atomic_files import file_checksum, remove_partial_files, write_atomic
+from tiling.raster.atomic_files import (
+    file_checksum,
+    partial_file,
+    partial_path,
+    remove_partial_files,
+    write_atomic,
+)
+
+KILLED = 999_999_999
 
 
 def test_a_written_file_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -32,17 +41,53 @@ def test_a_write_that_is_interrupted_keeps_the_old_file(
 
 
 def test_only_the_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    running = f".x.csv.{os.getppid()}.partial"
-    killed = (".x.csv.999999999.partial", ".x.csv.gz.999999999.partial")
-    for name in ("x.csv", "x.csv.gz", running, *killed):
-        (tmp_path / name).touch()
-    remove_partial_files(tmp_path / "x.csv")
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [running, killed[1], "x.csv", "x.csv.gz"]
+    path, other = tmp_path / "x.csv", tmp_path / "x.csv.gz"
+    running = partial_path(path, os.getppid())
+    killed, killed_other = partial_path(path, KILLED), partial_path(other, KILLED)
+    for file in (path, other, running, killed, killed_other):
+        file.touch()
+    remove_partial_files(path)
+    assert set(tmp_path.iterdir()) == {path, other, running, killed_other}
+
+
+def test_a_partial_file_of_another_machine_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes of two machines that share a folder may have the same number."""
+    path = tmp_path / "x.csv"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "another")
+        foreign = {partial_path(path, KILLED), partial_path(path, os.getpid())}
+    for file in foreign:
+        file.touch()
+    write_atomic(path, "1\n")
+    assert set(tmp_path.iterdir()) == {path, *foreign}
+
+
+def test_a_name_of_255_bytes_can_be_written_and_its_leftover_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / ("ü" * 125 + "a.csv")
+    partial_path(path, KILLED).touch()
+    write_atomic(path, "1\n")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_pipe_is_never_replaced_by_a_file(tmp_path: Path, is_link: bool) -> None:
+    pipe, out = tmp_path / "pipe", tmp_path / ("link" if is_link else "pipe")
+    os.mkfifo(pipe)
+    if is_link:
+        out.symlink_to(pipe)
+    before = set(tmp_path.iterdir())
+    expected = pytest.raises(OSError, match=f"{out.name}: .*not a regular file; name another")
+    with expected, partial_file(out):
+        pytest.fail("began to write")
+    assert pipe.is_fifo()
+    assert out.is_symlink() == is_link
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_the_next_write_removes_what_a_killed_process_left(tmp_path: Path) -> None:
-    (tmp_path / ".x.csv.999999999.partial").write_bytes(b"0" * 9)
+    partial_path(tmp_path / "x.csv", KILLED).write_bytes(b"0" * 9)
     write_atomic(tmp_path / "x.csv", "1\n")
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 
@@ -64,7 +109,7 @@ def test_a_file_is_on_the_disk_before_it_is_renamed(
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", renamed)
     write_atomic(tmp_path / "x.csv", "1\n")
-    assert order == [f".x.csv.{os.getpid()}.partial", "x.csv"]
+    assert order == [partial_path(tmp_path / "x.csv", os.getpid()).name, "x.csv"]
 
 
 def test_the_checksum_is_sha256_of_the_content(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from flipped_bits import flip_a_bit
 
 from tiling.stores.arrays import create_group
-from tiling.stores.atomic_store import write_store
+from tiling.stores.atomic_store import remove_store, write_store
 
 
 def test_store_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -114,6 +114,36 @@ def test_an_old_store_is_renamed_before_it_is_deleted(tmp_path, monkeypatch):
     assert store not in removed
     assert sorted(path.name for path in store.iterdir()) == ["1", "zarr.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zarr", "x.zarr.lock"]
+
+
+@pytest.mark.parametrize("is_removed_first", [False, True])
+def test_a_link_to_a_store_is_replaced_again_and_again_and_its_data_stay(
+    tmp_path: Path, is_removed_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, data = tmp_path / "x.zarr", tmp_path / "disk" / "x.zarr"
+    data.mkdir(parents=True)
+    (data / "chunk").write_text("data")
+    for number in range(2):
+        store.symlink_to(data)
+        if is_removed_first:
+            remove_store(store)
+            assert not [path for path in tmp_path.iterdir() if path.is_symlink()]
+        with write_store(store, {"n": number}) as unfinished:
+            create_group(unfinished.folder)
+        assert not store.is_symlink()
+        assert {path.name for path in tmp_path.iterdir()} == {"disk", "x.zarr", "x.zarr.lock"}
+        assert (data / "chunk").read_text() == "data"
+        assert f"{store}: the link is removed; {data} stays" in caplog.text
+        caplog.clear()
+        remove_store(store)
+
+
+def test_what_an_older_version_left_of_a_link_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "x.zarr.replaced").symlink_to(tmp_path / "disk")
+    for number in range(2):
+        with write_store(tmp_path / "x.zarr", {"n": number}) as unfinished:
+            create_group(unfinished.folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.zarr", "x.zarr.lock"}
 
 
 def test_a_line_that_a_full_disk_broke_loses_only_its_blocks(tmp_path: Path) -> None:

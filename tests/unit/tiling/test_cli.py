@@ -8,11 +8,13 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from kinds_of_stores import write_kind
 
 from tiling.__main__ import main
 from tiling.raster.file_lock import LockError
 from tiling.stores.arrays import open_array, open_store
-from tiling.stores.attributes import geometry_of, stored_json
+from tiling.stores.attributes import FailedStore, geometry_of, record_failure, stored_json
+from tiling.stores.layout import GlandStore, LabelStore, MapStore
 
 
 def write_slide(path, mpp=0.5, size=(300, 400)):
@@ -48,29 +50,29 @@ def test_a_picture_may_be_the_first_file_of_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "replaced"),
+    ("command", "existing"),
     [
         ("thumbnail s.png s.png", "s.png"),
         ("thumbnail s.png link.png", "s.png"),
+        ("thumbnail s.png other.png", "other.png"),
         ("geojson-to-labels a.geojson s.png s.png", "s.png"),
         ("geojson-to-labels a.geojson s.png a.geojson", "a.geojson"),
         ("labels-to-geojson s.png s.png", "s.png"),
+        ("labels-to-geojson s.png a.geojson", "a.geojson"),
+        ("tissue s.zarr a.geojson", "a.geojson"),
     ],
 )
-def test_a_command_never_writes_over_a_file_that_it_reads(
-    tmp_path, monkeypatch, capsys, command, replaced
-):
+def test_a_conversion_never_replaces_a_file(tmp_path, monkeypatch, capsys, command, existing):
     monkeypatch.chdir(tmp_path)
-    PIL.Image.new("L", (64, 64), 1).save("s.png")
+    for name in ("s.png", "other.png"):
+        PIL.Image.new("L", (64, 64), 1).save(name)
     Path("link.png").symlink_to("s.png")
     Path("a.geojson").write_text('{"type": "FeatureCollection", "features": []}')
-    before = Path(replaced).read_bytes()
+    before = Path(existing).read_bytes()
     assert main(command.split()) == 2
     out = command.split()[-1]
-    assert capsys.readouterr().err == (
-        f"{out}: is a file that this command reads; name another one to write\n"
-    )
-    assert Path(replaced).read_bytes() == before
+    assert capsys.readouterr().err == f"{out}: exists already; name another file, or delete it\n"
+    assert Path(existing).read_bytes() == before
 
 
 def test_info_reports_an_impossible_pixel_size_with_the_remedy_and_succeeds(tmp_path, capsys):
@@ -156,9 +158,22 @@ def test_tile_never_replaces_a_folder_that_is_not_its_store(tmp_path, capsys):
     home.mkdir()
     (home / "thesis.txt").write_text("a thesis")
     assert main(["tile", slide, str(home)]) == 2
-    assert "exists and is not a store" in one_line(capsys)
+    assert "exists and is not a finished tile store" in one_line(capsys)
     assert main(["tile", slide, str(tmp_path / "plain")]) == 2
     assert (home / "thesis.txt").read_text() == "a thesis"
+
+
+@pytest.mark.parametrize("kind", [LabelStore, MapStore, GlandStore, FailedStore])
+def test_tile_never_replaces_a_store_of_another_kind(tmp_path, capsys, kind):
+    slide, out = write_slide(tmp_path / "s.tiff"), tmp_path / "x.zarr"
+    if kind is FailedStore:
+        record_failure(out, ValueError("too small"), {})
+    else:
+        write_kind(out, kind)
+    before = stored_json(out)
+    assert main(["tile", slide, str(out)]) == 2
+    assert "x.zarr: exists and is not a finished tile store" in one_line(capsys)
+    assert stored_json(out) == before
 
 
 def test_tile_writes_a_store_and_may_replace_its_own(tmp_path):

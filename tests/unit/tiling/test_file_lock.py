@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,24 @@ with locked(Path({str(path)!r})):
     time.sleep(0.05)
     with locked(path):  # the lock of a dead process is free
         pass
+
+
+@pytest.mark.parametrize("content", [b"torch==2.13\n", b"\xff\x00", b"hos"])
+def test_a_file_that_is_no_lock_is_never_emptied(tmp_path: Path, content: bytes) -> None:
+    other = tmp_path / "requirements.lock"
+    other.write_bytes(content)
+    expected = pytest.raises(LockError, match=r"requirements\.lock: .*another file; rename it")
+    with expected, locked(tmp_path / "requirements"):
+        pytest.fail("took the lock")
+    assert other.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", ["", "host old-machine-with-a-long-name, pid 1, job -" * 9])
+def test_a_lock_of_an_earlier_process_is_taken(tmp_path: Path, content: str) -> None:
+    lock = tmp_path / "x.lock"
+    lock.write_text(content)
+    with locked(tmp_path / "x"):
+        assert lock.read_text() == f"host {socket.gethostname()}, pid {os.getpid()}, job -"
 
 
 def test_a_lock_of_another_user_is_an_error_with_its_remedy(tmp_path: Path) -> None:

@@ -100,6 +100,12 @@ def test_import_fills_all_images_and_keeps_what_a_person_changed(tmp_path: Path)
         "  4 annotation Gland 55, 5 annotation Gland 16, 5 annotation Gland 25, "
         f"5 annotation Gland 76, 5 annotation {PROPOSED} 77, 5 annotation {REGION} 20, "
         f"{detections_text}",
+        "-- after changes of detections",
+        f"b01.svs: slide b01, {counts}; 3 objects added, 3 replaced, "
+        f"5 kept (changed, or in an area of class {REGION}), 5 not added there",
+        "  4 annotation Gland 55, 5 annotation Gland 16, 5 annotation Gland 25, "
+        f"5 annotation Gland 76, 5 annotation {PROPOSED} 77, 5 annotation {REGION} 20, "
+        "5 detection Gland 25, 5 detection Gland 75, 5 detection Other 15",
         "-- pasted",
         "b01.svs: NOT DONE, open the script from the folder qupath of the results "
         "instead of pasting it",
@@ -111,6 +117,14 @@ def test_import_fills_all_images_and_keeps_what_a_person_changed(tmp_path: Path)
         twin,
         f"other one.svs: 1 annotations in /project/annotations/other_one-5.geojson (1 {REGION})",
         "b06.svs: skipped, it has no annotations",
+        "-- export with an error",
+        "  failed, the older export is as before",
+        "  b01.geojson, b02.geojson, other_one-5.geojson",
+        "-- export after all annotations were deleted",
+        "b01.svs: skipped, it has no annotations",
+        "b01.svs: /project/annotations/b01.geojson is an older export; delete it if no outline "
+        "shall be used",
+        "-- export of two images of one slide",
         "b01.svs: NOT DONE, 2 images of the project are slide b01; rename those that are not",
     ]
     back = read_annotations(tmp_path / "project" / "annotations" / "b01.geojson")

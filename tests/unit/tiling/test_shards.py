@@ -8,6 +8,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tiling.raster.atomic_files import partial_path
 from tiling.raster.geometry import blocks
 from tiling.slide_errors import StoreError
 from tiling.stores.arrays import create_array, create_group
@@ -100,7 +101,7 @@ def test_a_shard_is_synced_to_disk_before_it_is_renamed(tmp_path, monkeypatch):
     writer = ShardWriter(array)
     order.clear()
     writer.write((0, 0), {(0, 0): writer.encode(np.ones((512, 512), np.uint8))})
-    assert order == [f"fsync .0.{os.getpid()}.partial", "rename to 0"]
+    assert order == [f"fsync {partial_path(Path('0'), os.getpid())}", "rename to 0"]
 
 
 def test_shards_are_read_back_chunk_by_chunk(tmp_path):

@@ -255,3 +255,23 @@ def test_outlines_in_the_folder_of_results_are_refused(values) -> None:
     )
     problems = read(values | {"slides": "s.tsv", "results": "results"}).problems
     assert any("column annotation: results/proposals/x.geojson is in" in text for text in problems)
+
+
+@pytest.mark.parametrize("name", ["cohort.csv", "glands/s.tsv"])
+def test_a_sheet_where_a_run_writes_is_refused(values: dict[str, object], name: str) -> None:
+    sheet = Path("results", name)
+    sheet.parent.mkdir(parents=True)
+    sheet.write_text(Path("s.tsv").read_text().replace("a.", str(Path("a.").absolute())))
+    problems = read(values | {"slides": str(sheet)}).problems
+    place = Path("results", name.split("/", maxsplit=1)[0])
+    assert f"config slides: {sheet} is in {place}, and this run writes files there" in problems[0]
+
+
+def test_results_that_no_run_wrote_are_not_replaced(values: dict[str, object]) -> None:
+    Path("results").mkdir()
+    Path("results/metrics.csv").write_text("of somebody")
+    Path("results/notes.txt").write_text("a run writes no such file")
+    (problem,) = read(values).problems
+    assert problem.startswith("config results: results/metrics.csv is not from a run")
+    Path("results/records").mkdir()
+    assert read(values).problems == ()

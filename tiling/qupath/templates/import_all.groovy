@@ -1,7 +1,8 @@
 // Imports the glands and proposed regions of a run into all images of a project.
 // To start it: Run > Run for project.
-// Objects of an earlier import are replaced. Objects that you drew or changed stay as they are,
-// and so do all annotations inside a region that you outlined.
+// Objects of an earlier import are replaced. What you drew stays as it is, and so do annotations
+// that you changed, detections whose class you changed, and all annotations inside a region that
+// you outlined.
 import java.util.zip.GZIPInputStream
 import qupath.lib.io.PathIO
 import qupath.lib.scripting.ScriptAttributes

@@ -49,6 +49,16 @@ Draw.reshape(annotationAt(matching, 75), [70, 10, 82, 20])
 matching.hierarchy.addObjects([Draw.annotation('Gland', [50, 60, 60, 70])])
 run('import_all.groovy', matching)
 show(matching)
+println '-- after changes of detections'
+def detectionAt = { it, x ->
+    it.hierarchy.getAllObjects(false).find {
+        it.isDetection() && (it.getROI().getCentroidX() as int) == x
+    }
+}
+Draw.classify(detectionAt(matching, 15), 'Other')
+Draw.reshape(detectionAt(matching, 75), [70, 10, 82, 20])
+run('import_all.groovy', matching)
+show(matching)
 println '-- pasted'
 QP.image = matching
 def pastedText = new File(args[0], 'qupath/import_all.groovy').text
@@ -57,5 +67,21 @@ println '-- export'
 ambiguous.hierarchy.addObjects([Draw.annotation('Gland', [50, 60, 60, 70])])
 otherSlide.hierarchy.addObjects([Draw.annotation('Region*', [50, 60, 60, 70])])
 QP.entries.each { run('export_annotations.groovy', it) }
+println '-- export with an error'
+def exported = new File(QP.projectFolder, 'annotations/b01.geojson')
+def before = exported.text
+matching.hierarchy.addObjects([Draw.annotation('Gland', null)])
+try {
+    run('export_annotations.groovy', matching)
+} catch (NullPointerException error) {
+    println "  failed, the older export is ${exported.text == before ? 'as before' : 'lost'}"
+}
+println "  ${exported.getParentFile().list().sort().join(', ')}"
+println '-- export after all annotations were deleted'
+def drawn = matching.hierarchy.getAnnotationObjects()
+matching.hierarchy.removeObjects(drawn, true)
+run('export_annotations.groovy', matching)
+matching.hierarchy.addObjects(drawn)
+println '-- export of two images of one slide'
 QP.entries << image('7', 'B01', 'b01.svs', 100)
 run('export_annotations.groovy', matching)

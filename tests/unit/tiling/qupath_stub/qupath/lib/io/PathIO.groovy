@@ -27,6 +27,7 @@ class PathIO {
         File file, Collection<? extends Item> objects, GeoJsonExportOptions... options
     ) throws IOException {
         assert options.toList() == [GeoJsonExportOptions.FEATURE_COLLECTION]
+        file.text = '{'  // QuPath opens the file first, so that an error leaves a part of it
         def features = objects.collect {
             def (left, top, right, bottom) = it.box
             def ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]

@@ -1,0 +1,30 @@
+"""The folder that a command writes a model to."""
+
+from pathlib import Path
+
+from semimoe.model_card import CARD, HISTORY, WEIGHTS
+from semimoe.model_errors import SettingsError
+
+
+def check_model_folder(folder: Path, *, checkpoint: Path | None = None) -> None:
+    """Refuse a folder with files that a model would replace.
+
+    Parameters
+    ----------
+    checkpoint : of an unfinished training into the folder: where it exists, only the card counts,
+        which is written last
+
+    Raises
+    ------
+    SettingsError
+        The folder holds such a file.
+    """
+    names = [CARD, WEIGHTS, HISTORY]
+    if checkpoint is not None and checkpoint.exists():
+        names = [CARD]
+    for name in names:
+        if (folder / name).exists():
+            raise SettingsError(
+                f"--out {folder}: holds {name}, which would be replaced; give another folder, or"
+                " remove it"
+            )
