@@ -89,6 +89,6 @@ bench-demo: $(STAMP)
 doctor: $(STAMP)
 	$(BIN)/python -m workflow.doctor
 
-# .snakemake stays: it has the locks of runs that are going on here.
+# .snakemake stays: it holds the locks of other runs in this folder.
 clean:
 	rm -rf $(VENV) results/demo data/demo

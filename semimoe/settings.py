@@ -218,8 +218,8 @@ class TrainingOptions(StrictModel):
     )
     ema_decay: Annotated[Number, Field(ge=0, lt=1)] = Field(
         0,
-        description="the model is the exponential moving average of the trained weights, with this"
-        " decay per step, but at most (t + 1) / (t + 10) after t steps; 0: the trained weights",
+        description="the model is the moving average of the trained weights, with this decay per"
+        " step, but at most (t + 1) / (t + 10) in step t = 0, 1, ...; 0: the trained weights",
     )
     statistics: Literal["labelled", "both", "frozen"] = Field(
         "labelled",

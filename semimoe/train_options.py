@@ -123,7 +123,7 @@ def add_train_options(train: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         help="folder of the model to write; a stopped run continues from the folder OUT.resume"
-        " (with other settings it begins again, and keeps that folder as OUT.resume.replaced)",
+        " (with other settings it begins again, and keeps that folder as OUT.resume.earlier)",
     )
     add_device_options(train, several=True)
 

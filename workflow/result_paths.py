@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from semimoe.model_card import CARD, WARM_START, WEIGHTS
+from semimoe.model_card import CARD, HISTORY, WARM_START, WEIGHTS
 
+LAST_FAILURE = "last_failure.txt"
 # Names in the folder of results: every path of `ResultPaths` begins with one of them.
 NAMES_IN_RESULTS = frozenset(
     (
         *("tiles", "labels", "pseudo_labels", "maps", "glands", "previews", "proposals"),
         *("overviews", "metrics", "models", "compare", "qupath", "records", "benchmark", "logs"),
         *("metrics.csv", "cohort.csv", "preview.html", "preview.png", "report.html"),
-        *("run", "last_failure.txt"),
+        *("run", LAST_FAILURE),
     )
 )
 # Where one of these is, a run has written before.
-FOLDERS_OF_EVERY_RUN = ("records", "logs", "benchmark")
+TRACES_OF_A_RUN = ("run.lock", "records", "logs")
 _STORE_SUFFIX = ".zarr"
 _RECORD_SUFFIX = ".json"
 
@@ -138,7 +139,7 @@ class ResultPaths:
 
     def history(self, method: str) -> Path:
         """Log of a training, a row for each epoch."""
-        return self.model(method) / "history.csv"
+        return self.model(method) / HISTORY
 
     def warm_start(self, method: str) -> Path:
         """State of a training that another method continues."""
@@ -200,7 +201,7 @@ class ResultPaths:
     @property
     def last_failure(self) -> Path:
         """What failed in the last run that failed; it exists only after a failure."""
-        return self.folder / "last_failure.txt"
+        return self.folder / LAST_FAILURE
 
     @property
     def step_times(self) -> Path:

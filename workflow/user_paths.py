@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from workflow.result_paths import FOLDERS_OF_EVERY_RUN, NAMES_IN_RESULTS
+from workflow.result_paths import LAST_FAILURE, NAMES_IN_RESULTS, TRACES_OF_A_RUN
 
 # In the working directory: Snakemake keeps its locks, logs and state there.
 SNAKEMAKE_FOLDER = ".snakemake"
@@ -122,22 +122,26 @@ def problem_in_results(path: str, results: Path) -> str | None:
     for place in places:
         name_in_results = place.removeprefix(folder).split(os.sep)[0]
         if place.startswith(folder) and name_in_results in NAMES_IN_RESULTS:
-            return (
-                f"is in {results / name_in_results}, and this run writes files there; copy it to"
-                " another folder, or choose other `results`"
+            is_file = place == folder + name_in_results
+            where = (
+                "is a file that this run writes"
+                if is_file
+                else (f"is in {results / name_in_results}, and this run writes files there")
             )
+            return f"{where}; copy it to another folder, or choose other `results`"
     return None
 
 
 def foreign_results(results: Path) -> list[str]:
-    """Files that a run would replace in a folder of results that no run has written to."""
-    if any((results / name).is_dir() for name in FOLDERS_OF_EVERY_RUN):
+    """Messages about files that a run would replace, in a folder without a trace of a run."""
+    if any((results / name).exists() for name in TRACES_OF_A_RUN):
         return []
-    files = sorted(name for name in NAMES_IN_RESULTS if (results / name).is_file())
     return [
-        f"config results: {results / name} is not from a run of this pipeline, and this run would"
-        " replace it; name another folder"
-        for name in files
+        f"config results: {results / name} exists, but nothing in {results} shows that a run of"
+        " this pipeline wrote it, and this run would replace it; move it away, or name another"
+        " folder"
+        for name in sorted(NAMES_IN_RESULTS)
+        if name != LAST_FAILURE and (results / name).is_file()
     ]
 
 

@@ -7,7 +7,8 @@ A draw is a random choice of 17 labelled images of the 85; the other 68 are unla
 is held out, so threshold and split parameters are the defaults in all rows. All rows of a draw
 have the same labelled images, network, steps, augmentation and moving average. The last two rows
 learn from finished models of their draw, whose trainings come before their own. --known:
-figures.csv of earlier calls, whose cells are not run again. The last table compares each row with
+figures.csv of earlier calls, whose cells are not run again (the rows that learn from finished
+models need these in --out). The last table compares each row with
 supervised-only: mean difference over the draws, paired t test (also with Holm's correction for the
 number of rows), sign test.
 """
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--mpp", default="0.62005", help="pixel size of the images, um")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="gpu")
     parser.add_argument("--threads", type=int, default=4)
-    parser.add_argument("--jobs", type=int, default=2, help="cells at the same time")
+    parser.add_argument("--jobs", type=int, default=2, help="draws at the same time")
     parser.add_argument("--minutes", type=float, default=8.5, help="deadline")
     parser.add_argument("options", nargs="*", help="after --: further options of the trainings")
     arguments = parser.parse_args()
@@ -86,7 +87,7 @@ def main() -> None:
     rows: list[dict[str, str]] = []
 
     def add_draw(draw: str) -> None:
-        for name in arguments.rows:
+        for name in (name for name in _ROWS if name in arguments.rows):
             cell = draw, name
             is_known = known.get(cell, {}).get("outcome") == FINISHED
             row = _NO_FIGURES | known[cell] if is_known else run_cell(*cell, arguments, report)

@@ -11,8 +11,8 @@ def check_model_folder(folder: Path, *, checkpoint: Path | None = None) -> None:
 
     Parameters
     ----------
-    checkpoint : of an unfinished training into the folder: where it exists, only the card counts,
-        which is written last
+    checkpoint : of an unfinished training; if it exists, weights and history without a card are
+        of that training, and may be replaced
 
     Raises
     ------
@@ -26,5 +26,5 @@ def check_model_folder(folder: Path, *, checkpoint: Path | None = None) -> None:
         if (folder / name).exists():
             raise SettingsError(
                 f"--out {folder}: holds {name}, which would be replaced; give another folder, or"
-                " remove it"
+                " delete the file"
             )

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,20 +77,20 @@ def _check_output_folder(
             verb = "is" if target.exists() else "would be"
             raise DataError(f"--out {folder}: {target} {verb} a folder of {kind}; give another one")
 
-    existing = [path for file in files for path in _targets(file, folder) if path.exists()]
+    existing = [path for file in files for path in _targets(file, folder) if lexists(path)]
     if existing and not overwrite:
         raise DataError(
             f"--out {folder}: {existing[0]} exists already"
             + (f", and {len(existing) - 1} more" if len(existing) > 1 else "")
-            + "; give another folder, or --overwrite to replace them"
+            + "; give another folder, or --overwrite to replace them (also after a stopped run)"
         )
 
 
-def _identity(folder: Path) -> object:
-    """The same for all names of a folder, also of a mount or in another case."""
+def _identity(folder: Path) -> tuple[int, int] | Path:
+    """The same for all names of an existing folder, also of a mount or in another case."""
     try:
         status = folder.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return folder.resolve()
     return status.st_dev, status.st_ino
 

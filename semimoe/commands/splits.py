@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
     for path, text in texts.items():
         if path.exists() and path.read_bytes() != text.encode():
             raise SettingsError(
-                f"--out {arguments.out}: {path} has another content, which would be replaced; give"
-                " another folder, or remove it"
+                f"--out {arguments.out}: {path} differs from the list that would be written;"
+                " give another folder, or delete this file"
             )
     for path, text in texts.items():
         write_atomic(path, text)

@@ -10,6 +10,7 @@ from semimoe.benchmark.cell_processes import log_file, run_cells
 from semimoe.benchmark.cell_times import CellTimes, listed_cells
 from semimoe.benchmark.error_pictures import picture_files, write_error_picture
 from semimoe.benchmark.table_cells import CELLS, TableCell, TableRequest, percent_text
+from semimoe.benchmark.table_differences import DIFFERENCES
 from semimoe.benchmark.table_files import CSV, MARKDOWN, PLOT, write_table
 from semimoe.benchmark.table_plan import TableSelection, planned_cells, scored_parts
 from semimoe.benchmark.table_recipes import default_recipe
@@ -126,10 +127,13 @@ def _draw_pictures(cells: Sequence[TableCell], names: Sequence[str]) -> None:
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse a folder without cells that holds a table of something else."""
-    existing = [out / name for name in (MARKDOWN, CSV, PLOT) if (out / name).exists()]
+    """Refuse a folder without cells that holds a table which this command did not write."""
+    names = (MARKDOWN, CSV, PLOT, DIFFERENCES)
+    existing = [out / name for name in names if (out / name).exists()]
     if existing and not (out / CELLS).is_dir():
-        raise SettingsError(f"--out {out}: {existing[0]} would be replaced; give another folder")
+        raise SettingsError(
+            f"--out {out}: {existing[0]} would be replaced; move it away, or give another folder"
+        )
 
 
 def _default_jobs(request: TableRequest) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from semimoe.methods.learner import Learner
 
 log = logging.getLogger(__name__)
+CHECKPOINT = "epoch.safetensors"
 _OPTIMIZER, _BEST, _BUFFER = "optimizer.", "best.", "buffer."
 # Name of the network that predicts in the file; other modules have the names of their attributes.
 _NETWORK = "model"
@@ -187,22 +188,53 @@ def is_resumable(path: Path, checksum: str) -> bool:
     return True
 
 
-def set_aside(folder: Path) -> None:
-    """Rename the folder of a checkpoint that does not fit, until the new training is finished.
+def choose_checkpoint(folder: Path, checksum: str) -> None:
+    """Put the checkpoint of these settings into `folder`, and keep one of other settings.
 
-    A setting that was typed wrongly then costs no training: rename the folder back.
+    The other one is kept in `earlier_checkpoint` until a training is finished. A wrong setting
+    therefore loses no training: a run with the right one continues it.
     """
-    if not folder.is_dir():
+    earlier = earlier_checkpoint(folder)
+    if _checksum(folder) == checksum:
         return
-    old = replaced_checkpoint(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    folder.rename(old)
-    log.warning("the earlier checkpoint is kept in %s until this training is finished", old)
+    if _checksum(earlier) == checksum:
+        other = folder.with_name(f"{folder.name}.exchanged")
+        _move(folder, other)
+        _move(earlier, folder)
+        _move(other, earlier)
+    elif _checksum(folder) is not None:
+        _move(folder, earlier)
+        log.warning(
+            "the checkpoint of other settings is kept in %s until this training is finished;"
+            " a run with those settings continues it",
+            earlier,
+        )
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def replaced_checkpoint(folder: Path) -> Path:
-    """Where `set_aside` puts the folder of a checkpoint."""
-    return folder.with_name(f"{folder.name}.replaced")
+def earlier_checkpoint(folder: Path) -> Path:
+    """Where `choose_checkpoint` keeps the folder of a checkpoint of other settings."""
+    return folder.with_name(f"{folder.name}.earlier")
+
+
+def _checksum(folder: Path) -> str | None:
+    """Checksum of the settings of the checkpoint in a folder; None: no readable checkpoint."""
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        checksum: str | None = load_metadata(path).get("checksum")
+    except ModelError:  # `is_resumable` names the file
+        return None
+    return checksum
+
+
+def _move(folder: Path, new: Path) -> None:
+    """Rename a folder, in place of another one; nothing if it does not exist."""
+    if folder.is_dir():
+        shutil.rmtree(new, ignore_errors=True)
+        folder.rename(new)
 
 
 def _modules(learner: "Learner") -> "Iterator[tuple[str, nn.Module]]":

@@ -10,6 +10,7 @@ import torch
 from semimoe.fine_tuning import START_SHARE
 from semimoe.known_images import KnownImages, images_of_sources, known_images
 from semimoe.model_card import (
+    HISTORY,
     WARM_START,
     ChoiceWithFlips,
     ModelCard,
@@ -67,7 +68,7 @@ def finish(run: TrainingRun, validation: TileSource | None, out: Path) -> None:
         "network": run.recipe.network.to_dict(),
         "normalisation": run.normalisation.model_dump(mode="json"),
     }
-    write_atomic(out / "history.csv", to_csv(run.rows, COLUMNS))
+    write_atomic(out / HISTORY, to_csv(run.rows, COLUMNS))
     write_atomic(out / "timing.csv", to_csv(run.timings, TIMING_COLUMNS))
     card = _card(run, choice, scores_before, gate_notes)
     if (flips := _choice_with_flips(run, validation)) is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from semimoe.devices import resolve_precision
 from semimoe.model_card import CARD, TrainingNotes
 from semimoe.model_errors import TrainingError
-from semimoe.training.checkpoints import replaced_checkpoint
+from semimoe.training.checkpoints import earlier_checkpoint
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TrainingData
 from tiling.raster.file_lock import locked
 from tiling.raster.progress import count_progress
@@ -100,7 +100,7 @@ def _fit(
         if run.is_main_process:
             finish(run, data.validation, folders.out)
     if run.is_main_process:
-        for folder in (folders.checkpoint, replaced_checkpoint(folders.checkpoint)):
+        for folder in (folders.checkpoint, earlier_checkpoint(folders.checkpoint)):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -27,18 +27,19 @@ from semimoe.settings import Precision
 from semimoe.tensor_files import load_metadata
 from semimoe.training.batch_loader import image_statistics
 from semimoe.training.checkpoints import (
+    CHECKPOINT,
     CheckpointWriter,
+    choose_checkpoint,
     is_resumable,
     load_checkpoint,
     load_start_weights,
-    set_aside,
     values_checksum,
 )
 from semimoe.training.optimiser_step import Stepper
 from semimoe.training.recipe import Recipe, RunFolders, RunResources, TileSource, TrainingData
 from semimoe.training.schedule import steps_per_epoch
 from semimoe.training.training_predictor import TrainingPredictor
-from semimoe.training.training_run import CHECKPOINT, BestEpoch, TrainingRun
+from semimoe.training.training_run import BestEpoch, TrainingRun
 from tiling.raster.atomic_files import file_checksum
 
 _FINE_TUNING_LR = 0.1
@@ -241,6 +242,9 @@ def _run_checksum(
 
 
 def _resume_or_begin(run: TrainingRun, warm_start: _WarmStart | None) -> None:
+    if run.is_main_process:
+        choose_checkpoint(run.folders.checkpoint, run.checksum)
+    run.device.barrier()
     checkpoint = run.folders.checkpoint / CHECKPOINT
     resumes = is_resumable(checkpoint, run.checksum)
     if resumes:
@@ -248,8 +252,6 @@ def _resume_or_begin(run: TrainingRun, warm_start: _WarmStart | None) -> None:
     run.device.barrier()  # all processes have read the checkpoint before one of them writes
     if resumes:
         return
-    if run.is_main_process:
-        set_aside(run.folders.checkpoint)
     if warm_start is not None and run.folders.warm_start is not None:
         path = run.folders.warm_start / WARM_START
         load_checkpoint(path, run.learner, run.optimizers)

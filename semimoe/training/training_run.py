@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from semimoe.devices import RunDevice
 from semimoe.methods import METHODS
 from semimoe.methods.learner import Learner, Network
-from semimoe.model_card import WARM_START, ModelCard, Normalisation, TrainingNotes
+from semimoe.model_card import HISTORY, WARM_START, ModelCard, Normalisation, TrainingNotes
 from semimoe.networks.mixture import TASKS
 from semimoe.networks.running_statistics import freeze_running_statistics
 from semimoe.objectives.batch import Batch
 from semimoe.objectives.losses import AdaptiveLoss
 from semimoe.objectives.unsupervised_weight import unsupervised_weight
 from semimoe.tensor_files import save_tensors
-from semimoe.training.checkpoints import CheckpointWriter, checkpoint_tensors
+from semimoe.training.checkpoints import CHECKPOINT, CheckpointWriter, checkpoint_tensors
 from semimoe.training.history import (
     COLUMNS,
     EpochMeans,
@@ -40,8 +40,6 @@ from semimoe.training.validation_dice import ValidationDice
 from tiling.raster.atomic_files import write_atomic
 
 log = logging.getLogger(__name__)
-
-CHECKPOINT = "epoch.safetensors"
 
 
 class BestEpoch(NamedTuple):
@@ -277,7 +275,7 @@ class TrainingRun:
         tensors = checkpoint_tensors(self.learner, self.optimizers, weights)
         self.checkpoints.write(self.folders.checkpoint / CHECKPOINT, tensors, metadata)
         # A person can read this log while the run continues, and after it failed.
-        write_atomic(self.folders.checkpoint / "history.csv", to_csv(self.rows, COLUMNS))
+        write_atomic(self.folders.checkpoint / HISTORY, to_csv(self.rows, COLUMNS))
 
 
 def copied_state(network: nn.Module) -> dict[str, Tensor]:

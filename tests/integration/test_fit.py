@@ -149,7 +149,7 @@ def test_without_validation_the_card_has_the_default_threshold_and_a_warning(
 
 
 def test_a_finished_model_is_never_trained_over(tmp_path, discs) -> None:
-    """Also if it was finished while another process waited for the lock of the folder."""
+    """The check is made with the lock of the folder, after other processes have finished."""
     weights = train("supervised", tmp_path / "model", discs(2, 40)) / "model.safetensors"
     before = weights.read_bytes()
     with pytest.raises(TrainingError, match="model: holds a finished model; name another folder"):

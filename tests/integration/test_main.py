@@ -386,11 +386,15 @@ def test_an_interrupted_run_starts_afresh_after_a_mask_was_corrected(
             "semimoe.training.finish.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt())
         )
         assert train("killed") == 130
-    assert "semimoe train: stopped; the same command continues" in capsys.readouterr().err
-    assert (pictures / "killed.resume").is_dir()
-    for i in range(1, 6):
-        save(data / "train" / f"train_{i}_anno.bmp", np.pad(np.ones((20, 20), np.uint8), 18))
+        assert "semimoe train: stopped; the same command continues" in capsys.readouterr().err
+        checkpoint = (pictures / "killed.resume" / "epoch.safetensors").read_bytes()
+        for i in range(1, 6):
+            save(data / "train" / f"train_{i}_anno.bmp", np.pad(np.ones((20, 20), np.uint8), 18))
+        assert train("killed") == 130
+    earlier = pictures / "killed.resume.earlier"
+    assert (earlier / "epoch.safetensors").read_bytes() == checkpoint
     assert train("killed") == train("afresh") == 0
+    assert not earlier.exists()
     assert (pictures / "killed" / "model.safetensors").read_bytes() == (
         pictures / "afresh" / "model.safetensors"
     ).read_bytes()
@@ -506,7 +510,7 @@ def test_masks_and_images_of_another_folder_are_replaced_only_on_request(picture
     assert mask_values(other / "a.png") != [7]
 
 
-def test_a_folder_with_weights_or_lists_is_not_written_to(pictures, capsys) -> None:
+def test_weights_without_a_card_are_not_replaced(pictures, capsys) -> None:
     (pictures / "m").mkdir()
     (pictures / "m" / "model.safetensors").write_bytes(b"of somebody")
     data = words("--data", pictures / "data")

@@ -205,7 +205,7 @@ def test_a_failed_cell_is_named_and_the_others_run(data, tmp_path, capsys, caplo
 def test_a_table_of_something_else_is_not_replaced(data, tmp_path, capsys) -> None:
     (tmp_path / "table.csv").write_text("mine")
     assert main(["table", "--data", str(data), "--out", str(tmp_path), "--list"]) == 2
-    assert "table.csv would be replaced; give another folder" in capsys.readouterr().err
+    assert "table.csv would be replaced; move it away" in capsys.readouterr().err
     assert (tmp_path / "table.csv").read_text() == "mine"
 
 

@@ -1,5 +1,6 @@
 """The set-up and the check of the machine say what they do."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -25,7 +26,12 @@ def test_the_set_up_tells_size_and_time_before_packages_are_installed(tmp_path: 
 def test_clean_keeps_the_locks_of_runs_and_help_says_what_it_deletes() -> None:
     def printed(*words: str) -> str:
         command = ["make", "--no-print-directory", *words]
-        return subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True).stdout
+        # A surrounding `make` hands its variables on in this one.
+        environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+        run = subprocess.run(
+            command, cwd=REPO, capture_output=True, text=True, check=True, env=environment
+        )
+        return run.stdout
 
     assert printed("--dry-run", "clean") == "rm -rf .venv results/demo data/demo\n"
     assert "make clean   delete .venv and the demo (results/demo, data/demo)" in printed("help")

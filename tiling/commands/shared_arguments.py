@@ -40,10 +40,14 @@ def add_origin(parser: argparse.ArgumentParser) -> None:
 def check_output_file(out: Path) -> None:
     """Refuse to replace a file, which may be a slide, or outlines that a person has corrected.
 
+    An empty file is replaced.
+
     Raises
     ------
     ValueError
-        `out` exists.
+        `out` is a folder, a device, or a file with content.
     """
-    if out.exists():
+    if out.exists() and not out.is_file():
+        raise ValueError(f"{out}: is no file; name another one")
+    if out.is_file() and out.stat().st_size:
         raise ValueError(f"{out}: exists already; name another file, or delete it")

@@ -119,5 +119,6 @@ def _check_store(out: Path) -> None:
             TileStore.read(out)
         except (StoreError, FailedSlideError) as error:
             raise ValueError(
-                f"{out}: exists and is not a finished tile store; name another, or delete it"
+                f"{out}: exists and is not a finished tile store ({error}); name another, or delete"
+                " it"
             ) from error

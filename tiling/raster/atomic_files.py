@@ -4,12 +4,15 @@ import hashlib
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # A file name has at most 255 bytes on most file systems; what is added to it here has less than 35.
 _MOST_NAME_BYTES = 220
+# No process writes a small file for so long.
+_OLD_S = 2 * 24 * 3600.0
 
 
 @contextmanager
@@ -47,14 +50,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 def remove_partial_files(path: Path) -> None:
     """Delete what processes that were killed while they wrote `path` left in the folder.
 
-    The files of processes that run, and of other machines, stay.
+    The files of processes that run stay, and those of other machines for two days: whether their
+    processes run is not known here.
     """
-    name = re.compile(re.escape(_partial_start(path)) + r"(\d{1,9})\.partial")
+    name = re.compile(re.escape(f".{_shown_name(path)}.") + r"([0-9a-f]{8})-(\d{1,9})\.partial")
     with os.scandir(path.parent) as entries:
-        matches = [(entry.path, name.fullmatch(entry.name)) for entry in entries]
+        matches = [(Path(entry.path), name.fullmatch(entry.name)) for entry in entries]
     for leftover, match in matches:
-        if match is not None and not _is_running(int(match[1])):
-            Path(leftover).unlink(missing_ok=True)
+        if match is None:
+            continue
+        is_of_this_machine = match[1] == _host_checksum()
+        if not _is_running(int(match[2])) if is_of_this_machine else _is_old(leftover):
+            leftover.unlink(missing_ok=True)
 
 
 def partial_path(path: Path, process_id: int) -> Path:
@@ -64,7 +71,7 @@ def partial_path(path: Path, process_id: int) -> Path:
     because process ids of two machines that share a folder may be equal. A long name is replaced
     by its checksum.
     """
-    return path.with_name(f"{_partial_start(path)}{process_id}.partial")
+    return path.with_name(f".{_shown_name(path)}.{_host_checksum()}-{process_id}.partial")
 
 
 def sync_to_disk(path: Path) -> None:
@@ -88,12 +95,21 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _partial_start(path: Path) -> str:
-    """The name of a hidden file up to the process id."""
+def _shown_name(path: Path) -> str:
+    """The name of a file, or its checksum if it is long."""
     name = os.fsencode(path.name)
-    shown = path.name if len(name) <= _MOST_NAME_BYTES else hashlib.sha256(name).hexdigest()
-    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-    return f".{shown}.{host}-"
+    return path.name if len(name) <= _MOST_NAME_BYTES else hashlib.sha256(name).hexdigest()
+
+
+def _host_checksum() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_old(file: Path) -> bool:
+    try:
+        return time.time() - file.stat().st_mtime > _OLD_S
+    except FileNotFoundError:
+        return False
 
 
 def _is_running(process_id: int) -> bool:

@@ -18,8 +18,8 @@ _CONTENT_START = "host "
 class LockError(ValueError):
     """A path that this process must not write now. The job fails.
 
-    Another process writes it, this user may not, the file system has no locks, or a file of
-    somebody else has the name of the lock.
+    Another process writes it, this user may not, the file system has no locks, or an unrelated
+    file has the name of the lock.
     """
 
 
@@ -100,11 +100,13 @@ def _acquire(file: IO[str], lock: Path, path: Path, wait_s: float) -> None:
 
 
 def _check_content(file: IO[str], lock: Path) -> None:
-    """Refuse a file that no process wrote as a lock: to write the lock empties it."""
+    """Refuse a file that no process wrote as a lock: to write the lock empties it.
+
+    After a power cut the content of a lock may be zeros.
+    """
     file.seek(0)
-    if file.read(len(_CONTENT_START)) not in ("", _CONTENT_START):
+    if file.read(len(_CONTENT_START)).strip("\0") not in ("", _CONTENT_START):
         raise LockError(
-            f"{lock}: has the name of a lock, but is another file; rename it, or delete it if it is"
-            " not needed"
+            f"{lock}: is no lock file of this program; rename it, or delete it if it is not needed"
         )
     file.seek(0)

@@ -18,7 +18,7 @@ from semimoe.networks.mixture import SemiMoE
 from semimoe.prediction.image_predictor import ImagePredictor
 from semimoe.prediction.predictor import Predictor
 from semimoe.tensor_files import load_metadata, load_tensors, save_tensors
-from semimoe.training.checkpoints import is_resumable, set_aside
+from semimoe.training.checkpoints import CHECKPOINT, choose_checkpoint, is_resumable
 from tiling.raster.atomic_files import file_checksum
 
 CARD = {**CARD_VALUES, "network": NETWORK.to_dict()}
@@ -74,21 +74,43 @@ def test_a_damaged_checkpoint_starts_the_training_again(
     assert "starting from the first epoch" in caplog.text
 
 
-def test_a_checkpoint_of_other_settings_is_kept_until_the_next_one(
+def test_a_checkpoint_of_other_settings_is_kept_and_found_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder, kept = tmp_path / "m.resume", tmp_path / "m.resume.replaced"
-    set_aside(folder)  # nothing to keep
-    for epoch in (1, 2):
-        folder.mkdir()
-        (folder / "epoch").write_text(str(epoch))
-        set_aside(folder)
-        assert (kept / "epoch").read_text() == str(epoch)
-        assert not folder.exists()
-    assert (
-        caplog.messages
-        == [f"the earlier checkpoint is kept in {kept} until this training is finished"] * 2
-    )
+    folder, earlier = tmp_path / "m.resume", tmp_path / "m.resume.earlier"
+
+    def write(checksum: str) -> None:
+        save_tensors(folder / CHECKPOINT, {"a": torch.zeros(3)}, {"checksum": checksum})
+
+    def checksums() -> list[str | None]:
+        paths = [path / CHECKPOINT for path in (folder, earlier)]
+        return [load_metadata(path)["checksum"] if path.exists() else None for path in paths]
+
+    choose_checkpoint(folder, "right")
+    assert not folder.exists()
+    write("right")
+    choose_checkpoint(folder, "right")
+    assert checksums() == ["right", None]
+    choose_checkpoint(folder, "wrong")
+    assert checksums() == [None, "right"]
+    assert f"is kept in {earlier} until this training is finished" in caplog.text
+    choose_checkpoint(folder, "right")  # the wrong run was stopped in its first epoch
+    assert checksums() == ["right", None]
+    choose_checkpoint(folder, "wrong")
+    write("wrong")
+    choose_checkpoint(folder, "right")
+    assert checksums() == ["right", "wrong"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.resume", "m.resume.earlier"]
+
+
+def test_a_folder_without_a_checkpoint_does_not_replace_one(tmp_path: Path) -> None:
+    folder, earlier = tmp_path / "m.resume", tmp_path / "m.resume.earlier"
+    save_tensors(earlier / CHECKPOINT, {"a": torch.zeros(3)}, {"checksum": "1"})
+    folder.mkdir()
+    (folder / "history.csv").touch()
+    choose_checkpoint(folder, "2")
+    assert not folder.exists()
+    assert load_metadata(earlier / CHECKPOINT)["checksum"] == "1"
 
 
 def test_weights_of_another_training_are_an_error(tmp_path: Path) -> None:

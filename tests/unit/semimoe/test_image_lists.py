@@ -93,7 +93,7 @@ def test_a_list_that_a_person_changed_is_not_replaced(tmp_path, capsys) -> None:
     assert path.read_bytes() == (LISTS / "fold1of5.csv").read_bytes()
     path.write_text("mine")
     assert main(command) == 2
-    assert "fold1of5.csv has another content, which would be replaced" in capsys.readouterr().err
+    assert "fold1of5.csv differs from the list that would be written" in capsys.readouterr().err
     assert path.read_text() == "mine"
 
 

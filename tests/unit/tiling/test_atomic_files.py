@@ -50,7 +50,7 @@ def test_only_the_partial_files_of_killed_processes_are_removed(tmp_path: Path) 
     assert set(tmp_path.iterdir()) == {path, other, running, killed_other}
 
 
-def test_a_partial_file_of_another_machine_stays(
+def test_a_partial_file_of_another_machine_stays_for_two_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Processes of two machines that share a folder may have the same number."""
@@ -62,6 +62,10 @@ def test_a_partial_file_of_another_machine_stays(
         file.touch()
     write_atomic(path, "1\n")
     assert set(tmp_path.iterdir()) == {path, *foreign}
+    for file in foreign:
+        os.utime(file, (0, 0))
+    write_atomic(path, "1\n")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_name_of_255_bytes_can_be_written_and_its_leftover_is_removed(tmp_path: Path) -> None:

@@ -37,13 +37,17 @@ with locked(Path({str(path)!r})):
 def test_a_file_that_is_no_lock_is_never_emptied(tmp_path: Path, content: bytes) -> None:
     other = tmp_path / "requirements.lock"
     other.write_bytes(content)
-    expected = pytest.raises(LockError, match=r"requirements\.lock: .*another file; rename it")
+    expected = pytest.raises(
+        LockError, match=r"requirements\.lock: .*is no lock file of this program; rename it"
+    )
     with expected, locked(tmp_path / "requirements"):
         pytest.fail("took the lock")
     assert other.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", ["", "host old-machine-with-a-long-name, pid 1, job -" * 9])
+@pytest.mark.parametrize(
+    "content", ["", "\0" * 45, "host old-machine-with-a-long-name, pid 1, job -" * 9]
+)
 def test_a_lock_of_an_earlier_process_is_taken(tmp_path: Path, content: str) -> None:
     lock = tmp_path / "x.lock"
     lock.write_text(content)

@@ -263,8 +263,11 @@ def test_a_sheet_where_a_run_writes_is_refused(values: dict[str, object], name: 
     sheet.parent.mkdir(parents=True)
     sheet.write_text(Path("s.tsv").read_text().replace("a.", str(Path("a.").absolute())))
     problems = read(values | {"slides": str(sheet)}).problems
-    place = Path("results", name.split("/", maxsplit=1)[0])
-    assert f"config slides: {sheet} is in {place}, and this run writes files there" in problems[0]
+    where = {
+        "cohort.csv": "is a file that this run writes",
+        "glands/s.tsv": "is in results/glands, and this run writes files there",
+    }
+    assert f"config slides: {sheet} {where[name]}; copy it" in problems[0]
 
 
 def test_results_that_no_run_wrote_are_not_replaced(values: dict[str, object]) -> None:
@@ -272,6 +275,6 @@ def test_results_that_no_run_wrote_are_not_replaced(values: dict[str, object]) -
     Path("results/metrics.csv").write_text("of somebody")
     Path("results/notes.txt").write_text("a run writes no such file")
     (problem,) = read(values).problems
-    assert problem.startswith("config results: results/metrics.csv is not from a run")
-    Path("results/records").mkdir()
+    assert problem.startswith("config results: results/metrics.csv exists, but nothing in results")
+    Path("results/run.lock").touch()
     assert read(values).problems == ()

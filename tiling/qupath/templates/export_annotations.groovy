@@ -13,20 +13,21 @@ def ownName = withoutSuffix(image).replaceAll('[^A-Za-z0-9_.-]', '_')
 def name = candidates ? candidates[0].id : "${ownName}-${entry.getID()}"
 def folder = new File(buildFilePath(PROJECT_BASE_DIR, 'annotations'))
 def file = new File(folder, "${name}.geojson")
-def annotations = getAnnotationObjects()
-if (!annotations) {
-    println "${image}: skipped, it has no annotations"
-    if (file.exists()) {
-        println "${image}: ${file} is an older export; delete it if no outline shall be used"
-    }
-    return
-}
 def imagesOfSlide = !candidates ? [] : getProject().getImageList().findAll {
     slidesNamed([it.getImageName()]).contains(candidates[0])
 }
 if (imagesOfSlide.size() > 1) {
     println "${image}: NOT DONE, ${imagesOfSlide.size()} images of the project are slide " +
         "${name}; rename those that are not"
+    return
+}
+def annotations = getAnnotationObjects()
+if (!annotations) {
+    println "${image}: skipped, it has no annotations"
+    if (file.exists()) {
+        println "${image}: ${file} is an older export; delete it if this slide should have no " +
+            "outlines"
+    }
     return
 }
 folder.mkdirs()

@@ -85,3 +85,4 @@ matching.hierarchy.addObjects(drawn)
 println '-- export of two images of one slide'
 QP.entries << image('7', 'B01', 'b01.svs', 100)
 run('export_annotations.groovy', matching)
+run('export_annotations.groovy', QP.entries.last())  // has no annotations
