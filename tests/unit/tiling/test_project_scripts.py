@@ -123,7 +123,7 @@ def test_import_fills_all_images_and_keeps_what_a_person_changed(tmp_path: Path)
         "-- export after all annotations were deleted",
         "b01.svs: skipped, it has no annotations",
         "b01.svs: /project/annotations/b01.geojson is an older export; delete it if this slide "
-        "shall be used",
+        "should have no outlines",
         "-- export of two images of one slide",
         "b01.svs: NOT DONE, 2 images of the project are slide b01; rename those that are not",
         "B01: NOT DONE, 2 images of the project are slide b01; rename those that are not",
