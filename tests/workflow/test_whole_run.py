@@ -214,7 +214,7 @@ def test_a_setting_of_pseudo_labels_retrains_semimoe_alone(run: Run) -> None:
         "epochs: 4, warm_start_epochs: 2, steps_per_epoch: 16, lr: 0.006, batch: 8, "
         "tiles_per_slide: 20, min_confidence: 0.5"
     )
-    changed = "pseudo: derived"
+    changed = "pseudo: derived, pseudo_labels: online"
     planned = run.planned("--config", f"training={{{unchanged}, {changed}}}")
     assert {"train", "predict_slide"} <= planned
     assert not planned & {"train_supervised", "pseudo_label", "predict_slide_compared"}

@@ -78,9 +78,10 @@ class SlideTrainingOptions(TrainingOptions):
     """How networks are trained on slides."""
 
     pseudo_labels: Literal["online", "stored"] = Field(
-        "online",
-        description="targets are the gates' outputs at each step (Algorithm 1), or fixed by the"
-        " pseudo_label step",
+        "stored",
+        description="stored: targets are the outputs of the finished supervised model, made once by"
+        " the rule pseudo_label; online: the gates' outputs at each step (Algorithm 1), which gain"
+        " nothing on GlaS",
     )
     tiles_per_slide: Integer = Field(
         200, ge=1, le=1_000_000, description="most unlabelled tiles per slide"
@@ -100,8 +101,8 @@ class SlideTrainingOptions(TrainingOptions):
     )
 
     @model_validator(mode="after")
-    def _teacher_labels_tiles_at_each_step(self) -> Self:
-        if self.has_teacher and self.pseudo_labels == "stored":
+    def _labels_of_each_step_are_not_stored(self) -> Self:
+        if self.pseudo != "gates" and self.pseudo_labels == "stored":
             raise ValueError(f"pseudo: {self.pseudo} needs pseudo_labels: online")
         return self
 

@@ -198,12 +198,10 @@ def test_a_value_is_a_problem_if_and_only_if_the_settings_refuse_it(group: str, 
     ("values", "retrained"),
     [
         ({"training": {"unsup_max": 1.0}}, {"semimoe"}),
+        ({"training": {"unsup_schedule": "gaussian", "update": "two-step"}}, {"semimoe"}),
+        ({"training": {"pseudo_labels": "online", "pseudo": "derived"}}, {"semimoe"}),
         (
-            {"training": {"unsup_schedule": "gaussian", "pseudo": "derived", "update": "two-step"}},
-            {"semimoe"},
-        ),
-        (
-            {"training": {"pseudo_labels": "stored", "min_confidence": 0.9, "tiles_per_slide": 7}},
+            {"training": {"pseudo_labels": "online", "min_confidence": 0.9, "tiles_per_slide": 7}},
             {"semimoe"},
         ),
         ({"training": {"gamma": 0.5, "amol_lr": 0.1}}, {"semimoe", "supervised"}),
@@ -258,9 +256,11 @@ def test_a_branch_must_leave_epochs_to_run() -> None:
 
 
 def test_a_teacher_needs_a_moving_average_and_stores_no_pseudo_labels() -> None:
-    teacher = {"pseudo": "teacher", "ema_decay": 0.99}
+    teacher = {"pseudo": "teacher", "ema_decay": 0.99, "pseudo_labels": "online"}
     assert read_configuration({"training": teacher}).training.pseudo == "teacher"
-    (problem,) = problems({"training": {"pseudo": "teacher"}})
+    (problem,) = problems({"training": {"pseudo": "derived"}})
+    assert "pseudo: derived needs pseudo_labels: online" in problem
+    (problem,) = problems({"training": {"pseudo": "teacher", "pseudo_labels": "online"}})
     assert problem.startswith("config training: training.pseudo=teacher needs training.ema_decay")
     (problem,) = problems({"training": {**teacher, "batch": 1}})
     assert "batch must be at least 2" in problem
