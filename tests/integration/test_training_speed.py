@@ -42,7 +42,10 @@ def test_the_time_of_a_step_with_a_teacher_is_another_one() -> None:
     """The teacher predicts the unlabelled tiles twice more."""
     hardware = Hardware(gpu=False, threads=1)
     keys = set()
-    for training in ({"pseudo": "gates"}, {"pseudo": "teacher"}):
+    for training in (
+        {"pseudo": "gates", "pseudo_labels": "online"},
+        {"pseudo": "teacher", "pseudo_labels": "online"},
+    ):
         values = {**SMALL, "training": {**SMALL["training"], "ema_decay": 0.9, **training}}
         settings = method_settings(read_configuration(values), "semimoe")
         keys.add(_key("semimoe", settings, hardware, True))
