@@ -226,10 +226,11 @@ def _sorted(settings: Settings) -> Settings:
 
 def _pseudo_label_source(card: ModelCard) -> str:
     """What made the pseudo-labels of a model: results that differ in it are different rows."""
-    images = card.notes.images or ImageNames()
-    if not METHODS[card.method].uses_unlabelled or not images.unlabelled:
+    notes = card.notes
+    has_unlabelled = notes.unlabelled_tiles or (notes.images and notes.images.unlabelled)
+    if not METHODS[card.method].uses_unlabelled or not has_unlabelled:
         return "none"
-    return "online" if card.notes.pseudo_from is None else "of a given model"
+    return "online" if notes.pseudo_from is None else "of a given model"
 
 
 def _check_size(predicted: NDArray[Any], true: NDArray[np.int32], place: str) -> None:

@@ -81,6 +81,18 @@ def test_a_trained_model_is_better_than_glands_everywhere(run: Run) -> None:
     assert all(METHODS[name].label in page for name in pooled)
 
 
+def test_the_card_names_the_model_that_made_the_pseudo_labels(run: Run) -> None:
+    models = run.folder / "results" / "models"
+    cards = {
+        name: json.loads((models / name / "model.json").read_text())
+        for name in ("semimoe", "supervised", "mean-teacher")
+    }
+    labeller = cards["supervised"]["weights_sha256"][:16]
+    assert cards["semimoe"]["notes"]["pseudo_from"] == labeller
+    assert cards["supervised"]["notes"].get("pseudo_from") is None
+    assert cards["mean-teacher"]["notes"].get("pseudo_from") is None  # it makes its own targets
+
+
 def test_the_cohort_table_counts_the_exported_glands(run: Run) -> None:
     results = run.folder / "results"
     rows_of_slides = {

@@ -7,6 +7,7 @@ import numpy as np
 
 from semimoe.methods import METHODS
 from tiling.stores.attributes import geometry_of
+from tiling.stores.layout import PseudoLabelStore
 from workflow.config.method_settings import MethodSettings
 from workflow.stages.job_resources import JobResources, device_for, training_threads
 from workflow.stages.training_slides import (
@@ -57,7 +58,9 @@ def train(
     training = settings.training_settings()
     slides, left_out = without_failures(slides)
     labelled = _labelled_sources(slides, settings)
-    stored_targets = settings.training.pseudo_labels == "stored"
+    stored_targets = (
+        METHODS[method].learns_stored_pseudo_labels and settings.training.pseudo_labels == "stored"
+    )
     unlabelled = unlabelled_source(slides.unlabelled, stored_targets=stored_targets)
     notes = TrainingNotes(
         left_out=left_out,
@@ -67,6 +70,8 @@ def train(
     )
     if METHODS[method].uses_unlabelled:
         notes = notes.model_copy(update={"unlabelled_tiles": len(unlabelled)})
+    if stored_targets:
+        notes = notes.model_copy(update={"pseudo_from": _teachers(slides.unlabelled)})
     mpp_um = _mean_mpp(slides.labelled)
     fit(
         TrainingData(labelled.training, unlabelled, labelled.validation),
@@ -93,3 +98,9 @@ def _labelled_sources(slides: TrainingSlides, settings: MethodSettings) -> Label
 
 def _mean_mpp(slides: Sequence[TrainingSlide]) -> float:
     return float(np.mean([geometry_of(slide.tiles).mpp for slide in slides]))
+
+
+def _teachers(slides: Sequence[TrainingSlide]) -> str:
+    """Checksums of the models that made the stored pseudo-labels, as in the cards of `train`."""
+    cards = [PseudoLabelStore.read(slide.pseudo).model for slide in slides if slide.pseudo]
+    return ", ".join(sorted({str(card["weights_sha256"])[:16] for card in cards}))
