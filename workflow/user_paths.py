@@ -126,7 +126,7 @@ def problem_in_results(path: str, results: Path) -> str | None:
             where = (
                 "is a file that this run writes"
                 if is_file
-                else (f"is in {results / name_in_results}, and this run writes files there")
+                else f"is in {results / name_in_results}, and this run writes files there"
             )
             return f"{where}; copy it to another folder, or choose other `results`"
     return None

@@ -85,9 +85,10 @@ def main() -> None:
         with arguments.known.open(newline="") as file:
             known = {(row["draw"], row["row"]): row for row in csv.DictReader(file)}
     rows: list[dict[str, str]] = []
+    names = [name for name in _ROWS if name in arguments.rows]
 
     def add_draw(draw: str) -> None:
-        for name in (name for name in _ROWS if name in arguments.rows):
+        for name in names:
             cell = draw, name
             is_known = known.get(cell, {}).get("outcome") == FINISHED
             row = _NO_FIGURES | known[cell] if is_known else run_cell(*cell, arguments, report)

@@ -68,15 +68,14 @@ def _check_output_folder(
     """
     inputs = {_identity(path): "true masks" for path in mask_folders(images)}
     for file in files:
-        for path, kind in ((file.mask, "true masks"), (file.image, "images")):
+        for path, content in ((file.mask, "true masks"), (file.image, "images")):
             if path is not None:
-                inputs[_identity(path.parent)] = inputs[_identity(path.resolve().parent)] = kind
+                inputs[_identity(path.parent)] = inputs[_identity(path.resolve().parent)] = content
     for target in (folder, folder / OVERLAYS):
-        if _identity(target) in inputs:
-            kind = inputs[_identity(target)]
+        kind = inputs.get(_identity(target))
+        if kind is not None:
             verb = "is" if target.exists() else "would be"
             raise DataError(f"--out {folder}: {target} {verb} a folder of {kind}; give another one")
-
     existing = [path for file in files for path in _targets(file, folder) if lexists(path)]
     if existing and not overwrite:
         raise DataError(

@@ -171,18 +171,8 @@ def load_start_weights(folder: Path, network: "nn.Module") -> None:
 
 def is_resumable(path: Path, checksum: str) -> bool:
     """Whether `path` is the checkpoint of a killed run with the same settings and data."""
-    if not path.is_file():
-        return False
-    try:
-        metadata = load_metadata(path)
-    except ModelError as error:
-        log.warning("%s; starting from the first epoch", error)
-        return False
-    if metadata.get("checksum") != checksum:
-        log.warning(
-            "%s: checkpoint of a run with other settings or data; starting from the first epoch",
-            path,
-        )
+    metadata = _metadata(path)
+    if metadata is None or metadata.get("checksum") != checksum:
         return False
     log.info("resuming after epoch %d", metadata["epoch"])
     return True
@@ -194,19 +184,20 @@ def choose_checkpoint(folder: Path, checksum: str) -> None:
     The other one is kept in `earlier_checkpoint` until a training is finished. A wrong setting
     therefore loses no training: a run with the right one continues it.
     """
-    earlier = earlier_checkpoint(folder)
-    if _checksum(folder) == checksum:
+    metadata, earlier = _metadata(folder / CHECKPOINT), earlier_checkpoint(folder)
+    if metadata is not None and metadata.get("checksum") == checksum:
         return
-    if _checksum(earlier) == checksum:
+    kept = _metadata(earlier / CHECKPOINT)
+    if kept is not None and kept.get("checksum") == checksum:
         other = folder.with_name(f"{folder.name}.exchanged")
         _move(folder, other)
         _move(earlier, folder)
         _move(other, earlier)
-    elif _checksum(folder) is not None:
+    elif metadata is not None:
         _move(folder, earlier)
         log.warning(
-            "the checkpoint of other settings is kept in %s until this training is finished;"
-            " a run with those settings continues it",
+            "checkpoint of a run with other settings or data; starting from the first epoch. It is"
+            " kept in %s until this training is finished; a run with those settings continues it",
             earlier,
         )
     else:
@@ -218,16 +209,15 @@ def earlier_checkpoint(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.earlier")
 
 
-def _checksum(folder: Path) -> str | None:
-    """Checksum of the settings of the checkpoint in a folder; None: no readable checkpoint."""
-    path = folder / CHECKPOINT
+def _metadata(path: Path) -> dict[str, Any] | None:
+    """Metadata of a checkpoint; None if it is missing, or damaged, which is logged."""
     if not path.is_file():
         return None
     try:
-        checksum: str | None = load_metadata(path).get("checksum")
-    except ModelError:  # `is_resumable` names the file
+        return load_metadata(path)
+    except ModelError as error:
+        log.warning("%s; starting from the first epoch", error)
         return None
-    return checksum
 
 
 def _move(folder: Path, new: Path) -> None:

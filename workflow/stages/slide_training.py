@@ -70,7 +70,7 @@ def train(
     )
     if METHODS[method].uses_unlabelled:
         notes = notes.model_copy(update={"unlabelled_tiles": len(unlabelled)})
-    if stored_targets:
+    if stored_targets and slides.unlabelled:
         notes = notes.model_copy(update={"pseudo_from": _teachers(slides.unlabelled)})
     mpp_um = _mean_mpp(slides.labelled)
     fit(

@@ -103,12 +103,16 @@ def test_a_checkpoint_of_other_settings_is_kept_and_found_again(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.resume", "m.resume.earlier"]
 
 
-def test_a_folder_without_a_checkpoint_does_not_replace_one(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_does_not_replace_another_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder, earlier = tmp_path / "m.resume", tmp_path / "m.resume.earlier"
     save_tensors(earlier / CHECKPOINT, {"a": torch.zeros(3)}, {"checksum": "1"})
     folder.mkdir()
     (folder / "history.csv").touch()
+    (folder / CHECKPOINT).write_bytes(b"damaged")
     choose_checkpoint(folder, "2")
+    assert f"{folder / CHECKPOINT}" in caplog.text
     assert not folder.exists()
     assert load_metadata(earlier / CHECKPOINT)["checksum"] == "1"
 
